@@ -1,0 +1,5 @@
+"""Overcooked: cooks share a kitchen, and the team is paid for each soup it serves."""
+
+from games.overcooked.game import Overcooked
+
+__all__ = ["Overcooked"]

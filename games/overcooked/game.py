@@ -1,0 +1,123 @@
+"""Overcooked as a `Game`: B kitchens side by side, stepped and observed by the compiled rules."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.overcooked import layouts, rules
+from marl_engine.types import Turn
+
+SPLIT = 1024  # from this many games on, handing half of them to another core takes less time than it saves
+THREADS = 64  # of a CUDA block
+
+
+@cache
+def workers(count: int) -> ThreadPoolExecutor:
+    """Threads that step games; the compiled rules hold no lock."""
+    return ThreadPoolExecutor(count, thread_name_prefix="overcooked")
+
+
+@dataclass
+class Overcooked:
+    """The rules and the lossless encoding of overcooked-ai 1.1.0 (Carroll et al. 2019, arXiv:1910.05789).
+
+    Observations are bytes (B, P, width, height, 26), each seat's own cook first. Every seat earns what the
+    team earns: 20 for a soup, as a rule. Actions: north, south, east, west, stay, interact.
+
+    Raises ValueError for an unknown or malformed layout and for a horizon below 1.
+    """
+
+    layout: str = "cramped_room"
+    horizon: int = 400  # steps; the game ends there by its rules, and its last 40 steps are announced
+    old_dynamics: bool | None = None  # a full pot lights itself; None: when every order takes a full pot
+    device: str = "cpu"
+
+    players: int = field(init=False)
+    actions: int = field(init=False, default=6)
+    observation_shape: tuple[int, ...] = field(init=False)
+    symmetric: bool = field(init=False, default=False)  # cooks start at different places
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.horizon < 2**15:
+            raise ValueError(f"game.horizon must be from 1 to {2**15 - 1} steps, not {self.horizon}")
+        self.kitchen = layouts.compiled(self.layout, horizon=self.horizon, old_dynamics=self.old_dynamics)
+        self.players = self.kitchen.players
+        self.height = abs(int(self.kitchen.move[rules.WEST]))
+        width = self.kitchen.terrain.size // self.height
+        self.observation_shape = (width, self.height, self.kitchen.channels)
+        self.rows = torch.empty(0)
+        self.reset(torch.zeros(1, dtype=torch.int64))
+
+    def reset(self, seeds: Tensor) -> Turn:
+        """Opens as many kitchens as there are seeds; Overcooked has no chance moves, so all are alike."""
+        rows = torch.from_numpy(self.kitchen.start).repeat(len(seeds), 1)
+        return self.restore({"rows": rows})
+
+    def state(self) -> dict[str, Tensor]:
+        """Rows (B, numbers) int16, one for each kitchen; `rules` says what the numbers are."""
+        return {"rows": self.rows.clone()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> Turn:
+        """Puts every kitchen back to a saved state."""
+        rows = state["rows"].cpu().clone()
+        seen = self._empty_observation(len(rows))
+        rules.observe_games(self.kitchen, rows.numpy(), seen.numpy(), 0, len(rows))
+        self.rows = rows.to(self.device)
+        zero = torch.zeros(len(rows), self.players)
+        self._legal = torch.ones(len(rows), self.players, self.actions, dtype=torch.bool, device=self.device)
+        self._acting = self._legal[..., 0]
+        self._never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+        return self._turn(seen, zero, zero.clone(), self._never)
+
+    def step(self, actions: Tensor) -> Turn:
+        """Actions (B, P): 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact."""
+        games = len(self.rows)
+        seen = self._empty_observation(games)
+        reward = torch.empty(games, self.players)
+        shaping = torch.empty(games, self.players)
+        done = torch.empty(games, dtype=torch.bool)
+        if self.rows.is_cuda:
+            seen, reward, shaping, done = (each.to(self.device) for each in (seen, reward, shaping, done))
+            self._step_on_cuda(actions, seen, reward, shaping, done)
+        else:
+            self._step_on_cores(actions, seen, reward, shaping, done)
+        return self._turn(seen, reward, shaping, done)
+
+    def _step_on_cores(self, *tensors: Tensor) -> None:
+        """Each core steps its share of the games."""
+        arrays = (self.rows.numpy(), *(each.numpy() for each in tensors))
+        games = len(self.rows)
+        cores = torch.get_num_threads() if games >= SPLIT else 1
+        bounds = [games * core // cores for core in range(cores + 1)]
+        shares = list(zip(bounds, bounds[1:], strict=False))
+        others = [workers(cores).submit(rules.step_games, self.kitchen, *arrays, *share) for share in shares[1:]]
+        rules.step_games(self.kitchen, *arrays, *shares[0])
+        for other in others:
+            other.result()
+
+    def _step_on_cuda(self, *tensors: Tensor) -> None:
+        """One thread for each game, in place on the GPU's tensors."""
+        kernel, kitchen, as_array = self._cuda
+        arrays = [as_array(each) for each in (self.rows, *tensors)]
+        kernel[-(-len(self.rows) // THREADS), THREADS](kitchen, *arrays)
+
+    @property
+    def _cuda(self) -> tuple:
+        if not hasattr(self, "_compiled"):
+            from numba import cuda
+
+            there = (cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen)
+            self._compiled = rules.cuda_step_games(), rules.Kitchen(*there), cuda.as_cuda_array
+        return self._compiled
+
+    def _empty_observation(self, games: int) -> Tensor:
+        return torch.empty(games, self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
+
+    def _turn(self, seen: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
+        observation = seen.view(len(seen), self.players, *self.observation_shape)
+        return Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)

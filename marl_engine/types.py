@@ -1,0 +1,136 @@
+"""The nouns of the engine on one screen, with their shapes.
+
+B games side by side, P players (seats), A actions, T decisions, N rows of any origin.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Turn(NamedTuple):
+    """What the seats see before they act, and what their last actions earned.
+
+    A game that is done has already started anew: `observation` opens the next one, while `reward`,
+    `done`, `truncated` and `final` belong to the one that ended.
+    """
+
+    observation: Tensor  # (B, P, ...) in the game's own type, often bytes
+    legal: Tensor  # (B, P, A) bool
+    acting: Tensor  # (B, P) bool: whose move it is; all True when moves are simultaneous
+    reward: Tensor  # (B, P) float: payoff of the last step, in the game's own units
+    shaping: Tensor  # (B, P) float: hints for the learner, never part of a score
+    done: Tensor  # (B,) bool
+    truncated: Tensor  # (B,) bool: done because somebody stopped the clock, not by the rules of the game
+    final: Tensor | None = None  # (B, P, ...) what games that were truncated closed with; None where none can be
+
+
+class Game(Protocol):
+    """B independent copies stepped together, one seed each."""
+
+    players: int
+    actions: int
+    observation_shape: tuple[int, ...]
+    symmetric: bool  # the seats may be exchanged without changing the game
+
+    def reset(self, seeds: Tensor) -> Turn:
+        """Starts as many copies as there are seeds (B,) int64; copy b depends on seeds[b] alone."""
+
+    def step(self, actions: Tensor) -> Turn:
+        """Plays actions (B, P) int64; those of seats that are not acting are ignored."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that `restore` needs to go on, for a checkpoint."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> Turn:
+        """Goes back to a saved state; returns the turn that was to be played there."""
+
+
+class Distribution(Protocol):
+    """N independent distributions over actions."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions (N,), one for each uniform number in noise (N,): the same noise, the same action."""
+
+    def mode(self) -> Tensor:
+        """The most probable actions (N,)."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probabilities (N,) of actions (N,)."""
+
+    def entropy(self) -> Tensor:
+        """Entropies (N,), in nats."""
+
+    def kl(self, other: "Distribution") -> Tensor:
+        """KL(self || other), (N,), in nats."""
+
+
+class Policy(nn.Module):
+    """Observation -> distribution over actions: a network, a table, a language model, a mixture."""
+
+    def forward(
+        self, observation: Tensor, seat: Tensor, legal: Tensor | None = None, memory: Any = None
+    ) -> tuple[Distribution, Any]:
+        """Observations (N, ...) of seats (N,) int64, legal (N, A) bool or None -> N distributions, and memory.
+
+        `memory` is None for a policy without one; `play` carries it from turn to turn.
+        """
+        raise NotImplementedError
+
+
+Profile = Sequence[Policy]
+"""A policy for each seat, P of them; one policy may sit in several."""
+
+Metrics = dict[str, float]
+
+
+class Progress(NamedTuple):
+    """What a solver yields: the profile after an iteration, and what was measured on the way."""
+
+    iteration: int
+    profile: Profile
+    metrics: Metrics
+
+
+class Responder(Protocol):
+    """Moves a profile one regularised step: the only seam between tables, networks and language.
+
+    Maximises <payoff, pi> - pull * KL(pi || magnet) - KL(pi || anchor) / step_size over each policy of
+    `profile`, in place, the other seats being played by `against` (default: the profile itself).
+    """
+
+    def respond(
+        self,
+        profile: Profile,
+        against: Profile | None = None,
+        *,
+        anchor: Profile | None = None,
+        step_size: float = float("inf"),
+        magnet: Profile | None = None,
+        pull: float = 0.0,
+    ) -> Metrics: ...
+
+
+class Solver(Protocol):
+    """Who plays whom. The caller logs, evaluates, saves and stops."""
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """Yields progress for ever, from iteration `after` + 1 on."""
+
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class Runner(Protocol):
+    """Runs pure jobs that carry their seed; every runner returns the same results in the same order."""
+
+    def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
+
+
+__all__ = [
+    "Distribution", "Game", "Metrics", "Policy", "Profile", "Progress", "Responder", "Runner", "Solver",
+    "Tensor", "Turn", "nn", "torch",
+]  # fmt: skip
