@@ -1,25 +1,18 @@
 """Overcooked as a `Game`: B kitchens side by side, stepped and observed by the compiled rules."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from games.overcooked import layouts, rules
+from marl_engine.cores import over_rows
 from marl_engine.types import Turn
 
-SPLIT = 1024  # from this many games on, handing half of them to another core takes less time than it saves
+SHARE = 512  # games; fewer are not worth handing to another core
 THREADS = 64  # of a CUDA block
-
-
-@cache
-def workers(count: int) -> ThreadPoolExecutor:
-    """Threads that step games; the compiled rules hold no lock."""
-    return ThreadPoolExecutor(count, thread_name_prefix="overcooked")
 
 
 @dataclass
@@ -88,17 +81,17 @@ class Overcooked:
             self._step_on_cores(actions, seen, reward, shaping, done)
         return self._turn(seen, reward, shaping, done)
 
+    def render(self, copy: int = 0, caption: str = "") -> np.ndarray:
+        """Kitchen number `copy` as a picture (H, W, 3) uint8; the caption is its step, unless one is given."""
+        from games.overcooked import drawing
+
+        row = self.rows[copy].cpu().numpy()
+        return drawing.draw(self.kitchen, self.height, row, caption or f"step {row[0]}")
+
     def _step_on_cores(self, *tensors: Tensor) -> None:
         """Each core steps its share of the games."""
         arrays = (self.rows.numpy(), *(each.numpy() for each in tensors))
-        games = len(self.rows)
-        cores = torch.get_num_threads() if games >= SPLIT else 1
-        bounds = [games * core // cores for core in range(cores + 1)]
-        shares = list(zip(bounds, bounds[1:], strict=False))
-        others = [workers(cores).submit(rules.step_games, self.kitchen, *arrays, *share) for share in shares[1:]]
-        rules.step_games(self.kitchen, *arrays, *shares[0])
-        for other in others:
-            other.result()
+        over_rows(lambda _, *share: rules.step_games(self.kitchen, *arrays, *share), len(self.rows), SHARE)
 
     def _step_on_cuda(self, *tensors: Tensor) -> None:
         """One thread for each game, in place on the GPU's tensors."""

@@ -169,9 +169,7 @@ def compiled(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen
     )
 
 
-def arrays(
-    grid: Sequence[str], *, payoff: np.ndarray, cook_time: np.ndarray, horizon: int, automatic: bool
-) -> Kitchen:
+def arrays(grid: Sequence[str], *, payoff: np.ndarray, cook_time: np.ndarray, horizon: int, automatic: bool) -> Kitchen:
     """A kitchen from its rows; cells are numbered by column, as the reference's encoding lays them out."""
     height = len(grid)
     cells = "".join("".join(column) for column in zip(*grid, strict=True))

@@ -1,0 +1,71 @@
+"""Steps per second of JaxMARL's Overcooked, compiled and batched, under uniformly random actions.
+
+Run by `benchmarks/overcooked_speed.py` with the Python of that package: `jaxmarl_steps.py LAYOUT SECONDS`.
+Prints one line of JSON: the best batch size, its speed, and the seconds that its compilation took.
+
+The loop over steps is compiled too, and its state holds the observations, so that every step writes them.
+Finished games go on from a given opening, which JaxMARL's own `step` offers; without one it draws a new
+opening for every game at every step and is slower.
+"""
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+warnings.simplefilter("ignore", DeprecationWarning)  # JaxMARL recommends its second version of the game
+
+import jaxmarl  # noqa: E402
+from jaxmarl.environments.overcooked import overcooked_layouts  # noqa: E402
+
+BATCHES = (64, 512, 4096)
+GAME_STEPS = 32768  # of all games together, in one call of the compiled loop
+
+
+def loop(env: Any, opening: Any) -> Callable:
+    """A function that plays actions (T, B, 2) from a carry: states, observations (B, ...), a random key."""
+
+    def step(key: jax.Array, state: Any, actions: jax.Array) -> tuple:
+        return env.step(key, state, {"agent_0": actions[0], "agent_1": actions[1]}, opening)
+
+    def turn(carry: tuple, actions: jax.Array) -> tuple:
+        states, _, key = carry
+        key, draw = jax.random.split(key)
+        seen, states, reward, done, _ = jax.vmap(step)(jax.random.split(draw, len(actions)), states, actions)
+        return (states, seen, key), (reward["agent_0"], done["__all__"])
+
+    return jax.jit(lambda carry, actions: jax.lax.scan(turn, carry, actions))
+
+
+def measure(env: Any, seen: Any, opening: Any, games: int, seconds: float) -> dict[str, float]:
+    """Speed and compile time at one batch size, from what is seen at the opening and the opening."""
+    actions = jax.random.randint(jax.random.key(1), (GAME_STEPS // games, games, 2), 0, 6)
+    states, seen = jax.tree.map(lambda one: jnp.repeat(one[None], games, axis=0), (opening, seen))
+    carry = (states, seen, jax.random.key(2))
+    start = time.perf_counter()
+    play = loop(env, opening).lower(carry, actions).compile()
+    compiled = time.perf_counter() - start
+    carry, _ = jax.block_until_ready(play(carry, actions))
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        carry, _ = jax.block_until_ready(play(carry, actions))
+        calls += 1
+    speed = calls * actions.shape[0] * games / (time.perf_counter() - start)
+    return {"steps_per_second": speed, "games": games, "compile_seconds": compiled}
+
+
+def main(layout: str, seconds: float) -> None:
+    """Prints the best of the batch sizes, which share the seconds."""
+    env = jaxmarl.make("overcooked", layout=overcooked_layouts[layout])
+    seen, opening = env.reset(jax.random.key(0))
+    results = [measure(env, seen, opening, games, seconds / len(BATCHES)) for games in BATCHES]
+    print(json.dumps(max(results, key=lambda result: result["steps_per_second"])))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

@@ -1,0 +1,1 @@
+"""Presets for Hydra: one group a folder, one preset a file."""

@@ -1,0 +1,1 @@
+"""What is played: one family, one file or folder."""

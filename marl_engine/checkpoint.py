@@ -1,0 +1,106 @@
+"""Checkpoints that survive: whole or absent, checked when read, and free of code.
+
+A state is a tree of dicts and lists with tensors, numbers, strings and None as leaves. Its tensors go to
+tensors.safetensors, the rest to state.json, the digests of both to manifest.json; all is written to a
+folder aside, forced to disk, and renamed, so that a folder with its final name is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+ASIDE = ".partial-"
+
+
+class Damaged(ValueError):
+    """A checkpoint that is not what was written."""
+
+
+def write(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
+    """Writes checkpoint `iteration` into `folder` and returns its path; one of that name is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{iteration:08d}"
+    aside = folder / f"{ASIDE}{target.name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    tensors: dict[str, Tensor] = {}
+    contents = {STATE: json.dumps(_without_tensors(state, "", tensors)).encode(), TENSORS: save(tensors)}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    for name, content in {**contents, MANIFEST: json.dumps(digests).encode()}.items():
+        _write_through(aside / name, content)
+    shutil.rmtree(target, ignore_errors=True)
+    os.replace(aside, target)
+    return target
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The state that was written to `path`. Raises Damaged when it is not whole."""
+    try:
+        digests = json.loads((path / MANIFEST).read_bytes())
+        contents = {name: (path / name).read_bytes() for name in (STATE, TENSORS)}
+        for name, content in contents.items():
+            if hashlib.sha256(content).hexdigest() != digests[name]:
+                raise Damaged(f"{path / name} is damaged")
+        return _with_tensors(json.loads(contents[STATE]), load(contents[TENSORS]))
+    except Damaged:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} is damaged ({type(error).__name__})") from error
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the latest iteration first."""
+    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdigit()), reverse=True)
+
+
+def readable(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
+    """(iteration, state) from the newest checkpoint to the oldest; a damaged one yields what is wrong with it."""
+    for path in newest_first(folder):
+        try:
+            yield int(path.name), read(path)
+        except Damaged as damage:
+            yield int(path.name), damage
+
+
+def prune(folder: Path, keep: int, always: int | None = None) -> None:
+    """Leaves the newest `keep` checkpoints and, if there is one, that of iteration `always`."""
+    for path in newest_first(folder)[keep:]:
+        if int(path.name) != always:
+            shutil.rmtree(path)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _without_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    """A JSON tree with the name of a tensor in its place; the tensors are collected."""
+    if isinstance(tree, Tensor):
+        tensors[place] = tree.detach().cpu().contiguous().clone()
+        return {"tensor": place}
+    if isinstance(tree, dict):
+        return {str(key): _without_tensors(value, f"{place}/{key}", tensors) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_without_tensors(value, f"{place}/{index}", tensors) for index, value in enumerate(tree)]
+    return tree
+
+
+def _with_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, dict):
+        if tree.keys() == {"tensor"}:
+            return tensors[tree["tensor"]]
+        return {key: _with_tensors(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_with_tensors(value, tensors) for value in tree]
+    return tree

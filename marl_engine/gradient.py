@@ -1,0 +1,363 @@
+"""A responder that learns from play: clipped surrogate, GAE critic, and the two KL terms.
+
+Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) for teams: with one critic for each
+policy that sees its own seat it is IPPO (de Witt et al. 2020, arXiv:2011.09533), with one that sees all
+seats it is MAPPO (Yu et al. 2022, arXiv:2103.01955).
+"""
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marl_engine.advantage import gae
+from marl_engine.losses import VALUE_LOSSES, clipped_surrogate
+from marl_engine.networks import Network
+from marl_engine.noise import spread
+from marl_engine.play import Trajectory, play, rows_of, tables
+from marl_engine.schedules import Schedule, schedule
+from marl_engine.sparse import END
+from marl_engine.types import Game, Metrics, Policy, Profile
+
+CRITICS = ("own", "joint")
+STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
+
+
+class Diverged(RuntimeError):
+    """A loss was not a finite number; the policies are as they were before it."""
+
+
+class Batch(NamedTuple):
+    """N decisions of one policy."""
+
+    observation: Tensor  # (N, ...)
+    seat: Tensor  # (N,) int64
+    legal: Tensor | None  # (N, A) bool
+    action: Tensor  # (N,) int64
+    log_prob: Tensor  # (N,)
+    advantage: Tensor  # (N,)
+    target: Tensor  # (N,) of the critic
+    value: Tensor  # (N,) of the critic, before learning
+    seen: Tensor | None  # (N, ...) what the critic sees; None: the observation
+
+    def rows(self, index: Tensor) -> "Batch":
+        """Some of the decisions."""
+        return Batch(*(None if each is None else each[index] for each in self))
+
+
+class Towards(NamedTuple):
+    """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in the game's own payoff."""
+
+    policy: Policy
+    weight: float
+
+
+class Part(NamedTuple):
+    """What one policy learns from: some seats of a stretch of play, and the observation after it."""
+
+    trajectory: Trajectory
+    after: Tensor  # (B, P, ...)
+    seats: list[int]
+
+
+class Stream:
+    """Games that are always under way: a line-up goes on where the last one stopped."""
+
+    def __init__(self, game: Game, seeds: Tensor):
+        self.game, self.seeds = game, seeds
+        self.turn = game.reset(seeds)
+        self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
+
+    def play(self, profile: Profile, clock: int, turns: int) -> tuple[Trajectory, Tensor | None]:
+        """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
+        trajectory, self.turn = play(self.game, profile, self.turn, self.seeds, clock, turns)
+        ended = []
+        for reward, done in zip(trajectory.reward, trajectory.done, strict=True):
+            self.running += reward
+            if done.any():
+                ended.append(self.running[done])
+                self.running[done] = 0
+        return trajectory, torch.cat(ended) if ended else None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"game": self.game.state(), "running": self.running}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.turn = self.game.restore(state["game"])
+        self.running = state["running"].to(self.running.device)
+
+
+class Learner:
+    """One policy and its critic, each with an Adam of its own."""
+
+    def __init__(self, policy: Policy, critic: nn.Module):
+        self.policy, self.critic = policy, critic
+        self.optimisers = [
+            torch.optim.Adam(module.parameters(), lr=0.0, eps=1e-5, fused=True) for module in (policy, critic)
+        ]
+
+    def descend(self, losses: Sequence[Tensor], learning_rate: float, norm: float) -> None:
+        """One step down both losses. Raises Diverged, and changes nothing, when one is not finite."""
+        for loss, optimiser in zip(losses, self.optimisers, strict=True):
+            optimiser.zero_grad()
+            loss.backward()
+        norms = [nn.utils.clip_grad_norm_(module.parameters(), norm) for module in (self.policy, self.critic)]
+        if not all(math.isfinite(number) for number in norms):
+            raise Diverged("the loss is not finite: try a smaller responder.learning_rate or another seed")
+        for optimiser in self.optimisers:
+            optimiser.param_groups[0]["lr"] = learning_rate
+            optimiser.step()
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "critic": self.critic.state_dict(),
+            "optimisers": [each.state_dict()["state"] for each in self.optimisers],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.critic.load_state_dict(state["critic"])
+        for optimiser, moments in zip(self.optimisers, state["optimisers"], strict=True):
+            numbered = {int(number): moment for number, moment in moments.items()}
+            optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
+
+
+@dataclass
+class Gradient:
+    """Learns from `games` copies of the game played side by side, `turns` decisions at a time.
+
+    Raises ValueError for a hyperparameter out of range.
+    """
+
+    game: Game
+    network: Network
+    seed: int = 0
+    device: str = "cpu"
+    games: int = 128  # B
+    turns: int = 100  # T
+    epochs: int = 4
+    minibatches: int = 8
+    learning_rate: Any = 1e-3
+    discount: float = 0.99  # gamma
+    trace: float = 0.95  # lambda of GAE
+    clip: float = 0.2  # epsilon of the surrogate
+    entropy_bonus: Any = 0.01
+    shaping: Any = 0.0  # weight of the game's hints beside its payoff
+    payoff_scale: float = 0.1  # payoffs are multiplied by it before they are learned
+    critic: str = "own"  # or joint
+    value_loss: str = "huber"  # or squared, clipped
+    value_width: float = 1.0  # of the Huber loss, or of the clipped value; in scaled payoff
+    normalise_advantage: bool = True
+    gradient_norm: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("games", "turns", "epochs", "minibatches", "gradient_norm", "payoff_scale", "value_width", "clip"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"responder.{name} must be above 0, not {getattr(self, name)}")
+        for name in ("discount", "trace"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"responder.{name} must be within [0, 1], not {getattr(self, name)}")
+        for name, choices in (("critic", CRITICS), ("value_loss", tuple(VALUE_LOSSES))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        self.schedules: dict[str, Schedule] = {
+            name: schedule(getattr(self, name)) for name in ("learning_rate", "entropy_bonus", "shaping")
+        }
+        self.steps = 0
+        self.streams: list[Stream] = []
+        self.learners: dict[Policy, Learner] = {}
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def respond(
+        self,
+        profile: Profile,
+        against: Profile | None = None,
+        *,
+        anchor: Profile | None = None,
+        step_size: float = math.inf,
+        magnet: Profile | None = None,
+        pull: float = 0.0,
+    ) -> Metrics:
+        """Plays once, then learns for `epochs`; see `Responder`. Raises Diverged."""
+        start = perf_counter()
+        parts, metrics = self._play(profile, against)
+        middle = perf_counter()
+        for policy, seats in tables(profile):
+            held = [
+                Towards(others[seats[0]], weight)
+                for others, weight in ((magnet, pull), (anchor, 1 / step_size))
+                if others is not None and weight > 0
+            ]
+            metrics |= self._learn(policy, parts[policy], held)
+        self.steps += self.games * self.turns * len(self.streams)
+        return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
+
+    def state(self, profile: Profile) -> dict[str, Any]:
+        """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
+        return {
+            "steps": self.steps,
+            "generator": self.generator.get_state(),
+            "streams": [stream.state() for stream in self.streams],
+            "learners": [self._learner(policy).state() for policy, _ in tables(profile)],
+        }
+
+    def restore(self, profile: Profile, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint, with the policies that were saved beside it."""
+        self.steps = state["steps"]
+        self.generator.set_state(state["generator"])
+        for stream, saved in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
+            stream.restore(saved)
+        for (policy, _), saved in zip(tables(profile), state["learners"], strict=True):
+            self._learner(policy).restore(saved)
+
+    def _streams(self, count: int) -> list[Stream]:
+        """As many streams of games as there are line-ups, each with seeds of its own."""
+        while len(self.streams) < count:
+            number = len(self.streams)
+            seeds = spread(self.seed * STREAMS + number, self.games, self.device)
+            self.streams.append(Stream(deepcopy(self.game), seeds))
+        return self.streams[:count]
+
+    def _learner(self, policy: Policy) -> Learner:
+        if policy not in self.learners:
+            critic = self.network.critic(self.game, self.critic == "joint").to(self.device)
+            self.learners[policy] = Learner(policy, critic)
+        return self.learners[policy]
+
+    def _play(self, profile: Profile, against: Profile | None) -> tuple[dict[Policy, list[Part]], Metrics]:
+        """What each policy has to learn from, and the mean payoff of the games that ended on the way.
+
+        Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
+        """
+        seats = range(self.game.players)
+        lineups = [(list(profile), list(seats))] if against is None else []
+        for seat in seats if against is not None else ():
+            lineups.append(([profile[i] if i == seat else against[i] for i in seats], [seat]))
+        parts: dict[Policy, list[Part]] = {}
+        earned: list[list[Tensor]] = [[] for _ in seats]
+        clock = self.steps // (self.games * len(lineups))
+        for (lineup, learning), stream in zip(lineups, self._streams(len(lineups)), strict=True):
+            trajectory, ended = stream.play(lineup, clock, self.turns)
+            for policy, here in tables(lineup):
+                mine = [seat for seat in here if seat in learning]
+                if mine:
+                    parts.setdefault(policy, []).append(Part(trajectory, stream.turn.observation, mine))
+            for seat in learning if ended is not None else ():
+                earned[seat].append(ended[:, seat])
+        means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
+        return parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
+
+    def _learn(self, policy: Policy, parts: Sequence[Part], held: Sequence[Towards]) -> Metrics:
+        """Improves one policy, and its critic, on its decisions."""
+        learner = self._learner(policy)
+        batches = [self._batch(learner, part) for part in parts]
+        batch = batches[0] if len(batches) == 1 else joined(batches)
+        totals: Metrics = {}
+        count = 0
+        for _ in range(self.epochs):
+            order = torch.randperm(len(batch.action), generator=self.generator).to(self.device)
+            for index in order.chunk(self.minibatches):
+                losses, measured = self._losses(learner, batch.rows(index), held)
+                learner.descend(losses, self.schedules["learning_rate"].at(self.steps), self.gradient_norm)
+                for name, number in measured.items():
+                    totals[name] = totals.get(name, 0.0) + number
+                count += 1
+        return {name: float(total) / count for name, total in totals.items()}
+
+    def _seen(self, observation: Tensor, seats: list[int]) -> Tensor:
+        """What the critic sees of observations (B, P, …): one seat's, or all with the own first; (N, …)."""
+        players = observation.shape[1]
+        if self.critic == "own":
+            return rows_of(observation, seats, players)
+        turned = [observation.roll(-seat, dims=1).flatten(1) for seat in seats]
+        return torch.stack(turned, dim=1).flatten(0, 1)
+
+    @torch.no_grad()
+    def _batch(self, learner: Learner, part: Part) -> Batch:
+        """The decisions of some seats as rows, with advantages and targets."""
+        trajectory, seats = part.trajectory, part.seats
+        turns, games, players = trajectory.reward.shape
+        seat = torch.tensor(seats, device=self.device).repeat(turns * games)
+
+        def rows(each: Tensor) -> Tensor:
+            return rows_of(each.flatten(0, 1), seats, players)
+
+        def values(observation: Tensor) -> tuple[Tensor, Tensor]:
+            seen = learner.critic.first.lists(self._seen(observation, seats))
+            return seen, learner.critic(seen, seat[: len(seen)])[:, 0].view(-1, games, len(seats))
+
+        seen, value = values(trajectory.observation.flatten(0, 1))
+        _, after = values(part.after)
+        ending = None
+        if trajectory.final is not None:
+            ending = values(trajectory.final.flatten(0, 1))[1] * trajectory.truncated[..., None]
+        earned = trajectory.reward + self.schedules["shaping"].at(self.steps) * trajectory.shaping
+        advantage = gae(
+            self.payoff_scale * earned[..., seats],
+            value,
+            trajectory.done,
+            trajectory.acting[..., seats],
+            after=after[0],
+            ending=ending,
+            discount=self.discount,
+            trace=self.trace,
+        )
+        batch = Batch(
+            seen if self.critic == "own" else learner.policy.encode(rows(trajectory.observation)),
+            seat,
+            None if trajectory.legal is None else rows(trajectory.legal),
+            rows(trajectory.action),
+            rows(trajectory.log_prob),
+            advantage.flatten(),
+            (advantage + value).flatten(),
+            value.flatten(),
+            None if self.critic == "own" else seen,
+        )
+        acting = rows(trajectory.acting)
+        return batch if acting.all() else batch.rows(acting)
+
+    def _losses(self, learner: Learner, batch: Batch, held: Sequence[Towards]) -> tuple[list[Tensor], Metrics]:
+        """The losses of policy and critic, and what to report of them."""
+        pi, _ = learner.policy(batch.observation, batch.seat, batch.legal)
+        log_prob, entropy = pi.log_prob(batch.action), pi.entropy().mean()
+        advantage, scale = batch.advantage, self.payoff_scale
+        if self.normalise_advantage:
+            spread_out = advantage.std(unbiased=False) + 1e-8
+            advantage, scale = (advantage - advantage.mean()) / spread_out, scale / spread_out
+        surrogate = clipped_surrogate(log_prob, batch.log_prob, advantage, self.clip).mean()
+        policy_loss = surrogate - self.schedules["entropy_bonus"].at(self.steps) * entropy
+        for other, weight in held:  # on the scale of the advantages, so that the trade-off is the game's
+            with torch.no_grad():
+                there, _ = other(batch.observation, batch.seat, batch.legal)
+            policy_loss = policy_loss + scale * weight * pi.kl(there).mean()
+        value = learner.critic(batch.observation if batch.seen is None else batch.seen, batch.seat)[:, 0]
+        value_loss = VALUE_LOSSES[self.value_loss](value, batch.target, batch.value, self.value_width).mean()
+        with torch.no_grad():
+            moved = log_prob - batch.log_prob
+            measured = {
+                "entropy": entropy.detach(),
+                "loss/policy": surrogate.detach(),
+                "loss/value": value_loss.detach(),
+                "kl/last": (moved.exp() - 1 - moved).mean(),
+            }
+        return [policy_loss, value_loss], measured
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of the same policy from several line-ups as one; lists of several lengths are filled up."""
+    columns = []
+    for each in zip(*batches, strict=True):
+        if each[0] is not None and each[0].dtype == torch.int32:
+            longest = max(lists.shape[1] for lists in each)
+            each = tuple(F.pad(lists, (0, longest - lists.shape[1]), value=END) for lists in each)
+        columns.append(None if each[0] is None else torch.cat(each))
+    return Batch(*columns)

@@ -1,0 +1,35 @@
+"""Random numbers that are a function of a seed and a place, so that no result depends on who drew first.
+
+SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) as a hash: seed, turn and seat in, a uniform number out.
+"""
+
+import torch
+from torch import Tensor
+
+GOLDEN = -0x61C8864680B583EB  # 2**64 / golden ratio, as a signed number
+MIX_1 = -0x40A7B892E31B1A47
+MIX_2 = -0x6B2FB644ECCEEE15
+BITS = 23  # of a uniform number: all of them are exact in float32, and 1 - 2**-23 times x is below x
+
+
+def _right(number: Tensor, bits: int) -> Tensor:
+    """A logical shift of int64."""
+    return (number >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(number: Tensor) -> Tensor:
+    """SplitMix64's finaliser on int64 of any shape."""
+    number = (number ^ _right(number, 30)) * MIX_1
+    number = (number ^ _right(number, 27)) * MIX_2
+    return number ^ _right(number, 31)
+
+
+def spread(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+    """`count` seeds (count,) int64 out of one."""
+    return mix(mix(torch.tensor(seed, device=device)) + GOLDEN * torch.arange(1, count + 1, device=device))
+
+
+def uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor:
+    """Uniform numbers (turns, B, players) float32 in [0, 1) for turns `first`, `first` + 1, … of games `seeds` (B,)."""
+    place = torch.arange(first * players, (first + turns) * players, device=seeds.device).view(turns, 1, players)
+    return _right(mix(seeds[:, None] + GOLDEN * (place + 1)), 64 - BITS).float() * 2.0**-BITS

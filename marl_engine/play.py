@@ -1,0 +1,102 @@
+"""Profiles play games: a stretch of play to learn from, or whole games to be scored."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from marl_engine.noise import uniforms
+from marl_engine.types import Game, Policy, Profile, Turn
+
+
+class Trajectory(NamedTuple):
+    """T decisions of B games of P seats; row t is what was seen, done and earned at decision t."""
+
+    observation: Tensor  # (T, B, P, ...)
+    legal: Tensor | None  # (T, B, P, A) bool; None where every action always was
+    acting: Tensor  # (T, B, P) bool
+    action: Tensor  # (T, B, P) int64
+    log_prob: Tensor  # (T, B, P) of the action, when it was taken
+    reward: Tensor  # (T, B, P)
+    shaping: Tensor  # (T, B, P)
+    done: Tensor  # (T, B) bool
+    truncated: Tensor  # (T, B) bool
+    final: Tensor | None  # (T, B, P, ...) what truncated games closed with
+
+
+def tables(profile: Profile) -> list[tuple[Policy, list[int]]]:
+    """The different policies of a profile, each with the seats where it sits."""
+    seats: dict[Policy, list[int]] = {}
+    for seat, policy in enumerate(profile):
+        seats.setdefault(policy, []).append(seat)
+    return list(seats.items())
+
+
+def rows_of(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
+    """The rows (…, seats, rest) of some seats out of (…, P, rest), seats being the dimension 1, flattened to (N, rest)."""
+    return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
+
+
+class Table:
+    """The seats of B games, and who sits there; memories are carried from turn to turn."""
+
+    def __init__(self, profile: Profile, games: int, device: torch.device):
+        self.parties = tables(profile)
+        self.players, self.games = len(profile), games
+        self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.parties]
+        self.memory: list[Any] = [None] * len(self.parties)
+
+    def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
+        """Actions (B, P), and their log-probabilities (B, P), by noise (B, P) in [0, 1)."""
+        action = torch.empty(self.games, self.players, dtype=torch.int64, device=noise.device)
+        log_prob = torch.empty(self.games, self.players, device=noise.device)
+        legal = None if turn.legal.all() else turn.legal
+        for party, (policy, seats) in enumerate(self.parties):
+            rows = rows_of(turn.observation, seats, self.players)
+            allowed = None if legal is None else rows_of(legal, seats, self.players)
+            distribution, self.memory[party] = policy(rows, self.seat[party], allowed, self.memory[party])
+            draws = rows_of(noise, seats, self.players)
+            chosen = distribution.mode() if greedy else distribution.sample(draws)
+            action[:, seats] = chosen.view(self.games, -1)
+            log_prob[:, seats] = distribution.log_prob(chosen).view(self.games, -1)
+        return action, log_prob
+
+
+@torch.no_grad()
+def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
+    """Goes on from `turn` for `turns` decisions; noise comes from seeds (B,) and the number `clock` of the first one."""
+    table = Table(profile, len(seeds), seeds.device)
+    record = []
+    for noise in uniforms(seeds, clock, turns, game.players):
+        action, log_prob = table.decide(turn, noise)
+        after = game.step(action)
+        record.append(
+            (turn.observation, turn.legal, turn.acting, action, log_prob, *after[3:7], after.final)
+        )  # reward, shaping, done, truncated
+        turn = after
+    observation, legal, *rest, final = zip(*record, strict=True)
+    return Trajectory(
+        torch.stack(observation),
+        None if all(bool(each.all()) for each in legal) else torch.stack(legal),
+        *map(torch.stack, rest),
+        None if final[0] is None else torch.stack(final),
+    ), turn
+
+
+@torch.no_grad()
+def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) -> Tensor:
+    """Returns (B, P) of one whole game for each seed (B,): the payoff, without shaping or discount."""
+    turn = game.reset(seeds)
+    table = Table(profile, len(seeds), seeds.device)
+    earned = torch.zeros_like(turn.reward)
+    open_still = torch.ones_like(turn.done)
+    clock = 0
+    while open_still.any():
+        (noise,) = uniforms(seeds, clock, 1, game.players)
+        action, _ = table.decide(turn, noise, greedy)
+        turn = game.step(action)
+        earned += turn.reward * open_still[:, None]
+        open_still &= ~turn.done
+        clock += 1
+    return earned

@@ -1,0 +1,14 @@
+"""Where jobs run. A job is a pure function of its argument, so every runner gives the same results."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from marl_engine.types import Argument, Result
+
+
+@dataclass
+class Local:
+    """One after the other, in this process."""
+
+    def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
+        return [job(argument) for argument in arguments]

@@ -1,0 +1,22 @@
+"""Self-play: the profile plays itself; for a team with one payoff, the team learns together.
+
+With one network in every seat this is the parameter sharing of IPPO and MAPPO (arXiv:2011.09533,
+arXiv:2103.01955); with one network for each seat, independent learners.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class SelfPlay:
+    """Plays against: itself. Anchored to: itself. Magnet: none."""
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """Yields progress for ever, from iteration `after` + 1 on."""
+        for iteration in count(after + 1):
+            metrics = responder.respond(profile)
+            yield Progress(iteration, profile, metrics)
