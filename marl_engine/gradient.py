@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from marl_engine.advantage import gae
 from marl_engine.losses import VALUE_LOSSES, clipped_surrogate
 from marl_engine.networks import Network
 from marl_engine.noise import spread
+from marl_engine.perceptron import Perceptron, flattened
 from marl_engine.play import Trajectory, play, rows_of, tables
 from marl_engine.schedules import Schedule, schedule
 from marl_engine.sparse import END
@@ -36,17 +37,16 @@ class Diverged(RuntimeError):
 class Batch(NamedTuple):
     """N decisions of one policy."""
 
-    observation: Tensor  # (N, ...)
-    seat: Tensor  # (N,) int64
+    rows: Tensor  # (N, ...) what the policy was shown, as it encodes it
     legal: Tensor | None  # (N, A) bool
     action: Tensor  # (N,) int64
     log_prob: Tensor  # (N,)
     advantage: Tensor  # (N,)
     target: Tensor  # (N,) of the critic
     value: Tensor  # (N,) of the critic, before learning
-    seen: Tensor | None  # (N, ...) what the critic sees; None: the observation
+    seen: Tensor | None  # (N, ...) what the critic is shown; None: the same
 
-    def rows(self, index: Tensor) -> "Batch":
+    def take(self, index: Tensor) -> "Batch":
         """Some of the decisions."""
         return Batch(*(None if each is None else each[index] for each in self))
 
@@ -98,21 +98,21 @@ class Stream:
 class Learner:
     """One policy and its critic, each with an Adam of its own."""
 
-    def __init__(self, policy: Policy, critic: nn.Module):
+    def __init__(self, policy: Policy, critic: Perceptron):
         self.policy, self.critic = policy, critic
-        self.optimisers = [
-            torch.optim.Adam(module.parameters(), lr=0.0, eps=1e-5, fused=True) for module in (policy, critic)
-        ]
+        self.vectors = [flattened(policy), flattened(critic)]
+        self.optimisers = [torch.optim.Adam([each], lr=0.0, eps=1e-5, fused=True) for each in self.vectors]
 
     def descend(self, losses: Sequence[Tensor], learning_rate: float, norm: float) -> None:
         """One step down both losses. Raises Diverged, and changes nothing, when one is not finite."""
-        for loss, optimiser in zip(losses, self.optimisers, strict=True):
-            optimiser.zero_grad()
+        for loss, vector in zip(losses, self.vectors, strict=True):
+            vector.grad.zero_()
             loss.backward()
-        norms = [nn.utils.clip_grad_norm_(module.parameters(), norm) for module in (self.policy, self.critic)]
-        if not all(math.isfinite(number) for number in norms):
-            raise Diverged("the loss is not finite: try a smaller responder.learning_rate or another seed")
-        for optimiser in self.optimisers:
+        lengths = [vector.grad.norm().item() for vector in self.vectors]
+        if not all(map(math.isfinite, lengths)):
+            raise Diverged("the loss is not finite; try a smaller responder.learning_rate or another seed")
+        for vector, length, optimiser in zip(self.vectors, lengths, self.optimisers, strict=True):
+            vector.grad.mul_(min(1.0, norm / (length + 1e-6)))
             optimiser.param_groups[0]["lr"] = learning_rate
             optimiser.step()
 
@@ -266,7 +266,7 @@ class Gradient:
         for _ in range(self.epochs):
             order = torch.randperm(len(batch.action), generator=self.generator).to(self.device)
             for index in order.chunk(self.minibatches):
-                losses, measured = self._losses(learner, batch.rows(index), held)
+                losses, measured = self._losses(learner, batch.take(index), held)
                 learner.descend(losses, self.schedules["learning_rate"].at(self.steps), self.gradient_norm)
                 for name, number in measured.items():
                     totals[name] = totals.get(name, 0.0) + number
@@ -292,8 +292,9 @@ class Gradient:
             return rows_of(each.flatten(0, 1), seats, players)
 
         def values(observation: Tensor) -> tuple[Tensor, Tensor]:
-            seen = learner.critic.first.lists(self._seen(observation, seats))
-            return seen, learner.critic(seen, seat[: len(seen)])[:, 0].view(-1, games, len(seats))
+            rows = self._seen(observation, seats)
+            seen = learner.critic.encode(rows, seat[: len(rows)])
+            return seen, learner.critic(seen)[:, 0].view(-1, games, len(seats))
 
         seen, value = values(trajectory.observation.flatten(0, 1))
         _, after = values(part.after)
@@ -312,8 +313,7 @@ class Gradient:
             trace=self.trace,
         )
         batch = Batch(
-            seen if self.critic == "own" else learner.policy.encode(rows(trajectory.observation)),
-            seat,
+            seen if self.critic == "own" else learner.policy.encode(rows(trajectory.observation), seat),
             None if trajectory.legal is None else rows(trajectory.legal),
             rows(trajectory.action),
             rows(trajectory.log_prob),
@@ -323,11 +323,11 @@ class Gradient:
             None if self.critic == "own" else seen,
         )
         acting = rows(trajectory.acting)
-        return batch if acting.all() else batch.rows(acting)
+        return batch if acting.all() else batch.take(acting)
 
     def _losses(self, learner: Learner, batch: Batch, held: Sequence[Towards]) -> tuple[list[Tensor], Metrics]:
         """The losses of policy and critic, and what to report of them."""
-        pi, _ = learner.policy(batch.observation, batch.seat, batch.legal)
+        pi, _ = learner.policy(batch.rows, batch.legal)
         log_prob, entropy = pi.log_prob(batch.action), pi.entropy().mean()
         advantage, scale = batch.advantage, self.payoff_scale
         if self.normalise_advantage:
@@ -337,9 +337,9 @@ class Gradient:
         policy_loss = surrogate - self.schedules["entropy_bonus"].at(self.steps) * entropy
         for other, weight in held:  # on the scale of the advantages, so that the trade-off is the game's
             with torch.no_grad():
-                there, _ = other(batch.observation, batch.seat, batch.legal)
+                there, _ = other(batch.rows, batch.legal)
             policy_loss = policy_loss + scale * weight * pi.kl(there).mean()
-        value = learner.critic(batch.observation if batch.seen is None else batch.seen, batch.seat)[:, 0]
+        value = learner.critic(batch.rows if batch.seen is None else batch.seen)[:, 0]
         value_loss = VALUE_LOSSES[self.value_loss](value, batch.target, batch.value, self.value_width).mean()
         with torch.no_grad():
             moved = log_prob - batch.log_prob

@@ -3,59 +3,28 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marl_engine.distributions import Categorical
-from marl_engine.sparse import SparseLinear
+from marl_engine.perceptron import ACTIVATIONS, Perceptron
 from marl_engine.types import Game, Policy
-
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU}
-
-
-class Trunk(nn.Module):
-    """Layers from observations (N, …) and seats (N,) to (N, outputs), orthogonal at first (gain sqrt 2, then `gain`)."""
-
-    def __init__(
-        self, background: Tensor, sizes: Sequence[int], outputs: int, *, seats: int, activation: str, gain: float
-    ):
-        super().__init__()
-        self.first = SparseLinear(background, sizes[0])
-        self.seat = nn.Embedding(seats, sizes[0]) if seats else None
-        layers: list[nn.Module] = [ACTIVATIONS[activation]()]
-        for wide, narrow in pairwise(sizes):
-            layers += [nn.Linear(wide, narrow), ACTIVATIONS[activation]()]
-        self.rest = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear | SparseLinear):
-                nn.init.orthogonal_(layer.weight, 2**0.5)
-                nn.init.zeros_(layer.bias)
-        nn.init.orthogonal_(self.rest[-1].weight, gain)
-
-    def forward(self, observation: Tensor, seat: Tensor) -> Tensor:
-        hidden = self.first(observation)
-        if self.seat is not None:
-            hidden = hidden + self.seat(seat)
-        return self.rest(hidden)
 
 
 class NetworkPolicy(Policy):
     """A multi-layer perceptron from observations to logits."""
 
-    def __init__(self, background: Tensor, actions: int, *, sizes: Sequence[int], seats: int, activation: str):
+    def __init__(self, perceptron: Perceptron):
         super().__init__()
-        self.trunk = Trunk(background, sizes, actions, seats=seats, activation=activation, gain=0.01)
+        self.perceptron = perceptron
 
-    def forward(
-        self, observation: Tensor, seat: Tensor, legal: Tensor | None = None, memory: Any = None
-    ) -> tuple[Categorical, Any]:
-        return Categorical(self.trunk(observation, seat), legal), memory
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Any = None) -> tuple[Categorical, Any]:
+        return Categorical(self.perceptron(rows), legal), memory
 
-    def encode(self, observation: Tensor) -> Tensor:
-        return self.trunk.first.lists(observation)
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.perceptron.encode(observation, seat)
 
 
 def background_of(game: Game) -> Tensor:
@@ -83,21 +52,21 @@ class Network:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"policy.activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
 
-    def seats(self, game: Game) -> int:
-        """How many seats a shared network tells apart; 0 for none."""
-        indicated = self.seat_indicator if self.seat_indicator is not None else not game.symmetric
-        return game.players if indicated and self.shared else 0
-
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
-        background, seats = background_of(game), self.seats(game)
-        fresh = [
-            NetworkPolicy(background, game.actions, sizes=self.hidden, seats=seats, activation=self.activation)
+        background = background_of(game)
+        fresh: list[Policy] = [
+            NetworkPolicy(self._perceptron(background, game, game.actions, gain=0.01))
             for _ in range(1 if self.shared else game.players)
         ]
-        return list(fresh) * game.players if self.shared else list(fresh)
+        return fresh * game.players if self.shared else fresh
 
-    def critic(self, game: Game, joint: bool) -> Trunk:
+    def critic(self, game: Game, joint: bool) -> Perceptron:
         """Values from one seat's observation, or from all of them, own first (MAPPO's centralised critic)."""
         background = background_of(game).flatten().repeat(game.players if joint else 1)
-        return Trunk(background, self.hidden, 1, seats=self.seats(game), activation=self.activation, gain=1.0)
+        return self._perceptron(background, game, 1, gain=1.0)
+
+    def _perceptron(self, background: Tensor, game: Game, outputs: int, gain: float) -> Perceptron:
+        indicated = not game.symmetric if self.seat_indicator is None else self.seat_indicator
+        seats = game.players if indicated and self.shared else 0
+        return Perceptron(background, self.hidden, outputs, seats=seats, activation=self.activation, gain=gain)

@@ -53,9 +53,9 @@ class Table:
         log_prob = torch.empty(self.games, self.players, device=noise.device)
         legal = None if turn.legal.all() else turn.legal
         for party, (policy, seats) in enumerate(self.parties):
-            rows = rows_of(turn.observation, seats, self.players)
+            rows = policy.encode(rows_of(turn.observation, seats, self.players), self.seat[party])
             allowed = None if legal is None else rows_of(legal, seats, self.players)
-            distribution, self.memory[party] = policy(rows, self.seat[party], allowed, self.memory[party])
+            distribution, self.memory[party] = policy(rows, allowed, self.memory[party])
             draws = rows_of(noise, seats, self.players)
             chosen = distribution.mode() if greedy else distribution.sample(draws)
             action[:, seats] = chosen.view(self.games, -1)

@@ -1,17 +1,18 @@
-"""A linear layer for observations of bytes that are nearly all alike.
+"""The product of a weight with observations of bytes that are nearly all alike.
 
 Of Overcooked's 520 to 1170 features some 10 differ from the empty kitchen, so the first layer, which holds
 nine tenths of a small network's arithmetic, is a sum of ten rows of its weight:
 
-    W x = W x0 + W (x - x0),    x0 what all observations share, x - x0 mostly zero.
+    x W = x0 W + (x - x0) W,    x0 what all observations share, x - x0 mostly zero.
 
-On one core this is 10 times as fast as the dense product, gradients included (benchmarks/first_layer.py).
+Observations are turned once into lists of where they differ, which serve in every epoch: int32 (N, K) of
+feature * 256 + value, closed by -1 where a row's list is shorter than the longest.
 """
 
 import numpy as np
 import torch
 from numba import njit
-from torch import Tensor, nn
+from torch import Tensor
 
 from marl_engine.cores import over_rows
 
@@ -73,60 +74,35 @@ def _accumulate(lists, background, gradient, first, last, out):
                 out[feature, unit] += amount * gradient[row, unit]
 
 
-class _Product(torch.autograd.Function):
-    """lists (N, K) int32, weight (D, H), bias (H,), background (D,) uint8 -> (N, H)."""
+def differences(observation: Tensor, background: Tensor) -> Tensor:
+    """Lists (N, K) int32 of where bytes (N, D) differ from the background (D,) uint8."""
+    lists = np.empty((len(observation), observation.shape[1]), np.int32)
+    longest = [0] * torch.get_num_threads()
+    arrays = observation.contiguous().numpy(), background.numpy()
 
-    @staticmethod
-    def forward(ctx, lists, weight, bias, background):
-        base = (background.float() @ weight + bias).numpy()
-        out = torch.empty(len(lists), weight.shape[1])
-        arrays = lists.numpy(), background.numpy(), weight.numpy(), base
-        over_rows(lambda _, first, last: _multiply(*arrays, first, last, out.numpy()), len(lists), ROWS)
-        ctx.lists, ctx.background, ctx.shape = lists, background, weight.shape
-        return out
+    def work(share: int, first: int, last: int) -> None:
+        longest[share] = _find(*arrays, first, last, lists)
 
-    @staticmethod
-    def backward(ctx, gradient):
-        sums = torch.zeros(torch.get_num_threads(), *ctx.shape)
-        arrays = ctx.lists.numpy(), ctx.background.numpy(), gradient.contiguous().numpy()
-        shares = over_rows(
-            lambda share, first, last: _accumulate(*arrays, first, last, sums[share].numpy()), len(gradient), ROWS
-        )
-        total = gradient.sum(0)
-        weight = sums[0] if shares == 1 else sums[:shares].sum(0)
-        return None, weight.addr_(ctx.background.float(), total), total, None
+    over_rows(work, len(lists), ROWS)
+    return torch.from_numpy(lists[:, : max(longest)].copy())
 
 
-class SparseLinear(nn.Module):
-    """Like nn.Linear(D, H) on flattened observations (N, …); exact, and fast where they are bytes near `background`."""
+def product(lists: Tensor, background: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x W + b (N, H) for the observations x of lists (N, K), weight (D, H), bias (H,), background (D,) uint8."""
+    out = torch.empty(len(lists), weight.shape[1])
+    base = torch.addmv(bias, weight.T, background.float())
+    arrays = [each.numpy() for each in (lists, background, weight, base)]
+    over_rows(lambda _, first, last: _multiply(*arrays, first, last, out.numpy()), len(lists), ROWS)
+    return out
 
-    def __init__(self, background: Tensor, units: int):
-        super().__init__()
-        self.register_buffer("background", background.flatten())
-        self.weight = nn.Parameter(torch.empty(background.numel(), units))
-        self.bias = nn.Parameter(torch.zeros(units))
 
-    def lists(self, observation: Tensor) -> Tensor:
-        """Where bytes (N, …) differ from the background: (N, K) int32 of feature * 256 + value, closed by -1.
-
-        What is not bytes on the processor is returned flattened, and takes the dense product.
-        """
-        rows = observation.flatten(1)
-        if rows.dtype != torch.uint8 or rows.is_cuda:
-            return rows
-        rows = rows.contiguous()
-        lists = np.empty(rows.shape, np.int32)
-        longest = [0] * torch.get_num_threads()
-
-        def work(share: int, first: int, last: int) -> None:
-            longest[share] = _find(rows.numpy(), self.background.numpy(), first, last, lists)
-
-        over_rows(work, len(rows), ROWS)
-        return torch.from_numpy(lists[:, : max(longest)].copy())
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """Observations (N, …) of D features, or what `lists` made of them -> (N, H)."""
-        rows = observation if observation.dtype == torch.int32 else self.lists(observation)
-        if rows.dtype == torch.int32:
-            return _Product.apply(rows, self.weight, self.bias, self.background)
-        return rows.to(self.weight.dtype) @ self.weight + self.bias
+def transposed_product(lists: Tensor, background: Tensor, gradient: Tensor) -> Tensor:
+    """x^T g (D, H) for the observations x of lists (N, K) and gradients g (N, H)."""
+    sums = torch.zeros(torch.get_num_threads(), len(background), gradient.shape[1])
+    arrays = [each.numpy() for each in (lists, background, gradient)]
+    shares = over_rows(
+        lambda share, first, last: _accumulate(*arrays, first, last, sums[share].numpy()), len(lists), ROWS
+    )
+    for share in range(1, shares):
+        sums[0] += sums[share]
+    return sums[0].addr_(background.float(), gradient.sum(0))

@@ -70,18 +70,19 @@ class Distribution(Protocol):
 class Policy(nn.Module):
     """Observation -> distribution over actions: a network, a table, a language model, a mixture."""
 
-    def forward(
-        self, observation: Tensor, seat: Tensor, legal: Tensor | None = None, memory: Any = None
-    ) -> tuple[Distribution, Any]:
-        """Observations (N, ...) of seats (N,) int64, legal (N, A) bool or None -> N distributions, and memory.
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        """Observations (N, …) made by seats (N,) int64 as the rows (N, …) that `forward` takes.
+
+        Done once for a decision, however often the policy learns from it.
+        """
+        return observation
+
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Any = None) -> tuple[Distribution, Any]:
+        """Rows (N, …) from `encode`, legal (N, A) bool or None -> N distributions, and memory.
 
         `memory` is None for a policy without one; `play` carries it from turn to turn.
         """
         raise NotImplementedError
-
-    def encode(self, observation: Tensor) -> Tensor:
-        """Observations (N, …) in the form (N, …) that `forward` takes fastest; made once, used in every epoch."""
-        return observation
 
 
 Profile = Sequence[Policy]

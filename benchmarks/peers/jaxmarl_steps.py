@@ -11,17 +11,13 @@ opening for every game at every step and is slower.
 import json
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-warnings.simplefilter("ignore", DeprecationWarning)  # JaxMARL recommends its second version of the game
-
-import jaxmarl  # noqa: E402
-from jaxmarl.environments.overcooked import overcooked_layouts  # noqa: E402
+import jaxmarl
+from jaxmarl.environments.overcooked import overcooked_layouts
 
 BATCHES = (64, 512, 4096)
 GAME_STEPS = 32768  # of all games together, in one call of the compiled loop

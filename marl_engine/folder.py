@@ -1,0 +1,153 @@
+"""The folder of a run: what was asked, what was measured, where to go on, and how it ended."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from marl_engine import checkpoint
+from marl_engine.types import Metrics
+
+KEPT = 3  # checkpoints, and the best one beside them
+LIBRARIES = ("marl_engine", "torch", "numpy", "numba", "hydra-core")
+
+
+@dataclass
+class Folder:
+    """runs/NAME: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, summary.json, curve.png, replay.gif."""
+
+    path: Path
+    writer: Any = field(default=None, init=False, repr=False)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """The composed configuration, for `resume` and for readers."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        replaced(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+
+    def config(self) -> dict[str, Any]:
+        """What `write_config` wrote. Raises FileNotFoundError."""
+        found = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
+
+    def log(self, record: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl, and the same for TensorBoard."""
+        with open(self.metrics, "a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10)
+        for name, number in record.items():
+            if name not in ("iteration", "steps"):
+                self.writer.add_scalar(name, number, int(record["steps"]))
+
+    def records(self) -> list[dict[str, float]]:
+        """The lines of metrics.jsonl; one that a kill cut short is left out."""
+        if not self.metrics.exists():
+            return []
+        found = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def forget_after(self, iteration: int) -> None:
+        """Drops the lines that were written after the checkpoint that a run goes on from."""
+        kept = [record for record in self.records() if record["iteration"] <= iteration]
+        replaced(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def save(self, iteration: int, state: dict[str, Any], best: int | None) -> None:
+        """A checkpoint; the newest few and the best one stay."""
+        checkpoint.write(self.checkpoints, iteration, state)
+        checkpoint.prune(self.checkpoints, KEPT, always=best)
+
+    def latest(self) -> tuple[int, dict[str, Any], list[str]]:
+        """Iteration and state of the newest checkpoint that is whole, and what is wrong with newer ones.
+
+        Raises FileNotFoundError when there is none.
+        """
+        damages = []
+        for iteration, state in checkpoint.readable(self.checkpoints):
+            if isinstance(state, dict):
+                return iteration, state, damages
+            damages.append(str(state))
+        raise FileNotFoundError(
+            f"{self.checkpoints} has no checkpoint to go on from{': ' if damages else ''}{'; '.join(damages)}"
+        )
+
+    def summarise(self, found: Mapping[str, Any]) -> None:
+        """summary.json, with the versions that made it."""
+        whole = {**found, "versions": versions(), "git_commit": git_commit()}
+        replaced(self.path / "summary.json", json.dumps(whole, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Flushes TensorBoard."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def replaced(path: Path, text: str) -> None:
+    """Writes a file so that it is the old one or the new one, whenever the process dies."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that results depend on."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[library] = "not installed"
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that the code runs from, if it is one."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def finite(metrics: Mapping[str, float]) -> bool:
+    """Whether every number is one."""
+    return all(math.isfinite(number) for number in metrics.values())
+
+
+def column(records: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """(steps, values) of the records that have a metric."""
+    having = [record for record in records if name in record]
+    return [record["steps"] for record in having], [record[name] for record in having]
+
+
+def best_so_far(records: Iterable[Metrics], name: str) -> tuple[int, float] | None:
+    """(iteration, value) of the largest value of a metric, the first of equals."""
+    having = [record for record in records if name in record]
+    if not having:
+        return None
+    best = max(having, key=lambda record: record[name])
+    return int(best["iteration"]), best[name]

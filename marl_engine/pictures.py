@@ -1,0 +1,69 @@
+"""Pictures of a run: the curve of what was measured, and the game as it was played."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from marl_engine.folder import column
+from marl_engine.noise import spread, uniforms
+from marl_engine.play import Table
+from marl_engine.types import Game, Profile
+
+CURVES = {"return/mean": "while learning", "evaluation/return/mean": "evaluation"}
+COLOURS = 127  # of a replay; one more is left for what does not change
+FRAME = 100  # milliseconds
+
+
+def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+    """The return against steps, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for name, label in CURVES.items():
+        steps, values = column(records, name)
+        axes.plot(steps, values, label=label, alpha=0.5 if name == "return/mean" else 1.0)
+    axes.set(xlabel="steps", ylabel="return of an episode", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+@torch.no_grad()
+def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
+    """One game of sampled play as the game draws itself, (H, W, 3) uint8 each."""
+    game = deepcopy(game)
+    seeds = spread(seed, 1)
+    turn = game.reset(seeds.to(profile_device(profile)))
+    table = Table(profile, 1, turn.reward.device)
+    drawn, earned = [], 0.0
+    for clock in range(longest):
+        drawn.append(game.render(caption=f"step {clock}   score {earned:.0f}"))
+        noise = uniforms(seeds, clock, 1, game.players)[0].to(turn.reward.device)
+        turn = game.step(table.decide(turn, noise)[0])
+        earned += turn.reward.mean().item()
+        if turn.done.any():
+            break
+    return drawn
+
+
+def profile_device(profile: Profile) -> torch.device:
+    """Where the policies are."""
+    return next(profile[0].parameters()).device
+
+
+def gif(pictures: Sequence[np.ndarray], path: Path) -> None:
+    """Pictures (H, W, 3) uint8 as a moving picture with one palette, so that what stands still costs nothing."""
+    from PIL import Image
+
+    none = Image.Dither.NONE
+    sample = Image.fromarray(np.concatenate(pictures[::10]))
+    palette = sample.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=none)
+    images = [Image.fromarray(picture).quantize(palette=palette, dither=none) for picture in pictures]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=FRAME, loop=0, optimize=True)

@@ -1,0 +1,169 @@
+"""A run: the solver's iterations, measured, saved, stopped and gone on with."""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from types import FrameType
+
+import torch
+
+from marl_engine.build import Refused, Setting, load_policies, policies_state
+from marl_engine.evaluate import evaluate, seatings
+from marl_engine.folder import Folder, best_so_far
+from marl_engine.gradient import Diverged
+from marl_engine.types import Metrics, Progress
+
+SCORE = "evaluation/return/mean"  # what the best checkpoint is the best by
+
+
+@dataclass
+class Stop:
+    """When a run ends by itself."""
+
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and self.seconds <= 0:
+            raise Refused(f"stop.seconds must be above 0, not {self.seconds}")
+
+
+@dataclass
+class Plan:
+    """The keys of a configuration that are not about a part of the run."""
+
+    run: str | None = None
+    overwrite: bool = False
+    resume: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    steps: int | None = None
+    iterations: int | None = None
+    evaluate_every: int = 50
+    save_every: int = 50
+    episodes: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "steps", "iterations", "evaluate_every", "save_every", "episodes"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise Refused(f"{name} must be 1 or more, not {number}")
+
+
+class Interrupted:
+    """Ctrl-C asks a run to stop after its iteration; a second one stops it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    @contextmanager
+    def listening(self) -> Iterator["Interrupted"]:
+        before = signal.signal(signal.SIGINT, self.ask)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+class Run:
+    """Plays a setting's solver until something says stop."""
+
+    def __init__(self, parts: Setting, plan: Plan, stop: Stop, folder: Folder):
+        self.parts, self.plan, self.stop, self.folder = parts, plan, stop, folder
+        self.iteration = 0
+        self.seconds = 0.0  # of the sessions before this one
+        self.best: tuple[int, float] | None = None
+        self.saved: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return self.parts.responder.steps
+
+    def restore(self) -> list[str]:
+        """Goes back to the newest whole checkpoint; returns what is wrong with newer ones."""
+        self.iteration, state, damages = self.folder.latest()
+        load_policies(self.parts.profile, state["profile"])
+        self.parts.responder.restore(self.parts.profile, state["responder"])
+        torch.set_rng_state(state["torch"])
+        self.seconds = state["seconds"]
+        self.folder.forget_after(self.iteration)
+        self.best = best_so_far(self.folder.records(), SCORE)
+        self.saved = self.iteration
+        return damages
+
+    def save(self, seconds: float) -> None:
+        """A checkpoint of everything."""
+        if self.saved == self.iteration:
+            return
+        state = {
+            "profile": policies_state(self.parts.profile),
+            "responder": self.parts.responder.state(self.parts.profile),
+            "torch": torch.get_rng_state(),
+            "seconds": seconds,
+        }
+        self.folder.save(self.iteration, state, self.best[0] if self.best else None)
+        self.saved = self.iteration
+
+    def evaluated(self, full: bool = False) -> Metrics:
+        """Scores of the profile as it is: sampled play as trained, or all seatings."""
+        chosen = seatings(self.parts.game.players)
+        return evaluate(
+            self.parts.game,
+            self.parts.profile,
+            self.parts.runner,
+            episodes=self.plan.episodes,
+            seatings=chosen if full else chosen[:1],
+        )
+
+    def ended(self, seconds: float, interrupted: Interrupted) -> str | None:
+        """Why the run is over, if it is."""
+        if interrupted.asked:
+            return "interrupted"
+        if self.plan.steps is not None and self.steps >= self.plan.steps:
+            return "steps"
+        if self.plan.iterations is not None and self.iteration >= self.plan.iterations:
+            return "iterations"
+        if self.stop.seconds is not None and seconds >= self.stop.seconds:
+            return "seconds"
+        return None
+
+    def run(self, show: Callable[[Mapping[str, float]], None]) -> tuple[str, float]:
+        """Iterates until the end; returns the reason and the seconds of all sessions. Raises Diverged.
+
+        `show` is called with the record of every iteration.
+        """
+        start = perf_counter() - self.seconds
+        progress = self.parts.solver.solve(self.parts.profile, self.parts.responder, after=self.iteration)
+        with Interrupted().listening() as interrupted:
+            while (reason := self.ended(perf_counter() - start, interrupted)) is None:
+                before = self.steps, perf_counter()
+                show(self.step(next(progress), start, *before))
+            self.save(perf_counter() - start)
+        return reason, perf_counter() - start
+
+    def step(self, progress: Progress, start: float, steps: int, since: float) -> dict[str, float]:
+        """Measures, logs and saves one iteration."""
+        self.iteration = progress.iteration
+        record: dict[str, float] = {"iteration": self.iteration, "steps": self.steps}
+        record["seconds"] = perf_counter() - start
+        record["steps_per_second"] = (self.steps - steps) / (perf_counter() - since)
+        record |= progress.metrics
+        if self.iteration % self.plan.evaluate_every == 0:
+            found = self.evaluated()
+            record |= {f"evaluation/{name}": number for name, number in found.items()}
+            if self.best is None or record[SCORE] > self.best[1]:
+                self.best = self.iteration, record[SCORE]
+        self.folder.log(record)
+        if self.iteration % self.plan.save_every == 0 or (self.best and self.best[0] == self.iteration):
+            self.save(perf_counter() - start)
+        return record
+
+
+__all__ = ["Diverged", "Plan", "Run", "Stop"]
