@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from marl_engine.cores import compiled
 
 
 def gae(
@@ -21,7 +22,7 @@ def gae(
 
     reward, value, acting (T, B, P), done (T, B); `after` (B, P) is the value of the observation after the
     last decision; `ending` (T, B, P) the value that a game ended with: zero where it was over by its rules,
-    the critic's where it was truncated; None is zero everywhere. A seat's decision earns all rewards until its next one:
+    the critic's where it was truncated; None is zero everywhere. A decision earns all until the seat's next one:
 
         delta_t = sum r + discount * V(next own decision) - V_t,    A_t = delta_t + discount * trace * A_next.
     """
@@ -32,7 +33,7 @@ def gae(
     return torch.from_numpy(out).to(reward.device)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def _sweep(reward, value, done, acting, after, ending, discount, trace, out):
     turns, games, players = reward.shape
     for game in range(games):

@@ -1,10 +1,23 @@
-"""Work on rows, shared among the processor's cores by threads; the compiled loops hold no lock."""
+"""Work shared among the processor's cores by threads; neither compiled loops nor torch hold the lock."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from typing import Any
 
 import torch
+from numba import njit
+
+from marl_engine.types import Result
+
+
+def compiled(function: Callable) -> Callable[..., Any]:
+    """A loop over numbers as machine code, kept on disk, that holds no lock.
+
+    Arrays are passed without reference counts (`_nrt=False`): counting those of a struct of ten arrays took
+    three quarters of the time of the rules of Overcooked.
+    """
+    return njit(cache=True, nogil=True, fastmath={"contract"}, _nrt=False)(function)  # type: ignore[call-overload]
 
 
 @cache
@@ -25,3 +38,13 @@ def over_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -
     for other in others:
         other.result()
     return cores
+
+
+def side_by_side(*jobs: Callable[[], Result]) -> list[Result]:
+    """The results of jobs that do not touch each other, done at the same time; raises what one of them raises."""
+    others = [_workers(len(jobs)).submit(job) for job in jobs[1:]]
+    try:
+        first = jobs[0]()
+    finally:
+        wait(others)
+    return [first, *(other.result() for other in others)]

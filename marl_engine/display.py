@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -57,8 +58,8 @@ class Display:
             transient=True,
             refresh_per_second=4,
         )
-        blank = {"iteration": "0", "steps": "0", "pace": "-", "score": "-", "trend": ""}
-        self.task = self.live.add_task("", total=total, completed=began, began=began, **blank)
+        blank: dict[str, Any] = {"iteration": "0", "steps": "0", "pace": "-", "score": "-", "trend": ""}
+        self.task = self.live.add_task("", total=total, completed=int(began), began=began, **blank)
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -74,7 +75,7 @@ class Display:
             if name in record:
                 self.history.append(record[name])
                 break
-        numbers = {
+        numbers: dict[str, Any] = {
             "iteration": f"{record['iteration']:,}",
             "steps": f"{record['steps']:,}",
             "pace": f"{record['steps_per_second']:,.0f}",

@@ -85,7 +85,7 @@ class Folder:
 
         Raises FileNotFoundError when there is none.
         """
-        damages = []
+        damages: list[str] = []
         for iteration, state in checkpoint.readable(self.checkpoints):
             if isinstance(state, dict):
                 return iteration, state, damages

@@ -6,49 +6,30 @@ seats it is MAPPO (Yu et al. 2022, arXiv:2103.01955).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.advantage import gae
+from marl_engine.cores import side_by_side
+from marl_engine.learner import Batch, Descent, Learner, joined
 from marl_engine.losses import VALUE_LOSSES, clipped_surrogate
 from marl_engine.networks import Network
 from marl_engine.noise import spread
-from marl_engine.perceptron import Perceptron, flattened
-from marl_engine.play import Trajectory, play, rows_of, tables
+from marl_engine.perceptron import Perceptron
+from marl_engine.play import Trajectory, rows_of, tables
 from marl_engine.schedules import Schedule, schedule
-from marl_engine.sparse import END
+from marl_engine.stream import Stream
 from marl_engine.types import Game, Metrics, Policy, Profile
 
 CRITICS = ("own", "joint")
 STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
-
-
-class Diverged(RuntimeError):
-    """A loss was not a finite number; the policies are as they were before it."""
-
-
-class Batch(NamedTuple):
-    """N decisions of one policy."""
-
-    rows: Tensor  # (N, ...) what the policy was shown, as it encodes it
-    legal: Tensor | None  # (N, A) bool
-    action: Tensor  # (N,) int64
-    log_prob: Tensor  # (N,)
-    advantage: Tensor  # (N,)
-    target: Tensor  # (N,) of the critic
-    value: Tensor  # (N,) of the critic, before learning
-    seen: Tensor | None  # (N, ...) what the critic is shown; None: the same
-
-    def take(self, index: Tensor) -> "Batch":
-        """Some of the decisions."""
-        return Batch(*(None if each is None else each[index] for each in self))
 
 
 class Towards(NamedTuple):
@@ -64,71 +45,6 @@ class Part(NamedTuple):
     trajectory: Trajectory
     after: Tensor  # (B, P, ...)
     seats: list[int]
-
-
-class Stream:
-    """Games that are always under way: a line-up goes on where the last one stopped."""
-
-    def __init__(self, game: Game, seeds: Tensor):
-        self.game, self.seeds = game, seeds
-        self.turn = game.reset(seeds)
-        self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
-
-    def play(self, profile: Profile, clock: int, turns: int) -> tuple[Trajectory, Tensor | None]:
-        """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
-        trajectory, self.turn = play(self.game, profile, self.turn, self.seeds, clock, turns)
-        ended = []
-        for reward, done in zip(trajectory.reward, trajectory.done, strict=True):
-            self.running += reward
-            if done.any():
-                ended.append(self.running[done])
-                self.running[done] = 0
-        return trajectory, torch.cat(ended) if ended else None
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"game": self.game.state(), "running": self.running}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.turn = self.game.restore(state["game"])
-        self.running = state["running"].to(self.running.device)
-
-
-class Learner:
-    """One policy and its critic, each with an Adam of its own."""
-
-    def __init__(self, policy: Policy, critic: Perceptron):
-        self.policy, self.critic = policy, critic
-        self.vectors = [flattened(policy), flattened(critic)]
-        self.optimisers = [torch.optim.Adam([each], lr=0.0, eps=1e-5, fused=True) for each in self.vectors]
-
-    def descend(self, losses: Sequence[Tensor], learning_rate: float, norm: float) -> None:
-        """One step down both losses. Raises Diverged, and changes nothing, when one is not finite."""
-        for loss, vector in zip(losses, self.vectors, strict=True):
-            vector.grad.zero_()
-            loss.backward()
-        lengths = [vector.grad.norm().item() for vector in self.vectors]
-        if not all(map(math.isfinite, lengths)):
-            raise Diverged("the loss is not finite; try a smaller responder.learning_rate or another seed")
-        for vector, length, optimiser in zip(self.vectors, lengths, self.optimisers, strict=True):
-            vector.grad.mul_(min(1.0, norm / (length + 1e-6)))
-            optimiser.param_groups[0]["lr"] = learning_rate
-            optimiser.step()
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {
-            "critic": self.critic.state_dict(),
-            "optimisers": [each.state_dict()["state"] for each in self.optimisers],
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.critic.load_state_dict(state["critic"])
-        for optimiser, moments in zip(self.optimisers, state["optimisers"], strict=True):
-            numbered = {int(number): moment for number, moment in moments.items()}
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": numbered})
 
 
 @dataclass
@@ -210,7 +126,7 @@ class Gradient:
             "learners": [self._learner(policy).state() for policy, _ in tables(profile)],
         }
 
-    def restore(self, profile: Profile, state: dict[str, Any]) -> None:
+    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint, with the policies that were saved beside it."""
         self.steps = state["steps"]
         self.generator.set_state(state["generator"])
@@ -239,9 +155,10 @@ class Gradient:
         Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
         """
         seats = range(self.game.players)
-        lineups = [(list(profile), list(seats))] if against is None else []
-        for seat in seats if against is not None else ():
-            lineups.append(([profile[i] if i == seat else against[i] for i in seats], [seat]))
+        if against is None:
+            lineups = [(list(profile), list(seats))]
+        else:
+            lineups = [([*against[:seat], profile[seat], *against[seat + 1 :]], [seat]) for seat in seats]
         parts: dict[Policy, list[Part]] = {}
         earned: list[list[Tensor]] = [[] for _ in seats]
         clock = self.steps // (self.games * len(lineups))
@@ -251,27 +168,33 @@ class Gradient:
                 mine = [seat for seat in here if seat in learning]
                 if mine:
                     parts.setdefault(policy, []).append(Part(trajectory, stream.turn.observation, mine))
-            for seat in learning if ended is not None else ():
-                earned[seat].append(ended[:, seat])
+            if ended is not None:
+                for seat in learning:
+                    earned[seat].append(ended[:, seat])
         means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
         return parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
 
     def _learn(self, policy: Policy, parts: Sequence[Part], held: Sequence[Towards]) -> Metrics:
-        """Improves one policy, and its critic, on its decisions."""
+        """Improves one policy and its critic on its decisions, each on a core of its own."""
         learner = self._learner(policy)
         batches = [self._batch(learner, part) for part in parts]
         batch = batches[0] if len(batches) == 1 else joined(batches)
-        totals: Metrics = {}
-        count = 0
-        for _ in range(self.epochs):
-            order = torch.randperm(len(batch.action), generator=self.generator).to(self.device)
-            for index in order.chunk(self.minibatches):
-                losses, measured = self._losses(learner, batch.take(index), held)
-                learner.descend(losses, self.schedules["learning_rate"].at(self.steps), self.gradient_norm)
-                for name, number in measured.items():
-                    totals[name] = totals.get(name, 0.0) + number
-                count += 1
-        return {name: float(total) / count for name, total in totals.items()}
+        orders = [torch.randperm(len(batch.action), generator=self.generator) for _ in range(self.epochs)]
+        minibatches = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
+
+        def descend(descent: Descent, loss: Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]) -> Metrics:
+            record = []
+            for index in minibatches:
+                down, measured = loss(batch.take(index))
+                descent.step(down, self.schedules["learning_rate"].at(self.steps), self.gradient_norm)
+                record.append(measured)
+            return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
+
+        found = side_by_side(
+            lambda: descend(learner.policy_descent, partial(self._policy_loss, policy, held)),
+            lambda: descend(learner.critic_descent, partial(self._critic_loss, learner.critic)),
+        )
+        return {name: number for metrics in found for name, number in metrics.items()}
 
     def _seen(self, observation: Tensor, seats: list[int]) -> Tensor:
         """What the critic sees of observations (B, P, …): one seat's, or all with the own first; (N, …)."""
@@ -325,39 +248,27 @@ class Gradient:
         acting = rows(trajectory.acting)
         return batch if acting.all() else batch.take(acting)
 
-    def _losses(self, learner: Learner, batch: Batch, held: Sequence[Towards]) -> tuple[list[Tensor], Metrics]:
-        """The losses of policy and critic, and what to report of them."""
-        pi, _ = learner.policy(batch.rows, batch.legal)
+    def _policy_loss(self, policy: Policy, held: Sequence[Towards], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Clipped surrogate, entropy bonus and KL terms, and what to report of them."""
+        pi, _ = policy(batch.rows, batch.legal)
         log_prob, entropy = pi.log_prob(batch.action), pi.entropy().mean()
         advantage, scale = batch.advantage, self.payoff_scale
         if self.normalise_advantage:
             spread_out = advantage.std(unbiased=False) + 1e-8
             advantage, scale = (advantage - advantage.mean()) / spread_out, scale / spread_out
         surrogate = clipped_surrogate(log_prob, batch.log_prob, advantage, self.clip).mean()
-        policy_loss = surrogate - self.schedules["entropy_bonus"].at(self.steps) * entropy
+        loss = surrogate - self.schedules["entropy_bonus"].at(self.steps) * entropy
         for other, weight in held:  # on the scale of the advantages, so that the trade-off is the game's
             with torch.no_grad():
                 there, _ = other(batch.rows, batch.legal)
-            policy_loss = policy_loss + scale * weight * pi.kl(there).mean()
-        value = learner.critic(batch.rows if batch.seen is None else batch.seen)[:, 0]
-        value_loss = VALUE_LOSSES[self.value_loss](value, batch.target, batch.value, self.value_width).mean()
+            loss = loss + scale * weight * pi.kl(there).mean()
         with torch.no_grad():
             moved = log_prob - batch.log_prob
-            measured = {
-                "entropy": entropy.detach(),
-                "loss/policy": surrogate.detach(),
-                "loss/value": value_loss.detach(),
-                "kl/last": (moved.exp() - 1 - moved).mean(),
-            }
-        return [policy_loss, value_loss], measured
+            kl = (moved.exp() - 1 - moved).mean()
+        return loss, {"entropy": entropy.detach(), "loss/policy": surrogate.detach(), "kl/last": kl}
 
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of the same policy from several line-ups as one; lists of several lengths are filled up."""
-    columns = []
-    for each in zip(*batches, strict=True):
-        if each[0] is not None and each[0].dtype == torch.int32:
-            longest = max(lists.shape[1] for lists in each)
-            each = tuple(F.pad(lists, (0, longest - lists.shape[1]), value=END) for lists in each)
-        columns.append(None if each[0] is None else torch.cat(each))
-    return Batch(*columns)
+    def _critic_loss(self, critic: Perceptron, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The distance of values from their targets."""
+        value = critic(batch.rows if batch.seen is None else batch.seen)[:, 0]
+        loss = VALUE_LOSSES[self.value_loss](value, batch.target, batch.value, self.value_width).mean()
+        return loss, {"loss/value": loss.detach()}

@@ -97,18 +97,18 @@ class Perceptron(nn.Module):
         return _Layers.apply(self.activation, self.background, rows, *parameters)
 
 
-def flattened(module: nn.Module) -> nn.Parameter:
-    """One vector that holds all parameters of a module, which become views of it, and so do their gradients.
+def flattened(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
+    """One vector of all parameters of a module, and one of their gradients; both are viewed by the module from now on.
 
     An optimiser of the vector then makes one call where it made one for each parameter.
     """
     parameters = list(module.parameters())
     flat = nn.Parameter(torch.cat([each.detach().flatten() for each in parameters]))
-    flat.grad = torch.zeros_like(flat)
+    flat.grad = gradient = torch.zeros_like(flat)
     start = 0
     for each in parameters:
         stop = start + each.numel()
         each.data = flat.data[start:stop].view_as(each)
-        each.grad = flat.grad[start:stop].view_as(each)
+        each.grad = gradient[start:stop].view_as(each)
         start = stop
-    return flat
+    return flat, gradient

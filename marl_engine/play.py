@@ -34,7 +34,7 @@ def tables(profile: Profile) -> list[tuple[Policy, list[int]]]:
 
 
 def rows_of(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
-    """The rows (…, seats, rest) of some seats out of (…, P, rest), seats being the dimension 1, flattened to (N, rest)."""
+    """Of (B, P, …), the rows (N, …) of some seats, game by game."""
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
 
 
@@ -65,7 +65,7 @@ class Table:
 
 @torch.no_grad()
 def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
-    """Goes on from `turn` for `turns` decisions; noise comes from seeds (B,) and the number `clock` of the first one."""
+    """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
     table = Table(profile, len(seeds), seeds.device)
     record = []
     for noise in uniforms(seeds, clock, turns, game.players):
@@ -76,11 +76,13 @@ def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, tu
         )  # reward, shaping, done, truncated
         turn = after
     observation, legal, *rest, final = zip(*record, strict=True)
-    return Trajectory(
-        torch.stack(observation),
-        None if all(bool(each.all()) for each in legal) else torch.stack(legal),
-        *map(torch.stack, rest),
-        None if final[0] is None else torch.stack(final),
+    return Trajectory._make(
+        [
+            torch.stack(observation),
+            None if all(bool(each.all()) for each in legal) else torch.stack(legal),
+            *map(torch.stack, rest),
+            None if final[0] is None else torch.stack(final),
+        ]
     ), turn
 
 

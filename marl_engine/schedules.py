@@ -1,6 +1,7 @@
 """Numbers that change while learning goes on."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass
@@ -35,12 +36,12 @@ class Constant:
 Schedule = Linear | Constant
 
 
-def schedule(number: float | dict | Schedule) -> Schedule:
+def schedule(number: Any) -> Schedule:
     """A number, or {start, end, over}, as a schedule. Raises ValueError for anything else."""
     if isinstance(number, Linear | Constant):
         return number
     if isinstance(number, int | float) and not isinstance(number, bool):
         return Constant(float(number))
-    if set(number) != {"start", "end", "over"}:
+    if not isinstance(number, dict) or set(number) != {"start", "end", "over"}:
         raise ValueError(f"a schedule is a number, or has the keys start, end and over; not {number!r}")
     return Linear(**{key: float(value) for key, value in number.items()})

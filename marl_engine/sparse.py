@@ -11,17 +11,16 @@ feature * 256 + value, closed by -1 where a row's list is shorter than the longe
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from marl_engine.cores import over_rows
+from marl_engine.cores import compiled, over_rows
 
 ROWS = 512  # fewer are not worth handing to another core
 BLOCK = 16  # bytes compared at once
 END = -1  # closes a list that is shorter than the longest
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def _find(observation, background, first, last, lists):
     """Lists where rows `first` to `last` differ from the background; returns the length of the longest list."""
     width = observation.shape[1]
@@ -44,7 +43,7 @@ def _find(observation, background, first, last, lists):
     return longest
 
 
-@njit(cache=True, nogil=True, _nrt=False, fastmath=True)
+@compiled
 def _multiply(lists, background, weight, base, first, last, out):
     """out[r] = base + sum over the list of row r of (value - background) * weight[feature]."""
     for row in range(first, last):
@@ -60,7 +59,7 @@ def _multiply(lists, background, weight, base, first, last, out):
                 out[row, unit] += amount * weight[feature, unit]
 
 
-@njit(cache=True, nogil=True, _nrt=False, fastmath=True)
+@compiled
 def _accumulate(lists, background, gradient, first, last, out):
     """out[feature] += (value - background) * gradient[r] over the lists of all rows: the transposed product."""
     for row in range(first, last):

@@ -12,7 +12,7 @@ import torch
 from marl_engine.build import Refused, Setting, load_policies, policies_state
 from marl_engine.evaluate import evaluate, seatings
 from marl_engine.folder import Folder, best_so_far
-from marl_engine.gradient import Diverged
+from marl_engine.learner import Diverged
 from marl_engine.types import Metrics, Progress
 
 SCORE = "evaluation/return/mean"  # what the best checkpoint is the best by

@@ -3,7 +3,7 @@
 B games side by side, P players (seats), A actions, T decisions, N rows of any origin.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -37,6 +37,7 @@ class Game(Protocol):
 
     def reset(self, seeds: Tensor) -> Turn:
         """Starts as many copies as there are seeds (B,) int64; copy b depends on seeds[b] alone."""
+        ...
 
     def step(self, actions: Tensor) -> Turn:
         """Plays actions (B, P) int64; those of seats that are not acting are ignored."""
@@ -46,6 +47,9 @@ class Game(Protocol):
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
         """Goes back to a saved state; returns the turn that was to be played there."""
+
+    def render(self, copy: int = 0, caption: str = "") -> Any:
+        """A picture (H, W, 3) uint8 of one copy."""
 
 
 class Distribution(Protocol):
@@ -63,7 +67,7 @@ class Distribution(Protocol):
     def entropy(self) -> Tensor:
         """Entropies (N,), in nats."""
 
-    def kl(self, other: "Distribution") -> Tensor:
+    def kl(self, other: Any) -> Tensor:
         """KL(self || other), (N,), in nats."""
 
 
@@ -85,7 +89,7 @@ class Policy(nn.Module):
         raise NotImplementedError
 
 
-Profile = Sequence[Policy]
+Profile = list[Policy]
 """A policy for each seat, P of them; one policy may sit in several."""
 
 Metrics = dict[str, float]
@@ -106,6 +110,8 @@ class Responder(Protocol):
     `profile`, in place, the other seats being played by `against` (default: the profile itself).
     """
 
+    steps: int  # of games, played so far
+
     def respond(
         self,
         profile: Profile,
@@ -116,6 +122,12 @@ class Responder(Protocol):
         magnet: Profile | None = None,
         pull: float = 0.0,
     ) -> Metrics: ...
+
+    def state(self, profile: Profile) -> dict[str, Any]:
+        """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
+
+    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint, with the policies that were saved beside it."""
 
 
 class Solver(Protocol):

@@ -8,7 +8,7 @@ Run by `benchmarks/overcooked_compilers.py` with the Python of that package:
 Compiled kernels are kept in FOLDER. Prints one line of JSON. See rules.py for what the numbers in a row mean.
 
 It differs in one thing: an observation is an array of cells, each a vector of all its channels, and therefore
-for two cooks alone. Warp copies such vectors whole; copying byte by byte was nine times slower than all the rest.
+for two cooks alone. Warp copies such vectors whole; copying byte by byte made the whole step nine times slower.
 """
 
 import json

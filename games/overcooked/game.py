@@ -104,8 +104,8 @@ class Overcooked:
         if not hasattr(self, "_compiled"):
             from numba import cuda
 
-            there = (cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen)
-            self._compiled = rules.cuda_step_games(), rules.Kitchen(*there), cuda.as_cuda_array
+            there = [cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen]
+            self._compiled = rules.cuda_step_games(), rules.Kitchen._make(there), cuda.as_cuda_array
         return self._compiled
 
     def _empty_observation(self, games: int) -> Tensor:

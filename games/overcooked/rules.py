@@ -15,7 +15,8 @@ at the end of the file, for CUDA: there is one source of the rules.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from marl_engine.cores import compiled
 
 NORTH, SOUTH, EAST, WEST, STAY, INTERACT = range(6)
 FLOOR, COUNTER, ONIONS, TOMATOES, DISHES, POT, HATCH = range(7)
@@ -50,13 +51,13 @@ class Kitchen(NamedTuple):
     automatic: int  # 1: a full pot starts to cook by itself; 0: a cook has to light it
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def ingredients(soup):
     """How many ingredients a soup has."""
     return (soup & 3) + (soup >> 2) - 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def pots_in_use(kitchen, row):
     """Pots that hold something and do not wait to be lit; a dish fetched for one of them is useful."""
     items = 1 + COOK * kitchen.players
@@ -69,7 +70,7 @@ def pots_in_use(kitchen, row):
     return count
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def dish_is_useful(kitchen, row, in_use):
     """Whether there are more pots in use than dishes in hands, and no dish lies about."""
     if kitchen.players != 2:  # the reference defines it for two cooks alone
@@ -84,7 +85,7 @@ def dish_is_useful(kitchen, row, in_use):
     return carried < in_use
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def use_pot(kitchen, row, hand, cell):
     """A cook faces a pot: light it, dish up, or add an ingredient. Returns the shaping reward."""
     held = row[hand]
@@ -105,7 +106,7 @@ def use_pot(kitchen, row, hand, cell):
     return np.float32(0)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def interact(kitchen, row, cook, in_use):
     """One cook uses what it faces. Returns (payoff to the team, shaping reward of the cook)."""
     hand = 3 + COOK * cook
@@ -134,7 +135,7 @@ def interact(kitchen, row, cook, in_use):
     return payoff, shaping
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def walk(kitchen, row, actions):
     """Cooks turn to where they want to go, and go there unless any two of them would collide.
 
@@ -154,14 +155,14 @@ def walk(kitchen, row, actions):
         row[1 + COOK * cook] = destination(kitchen, row[1 + COOK * cook], actions[cook])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def destination(kitchen, cell, action):
     """The cell that an action leads to: its own, unless it steps onto the floor."""
     ahead = cell + kitchen.move[action]
     return ahead if kitchen.terrain[ahead] == FLOOR else cell
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def cook_pots(kitchen, row):
     """One step of the fire."""
     items = 1 + COOK * kitchen.players
@@ -175,7 +176,7 @@ def cook_pots(kitchen, row):
                 row[clocks + pot] += 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def step(kitchen, row, actions, shaping):
     """One step of one game, in place. Writes shaping (P,); returns (payoff to the team, done).
 
@@ -199,22 +200,24 @@ def step(kitchen, row, actions, shaping):
     return payoff, done
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def draw_item(kitchen, seen, feature, held, clock):
-    """The features of a thing, from index `feature` on. `clock` is -2 off the fire, -1 in an unlit pot."""
-    if held < SOUP:
-        seen[feature + 6 + (0 if held == DISH else held)] = 1
-        return
-    onions, tomatoes = held & 3, (held >> 2) - 1
-    soup = feature if clock == -1 else feature + 2
-    seen[soup] = onions
-    seen[soup + 1] = tomatoes
-    left = kitchen.cook_time[held] - clock if clock >= 0 else 0
-    seen[feature + 4] = left
-    seen[feature + 5] = clock != -1 and left <= 0
+@compiled
+def draw_item(kitchen, seen, cell, held, clock):
+    """The features of a thing on a cell, for every seat. `clock` is -2 off the fire, -1 in an unlit pot."""
+    feature = cell * kitchen.channels + 5 * kitchen.players + 6
+    for seat in range(kitchen.players):
+        mine = seen[seat]
+        if held < SOUP:
+            mine[feature + 6 + (0 if held == DISH else held)] = 1
+        else:
+            soup = feature if clock == -1 else feature + 2
+            mine[soup] = held & 3
+            mine[soup + 1] = (held >> 2) - 1
+            left = kitchen.cook_time[held] - clock if clock >= 0 else 0
+            mine[feature + 4] = left
+            mine[feature + 5] = clock != -1 and left <= 0
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def observe(kitchen, row, seen):
     """The lossless encoding of one game into seen (P, cells * channels), each seat's own cook first.
 
@@ -222,10 +225,9 @@ def observe(kitchen, row, seen):
     tomatoes, dishes, hatches; onions and tomatoes in unlit pots, in soups, steps to cook, soup done;
     dishes, onions, tomatoes; urgency.
     """
-    players, channels = kitchen.players, kitchen.channels
+    players = kitchen.players
     items = 1 + COOK * players
     clocks = items + kitchen.terrain.size
-    features = 5 * players + 6
     bare = kitchen.picture[1 if kitchen.horizon - row[0] < URGENT else 0]
     for seat in range(players):
         mine = seen[seat]
@@ -233,29 +235,30 @@ def observe(kitchen, row, seen):
             mine[i] = bare[i]
         for cook in range(players):
             rank = 0 if cook == seat else (cook + 1 if cook < seat else cook)
-            at = row[1 + COOK * cook] * channels
+            at = row[1 + COOK * cook] * kitchen.channels
             mine[at + rank] = 1
             mine[at + players + 4 * rank + row[2 + COOK * cook]] = 1
-            if row[3 + COOK * cook] != NOTHING:
-                draw_item(kitchen, mine, at + features, row[3 + COOK * cook], -2)
-        for counter in range(kitchen.counters.size):
-            held = row[items + kitchen.counters[counter]]
-            if held != NOTHING:
-                draw_item(kitchen, mine, kitchen.counters[counter] * channels + features, held, -2)
-        for pot in range(kitchen.pots.size):
-            soup = row[items + kitchen.pots[pot]]
-            if soup != NOTHING:
-                draw_item(kitchen, mine, kitchen.pots[pot] * channels + features, soup, row[clocks + pot])
+    for cook in range(players):
+        if row[3 + COOK * cook] != NOTHING:
+            draw_item(kitchen, seen, row[1 + COOK * cook], row[3 + COOK * cook], -2)
+    for counter in range(kitchen.counters.size):
+        held = row[items + kitchen.counters[counter]]
+        if held != NOTHING:
+            draw_item(kitchen, seen, kitchen.counters[counter], held, -2)
+    for pot in range(kitchen.pots.size):
+        soup = row[items + kitchen.pots[pot]]
+        if soup != NOTHING:
+            draw_item(kitchen, seen, kitchen.pots[pot], soup, row[clocks + pot])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def observe_games(kitchen, rows, seen, first, last):
     """Encodings of games `first` to `last` (excluded)."""
     for game in range(first, last):
         observe(kitchen, rows[game], seen[game])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@compiled
 def step_games(kitchen, rows, actions, seen, reward, shaping, done, first, last):
     """Steps games `first` to `last` (excluded): rows (B, numbers), actions (B, P), the rest is written."""
     for game in range(first, last):

@@ -1,0 +1,40 @@
+# make train | test | lint | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ARGS ?=
+
+.PHONY: train test lint peers figures
+
+train: .venv/installed
+	$(BIN)/marl-train game=overcooked $(ARGS)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.10")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed: .venv/created setup.cfg constraints.txt
+	$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/created setup.cfg constraints.txt
+	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	@touch .venv/installed $@
+
+# Each peer of the benchmarks lives in an environment of its own.
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/warp/installed
+
+.peers/%/installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

@@ -1,0 +1,38 @@
+"""Games that are always under way, so that a learner goes on where it stopped."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marl_engine.play import Trajectory, play
+from marl_engine.types import Game, Profile
+
+
+class Stream:
+    """Games that are always under way: a line-up goes on where the last one stopped."""
+
+    def __init__(self, game: Game, seeds: Tensor):
+        self.game, self.seeds = game, seeds
+        self.turn = game.reset(seeds)
+        self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
+
+    def play(self, profile: Profile, clock: int, turns: int) -> tuple[Trajectory, Tensor | None]:
+        """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
+        trajectory, self.turn = play(self.game, profile, self.turn, self.seeds, clock, turns)
+        ended = []
+        for reward, done in zip(trajectory.reward, trajectory.done, strict=True):
+            self.running += reward
+            if done.any():
+                ended.append(self.running[done])
+                self.running[done] = 0
+        return trajectory, torch.cat(ended) if ended else None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"game": self.game.state(), "running": self.running}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.turn = self.game.restore(state["game"])
+        self.running = state["running"].to(self.running.device)

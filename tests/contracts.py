@@ -1,0 +1,140 @@
+"""What every game, policy and solver must do; a preset in configs/ is enough to be held to it.
+
+`make_games`, `make_policies` and `make_solvers` list the presets; test_contracts.py runs all checks on all of them.
+"""
+
+from copy import deepcopy
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from marl_engine.build import Setting, load_policies, policies_state, setting
+from marl_engine.commands.configuration import composed
+from marl_engine.noise import spread
+from marl_engine.play import Table
+from marl_engine.types import Game, Policy, Turn
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
+
+
+def presets(group: str) -> list[str]:
+    """The names of a group's presets, those in its subfolders too."""
+    folder = CONFIGS / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def parts(**choices: str) -> Setting:
+    """A small setting with some presets chosen."""
+    named = {"game": "overcooked", **choices}
+    return setting(composed("train", [*(f"{group}={name}" for group, name in named.items()), *SMALL]))
+
+
+def rows(turn: Turn, index: int) -> list[torch.Tensor]:
+    """One game's part of a turn."""
+    return [each[index] for each in turn if each is not None]
+
+
+def random_actions(turn: Turn, seed: int) -> torch.Tensor:
+    """Legal actions (B, P); the same for the same seed and game, whatever the batch."""
+    players = turn.legal.shape[1]
+    noise = torch.rand(players, 1, generator=torch.Generator().manual_seed(seed))
+    cumulative = turn.legal.float().cumsum(-1)
+    return (cumulative <= noise * cumulative[..., -1:]).sum(-1)
+
+
+def check_shapes(game: Game, games: int = 5) -> None:
+    """Shapes and types of turns, at the start and later."""
+    turn = game.reset(spread(0, games))
+    for step in range(4):
+        assert turn.observation.shape == (games, game.players, *game.observation_shape)
+        assert turn.legal.shape == (games, game.players, game.actions)
+        assert turn.legal.dtype == turn.acting.dtype == turn.done.dtype == turn.truncated.dtype == torch.bool
+        assert turn.acting.shape == turn.reward.shape == turn.shaping.shape == (games, game.players)
+        assert turn.reward.dtype == turn.shaping.dtype == torch.float32
+        assert turn.done.shape == turn.truncated.shape == (games,)
+        assert (turn.legal.any(-1) | ~turn.acting).all(), "a seat that is acting has a legal action"
+        turn = game.step(random_actions(turn, step))
+
+
+def check_batching(game: Game, games: int = 64, steps: int = 60) -> None:
+    """Game b of a batch is the game that its seed alone gives."""
+    alone, together = deepcopy(game), deepcopy(game)
+    seeds = spread(1, games)
+    for index in (0, games // 2, games - 1):
+        one, many = alone.reset(seeds[index : index + 1]), together.reset(seeds)
+        for step in range(steps):
+            for mine, theirs in zip(rows(one, 0), rows(many, index), strict=True):
+                assert torch.equal(mine, theirs), f"game {index}, step {step}"
+            actions = random_actions(many, step)
+            one, many = alone.step(actions[index : index + 1]), together.step(actions)
+
+
+def check_restart(game: Game, longest: int = 2000) -> None:
+    """A game that is done opens the next one at once, as `reset` would for a game without chance."""
+    turn = game.reset(spread(2, 2))
+    first = turn.observation.clone()
+    for step in range(longest):
+        turn = game.step(random_actions(turn, step))
+        if turn.done.all():
+            assert torch.equal(turn.observation, first)
+            return
+    raise AssertionError(f"no game ended in {longest} steps")
+
+
+def check_restore(game: Game) -> None:
+    """A saved state goes on as the game itself does, and saving shares no memory with it."""
+    turn = game.reset(spread(3, 3))
+    for step in range(30):
+        turn = game.step(random_actions(turn, step))
+    saved, other = game.state(), deepcopy(game)
+    kept = {name: each.clone() for name, each in saved.items()}
+    for step in range(30, 50):
+        turn = game.step(random_actions(turn, step))
+    assert all(torch.equal(saved[name], kept[name]) for name in kept)
+    again = other.restore(saved)
+    for step in range(30, 50):
+        again = other.step(random_actions(again, step))
+    for mine, theirs in zip(turn, again, strict=True):
+        assert (mine is None and theirs is None) or torch.equal(mine, theirs)
+
+
+def check_policy(policy: Policy, game: Game) -> None:
+    """Distributions are over legal actions alone, sum to one, are sampled by noise, and their numbers agree."""
+    turn = game.reset(spread(4, 6))
+    shown = policy.encode(turn.observation.flatten(0, 1), torch.arange(game.players).repeat(6))
+    legal = turn.legal.flatten(0, 1).clone()
+    legal[:, 1:3] = False
+    distribution, _ = policy(shown, legal)
+    actions = torch.arange(game.actions)
+    log_probs = torch.stack([distribution.log_prob(action.expand(len(shown))) for action in actions], dim=-1)
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(len(shown)))
+    assert (log_probs[:, 1:3] == -torch.inf).all()
+    plogp = torch.where(legal, log_probs.exp() * log_probs, torch.zeros(()))
+    torch.testing.assert_close(distribution.entropy(), -plogp.sum(-1))
+    assert distribution.kl(distribution).abs().max() == 0
+    for noise in torch.linspace(0, 1 - 2**-23, 50):
+        chosen = distribution.sample(noise.expand(len(shown)))
+        assert legal.gather(-1, chosen[:, None]).all()
+    assert torch.equal(distribution.mode(), log_probs.argmax(-1))
+
+
+def check_saving(policy: Policy, other: Policy, game: Game) -> None:
+    """Weights put into another policy make it the same one."""
+    assert len(policies_state([policy])["policies"]) == 1
+    load_policies([other], policies_state([policy]))
+    turn = game.reset(spread(5, 3))
+    noise = torch.full((3, game.players), 0.5)
+    device = torch.device("cpu")
+    decided = [Table([each] * game.players, 3, device).decide(turn, noise) for each in (policy, other)]
+    for mine, theirs in zip(*decided, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def check_solver(made: Setting) -> None:
+    """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
+    for index, progress in enumerate(islice(made.solver.solve(made.profile, made.responder, after=7), 3)):
+        assert progress.iteration == 8 + index
+        assert len(progress.profile) == made.game.players
+        assert all(torch.isfinite(torch.tensor(number)) for number in progress.metrics.values())

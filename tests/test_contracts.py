@@ -1,0 +1,38 @@
+"""Every preset in configs/ is held to the contract of its kind."""
+
+import pytest
+from contracts import (
+    check_batching,
+    check_policy,
+    check_restart,
+    check_restore,
+    check_saving,
+    check_shapes,
+    check_solver,
+    parts,
+    presets,
+)
+
+
+@pytest.mark.parametrize("check", [check_shapes, check_batching, check_restart, check_restore])
+@pytest.mark.parametrize("name", presets("game"))
+def test_game(name, check):
+    check(parts(game=name).game)
+
+
+@pytest.mark.parametrize("name", presets("policy"))
+def test_policy(name):
+    made, other = parts(policy=name), parts(policy=name)
+    check_policy(made.profile[0], made.game)
+    check_saving(made.profile[0], other.profile[0], made.game)
+
+
+@pytest.mark.parametrize("responder", presets("responder"))
+@pytest.mark.parametrize("name", presets("solver"))
+def test_solver(name, responder):
+    check_solver(parts(solver=name, responder=responder))
+
+
+@pytest.mark.parametrize("name", presets("runner"))
+def test_runner_keeps_the_order(name):
+    assert parts(runner=name).runner.map(lambda number: number * number, range(5)) == [0, 1, 4, 9, 16]
