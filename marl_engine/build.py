@@ -1,6 +1,7 @@
 """From a configuration to the objects it names: `_target_` is the class, the other keys are its fields."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -10,6 +11,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from marl_engine.types import Game, Profile, Responder, Runner, Solver
+
+DOES = {"game": "step", "policy": "profile", "responder": "respond", "solver": "solve", "runner": "map"}
 
 
 class Refused(ValueError):
@@ -23,41 +26,72 @@ def choice(name: object, options: object) -> str:
     return ", ".join(near + sorted(option for option in known if option not in near))
 
 
-def class_of(target: str) -> type:
+def class_of(target: object) -> type:
     """The class that a dotted name stands for. Raises Refused."""
-    module, _, name = target.rpartition(".")
+    module, _, name = str(target).rpartition(".")
     try:
-        return getattr(import_module(module), name)
+        found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise Refused(f"_target_ {target!r} is not an importable class: {error}") from error
+    if not isinstance(found, type):
+        raise Refused(f"_target_ {target!r} is not a class")
+    return found
 
 
-def checked(values: Mapping[str, Any], kind: type, place: str) -> dict[str, Any]:
-    """The values, converted to the types of a dataclass's fields. Raises Refused for an unknown key or a wrong type."""
+def unknown(key: str, place: str, names: Sequence[str]) -> Refused:
+    """There is no such key; `place` is that of its siblings, like "game."."""
+    siblings = [f"{place}{name}" for name in names]
+    known = f"choose from {choice(f'{place}{key}', siblings)}" if siblings else f"{place.rstrip('.')} has no keys"
+    return Refused(f"there is no key {place}{key}; {known}")
+
+
+def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
+    """The values, converted to the types of a dataclass's fields other than `apart`.
+
+    Raises Refused for an unknown key or a wrong type.
+    """
     types = get_type_hints(kind)
-    names = [field.name for field in fields(kind) if field.init]  # type: ignore[arg-type]
+    names = [field.name for field in fields(kind) if field.init and field.name not in apart]  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise Refused(f"{place.rstrip('.')} must have the keys {', '.join(names)}, not be {values!r}")
     found = {}
     for key, value in values.items():
         if key not in names:
-            raise Refused(f"there is no key {place}{key}; choose from {choice(key, names)}")
+            raise unknown(key, place, names)
+        if isinstance(value, float) and math.isnan(value):
+            raise Refused(f"{place}{key} must be a number, not {value}")
         try:
             found[key] = TypeAdapter(types[key], config={"arbitrary_types_allowed": True}).validate_python(value)
         except ValidationError as error:
             wanted = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
+            wanted = wanted.replace("an instance of Sequence", "a list, like [64,64]")
             raise Refused(f"{place}{key}={value!r}: {wanted[0].lower()}{wanted[1:]}") from error
     return found
 
 
 def make(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
     """The object of a config section; `parts` are arguments that are no configuration. Raises Refused."""
-    arguments = dict(values)
-    kind = class_of(arguments.pop("_target_"))
+    target = values.get("_target_")
+    arguments = {key: value for key, value in values.items() if key != "_target_"}
+    kind = class_of(target)
+    if not hasattr(kind, DOES[section]):
+        raise Refused(f"{section}._target_ {target!r} is no {section}: it has no {DOES[section]}")
     if is_dataclass(kind):
-        arguments = checked(arguments, kind, f"{section}.")
+        arguments = checked(arguments, kind, f"{section}.", apart=parts)
     try:
         return kind(**arguments, **parts)
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    except (ValueError, TypeError) as error:
+        place = "" if any(name in str(error) for name in arguments) else f"{section}: "
+        raise Refused(f"{place}{error}") from error
+
+
+def check_device(name: str) -> None:
+    """Raises Refused when a name is neither the processor nor a GPU that is here."""
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or name.endswith(":"):
+        raise Refused(f"device must be one of cpu, cuda, cuda:0, cuda:1, …, not {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise Refused(f"device={name}: torch finds {torch.cuda.device_count()} CUDA devices here; use device=cpu")
 
 
 @dataclass
@@ -74,8 +108,7 @@ class Setting:
 def setting(config: Mapping[str, Any]) -> Setting:
     """Everything that a run needs. Seeds torch, so that the first policies are a function of the seed."""
     torch.manual_seed(config["seed"])
-    if torch.device(config["device"]).type == "cuda" and not torch.cuda.is_available():
-        raise Refused("device=cuda: torch finds no CUDA device here; use device=cpu")
+    check_device(config["device"])
     game = make("game", config["game"], device=config["device"])
     network = make("policy", config["policy"])
     profile = network.profile(game)

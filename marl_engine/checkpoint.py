@@ -49,7 +49,7 @@ def read(path: Path) -> dict[str, Any]:
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != digests[name]:
                 raise Damaged(f"{path / name} is damaged")
-        return _with_tensors(json.loads(contents[STATE]), load(contents[TENSORS]))
+        return _with_tensors(json.loads(contents[STATE]), "", load(contents[TENSORS]))
     except Damaged:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -58,7 +58,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the latest iteration first."""
-    return sorted((path for path in folder.glob("[0-9]*") if path.name.isdigit()), reverse=True)
+    found = (path for path in folder.glob("[0-9]*") if path.name.isdigit())
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
 def readable(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
@@ -85,22 +86,27 @@ def _write_through(path: Path, content: bytes) -> None:
 
 
 def _without_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
-    """A JSON tree with the name of a tensor in its place; the tensors are collected."""
+    """A JSON tree with {"tensor": its place} for a tensor; the tensors are collected."""
     if isinstance(tree, Tensor):
         tensors[place] = tree.detach().cpu().contiguous().clone()
         return {"tensor": place}
     if isinstance(tree, dict):
-        return {str(key): _without_tensors(value, f"{place}/{key}", tensors) for key, value in tree.items()}
+        return {str(key): _without_tensors(value, _inside(place, key), tensors) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_without_tensors(value, f"{place}/{index}", tensors) for index, value in enumerate(tree)]
+        return [_without_tensors(value, _inside(place, index), tensors) for index, value in enumerate(tree)]
     return tree
 
 
-def _with_tensors(tree: Any, tensors: dict[str, Tensor]) -> Any:
+def _with_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(tree, dict):
-        if tree.keys() == {"tensor"}:
-            return tensors[tree["tensor"]]
-        return {key: _with_tensors(value, tensors) for key, value in tree.items()}
+        if tree == {"tensor": place}:
+            return tensors[place]
+        return {key: _with_tensors(value, _inside(place, key), tensors) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_with_tensors(value, tensors) for value in tree]
+        return [_with_tensors(value, _inside(place, index), tensors) for index, value in enumerate(tree)]
     return tree
+
+
+def _inside(place: str, key: object) -> str:
+    """Where a branch of a tree is: like a path of files, with "/" and "~" in keys told apart from it."""
+    return f"{place}/{str(key).replace('~', '~0').replace('/', '~1')}"

@@ -53,7 +53,8 @@ class Folder:
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10)
+            first = int(record["steps"])  # what a run that was killed wrote from here on is not shown
+            self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10, purge_step=first)
         for name, number in record.items():
             if name not in ("iteration", "steps"):
                 self.writer.add_scalar(name, number, int(record["steps"]))

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -18,8 +17,8 @@ from torch import Tensor
 
 from marl_engine.advantage import gae
 from marl_engine.cores import side_by_side
-from marl_engine.learner import Batch, Descent, Learner, joined
-from marl_engine.losses import VALUE_LOSSES, clipped_surrogate
+from marl_engine.learner import Decisions, Descent, Estimates, Learner, joined, take
+from marl_engine.losses import VALUE_LOSSES, fast_surrogate
 from marl_engine.networks import Network
 from marl_engine.noise import spread
 from marl_engine.perceptron import Perceptron
@@ -33,7 +32,7 @@ STREAMS = 1000  # seeds of streams are numbered apart from those of the next see
 
 
 class Towards(NamedTuple):
-    """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in the game's own payoff."""
+    """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in units of payoff."""
 
     policy: Policy
     weight: float
@@ -177,24 +176,48 @@ class Gradient:
     def _learn(self, policy: Policy, parts: Sequence[Part], held: Sequence[Towards]) -> Metrics:
         """Improves one policy and its critic on its decisions, each on a core of its own."""
         learner = self._learner(policy)
-        batches = [self._batch(learner, part) for part in parts]
-        batch = batches[0] if len(batches) == 1 else joined(batches)
-        orders = [torch.randperm(len(batch.action), generator=self.generator) for _ in range(self.epochs)]
+        decided, estimated = zip(*(self._batches(learner, part) for part in parts), strict=True)
+        decisions, scale = self._scaled(joined(decided))
+        estimates = joined(estimated)
+        held = [Towards(other, scale * weight) for other, weight in held]
+        orders = [torch.randperm(len(decisions.action), generator=self.generator) for _ in range(self.epochs)]
         minibatches = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
-
-        def descend(descent: Descent, loss: Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]) -> Metrics:
-            record = []
-            for index in minibatches:
-                down, measured = loss(batch.take(index))
-                descent.step(down, self.schedules["learning_rate"].at(self.steps), self.gradient_norm)
-                record.append(measured)
-            return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
-
         found = side_by_side(
-            lambda: descend(learner.policy_descent, partial(self._policy_loss, policy, held)),
-            lambda: descend(learner.critic_descent, partial(self._critic_loss, learner.critic)),
+            lambda: self._descend(
+                learner.policy_descent,
+                minibatches,
+                lambda index: self._policy_loss(policy, held, take(decisions, index)),
+            ),
+            lambda: self._descend(
+                learner.critic_descent,
+                minibatches,
+                lambda index: self._critic_loss(learner.critic, take(estimates, index)),
+            ),
         )
         return {name: number for metrics in found for name, number in metrics.items()}
+
+    def _descend(
+        self,
+        descent: Descent,
+        minibatches: Sequence[Tensor],
+        loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
+    ) -> Metrics:
+        """A step down the loss of each minibatch; returns the means of what the losses report."""
+        learning_rate = self.schedules["learning_rate"].at(self.steps)
+        record = []
+        for index in minibatches:
+            down, measured = loss(index)
+            descent.step(down, learning_rate, self.gradient_norm)
+            record.append(measured)
+        return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
+
+    def _scaled(self, decisions: Decisions) -> tuple[Decisions, float]:
+        """Advantages standardised if they are to be, and what a unit of the game's payoff is in them."""
+        if not self.normalise_advantage:
+            return decisions, self.payoff_scale
+        advantage = decisions.advantage
+        unit = advantage.std(unbiased=False).item() + 1e-8
+        return decisions._replace(advantage=(advantage - advantage.mean()) / unit), self.payoff_scale / unit
 
     def _seen(self, observation: Tensor, seats: list[int]) -> Tensor:
         """What the critic sees of observations (B, P, …): one seat's, or all with the own first; (N, …)."""
@@ -205,14 +228,11 @@ class Gradient:
         return torch.stack(turned, dim=1).flatten(0, 1)
 
     @torch.no_grad()
-    def _batch(self, learner: Learner, part: Part) -> Batch:
-        """The decisions of some seats as rows, with advantages and targets."""
+    def _batches(self, learner: Learner, part: Part) -> tuple[Decisions, Estimates]:
+        """The decisions of some seats as rows, for the policy and for its critic."""
         trajectory, seats = part.trajectory, part.seats
         turns, games, players = trajectory.reward.shape
         seat = torch.tensor(seats, device=self.device).repeat(turns * games)
-
-        def rows(each: Tensor) -> Tensor:
-            return rows_of(each.flatten(0, 1), seats, players)
 
         def values(observation: Tensor) -> tuple[Tensor, Tensor]:
             rows = self._seen(observation, seats)
@@ -235,40 +255,37 @@ class Gradient:
             discount=self.discount,
             trace=self.trace,
         )
-        batch = Batch(
-            seen if self.critic == "own" else learner.policy.encode(rows(trajectory.observation), seat),
-            None if trajectory.legal is None else rows(trajectory.legal),
-            rows(trajectory.action),
-            rows(trajectory.log_prob),
-            advantage.flatten(),
-            (advantage + value).flatten(),
-            value.flatten(),
-            None if self.critic == "own" else seen,
+        acting, legal, action, log_prob, observation = (
+            None if each is None else rows_of(each.flatten(0, 1), seats, players)
+            for each in (
+                trajectory.acting,
+                trajectory.legal,
+                trajectory.action,
+                trajectory.log_prob,
+                trajectory.observation,
+            )
         )
-        acting = rows(trajectory.acting)
-        return batch if acting.all() else batch.take(acting)
+        shown = seen if self.critic == "own" else learner.policy.encode(observation, seat)
+        decisions = Decisions(shown, legal, action, log_prob, advantage.flatten())
+        estimates = Estimates(seen, (advantage + value).flatten(), value.flatten())
+        return (decisions, estimates) if acting.all() else (take(decisions, acting), take(estimates, acting))
 
-    def _policy_loss(self, policy: Policy, held: Sequence[Towards], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _policy_loss(
+        self, policy: Policy, held: Sequence[Towards], batch: Decisions
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate, entropy bonus and KL terms, and what to report of them."""
         pi, _ = policy(batch.rows, batch.legal)
-        log_prob, entropy = pi.log_prob(batch.action), pi.entropy().mean()
-        advantage, scale = batch.advantage, self.payoff_scale
-        if self.normalise_advantage:
-            spread_out = advantage.std(unbiased=False) + 1e-8
-            advantage, scale = (advantage - advantage.mean()) / spread_out, scale / spread_out
-        surrogate = clipped_surrogate(log_prob, batch.log_prob, advantage, self.clip).mean()
-        loss = surrogate - self.schedules["entropy_bonus"].at(self.steps) * entropy
-        for other, weight in held:  # on the scale of the advantages, so that the trade-off is the game's
+        bonus = self.schedules["entropy_bonus"].at(self.steps)
+        found = fast_surrogate(pi, batch.action, batch.log_prob, batch.advantage, clip=self.clip, bonus=bonus)
+        loss = found.loss
+        for other, weight in held:
             with torch.no_grad():
                 there, _ = other(batch.rows, batch.legal)
-            loss = loss + scale * weight * pi.kl(there).mean()
-        with torch.no_grad():
-            moved = log_prob - batch.log_prob
-            kl = (moved.exp() - 1 - moved).mean()
-        return loss, {"entropy": entropy.detach(), "loss/policy": surrogate.detach(), "kl/last": kl}
+            loss = loss + weight * pi.kl(there).mean()
+        return loss, {"entropy": found.entropy, "loss/policy": found.surrogate, "kl/last": found.kl}
 
-    def _critic_loss(self, critic: Perceptron, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _critic_loss(self, critic: Perceptron, batch: Estimates) -> tuple[Tensor, dict[str, Tensor]]:
         """The distance of values from their targets."""
-        value = critic(batch.rows if batch.seen is None else batch.seen)[:, 0]
+        value = critic(batch.rows)[:, 0]
         loss = VALUE_LOSSES[self.value_loss](value, batch.target, batch.value, self.value_width).mean()
         return loss, {"loss/value": loss.detach()}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,32 +17,43 @@ class Diverged(RuntimeError):
     """A loss was not a finite number; the policies are as they were before it."""
 
 
-class Batch(NamedTuple):
-    """N decisions of one policy."""
+class Decisions(NamedTuple):
+    """N decisions of one policy: what it learns from."""
 
-    rows: Tensor  # (N, ...) what the policy was shown, as it encodes it
+    rows: Tensor  # (N, ...) what it was shown, as it encodes it
     legal: Tensor | None  # (N, A) bool
     action: Tensor  # (N,) int64
-    log_prob: Tensor  # (N,)
+    log_prob: Tensor  # (N,) when it was taken
     advantage: Tensor  # (N,)
-    target: Tensor  # (N,) of the critic
-    value: Tensor  # (N,) of the critic, before learning
-    seen: Tensor | None  # (N, ...) what the critic is shown; None: the same
 
-    def take(self, index: Tensor) -> "Batch":
-        """Some of the decisions."""
-        return Batch._make(None if each is None else each[index] for each in self)
+
+class Estimates(NamedTuple):
+    """N values of its critic: what that learns from."""
+
+    rows: Tensor  # (N, ...) what it was shown
+    target: Tensor  # (N,)
+    value: Tensor  # (N,) before learning
+
+
+Batch = TypeVar("Batch", Decisions, Estimates)
+
+
+def take(batch: Batch, index: Tensor) -> Batch:
+    """Some of the rows, by number or by mask."""
+    return batch._make(None if each is None else each[index] for each in batch)
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches of the same policy from several line-ups as one; lists of several lengths are filled up."""
+    """Several batches as one; lists of differences are filled up to the same length."""
+    if len(batches) == 1:
+        return batches[0]
     columns = []
     for each in zip(*batches, strict=True):
         if each[0] is not None and each[0].dtype == torch.int32:
             longest = max(lists.shape[1] for lists in each)
             each = tuple(F.pad(lists, (0, longest - lists.shape[1]), value=END) for lists in each)
         columns.append(None if each[0] is None else torch.cat(each))
-    return Batch._make(columns)
+    return batches[0]._make(columns)
 
 
 class Descent:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from marl_engine.sparse import differences, product, transposed_product
+from marl_engine.sparse import differences, entry, product, transposed_product
 
 ACTIVATIONS = ("tanh", "relu")
 
@@ -86,10 +86,14 @@ class Perceptron(nn.Module):
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Rows (N, K) int32 as lists of differences, or (N, D + seats) where these are not bytes on the processor."""
         rows = observation.flatten(1)
+        features = rows.shape[1]
+        if rows.dtype == torch.uint8 and not rows.is_cuda:
+            lists = differences(rows, self.background[:features])
+            return torch.cat([entry(features + seat, 1)[:, None], lists], dim=1) if self.seats else lists
         if self.seats:
             told = torch.arange(self.seats, device=seat.device) == seat[:, None]
             rows = torch.cat([rows, told.to(rows.dtype)], dim=1)
-        return differences(rows, self.background) if rows.dtype == torch.uint8 and not rows.is_cuda else rows
+        return rows
 
     def forward(self, rows: Tensor) -> Tensor:
         """What `encode` returned -> (N, outputs)."""

@@ -56,10 +56,14 @@ class Table:
             rows = policy.encode(rows_of(turn.observation, seats, self.players), self.seat[party])
             allowed = None if legal is None else rows_of(legal, seats, self.players)
             distribution, self.memory[party] = policy(rows, allowed, self.memory[party])
-            draws = rows_of(noise, seats, self.players)
-            chosen = distribution.mode() if greedy else distribution.sample(draws)
-            action[:, seats] = chosen.view(self.games, -1)
-            log_prob[:, seats] = distribution.log_prob(chosen).view(self.games, -1)
+            if greedy:
+                chosen = distribution.mode()
+                likely = distribution.log_prob(chosen)
+            else:
+                chosen, likely = distribution.sample(rows_of(noise, seats, self.players))
+            if len(seats) == self.players:
+                return chosen.view(self.games, -1), likely.view(self.games, -1)
+            action[:, seats], log_prob[:, seats] = chosen.view(self.games, -1), likely.view(self.games, -1)
         return action, log_prob
 
 

@@ -17,27 +17,32 @@ from marl_engine.cores import compiled, over_rows
 
 ROWS = 512  # fewer are not worth handing to another core
 BLOCK = 16  # bytes compared at once
+ROOM = 32  # for a list, at first
 END = -1  # closes a list that is shorter than the longest
 
 
 @compiled
 def _find(observation, background, first, last, lists):
-    """Lists where rows `first` to `last` differ from the background; returns the length of the longest list."""
-    width = observation.shape[1]
+    """Lists where rows `first` to `last` differ from the background; returns the length of the longest list.
+
+    A list that has no room is cut short; its length tells.
+    """
+    width, room = observation.shape[1], lists.shape[1]
     longest = 0
     for row in range(first, last):
         count = 0
         for start in range(0, width, BLOCK):
-            stop = min(start + BLOCK, width)
-            differs = np.uint8(0)
-            for feature in range(start, stop):
-                differs |= observation[row, feature] ^ background[feature]
+            differs = start + BLOCK > width  # a block that is cut short is searched in any case
+            if not differs:
+                for place in range(BLOCK):
+                    differs |= observation[row, start + place] != background[start + place]
             if differs:
-                for feature in range(start, stop):
+                for feature in range(start, min(start + BLOCK, width)):
                     if observation[row, feature] != background[feature]:
-                        lists[row, count] = feature << 8 | observation[row, feature]
+                        if count < room:
+                            lists[row, count] = feature << 8 | observation[row, feature]
                         count += 1
-        if count < width:
+        if count < room:
             lists[row, count] = END
         longest = max(longest, count)
     return longest
@@ -75,15 +80,24 @@ def _accumulate(lists, background, gradient, first, last, out):
 
 def differences(observation: Tensor, background: Tensor) -> Tensor:
     """Lists (N, K) int32 of where bytes (N, D) differ from the background (D,) uint8."""
-    lists = np.empty((len(observation), observation.shape[1]), np.int32)
-    longest = [0] * torch.get_num_threads()
     arrays = observation.contiguous().numpy(), background.numpy()
+    longest = ROOM
+    while True:
+        lists = np.empty((len(observation), longest), np.int32)
+        lengths = [0] * torch.get_num_threads()
 
-    def work(share: int, first: int, last: int) -> None:
-        longest[share] = _find(*arrays, first, last, lists)
+        def work(share: int, first: int, last: int, lists: np.ndarray = lists, lengths: list[int] = lengths) -> None:
+            lengths[share] = _find(*arrays, first, last, lists)
 
-    over_rows(work, len(lists), ROWS)
-    return torch.from_numpy(lists[:, : max(longest)].copy())
+        over_rows(work, len(lists), ROWS)
+        if max(lengths) <= longest:
+            return torch.from_numpy(lists[:, : max(lengths)])
+        longest = max(lengths)
+
+
+def entry(feature: Tensor, value: int) -> Tensor:
+    """What stands in a list for a feature (N,) that has a value: (N,) int32."""
+    return (feature << 8 | value).to(torch.int32)
 
 
 def product(lists: Tensor, background: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ class Plan:
     episodes: int = 128
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise Refused(f"seed must be from 0 to 2**32 - 1, not {self.seed}")
         for name in ("threads", "steps", "iterations", "evaluate_every", "save_every", "episodes"):
             number = getattr(self, name)
             if number is not None and number < 1:

@@ -55,8 +55,8 @@ class Game(Protocol):
 class Distribution(Protocol):
     """N independent distributions over actions."""
 
-    def sample(self, noise: Tensor) -> Tensor:
-        """Actions (N,), one for each uniform number in noise (N,): the same noise, the same action."""
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions (N,) and their log-probabilities (N,), from uniform numbers (N,): same noise, same action."""
 
     def mode(self) -> Tensor:
         """The most probable actions (N,)."""

@@ -115,8 +115,9 @@ def check_policy(policy: Policy, game: Game) -> None:
     torch.testing.assert_close(distribution.entropy(), -plogp.sum(-1))
     assert distribution.kl(distribution).abs().max() == 0
     for noise in torch.linspace(0, 1 - 2**-23, 50):
-        chosen = distribution.sample(noise.expand(len(shown)))
+        chosen, likely = distribution.sample(noise.expand(len(shown)))
         assert legal.gather(-1, chosen[:, None]).all()
+        torch.testing.assert_close(likely, distribution.log_prob(chosen))
     assert torch.equal(distribution.mode(), log_probs.argmax(-1))
 
 

@@ -32,12 +32,15 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     learner = made.responder
     shares, _ = learner._play(made.profile, None)
     (share,) = shares[made.profile[0]]
-    batch = learner._batch(learner._learner(made.profile[0]), share)
+    batch, _ = learner._batches(learner._learner(made.profile[0]), share)
+    batch, _ = learner._scaled(batch)
     with torch.no_grad():
-        again = made.profile[0](batch.rows)[0].log_prob(batch.action)
+        pi, _ = made.profile[0](batch.rows)
         _, measured = learner._policy_loss(made.profile[0], [], batch)
-    assert torch.equal((again - batch.log_prob).exp(), torch.ones(len(again)))
+        _, narrow = learner._policy_loss(made.profile[0], [], batch._replace(advantage=torch.ones(len(batch.action))))
+    torch.testing.assert_close(pi.log_prob(batch.action), batch.log_prob, atol=1e-6, rtol=0)
     assert measured["kl/last"].item() == 0
+    assert narrow["loss/policy"].item() == -1  # minus the mean ratio
     assert measured["loss/policy"].item() == pytest.approx(0, abs=1e-6)  # minus the mean of standardised advantages
 
 

@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from marl_engine.build import Refused, choice
+from marl_engine.build import Refused, choice, unknown
+
+FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
+    *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite"),
+    *("responder._target_", "responder.games", "responder.critic"),
+}
 
 
 def refuse(message: object) -> NoReturn:
@@ -35,11 +42,16 @@ def refusals() -> Iterator[None]:
         refuse(refused)
 
 
-def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration that config `name` and the overrides describe. Raises Refused."""
-    first = [first_of_sweep(override) for override in parsed(overrides)]
+def composed(name: str, overrides: Sequence[str], sweep: bool = True) -> dict[str, Any]:
+    """The configuration that config `name` and the overrides describe; of a sweep, the first. Raises Refused."""
+    found = parsed(overrides)
+    first = [first_of_sweep(override) for override in found]
+    for override in found:
+        if override.is_sweep_override() and not sweep:
+            raise Refused(f"{override.input_line} names several values; add -m to run one after the other")
     try:
         with initialize_config_module("configs", version_base=None):
+            check_groups(parsed(first))
             return plain(compose(name, overrides=first))
     except MissingConfigException as error:
         group, _, asked = (error.missing_cfg_file or "").rpartition("/")
@@ -60,16 +72,27 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in found.items()}
 
 
+def check_groups(overrides: Sequence[Override]) -> None:
+    """Raises Refused where a group of presets is given something that is not the name of one."""
+    for override in overrides:
+        options = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
+        if options and not isinstance(override.value(), str | list | dict):
+            raise Refused(f"there is no {override.input_line}; choose from {choice('', options)}")
+
+
 def parsed(overrides: Sequence[str]) -> list[Override]:
     """The overrides, read. Raises Refused."""
-    found = []
-    for override in overrides:
+    found: list[Override] = []
+    for text in overrides:
         try:
-            found += OverridesParser.create().parse_overrides([override])
-        except (OverrideParseException, HydraException) as error:
-            raise Refused(
-                f"cannot read {override!r}; write key=value, and quote values with spaces or brackets"
-            ) from error
+            (override,) = OverridesParser.create().parse_overrides([text])
+        except HydraException as error:
+            raise Refused(f"cannot read {text!r}; write key=value, and quote values with spaces or brackets") from error
+        if not override.key_or_group:
+            raise Refused(f"cannot read {text!r}; write key=value")
+        if override.is_delete():
+            raise Refused(f"cannot take away {override.key_or_group}; give it another value, or null where that is one")
+        found.append(override)
     return found
 
 
@@ -87,33 +110,65 @@ def explained(error: Exception, name: str, overrides: Sequence[str]) -> str:
         options = re.findall(r"^\t(\S+)", text, re.M)
         return f"say which {asked[1]}: {asked[1]}= one of {choice('', options)}"
     if wrong := re.search(r"Could not override '([\w./@]+)'", text):
-        key = wrong[1]
-        others = [override for override in overrides if not override.startswith(f"{key}=")]
-        parent, _, _ = key.rpartition(".")
-        known = OmegaConf.select(OmegaConf.create(composed(name, others)), parent) if parent else composed(name, others)
-        if not isinstance(known, DictConfig | dict):
-            return f"there is no key {key}: {parent} has no keys"
-        siblings = [f"{parent}.{each}" if parent else str(each) for each in known if each != "_target_"]
-        return f"there is no key {key}; choose from {choice(key, siblings)}"
+        others = [override for override in overrides if not override.startswith(f"{wrong[1]}=")]
+        exact = re.search(r"full_key: (\S+)", str(error.__cause__))
+        return str(no_key(OmegaConf.create(composed(name, others)), exact[1] if exact else wrong[1]))
+    if unfit := re.match(r"Error merging override (.*)", text):
+        return misfit(unfit[1])
     return f"the configuration cannot be composed: {text.splitlines()[0]}"
+
+
+def misfit(override: str) -> str:
+    """A list or keys were given to a key that takes something else."""
+    given, wanted = ("keys", "a list") if "={" in override else ("a list", "keys or a number")
+    return f"{override} does not fit: {override.partition('=')[0]} takes {wanted}, not {given}"
+
+
+def no_key(config: DictConfig, key: str) -> Refused:
+    """A configuration has no such key."""
+    parent, _, last = key.rpartition(".")
+    known = OmegaConf.select(config, parent) if parent else config
+    siblings = [str(each) for each in known if each != "_target_"] if isinstance(known, DictConfig) else []
+    return unknown(last, f"{parent}." if parent else "", siblings)
 
 
 def resumed(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """The configuration of a run, with some keys changed. Raises Refused."""
     file = folder / "config.yaml"
     if not file.is_file():
-        runs = sorted(str(each.parent) for each in folder.parent.glob("*/config.yaml"))
+        runs = {str(each.parent) for parent in (folder.parent, Path("runs")) for each in parent.glob("*/config.yaml")}
         known = f"; choose from {choice(folder, runs)}" if runs else ""
         raise Refused(f"there is no run to resume at {str(folder)!r}{known}")
-    config = OmegaConf.load(file)
+    config = loaded(file)
     OmegaConf.set_struct(config, True)
     for override in parsed(overrides):
-        key = override.get_key_element()
+        key = override.key_or_group
+        if override.is_sweep_override():
+            raise Refused(f"{override.input_line} names several values, but resume= goes on with one run")
+        if key in FIXED or key.startswith(("game.", "policy.", "solver.")):
+            raise Refused(f"{key} cannot change when a run goes on; leave it out, or start a new run")
+        if not known_key(config, key):
+            raise no_key(config, key)
         try:
             OmegaConf.update(config, key, override.value())
         except OmegaConfBaseException as error:
-            parent, _, _ = key.rpartition(".")
-            known = OmegaConf.select(config, parent) if parent else config
-            siblings = [f"{parent}.{each}" if parent else str(each) for each in known or {}]
-            raise Refused(f"there is no key {key} in {file}; choose from {choice(key, siblings)}") from error
+            raise Refused(misfit(str(override.input_line))) from error
     return plain(config)
+
+
+def known_key(config: DictConfig, key: str) -> bool:
+    """Whether a configuration has a key, be its value null."""
+    parent, _, last = key.rpartition(".")
+    siblings = OmegaConf.select(config, parent) if parent else config
+    return isinstance(siblings, DictConfig) and last in siblings
+
+
+def loaded(file: Path) -> DictConfig:
+    """What a run was asked. Raises Refused."""
+    try:
+        config = OmegaConf.load(file)
+    except (YAMLError, OSError, ValueError) as error:
+        raise Refused(f"{file} cannot be read: {error}") from error
+    if not isinstance(config, DictConfig):
+        raise Refused(f"{file} cannot be read: it must have keys")
+    return config

@@ -2,8 +2,10 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +18,39 @@ from marl_engine.commands.configuration import composed, plain, refusals, resume
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
+EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
 INTERRUPTED = 130
 
 
 def main() -> None:
     """The command. Exit codes: 0 done, 1 diverged, 2 refused, 130 interrupted."""
-    arguments = sys.argv[1:]
-    with refusals():
-        flags = [argument for argument in arguments if argument.startswith("-")]
-        overrides = [argument for argument in arguments if not argument.startswith("-")]
-        folder = [override for override in overrides if override.startswith("resume=")]
-        if folder:
-            others = [override for override in overrides if override not in folder]
-            code = train(resumed(Path(folder[0].partition("=")[2]), others), Path(folder[0].partition("=")[2]))
-        elif flags:
-            if set(flags) & {"-m", "--multirun"}:
-                composed(CONFIG, overrides)
-            return by_hydra()
-        else:
-            code = train(composed(CONFIG, overrides))
+    try:
+        with refusals():
+            code = commanded(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
     raise SystemExit(code)
+
+
+def commanded(arguments: Sequence[str]) -> int:
+    """Does what the command line says; returns the exit code. Raises Refused."""
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    overrides = [argument for argument in arguments if argument not in flags]
+    folders = [override.partition("=")[2] for override in overrides if override.startswith("resume=")]
+    if folders:
+        if flags:
+            raise Refused(f"resume={folders[0]} goes on with one run; leave out {', '.join(sorted(flags))}")
+        others = [override for override in overrides if not override.startswith("resume=")]
+        return train(resumed(Path(folders[0]), others), Path(folders[0]))
+    if not flags:
+        return train(composed(CONFIG, overrides, sweep=False))
+    if flags & {"-m", "--multirun"}:
+        check(composed(CONFIG, overrides))
+    if flags & {"-h", "--help"} and not any(override.startswith("game=") for override in overrides):
+        sys.argv.append(f"game={EXAMPLE}")
+    by_hydra()
+    return 0
 
 
 @hydra.main(config_path="pkg://configs", config_name=CONFIG, version_base=None)
@@ -46,23 +61,43 @@ def by_hydra(config: DictConfig) -> None:
             raise SystemExit(code)
 
 
+def check(config: Mapping[str, Any]) -> None:
+    """Raises Refused when a configuration cannot be run."""
+    from marl_engine.build import setting
+
+    split(config)
+    setting(config)
+
+
 def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The plan and the stopping rule of a configuration. Raises Refused."""
     from marl_engine.training import Plan, Stop
 
+    for part in PARTS:
+        if not isinstance(config.get(part), Mapping):
+            raise Refused(f"{part} must be the name of a preset, not {config.get(part)!r}")
     own = {key: value for key, value in config.items() if key not in (*PARTS, "stop")}
-    return Plan(**checked(own, Plan, "")), Stop(**checked(config["stop"], Stop, "stop."))
+    return Plan(**checked(own, Plan, "")), Stop(**checked(config.get("stop"), Stop, "stop."))
 
 
 def new_folder(plan: Any) -> Path:
     """Where a run will live. Raises Refused when the name is taken."""
     name = plan.run or unused_name(datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
     path = RUNS / name
+    if Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
+        raise Refused(f"run must be the name of a folder inside {RUNS}/, not {name!r}")
     if path.exists() and not plan.overwrite:
         raise Refused(
             f"{path} exists; choose another run=, or go on with resume={path}, or replace it with overwrite=true"
         )
+    if path.exists() and not is_run(path):
+        raise Refused(f"{path} is not the folder of a run, so overwrite=true does not replace it; choose another run=")
     return path
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run, or of one that was killed before it had written anything."""
+    return path.is_dir() and ((path / "config.yaml").is_file() or all(each.name[0] == "." for each in path.iterdir()))
 
 
 def unused_name(name: str) -> str:
@@ -86,29 +121,36 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
         import torch
 
         torch.set_num_threads(plan.threads)
-    parts = setting(config)
+    parts = setting({**config, "seed": plan.seed})  # as a whole number, also where 1e3 was written
     folder = Folder(path)
     run = Run(parts, plan, stop, folder)
     if resume is not None:
-        try:
-            damages = run.restore()
-        except FileNotFoundError as error:
-            raise Refused(str(error)) from error
-        for damage in damages:
-            console.print(f"[yellow]{damage}; going on from the one before it, iteration {run.iteration}[/]")
+        for damage in restored(run):
+            console.print(f"{damage}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
     elif path.exists():
         shutil.rmtree(path)
     folder.write_config({**config, "resume": None, "overwrite": False})
-    console.print(f"{headline(config)}, in {path}", highlight=False)
+    console.print(f"{headline(config)}, in {path}", highlight=False, soft_wrap=True)
     try:
         reason, seconds = watched(run, console)
     except Diverged as diverged:
         kept = f"; the last good checkpoint is iteration {run.saved}" if run.saved else ""
-        console.print(f"[red]stopped at iteration {run.iteration + 1}: {diverged}{kept}[/]")
+        console.print(f"stopped at iteration {run.iteration + 1}: {diverged}{kept}", style="red", soft_wrap=True)
         folder.close()
         return 1
     finish(run, reason, seconds, console)
     return INTERRUPTED if reason == "interrupted" else 0
+
+
+def restored(run: Any) -> list[str]:
+    """Goes back to the newest whole checkpoint; returns what is wrong with newer ones. Raises Refused."""
+    try:
+        return run.restore()
+    except FileNotFoundError as error:
+        raise Refused(str(error)) from error
+    except (RuntimeError, KeyError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {first}") from error
 
 
 def headline(config: Mapping[str, Any]) -> str:
@@ -167,7 +209,8 @@ def illustrate(run: Any) -> None:
         return
     last = policies_state(parts.profile)
     if run.best and run.best[0] != run.iteration:
-        load_policies(parts.profile, checkpoint.read(folder.checkpoints / f"{run.best[0]:08d}")["profile"])
+        with suppress(checkpoint.Damaged):  # then it is the last one that is drawn
+            load_policies(parts.profile, checkpoint.read(folder.checkpoints / f"{run.best[0]:08d}")["profile"])
     pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
     load_policies(parts.profile, last)
 
@@ -176,15 +219,14 @@ def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, c
     """The last lines that a person sees."""
     from marl_engine.display import duration
 
-    path = run.folder.path
-    console.print(
+    path, say = run.folder.path, partial(console.print, highlight=False, soft_wrap=True)
+    say(
         f"[bold]return {scores['return/mean']:.1f} ± {scores['return/stderr']:.1f}[/] sampled, "
         f"{scores['return/greedy/mean']:.1f} ± {scores['return/greedy/stderr']:.1f} greedy "
         f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.1f}) "
-        f"after {run.steps:,} steps in {duration(seconds)}; ended by {reason}",
-        highlight=False,
+        f"after {run.steps:,} steps in {duration(seconds)}; ended by {reason}"
     )
-    console.print(f"watch   {path / 'replay.gif'}", highlight=False)
-    console.print(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}", highlight=False)
-    console.print(f"go on   marl-train resume={path} steps={2 * run.steps}", highlight=False)
-    console.print(f"compare tensorboard --logdir {path.parent}", highlight=False)
+    say(f"watch   {path / 'replay.gif'}")
+    say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
+    say(f"go on   marl-train resume={path} steps={2 * run.steps}")
+    say(f"compare tensorboard --logdir {path.parent}")

@@ -1,0 +1,389 @@
+"""A run leaves a folder from which it goes on as if nothing had happened, whatever stopped it."""
+
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from marl_engine import checkpoint
+from marl_engine.commands.train import main
+from marl_engine.folder import KEPT, Folder
+from marl_engine.training import Run
+
+PARTS = {"config.yaml", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "curve.png", "replay.gif"}
+SMALL = (
+    *("game=overcooked", "game.horizon=12", "threads=1", "policy.hidden=[8]", "evaluate_every=2", "episodes=2"),
+    *("responder.games=4", "responder.turns=8", "responder.epochs=1", "responder.minibatches=2"),
+)
+KILLS = 20
+LONG = 60  # iterations of the run that is killed
+
+SERVER = multiprocessing.get_context("forkserver")  # children that have everything imported
+SERVER.set_forkserver_preload(
+    [
+        *("pytest", "hydra", "rich.console", "rich.progress", "matplotlib.pyplot", "PIL.Image", "torch._dynamo"),
+        *("tensorboard.backend.event_processing.event_accumulator", "torch.utils.tensorboard"),
+        *("marl_engine.commands.train", "marl_engine.gradient", "games.overcooked.drawing", "solvers.self_play"),
+    ]
+)
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def marl_train(home, *arguments):
+    """The command, in this process, in a folder."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(home)
+        patch.setattr(sys, "argv", ["marl-train", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+    return Done(end.value.code, out.getvalue(), err.getvalue())
+
+
+def in_child(home, arguments):
+    """The command, in a process of its own."""
+    os.chdir(home)
+    sys.argv = ["marl-train", *arguments]
+    main()
+
+
+def started(home, *arguments):
+    """A process that runs the command."""
+    process = SERVER.Process(target=in_child, args=(home, arguments))
+    process.start()
+    return process
+
+
+def await_that(condition, process, seconds=60.0):
+    """Waits until a condition holds; it must while the process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.is_alive(), "the process ended first"
+        assert time.monotonic() < end, "it took too long"
+
+
+def contents(folder):
+    """Every file below a folder."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def checkpoints(folder):
+    """Iterations of the checkpoints, the newest first."""
+    return [int(path.name) for path in checkpoint.newest_first(folder / "checkpoints")]
+
+
+def timeless(record):
+    """A line of metrics.jsonl without what the clock says."""
+    return {name: number for name, number in record.items() if not name.startswith(("seconds", "steps_per_second"))}
+
+
+def leaves(tree, place=""):
+    """(place, leaf) of a state."""
+    if isinstance(tree, dict | list):
+        for key, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from leaves(branch, f"{place}/{key}")
+    else:
+        yield place, tree
+
+
+def assert_same_checkpoint(one, other, iteration):
+    """All weights, moments, random states, games and counters are equal in every bit; the clock is not asked."""
+    states = [dict(leaves(checkpoint.read(each / "checkpoints" / f"{iteration:08d}"))) for each in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    assert sum(isinstance(leaf, torch.Tensor) for leaf in states[0].values()) > 20
+    for place in states[0].keys() - {"/seconds"}:
+        mine, theirs = (state[place] for state in states)
+        if isinstance(mine, torch.Tensor):
+            assert mine.dtype == theirs.dtype, place
+            assert torch.equal(mine, theirs), place
+        else:
+            assert mine == theirs, place
+
+
+def assert_same_run(one, other, iteration):
+    """Two runs have the same last checkpoint, and measured the same on the way there."""
+    assert_same_checkpoint(one, other, iteration)
+    mine, theirs = ([timeless(record) for record in Folder(each).records()] for each in (one, other))
+    assert [record["iteration"] for record in mine] == list(range(1, iteration + 1))
+    assert mine == theirs
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run of 8 iterations that nothing disturbed."""
+    home = tmp_path_factory.mktemp("whole")
+    done = marl_train(home, *SMALL, "run=x", "save_every=1", "iterations=8")
+    assert (done.code, done.err) == (0, "")
+    return home / "runs" / "x"
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory):
+    """The folder of the same run, ended after 6 iterations."""
+    home = tmp_path_factory.mktemp("six")
+    assert marl_train(home, *SMALL, "run=x", "save_every=1", "iterations=6").code == 0
+    return home / "runs" / "x"
+
+
+@pytest.fixture
+def copy(six, tmp_path):
+    """A copy of the shorter run that a test may ruin."""
+    return shutil.copytree(six, tmp_path / "runs" / "x")
+
+
+def test_parts(whole):
+    assert {path.name for path in whole.iterdir()} == PARTS
+    records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [record["iteration"] for record in records] == list(range(1, 9))
+    assert [record["steps"] for record in records] == [32 * iteration for iteration in range(1, 9)]
+    for record in records:
+        assert list(record)[:3] == ["iteration", "steps", "seconds"]
+        assert ("evaluation/return/mean" in record) == (record["iteration"] % 2 == 0)
+    summary = json.loads((whole / "summary.json").read_text())
+    assert (summary["exit"], summary["iterations"], summary["steps"]) == ("iterations", 8, 256)
+    assert {"return/mean", "return/greedy/mean", "return/swapped/mean", "best", "versions"} <= summary.keys()
+    assert (whole / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert (whole / "replay.gif").read_bytes()[:6] == b"GIF89a"
+    best = summary["best"]["iteration"]
+    assert set(checkpoints(whole)) == {8, 7, 6, best}
+    assert len(checkpoints(whole)) <= KEPT + 1
+
+
+def test_checkpoints_hold_no_pickles(whole):
+    for path in checkpoint.newest_first(whole / "checkpoints"):
+        assert {file.name for file in path.iterdir()} == {"tensors.safetensors", "state.json", "manifest.json"}
+        for name in ("state.json", "manifest.json"):
+            json.loads((path / name).read_text())
+        content = (path / "tensors.safetensors").read_bytes()
+        header = int.from_bytes(content[:8], "little")
+        assert len(json.loads(content[8 : 8 + header])) > 20
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [(), ("policy.shared=false", "responder.shaping=1.0"), ("responder=mappo", "responder.value_loss=clipped")],
+    ids=["shared", "separate", "mappo"],
+)
+def test_two_halves_are_a_whole(tmp_path, choices):
+    assert marl_train(tmp_path, *SMALL, *choices, "run=whole", "iterations=5").code == 0
+    assert marl_train(tmp_path, *SMALL, *choices, "run=halves", "iterations=2").code == 0
+    assert checkpoints(tmp_path / "runs" / "halves") == [2]
+    done = marl_train(tmp_path, "resume=runs/halves", "iterations=5")
+    assert (done.code, done.err) == (0, "")
+    assert_same_run(tmp_path / "runs" / "whole", tmp_path / "runs" / "halves", 5)
+    before, after = (json.loads((tmp_path / "runs" / run / "summary.json").read_text()) for run in ("whole", "halves"))
+    assert before | {"seconds": 0} == after | {"seconds": 0}
+
+
+def test_seconds_go_on(six, copy):
+    marl_train(copy.parent.parent, "resume=runs/x", "iterations=7")
+    seconds = [record["seconds"] for record in Folder(copy).records()]
+    assert seconds == sorted(seconds)
+    assert seconds[:6] == [record["seconds"] for record in Folder(six).records()]
+
+
+def test_seed_matters(tmp_path, whole):
+    assert marl_train(tmp_path, *SMALL, "run=x", "save_every=1", "iterations=6", "seed=1").code == 0
+    with pytest.raises(AssertionError):
+        assert_same_checkpoint(tmp_path / "runs" / "x", whole, 6)
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("steps=40", "steps"), ("iterations=1", "iterations"), ("stop.seconds=1e-6", "seconds")]
+)
+def test_what_ends_a_run(tmp_path, limit, reason):
+    assert marl_train(tmp_path, *SMALL, "run=x", limit).code == 0
+    summary = json.loads((tmp_path / "runs" / "x" / "summary.json").read_text())
+    assert summary["exit"] == reason
+    assert summary["steps"] == {"steps": 64, "iterations": 32, "seconds": 0}[reason]
+
+
+def test_sweep(tmp_path):
+    assert marl_train(tmp_path, "-m", *SMALL, "iterations=1", "seed=0,1", "run=of_${seed}").code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    for seed in (0, 1):
+        assert Folder(tmp_path / "runs" / f"of_{seed}").config()["seed"] == seed
+
+
+def test_a_name_that_is_taken(six, copy):
+    home, before = copy.parent.parent, contents(copy)
+    refused = marl_train(home, *SMALL, "run=x", "iterations=1")
+    assert refused.code == 2
+    assert "runs/x exists" in refused.err
+    assert contents(copy) == before
+    (copy / "stray").write_text("of the run before")
+    assert marl_train(home, *SMALL, "run=x", "iterations=1", "overwrite=true").code == 0
+    assert {path.name for path in copy.iterdir()} == PARTS
+    assert [record["iteration"] for record in Folder(copy).records()] == [1]
+    assert checkpoints(copy) == [1]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 4
+    path.write_bytes(content)
+
+
+def gone(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", [cut, flip, gone])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(whole, copy, damage, name):
+    damage(copy / "checkpoints" / "00000006" / name)
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=8")
+    assert (done.code, done.err) == (0, "")
+    (sentence,) = [line for line in done.out.splitlines() if "damaged" in line]
+    assert "runs/x/checkpoints/00000006" in sentence
+    assert "going on from iteration 5" in sentence
+    assert_same_run(whole, copy, 8)
+
+
+def test_tensorboard_shows_every_step_once(copy):
+    shutil.rmtree(copy / "checkpoints" / "00000006")
+    assert marl_train(copy.parent.parent, "resume=runs/x", "iterations=8").code == 0
+    shown = EventAccumulator(str(copy / "tensorboard"))
+    shown.Reload()
+    assert [event.step for event in shown.Scalars("loss/value")] == [32 * iteration for iteration in range(1, 9)]
+
+
+def test_no_whole_checkpoint_is_refused_and_each_is_named(copy):
+    paths = checkpoint.newest_first(copy / "checkpoints")
+    for path in paths:
+        cut(path / "tensors.safetensors")
+    before = contents(copy)
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=8")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert all(path.name in done.err for path in paths)
+    assert contents(copy) == before
+
+
+def test_a_best_checkpoint_that_is_gone_is_not_drawn(copy):
+    best = json.loads((copy / "summary.json").read_text())["best"]["iteration"]
+    shutil.rmtree(copy / "checkpoints" / f"{best:08d}")
+    (copy / "replay.gif").unlink()
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=6")
+    assert (done.code, done.err) == (0, "")
+    assert (copy / "replay.gif").is_file()
+
+
+def test_checkpoints_that_do_not_fit_are_refused(copy):
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("hidden:\n  - 8", "hidden:\n  - 9"))
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=8")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "the checkpoints in runs/x do not fit its config.yaml" in done.err
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(six, copy):
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=20", "responder.learning_rate=1e30")
+    assert (done.code, done.err) == (1, "")
+    (sentence,) = [line for line in done.out.splitlines() if "not finite" in line]
+    assert sentence.startswith("stopped at iteration ")
+    kept = checkpoints(copy)[0]
+    assert sentence.endswith(f"the last good checkpoint is iteration {kept}")
+    assert_same_checkpoint(six, copy, 6)
+    for leaf in dict(leaves(Folder(copy).latest()[1])).values():
+        assert not isinstance(leaf, torch.Tensor) or leaf.isfinite().all()
+
+
+def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tmp_path):
+    done = marl_train(tmp_path, *SMALL, "run=x", "iterations=3", "responder.learning_rate={start:inf,end:inf}")
+    assert (done.code, done.err) == (1, "")
+    assert "stopped at iteration" in done.out
+    assert "Traceback" not in done.out
+
+
+def test_interrupt_saves_and_sums_up(tmp_path):
+    folder = Folder(tmp_path / "runs" / "x")
+    process = started(tmp_path, *SMALL, "run=x", "save_every=1000000", "evaluate_every=1000000")
+    await_that(lambda: len(folder.records()) >= 3, process)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert {path.name for path in folder.path.iterdir()} == PARTS
+    summary = json.loads((folder.path / "summary.json").read_text())
+    assert summary["exit"] == "interrupted"
+    assert checkpoints(folder.path) == [summary["iterations"]] == [folder.records()[-1]["iteration"]]
+
+
+def test_second_interrupt_ends_at_once(tmp_path, monkeypatch):
+    def twice(*_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Run, "step", twice)
+    done = marl_train(tmp_path, *SMALL, "run=x")
+    assert (done.code, done.err) == (130, "interrupted\n")
+
+
+def strike(process, folder, chance):
+    """Kills a process: somewhere in its start, somewhere in an iteration, or somewhere in a save."""
+    kind = chance.choice(["start", "iteration", "save", "save"])
+    if kind == "start":
+        process.join(chance.uniform(0.0, 0.5))
+    else:
+        goal = (checkpoints(folder) or [0])[0] + chance.choice([1, 2])
+        await_that(lambda: (checkpoints(folder) or [0])[0] >= goal, process)
+        if kind == "save":
+            await_that(lambda: any(folder.glob("checkpoints/.partial-*")), process)
+            process.join(chance.uniform(0.0, 0.003))
+        else:
+            process.join(chance.uniform(0.0, 0.03))
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def assert_whole(folder):
+    """What a kill left: the newest checkpoint is whole and of the last logged iteration or of the one before."""
+    iteration, _, damages = folder.latest()
+    assert damages == []
+    assert iteration == checkpoints(folder.path)[0]
+    logged = folder.records()[-1]["iteration"]
+    assert iteration <= logged <= iteration + 1
+
+
+def test_kills_change_nothing(tmp_path):
+    """Killed 20 times at random moments, a run ends with the numbers of the run that was left alone."""
+    common = (*SMALL, "save_every=1", f"iterations={LONG}")
+    chance, halfway = random.Random(0), 0
+    killed = tmp_path / "runs" / "killed"
+    for _ in range(KILLS):
+        if checkpoints(killed):
+            process = started(tmp_path, "resume=runs/killed")
+        else:
+            process = started(tmp_path, *common, "run=killed", "overwrite=true")
+        strike(process, killed, chance)
+        halfway += any(killed.glob("checkpoints/.partial-*"))
+        if checkpoints(killed):
+            assert_whole(Folder(killed))
+    assert halfway >= 3, "no kill came in the middle of a save"
+    assert checkpoints(killed)[0] < LONG
+    assert marl_train(tmp_path, "resume=runs/killed").code == 0
+    assert marl_train(tmp_path, *common, "run=whole").code == 0
+    assert_same_run(tmp_path / "runs" / "whole", killed, LONG)
+    assert {path.name for path in killed.iterdir()} == PARTS
