@@ -57,12 +57,12 @@ class Gradient:
     network: Network
     seed: int = 0
     device: str = "cpu"
-    games: int = 128  # B
-    turns: int = 100  # T
+    games: int = 64  # B
+    turns: int = 64  # T
     epochs: int = 4
-    minibatches: int = 8
-    learning_rate: Any = 1e-3
-    discount: float = 0.99  # gamma
+    minibatches: int = 4
+    learning_rate: Any = 3e-3
+    discount: float = 0.98  # gamma
     trace: float = 0.95  # lambda of GAE
     clip: float = 0.2  # epsilon of the surrogate
     entropy_bonus: Any = 0.01
@@ -255,17 +255,13 @@ class Gradient:
             discount=self.discount,
             trace=self.trace,
         )
-        acting, legal, action, log_prob, observation = (
-            None if each is None else rows_of(each.flatten(0, 1), seats, players)
-            for each in (
-                trajectory.acting,
-                trajectory.legal,
-                trajectory.action,
-                trajectory.log_prob,
-                trajectory.observation,
-            )
-        )
-        shown = seen if self.critic == "own" else learner.policy.encode(observation, seat)
+
+        def rows(each: Tensor) -> Tensor:
+            return rows_of(each.flatten(0, 1), seats, players)
+
+        shown = seen if self.critic == "own" else learner.policy.encode(rows(trajectory.observation), seat)
+        legal = None if trajectory.legal is None else rows(trajectory.legal)
+        action, log_prob, acting = (rows(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
         decisions = Decisions(shown, legal, action, log_prob, advantage.flatten())
         estimates = Estimates(seen, (advantage + value).flatten(), value.flatten())
         return (decisions, estimates) if acting.all() else (take(decisions, acting), take(estimates, acting))

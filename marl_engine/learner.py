@@ -40,7 +40,7 @@ Batch = TypeVar("Batch", Decisions, Estimates)
 
 def take(batch: Batch, index: Tensor) -> Batch:
     """Some of the rows, by number or by mask."""
-    return batch._make(None if each is None else each[index] for each in batch)
+    return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -53,7 +53,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
             longest = max(lists.shape[1] for lists in each)
             each = tuple(F.pad(lists, (0, longest - lists.shape[1]), value=END) for lists in each)
         columns.append(None if each[0] is None else torch.cat(each))
-    return batches[0]._make(columns)
+    return type(batches[0])(*columns)  # type: ignore[arg-type]
 
 
 class Descent:

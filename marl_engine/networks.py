@@ -40,7 +40,7 @@ class Network:
     """
 
     hidden: Sequence[int] = (64, 64)
-    activation: str = "tanh"
+    activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
 

@@ -4,14 +4,14 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, time
 from types import FrameType
 
 import torch
 
 from marl_engine.build import Refused, Setting, load_policies, policies_state
 from marl_engine.evaluate import evaluate, seatings
-from marl_engine.folder import Folder, best_so_far
+from marl_engine.folder import Folder, best_so_far, finite
 from marl_engine.learner import Diverged
 from marl_engine.types import Metrics, Progress
 
@@ -81,6 +81,7 @@ class Run:
         self.parts, self.plan, self.stop, self.folder = parts, plan, stop, folder
         self.iteration = 0
         self.seconds = 0.0  # of the sessions before this one
+        self.started = 0.0  # the time of day when this session began to iterate, in seconds
         self.best: tuple[int, float] | None = None
         self.saved: int | None = None
 
@@ -141,7 +142,7 @@ class Run:
 
         `show` is called with the record of every iteration.
         """
-        start = perf_counter() - self.seconds
+        start, self.started = perf_counter() - self.seconds, time()
         progress = self.parts.solver.solve(self.parts.profile, self.parts.responder, after=self.iteration)
         with Interrupted().listening() as interrupted:
             while (reason := self.ended(perf_counter() - start, interrupted)) is None:
@@ -151,7 +152,9 @@ class Run:
         return reason, perf_counter() - start
 
     def step(self, progress: Progress, start: float, steps: int, since: float) -> dict[str, float]:
-        """Measures, logs and saves one iteration."""
+        """Measures, logs and saves one iteration. Raises Diverged."""
+        if not finite(progress.metrics):
+            raise Diverged("a measured number is not finite; try a smaller responder.learning_rate or another seed")
         self.iteration = progress.iteration
         record: dict[str, float] = {"iteration": self.iteration, "steps": self.steps}
         record["seconds"] = perf_counter() - start

@@ -28,12 +28,14 @@ SMALL = (
 )
 KILLS = 20
 LONG = 60  # iterations of the run that is killed
+PAUSE = 0.004  # seconds that its disk takes for a file, so that saves are as long as the rest
 
 SERVER = multiprocessing.get_context("forkserver")  # children that have everything imported
 SERVER.set_forkserver_preload(
     [
         *("pytest", "hydra", "rich.console", "rich.progress", "matplotlib.pyplot", "PIL.Image", "torch._dynamo"),
         *("tensorboard.backend.event_processing.event_accumulator", "torch.utils.tensorboard"),
+        *("scipy.linalg", "numba.np.arraymath", "numba.np.npyimpl", "numba.typed.typedlist", "numba.np.ufunc"),
         *("marl_engine.commands.train", "marl_engine.gradient", "games.overcooked.drawing", "solvers.self_play"),
     ]
 )
@@ -58,16 +60,18 @@ def marl_train(home, *arguments):
     return Done(end.value.code, out.getvalue(), err.getvalue())
 
 
-def in_child(home, arguments):
-    """The command, in a process of its own."""
+def in_child(home, arguments, pause):
+    """The command, in a process of its own, whose disk takes a pause for each file of a checkpoint."""
+    forced = os.fsync
+    os.fsync = lambda file: time.sleep(pause) or forced(file)
     os.chdir(home)
     sys.argv = ["marl-train", *arguments]
     main()
 
 
-def started(home, *arguments):
+def started(home, *arguments, pause=0.0):
     """A process that runs the command."""
-    process = SERVER.Process(target=in_child, args=(home, arguments))
+    process = SERVER.Process(target=in_child, args=(home, arguments, pause))
     process.start()
     return process
 
@@ -108,7 +112,7 @@ def assert_same_checkpoint(one, other, iteration):
     """All weights, moments, random states, games and counters are equal in every bit; the clock is not asked."""
     states = [dict(leaves(checkpoint.read(each / "checkpoints" / f"{iteration:08d}"))) for each in (one, other)]
     assert states[0].keys() == states[1].keys()
-    assert sum(isinstance(leaf, torch.Tensor) for leaf in states[0].values()) > 20
+    assert sum(isinstance(leaf, torch.Tensor) for leaf in states[0].values()) >= 12
     for place in states[0].keys() - {"/seconds"}:
         mine, theirs = (state[place] for state in states)
         if isinstance(mine, torch.Tensor):
@@ -174,7 +178,7 @@ def test_checkpoints_hold_no_pickles(whole):
             json.loads((path / name).read_text())
         content = (path / "tensors.safetensors").read_bytes()
         header = int.from_bytes(content[:8], "little")
-        assert len(json.loads(content[8 : 8 + header])) > 20
+        assert len(json.loads(content[8 : 8 + header])) >= 12
 
 
 @pytest.mark.parametrize(
@@ -299,7 +303,7 @@ def test_checkpoints_that_do_not_fit_are_refused(copy):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(six, copy):
-    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=20", "responder.learning_rate=1e30")
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=20", "responder.learning_rate=1e38")
     assert (done.code, done.err) == (1, "")
     (sentence,) = [line for line in done.out.splitlines() if "not finite" in line]
     assert sentence.startswith("stopped at iteration ")
@@ -350,7 +354,7 @@ def strike(process, folder, chance):
         await_that(lambda: (checkpoints(folder) or [0])[0] >= goal, process)
         if kind == "save":
             await_that(lambda: any(folder.glob("checkpoints/.partial-*")), process)
-            process.join(chance.uniform(0.0, 0.003))
+            process.join(chance.uniform(0.0, 3 * PAUSE))
         else:
             process.join(chance.uniform(0.0, 0.03))
     process.kill()
@@ -374,14 +378,14 @@ def test_kills_change_nothing(tmp_path):
     killed = tmp_path / "runs" / "killed"
     for _ in range(KILLS):
         if checkpoints(killed):
-            process = started(tmp_path, "resume=runs/killed")
+            process = started(tmp_path, "resume=runs/killed", pause=PAUSE)
         else:
-            process = started(tmp_path, *common, "run=killed", "overwrite=true")
+            process = started(tmp_path, *common, "run=killed", "overwrite=true", pause=PAUSE)
         strike(process, killed, chance)
         halfway += any(killed.glob("checkpoints/.partial-*"))
         if checkpoints(killed):
             assert_whole(Folder(killed))
-    assert halfway >= 3, "no kill came in the middle of a save"
+    assert halfway >= 3, "too few kills came in the middle of a save"
     assert checkpoints(killed)[0] < LONG
     assert marl_train(tmp_path, "resume=runs/killed").code == 0
     assert marl_train(tmp_path, *common, "run=whole").code == 0

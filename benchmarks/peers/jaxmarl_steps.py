@@ -4,8 +4,8 @@ Run by `benchmarks/overcooked_speed.py` with the Python of that package: `jaxmar
 Prints one line of JSON: the best batch size, its speed, and the seconds that its compilation took.
 
 The loop over steps is compiled too, and its state holds the observations, so that every step writes them.
-Finished games go on from a given opening, which JaxMARL's own `step` offers; without one it draws a new
-opening for every game at every step and is slower.
+Games are stepped as JaxMARL's training scripts do, `env.step(key, state, actions)`. Handed a fixed opening as
+a fourth argument, which none of its scripts does, it is 1.4 to 1.6 times as fast.
 """
 
 import json
@@ -23,11 +23,11 @@ BATCHES = (64, 512, 4096)
 GAME_STEPS = 32768  # of all games together, in one call of the compiled loop
 
 
-def loop(env: Any, opening: Any) -> Callable:
+def loop(env: Any) -> Callable:
     """A function that plays actions (T, B, 2) from a carry: states, observations (B, ...), a random key."""
 
     def step(key: jax.Array, state: Any, actions: jax.Array) -> tuple:
-        return env.step(key, state, {"agent_0": actions[0], "agent_1": actions[1]}, opening)
+        return env.step(key, state, {"agent_0": actions[0], "agent_1": actions[1]})
 
     def turn(carry: tuple, actions: jax.Array) -> tuple:
         states, _, key = carry
@@ -44,7 +44,7 @@ def measure(env: Any, seen: Any, opening: Any, games: int, seconds: float) -> di
     states, seen = jax.tree.map(lambda one: jnp.repeat(one[None], games, axis=0), (opening, seen))
     carry = (states, seen, jax.random.key(2))
     start = time.perf_counter()
-    play = loop(env, opening).lower(carry, actions).compile()
+    play = loop(env).lower(carry, actions).compile()
     compiled = time.perf_counter() - start
     carry, _ = jax.block_until_ready(play(carry, actions))
     calls, start = 0, time.perf_counter()

@@ -189,6 +189,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
             "iterations": run.iteration,
             "steps": run.steps,
             "seconds": seconds,
+            "started": run.started,
             "exit": reason,
             "best": {"iteration": run.best[0], "return/mean": run.best[1]} if run.best else None,
         }
