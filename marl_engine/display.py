@@ -89,4 +89,5 @@ class Display:
             self.console.print(
                 "iteration {iteration}  {steps} steps  {pace}/s  return {score} {trend}".format(**numbers),
                 highlight=False,
+                soft_wrap=True,
             )

@@ -20,9 +20,11 @@ def activate_(hidden: Tensor, activation: str) -> Tensor:
     return hidden.tanh_() if activation == "tanh" else hidden.relu_()
 
 
-def slope(hidden: Tensor, activation: str) -> Tensor:
-    """The derivative of the activation, from its output."""
-    return 1 - hidden * hidden if activation == "tanh" else (hidden > 0).to(hidden.dtype)
+def behind(gradient: Tensor, hidden: Tensor, activation: str) -> Tensor:
+    """The gradient before an activation, from the one behind it and what it put out."""
+    if activation == "tanh":
+        return torch.ops.aten.tanh_backward(gradient, hidden)
+    return torch.ops.aten.threshold_backward(gradient, hidden, 0)
 
 
 class _Layers(torch.autograd.Function):
@@ -50,7 +52,7 @@ class _Layers(torch.autograd.Function):
         found = []
         for weight, hidden in zip(reversed(weights[1:]), reversed(outputs), strict=True):
             found += [gradient.sum(0), hidden.T @ gradient]
-            gradient = (gradient @ weight.T).mul_(slope(hidden, ctx.activation))
+            gradient = behind(gradient @ weight.T, hidden, ctx.activation)
         if ctx.rows.dtype == torch.int32:
             first = transposed_product(ctx.rows, ctx.background, gradient)
         else:

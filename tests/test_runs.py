@@ -27,7 +27,7 @@ SMALL = (
     *("responder.games=4", "responder.turns=8", "responder.epochs=1", "responder.minibatches=2"),
 )
 KILLS = 20
-LONG = 60  # iterations of the run that is killed
+LONG = 150  # iterations of the run that is killed
 PAUSE = 0.004  # seconds that its disk takes for a file, so that saves are as long as the rest
 
 SERVER = multiprocessing.get_context("forkserver")  # children that have everything imported
@@ -80,6 +80,7 @@ def await_that(condition, process, seconds=60.0):
     """Waits until a condition holds; it must while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
+        process.join(0.0005)
         assert process.is_alive(), "the process ended first"
         assert time.monotonic() < end, "it took too long"
 

@@ -1,0 +1,127 @@
+"""The package as a user gets it: a wheel that holds all presets and kitchens, installed, and run from elsewhere."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("marl_engine", "games", "solvers", "configs")
+FILES = ("pyproject.toml", "setup.cfg", "README.md")
+SMALL = ("responder.games=4", "responder.turns=8", "policy.hidden=[8]", "game.horizon=12", "episodes=2", "threads=1")
+
+
+def done(command, folder, **environment):
+    """What a command printed; it must end well."""
+    result = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy, so that nothing is written to the checkout and nothing old is packed."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, copy)
+    if importlib.util.find_spec("setuptools"):
+        options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", out)
+        done([sys.executable, "-m", "pip", "wheel", *options, copy], copy)
+    else:
+        done([sys.executable, "-m", "build", "--wheel", "--outdir", out, copy], copy)
+    (found,) = out.glob("marl_engine-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Where the wheel alone is installed; the libraries are those of this environment."""
+    target = tmp_path_factory.mktemp("installed")
+    options = ("--no-deps", "--no-index", "--disable-pip-version-check", "--target", target)
+    done([sys.executable, "-m", "pip", "install", *options, wheel], target)
+    return target
+
+
+@pytest.fixture
+def marl_train(installed, tmp_path):
+    """Runs the console script from a folder that knows nothing of the checkout."""
+    return lambda *arguments: done([installed / "bin" / "marl-train", *arguments], tmp_path, PYTHONPATH=str(installed))
+
+
+def test_wheel_holds_every_file_of_the_sources(wheel):
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    needed = {
+        str(path.relative_to(ROOT))
+        for source in SOURCES
+        for path in (ROOT / source).rglob("*")
+        if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts
+    }
+    assert {"configs/train.yaml", "configs/responder/ippo.yaml", "configs/game/overcooked.yaml"} <= needed
+    assert {"games/overcooked/layouts.yaml", "solvers/self_play.py", "marl_engine/commands/train.py"} <= needed
+    assert needed - packed == set()
+
+
+def test_wheel_holds_nothing_else(wheel):
+    packed = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {name for name in packed if not name.endswith(".dist-info")} == set(SOURCES)
+
+
+def test_the_installed_copy_is_imported(installed, tmp_path):
+    code = (
+        "import configs, games.overcooked.layouts as layouts, marl_engine.gradient, solvers.self_play as solver\n"
+        "print(configs.__file__, layouts.__file__, marl_engine.gradient.__file__, solver.__file__, sep='\\n')\n"
+        "print(len(layouts.names()))"
+    )
+    *places, layouts = done([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(installed)).splitlines()
+    assert len(places) == 4
+    assert all(Path(place).is_relative_to(installed) for place in places)
+    assert int(layouts) > 20
+
+
+def test_help(marl_train, tmp_path):
+    said = marl_train("--help")
+    for phrase in (
+        "marl-train game=overcooked",
+        "game.layout=coord_ring",
+        "resume=runs/NAME",
+        "-m seed=0,1,2",
+        "game: overcooked",
+        "responder: ippo, mappo",
+        "solver: self_play",
+        "overwrite=true",
+        "Exit codes: 0 done, 1 diverged, 2 refused, 130 interrupted",
+        "learning_rate:",
+        "layout: cramped_room",
+    ):
+        assert phrase in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_training(marl_train, tmp_path):
+    said = marl_train("game=overcooked", "game.layout=coord_ring", "run=first", "stop.seconds=2", *SMALL)
+    folder = tmp_path / "runs" / "first"
+    assert "Overcooked (coord_ring)" in said
+    assert f"marl-train resume={folder.relative_to(tmp_path)}" in said
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["exit"] == "seconds"
+    assert summary["iterations"] >= 1
+    assert summary["versions"]["marl_engine"] != "not installed"
+    assert (folder / "replay.gif").stat().st_size > 0
+    again = marl_train("resume=runs/first", f"iterations={summary['iterations'] + 2}", "stop.seconds=null")
+    assert "ended by iterations" in again
