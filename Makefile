@@ -18,6 +18,12 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The pictures of README and docs: a team trained anew, and the curves of what the learning benchmark recorded.
+figures: .venv/installed
+	$(BIN)/marl-train game=overcooked run=figure seed=0 overwrite=true
+	cp runs/figure/replay.gif docs/overcooked.gif
+	$(BIN)/python benchmarks/overcooked_learning.py --draw
+
 .venv/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.10")'
 	$(PYTHON) -m venv .venv

@@ -61,8 +61,8 @@ class Gradient:
     turns: int = 64  # T
     epochs: int = 4
     minibatches: int = 4
-    learning_rate: Any = 3e-3
-    discount: float = 0.98  # gamma
+    learning_rate: Any = 2e-3
+    discount: float = 0.99  # gamma
     trace: float = 0.95  # lambda of GAE
     clip: float = 0.2  # epsilon of the surrogate
     entropy_bonus: Any = 0.01

@@ -44,6 +44,7 @@ class Overcooked:
         width = self.kitchen.terrain.size // self.height
         self.observation_shape = (width, self.height, self.kitchen.channels)
         self.rows = torch.empty(0)
+        self._there: rules.Kitchen | None = None  # the kitchen on the GPU
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def reset(self, seeds: Tensor) -> Turn:
@@ -95,18 +96,15 @@ class Overcooked:
 
     def _step_on_cuda(self, *tensors: Tensor) -> None:
         """One thread for each game, in place on the GPU's tensors."""
-        kernel, kitchen, as_array = self._cuda
-        arrays = [as_array(each) for each in (self.rows, *tensors)]
-        kernel[-(-len(self.rows) // THREADS), THREADS](kitchen, *arrays)
+        from numba import cuda
 
-    @property
-    def _cuda(self) -> tuple:
-        if not hasattr(self, "_compiled"):
-            from numba import cuda
+        from games.overcooked.kernel import step_games
 
+        if self._there is None:
             there = [cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen]
-            self._compiled = rules.cuda_step_games(), rules.Kitchen._make(there), cuda.as_cuda_array
-        return self._compiled
+            self._there = rules.Kitchen._make(there)
+        arrays = [cuda.as_cuda_array(each) for each in (self.rows, *tensors)]
+        step_games[-(-len(self.rows) // THREADS), THREADS](self._there, *arrays)
 
     def _empty_observation(self, games: int) -> Tensor:
         return torch.empty(games, self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)

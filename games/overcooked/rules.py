@@ -8,8 +8,8 @@ cell, then the cooking clock of each pot. Cells are numbered x * height + y, so 
 number of channels is where its features start in the reference's (width, height, channels) encoding.
 
 Numba was chosen over Warp: `benchmarks/overcooked_compilers.py` has both; see docs/overcooked.md.
-Every function here is plain Python that numba compiles for the processor, and, called from the kernel
-at the end of the file, for CUDA: there is one source of the rules.
+Every function here is plain Python that numba compiles for the processor, and, called from the
+kernel in kernel.py, for CUDA: there is one source of the rules.
 """
 
 from typing import NamedTuple
@@ -266,20 +266,3 @@ def step_games(kitchen, rows, actions, seen, reward, shaping, done, first, last)
         done[game] = over
         reward[game, :] = payoff
         observe(kitchen, rows[game], seen[game])
-
-
-def cuda_step_games():
-    """The same rules as a CUDA kernel, one thread for each game: `kernel[blocks, threads](kitchen, ...)`."""
-    from numba import cuda
-
-    @cuda.jit
-    def kernel(kitchen, rows, actions, seen, reward, shaping, done):
-        game = cuda.grid(1)
-        if game < rows.shape[0]:
-            payoff, over = step(kitchen, rows[game], actions[game], shaping[game])
-            done[game] = over
-            for seat in range(kitchen.players):
-                reward[game, seat] = payoff
-            observe(kitchen, rows[game], seen[game])
-
-    return kernel

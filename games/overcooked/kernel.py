@@ -1,0 +1,17 @@
+"""The rules of Overcooked on a GPU: a thread steps a kitchen with the functions that the processor runs."""
+
+from numba import cuda
+
+from games.overcooked.rules import observe, step
+
+
+@cuda.jit
+def step_games(kitchen, rows, actions, seen, reward, shaping, done):
+    """Called as `step_games[blocks, threads](...)` on arrays that are on the GPU; see `rules.step_games`."""
+    game = cuda.grid(1)
+    if game < rows.shape[0]:
+        payoff, over = step(kitchen, rows[game], actions[game], shaping[game])
+        done[game] = over
+        for seat in range(kitchen.players):
+            reward[game, seat] = payoff
+        observe(kitchen, rows[game], seen[game])
