@@ -2,7 +2,7 @@
 
     python benchmarks/overcooked_learning.py --seeds 5 --jaxmarl CHECKOUT     # of its repository, for its script
     python benchmarks/overcooked_learning.py --layouts all --seeds 3          # where the five classics end
-    python benchmarks/overcooked_learning.py --draw                           # docs/overcooked_learning.png, from the record
+    python benchmarks/overcooked_learning.py --draw                           # docs/overcooked_learning.png again
 
 Without a checkout JaxMARL's figures are those recorded on two such cores. Runs take turns, so that both
 see the same machine. What was measured is kept in docs/overcooked_learning.json.

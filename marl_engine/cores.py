@@ -42,7 +42,13 @@ def over_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -
 
 def side_by_side(*jobs: Callable[[], Result]) -> list[Result]:
     """The results of jobs that do not touch each other, done at the same time; raises what one of them raises."""
-    others = [_workers(len(jobs)).submit(job) for job in jobs[1:]]
+    threads = torch.get_num_threads()
+
+    def as_here(job: Callable[[], Result]) -> Result:
+        torch.set_num_threads(threads)  # a new thread would share its first operations among all cores
+        return job()
+
+    others = [_workers(len(jobs)).submit(as_here, job) for job in jobs[1:]]
     try:
         first = jobs[0]()
     finally:

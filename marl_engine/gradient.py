@@ -85,7 +85,8 @@ class Gradient:
             if getattr(self, name) not in choices:
                 raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         self.schedules: dict[str, Schedule] = {
-            name: schedule(getattr(self, name)) for name in ("learning_rate", "entropy_bonus", "shaping")
+            name: schedule(getattr(self, name), f"responder.{name}")
+            for name in ("learning_rate", "entropy_bonus", "shaping")
         }
         self.steps = 0
         self.streams: list[Stream] = []

@@ -36,12 +36,17 @@ class Constant:
 Schedule = Linear | Constant
 
 
-def schedule(number: Any) -> Schedule:
-    """A number, or {start, end, over}, as a schedule. Raises ValueError for anything else."""
-    if isinstance(number, Linear | Constant):
-        return number
-    if isinstance(number, int | float) and not isinstance(number, bool):
-        return Constant(float(number))
-    if not isinstance(number, dict) or set(number) != {"start", "end", "over"}:
-        raise ValueError(f"a schedule is a number, or has the keys start, end and over; not {number!r}")
-    return Linear(**{key: float(value) for key, value in number.items()})
+def schedule(given: Any, name: str) -> Schedule:
+    """A number, or {start, end, over}, as a schedule of what is called `name`.
+
+    Raises ValueError for anything else, and for numbers below 0.
+    """
+    if isinstance(given, Linear | Constant):
+        return given
+    parts = given if isinstance(given, dict) else {"value": given}
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in parts.values())
+    if not numbers or set(parts) not in ({"value"}, {"start", "end", "over"}):
+        raise ValueError(f"{name} must be a number, or numbers for start, end and over; not {given!r}")
+    if min(parts.values()) < 0:
+        raise ValueError(f"{name} must be 0 or more, not {given!r}")
+    return Constant(**parts) if "value" in parts else Linear(**parts)

@@ -124,8 +124,9 @@ def test_kl_and_entropy_by_hand():
 
 
 def test_schedules():
-    falling = schedule({"start": 1.0, "end": 0.5, "over": 100})
+    falling = schedule({"start": 1.0, "end": 0.5, "over": 100}, "rate")
     assert [falling.at(steps) for steps in (0, 50, 100, 1000)] == [1.0, 0.75, 0.5, 0.5]
-    assert schedule(3).at(10**9) == 3.0
-    with pytest.raises(ValueError, match="start, end and over"):
-        schedule({"start": 1.0})
+    assert schedule(3, "rate").at(10**9) == 3.0
+    for wrong in ({"start": 1.0}, "high", -1.0, {"start": 1.0, "end": -1.0, "over": 5}):
+        with pytest.raises(ValueError, match="rate must be"):
+            schedule(wrong, "rate")

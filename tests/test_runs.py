@@ -16,9 +16,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from games.overcooked import Overcooked
 from marl_engine import checkpoint
 from marl_engine.commands.train import main
-from marl_engine.folder import KEPT, Folder
+from marl_engine.folder import KEPT, Folder, column
 from marl_engine.training import Run
 
 PARTS = {"config.yaml", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "curve.png", "replay.gif"}
@@ -154,6 +155,18 @@ def copy(six, tmp_path):
     return shutil.copytree(six, tmp_path / "runs" / "x")
 
 
+@pytest.fixture
+def paid(monkeypatch):
+    """Every action pays its number, so that games that nobody has learned yet have different returns."""
+    step = Overcooked.step
+
+    def paying(game, actions):
+        turn = step(game, actions)
+        return turn._replace(reward=turn.reward + actions)
+
+    monkeypatch.setattr(Overcooked, "step", paying)
+
+
 def test_parts(whole):
     assert {path.name for path in whole.iterdir()} == PARTS
     records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
@@ -187,13 +200,15 @@ def test_checkpoints_hold_no_pickles(whole):
     [(), ("policy.shared=false", "responder.shaping=1.0"), ("responder=mappo", "responder.value_loss=clipped")],
     ids=["shared", "separate", "mappo"],
 )
-def test_two_halves_are_a_whole(tmp_path, choices):
+def test_two_halves_are_a_whole(tmp_path, paid, choices):
     assert marl_train(tmp_path, *SMALL, *choices, "run=whole", "iterations=5").code == 0
     assert marl_train(tmp_path, *SMALL, *choices, "run=halves", "iterations=2").code == 0
     assert checkpoints(tmp_path / "runs" / "halves") == [2]
     done = marl_train(tmp_path, "resume=runs/halves", "iterations=5")
     assert (done.code, done.err) == (0, "")
     assert_same_run(tmp_path / "runs" / "whole", tmp_path / "runs" / "halves", 5)
+    _, returns = column(Folder(tmp_path / "runs" / "whole").records(), "return/mean")
+    assert len(set(returns)) > 1, "the games say nothing"
     clock = {"seconds": 0, "started": 0}
     one, other = (json.loads((tmp_path / "runs" / run / "summary.json").read_text()) for run in ("whole", "halves"))
     assert one | clock == other | clock
