@@ -1,7 +1,7 @@
 """A policy and its critic, and how one gradient step moves them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from marl_engine.perceptron import Perceptron, flattened
 from marl_engine.sparse import END
 from marl_engine.types import Policy
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5  # Adam's, with the epsilon usual for clipped surrogates
 
 
 class Diverged(RuntimeError):
@@ -57,11 +59,15 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 class Descent:
-    """The parameters of one module as one vector, and the Adam that moves it."""
+    """The parameters of one module as one vector, moved by Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
+
+    Written out because torch.optim loads torch's compiler, over a second before the first step.
+    """
 
     def __init__(self, module: nn.Module):
         self.vector, self.gradient = flattened(module)
-        self.optimiser = torch.optim.Adam([self.vector], lr=0.0, eps=1e-5, fused=True)
+        self.steps = 0
+        self.mean, self.square = torch.zeros_like(self.vector.data), torch.zeros_like(self.vector.data)
 
     def step(self, loss: Tensor, learning_rate: float, norm: float) -> None:
         """One step down a loss. Raises Diverged, and changes nothing, when its gradient is not finite."""
@@ -71,16 +77,21 @@ class Descent:
         if not math.isfinite(length):
             raise Diverged("the loss is not finite; try a smaller responder.learning_rate or another seed")
         gradient.mul_(min(1.0, norm / (length + 1e-6)))
-        self.optimiser.param_groups[0]["lr"] = learning_rate
-        self.optimiser.step()
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - BETA_1)
+        self.square.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        spread = self.square.sqrt().div_((1 - BETA_2**self.steps) ** 0.5).add_(EPSILON)
+        self.vector.data.addcdiv_(self.mean, spread, value=-learning_rate / (1 - BETA_1**self.steps))
 
-    def state(self) -> dict[str, Tensor]:
-        """Adam's moments, for a checkpoint."""
-        return self.optimiser.state_dict()["state"].get(0, {})
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"steps": self.steps, "mean": self.mean, "square": self.square}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": {0: state} if state else {}})
+        self.steps = state["steps"]
+        self.mean.copy_(state["mean"])
+        self.square.copy_(state["square"])
 
 
 class Learner:

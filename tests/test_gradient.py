@@ -8,6 +8,7 @@ from contracts import parts
 from toys import Matrix
 
 from marl_engine.gradient import Gradient
+from marl_engine.learner import Descent
 from marl_engine.networks import Network
 from marl_engine.types import Turn
 
@@ -42,6 +43,28 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     assert measured["kl/last"].item() == 0
     assert narrow["loss/policy"].item() == -1  # minus the mean ratio
     assert measured["loss/policy"].item() == pytest.approx(0, abs=1e-6)  # minus the mean of standardised advantages
+
+
+def test_descent_is_torchs_adam():
+    """Ten steps with clipped gradients end where torch.optim.Adam ends, and a restored one goes on the same."""
+    torch.manual_seed(0)
+    mine = torch.nn.Linear(5, 3)
+    theirs = deepcopy(mine)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.01, eps=1e-5)
+    descent = Descent(mine)
+    for step in range(10):
+        inputs = torch.randn(7, 5)
+        descent.step((mine(inputs) ** 2).sum(), 0.01, norm=0.5)
+        adam.zero_grad()
+        (theirs(inputs) ** 2).sum().backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        adam.step()
+        if step == 4:
+            saved = {name: deepcopy(value) for name, value in descent.state().items()}
+            descent.mean.zero_()
+            descent.restore(saved)
+    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
 def test_a_team_finds_the_best_cell():
