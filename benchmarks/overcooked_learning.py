@@ -169,7 +169,7 @@ def draw(record: dict[str, list[dict]]) -> None:
 def kept(record: dict[str, list[dict]], name: str, run: dict[str, Any]) -> None:
     """Puts a run into the record on disk, in place of the same one measured before; curves are thinned out."""
     curve = run["curve"]
-    run = {**run, "curve": curve[:: max(1, len(curve) // 150)]}
+    run = {**run, "curve": [*curve[:: max(1, len(curve) // 150)], curve[-1]]}
     same = [each for each in record[name] if (each["layout"], each["seed"]) == (run["layout"], run["seed"])]
     record[name] = [each for each in record[name] if each not in same] + [run]
     RECORD.write_text(json.dumps(record) + "\n")
