@@ -38,7 +38,7 @@ figures: .venv/installed
 	@touch .venv/installed $@
 
 # Each peer of the benchmarks lives in an environment of its own.
-peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/warp/installed
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*

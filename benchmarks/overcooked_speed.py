@@ -25,7 +25,7 @@ from games.overcooked import Overcooked
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "benchmarks" / "peers"
-BATCHES = (1, 64, 1024, 4096, 16384)
+BATCHES = (64, 1024, 4096, 8192, 16384)
 DRAWS = 32  # joint actions drawn in advance, played in a circle
 STARTS = 5
 TARGET = 2.0  # seconds from the start of a process to its first step

@@ -20,6 +20,11 @@ def compiled(function: Callable) -> Callable[..., Any]:
     return njit(cache=True, nogil=True, fastmath={"contract"}, _nrt=False)(function)  # type: ignore[call-overload]
 
 
+def inlined(function: Callable) -> Callable[..., Any]:
+    """A part of compiled loops, compiled into each of them: a call would cost more than most parts do."""
+    return njit(forceinline=True, nogil=True, fastmath={"contract"}, _nrt=False)(function)
+
+
 @cache
 def _workers(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="rows")

@@ -31,7 +31,7 @@ def picture(game: Overcooked, *, scale: int = SCALE, **numbers: int) -> np.ndarr
     }
     for name, number in numbers.items():
         row[place[name]] = number
-    return draw(game.kitchen, game.height, row, scale=scale)
+    return draw(game.kitchen, row, scale=scale)
 
 
 def changed_tiles(before: np.ndarray, after: np.ndarray, height: int) -> set[int]:
@@ -65,14 +65,14 @@ def test_a_picture_grows_with_its_scale(game, scale):
 def test_a_cook_that_moves_repaints_the_tile_it_leaves_and_the_one_it_enters(game):
     cook, before = int(game.rows[0, 1]), game.render()
     game.step(torch.tensor([[rules.EAST, rules.STAY]]))
-    assert game.rows[0, 1] == cook + game.height
-    assert changed_tiles(before, game.render(), game.height) == {cook, cook + game.height}
+    assert game.rows[0, 1] == cook + game.kitchen.height
+    assert changed_tiles(before, game.render(), game.kitchen.height) == {cook, cook + game.kitchen.height}
 
 
 def test_copies_differ_by_their_own_state(game):
     game.reset(torch.zeros(2, dtype=torch.int64))
     game.step(torch.tensor([[rules.EAST, rules.STAY], [rules.STAY, rules.STAY]]))
-    assert changed_tiles(game.render(0), game.render(1), game.height)
+    assert changed_tiles(game.render(0), game.render(1), game.kitchen.height)
 
 
 @pytest.mark.parametrize("place", ["held", "item", "soup"])
@@ -88,8 +88,8 @@ def test_facings_look_different_with_and_without_load(game):
 def test_cooks_look_different(game):
     row = game.kitchen.start.copy()
     row[[1, 4]] = row[[4, 1]]
-    swapped = draw(game.kitchen, game.height, row)
-    assert changed_tiles(picture(game), swapped, game.height) == {int(row[1]), int(row[4])}
+    swapped = draw(game.kitchen, row)
+    assert changed_tiles(picture(game), swapped, game.kitchen.height) == {int(row[1]), int(row[4])}
 
 
 def test_a_pot_tells_waiting_from_every_step_of_cooking_and_from_ready(game):
@@ -99,11 +99,11 @@ def test_a_pot_tells_waiting_from_every_step_of_cooking_and_from_ready(game):
     assert distinct(frames) == time + 2
     for other in frames[:-1]:
         assert np.count_nonzero((frames[-1] != other).any(-1)) > SCALE**2 / 8
-        assert changed_tiles(frames[-1], other, game.height) == {int(game.kitchen.pots[0])}
+        assert changed_tiles(frames[-1], other, game.kitchen.height) == {int(game.kitchen.pots[0])}
 
 
 def test_the_strip_shows_the_clock_and_the_caption(game):
-    top = game.height * SCALE
+    top = game.kitchen.height * SCALE
     start, later = game.render(), picture(game, clock=200)
     assert np.array_equal(start[:top], later[:top])
     half = later.shape[1] // 2
@@ -117,7 +117,7 @@ def test_the_strip_shows_the_clock_and_the_caption(game):
 
 def test_a_long_caption_keeps_its_margin(game):
     frame = game.render(caption="step 120 · score 60 · " * 4)
-    below = frame[game.height * SCALE + 5 :]
+    below = frame[game.kitchen.height * SCALE + 5 :]
     assert (below[:, -8:] == below[0, 0]).all()
     assert (below != below[0, 0]).any()
 

@@ -116,3 +116,12 @@ def test_saved_state_goes_on_as_if_nothing_had_happened() -> None:
     first = played(game, *rest)[-1].observation
     game.restore(saved)
     assert np.array_equal(played(game, *rest)[-1].observation, first)
+
+
+@pytest.mark.parametrize("action", [-1, 6])
+def test_unknown_action_is_refused_and_changes_nothing(action: int) -> None:
+    game = opened(Overcooked(), 3)
+    before = game.state()["rows"]
+    with pytest.raises(ValueError, match=f"from 0 to 5; there is {action} among them"):
+        game.step(torch.tensor([[0, 1], [5, 4], [2, action]]))
+    assert torch.equal(game.state()["rows"], before)

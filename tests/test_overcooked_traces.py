@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from games.overcooked import Overcooked, layouts, rules
+from games.overcooked import Overcooked, layouts
 from games.overcooked.rules import COOK, SOUP
 
 FILE = Path(__file__).with_name("overcooked_traces.npz")
@@ -138,8 +138,7 @@ def test_cooks_collide() -> None:
     for trace in TRACES:
         kitchen, rows = game_of(trace).kitchen, recorded(trace)["rows"]
         here = rows[:-1, :, 1 : 1 + COOK * kitchen.players : COOK]
-        ahead = here + kitchen.move[recorded(trace)["actions"]]
-        ahead = np.where(kitchen.terrain[ahead] == rules.FLOOR, ahead, here)
+        ahead = kitchen.goal[recorded(trace)["actions"], here]
         for one, other in combinations(range(kitchen.players), 2):
             one_cell += (ahead[..., one] == ahead[..., other]).sum()
             swaps += ((ahead[..., one] == here[..., other]) & (ahead[..., other] == here[..., one])).sum()

@@ -95,11 +95,12 @@ class Pen:
         return self.sheet.resize((self.scale, self.scale), Image.Resampling.BOX)
 
 
-def draw(kitchen: Kitchen, height: int, row: np.ndarray, caption: str = "", scale: int = SCALE) -> np.ndarray:
+def draw(kitchen: Kitchen, row: np.ndarray, caption: str = "", scale: int = SCALE) -> np.ndarray:
     """A picture (H, W, 3) uint8 of one state (numbers,), with a strip for the caption and the clock below.
 
-    `height` is that of the grid in tiles, `scale` the pixels to a tile.
+    `scale`: pixels to a tile.
     """
+    height = kitchen.height
     frame = background(kitchen.terrain.tobytes(), height, scale).copy()
     for cell, sprite in sprites(kitchen, row.tolist(), scale):
         x, y = divmod(cell, height)

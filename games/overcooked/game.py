@@ -13,6 +13,7 @@ from marl_engine.types import Turn
 
 SHARE = 512  # games; fewer are not worth handing to another core
 THREADS = 64  # of a CUDA block
+UNSIGNED = np.uint16  # how the rules read rows; torch has fewer operations for it than for int16
 
 
 @dataclass
@@ -40,9 +41,8 @@ class Overcooked:
             raise ValueError(f"game.horizon must be from 1 to {2**15 - 1} steps, not {self.horizon}")
         self.kitchen = layouts.compiled(self.layout, horizon=self.horizon, old_dynamics=self.old_dynamics)
         self.players = self.kitchen.players
-        self.height = abs(int(self.kitchen.move[rules.WEST]))
-        width = self.kitchen.terrain.size // self.height
-        self.observation_shape = (width, self.height, self.kitchen.channels)
+        width = self.kitchen.terrain.size // self.kitchen.height
+        self.observation_shape = (width, self.kitchen.height, self.kitchen.channels)
         self.rows = torch.empty(0)
         self._there: rules.Kitchen | None = None  # the kitchen on the GPU
         self.reset(torch.zeros(1, dtype=torch.int64))
@@ -60,7 +60,7 @@ class Overcooked:
         """Puts every kitchen back to a saved state."""
         rows = state["rows"].cpu().clone()
         seen = self._empty_observation(len(rows))
-        rules.observe_games(self.kitchen, rows.numpy(), seen.numpy(), 0, len(rows))
+        rules.observe_games(self.kitchen, rows.numpy().view(UNSIGNED), seen.numpy(), 0, len(rows))
         self.rows = rows.to(self.device)
         zero = torch.zeros(len(rows), self.players)
         self._legal = torch.ones(len(rows), self.players, self.actions, dtype=torch.bool, device=self.device)
@@ -69,7 +69,10 @@ class Overcooked:
         return self._turn(seen, zero, zero.clone(), self._never)
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, P): 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact."""
+        """Actions (B, P) int64: 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact.
+
+        Raises ValueError, and leaves every kitchen as it was, when there is another number among them.
+        """
         games = len(self.rows)
         seen = self._empty_observation(games)
         reward = torch.empty(games, self.players)
@@ -87,11 +90,14 @@ class Overcooked:
         from games.overcooked import drawing
 
         row = self.rows[copy].cpu().numpy()
-        return drawing.draw(self.kitchen, self.height, row, caption or f"step {row[0]}")
+        return drawing.draw(self.kitchen, row, caption or f"step {row[0]}")
 
     def _step_on_cores(self, *tensors: Tensor) -> None:
         """Each core steps its share of the games."""
-        arrays = (self.rows.numpy(), *(each.numpy() for each in tensors))
+        if tensors[0].numpy().view(np.uint64).max() >= self.actions:
+            wrong = next(each for each in tensors[0].unique().tolist() if not 0 <= each < self.actions)
+            raise ValueError(f"actions of Overcooked are from 0 to {self.actions - 1}; there is {wrong} among them")
+        arrays = (self.rows.numpy().view(UNSIGNED), *(each.numpy() for each in tensors))
         over_rows(lambda _, *share: rules.step_games(self.kitchen, *arrays, *share), len(self.rows), SHARE)
 
     def _step_on_cuda(self, *tensors: Tensor) -> None:
@@ -104,10 +110,12 @@ class Overcooked:
             there = [cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen]
             self._there = rules.Kitchen._make(there)
         arrays = [cuda.as_cuda_array(each) for each in (self.rows, *tensors)]
+        arrays[0] = arrays[0].view(UNSIGNED)
         step_games[-(-len(self.rows) // THREADS), THREADS](self._there, *arrays)
 
     def _empty_observation(self, games: int) -> Tensor:
-        return torch.empty(games, self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
+        """NumPy's large arrays are in large pages: beyond 32 MB torch's own would be four times slower to write."""
+        return torch.from_numpy(np.empty((games, self.players, self.kitchen.picture.shape[1]), np.uint8))
 
     def _turn(self, seen: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
         observation = seen.view(len(seen), self.players, *self.observation_shape)

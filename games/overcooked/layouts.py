@@ -163,7 +163,7 @@ def compiled(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen
     return arrays(
         grid,
         payoff=payoffs(entry, orders),
-        cook_time=table(entry, orders, "recipe_times", "time", TIME).astype(np.int16),
+        cook_time=table(entry, orders, "recipe_times", "time", TIME).astype(np.uint16),
         horizon=horizon,
         automatic=full if old_dynamics is None else old_dynamics,
     )
@@ -174,29 +174,33 @@ def arrays(grid: Sequence[str], *, payoff: np.ndarray, cook_time: np.ndarray, ho
     height = len(grid)
     cells = "".join("".join(column) for column in zip(*grid, strict=True))
     terrain = np.array([TERRAIN.get(cell, rules.FLOOR) for cell in cells], np.uint8)
-    pots = np.flatnonzero(terrain == rules.POT).astype(np.int16)
-    pot_of = np.full(len(cells), -1, np.int16)
+    pots = np.flatnonzero(terrain == rules.POT).astype(np.uint16)
+    pot_of = np.zeros(len(cells), np.uint16)
     pot_of[pots] = np.arange(len(pots))
     players = sum(cell.isdigit() for cell in cells)
     start = np.zeros(1 + COOK * players + len(cells) + len(pots), np.int16)
     start[len(start) - len(pots) :] = -1
     for cook in range(players):
         start[1 + COOK * cook] = cells.index(str(cook + 1))
+    here = np.arange(len(cells))
+    ahead = here + np.array([-1, 1, height, -height, 0, 0])[:, None]  # north, south, east, west, stay, interact
+    ahead = np.clip(ahead, 0, len(cells) - 1)  # no cook stands on the border
     return Kitchen(
+        cooks=tuple(range(players)),
         terrain=terrain,
+        ahead=ahead[:4].astype(np.uint16),
+        goal=np.where(terrain[ahead] == rules.FLOOR, ahead, here).astype(np.uint16),
         pot_of=pot_of,
         pots=pots,
-        counters=np.flatnonzero(terrain == rules.COUNTER).astype(np.int16),
+        counters=np.flatnonzero(terrain == rules.COUNTER).astype(np.uint16),
         start=start,
         payoff=payoff,
         cook_time=cook_time,
         shaping=np.array(SHAPING, np.float32),
         picture=bare(terrain, players),
-        move=np.array([-1, 1, height, -height, 0, 0], np.int16),  # north, south, east, west, stay, interact
-        players=players,
-        channels=5 * players + 16,
         horizon=horizon,
         automatic=int(automatic),
+        height=height,
     )
 
 

@@ -3,20 +3,23 @@
 Source: package overcooked-ai 1.1.0 (Carroll et al. 2019, arXiv:1910.05789), step for step, with the
 `old_dynamics` of its later versions. `tests/test_overcooked_traces.py` replays games recorded from it.
 
-A kitchen is one row of int16: the clock, then (cell, facing, held) of each cook, then what lies on each
+A kitchen is one row of 16-bit numbers: the clock, then (cell, facing, held) of each cook, then what lies on each
 cell, then the cooking clock of each pot. Cells are numbered x * height + y, so that a cell times the
 number of channels is where its features start in the reference's (width, height, channels) encoding.
 
-Numba was chosen over Warp: `benchmarks/overcooked_compilers.py` has both; see docs/overcooked.md.
 Every function here is plain Python that numba compiles for the processor, and, called from the
-kernel in kernel.py, for CUDA: there is one source of the rules.
+kernel in kernel.py, for CUDA: there is one source of the rules. docs/overcooked.md says why numba.
+
+Three things made it three times as fast: parts are compiled into the loop, for a call passes the whole
+kitchen; rows are read without sign, for a number that cannot be negative needs no test as an index; and
+the number of cooks is the length of a tuple, which the compiler knows, so that loops over them vanish.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from marl_engine.cores import compiled
+from marl_engine.cores import compiled, inlined
 
 NORTH, SOUTH, EAST, WEST, STAY, INTERACT = range(6)
 FLOOR, COUNTER, ONIONS, TOMATOES, DISHES, POT, HATCH = range(7)
@@ -28,6 +31,8 @@ INGREDIENTS = 3
 """How many a soup takes."""
 URGENT = 40
 """The encoding announces the end when fewer steps than this are left."""
+UNLIT = 2**16 - 1
+"""The clock of a pot that does not cook: -1, read without sign."""
 COOK = 3
 """Numbers that describe a cook: cell, facing, held."""
 
@@ -35,69 +40,95 @@ COOK = 3
 class Kitchen(NamedTuple):
     """What does not change while a game is played; `layouts.compiled` makes it from a drawing."""
 
+    cooks: tuple[int, ...]  # 0, 1, …: a tuple, for its length is known to the compiler
     terrain: np.ndarray  # (cells,) uint8: FLOOR ... HATCH
-    pot_of: np.ndarray  # (cells,) int16: which pot stands here
-    pots: np.ndarray  # (pots,) int16: the cells of the pots
-    counters: np.ndarray  # (counters,) int16: the cells of the counters
+    ahead: np.ndarray  # (4, cells) uint16: the cell that a cook faces who looks north, south, east, west
+    goal: np.ndarray  # (6, cells) uint16: where each action leads from each cell: onto the floor, or nowhere
+    pot_of: np.ndarray  # (cells,) uint16: which pot stands here
+    pots: np.ndarray  # (pots,) uint16: the cells of the pots
+    counters: np.ndarray  # (counters,) uint16: the cells of the counters
     start: np.ndarray  # (numbers,) int16: the row that a game starts from
     payoff: np.ndarray  # (RECIPES,) float32: what each soup earns the team
-    cook_time: np.ndarray  # (RECIPES,) int16: steps
+    cook_time: np.ndarray  # (RECIPES,) uint16: steps
     shaping: np.ndarray  # (3,) float32: hints for an ingredient potted, a useful dish, a soup dished up
     picture: np.ndarray  # (2, cells * channels) uint8: the encoding of the bare kitchen, calm and urgent
-    move: np.ndarray  # (6,) int16: the step to the cell that each action makes for
-    players: int
-    channels: int
     horizon: int  # steps
     automatic: int  # 1: a full pot starts to cook by itself; 0: a cook has to light it
+    height: int  # cells
+
+    @property
+    def players(self) -> int:
+        """How many cook."""
+        return len(self.cooks)
+
+    @property
+    def channels(self) -> int:
+        """Features of a cell."""
+        return self.picture.shape[1] // self.terrain.size
 
 
-@compiled
+@inlined
+def channels(kitchen):
+    """Features of a cell: five for each cook, and 16 that the cooks share."""
+    return 5 * len(kitchen.cooks) + 16
+
+
+@inlined
+def items_of(kitchen):
+    """Where a row says what lies on each cell."""
+    return 1 + COOK * len(kitchen.cooks)
+
+
+@inlined
+def clocks_of(kitchen):
+    """Where a row has the clock of each pot."""
+    return items_of(kitchen) + kitchen.terrain.size
+
+
+@inlined
 def ingredients(soup):
     """How many ingredients a soup has."""
     return (soup & 3) + (soup >> 2) - 1
 
 
-@compiled
+@inlined
 def pots_in_use(kitchen, row):
     """Pots that hold something and do not wait to be lit; a dish fetched for one of them is useful."""
-    items = 1 + COOK * kitchen.players
-    clocks = items + kitchen.terrain.size
+    items, clocks = items_of(kitchen), clocks_of(kitchen)
     count = 0
     for pot in range(kitchen.pots.size):
         held = row[items + kitchen.pots[pot]]
-        if held != NOTHING and (row[clocks + pot] >= 0 or ingredients(held) < INGREDIENTS):
-            count += 1
+        count += (held != NOTHING) & ((row[clocks + pot] != UNLIT) | (ingredients(held) < INGREDIENTS))
     return count
 
 
-@compiled
+@inlined
 def dish_is_useful(kitchen, row, in_use):
     """Whether there are more pots in use than dishes in hands, and no dish lies about."""
-    if kitchen.players != 2:  # the reference defines it for two cooks alone
+    if len(kitchen.cooks) != 2:  # the reference defines it for two cooks alone
         return False
-    items = 1 + COOK * kitchen.players
+    items = items_of(kitchen)
     for counter in range(kitchen.counters.size):
         if row[items + kitchen.counters[counter]] == DISH:
             return False
     carried = 0
-    for cook in range(kitchen.players):
+    for cook in range(len(kitchen.cooks)):
         carried += row[3 + COOK * cook] == DISH
     return carried < in_use
 
 
-@compiled
+@inlined
 def use_pot(kitchen, row, hand, cell):
     """A cook faces a pot: light it, dish up, or add an ingredient. Returns the shaping reward."""
     held = row[hand]
-    item = 1 + COOK * kitchen.players + cell
-    clock = 1 + COOK * kitchen.players + kitchen.terrain.size + kitchen.pot_of[cell]
-    soup, idle = row[item], row[clock] < 0
+    item, clock = items_of(kitchen) + cell, clocks_of(kitchen) + kitchen.pot_of[cell]
+    soup, idle = row[item], row[clock] == UNLIT
     if held == NOTHING:
         if soup != NOTHING and idle and kitchen.automatic == 0:
             row[clock] = 0
     elif held == DISH:
         if soup != NOTHING and not idle and row[clock] >= kitchen.cook_time[soup]:
-            row[hand], row[item], row[clock] = soup, NOTHING, -1
+            row[hand], row[item], row[clock] = soup, NOTHING, UNLIT
             return kitchen.shaping[2]
     elif held < DISH and idle and (soup == NOTHING or ingredients(soup) < INGREDIENTS):
         row[item] = max(soup, SOUP) + (1 if held == ONION else 4)
@@ -106,12 +137,12 @@ def use_pot(kitchen, row, hand, cell):
     return np.float32(0)
 
 
-@compiled
+@inlined
 def interact(kitchen, row, cook, in_use):
     """One cook uses what it faces. Returns (payoff to the team, shaping reward of the cook)."""
     hand = 3 + COOK * cook
-    cell = row[hand - 2] + kitchen.move[row[hand - 1]]
-    item = 1 + COOK * kitchen.players + cell
+    cell = kitchen.ahead[row[hand - 1], row[hand - 2]]
+    item = items_of(kitchen) + cell
     held, terrain = row[hand], kitchen.terrain[cell]
     payoff, shaping = np.float32(0), np.float32(0)
     if terrain == COUNTER:
@@ -135,48 +166,37 @@ def interact(kitchen, row, cook, in_use):
     return payoff, shaping
 
 
-@compiled
+@inlined
 def walk(kitchen, row, actions):
     """Cooks turn to where they want to go, and go there unless any two of them would collide.
 
     As in the reference, a collision anywhere (one cell for two, or a swap) stops every cook.
     """
-    for cook in range(kitchen.players):
+    for cook in range(len(kitchen.cooks)):
         facing = row[2 + COOK * cook]
         row[2 + COOK * cook] = actions[cook] if actions[cook] < STAY else facing
-    for cook in range(kitchen.players):
+    for cook in range(len(kitchen.cooks)):
         for other in range(cook):
             here, there = row[1 + COOK * cook], row[1 + COOK * other]
-            mine = destination(kitchen, here, actions[cook])
-            yours = destination(kitchen, there, actions[other])
-            if mine == yours or (mine == there and yours == here):
+            mine, yours = kitchen.goal[actions[cook], here], kitchen.goal[actions[other], there]
+            if (mine == yours) | ((mine == there) & (yours == here)):
                 return
-    for cook in range(kitchen.players):
-        row[1 + COOK * cook] = destination(kitchen, row[1 + COOK * cook], actions[cook])
+    for cook in range(len(kitchen.cooks)):
+        row[1 + COOK * cook] = kitchen.goal[actions[cook], row[1 + COOK * cook]]
 
 
-@compiled
-def destination(kitchen, cell, action):
-    """The cell that an action leads to: its own, unless it steps onto the floor."""
-    ahead = cell + kitchen.move[action]
-    return ahead if kitchen.terrain[ahead] == FLOOR else cell
-
-
-@compiled
+@inlined
 def cook_pots(kitchen, row):
     """One step of the fire."""
-    items = 1 + COOK * kitchen.players
-    clocks = items + kitchen.terrain.size
+    items, clocks = items_of(kitchen), clocks_of(kitchen)
     for pot in range(kitchen.pots.size):
-        soup = row[items + kitchen.pots[pot]]
-        if soup != NOTHING:
-            if kitchen.automatic and row[clocks + pot] < 0 and ingredients(soup) == INGREDIENTS:
-                row[clocks + pot] = 0
-            if 0 <= row[clocks + pot] < kitchen.cook_time[soup]:
-                row[clocks + pot] += 1
+        soup, clock = row[items + kitchen.pots[pot]], row[clocks + pot]
+        if kitchen.automatic and (clock == UNLIT) & (ingredients(soup) == INGREDIENTS):
+            clock = 0
+        row[clocks + pot] = clock + (clock < kitchen.cook_time[soup])
 
 
-@compiled
+@inlined
 def step(kitchen, row, actions, shaping):
     """One step of one game, in place. Writes shaping (P,); returns (payoff to the team, done).
 
@@ -184,7 +204,7 @@ def step(kitchen, row, actions, shaping):
     """
     payoff = np.float32(0)
     in_use = pots_in_use(kitchen, row)  # before anybody touches one
-    for cook in range(kitchen.players):
+    for cook in range(len(kitchen.cooks)):
         shaping[cook] = 0
         if actions[cook] == INTERACT:
             earned, hint = interact(kitchen, row, cook, in_use)
@@ -200,24 +220,35 @@ def step(kitchen, row, actions, shaping):
     return payoff, done
 
 
-@compiled
-def draw_item(kitchen, seen, cell, held, clock):
-    """The features of a thing on a cell, for every seat. `clock` is -2 off the fire, -1 in an unlit pot."""
-    feature = cell * kitchen.channels + 5 * kitchen.players + 6
-    for seat in range(kitchen.players):
+@inlined
+def draw_item(kitchen, seen, cell, held):
+    """The features of a thing that is not in a pot, for every seat."""
+    feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
+    for seat in range(len(kitchen.cooks)):
         mine = seen[seat]
         if held < SOUP:
             mine[feature + 6 + (0 if held == DISH else held)] = 1
         else:
-            soup = feature if clock == -1 else feature + 2
-            mine[soup] = held & 3
-            mine[soup + 1] = (held >> 2) - 1
-            left = kitchen.cook_time[held] - clock if clock >= 0 else 0
-            mine[feature + 4] = left
-            mine[feature + 5] = clock != -1 and left <= 0
+            mine[feature + 2] = held & 3
+            mine[feature + 3] = (held >> 2) - 1
+            mine[feature + 5] = 1
 
 
-@compiled
+@inlined
+def draw_pot(kitchen, seen, cell, soup, clock):
+    """The features of what is in a pot, for every seat."""
+    feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
+    lit, time = clock != UNLIT, kitchen.cook_time[soup]
+    left = time - clock if clock < time else 0
+    for seat in range(len(kitchen.cooks)):
+        mine = seen[seat]
+        mine[feature + 2 * lit] = soup & 3
+        mine[feature + 2 * lit + 1] = (soup >> 2) - 1
+        mine[feature + 4] = left
+        mine[feature + 5] = lit & (left == 0)
+
+
+@inlined
 def observe(kitchen, row, seen):
     """The lossless encoding of one game into seen (P, cells * channels), each seat's own cook first.
 
@@ -225,30 +256,29 @@ def observe(kitchen, row, seen):
     tomatoes, dishes, hatches; onions and tomatoes in unlit pots, in soups, steps to cook, soup done;
     dishes, onions, tomatoes; urgency.
     """
-    players = kitchen.players
-    items = 1 + COOK * players
-    clocks = items + kitchen.terrain.size
+    items, clocks, players = items_of(kitchen), clocks_of(kitchen), len(kitchen.cooks)
     bare = kitchen.picture[1 if kitchen.horizon - row[0] < URGENT else 0]
     for seat in range(players):
         mine = seen[seat]
-        for i in range(bare.size):
-            mine[i] = bare[i]
+        for feature in range(bare.size):
+            mine[feature] = bare[feature]
         for cook in range(players):
             rank = 0 if cook == seat else (cook + 1 if cook < seat else cook)
-            at = row[1 + COOK * cook] * kitchen.channels
-            mine[at + rank] = 1
-            mine[at + players + 4 * rank + row[2 + COOK * cook]] = 1
+            place = row[1 + COOK * cook] * channels(kitchen)
+            mine[place + rank] = 1
+            mine[place + players + 4 * rank + row[2 + COOK * cook]] = 1
     for cook in range(players):
-        if row[3 + COOK * cook] != NOTHING:
-            draw_item(kitchen, seen, row[1 + COOK * cook], row[3 + COOK * cook], -2)
-    for counter in range(kitchen.counters.size):
-        held = row[items + kitchen.counters[counter]]
+        held = row[3 + COOK * cook]
         if held != NOTHING:
-            draw_item(kitchen, seen, kitchen.counters[counter], held, -2)
+            draw_item(kitchen, seen, row[1 + COOK * cook], held)
+    for counter in range(kitchen.counters.size):
+        cell = kitchen.counters[counter]
+        if row[items + cell] != NOTHING:
+            draw_item(kitchen, seen, cell, row[items + cell])
     for pot in range(kitchen.pots.size):
-        soup = row[items + kitchen.pots[pot]]
-        if soup != NOTHING:
-            draw_item(kitchen, seen, kitchen.pots[pot], soup, row[clocks + pot])
+        cell = kitchen.pots[pot]
+        if row[items + cell] != NOTHING:
+            draw_pot(kitchen, seen, cell, row[items + cell], row[clocks + pot])
 
 
 @compiled
@@ -264,5 +294,6 @@ def step_games(kitchen, rows, actions, seen, reward, shaping, done, first, last)
     for game in range(first, last):
         payoff, over = step(kitchen, rows[game], actions[game], shaping[game])
         done[game] = over
-        reward[game, :] = payoff
+        for cook in range(len(kitchen.cooks)):
+            reward[game, cook] = payoff
         observe(kitchen, rows[game], seen[game])
