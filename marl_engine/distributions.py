@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from marl_engine.cores import compiled
+from marl_engine.cores import compiled, inlined
 
 
-@compiled
+@inlined
 def log_sum(logits, row):
     """log sum_a exp(logits[row, a])."""
     highest = logits[row, 0]

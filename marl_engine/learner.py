@@ -4,10 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from marl_engine.cores import compiled
 from marl_engine.perceptron import Perceptron, flattened
 from marl_engine.sparse import END
 from marl_engine.types import Policy
@@ -58,6 +60,18 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return type(batches[0])(*columns)  # type: ignore[arg-type]
 
 
+@compiled
+def _adam(vector, gradient, mean, square, shrink, step, spread):
+    """Algorithm 1 of Adam in one pass; `shrink` clips the gradient, `step` and `spread` hold its corrections."""
+    keep_1, keep_2, epsilon = np.float32(BETA_1), np.float32(BETA_2), np.float32(EPSILON)
+    take_1, take_2 = np.float32(1 - BETA_1), np.float32(1 - BETA_2)
+    for each in range(vector.size):
+        slope = shrink * gradient[each]
+        mean[each] = keep_1 * mean[each] + take_1 * slope
+        square[each] = keep_2 * square[each] + take_2 * slope * slope
+        vector[each] -= step * mean[each] / (spread * np.sqrt(square[each]) + epsilon)
+
+
 class Descent:
     """The parameters of one module as one vector, moved by Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
 
@@ -76,12 +90,17 @@ class Descent:
         length = gradient.norm().item()
         if not math.isfinite(length):
             raise Diverged("the loss is not finite; try a smaller responder.learning_rate or another seed")
-        gradient.mul_(min(1.0, norm / (length + 1e-6)))
         self.steps += 1
-        self.mean.lerp_(gradient, 1 - BETA_1)
-        self.square.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
-        spread = self.square.sqrt().div_((1 - BETA_2**self.steps) ** 0.5).add_(EPSILON)
-        self.vector.data.addcdiv_(self.mean, spread, value=-learning_rate / (1 - BETA_1**self.steps))
+        shrink = min(1.0, norm / (length + 1e-6))
+        step, spread = learning_rate / (1 - BETA_1**self.steps), (1 - BETA_2**self.steps) ** -0.5
+        if gradient.is_cuda:
+            gradient.mul_(shrink)
+            self.mean.lerp_(gradient, 1 - BETA_1)
+            self.square.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+            self.vector.data.addcdiv_(self.mean, self.square.sqrt().mul_(spread).add_(EPSILON), value=-step)
+        else:
+            arrays = (each.numpy() for each in (self.vector.data, gradient, self.mean, self.square))
+            _adam(*arrays, *map(np.float32, (shrink, step, spread)))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,9 @@ class NetworkPolicy(Policy):
         super().__init__()
         self.perceptron = perceptron
 
-    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Any = None) -> tuple[Categorical, Any]:
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Categorical, Tensor | None]:
         return Categorical(self.perceptron(rows), legal), memory
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:

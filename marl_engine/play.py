@@ -1,7 +1,7 @@
 """Profiles play games: a stretch of play to learn from, or whole games to be scored."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,32 +39,47 @@ def rows_of(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
 
 
 class Table:
-    """The seats of B games, and who sits there; memories are carried from turn to turn."""
+    """The seats of B games, and who sits there; memories are carried from turn to turn, and empty when a game opens."""
 
     def __init__(self, profile: Profile, games: int, device: torch.device):
         self.parties = tables(profile)
         self.players, self.games = len(profile), games
         self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.parties]
-        self.memory: list[Any] = [None] * len(self.parties)
+        self.memory: list[Tensor | None] = [None] * len(self.parties)
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
         """Actions (B, P), and their log-probabilities (B, P), by noise (B, P) in [0, 1)."""
+        legal = None if turn.legal.all() else turn.legal
+        decided = [self._party(party, turn, legal, noise, greedy) for party in range(len(self.parties))]
+        if len(decided) == 1:
+            return decided[0]
         action = torch.empty(self.games, self.players, dtype=torch.int64, device=noise.device)
         log_prob = torch.empty(self.games, self.players, device=noise.device)
-        legal = None if turn.legal.all() else turn.legal
-        for party, (policy, seats) in enumerate(self.parties):
-            rows = policy.encode(rows_of(turn.observation, seats, self.players), self.seat[party])
-            allowed = None if legal is None else rows_of(legal, seats, self.players)
-            distribution, self.memory[party] = policy(rows, allowed, self.memory[party])
-            if greedy:
-                chosen = distribution.mode()
-                likely = distribution.log_prob(chosen)
-            else:
-                chosen, likely = distribution.sample(rows_of(noise, seats, self.players))
-            if len(seats) == self.players:
-                return chosen.view(self.games, -1), likely.view(self.games, -1)
-            action[:, seats], log_prob[:, seats] = chosen.view(self.games, -1), likely.view(self.games, -1)
+        for (_, seats), (chosen, likely) in zip(self.parties, decided, strict=True):
+            action[:, seats], log_prob[:, seats] = chosen, likely
         return action, log_prob
+
+    def _party(
+        self, party: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Actions (B, seats) of one policy, and their log-probabilities."""
+        policy, seats = self.parties[party]
+        rows = policy.encode(rows_of(turn.observation, seats, self.players), self.seat[party])
+        allowed = None if legal is None else rows_of(legal, seats, self.players)
+        distribution, self.memory[party] = policy(rows, allowed, self._kept(party, turn.done))
+        if greedy:
+            action = distribution.mode()
+            log_prob = distribution.log_prob(action)
+        else:
+            action, log_prob = distribution.sample(rows_of(noise, seats, self.players))
+        return action.view(self.games, -1), log_prob.view(self.games, -1)
+
+    def _kept(self, party: int, done: Tensor) -> Tensor | None:
+        """What a policy remembers (N, …): zeros in games that have just opened."""
+        memory, seats = self.memory[party], self.parties[party][1]
+        if memory is None or not done.any():
+            return memory
+        return memory * ~done.repeat_interleave(len(seats)).view(-1, *[1] * (memory.ndim - 1))
 
 
 @torch.no_grad()

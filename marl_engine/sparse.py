@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.cores import compiled, over_rows
+from marl_engine.cores import compiled, inlined, over_rows
 
 ROWS = 512  # fewer are not worth handing to another core
 BLOCK = 16  # bytes compared at once
@@ -48,6 +48,13 @@ def _find(observation, background, first, last, lists):
     return longest
 
 
+@inlined
+def _unpacked(entry, background):
+    """The feature of an entry, and by how much it differs from the background."""
+    feature = entry >> 8
+    return feature, np.float32(entry & 255) - np.float32(background[feature])
+
+
 @compiled
 def _multiply(lists, background, weight, base, first, last, out):
     """out[r] = base + sum over the list of row r of (value - background) * weight[feature]."""
@@ -58,8 +65,7 @@ def _multiply(lists, background, weight, base, first, last, out):
             entry = lists[row, place]
             if entry == END:
                 break
-            feature = entry >> 8
-            amount = np.float32(entry & 255) - np.float32(background[feature])
+            feature, amount = _unpacked(entry, background)
             for unit in range(weight.shape[1]):
                 out[row, unit] += amount * weight[feature, unit]
 
@@ -72,8 +78,7 @@ def _accumulate(lists, background, gradient, first, last, out):
             entry = lists[row, place]
             if entry == END:
                 break
-            feature = entry >> 8
-            amount = np.float32(entry & 255) - np.float32(background[feature])
+            feature, amount = _unpacked(entry, background)
             for unit in range(out.shape[1]):
                 out[feature, unit] += amount * gradient[row, unit]
 

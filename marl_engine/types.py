@@ -81,10 +81,13 @@ class Policy(nn.Module):
         """
         return observation
 
-    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Any = None) -> tuple[Distribution, Any]:
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Distribution, Tensor | None]:
         """Rows (N, …) from `encode`, legal (N, A) bool or None -> N distributions, and memory.
 
-        `memory` is None for a policy without one; `play` carries it from turn to turn.
+        `memory` is None for a policy without one, else (N, …); `play` carries it from turn to turn of a game,
+        which opens with None or zeros. `Gradient` learns from single decisions, so only policies without one.
         """
         raise NotImplementedError
 
