@@ -1,5 +1,6 @@
 """marl-train: a game, a solver, a policy and a responder; trains, shows, evaluates, and leaves a run folder."""
 
+import gc
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The command. Exit codes: 0 done, 1 diverged, 2 refused, 130 interrupted."""
+    gc.disable()  # what is loaded is no garbage, and looking for some takes half a second
     try:
         with refusals():
             code = commanded(sys.argv[1:])
@@ -129,6 +131,8 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
             console.print(f"{damage}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
     elif path.exists():
         shutil.rmtree(path)
+    gc.freeze()
+    gc.enable()
     folder.write_config({**config, "resume": None, "overwrite": False})
     console.print(f"{headline(config)}, in {path}", highlight=False, soft_wrap=True)
     try:
