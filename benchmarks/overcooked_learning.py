@@ -2,7 +2,7 @@
 
     python benchmarks/overcooked_learning.py --seeds 5 --jaxmarl CHECKOUT     # of its repository, for its script
     python benchmarks/overcooked_learning.py --layouts all --seeds 3          # where the five classics end
-    python benchmarks/overcooked_learning.py --draw                           # docs/overcooked_learning.png again
+    python benchmarks/overcooked_learning.py --draw                           # picture and table in docs/ again
 
 Without a checkout JaxMARL's figures are those recorded on two such cores. Runs take turns, so that both
 see the same machine. What was measured is kept in docs/overcooked_learning.json.
@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import time
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,7 +32,14 @@ CLASSICS = {  # ours: JaxMARL's name, and the return that a run is expected to e
     "forced_coordination": ("forced_coord", 140),
     "counter_circuit": ("counter_circuit", 100),
 }
-RECORDED = {100: (68.0, 0.49e6), 200: (97.0, 0.98e6)}  # JaxMARL on cramped_room: seconds, steps at the first check
+RECORDED = {  # JaxMARL on cramped_room: at the first check of the return
+    100: {"seconds": 68.0, "steps": 0.49e6},
+    200: {"seconds": 97.0, "steps": 0.98e6},
+}
+JAXMARL_ENDS = {"cramped_room": 240, "asymmetric_advantages": 275}  # after 5 M steps, recorded; the others: 0
+PAGE = ROOT / "docs/overcooked.md"
+BEGIN, END = "<!-- written by benchmarks/overcooked_learning.py -->\n", "<!-- until here -->\n"
+GREEDY = "return/greedy/mean"
 Curve = list[dict[str, float]]
 
 
@@ -80,19 +88,24 @@ def reached(curve: Curve, target: float, axis: str) -> float:
 
 
 def compared(mine: list[dict], peers: list[dict]) -> list[dict[str, Any]]:
-    """A row for each target: median seconds of both; the peer's recorded figures where it was not run."""
+    """Rows for each target: median seconds and steps of both; the peer's recorded figures where it was not run.
+
+    A target that half of the runs never reach has no figure: None.
+    """
     rows = []
     for target in TARGETS:
-        here = median(reached(run["curve"], target, "seconds") for run in mine)
-        if peers:
-            there = median(reached(run["curve"], target, "seconds") for run in peers)
-        elif target in RECORDED:
-            there = RECORDED[target][0]
-        else:
-            continue
-        peer = "JaxMARL ippo_ff_overcooked" + ("" if peers else " (recorded)")
-        case = f"{mine[0]['layout']} to {target}"
-        rows.append({"case": case, "peer": peer, "ratio": there / here, "ours": here, "theirs": there, "unit": "s"})
+        for axis, unit in (("seconds", "s"), ("steps", "steps")):
+            here = median(reached(run["curve"], target, axis) for run in mine)
+            if peers:
+                there = median(reached(run["curve"], target, axis) for run in peers)
+            elif target in RECORDED:
+                there = RECORDED[target][axis]
+            else:
+                continue
+            found = {"ratio": there / here, "ours": here, "theirs": there}
+            numbers = {key: number if isfinite(number) else None for key, number in found.items()}
+            peer = "JaxMARL ippo_ff_overcooked" + ("" if peers else " (recorded)")
+            rows.append({"case": f"{mine[0]['layout']} to {target}", "peer": peer, **numbers, "unit": unit})
     return rows
 
 
@@ -134,9 +147,9 @@ def printed(console: Console, runs: list[dict], rows: list[dict]) -> None:
         table.add_row(
             row["case"],
             row["peer"],
-            *(f"{row[key]:.1f}" for key in ("ours", "theirs")),
+            *("-" if row[key] is None else f"{row[key]:,.1f}" for key in ("ours", "theirs")),
             row["unit"],
-            f"{row['ratio']:.1f}",
+            "-" if row["ratio"] is None else f"{row['ratio']:.1f}",
         )
     console.print(table)
 
@@ -166,6 +179,33 @@ def draw(record: dict[str, list[dict]]) -> None:
     figure.savefig(PICTURE, dpi=120)
 
 
+def write_table(record: dict[str, list[dict]]) -> None:
+    """Where each layout ends, as the table in docs/overcooked.md."""
+    lines = [
+        "| layout | seeds | ends at (sampled, each seed) | greedy | steps | wall, start included | bar "
+        "| JaxMARL after 5 M steps |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for layout, (_, bar) in CLASSICS.items():
+        if runs := [run for run in record["ours"] if run["layout"] == layout]:
+            ends, greedy = (", ".join(f"{run[key]:.0f}" for run in runs) for key in ("return/mean", GREEDY))
+            steps, wall = runs[0]["steps"] / 1e6, median(run["seconds"] for run in runs)
+            cells = (
+                layout,
+                len(runs),
+                ends,
+                greedy,
+                f"{steps:.1f} M",
+                f"{wall:.0f} s",
+                bar,
+                JAXMARL_ENDS.get(layout, 0),
+            )
+            lines.append(f"| {' | '.join(map(str, cells))} |")
+    before, rest = PAGE.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    PAGE.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after)
+
+
 def kept(record: dict[str, list[dict]], name: str, run: dict[str, Any]) -> None:
     """Puts a run into the record on disk, in place of the same one measured before; curves are thinned out."""
     curve = run["curve"]
@@ -181,11 +221,12 @@ def main() -> None:
     parser.add_argument("--layouts", nargs="+", default=["cramped_room"], choices=[*CLASSICS, "all"])
     parser.add_argument("--jaxmarl", type=Path, help="a checkout of JaxMARL's repository")
     parser.add_argument("--jaxmarl-steps", type=float, default=1.5e6)
-    parser.add_argument("--draw", action="store_true", help="only redraw the picture")
+    parser.add_argument("--draw", action="store_true", help="only redraw the picture and the table")
     options = parser.parse_args()
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"ours": [], "jaxmarl": []}
     if options.draw:
-        return draw(record)
+        draw(record)
+        return write_table(record)
     if options.jaxmarl and not PEER.exists():
         parser.exit(2, "JaxMARL's environment is missing: run `make peers`\n")
     layouts = list(CLASSICS) if "all" in options.layouts else options.layouts
@@ -206,6 +247,7 @@ def main() -> None:
     rows += endings(mine)
     printed(Console(width=140), mine, rows)
     draw(record)
+    write_table(record)
     print(json.dumps({"benchmark": "overcooked_learning", "rows": rows}))
 
 

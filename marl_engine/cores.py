@@ -4,9 +4,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 import torch
 from numba import njit
+from numba.core.dispatcher import Dispatcher
 
 from marl_engine.types import Result
 
@@ -16,15 +18,26 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model
 def compiled(function: Callable) -> Callable[..., Any]:
     """A loop over numbers as machine code, kept on disk, that holds no lock; what divides by zero is infinite.
 
+    Numba keeps machine code until the file of the loop changes. Parts from other files are compiled into it, and
+    the options above, so a mark of both is put into its name.
+
     Arrays are passed without reference counts (`_nrt=False`): counting those of a struct of ten arrays took
     three quarters of the time of the rules of Overcooked.
     """
+    function.__qualname__ += f"_{crc32(repr((sorted(map(repr, OPTIONS.items())), parts_of(function))).encode()):08x}"
     return njit(cache=True, **OPTIONS)(function)
 
 
 def inlined(function: Callable) -> Callable[..., Any]:
     """A part of compiled loops, compiled into each of them: a call would cost more than most parts do."""
     return njit(forceinline=True, **OPTIONS)(function)
+
+
+def parts_of(function: Callable) -> list[Any]:
+    """The byte code of what a function calls of ours, and of what that calls."""
+    called = (function.__globals__.get(name) for name in function.__code__.co_names)  # type: ignore[attr-defined]
+    parts = [each.py_func for each in called if isinstance(each, Dispatcher)]
+    return [(each.__code__.co_code, each.__code__.co_consts, parts_of(each)) for each in parts]
 
 
 @cache
@@ -35,8 +48,8 @@ def _workers(count: int) -> ThreadPoolExecutor:
 def over_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -> int:
     """Calls work(share, first, last) for consecutive shares of `rows`; returns how many shares there were.
 
-    There is one share for each of torch's threads, or a single one when a share would have fewer rows than
-    `at_least`, the number from which a hand-over pays.
+    There is one share for each of torch's threads, or fewer, so that each has `at_least` rows, the number from
+    which a hand-over pays.
     """
     cores = max(1, min(torch.get_num_threads(), rows // at_least))
     bounds = [rows * core // cores for core in range(cores + 1)]

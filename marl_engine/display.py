@@ -1,12 +1,12 @@
 """What a person sees while a run goes on: a bar with the numbers that matter, or plain lines in a file."""
 
 from collections.abc import Mapping
+from math import inf, isfinite
 from time import perf_counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
@@ -30,36 +30,29 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
-class Left(ProgressColumn):
-    """The time left, at the pace of this session."""
-
-    def render(self, task: Task) -> Text:
-        share = task.completed - task.fields["began"]
-        if not share or task.total is None:
-            return Text("-:-- left")
-        return Text(f"{duration((task.total - task.completed) * (task.elapsed or 0) / share)} left")
-
-
 class Display:
-    """A progress display for a run of `total` steps, iterations or seconds; None when it has no end."""
+    """A progress display for a run; `limits` says where it begins and where it ends, in units of the record.
 
-    def __init__(self, console: Console, unit: str, total: float | None, began: float):
-        self.console, self.unit, self.total = console, unit, total
+    Whichever limit is the nearest is shown; without any there is no bar to fill.
+    """
+
+    def __init__(self, console: Console, limits: Mapping[str, tuple[float, float]]):
+        self.console, self.limits = console, limits
         self.history: list[float] = []
-        self.last_line = 0.0
+        self.began = self.last_line = perf_counter()
         self.live = Progress(
             TextColumn("iteration {task.fields[iteration]}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[steps]} steps"),
             TextColumn("{task.fields[pace]}/s"),
             TextColumn("return [bold]{task.fields[score]}[/] [cyan]{task.fields[trend]}[/]"),
-            Left(),
+            TextColumn("{task.fields[left]} left"),
             console=console,
             transient=True,
             refresh_per_second=4,
         )
-        blank: dict[str, Any] = {"iteration": "0", "steps": "0", "pace": "-", "score": "-", "trend": ""}
-        self.task = self.live.add_task("", total=total, completed=int(began), began=began, **blank)
+        blank: dict[str, Any] = {"iteration": "0", "steps": "0", "pace": "-", "score": "-", "trend": "", "left": "-:--"}
+        self.task = self.live.add_task("", total=1.0 if limits else None, **blank)
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal:
@@ -75,19 +68,34 @@ class Display:
             if name in record:
                 self.history.append(record[name])
                 break
+        done, left = ahead(record, self.limits, perf_counter() - self.began)
         numbers: dict[str, Any] = {
             "iteration": f"{record['iteration']:,}",
             "steps": f"{record['steps']:,}",
             "pace": f"{record['steps_per_second']:,.0f}",
             "score": f"{self.history[-1]:.1f}" if self.history else "-",
             "trend": sparkline(self.history),
+            "left": duration(left) if isfinite(left) else "-:--",
         }
         if self.console.is_terminal:
-            self.live.update(self.task, completed=record[self.unit], **numbers)
+            self.live.update(self.task, completed=done, **numbers)
         elif perf_counter() - self.last_line > PLAIN_EVERY:
             self.last_line = perf_counter()
             self.console.print(
-                "iteration {iteration}  {steps} steps  {pace}/s  return {score} {trend}".format(**numbers),
+                "iteration {iteration}  {steps} steps  {pace}/s  return {score} {trend}  {left} left".format(**numbers),
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def ahead(
+    record: Mapping[str, float], limits: Mapping[str, tuple[float, float]], elapsed: float
+) -> tuple[float, float]:
+    """The share that is done, and the seconds left at the pace of this session, by the limit that comes first."""
+    done, left = 0.0, inf
+    for unit, (began, end) in limits.items():
+        here = record[unit]
+        done = max(done, here / end)
+        if here > began:
+            left = min(left, max(end - here, 0) * elapsed / (here - began))
+    return done, left

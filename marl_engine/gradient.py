@@ -19,7 +19,7 @@ from marl_engine.advantage import gae
 from marl_engine.cores import side_by_side
 from marl_engine.learner import Decisions, Descent, Estimates, Learner, joined, take
 from marl_engine.losses import VALUE_LOSSES, fast_surrogate
-from marl_engine.networks import Network
+from marl_engine.networks import Network, NetworkPolicy
 from marl_engine.noise import spread
 from marl_engine.perceptron import Perceptron
 from marl_engine.play import Trajectory, rows_of, tables
@@ -65,7 +65,7 @@ class Gradient:
     discount: float = 0.99  # gamma
     trace: float = 0.95  # lambda of GAE
     clip: float = 0.2  # epsilon of the surrogate
-    entropy_bonus: Any = 0.01
+    entropy_bonus: Any = 0.03
     shaping: Any = 0.0  # weight of the game's hints beside its payoff
     payoff_scale: float = 0.1  # payoffs are multiplied by it before they are learned
     critic: str = "own"  # or joint
@@ -107,14 +107,16 @@ class Gradient:
         start = perf_counter()
         parts, metrics = self._play(profile, against)
         middle = perf_counter()
+        found = []
         for policy, seats in tables(profile):
             held = [
                 Towards(others[seats[0]], weight)
                 for others, weight in ((magnet, pull), (anchor, 1 / step_size))
                 if others is not None and weight > 0
             ]
-            metrics |= self._learn(policy, parts[policy], held)
-        self.steps += self.games * self.turns * len(self.streams)
+            found.append(self._learn(policy, parts[policy], held))
+        self.steps += self.games * self.turns * (1 if against is None else self.game.players)
+        metrics |= {name: sum(each[name] for each in found) / len(found) for name in found[0]}
         return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
 
     def state(self, profile: Profile) -> dict[str, Any]:
@@ -161,9 +163,8 @@ class Gradient:
             lineups = [([*against[:seat], profile[seat], *against[seat + 1 :]], [seat]) for seat in seats]
         parts: dict[Policy, list[Part]] = {}
         earned: list[list[Tensor]] = [[] for _ in seats]
-        clock = self.steps // (self.games * len(lineups))
         for (lineup, learning), stream in zip(lineups, self._streams(len(lineups)), strict=True):
-            trajectory, ended = stream.play(lineup, clock, self.turns)
+            trajectory, ended = stream.play(lineup, self.turns)
             for policy, here in tables(lineup):
                 mine = [seat for seat in here if seat in learning]
                 if mine:
@@ -260,7 +261,8 @@ class Gradient:
         def rows(each: Tensor) -> Tensor:
             return rows_of(each.flatten(0, 1), seats, players)
 
-        shown = seen if self.critic == "own" else learner.policy.encode(rows(trajectory.observation), seat)
+        alike = self.critic == "own" and isinstance(learner.policy, NetworkPolicy)  # both see the same rows
+        shown = seen if alike else learner.policy.encode(rows(trajectory.observation), seat)
         legal = None if trajectory.legal is None else rows(trajectory.legal)
         action, log_prob, acting = (rows(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
         decisions = Decisions(shown, legal, action, log_prob, advantage.flatten())

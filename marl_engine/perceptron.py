@@ -92,6 +92,8 @@ class Perceptron(nn.Module):
         if rows.dtype == torch.uint8 and not rows.is_cuda:
             lists = differences(rows, self.background[:features])
             return torch.cat([entry(features + seat, 1)[:, None], lists], dim=1) if self.seats else lists
+        if rows.dtype != torch.uint8:
+            rows = rows.float()  # int32 would be taken for lists
         if self.seats:
             told = torch.arange(self.seats, device=seat.device) == seat[:, None]
             rows = torch.cat([rows, told.to(rows.dtype)], dim=1)

@@ -109,6 +109,7 @@ def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, tu
 def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) -> Tensor:
     """Returns (B, P) of one whole game for each seed (B,): the payoff, without shaping or discount."""
     turn = game.reset(seeds)
+    seeds = seeds.to(turn.reward.device)
     table = Table(profile, len(seeds), seeds.device)
     earned = torch.zeros_like(turn.reward)
     open_still = torch.ones_like(turn.done)

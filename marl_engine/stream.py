@@ -16,10 +16,12 @@ class Stream:
         self.game, self.seeds = game, seeds
         self.turn = game.reset(seeds)
         self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
+        self.clock = 0  # decisions so far: the place of the next in the noise
 
-    def play(self, profile: Profile, clock: int, turns: int) -> tuple[Trajectory, Tensor | None]:
+    def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
         """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
-        trajectory, self.turn = play(self.game, profile, self.turn, self.seeds, clock, turns)
+        trajectory, self.turn = play(self.game, profile, self.turn, self.seeds, self.clock, turns)
+        self.clock += turns
         ended = []
         for reward, done in zip(trajectory.reward, trajectory.done, strict=True):
             self.running += reward
@@ -30,9 +32,10 @@ class Stream:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"game": self.game.state(), "running": self.running}
+        return {"game": self.game.state(), "running": self.running, "clock": self.clock}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.turn = self.game.restore(state["game"])
         self.running = state["running"].to(self.running.device)
+        self.clock = state["clock"]

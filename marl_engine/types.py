@@ -6,7 +6,6 @@ B games side by side, P players (seats), A actions, T decisions, N rows of any o
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 
@@ -86,8 +85,8 @@ class Policy(nn.Module):
     ) -> tuple[Distribution, Tensor | None]:
         """Rows (N, …) from `encode`, legal (N, A) bool or None -> N distributions, and memory.
 
-        `memory` is None for a policy without one, else (N, …); `play` carries it from turn to turn of a game,
-        which opens with None or zeros. `Gradient` learns from single decisions, so only policies without one.
+        `memory` is None for a policy without one, else (N, …); `play` carries it from turn to turn, from None or
+        zeros where a game opens or a stretch of play begins. `Gradient` learns from single decisions, without it.
         """
         raise NotImplementedError
 
@@ -148,9 +147,3 @@ class Runner(Protocol):
     """Runs pure jobs that carry their seed; every runner returns the same results in the same order."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
-
-
-__all__ = [
-    "Distribution", "Game", "Metrics", "Policy", "Profile", "Progress", "Responder", "Runner", "Solver",
-    "Tensor", "Turn", "nn", "torch",
-]  # fmt: skip

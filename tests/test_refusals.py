@@ -178,9 +178,40 @@ def test_gpu_that_is_not_here(refused, monkeypatch, here, device):
     assert f"device={device}: torch finds {here} CUDA devices here; use device=cpu" in sentence
 
 
-@pytest.mark.parametrize("override", ["seed=x,1", "game.layout=cramped_rom,coord_ring", "responder=mapo,ippo"])
+@pytest.mark.parametrize(
+    "override", ["seed=x,1", "seed=0,x", "game.layout=cramped_room,coord_rng", "responder=ippo,mapo"]
+)
 def test_sweep(refused, override):
     assert override.partition("=")[0].rpartition(".")[2] in refused("-m", "game=overcooked", *SMALL, override)
+
+
+def test_sweep_into_one_folder(refused):
+    assert "run=a names one folder for 2 runs" in refused("-m", "game=overcooked", *SMALL, "seed=0,1", "run=a")
+
+
+def test_folder_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    assert "cannot write to runs/new" in refused("game=overcooked", *SMALL, "run=new")
+
+
+DRAWING = "drawing: |-\n  XPXXX\n  O1 2D\n  XXSXX\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("drawing: [XPX, O1D, XSX]", "drawing must be text, its rows below each other after |"),
+        (DRAWING + "orders: null", "orders must be a list, not None"),
+        (DRAWING + "orders: []", "orders must name at least one soup"),
+        (DRAWING + "recipe_times: [300]", "a soup cooks from 0 to 255 steps, not 20 to 300"),
+        (DRAWING + "recipe_times: [soon]", "recipe_times must be numbers, not 'soon'"),
+        (DRAWING + "onion_time: -1\ntomato_time: 1", "a soup cooks from 0 to 255 steps"),
+        (DRAWING + "onion_time: true", "onion_time must be a number, not True"),
+    ],
+)
+def test_kitchen_in_a_file(refused, tmp_path, text, phrase):
+    (tmp_path / "mine.yaml").write_text(text)
+    assert phrase in refused("game=overcooked", *SMALL, "game.layout=mine.yaml")
 
 
 @pytest.fixture

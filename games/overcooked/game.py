@@ -59,30 +59,27 @@ class Overcooked:
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
         """Puts every kitchen back to a saved state."""
         rows = state["rows"].cpu().clone()
-        seen = self._empty_observation(len(rows))
+        seen = torch.empty(len(rows), self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
         rules.observe_games(self.kitchen, rows.numpy().view(UNSIGNED), seen.numpy(), 0, len(rows))
         self.rows = rows.to(self.device)
-        zero = torch.zeros(len(rows), self.players)
+        zero = torch.zeros(len(rows), self.players, device=self.device)
         self._legal = torch.ones(len(rows), self.players, self.actions, dtype=torch.bool, device=self.device)
         self._acting = self._legal[..., 0]
         self._never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-        return self._turn(seen, zero, zero.clone(), self._never)
+        return self._turn(seen.to(self.device), zero, zero.clone(), self._never)
 
     def step(self, actions: Tensor) -> Turn:
         """Actions (B, P) int64: 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact.
 
         Raises ValueError, and leaves every kitchen as it was, when there is another number among them.
         """
+        self._check(actions)
         games = len(self.rows)
         seen = self._empty_observation(games)
-        reward = torch.empty(games, self.players)
-        shaping = torch.empty(games, self.players)
-        done = torch.empty(games, dtype=torch.bool)
-        if self.rows.is_cuda:
-            seen, reward, shaping, done = (each.to(self.device) for each in (seen, reward, shaping, done))
-            self._step_on_cuda(actions, seen, reward, shaping, done)
-        else:
-            self._step_on_cores(actions, seen, reward, shaping, done)
+        reward, shaping = torch.empty(2, games, self.players, device=self.device)
+        done = torch.empty(games, dtype=torch.bool, device=self.device)
+        step = self._step_on_cuda if self.rows.is_cuda else self._step_on_cores
+        step(actions.contiguous(), seen, reward, shaping, done)
         return self._turn(seen, reward, shaping, done)
 
     def render(self, copy: int = 0, caption: str = "") -> np.ndarray:
@@ -92,11 +89,21 @@ class Overcooked:
         row = self.rows[copy].cpu().numpy()
         return drawing.draw(self.kitchen, row, caption or f"step {row[0]}")
 
+    def _check(self, actions: Tensor) -> None:
+        """Raises ValueError unless actions can be played: the compiled rules use them as indices, unasked."""
+        expected = (len(self.rows), self.players)
+        if actions.dtype != torch.int64 or actions.shape != expected:
+            raise ValueError(f"actions must be int64 {expected}, not {actions.dtype} {tuple(actions.shape)}")
+        if actions.is_cuda:
+            known = bool(((actions >= 0) & (actions < self.actions)).all())
+        else:
+            known = actions.contiguous().numpy().view(np.uint64).max() < self.actions  # one pass: -1 is large, too
+        if not known:
+            wrong = actions[(actions < 0) | (actions >= self.actions)][0]
+            raise ValueError(f"actions of Overcooked are from 0 to {self.actions - 1}; there is {wrong} among them")
+
     def _step_on_cores(self, *tensors: Tensor) -> None:
         """Each core steps its share of the games."""
-        if tensors[0].numpy().view(np.uint64).max() >= self.actions:
-            wrong = next(each for each in tensors[0].unique().tolist() if not 0 <= each < self.actions)
-            raise ValueError(f"actions of Overcooked are from 0 to {self.actions - 1}; there is {wrong} among them")
         arrays = (self.rows.numpy().view(UNSIGNED), *(each.numpy() for each in tensors))
         over_rows(lambda _, *share: rules.step_games(self.kitchen, *arrays, *share), len(self.rows), SHARE)
 
@@ -115,7 +122,10 @@ class Overcooked:
 
     def _empty_observation(self, games: int) -> Tensor:
         """NumPy's large arrays are in large pages: beyond 32 MB torch's own would be four times slower to write."""
-        return torch.from_numpy(np.empty((games, self.players, self.kitchen.picture.shape[1]), np.uint8))
+        shape = (games, self.players, self.kitchen.picture.shape[1])
+        if torch.device(self.device).type == "cuda":
+            return torch.empty(shape, dtype=torch.uint8, device=self.device)
+        return torch.from_numpy(np.empty(shape, np.uint8))
 
     def _turn(self, seen: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
         observation = seen.view(len(seen), self.players, *self.observation_shape)

@@ -12,6 +12,6 @@ def step_games(kitchen, rows, actions, seen, reward, shaping, done):
     if game < rows.shape[0]:
         payoff, over = step(kitchen, rows[game], actions[game], shaping[game])
         done[game] = over
-        for seat in range(kitchen.players):
+        for seat in range(len(kitchen.cooks)):
             reward[game, seat] = payoff
         observe(kitchen, rows[game], seen[game])

@@ -26,9 +26,12 @@ TERRAIN = {
 SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML has it, takes a tenth of the time
 SHAPING = (3.0, 3.0, 5.0)  # an ingredient potted, a useful dish fetched, a soup dished up
 VALUE, TIME = 20, 20  # payoff of a soup, and steps to cook it, where a layout says nothing else
-KEYS = {"drawing", "orders", "bonus_orders", "recipe_values", "recipe_times"} | {
-    f"{ingredient}_{what}" for ingredient, what in product(("onion", "tomato"), ("value", "time"))
+NUMBER = (int, float)
+KEYS: dict[str, Any] = {  # of an entry, and what they hold
+    **{"drawing": str, "orders": list, "bonus_orders": list, "recipe_values": list, "recipe_times": list},
+    **{"onion_value": NUMBER, "tomato_value": NUMBER, "onion_time": NUMBER, "tomato_time": NUMBER},
 }
+LONGEST = 255  # steps to cook: the encoding counts them down in a byte
 
 
 @cache
@@ -63,14 +66,19 @@ def read(path: Path) -> dict[str, Any]:
     """A user's own layout."""
     if not path.is_file():
         raise ValueError(f"there is no layout file {str(path)!r}")
-    if path.suffix == ".txt":
-        return {"drawing": path.read_text()}
     try:
-        entry = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        entry = {"drawing": text} if path.suffix == ".txt" else yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}".replace("\n", " ")) from error
-    if not isinstance(entry, dict) or not {"drawing"} <= set(entry) <= KEYS:
-        raise ValueError(f"{path} must have the key drawing, and may have {', '.join(sorted(KEYS - {'drawing'}))}")
+    if not isinstance(entry, dict) or not {"drawing"} <= set(entry) <= set(KEYS):
+        raise ValueError(f"{path} must have the key drawing, and may have {', '.join(sorted(set(KEYS) - {'drawing'}))}")
+    for key, value in entry.items():
+        if not isinstance(value, KEYS[key]) or isinstance(value, bool):
+            kind = {str: "text, its rows below each other after |", list: "a list"}.get(KEYS[key], "a number")
+            raise ValueError(f"{path}: {key} must be {kind}, not {value!r}")
     return entry
 
 
@@ -131,6 +139,8 @@ def table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: st
         if len(given) != len(orders):
             raise ValueError(f"layout: {listed} has {len(given)} entries for {len(orders)} orders")
         for order, number in zip(orders, given, strict=True):
+            if not isinstance(number, NUMBER) or isinstance(number, bool):
+                raise ValueError(f"layout: {listed} must be numbers, not {number!r}")
             result[soup_of(order)] = number
     return result
 
@@ -146,6 +156,14 @@ def payoffs(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
     return earned
 
 
+def cook_times(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
+    """Steps that each soup cooks (RECIPES,)."""
+    times = table(entry, orders, "recipe_times", "time", TIME)
+    if not (times.min() >= 0 and times.max() <= LONGEST):
+        raise ValueError(f"layout: a soup cooks from 0 to {LONGEST} steps, not {times.min():g} to {times.max():g}")
+    return times.astype(np.uint16)
+
+
 def compiled(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen:
     """The arrays of a layout. `old_dynamics` None: pots light themselves if every order fills them.
 
@@ -154,6 +172,8 @@ def compiled(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen
     entry = find(layout)
     grid = grid_of(entry["drawing"])
     orders = entry.get("orders", ["ooo"])
+    if not orders:
+        raise ValueError("layout: orders must name at least one soup, like [ooo]")
     full = all(len(order) == INGREDIENTS for order in orders)
     if old_dynamics and not full:
         raise ValueError(
@@ -164,7 +184,7 @@ def compiled(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen
     return arrays(
         grid,
         payoff=payoffs(entry, orders),
-        cook_time=table(entry, orders, "recipe_times", "time", TIME).astype(np.uint16),
+        cook_time=cook_times(entry, orders),
         horizon=horizon,
         automatic=full if old_dynamics is None else old_dynamics,
     )

@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
+from itertools import product
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from marl_engine.build import Refused, choice, unknown
+from marl_engine.build import Refused, choice, class_of, unknown
 
+OWN = re.compile(r"(game|policy|responder|solver|runner)\._target_")
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
     *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite"),
     *("responder._target_", "responder.games", "responder.critic"),
@@ -42,17 +45,17 @@ def refusals() -> Iterator[None]:
         refuse(refused)
 
 
-def composed(name: str, overrides: Sequence[str], sweep: bool = True) -> dict[str, Any]:
-    """The configuration that config `name` and the overrides describe; of a sweep, the first. Raises Refused."""
+def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration that config `name` and the overrides describe. Raises Refused."""
     found = parsed(overrides)
-    first = [first_of_sweep(override) for override in found]
     for override in found:
-        if override.is_sweep_override() and not sweep:
+        if override.is_sweep_override():
             raise Refused(f"{override.input_line} names several values; add -m to run one after the other")
+    first = opened(found)
     try:
         with initialize_config_module("configs", version_base=None):
-            check_groups(parsed(first))
-            return plain(compose(name, overrides=first))
+            check_groups(found)
+            return fitted(plain(compose(name, overrides=first)), found)
     except MissingConfigException as error:
         group, _, asked = (error.missing_cfg_file or "").rpartition("/")
         raise Refused(f"there is no {group} {asked!r}; choose from {choice(asked, error.options or [])}") from error
@@ -60,6 +63,48 @@ def composed(name: str, overrides: Sequence[str], sweep: bool = True) -> dict[st
         raise Refused(explained(error, name, first)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise Refused(f"the configuration cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def swept(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep, in the order in which they are run. Raises Refused."""
+    values = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        if override.is_sweep_override()
+        else [str(override.input_line)]
+        for override in parsed(overrides)
+    ]
+    jobs = [list(job) for job in product(*values)]
+    names = [override for job in jobs for override in job if override.startswith("run=")]
+    if len(set(names)) < len(names):
+        raise Refused(f"{names[0]} names one folder for {len(jobs)} runs; leave it out, and each gets its own")
+    return jobs
+
+
+def own_classes(overrides: Sequence[Override]) -> set[str]:
+    """The sections for which the command line names a class of the user's, like game._target_=my_package.MyGame."""
+    return {override.key_or_group.partition(".")[0] for override in overrides if OWN.fullmatch(override.key_or_group)}
+
+
+def opened(overrides: Sequence[Override]) -> list[str]:
+    """The overrides as text; a class of the user's may have keys that the preset does not know."""
+    own = own_classes(overrides)
+    texts = [(override.key_or_group.partition(".")[0], str(override.input_line)) for override in overrides]
+    return [
+        f"++{text.lstrip('+')}" if part in own and not text.startswith(f"{part}=") else text for part, text in texts
+    ]
+
+
+def fitted(config: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
+    """Without the keys of a preset that a class of the user's does not have."""
+    asked = {override.key_or_group for override in overrides}
+    for part in own_classes(overrides):
+        has = signature(class_of(config[part]["_target_"])).parameters
+        config[part] = {
+            key: value
+            for key, value in config[part].items()
+            if key == "_target_" or key in has or any(each.startswith(f"{part}.{key}") for each in asked)
+        }
+    return config
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -94,13 +139,6 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
             raise Refused(f"cannot take away {override.key_or_group}; give it another value, or null where that is one")
         found.append(override)
     return found
-
-
-def first_of_sweep(override: Override) -> str:
-    """An override as text; of a sweep, its first value."""
-    if override.is_sweep_override():
-        return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
-    return str(override.input_line)
 
 
 def explained(error: Exception, name: str, overrides: Sequence[str]) -> str:

@@ -8,13 +8,15 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from marl_engine.build import Refused, checked
-from marl_engine.commands.configuration import composed, plain, refusals, resumed
+from marl_engine.commands.configuration import composed, fitted, opened, parsed, plain, refusals, resumed, swept
 
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
@@ -24,7 +26,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """The command. Exit codes: 0 done, 1 diverged, 2 refused, 130 interrupted."""
+    """The command. Exit codes: 0 done, 1 diverged or could not write, 2 refused, 130 interrupted."""
     gc.disable()  # what is loaded is no garbage, and looking for some takes half a second
     try:
         with refusals():
@@ -32,6 +34,8 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
+    finally:
+        gc.enable()
     raise SystemExit(code)
 
 
@@ -46,9 +50,11 @@ def commanded(arguments: Sequence[str]) -> int:
         others = [override for override in overrides if not override.startswith("resume=")]
         return train(resumed(Path(folders[0]), others), Path(folders[0]))
     if not flags:
-        return train(composed(CONFIG, overrides, sweep=False))
+        return train(composed(CONFIG, overrides))
     if flags & {"-m", "--multirun"}:
-        check(composed(CONFIG, overrides))
+        for job in swept(overrides):
+            check(composed(CONFIG, job))
+        sys.argv[1:] = [*flags, *opened(parsed(overrides))]
     if flags & {"-h", "--help"} and not any(override.startswith("game=") for override in overrides):
         sys.argv.append(f"game={EXAMPLE}")
     by_hydra()
@@ -59,7 +65,8 @@ def commanded(arguments: Sequence[str]) -> int:
 def by_hydra(config: DictConfig) -> None:
     """Sweeps, help and Hydra's other flags."""
     with refusals():
-        if code := train(plain(config)):
+        overrides = parsed(HydraConfig.get().overrides.task)
+        if code := train(fitted(plain(config), overrides)):
             raise SystemExit(code)
 
 
@@ -131,18 +138,23 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
             console.print(f"{damage}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
     elif path.exists():
         shutil.rmtree(path)
-    gc.freeze()
-    gc.enable()
-    folder.write_config({**config, "resume": None, "overwrite": False})
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+    try:
+        folder.write_config({**config, "resume": None, "overwrite": False})
+    except OSError as error:
+        raise Refused(f"cannot write to {path}: {error.strerror or error}") from error
     console.print(f"{headline(config)}, in {path}", highlight=False, soft_wrap=True)
     try:
         reason, seconds = watched(run, console)
-    except Diverged as diverged:
-        kept = f"; the last good checkpoint is iteration {run.saved}" if run.saved else ""
-        console.print(f"stopped at iteration {run.iteration + 1}: {diverged}{kept}", style="red", soft_wrap=True)
-        folder.close()
+        finish(run, reason, seconds, console)
+    except (Diverged, OSError) as error:
+        kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
+        console.print(f"stopped at iteration {run.iteration + 1}: {error}{kept}", style="red", soft_wrap=True)
+        with suppress(OSError):
+            folder.close()
         return 1
-    finish(run, reason, seconds, console)
     return INTERRUPTED if reason == "interrupted" else 0
 
 
@@ -168,24 +180,20 @@ def watched(run: Any, console: Any) -> tuple[str, float]:
     """Runs to the end with a display of how far it is."""
     from marl_engine.display import Display
 
-    plan, stop = run.plan, run.stop
-    unit, total, began = next(
-        (unit, total, began)
-        for unit, total, began in (
-            ("steps", plan.steps, run.steps),
-            ("iteration", plan.iterations, run.iteration),
-            ("seconds", stop.seconds, run.seconds),
-            ("steps", None, 0),
-        )
-        if total is not None or (unit == "steps" and began == 0)
-    )
-    with Display(console, unit, total, began) as display:
+    limits = {
+        "steps": (run.steps, run.plan.steps),
+        "iteration": (run.iteration, run.plan.iterations),
+        "seconds": (run.seconds, run.stop.seconds),
+    }
+    with Display(console, {unit: (began, end) for unit, (began, end) in limits.items() if end is not None}) as display:
         return run.run(display.show)
 
 
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary and the pictures, and says where they are."""
     scores = run.evaluated(full=True)
+    if run.best is None or scores["return/mean"] > run.best[1]:
+        run.best = run.iteration, scores["return/mean"]
     run.folder.summarise(
         {
             **scores,
@@ -231,7 +239,20 @@ def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, c
         f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.1f}) "
         f"after {run.steps:,} steps in {duration(seconds)}; ended by {reason}"
     )
-    say(f"watch   {path / 'replay.gif'}")
+    command = Path(sys.argv[0])
+    bare = which("marl-train") is not None
+    if (path / "replay.gif").exists():
+        say(f"watch   {path / 'replay.gif'}")
     say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
-    say(f"go on   marl-train resume={path} steps={2 * run.steps}")
-    say(f"compare tensorboard --logdir {path.parent}")
+    say(f"go on   {'marl-train' if bare else command} resume={path}{further(run, reason, seconds)}")
+    say(f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {path.parent}")
+
+
+def further(run: Any, reason: str, seconds: float) -> str:
+    """The key that lets a run go on twice as far; one that was interrupted has its limit still before it."""
+    longer = {
+        "steps": f" steps={2 * run.steps}",
+        "iterations": f" iterations={2 * run.iteration}",
+        "seconds": f" stop.seconds={2 * seconds:.0f}",
+    }
+    return longer.get(reason, "")
