@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -187,7 +188,7 @@ def write_table(record: dict[str, list[dict]]) -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     for layout, (_, bar) in CLASSICS.items():
-        if runs := [run for run in record["ours"] if run["layout"] == layout]:
+        if runs := sorted((run for run in record["ours"] if run["layout"] == layout), key=itemgetter("seed")):
             ends, greedy = (", ".join(f"{run[key]:.0f}" for run in runs) for key in ("return/mean", GREEDY))
             steps, wall = runs[0]["steps"] / 1e6, median(run["seconds"] for run in runs)
             cells = (

@@ -52,8 +52,7 @@ def commanded(arguments: Sequence[str]) -> int:
     if not flags:
         return train(composed(CONFIG, overrides))
     if flags & {"-m", "--multirun"}:
-        for job in swept(overrides):
-            check(composed(CONFIG, job))
+        check_all([composed(CONFIG, job) for job in swept(overrides)])
         sys.argv[1:] = [*flags, *opened(parsed(overrides))]
     if flags & {"-h", "--help"} and not any(override.startswith("game=") for override in overrides):
         sys.argv.append(f"game={EXAMPLE}")
@@ -76,6 +75,19 @@ def check(config: Mapping[str, Any]) -> None:
 
     split(config)
     setting(config)
+
+
+def check_all(configs: Sequence[Mapping[str, Any]]) -> None:
+    """Raises Refused when one of the jobs of a sweep cannot be run, or two have the same folder."""
+    names = [config["run"] for config in configs if config.get("run") is not None]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Refused(
+            f"run={twice} names one folder for {names.count(twice)} runs; leave it out, and each gets its own, "
+            "or name what differs: run='of_${seed}'"
+        )
+    for config in configs:
+        check(config)
 
 
 def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
