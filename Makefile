@@ -30,15 +30,15 @@ figures: .venv/installed
 	@touch $@
 
 .venv/installed: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable .
+	$(PIP) --constraint constraints.txt --editable '.[openspiel]'
 	@touch $@
 
 .venv/installed-dev: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,openspiel]'
 	@touch .venv/installed $@
 
 # Each peer of the benchmarks lives in an environment of its own.
-peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*

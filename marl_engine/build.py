@@ -111,13 +111,21 @@ def setting(config: Mapping[str, Any]) -> Setting:
     check_device(config["device"])
     game = make("game", config["game"], device=config["device"])
     network = make("policy", config["policy"])
-    profile = network.profile(game)
+    try:
+        profile = network.profile(game)
+    except ValueError as error:
+        raise Refused(str(error)) from error
     for policy in profile:
         policy.to(config["device"])
     responder = make(
         "responder", config["responder"], game=game, network=network, seed=config["seed"], device=config["device"]
     )
-    return Setting(game, profile, responder, make("solver", config["solver"]), make("runner", config["runner"]))
+    solver = make("solver", config["solver"])
+    try:
+        solver.solve(profile, responder)  # never begun: only to learn whether they go together
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    return Setting(game, profile, responder, solver, make("runner", config["runner"]))
 
 
 def policies_state(profile: Profile) -> dict[str, Any]:

@@ -11,7 +11,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
 PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
-SHOWN = ("evaluation/return/mean", "return/mean")  # the first one that there is
+SHOWN = {
+    "nash_conv": "nash_conv",
+    "evaluation/return/mean": "return",
+    "return/mean": "return",
+}  # the first that there is
 
 
 def sparkline(values: list[float], width: int = WIDTH) -> str:
@@ -39,13 +43,14 @@ class Display:
     def __init__(self, console: Console, limits: Mapping[str, tuple[float, float]]):
         self.console, self.limits = console, limits
         self.history: list[float] = []
+        self.score = "-"
         self.began = self.last_line = perf_counter()
         self.live = Progress(
             TextColumn("iteration {task.fields[iteration]}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[steps]} steps"),
             TextColumn("{task.fields[pace]}/s"),
-            TextColumn("return [bold]{task.fields[score]}[/] [cyan]{task.fields[trend]}[/]"),
+            TextColumn("[bold]{task.fields[score]}[/] [cyan]{task.fields[trend]}[/]"),
             TextColumn("{task.fields[left]} left"),
             console=console,
             transient=True,
@@ -64,16 +69,16 @@ class Display:
 
     def show(self, record: Mapping[str, float]) -> None:
         """The newest record."""
-        for name in SHOWN:
-            if name in record:
-                self.history.append(record[name])
-                break
+        name = next((name for name in SHOWN if name in record), None)
+        if name is not None:
+            self.history.append(record[name])
+            self.score = f"{SHOWN[name]} {record[name]:{'.4g' if name == 'nash_conv' else '.1f'}}"
         done, left = ahead(record, self.limits, perf_counter() - self.began)
         numbers: dict[str, Any] = {
             "iteration": f"{record['iteration']:,}",
             "steps": f"{record['steps']:,}",
             "pace": f"{record['steps_per_second']:,.0f}",
-            "score": f"{self.history[-1]:.1f}" if self.history else "-",
+            "score": self.score,
             "trend": sparkline(self.history),
             "left": duration(left) if isfinite(left) else "-:--",
         }
@@ -82,7 +87,7 @@ class Display:
         elif perf_counter() - self.last_line > PLAIN_EVERY:
             self.last_line = perf_counter()
             self.console.print(
-                "iteration {iteration}  {steps} steps  {pace}/s  return {score} {trend}  {left} left".format(**numbers),
+                "iteration {iteration}  {steps} steps  {pace}/s  {score} {trend}  {left} left".format(**numbers),
                 highlight=False,
                 soft_wrap=True,
             )

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from marl_engine.noise import spread
 from marl_engine.play import score
+from marl_engine.sequences import best_responses, payoffs, plan_of
+from marl_engine.tables import TablePolicy, strategy_in, tabulated
 from marl_engine.types import Game, Metrics, Profile, Runner
 
 SEED = 2**40  # games to be scored share no seed with games to learn from
@@ -45,8 +47,28 @@ def measure(seating: Seating, game: Game, profile: Profile, episodes: int, seed:
     return found
 
 
+def solved(game: Any, profile: Profile) -> Metrics:
+    """Without playing, for a game in sequence form: payoffs, and how far the profile is from an equilibrium."""
+    tables = all(isinstance(policy, TablePolicy) for policy in profile)
+    plan = plan_of(game.form, strategy_in(profile) if tables else tabulated(game, profile))
+    earned, best = payoffs(game.form, plan), best_responses(game.form, plan)
+    found = {"nash_conv": float((best - earned).sum())}
+    found["exploitability"] = found["nash_conv"] / game.players
+    found["return/mean"] = float(earned.mean())
+    return found | {f"return/{seat}": float(each) for seat, each in enumerate(earned)}
+
+
+def merit(found: Metrics, place: str = "") -> float | None:
+    """What the best checkpoint is the best by: NashConv, of which less is better, where it is known, or the return."""
+    if f"{place}nash_conv" in found:
+        return -found[f"{place}nash_conv"]
+    return found.get(f"{place}return/mean")
+
+
 def evaluate(game: Game, profile: Profile, runner: Runner, *, episodes: int, seatings: Sequence[Seating]) -> Metrics:
-    """All of the seatings, on `episodes` games each."""
+    """All of the seatings, on `episodes` games each; or, where the game is in sequence form, what is exactly so."""
+    if hasattr(game, "form"):
+        return solved(game, profile)
     found: Metrics = {}
     for part in runner.map(partial(measure, game=game, profile=profile, episodes=episodes), seatings):
         found |= part

@@ -5,7 +5,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -145,10 +145,7 @@ def column(records: Iterable[Mapping[str, float]], name: str) -> tuple[list[floa
     return [record["steps"] for record in having], [record[name] for record in having]
 
 
-def best_so_far(records: Iterable[Metrics], name: str) -> tuple[int, float] | None:
-    """(iteration, value) of the largest value of a metric, the first of equals."""
-    having = [record for record in records if name in record]
-    if not having:
-        return None
-    best = max(having, key=lambda record: record[name])
-    return int(best["iteration"]), best[name]
+def best_so_far(records: Iterable[Metrics], merit: Callable[[Metrics], float | None]) -> tuple[int, float] | None:
+    """(iteration, merit) of the record with the largest merit, the first of equals."""
+    found = [(int(record["iteration"]), score) for record in records if (score := merit(record)) is not None]
+    return max(found, key=lambda each: each[1], default=None)

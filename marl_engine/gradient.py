@@ -78,6 +78,10 @@ class Gradient:
         for name in ("games", "turns", "epochs", "minibatches", "gradient_norm", "payoff_scale", "value_width", "clip"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"responder.{name} must be above 0, not {getattr(self, name)}")
+        if not hasattr(self.network, "critic"):
+            raise ValueError(
+                f"responder=ippo needs policy=network, which has a critic; {type(self.network).__name__} has none"
+            )
         for name in ("discount", "trace"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"responder.{name} must be within [0, 1], not {getattr(self, name)}")

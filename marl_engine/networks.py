@@ -30,7 +30,15 @@ class NetworkPolicy(Policy):
 
 def background_of(game: Game) -> Tensor:
     """What all opening observations of a game share, (…): the features that never change, and no others."""
+    if (features := features_of(game)) is not None:
+        return torch.zeros(features.shape[1])
     return deepcopy(game).reset(torch.arange(8)).observation.flatten(0, 1).amin(0).cpu()
+
+
+def features_of(game: Game) -> Tensor | None:
+    """What the information sets of a small game look like (I + 1, D), the last row zeros; None for other games."""
+    features = getattr(game, "features", None)
+    return None if features is None else torch.cat([features.cpu(), torch.zeros(1, features.shape[1])])
 
 
 @dataclass
@@ -70,4 +78,12 @@ class Network:
     def _perceptron(self, background: Tensor, game: Game, outputs: int, gain: float) -> Perceptron:
         indicated = not game.symmetric if self.seat_indicator is None else self.seat_indicator
         seats = game.players if indicated and self.shared else 0
-        return Perceptron(background, self.hidden, outputs, seats=seats, activation=self.activation, gain=gain)
+        return Perceptron(
+            background,
+            self.hidden,
+            outputs,
+            seats=seats,
+            activation=self.activation,
+            gain=gain,
+            shown=features_of(game),
+        )

@@ -24,6 +24,11 @@ def mix(number: Tensor) -> Tensor:
     return number ^ _right(number, 31)
 
 
+def unit(number: Tensor) -> Tensor:
+    """Mixed numbers as float32 in [0, 1)."""
+    return _right(number, 64 - BITS).float() * 2.0**-BITS
+
+
 def spread(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
     """`count` seeds (count,) int64 out of one."""
     return mix(mix(torch.tensor(seed, device=device)) + GOLDEN * torch.arange(1, count + 1, device=device))
@@ -32,4 +37,4 @@ def spread(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
 def uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor:
     """Uniform numbers (turns, B, players) float32 in [0, 1) for turns `first`, `first` + 1, … of games `seeds` (B,)."""
     place = torch.arange(first * players, (first + turns) * players, device=seeds.device).view(turns, 1, players)
-    return _right(mix(seeds[:, None] + GOLDEN * (place + 1)), 64 - BITS).float() * 2.0**-BITS
+    return unit(mix(seeds[:, None] + GOLDEN * (place + 1)))

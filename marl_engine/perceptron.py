@@ -65,16 +65,27 @@ class Perceptron(nn.Module):
     """Observations (N, …) of D features, and seats (N,) if it tells them apart, to (N, outputs).
 
     Weights are orthogonal at first, with gain sqrt 2, the last with `gain`. On the processor, bytes are
-    fast where they are near `background` (…) uint8.
+    fast where they are near `background` (…) uint8. With `shown` (I + 1, D) observations are numbers of its rows;
+    the last, which -1 stands for, is what nobody sees.
     """
 
     background: Tensor
+    shown: Tensor | None
 
     def __init__(
-        self, background: Tensor, hidden: Sequence[int], outputs: int, *, seats: int, activation: str, gain: float
+        self,
+        background: Tensor,
+        hidden: Sequence[int],
+        outputs: int,
+        *,
+        seats: int,
+        activation: str,
+        gain: float,
+        shown: Tensor | None = None,
     ):
         super().__init__()
         self.seats, self.activation = seats, activation
+        self.register_buffer("shown", shown, persistent=False)
         nothing = torch.zeros(seats, dtype=background.dtype)
         self.register_buffer("background", torch.cat([background.flatten(), nothing]))
         sizes = [self.background.numel(), *hidden, outputs]
@@ -88,6 +99,8 @@ class Perceptron(nn.Module):
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Rows (N, K) int32 as lists of differences, or (N, D + seats) where these are not bytes on the processor."""
         rows = observation.flatten(1)
+        if self.shown is not None:
+            rows = self.shown[rows.long()].flatten(1)
         features = rows.shape[1]
         if rows.dtype == torch.uint8 and not rows.is_cuda:
             lists = differences(rows, self.background[:features])

@@ -13,22 +13,32 @@ from marl_engine.play import Table
 from marl_engine.types import Game, Profile
 
 CURVES = {"return/mean": "while learning", "evaluation/return/mean": "evaluation"}
+DISTANCES = {
+    "nash_conv/last": "current strategy",
+    "nash_conv/average": "average strategy",
+    "evaluation/nash_conv": "evaluation",
+}
 COLOURS = 127  # of a replay; one more is left for what does not change
 FRAME = 100  # milliseconds
 
 
 def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
-    """The return against steps, as a PNG."""
+    """The return against steps, or where it was measured the distance from equilibrium, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for name, label in CURVES.items():
+    solved = any(name in record for record in records for name in DISTANCES)
+    for name, label in (DISTANCES if solved else CURVES).items():
         steps, values = column(records, name)
-        axes.plot(steps, values, label=label, alpha=0.5 if name == "return/mean" else 1.0)
-    axes.set(xlabel="steps", ylabel="return of an episode", title=title)
+        if steps:
+            axes.plot(steps, values, label=label, alpha=0.5 if name == "return/mean" else 1.0)
+    if solved:
+        axes.set(xscale="log", yscale="log", xlabel="iterations", ylabel="NashConv", title=title)
+    else:
+        axes.set(xlabel="steps", ylabel="return of an episode", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=130)

@@ -4,18 +4,20 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from time import perf_counter, time
 from types import FrameType
 
 import torch
 
 from marl_engine.build import Refused, Setting, load_policies, policies_state
-from marl_engine.evaluate import evaluate, seatings
+from marl_engine.evaluate import evaluate, merit, seatings
 from marl_engine.folder import Folder, best_so_far, finite
 from marl_engine.learner import Diverged
 from marl_engine.types import Metrics, Progress
 
-SCORE = "evaluation/return/mean"  # what the best checkpoint is the best by
+EVALUATION = "evaluation/"  # where the records keep what was evaluated
 
 
 @dataclass
@@ -23,10 +25,12 @@ class Stop:
     """When a run ends by itself."""
 
     seconds: float | None = None
+    nash_conv: float | None = None  # of the profile; only solvers of exact games measure it
 
     def __post_init__(self) -> None:
-        if self.seconds is not None and self.seconds <= 0:
-            raise Refused(f"stop.seconds must be above 0, not {self.seconds}")
+        for name in ("seconds", "nash_conv"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise Refused(f"stop.{name} must be above 0, not {getattr(self, name)}")
 
 
 @dataclass
@@ -84,6 +88,7 @@ class Run:
         self.started = 0.0  # the time of day when this session began to iterate, in seconds
         self.best: tuple[int, float] | None = None
         self.saved: int | None = None
+        self.nash_conv = inf  # as last measured
 
     @property
     def steps(self) -> int:
@@ -94,10 +99,11 @@ class Run:
         self.iteration, state, damages = self.folder.latest()
         load_policies(self.parts.profile, state["profile"])
         self.parts.responder.restore(self.parts.profile, state["responder"])
+        self.parts.solver.restore(state["solver"])
         torch.set_rng_state(state["torch"])
         self.seconds = state["seconds"]
         self.folder.forget_after(self.iteration)
-        self.best = best_so_far(self.folder.records(), SCORE)
+        self.best = best_so_far(self.folder.records(), partial(merit, place=EVALUATION))
         self.saved = self.iteration
         return damages
 
@@ -108,6 +114,7 @@ class Run:
         state = {
             "profile": policies_state(self.parts.profile),
             "responder": self.parts.responder.state(self.parts.profile),
+            "solver": self.parts.solver.state(),
             "torch": torch.get_rng_state(),
             "seconds": seconds,
         }
@@ -125,6 +132,12 @@ class Run:
             seatings=chosen if full else chosen[:1],
         )
 
+    def consider(self, found: Metrics) -> None:
+        """The profile is the best so far, if what was found of it says so."""
+        score = merit(found)
+        if score is not None and (self.best is None or score > self.best[1]):
+            self.best = self.iteration, score
+
     def ended(self, seconds: float, interrupted: Interrupted) -> str | None:
         """Why the run is over, if it is."""
         if interrupted.asked:
@@ -135,6 +148,8 @@ class Run:
             return "iterations"
         if self.stop.seconds is not None and seconds >= self.stop.seconds:
             return "seconds"
+        if self.stop.nash_conv is not None and self.nash_conv <= self.stop.nash_conv:
+            return "nash_conv"
         return None
 
     def run(self, show: Callable[[Mapping[str, float]], None]) -> tuple[str, float]:
@@ -160,11 +175,11 @@ class Run:
         record["seconds"] = perf_counter() - start
         record["steps_per_second"] = (self.steps - steps) / (perf_counter() - since)
         record |= progress.metrics
+        self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
         if self.iteration % self.plan.evaluate_every == 0:
             found = self.evaluated()
-            record |= {f"evaluation/{name}": number for name, number in found.items()}
-            if self.best is None or record[SCORE] > self.best[1]:
-                self.best = self.iteration, record[SCORE]
+            record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
+            self.consider(found)
         self.folder.log(record)
         if self.iteration % self.plan.save_every == 0 or (self.best and self.best[0] == self.iteration):
             self.save(perf_counter() - start)

@@ -31,7 +31,7 @@ class Game(Protocol):
 
     players: int
     actions: int
-    observation_shape: tuple[int, ...]
+    observation_shape: tuple[int, ...]  # (1,): the number of an information set, in a game that knows its `form`
     symmetric: bool  # the seats may be exchanged without changing the game
 
     def reset(self, seeds: Tensor) -> Turn:
@@ -136,7 +136,16 @@ class Solver(Protocol):
     """Who plays whom. The caller logs, evaluates, saves and stops."""
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
-        """Yields progress for ever, from iteration `after` + 1 on."""
+        """Yields progress for ever, from iteration `after` + 1 on.
+
+        Raises ValueError, when called and not when first asked for progress, if these do not go together.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """What it knows beside the profile and the responder, for a checkpoint."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint, when `solve` is called next."""
 
 
 Argument = TypeVar("Argument")

@@ -4,9 +4,10 @@ With one network in every seat this is the parameter sharing of IPPO and MAPPO (
 arXiv:2103.01955); with one network for each seat, independent learners.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 from marl_engine.types import Profile, Progress, Responder
 
@@ -20,3 +21,10 @@ class SelfPlay:
         for iteration in count(after + 1):
             metrics = responder.respond(profile)
             yield Progress(iteration, profile, metrics)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: all that self-play knows is the profile."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

@@ -3,6 +3,7 @@
 `presets` lists them; test_contracts.py runs all checks on all of them.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -25,10 +26,18 @@ def presets(group: str) -> list[str]:
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
+def is_exact(choices: Mapping[str, str]) -> bool:
+    """Whether presets only go with games in sequence form: those that ask for tables and exact values."""
+    solver = CONFIGS / "solver" / f"{choices.get('solver', 'self_play')}.yaml"
+    return choices.get("policy") == "table" or choices.get("responder") == "exact" or "exact" in solver.read_text()
+
+
 def parts(**choices: str) -> Setting:
     """A small setting with some presets chosen."""
-    named = {"game": "overcooked", **choices}
-    return setting(composed("train", [*(f"{group}={name}" for group, name in named.items()), *SMALL]))
+    exact = is_exact(choices)
+    usual = {"game": "kuhn_poker", "policy": "table", "responder": "exact"} if exact else {"game": "overcooked"}
+    named = [f"{group}={name}" for group, name in {**usual, **choices}.items()]
+    return setting(composed("train", [*named, *(["steps=1000"] if exact else SMALL)]))
 
 
 def rows(turn: Turn, index: int) -> list[torch.Tensor]:
@@ -137,7 +146,9 @@ def check_saving(policy: Policy, other: Policy, game: Game) -> None:
 
 
 def check_solver(made: Setting) -> None:
-    """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
+    """A solver yields progress for ever, numbered on from where it is told to, its numbers are finite, and its state
+    put into another one goes on alike.
+    """
     for index, progress in enumerate(islice(made.solver.solve(made.profile, made.responder, after=7), 3)):
         assert progress.iteration == 8 + index
         assert len(progress.profile) == made.game.players

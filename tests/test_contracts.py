@@ -9,6 +9,7 @@ from contracts import (
     check_saving,
     check_shapes,
     check_solver,
+    is_exact,
     parts,
     presets,
 )
@@ -30,7 +31,11 @@ def test_policy(name):
 @pytest.mark.parametrize("responder", presets("responder"))
 @pytest.mark.parametrize("name", presets("solver"))
 def test_solver(name, responder):
-    check_solver(parts(solver=name, responder=responder))
+    if is_exact({"solver": name}) and responder != "exact":
+        with pytest.raises(ValueError, match=r"use responder=exact|needs policy=network"):
+            check_solver(parts(solver=name, responder=responder, game="kuhn_poker", policy="table"))
+    else:
+        check_solver(parts(solver=name, responder=responder))
 
 
 @pytest.mark.parametrize("name", presets("runner"))

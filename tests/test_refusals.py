@@ -24,10 +24,10 @@ def drawn(*rows):
 GROUPS = [
     ("game=overcoked", "no game 'overcoked'", "choose from overcooked"),
     ("solver=selfplay", "no solver 'selfplay'", "choose from self_play"),
-    ("responder=mapo", "no responder 'mapo'", "choose from mappo, ippo"),
+    ("responder=mapo", "no responder 'mapo'", "choose from mappo, "),
     ("policy=netwrk", "no policy 'netwrk'", "choose from network"),
     ("runner=locl", "no runner 'locl'", "choose from local"),
-    ("responder=null", "no responder=null", "choose from ippo, mappo"),
+    ("responder=null", "no responder=null", "choose from exact, ippo, mappo"),
     ("solver=[]", "solver must be the name of a preset"),
 ]
 KEYS = [
@@ -163,7 +163,7 @@ def test_refused(refused, override, phrases):
 
 
 def test_no_game(refused):
-    assert "say which game: game= one of overcooked" in refused()
+    assert "say which game: game= one of battleship, " in refused()
 
 
 def test_orders_that_old_dynamics_cannot_cook(refused):
@@ -183,6 +183,24 @@ def test_gpu_that_is_not_here(refused, monkeypatch, here, device):
 )
 def test_sweep(refused, override):
     assert override.partition("=")[0].rpartition(".")[2] in refused("-m", "game=overcooked", *SMALL, override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "phrase"),
+    [
+        (("game=overcooked", "solver=cfr"), "policy=table needs a game in sequence form, and Overcooked is none"),
+        (("game=kuhn_poker", "policy=table"), "responder=ippo needs policy=network"),
+        (("game=kuhn_poker", "responder=exact"), "responder=exact moves tables; use policy=table"),
+        (("game=kuhn_poker", "solver=cfr", "policy=network"), "responder=exact moves tables; use policy=table"),
+        (("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"), "use responder=exact"),
+        (("game=openspiel", "game.name=khun_poker"), "no game 'khun_poker'; choose from kuhn_poker, "),
+        (("game=kuhn_poker", "solver=dcfr", "solver.alpha=-1"), "solver.alpha must be 0 or more"),
+        (("game=kuhn_poker", "solver=cfr", "solver.measure_every=0"), "solver.measure_every must be 1 or more"),
+        (("game=kuhn_poker", "solver=cfr", "stop.nash_conv=0"), "stop.nash_conv must be above 0"),
+    ],
+)
+def test_what_does_not_go_together(refused, overrides, phrase):
+    assert phrase in refused(*overrides)
 
 
 def test_sweep_into_one_folder(refused):

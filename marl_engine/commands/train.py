@@ -192,7 +192,7 @@ def watched(run: Any, console: Any) -> tuple[str, float]:
     """Runs to the end with a display of how far it is."""
     from marl_engine.display import Display
 
-    limits = {
+    limits: dict[str, tuple[float, float | None]] = {
         "steps": (run.steps, run.plan.steps),
         "iteration": (run.iteration, run.plan.iterations),
         "seconds": (run.seconds, run.stop.seconds),
@@ -204,8 +204,7 @@ def watched(run: Any, console: Any) -> tuple[str, float]:
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary and the pictures, and says where they are."""
     scores = run.evaluated(full=True)
-    if run.best is None or scores["return/mean"] > run.best[1]:
-        run.best = run.iteration, scores["return/mean"]
+    run.consider(scores)
     run.folder.summarise(
         {
             **scores,
@@ -215,7 +214,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
             "seconds": seconds,
             "started": run.started,
             "exit": reason,
-            "best": {"iteration": run.best[0], "return/mean": run.best[1]} if run.best else None,
+            "best": {"iteration": run.best[0], "score": run.best[1]},
         }
     )
     run.folder.close()
@@ -245,12 +244,19 @@ def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, c
     from marl_engine.display import duration
 
     path, say = run.folder.path, partial(console.print, highlight=False, soft_wrap=True)
-    say(
-        f"[bold]return {scores['return/mean']:.1f} ± {scores['return/stderr']:.1f}[/] sampled, "
-        f"{scores['return/greedy/mean']:.1f} ± {scores['return/greedy/stderr']:.1f} greedy "
-        f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.1f}) "
-        f"after {run.steps:,} steps in {duration(seconds)}; ended by {reason}"
-    )
+    if "nash_conv" in scores:
+        say(
+            f"[bold]nash_conv {scores['nash_conv']:.6f}[/] (exploitability {scores['exploitability']:.6f}), "
+            f"returns {', '.join(f'{scores[name]:.4f}' for name in sorted(scores) if name[7:].isdigit())} "
+            f"after {run.iteration:,} iterations in {duration(seconds)}; ended by {reason}"
+        )
+    else:
+        say(
+            f"[bold]return {scores['return/mean']:.1f} ± {scores['return/stderr']:.1f}[/] sampled, "
+            f"{scores['return/greedy/mean']:.1f} ± {scores['return/greedy/stderr']:.1f} greedy "
+            f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.1f}) "
+            f"after {run.steps:,} steps in {duration(seconds)}; ended by {reason}"
+        )
     command = Path(sys.argv[0])
     bare = which("marl-train") is not None
     if (path / "replay.gif").exists():
@@ -266,5 +272,6 @@ def further(run: Any, reason: str, seconds: float) -> str:
         "steps": f" steps={2 * run.steps}",
         "iterations": f" iterations={2 * run.iteration}",
         "seconds": f" stop.seconds={2 * seconds:.0f}",
+        "nash_conv": f" stop.nash_conv={run.nash_conv / 10:.1g}",
     }
     return longer.get(reason, "")

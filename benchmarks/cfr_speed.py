@@ -1,0 +1,113 @@
+"""Seconds that an iteration of CFR+ takes, here and in OpenSpiel (C++ and Python) and LiteEFG, on the same machine.
+
+All take turns, and medians are reported, so that a slow minute of the machine strikes them alike. Each peer runs
+in its own environment (`make peers`). Before it is timed, every game is solved for a few iterations in both, and
+the NashConv of the averages must agree. The last line is JSON; a ratio above 1 means that this engine leads.
+
+How near the arrays are to the limit of memory: bytes that an iteration has to read and write, over what a plain
+copy moves in the same time.
+"""
+
+import argparse
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+from overcooked_speed import Row, ask, last_line, require, show
+
+from games.openspiel import OpenSpiel
+from marl_engine.sequences import Form, nash_conv, plan_of, strategy_of
+from solvers.cfr import Rule, fresh, iterate
+
+GAMES = {
+    "kuhn_poker": "kuhn_poker",
+    "leduc_poker": "leduc_poker",
+    "liars_dice": "liars_dice",
+    "goofspiel": "goofspiel(imp_info=True,num_cards=5,points_order=descending)",
+    "battleship": "battleship(board_width=2,board_height=2,ship_sizes=[1],ship_values=[1],num_shots=2,"
+    "allow_repeated_shots=False)",
+}
+PEERS = {"OpenSpiel C++": "openspiel_cfr.py", "OpenSpiel Python": "openspiel_cfr.py", "LiteEFG": "liteefg_cfr.py"}
+ENVIRONMENT = "openspiel"
+CFR_PLUS = Rule(np.inf, np.inf, 1.0, 1, 0)
+CHECKED = 10  # iterations whose average is compared
+AGREES = 1e-6
+
+
+def ours(form: Form, seconds: float) -> float:
+    """Seconds of an iteration, as the median of stretches that last a twentieth of the time each."""
+    state, count, found = fresh(form), 1, []
+    iterate(form, CFR_PLUS, state, 0, 1, 1)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        iterate(form, CFR_PLUS, state, 1, count, 1)
+        passed = time.perf_counter() - start
+        if passed < seconds / 40:
+            count *= 2
+        else:
+            found.append(passed / count)
+    return median(found)
+
+
+def distance(form: Form) -> float:
+    """NashConv of the average after CHECKED iterations."""
+    state = fresh(form)
+    iterate(form, CFR_PLUS, state, 0, CHECKED, 1)
+    return nash_conv(form, plan_of(form, strategy_of(form, state.total)))
+
+
+def traffic(form: Form) -> int:
+    """Bytes that an iteration has to touch: entries and their plan once, and five numbers of each sequence twice."""
+    entry = form.payoff.itemsize + form.others.itemsize * form.others.shape[1]
+    return len(form.payoff) * entry + form.sequences * 8 * 10
+
+
+def copied(seconds: float = 0.5) -> float:
+    """Bytes a second that a plain copy of 64 MB reads and writes."""
+    source, target = np.ones(2**23), np.empty(2**23)
+    found = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        target[:] = source
+        found.append(2 * source.nbytes / (time.perf_counter() - start))
+    return median(found)
+
+
+def compare(case: str, peers: list[str], repeats: int, seconds: float) -> list[Row]:
+    """Ours and each peer in turn, `repeats` times."""
+    form = OpenSpiel(GAMES[case]).form
+    mine: dict[str, list[float]] = {peer: [] for peer in peers}
+    theirs: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
+    for _ in range(repeats):
+        for peer in peers:
+            mine[peer].append(ours(form, seconds))
+            theirs[peer].append(ask(ENVIRONMENT, PEERS[peer], peer, GAMES[case], CHECKED, seconds))
+    rows, here = [], distance(form)
+    share = traffic(form) / median(sum(mine.values(), [])) / copied()
+    for peer in peers:
+        there = median(answer["nash_conv"] for answer in theirs[peer])
+        agrees = "" if abs(there - here) < AGREES else f"; NOT THE SAME: NashConv {here:.6f} and {there:.6f}"
+        a, b = median(mine[peer]) * 1e6, median(answer["seconds"] for answer in theirs[peer]) * 1e6
+        rows.append(Row(case, peer, b / a, a, b, "us", f"{share:.0%} of a copy's bandwidth{agrees}"))
+    return rows
+
+
+def main() -> None:
+    """Measures, prints the table, and ends with the line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--games", nargs="+", default=list(GAMES), choices=list(GAMES))
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each engine (default 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="that a turn lasts (default 2)")
+    options = parser.parse_args()
+    require([ENVIRONMENT])
+    rows = [row for case in options.games for row in compare(case, options.peers, options.repeats, options.seconds)]
+    show("One iteration of CFR+", "peer", rows)
+    print(last_line("cfr_speed", rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The responder of games in sequence form: it knows every payoff, and plays nothing.
+
+In every information set the regularised step has a closed form, with q the values of the actions there:
+
+    pi ~ exp[(q + pull * log magnet + log anchor / step_size) / (pull + 1 / step_size)]
+
+It is magnetic mirror descent (Sokota et al. 2023, arXiv:2206.05825, section 3), and in a matrix game the step of
+Nash-MD, Mirror-Prox and their relatives. Held to nothing, a seat plays a best response.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from marl_engine.sequences import Form, action_values, best_values, gradients, plan_of, reaches
+from marl_engine.tables import Table, TablePolicy, fill, strategy_in
+from marl_engine.types import Game, Metrics, Profile, Responder
+
+
+@dataclass
+class Exact:
+    """Raises ValueError for a game that is not in sequence form."""
+
+    game: Game
+    network: Any = None  # the maker of the policies
+    seed: int = 0
+    device: str = "cpu"
+    form: Form = field(init=False)
+    steps: int = field(init=False, default=0)  # queries: how often payoffs against a profile were asked for
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.game, "form"):
+            raise ValueError(
+                f"responder=exact needs a game in sequence form, and {type(self.game).__name__} is none; "
+                "use responder=ippo"
+            )
+        self.form = self.game.form
+        if not isinstance(self.network, Table | None):
+            raise ValueError("responder=exact moves tables; use policy=table")
+
+    def respond(
+        self,
+        profile: Profile,
+        against: Profile | None = None,
+        *,
+        anchor: Profile | None = None,
+        step_size: float = math.inf,
+        magnet: Profile | None = None,
+        pull: float = 0.0,
+    ) -> Metrics:
+        """See `Responder`; all seats move at once."""
+        own = strategy_in(profile)
+        plan = plan_of(self.form, strategy_in(against or profile))
+        value = np.empty_like(plan)
+        gradients(self.form, plan, value)
+        self.steps += 1
+        held = [
+            (weight, strategy_in(other))
+            for weight, other in ((pull, magnet), (1 / step_size, anchor))
+            if other is not None and weight > 0
+        ]
+        if held:
+            action_values(self.form, own, value)
+            reach = reaches(self.form, own, plan)
+            value = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)
+            fill(profile, soft(self.form, value, held))
+        else:
+            best_values(self.form, value)
+            fill(profile, greedy(self.form, value))
+        return {}
+
+    def state(self, profile: Profile) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"steps": self.steps}
+
+    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.steps = state["steps"]
+
+
+def soft(form: Form, value: np.ndarray, held: list[tuple[float, np.ndarray]]) -> np.ndarray:
+    """The strategy (S,) ~ exp[(value + sum of weight * log other) / sum of weights], each information set by itself."""
+    with np.errstate(divide="ignore"):
+        logit = value + sum(weight * np.log(other) for weight, other in held)
+    logit /= sum(weight for weight, _ in held)
+    counts = np.diff(form.first)
+    starts, players = form.first[:-1], form.players
+    highest = np.repeat(np.maximum.reduceat(logit, starts), counts)
+    odds = np.exp(logit[players:] - highest)
+    total = np.repeat(np.add.reduceat(odds, starts - players), counts)
+    return np.concatenate([np.ones(players), odds / total])
+
+
+def greedy(form: Form, value: np.ndarray) -> np.ndarray:
+    """The strategy (S,) of the best action in each information set, the first of several."""
+    strategy = np.zeros_like(value)
+    strategy[: form.players] = 1
+    for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
+        strategy[start + value[start:stop].argmax()] = 1
+    return strategy
+
+
+def exact(responder: Responder, profile: Profile, asks: str) -> Form:
+    """The sequence form that a responder knows. Raises ValueError when it knows none, or policies are no tables."""
+    if not isinstance(responder, Exact) or not all(isinstance(policy, TablePolicy) for policy in profile):
+        raise ValueError(f"{asks} and its relatives solve games exactly: use responder=exact policy=table")
+    return responder.form

@@ -1,0 +1,196 @@
+"""Games in sequence form: everything that an exact solver needs of a game with perfect recall, as flat arrays.
+
+A sequence of a player is an information set and an action there; playing it means having played all own
+actions that lead there (von Stengel 1996). The sequences of all players are numbered together: the empty
+sequence of player p is number p, then those of information set after information set, the actions of one side
+by side, parents before children. A matrix game has one information set for each player.
+
+A plan (S,) holds, for each sequence, the product of the probabilities of its own actions; a strategy (S,)
+the last factor of that product alone. A player's payoff is linear in its own plan, so a gradient (S,) says
+all that there is to know about the others: what a sequence earns at the end of games, children left out.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from marl_engine.cores import compiled, inlined
+
+
+class Form(NamedTuple):
+    """S sequences, I information sets, P players, E entries: pairs of an end of the game and a player."""
+
+    begin: np.ndarray  # (P + 1,) int32: where the information sets of each player begin
+    parent: np.ndarray  # (I,) int32: the own sequence that leads to an information set
+    first: np.ndarray  # (I + 1,) int32: the sequence of its first action
+    entry: np.ndarray  # (S + 1,) int32: where the entries of each sequence begin
+    others: np.ndarray  # (E, P - 1) int32: the sequences that the other players end with
+    payoff: np.ndarray  # (E,) float64: to the player of the sequence, times the probability of chance
+    chance: np.ndarray  # (E,) float64: that probability alone
+
+    @property
+    def players(self) -> int:
+        """P."""
+        return len(self.begin) - 1
+
+    @property
+    def sequences(self) -> int:
+        """S."""
+        return len(self.entry) - 1
+
+
+@inlined
+def earned(form, plan, sequence):
+    """What a sequence earns where the game ends with it, if the others follow the plan."""
+    total = 0.0
+    for entry in range(form.entry[sequence], form.entry[sequence + 1]):
+        weight = form.payoff[entry]
+        for other in range(form.others.shape[1]):
+            weight *= plan[form.others[entry, other]]
+        total += weight
+    return total
+
+
+@compiled
+def gradients(form, plan, out):
+    """The gradient (S,) of every player's payoff by its own plan, the others following the plan (S,)."""
+    for sequence in range(out.size):
+        out[sequence] = earned(form, plan, sequence)
+
+
+@compiled
+def realise(form, strategy, plan):
+    """The plan (S,) of a strategy (S,)."""
+    players = form.begin.size - 1
+    for player in range(players):
+        plan[player] = 1
+    for infoset in range(form.parent.size):
+        reach = plan[form.parent[infoset]]
+        for sequence in range(form.first[infoset], form.first[infoset + 1]):
+            plan[sequence] = reach * strategy[sequence]
+
+
+@compiled
+def behave(form, plan, strategy):
+    """The strategy (S,) of a plan (S,); uniform where the plan does not go."""
+    for player in range(form.begin.size - 1):
+        strategy[player] = 1
+    for infoset in range(form.parent.size):
+        start, stop = form.first[infoset], form.first[infoset + 1]
+        reach = 0.0
+        for sequence in range(start, stop):
+            reach += plan[sequence]
+        for sequence in range(start, stop):
+            strategy[sequence] = plan[sequence] / reach if reach > 0 else 1 / (stop - start)
+
+
+@compiled
+def best_values(form, value):
+    """Turns a gradient (S,) into what each sequence is worth to a player who goes on as well as it can.
+
+    In place; the first P numbers are then the values of best responses.
+    """
+    for infoset in range(form.parent.size - 1, -1, -1):
+        best = -np.inf
+        for sequence in range(form.first[infoset], form.first[infoset + 1]):
+            best = max(best, value[sequence])
+        value[form.parent[infoset]] += best
+
+
+@compiled
+def action_values(form, strategy, value):
+    """Turns a gradient (S,) into what each sequence is worth to a player who goes on by the strategy (S,).
+
+    In place; counterfactual values, that is weighted by the probability that the others and chance let it happen.
+    """
+    for infoset in range(form.parent.size - 1, -1, -1):
+        mean = 0.0
+        for sequence in range(form.first[infoset], form.first[infoset + 1]):
+            mean += strategy[sequence] * value[sequence]
+        value[form.parent[infoset]] += mean
+
+
+def uniform(form: Form) -> np.ndarray:
+    """The strategy (S,) that chooses every action alike."""
+    counts = np.diff(form.first)
+    return np.concatenate([np.ones(form.players), np.repeat(1 / counts, counts)])
+
+
+def plan_of(form: Form, strategy: np.ndarray) -> np.ndarray:
+    """The plan (S,) of a strategy (S,)."""
+    plan = np.empty(form.sequences)
+    realise(form, strategy, plan)
+    return plan
+
+
+def strategy_of(form: Form, plan: np.ndarray) -> np.ndarray:
+    """The strategy (S,) of a plan (S,), or of a sum of plans."""
+    strategy = np.empty(form.sequences)
+    behave(form, plan, strategy)
+    return strategy
+
+
+def reaches(form: Form, strategy: np.ndarray, plan: np.ndarray) -> np.ndarray:
+    """How probable the others' plan and chance make each sequence (S,), if its player means to play it."""
+    value = np.empty_like(plan)
+    gradients(form._replace(payoff=form.chance), plan, value)
+    action_values(form, strategy, value)
+    return value
+
+
+def payoffs(form: Form, plan: np.ndarray) -> np.ndarray:
+    """What each player earns (P,) when all follow a plan (S,)."""
+    gradient = np.empty_like(plan)
+    gradients(form, plan, gradient)
+    owner = np.concatenate([np.arange(form.players), np.repeat(np.arange(form.players), actions_of(form))])
+    return np.bincount(owner, weights=gradient * plan, minlength=form.players)
+
+
+def actions_of(form: Form) -> np.ndarray:
+    """How many sequences of actions each player has (P,)."""
+    return np.diff(form.first[form.begin])
+
+
+def best_responses(form: Form, plan: np.ndarray) -> np.ndarray:
+    """What each player could earn (P,) by a best response to the others' part of a plan (S,)."""
+    value = np.empty_like(plan)
+    gradients(form, plan, value)
+    best_values(form, value)
+    return value[: form.players].copy()
+
+
+def nash_conv(form: Form, plan: np.ndarray) -> float:
+    """The sum over players of what a best response gains; 0 at an equilibrium (Lanctot et al. 2017, section 2)."""
+    return float((best_responses(form, plan) - payoffs(form, plan)).sum())
+
+
+class Ending(NamedTuple):
+    """One end of a game, or several that nobody can tell apart, while a form is built."""
+
+    sequences: tuple[int, ...]  # (P,) the last of each player
+    payoffs: tuple[float, ...]  # (P,)
+    chance: float  # the probability of chance
+
+
+def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int], endings: Sequence[Ending]) -> Form:
+    """The form of a game from its information sets and endings; endings with the same sequences are added up."""
+    players = len(begin) - 1
+    chance = np.array([ending.chance for ending in endings])
+    last = np.array([ending.sequences for ending in endings], np.int32).reshape(-1, players)
+    earns = np.array([ending.payoffs for ending in endings]).reshape(-1, players) * chance[:, None]
+    last, same = np.unique(last, axis=0, return_inverse=True)
+    merged = np.zeros((len(last), players + 1))
+    np.add.at(merged, same.ravel(), np.column_stack([earns, chance]))
+    own = last.T.ravel()  # entries of player 0, then of player 1, …
+    rest = np.concatenate([np.delete(last, player, axis=1) for player in range(players)])
+    order = np.lexsort((*rest.T[::-1], own))
+    return Form(
+        begin=np.array(begin, np.int32),
+        parent=np.array(parent, np.int32),
+        first=np.array(first, np.int32),
+        entry=np.concatenate([[0], np.bincount(own, minlength=first[-1]).cumsum()]).astype(np.int32),
+        others=np.ascontiguousarray(rest[order]),
+        payoff=merged[:, :players].T.ravel()[order],
+        chance=np.tile(merged[:, players], players)[order],
+    )

@@ -1,0 +1,85 @@
+"""Policies that are tables: a distribution for every information set of a seat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_engine.distributions import Categorical
+from marl_engine.sequences import Form, uniform
+from marl_engine.types import Policy, Profile
+
+
+class TablePolicy(Policy):
+    """The strategy of one seat of a game in sequence form: a probability for each of its actions (n,) float64.
+
+    It is shown the numbers of information sets, (N, 1), as small games do.
+    """
+
+    strategy: Tensor
+    place: Tensor
+
+    def __init__(self, form: Form, legal: np.ndarray, seat: int):
+        super().__init__()
+        start, stop = form.begin[seat], form.begin[seat + 1]
+        self.begin, self.span = int(start), slice(int(form.first[start]), int(form.first[stop]))
+        allowed = torch.from_numpy(legal[start:stop])
+        place = torch.full(allowed.shape, -1)
+        place[allowed] = torch.arange(int(allowed.sum()))
+        self.register_buffer("place", place, persistent=False)  # (I, A): where in `strategy` an action stands, or -1
+        self.register_buffer("strategy", torch.from_numpy(uniform(form)[self.span]))
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        """Rows (N,) of the table; what a seat sees while others move stands for its first information set."""
+        return (observation[:, 0].long() - self.begin).clamp(0, len(self.place) - 1)
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Categorical, Tensor | None]:
+        place = self.place[rows]
+        found = self.strategy[place.clamp(min=0)].log().masked_fill(place < 0, -torch.inf)
+        return Categorical(found.float(), legal), memory
+
+
+@dataclass
+class Table:
+    """Makes a profile of tables, uniform at first, for a game in sequence form.
+
+    Raises ValueError for a game that has none.
+    """
+
+    def profile(self, game: Any) -> list[Policy]:
+        """A table for each seat."""
+        if not hasattr(game, "form"):
+            raise ValueError(
+                f"policy=table needs a game in sequence form, and {type(game).__name__} is none; use policy=network"
+            )
+        return [TablePolicy(game.form, game.legal, seat) for seat in range(game.players)]
+
+
+def fill(profile: Sequence[Any], strategy: np.ndarray) -> None:
+    """Writes a strategy (S,) of all seats into their tables."""
+    for policy in profile:
+        policy.strategy.copy_(torch.from_numpy(strategy[policy.span]))
+
+
+def strategy_in(profile: Sequence[Any]) -> np.ndarray:
+    """The strategy (S,) that the tables of all seats hold."""
+    return np.concatenate([np.ones(len(profile)), *(policy.strategy.numpy() for policy in profile)])
+
+
+@torch.no_grad()
+def tabulated(game: Any, profile: Profile) -> np.ndarray:
+    """The strategy (S,) of any policies in a game in sequence form: each is asked in all of its information sets."""
+    form, parts = game.form, [np.ones(game.players)]
+    for seat, policy in enumerate(profile):
+        numbers = torch.arange(int(form.begin[seat]), int(form.begin[seat + 1]), device=game.device)
+        legal = torch.from_numpy(game.legal).to(numbers.device)[numbers]
+        rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
+        distribution, _ = policy(rows, legal)
+        chances = [distribution.log_prob(torch.full_like(numbers, action)).exp() for action in range(game.actions)]
+        parts.append(torch.stack(chances, dim=-1)[legal].double().cpu().numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,153 @@
+"""Games in sequence form are OpenSpiel's: the same values, best responses and NashConv, by another way."""
+
+import numpy as np
+import pyspiel
+import pytest
+import torch
+from open_spiel.python import policy as spiel_policy
+from open_spiel.python.algorithms import expected_game_score
+
+from games.openspiel import OpenSpiel
+from games.trees import estimated, sequential
+from marl_engine.sequences import (
+    action_values,
+    best_responses,
+    gradients,
+    nash_conv,
+    payoffs,
+    plan_of,
+    reaches,
+    strategy_of,
+    uniform,
+)
+
+GAMES = [
+    "kuhn_poker",
+    "kuhn_poker(players=3)",
+    "leduc_poker",
+    "liars_dice(numdice=1,dice_sides=4)",
+    "goofspiel(imp_info=True,num_cards=3,points_order=descending)",
+    "tiny_hanabi",
+    "tiny_bridge_2p",
+    "first_sealed_auction(max_value=4)",
+    "trade_comm(num_items=3)",
+    "battleship(board_width=2,board_height=2,ship_sizes=[1],ship_values=[1],num_shots=2,allow_repeated_shots=False)",
+    "matching_pennies_3p",
+]
+
+
+def drawn(form, seed=0):
+    """A strategy (S,) drawn at random."""
+    weight = np.random.default_rng(seed).exponential(size=form.sequences)
+    weight[: form.players] = 1
+    for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
+        weight[start:stop] /= weight[start:stop].sum()
+    return weight
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_nash_conv_and_values_are_openspiels(name):
+    game = OpenSpiel(name)
+    for seed in (0, 1):
+        strategy = drawn(game.form, seed)
+        theirs = pyspiel.TabularPolicy(game.tabular(strategy))
+        plan = plan_of(game.form, strategy)
+        assert nash_conv(game.form, plan) == pytest.approx(pyspiel.nash_conv(sequential(name), theirs), abs=1e-9)
+        value = pyspiel.expected_returns(sequential(name).new_initial_state(), theirs, -1, False)
+        assert payoffs(game.form, plan) == pytest.approx(value, abs=1e-9)
+
+
+def test_tables_go_to_openspiel_and_back():
+    game = OpenSpiel("leduc_poker")
+    strategy = drawn(game.form)
+    python = spiel_policy.TabularPolicy(sequential("leduc_poker"))
+    for name, chances in game.tabular(strategy).items():
+        row = python.policy_for_key(name)
+        row[:] = 0
+        for action, chance in chances:
+            row[action] = chance
+    value = expected_game_score.policy_value(sequential("leduc_poker").new_initial_state(), [python, python])
+    assert payoffs(game.form, plan_of(game.form, strategy)) == pytest.approx(value, abs=1e-9)
+    back = {name: dict(enumerate(python.policy_for_key(name))) for name in game.tabular(strategy)}
+    assert np.array_equal(game.strategy(back), strategy)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_plans_and_strategies_are_the_same_thing(name):
+    form = OpenSpiel(name).form
+    strategy = drawn(form)
+    assert strategy_of(form, plan_of(form, strategy)) == pytest.approx(strategy, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_values_of_the_root_are_payoffs(name):
+    """Summed from the ends (gradients times plan), or backed up from set to set (action values)."""
+    form = OpenSpiel(name).form
+    strategy = drawn(form)
+    plan = plan_of(form, strategy)
+    value = np.empty(form.sequences)
+    gradients(form, plan, value)
+    action_values(form, strategy, value)
+    assert value[: form.players] == pytest.approx(payoffs(form, plan), abs=1e-12)
+    assert (best_responses(form, plan) >= payoffs(form, plan) - 1e-12).all()
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_the_others_reach_the_root_for_certain(name):
+    """And all actions of an information set alike, for it is not theirs to choose there."""
+    form = OpenSpiel(name).form
+    strategy = drawn(form)
+    reach = reaches(form, strategy, plan_of(form, strategy))
+    assert reach[: form.players] == pytest.approx(np.ones(form.players), abs=1e-12)
+    for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
+        assert reach[start:stop] == pytest.approx(np.full(stop - start, reach[start]), abs=1e-12)
+
+
+def test_uniform_kuhn():
+    form = OpenSpiel("kuhn_poker").form
+    assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(11 / 12)
+
+
+def test_play_is_the_tree():
+    """Kuhn by random play: the mean payoff of many games is the exact one, within four standard errors."""
+    game = OpenSpiel("kuhn_poker")
+    generator = torch.Generator().manual_seed(0)
+    turn = game.reset(torch.arange(20_000))
+    earned = torch.zeros(20_000, 2)
+    over = torch.zeros(20_000, dtype=torch.bool)
+    for _ in range(3):  # the longest game
+        turn = game.step(torch.randint(2, (20_000, 2), generator=generator))
+        earned += turn.reward * ~over[:, None]
+        over |= turn.done
+    assert over.all()
+    exact = payoffs(game.form, plan_of(game.form, uniform(game.form)))
+    error = earned.std(0) / 20_000**0.5
+    assert (abs(earned.mean(0).numpy() - exact) < 4 * error.numpy()).all()
+
+
+def test_illegal_action_is_refused_and_moves_nobody():
+    game = OpenSpiel("leduc_poker")
+    game.reset(torch.arange(4))
+    before = game.state()
+    with pytest.raises(ValueError, match=r"action 0 is illegal at .*; choose from \[1, 2\]"):
+        game.step(torch.tensor([[1, 1], [1, 1], [0, 1], [1, 1]]))
+    assert all(torch.equal(before[name], each) for name, each in game.state().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("connect_four", r"connect_four has about .* histories, and at most 20,000,000 are compiled"),
+        ("backgammon", "'backgammon' does not say what a player has seen"),
+        ("khun_poker", "no game 'khun_poker'; choose from kuhn_poker, "),
+        ("kuhn_poker(seats=3)", "OpenSpiel refuses 'kuhn_poker\\(seats=3\\)'"),
+    ],
+)
+def test_game_that_cannot_be_compiled_is_refused(name, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        OpenSpiel(name)
+
+
+def test_size_is_estimated():
+    """Of Leduc's 9,457 histories, by random walks."""
+    assert estimated(sequential("leduc_poker"), descents=2000) == pytest.approx(9457, rel=0.2)
