@@ -15,7 +15,7 @@ from marl_engine.sequences import Ending, Form, assembled
 
 CHANCE, END = -1, -2
 DESCENTS = 200  # random walks that estimate the size of a tree
-FORMAT = 1  # of the arrays on disk
+FORMAT = 2  # of the arrays on disk
 LARGEST = 20_000_000  # histories; a tree of as many takes some gigabytes
 
 
@@ -193,7 +193,7 @@ def read(path: Path) -> tuple[Tree, Form]:
     """What `write` wrote."""
     with np.load(path) as found:
         tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, Form))
-    return Tree(*tree), Form(*form)
+    return Tree(*tree), Form(*form[:-1], unit=float(form[-1]))
 
 
 def write(path: Path, found: tuple[Tree, Form]) -> None:

@@ -18,6 +18,9 @@ import numpy as np
 from marl_engine.cores import compiled, inlined
 
 
+PARTS = 12  # of the smallest payoff that are tried as a unit
+
+
 class Form(NamedTuple):
     """S sequences, I information sets, P players, E entries: pairs of an end of the game and a player."""
 
@@ -25,9 +28,10 @@ class Form(NamedTuple):
     parent: np.ndarray  # (I,) int32: the own sequence that leads to an information set
     first: np.ndarray  # (I + 1,) int32: the sequence of its first action
     entry: np.ndarray  # (S + 1,) int32: where the entries of each sequence begin
-    others: np.ndarray  # (E, P - 1) int32: the sequences that the other players end with
-    payoff: np.ndarray  # (E,) float64: to the player of the sequence, times the probability of chance
-    chance: np.ndarray  # (E,) float64: that probability alone
+    others: np.ndarray  # (E, P - 1) uint16 or int32: the sequences that the other players end with
+    payoff: np.ndarray  # (E,) float32 or float64: to the player of the sequence, times that of chance, in `unit`s
+    chance: np.ndarray  # (E,) float64: the probability of chance alone
+    unit: float
 
     @property
     def players(self) -> int:
@@ -44,12 +48,16 @@ class Form(NamedTuple):
 def earned(form, plan, sequence):
     """What a sequence earns where the game ends with it, if the others follow the plan."""
     total = 0.0
+    if form.others.shape[1] == 1:  # two players: no loop over the others, a third of the time
+        for entry in range(form.entry[sequence], form.entry[sequence + 1]):
+            total += form.payoff[entry] * plan[form.others[entry, 0]]
+        return total * form.unit
     for entry in range(form.entry[sequence], form.entry[sequence + 1]):
-        weight = form.payoff[entry]
+        weight = np.float64(form.payoff[entry])
         for other in range(form.others.shape[1]):
             weight *= plan[form.others[entry, other]]
         total += weight
-    return total
+    return total * form.unit
 
 
 @compiled
@@ -134,7 +142,7 @@ def strategy_of(form: Form, plan: np.ndarray) -> np.ndarray:
 def reaches(form: Form, strategy: np.ndarray, plan: np.ndarray) -> np.ndarray:
     """How probable the others' plan and chance make each sequence (S,), if its player means to play it."""
     value = np.empty_like(plan)
-    gradients(form._replace(payoff=form.chance), plan, value)
+    gradients(form._replace(payoff=form.chance, unit=1.0), plan, value)
     action_values(form, strategy, value)
     return value
 
@@ -185,12 +193,25 @@ def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int],
     own = last.T.ravel()  # entries of player 0, then of player 1, …
     rest = np.concatenate([np.delete(last, player, axis=1) for player in range(players)])
     order = np.lexsort((*rest.T[::-1], own))
+    payoff, unit = in_units(merged[:, :players].T.ravel()[order])
     return Form(
         begin=np.array(begin, np.int32),
         parent=np.array(parent, np.int32),
         first=np.array(first, np.int32),
         entry=np.concatenate([[0], np.bincount(own, minlength=first[-1]).cumsum()]).astype(np.int32),
-        others=np.ascontiguousarray(rest[order]),
-        payoff=merged[:, :players].T.ravel()[order],
+        others=np.ascontiguousarray(rest[order], np.uint16 if first[-1] <= 2**16 else np.int32),
+        payoff=payoff,
         chance=np.tile(merged[:, players], players)[order],
+        unit=unit,
     )
+
+
+def in_units(payoff: np.ndarray) -> tuple[np.ndarray, float]:
+    """Payoffs as whole numbers of a unit, exact in half the bytes; as they are, of unit 1, where there is none."""
+    sizes = np.abs(payoff[payoff != 0])
+    unit = float(sizes.min()) if len(sizes) else 1.0
+    for part in range(1, PARTS + 1):  # payoffs of 2 and 3 thirtieths have the unit of one thirtieth
+        whole = payoff / (unit / part)
+        if np.abs(whole).max(initial=0) < 2**24 and np.abs(whole - whole.round()).max(initial=0) < 1e-9:
+            return whole.round().astype(np.float32), unit / part
+    return payoff, 1.0
