@@ -15,7 +15,7 @@ from marl_engine.sequences import Ending, Form, assembled
 
 CHANCE, END = -1, -2
 DESCENTS = 200  # random walks that estimate the size of a tree
-FORMAT = 2  # of the arrays on disk
+FORMAT = 3  # of the arrays on disk
 LARGEST = 20_000_000  # histories; a tree of as many takes some gigabytes
 
 

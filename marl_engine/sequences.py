@@ -17,18 +17,21 @@ import numpy as np
 
 from marl_engine.cores import compiled, inlined
 
-
 PARTS = 12  # of the smallest payoff that are tried as a unit
 
 
 class Form(NamedTuple):
-    """S sequences, I information sets, P players, E entries: pairs of an end of the game and a player."""
+    """S sequences, I information sets, P players, E entries: pairs of an end of the game and a player.
+
+    Numbers of things have no sign: one that cannot be negative needs no test when it is an index, and solving is
+    twice as fast for it.
+    """
 
     begin: np.ndarray  # (P + 1,) int32: where the information sets of each player begin
-    parent: np.ndarray  # (I,) int32: the own sequence that leads to an information set
-    first: np.ndarray  # (I + 1,) int32: the sequence of its first action
-    entry: np.ndarray  # (S + 1,) int32: where the entries of each sequence begin
-    others: np.ndarray  # (E, P - 1) uint16 or int32: the sequences that the other players end with
+    parent: np.ndarray  # (I,) uint32: the own sequence that leads to an information set
+    first: np.ndarray  # (I + 1,) uint32: the sequence of its first action
+    entry: np.ndarray  # (S + 1,) uint32: where the entries of each sequence begin
+    others: np.ndarray  # (E, P - 1) uint16 or uint32: the sequences that the other players end with
     payoff: np.ndarray  # (E,) float32 or float64: to the player of the sequence, times that of chance, in `unit`s
     chance: np.ndarray  # (E,) float64: the probability of chance alone
     unit: float
@@ -196,10 +199,10 @@ def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int],
     payoff, unit = in_units(merged[:, :players].T.ravel()[order])
     return Form(
         begin=np.array(begin, np.int32),
-        parent=np.array(parent, np.int32),
-        first=np.array(first, np.int32),
-        entry=np.concatenate([[0], np.bincount(own, minlength=first[-1]).cumsum()]).astype(np.int32),
-        others=np.ascontiguousarray(rest[order], np.uint16 if first[-1] <= 2**16 else np.int32),
+        parent=np.array(parent, np.uint32),
+        first=np.array(first, np.uint32),
+        entry=np.concatenate([[0], np.bincount(own, minlength=first[-1]).cumsum()]).astype(np.uint32),
+        others=np.ascontiguousarray(rest[order], np.uint16 if first[-1] <= 2**16 else np.uint32),
         payoff=payoff,
         chance=np.tile(merged[:, players], players)[order],
         unit=unit,

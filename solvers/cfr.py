@@ -35,13 +35,14 @@ from marl_engine.types import Metrics, Profile, Progress, Responder
 
 
 class State(NamedTuple):
-    """What the players know after so many iterations, all (S,)."""
+    """What the players know after so many iterations, (S,) where nothing else is said."""
 
     strategy: np.ndarray
     plan: np.ndarray  # of the strategy
     regret: np.ndarray
     total: np.ndarray  # weighted sum of plans
     value: np.ndarray  # zeros between updates
+    whole: np.ndarray  # (I,) sums of what strategies are proportional to
     before: np.ndarray  # the plan that all players answer, where they move at once
 
 
@@ -63,7 +64,7 @@ def kept(exponent, iteration):
 
 @inlined
 def regret_matching(form, rule, state, plan, infoset, keep, forget):
-    """The next strategy in one information set; returns what the last one was worth."""
+    """The next strategy in one information set, its `whole` still to be divided by; returns what the last was worth."""
     start, stop = form.first[infoset], form.first[infoset + 1]
     mean = 0.0
     for sequence in range(start, stop):
@@ -79,8 +80,7 @@ def regret_matching(form, rule, state, plan, infoset, keep, forget):
         ahead = max(regret + instant if rule.predict else regret, 0.0)
         state.regret[sequence], state.strategy[sequence], state.value[sequence] = regret, ahead, 0.0
         whole += ahead
-    for sequence in range(start, stop):
-        state.strategy[sequence] = state.strategy[sequence] / whole if whole > 0 else 1 / (stop - start)
+    state.whole[infoset] = whole
     return mean
 
 
@@ -93,10 +93,13 @@ def update(form, rule, state, plan, player, iteration):
     state.value[player] = 0.0
     weight = iteration**rule.gamma
     for infoset in range(form.begin[player], form.begin[player + 1]):
-        reach = state.plan[form.parent[infoset]]
-        for sequence in range(form.first[infoset], form.first[infoset + 1]):
+        reach, whole = state.plan[form.parent[infoset]], state.whole[infoset]
+        start, stop = form.first[infoset], form.first[infoset + 1]
+        for sequence in range(start, stop):
+            chance = state.strategy[sequence] / whole if whole > 0 else 1 / (stop - start)
+            state.strategy[sequence] = chance
             state.total[sequence] += weight * state.plan[sequence]
-            state.plan[sequence] = reach * state.strategy[sequence]
+            state.plan[sequence] = reach * chance
 
 
 @compiled
@@ -175,4 +178,4 @@ def fresh(form: Form) -> State:
     strategy = uniform(form)
     plan = plan_of(form, strategy)
     regret, total, value = np.zeros((3, form.sequences))
-    return State(strategy, plan, regret, total, value, before=plan.copy())
+    return State(strategy, plan, regret, total, value, whole=np.zeros(len(form.parent)), before=plan.copy())

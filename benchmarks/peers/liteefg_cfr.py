@@ -1,0 +1,36 @@
+"""Seconds that an iteration of LiteEFG's CFR+ takes, with its linear average, and how good that is after a few.
+
+Run by `benchmarks/cfr_speed.py` with the Python of that package: `liteefg_cfr.py PEER GAME ITERATIONS SECONDS`.
+Prints one line of JSON. Its players are 1 and 2, and its exploitability is a number for each: their sum is NashConv.
+"""
+
+import json
+import sys
+import time
+
+import LiteEFG as leg
+import pyspiel
+from LiteEFG.baselines.CFRplus import graph
+
+
+def main(name: str, iterations: int, seconds: float) -> None:
+    """Prints the line."""
+    game = pyspiel.load_game(name)
+    if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
+        game = pyspiel.convert_to_turn_based(game)
+    rule = graph()
+    env = leg.OpenSpielEnv(game, traverse_type="Enumerate", regenerate=False)
+    env.set_graph(rule)
+    found, begun = [], time.perf_counter()
+    while len(found) < iterations or time.perf_counter() < begun + seconds:
+        start = time.perf_counter()
+        rule.update_graph(env)
+        env.update_strategy(rule.current_strategy())
+        found.append(time.perf_counter() - start)
+        if len(found) == iterations:
+            distance = sum(env.exploitability(rule.current_strategy(), "linear-avg-iterate"))
+    print(json.dumps({"seconds": sorted(found)[len(found) // 2], "nash_conv": distance}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
