@@ -193,7 +193,7 @@ def read(path: Path) -> tuple[Tree, Form]:
     """What `write` wrote."""
     with np.load(path) as found:
         tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, Form))
-    return Tree(*tree), Form(*form[:-1], unit=float(form[-1]))
+    return Tree(*tree), Form(*form)._replace(unit=float(form[-1]))
 
 
 def write(path: Path, found: tuple[Tree, Form]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from marl_engine.sequences import Form, action_values, best_values, gradients, plan_of, reaches
+from marl_engine.sequences import Form, action_values, best_values, gradients, nash_conv, plan_of, reaches
 from marl_engine.tables import Table, TablePolicy, fill, strategy_in
 from marl_engine.types import Game, Metrics, Profile, Responder
 
@@ -101,6 +101,37 @@ def greedy(form: Form, value: np.ndarray) -> np.ndarray:
     for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
         strategy[start + value[start:stop].argmax()] = 1
     return strategy
+
+
+def gap(form: Form, strategy: np.ndarray, reference: np.ndarray, pull: float) -> float:
+    """How much the players of a game in one step gain by best responses, if each pays pull * KL(own || reference).
+
+    The duality gap of the regularised game, in the convention of NashConv (the sum over players), which it is for
+    pull = 0. All arguments (S,). A response's value is pull * log sum_a reference(a) exp(q(a) / pull).
+    """
+    value = np.empty_like(strategy)
+    gradients(form, plan_of(form, strategy), value)
+    total = 0.0
+    for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
+        q, pi, mu = value[start:stop], strategy[start:stop], reference[start:stop]
+        if pull == 0:
+            total += q.max() - pi @ q
+            continue
+        best = q.max() + pull * np.log(mu @ np.exp((q - q.max()) / pull))
+        total += best - pi @ q + pull * float(pi[pi > 0] @ np.log(pi[pi > 0] / mu[pi > 0]))
+    return float(total)
+
+
+def measured(responder: Responder, profile: Profile, reference: Profile, pull: float) -> Metrics:
+    """How far the profile is from equilibria, for a responder that is exact; what it costs is no query."""
+    if not isinstance(responder, Exact):
+        return {}
+    strategy = strategy_in(profile)
+    distance = nash_conv(responder.form, plan_of(responder.form, strategy))
+    found = {"nash_conv": distance, "nash_conv/last": distance, "queries": float(responder.steps)}
+    if len(responder.form.parent) == responder.form.players:
+        found["gap"] = gap(responder.form, strategy, strategy_in(reference), pull)
+    return found
 
 
 def exact(responder: Responder, profile: Profile, asks: str) -> Form:

@@ -22,15 +22,16 @@ class TablePolicy(Policy):
     strategy: Tensor
     place: Tensor
 
-    def __init__(self, form: Form, legal: np.ndarray, seat: int):
+    def __init__(self, form: Form, legal: np.ndarray, seat: int, start: np.ndarray):
         super().__init__()
-        start, stop = form.begin[seat], form.begin[seat + 1]
-        self.begin, self.span = int(start), slice(int(form.first[start]), int(form.first[stop]))
-        allowed = torch.from_numpy(legal[start:stop])
+        self.form = form
+        begin, end = form.begin[seat], form.begin[seat + 1]
+        self.begin, self.span = int(begin), slice(int(form.first[begin]), int(form.first[end]))
+        allowed = torch.from_numpy(legal[begin:end])
         place = torch.full(allowed.shape, -1)
         place[allowed] = torch.arange(int(allowed.sum()))
         self.register_buffer("place", place, persistent=False)  # (I, A): where in `strategy` an action stands, or -1
-        self.register_buffer("strategy", torch.from_numpy(uniform(form)[self.span]))
+        self.register_buffer("strategy", torch.from_numpy(start[self.span].copy()))
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Rows (N,) of the table; what a seat sees while others move stands for its first information set."""
@@ -46,7 +47,7 @@ class TablePolicy(Policy):
 
 @dataclass
 class Table:
-    """Makes a profile of tables, uniform at first, for a game in sequence form.
+    """Makes a profile of tables for a game in sequence form: at first the game's own `start` (S,), or uniform.
 
     Raises ValueError for a game that has none.
     """
@@ -57,7 +58,8 @@ class Table:
             raise ValueError(
                 f"policy=table needs a game in sequence form, and {type(game).__name__} is none; use policy=network"
             )
-        return [TablePolicy(game.form, game.legal, seat) for seat in range(game.players)]
+        start = getattr(game, "start", uniform(game.form))
+        return [TablePolicy(game.form, game.legal, seat, start) for seat in range(game.players)]
 
 
 def fill(profile: Sequence[Any], strategy: np.ndarray) -> None:
@@ -69,6 +71,15 @@ def fill(profile: Sequence[Any], strategy: np.ndarray) -> None:
 def strategy_in(profile: Sequence[Any]) -> np.ndarray:
     """The strategy (S,) that the tables of all seats hold."""
     return np.concatenate([np.ones(len(profile)), *(policy.strategy.numpy() for policy in profile)])
+
+
+def geometric(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np.ndarray:
+    """The strategy (S,) ~ profile^(1 - weight) * other^weight in each information set."""
+    form = profile[0].form
+    mixture = strategy_in(profile) ** (1 - weight) * strategy_in(other) ** weight
+    starts, players = form.first[:-1].astype(np.int64), form.players
+    total = np.add.reduceat(mixture, starts)
+    return np.concatenate([np.ones(players), mixture[players:] / np.repeat(total, np.diff(form.first))])
 
 
 @torch.no_grad()

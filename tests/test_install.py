@@ -102,7 +102,7 @@ def test_help(marl_train, tmp_path):
         "game.layout=coord_ring",
         "resume=runs/NAME",
         "-m seed=0,1,2",
-        "game: overcooked",
+        "openspiel, overcooked",
         "responder: ippo, mappo",
         "solver: self_play",
         "overwrite=true",

@@ -23,6 +23,7 @@ def drawn(*rows):
 
 GROUPS = [
     ("game=overcoked", "no game 'overcoked'", "choose from overcooked"),
+    ("game=preference/cycl", "no game 'preference/cycl'", "choose from preference/cycle, "),
     ("solver=selfplay", "no solver 'selfplay'", "choose from self_play"),
     ("responder=mapo", "no responder 'mapo'", "choose from mappo, "),
     ("policy=netwrk", "no policy 'netwrk'", "choose from network"),

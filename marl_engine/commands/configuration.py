@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from inspect import signature
 from itertools import product
 from pathlib import Path
@@ -57,12 +58,18 @@ def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
             check_groups(found)
             return fitted(plain(compose(name, overrides=first)), found)
     except MissingConfigException as error:
-        group, _, asked = (error.missing_cfg_file or "").rpartition("/")
-        raise Refused(f"there is no {group} {asked!r}; choose from {choice(asked, error.options or [])}") from error
+        group, _, asked = (error.missing_cfg_file or "").partition("/")
+        raise Refused(f"there is no {group} {asked!r}; choose from {choice(asked, presets(group))}") from error
     except ConfigCompositionException as error:
         raise Refused(explained(error, name, first)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise Refused(f"the configuration cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def presets(group: str) -> list[str]:
+    """The names of a group's presets, those in its subfolders too."""
+    folder = Path(str(files("configs"))) / group
+    return [str(path.relative_to(folder).with_suffix("")) for path in sorted(folder.rglob("*.yaml"))]
 
 
 def swept(overrides: Sequence[str]) -> list[list[str]]:

@@ -1,0 +1,57 @@
+"""Profiles that stand still: what a solver starts from, is drawn to, or was a moment ago."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from marl_engine.tables import TablePolicy, fill, geometric
+from marl_engine.types import Profile
+
+
+def frozen(profile: Profile) -> Profile:
+    """A copy that stays as it is; a policy in several seats stays one policy."""
+    copies = deepcopy(profile)
+    for policy in copies:
+        policy.requires_grad_(False)
+    return copies
+
+
+def mixed(profile: Profile, other: Profile, weight: float) -> Profile:
+    """The geometric mixture ~ profile^(1 - weight) * other^weight, decision by decision.
+
+    Raises ValueError for policies that are no tables.
+    """
+    if not all(isinstance(policy, TablePolicy) for policy in [*profile, *other]):
+        raise ValueError("only tables are mixed so far; use policy=table")
+    mixture = frozen(profile)
+    fill(mixture, geometric(profile, other, weight))
+    return mixture
+
+
+class Reference:
+    """The profile that a solver was given at first, also after a run was stopped and goes on."""
+
+    def __init__(self) -> None:
+        self.profile: Profile | None = None
+        self.saved: list[dict[str, Any]] = []
+
+    def of(self, profile: Profile) -> Profile:
+        """A copy of the profile, the first time; the same copy ever after."""
+        if self.profile is None:
+            self.profile = frozen(profile)
+            for policy, weights in zip(self.profile, self.saved, strict=False):
+                policy.load_state_dict(weights)
+        return self.profile
+
+    def moved(self, profile: Profile) -> Profile:
+        """A copy of the profile, which is the reference from now on."""
+        self.profile = frozen(profile)
+        return self.profile
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {} if self.profile is None else {"reference": [policy.state_dict() for policy in self.profile]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.profile, self.saved = None, list(state.get("reference", []))

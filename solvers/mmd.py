@@ -1,0 +1,60 @@
+"""Magnetic mirror descent: answer yourself, held near where you are and drawn to a magnet.
+
+Sokota et al. 2023 (arXiv:2206.05825, section 3). With `pull` above 0 and a step that is small enough the last
+iterate goes to the equilibrium of the regularised game; INPO's exact step (Zhang et al. 2024, arXiv:2407.00617) is the
+same one, with step_size = eta / (1 - eta * pull) in its letters. Without a pull it is Hedge, and so is the exact
+form of SPO, SPPO and DNO: their averages converge, their last iterates run in circles.
+
+With `anneal` step and pull are divided by the square root of the iteration, which leads to an equilibrium of the
+game itself; with `move_every` the magnet moves to the profile after so many iterations, as in COMAL and the proximal
+point method.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from marl_engine.exact import measured
+from marl_engine.reference import Reference, frozen
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class MMD:
+    """Plays against: itself. Anchored to: itself. Magnet: the reference.
+
+    Raises ValueError for a step that is not above 0, and for a pull or `move_every` below 0.
+    """
+
+    step_size: float = 0.1  # eta of MMD, gamma of the kernel
+    pull: float = 0.1  # alpha of MMD, tau of INPO
+    anneal: bool = False
+    move_every: int = 0  # iterations; 0: the magnet stays
+
+    def __post_init__(self) -> None:
+        if self.step_size <= 0:
+            raise ValueError(f"solver.step_size must be above 0, not {self.step_size}")
+        for name in ("pull", "move_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"solver.{name} must be 0 or more, not {getattr(self, name)}")
+        self.reference = Reference()
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`."""
+        magnet = self.reference.of(profile)
+        for iteration in count(after + 1):
+            slower = iteration**-0.5 if self.anneal else 1.0
+            step_size, pull = self.step_size * slower, self.pull * slower
+            metrics = responder.respond(profile, anchor=frozen(profile), step_size=step_size, magnet=magnet, pull=pull)
+            yield Progress(iteration, profile, metrics | measured(responder, profile, magnet, pull))
+            if self.move_every and iteration % self.move_every == 0:
+                magnet = self.reference.moved(profile)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return self.reference.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.reference.restore(state)

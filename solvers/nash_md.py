@@ -1,0 +1,56 @@
+"""Nash-MD: mirror descent against, and anchored to, a geometric mixture of oneself and the reference.
+
+Munos et al. 2023 (arXiv:2312.00886, section 6). The mixture ~ profile^(1 - step_size * pull) *
+reference^(step_size * pull). The last iterate goes to the equilibrium of the regularised game only as the step goes to
+0 (`anneal`, 1/iteration); with a constant step the *mixture* is the equilibrium at pull / (1 - step_size * pull).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from marl_engine.exact import measured
+from marl_engine.reference import Reference, mixed
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class NashMD:
+    """Plays against: the mixture. Anchored to: the same. Magnet: none.
+
+    Raises ValueError unless step_size and pull are above 0 and step_size * pull is below 1.
+    """
+
+    step_size: float = 1.0  # eta
+    pull: float = 0.1  # tau
+    anneal: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.step_size > 0 and self.pull > 0 and self.step_size * self.pull < 1):
+            raise ValueError(
+                "solver.step_size and solver.pull must be above 0 and their product below 1, "
+                f"not {self.step_size} and {self.pull}"
+            )
+        self.reference = Reference()
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`."""
+        mixed(profile, profile, 0.0)  # raises for policies that cannot be mixed
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        reference = self.reference.of(profile)
+        for iteration in count(after + 1):
+            step_size = self.step_size / iteration if self.anneal else self.step_size
+            mixture = mixed(profile, reference, step_size * self.pull)
+            metrics = responder.respond(profile, against=mixture, anchor=mixture, step_size=step_size)
+            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return self.reference.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.reference.restore(state)
