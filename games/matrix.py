@@ -16,10 +16,9 @@ from torch import Tensor
 from marl_engine.sequences import Ending, Form, assembled
 from marl_engine.types import Turn
 
-ROCK_PAPER_SCISSORS = [[0, -1, 1], [1, 0, -1], [-1, 1, 0]]
 ZERO_SUM = {  # what the row player earns
     "matching_pennies": [[1, -1], [-1, 1]],
-    "rock_paper_scissors": ROCK_PAPER_SCISSORS,
+    "rock_paper_scissors": [[0, -1, 1], [1, 0, -1], [-1, 1, 0]],
     "biased_rock_paper_scissors": [[0, -3, 3], [3, 0, -1], [-3, 1, 0]],
 }
 BOTH = {  # what the row player and the column player earn

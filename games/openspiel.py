@@ -112,9 +112,8 @@ class OpenSpiel:
             noise = unit(mix(mix(torch.from_numpy(self.seeds[waits]) ^ CHANCE_STREAM) + GOLDEN * place)).numpy()
             first, stop = tree.child[self.at[waits]], tree.child[self.at[waits] + 1]
             chosen = first.copy()
-            for step in range(
-                1, int((stop - first).max())
-            ):  # the first child whose cumulated probability exceeds the noise
+            # to the first child whose cumulated probability exceeds the noise
+            for step in range(1, int((stop - first).max())):
                 chosen += (first + step < stop) & (self.upto[np.minimum(first + step, stop) - 1] <= noise)
             self.at[waits] = tree.to[chosen]
             self.drawn[waits] += 1

@@ -15,7 +15,7 @@ from marl_engine.sequences import Ending, Form, assembled
 
 CHANCE, END = -1, -2
 DESCENTS = 200  # random walks that estimate the size of a tree
-FORMAT = 3  # of the arrays on disk
+FORMAT = 4  # of the arrays on disk
 LARGEST = 20_000_000  # histories; a tree of as many takes some gigabytes
 
 
@@ -25,9 +25,8 @@ class Tree(NamedTuple):
     player: np.ndarray  # (N,) int8: whose move it is, CHANCE or END
     infoset: np.ndarray  # (N,) int32: number among all information sets; at an end: row of `payoff`; else -1
     child: np.ndarray  # (N + 1,) int32: where the children of each history begin
-    to: np.ndarray  # (C,) int32: the history that a child is
+    to: np.ndarray  # (C,) int32: the history that a child is; a player's are in the order of its legal actions
     chance: np.ndarray  # (C,) float64: its probability; 1 where a player moves
-    action: np.ndarray  # (C,) int32: the action that leads there
     payoff: np.ndarray  # (ends, P) float64
     legal: np.ndarray  # (I, A) bool
     tensor: np.ndarray  # (I, D) float32: what OpenSpiel shows of an information set
@@ -41,7 +40,7 @@ class Walk:
         self.players, self.tell = game.num_players(), tell
         self.player: list[int] = []
         self.infoset: list[int] = []
-        self.children: list[list[tuple[int, float, int]]] = []
+        self.children: list[list[tuple[int, float]]] = []
         self.payoff: list[list[float]] = []
         self.known: list[dict[str, int]] = [{} for _ in range(self.players)]
         self.owner: list[int] = []
@@ -66,14 +65,14 @@ class Walk:
         elif state.is_chance_node():
             self.player[number] = CHANCE
             for action, share in state.chance_outcomes():
-                self.children[number].append((self.visit(state.child(action), last, chance * share), share, action))
+                self.children[number].append((self.visit(state.child(action), last, chance * share), share))
         else:
             mover = self.player[number] = state.current_player()
             infoset = self.infoset[number] = self._infoset(state, mover, last)
             before = last[mover]
             for action in self.legal[infoset]:
                 last[mover] = infoset, action
-                self.children[number].append((self.visit(state.child(action), last, chance), 1.0, action))
+                self.children[number].append((self.visit(state.child(action), last, chance), 1.0))
             last[mover] = before
         return number
 
@@ -144,7 +143,6 @@ def tree_of(walk: Walk, actions: int, order: np.ndarray, rank: np.ndarray) -> Tr
         child=np.cumsum([0, *map(len, walk.children)]).astype(np.int32),
         to=np.array([child[0] for child in children], np.int32),
         chance=np.array([child[1] for child in children], np.float64),
-        action=np.array([child[2] for child in children], np.int32),
         payoff=np.array(walk.payoff, np.float64),
         legal=legal,
         tensor=np.stack([walk.tensor[each] for each in order]),

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.reference import pulls
 from marl_engine.sequences import Form, action_values, best_values, gradients, nash_conv, plan_of, reaches
 from marl_engine.tables import Table, TablePolicy, fill, strategy_in
 from marl_engine.types import Game, Metrics, Profile, Responder
@@ -57,11 +58,7 @@ class Exact:
         value = np.empty_like(plan)
         gradients(self.form, plan, value)
         self.steps += 1
-        held = [
-            (weight, strategy_in(other))
-            for weight, other in ((pull, magnet), (1 / step_size, anchor))
-            if other is not None and weight > 0
-        ]
+        held = [(weight, strategy_in(other)) for other, weight in pulls(magnet, pull, anchor, step_size)]
         if held:
             action_values(self.form, own, value)
             reach = reaches(self.form, own, plan)

@@ -23,6 +23,7 @@ from marl_engine.networks import Network, NetworkPolicy
 from marl_engine.noise import spread
 from marl_engine.perceptron import Perceptron
 from marl_engine.play import Trajectory, rows_of, tables
+from marl_engine.reference import pulls
 from marl_engine.schedules import Schedule, schedule
 from marl_engine.stream import Stream
 from marl_engine.types import Game, Metrics, Policy, Profile
@@ -112,12 +113,9 @@ class Gradient:
         parts, metrics = self._play(profile, against)
         middle = perf_counter()
         found = []
+        near = pulls(magnet, pull, anchor, step_size)
         for policy, seats in tables(profile):
-            held = [
-                Towards(others[seats[0]], weight)
-                for others, weight in ((magnet, pull), (anchor, 1 / step_size))
-                if others is not None and weight > 0
-            ]
+            held = [Towards(others[seats[0]], weight) for others, weight in near]
             found.append(self._learn(policy, parts[policy], held))
         self.steps += self.games * self.turns * (1 if against is None else self.game.players)
         metrics |= {name: sum(each[name] for each in found) / len(found) for name in found[0]}

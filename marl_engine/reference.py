@@ -28,6 +28,12 @@ def mixed(profile: Profile, other: Profile, weight: float) -> Profile:
     return mixture
 
 
+def pulls(magnet: Profile | None, pull: float, anchor: Profile | None, step_size: float) -> list[tuple[Profile, float]]:
+    """The profiles that a responder holds a learner near, and the weights of KL(learner || profile): those above 0."""
+    near = ((magnet, pull), (anchor, 1 / step_size))
+    return [(profile, weight) for profile, weight in near if profile is not None and weight > 0]
+
+
 class Reference:
     """The profile that a solver was given at first, also after a run was stopped and goes on."""
 
