@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.cores import compiled
 from marl_engine.reference import pulls
 from marl_engine.sequences import Form, action_values, best_values, gradients, nash_conv, plan_of, reaches
 from marl_engine.tables import Table, TablePolicy, fill, strategy_in
@@ -92,41 +93,70 @@ def soft(form: Form, value: np.ndarray, held: list[tuple[float, np.ndarray]]) ->
 
 
 def greedy(form: Form, value: np.ndarray) -> np.ndarray:
-    """The strategy (S,) of the best action in each information set, the first of several."""
+    """The strategy (S,) of the best action in each information set, the first of several, by their values (S,)."""
     strategy = np.zeros_like(value)
     strategy[: form.players] = 1
-    for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
-        strategy[start + value[start:stop].argmax()] = 1
+    choose(form, value, strategy)
     return strategy
 
 
+@compiled
+def choose(form, value, strategy):
+    """Gives the best action of each information set probability 1."""
+    for infoset in range(form.parent.size):
+        best = form.first[infoset]
+        for sequence in range(form.first[infoset], form.first[infoset + 1]):
+            if value[sequence] > value[best]:
+                best = sequence
+        strategy[best] = 1.0
+
+
 def gap(form: Form, strategy: np.ndarray, reference: np.ndarray, pull: float) -> float:
-    """How much the players of a game in one step gain by best responses, if each pays pull * KL(own || reference).
+    """How much all would gain by best responses, each paying pull * KL(own || reference). All arguments (S,).
 
     The duality gap of the regularised game, in the convention of NashConv (the sum over players), which it is for
-    pull = 0. All arguments (S,). A response's value is pull * log sum_a reference(a) exp(q(a) / pull).
+    pull = 0. A response's value is pull * log sum_a reference(a) exp(q(a) / pull). In a tree every information set
+    responds by itself, as in the agent form of the game, whose regularised equilibria are agent quantal response
+    equilibria (McKelvey and Palfrey 1998); what it gains counts as often as it is reached.
     """
-    value = np.empty_like(strategy)
-    gradients(form, plan_of(form, strategy), value)
-    total = 0.0
-    for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
-        q, pi, mu = value[start:stop], strategy[start:stop], reference[start:stop]
-        if pull == 0:
-            total += q.max() - pi @ q
-            continue
-        best = q.max() + pull * np.log(mu @ np.exp((q - q.max()) / pull))
-        total += best - pi @ q + pull * float(pi[pi > 0] @ np.log(pi[pi > 0] / mu[pi > 0]))
-    return float(total)
+    plan = plan_of(form, strategy)
+    value = np.empty_like(plan)
+    gradients(form, plan, value)
+    action_values(form, strategy, value)
+    reach = reaches(form, strategy, plan)
+    q = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)
+    best = best_soft(form, q, reference, pull)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cost = np.where(strategy > 0, pull * np.log(strategy / reference), 0.0)
+    players, starts = form.players, form.first[:-1] - form.players
+    now = np.add.reduceat((strategy * (q - cost))[players:], starts)
+    weight = plan[form.parent] * reach[form.first[:-1]]
+    return float(weight @ (best - now))
 
 
-def measured(responder: Responder, profile: Profile, reference: Profile, pull: float) -> Metrics:
-    """How far the profile is from equilibria, for a responder that is exact; what it costs is no query."""
+def best_soft(form: Form, value: np.ndarray, reference: np.ndarray, pull: float) -> np.ndarray:
+    """The most (I,) that each information set can make of action values (S,), less pull * KL(choice || reference)."""
+    players, starts = form.players, form.first[:-1] - form.players
+    highest = np.maximum.reduceat(value[players:], starts)
+    if pull == 0:
+        return highest
+    above = value[players:] - np.repeat(highest, np.diff(form.first))
+    return highest + pull * np.log(np.add.reduceat(reference[players:] * np.exp(above / pull), starts))
+
+
+def measured(
+    responder: Responder, profile: Profile, reference: Profile | None = None, pull: float = 0.0, iterate: str = "last"
+) -> Metrics:
+    """How far the profile is from equilibria, for a responder that is exact; what it costs is no query.
+
+    With a reference also the `gap` of the game regularised towards it. `iterate` says which iterate the profile is.
+    """
     if not isinstance(responder, Exact):
         return {}
     strategy = strategy_in(profile)
     distance = nash_conv(responder.form, plan_of(responder.form, strategy))
-    found = {"nash_conv": distance, "nash_conv/last": distance, "queries": float(responder.steps)}
-    if len(responder.form.parent) == responder.form.players:
+    found = {"nash_conv": distance, f"nash_conv/{iterate}": distance, "queries": float(responder.steps)}
+    if reference is not None:
         found["gap"] = gap(responder.form, strategy, strategy_in(reference), pull)
     return found
 

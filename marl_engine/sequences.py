@@ -122,6 +122,11 @@ def action_values(form, strategy, value):
         value[form.parent[infoset]] += mean
 
 
+def ends_of(form: Form) -> np.ndarray:
+    """The sequence (E,) that each entry belongs to."""
+    return np.repeat(np.arange(form.sequences), np.diff(form.entry).astype(np.int64))
+
+
 def uniform(form: Form) -> np.ndarray:
     """The strategy (S,) that chooses every action alike."""
     counts = np.diff(form.first)

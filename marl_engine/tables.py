@@ -1,6 +1,7 @@
 """Policies that are tables: a distribution for every information set of a seat."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 from marl_engine.distributions import Categorical
-from marl_engine.sequences import Form, uniform
+from marl_engine.sequences import Form, plan_of, strategy_of, uniform
 from marl_engine.types import Policy, Profile
+
+TINY = 1e-300  # chances below it are taken for it where their logarithm is
 
 
 class TablePolicy(Policy):
@@ -32,6 +35,12 @@ class TablePolicy(Policy):
         place[allowed] = torch.arange(int(allowed.sum()))
         self.register_buffer("place", place, persistent=False)  # (I, A): where in `strategy` an action stands, or -1
         self.register_buffer("strategy", torch.from_numpy(start[self.span].copy()))
+
+    def __deepcopy__(self, known: dict[int, Any]) -> "TablePolicy":
+        """A table of its own for the same game, of which there is only one."""
+        other = copy(self)
+        other._buffers = {**self._buffers, "strategy": self.strategy.clone()}
+        return known.setdefault(id(self), other)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Rows (N,) of the table; what a seat sees while others move stands for its first information set."""
@@ -74,12 +83,35 @@ def strategy_in(profile: Sequence[Any]) -> np.ndarray:
 
 
 def geometric(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np.ndarray:
-    """The strategy (S,) ~ profile^(1 - weight) * other^weight in each information set."""
+    """The strategy (S,) ~ profile^(1 - weight) * other^weight in each information set; beyond the profile below 0."""
     form = profile[0].form
-    mixture = strategy_in(profile) ** (1 - weight) * strategy_in(other) ** weight
+    one, two = (np.log(np.maximum(strategy_in(each), TINY)) for each in (profile, other))
     starts, players = form.first[:-1].astype(np.int64), form.players
-    total = np.add.reduceat(mixture, starts)
-    return np.concatenate([np.ones(players), mixture[players:] / np.repeat(total, np.diff(form.first))])
+    logit = (1 - weight) * one + weight * two
+    highest = np.repeat(np.maximum.reduceat(logit, starts), np.diff(form.first))
+    mixture = np.exp(logit[players:] - highest)
+    total = np.add.reduceat(mixture, starts - players)
+    return np.concatenate([np.ones(players), mixture / np.repeat(total, np.diff(form.first))])
+
+
+def pooled(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarray:
+    """The strategy (S,) that plays as one member of each seat does, drawn by its weights (n,) when a game begins.
+
+    It is the mean of their plans (sequence form), not of their strategies.
+    """
+    form = members[0][0].form
+    plan = np.ones(form.sequences)
+    for known, mixture in zip(members, weights, strict=True):
+        span = known[0].span
+        plan[span] = sum(weight * plan_in(member) for member, weight in zip(known, mixture, strict=True) if weight > 0)
+    return strategy_of(form, plan)
+
+
+def plan_in(table: TablePolicy) -> np.ndarray:
+    """The plan (n,) of the strategy that a table holds."""
+    strategy = np.ones(table.form.sequences)
+    strategy[table.span] = table.strategy.numpy()
+    return plan_of(table.form, strategy)[table.span]
 
 
 @torch.no_grad()

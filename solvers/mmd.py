@@ -47,9 +47,10 @@ class MMD:
             slower = iteration**-0.5 if self.anneal else 1.0
             step_size, pull = self.step_size * slower, self.pull * slower
             metrics = responder.respond(profile, anchor=frozen(profile), step_size=step_size, magnet=magnet, pull=pull)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, magnet, pull))
+            metrics |= measured(responder, profile, magnet, pull)
             if self.move_every and iteration % self.move_every == 0:
                 magnet = self.reference.moved(profile)
+            yield Progress(iteration, profile, metrics)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

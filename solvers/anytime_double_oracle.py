@@ -1,0 +1,130 @@
+"""Anytime double oracle: play the mixture of members that the worst opponent of the whole game exploits least.
+
+McAleer et al. 2022 (arXiv:2201.07700, section 4). Double oracle's mixture is an equilibrium among the members, and may
+be exploited more and more by what is not yet one; here the opponent is not restricted, so that growing the population
+can only help. The paper approaches the mixture by regret minimisation against best responses; here it is solved for,
+by adding the best response to a linear program until it gains nothing. Two-player zero-sum games.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_engine.exact import exact, greedy, measured
+from marl_engine.population import Population, support
+from marl_engine.reference import frozen
+from marl_engine.sequences import Form, best_values, ends_of, gradients, plan_of
+from marl_engine.tables import fill, plan_in, pooled
+from marl_engine.types import Profile, Progress, Responder
+from solvers.meta.nash import zero_sum
+
+LEAST = 1e-6  # weight of an answer that counts as played
+
+
+class Cut(NamedTuple):
+    """An opponent's answer that a seat has been tested with, and what its own sequences earn against it (own,)."""
+
+    earned: np.ndarray
+    answer: np.ndarray  # (S,) a strategy
+
+
+@dataclass
+class AnytimeDoubleOracle:
+    """Plays against: everything. Anchored to: nothing. Yields the mixture that is exploited least.
+
+    Raises ValueError for games that are not two-player zero-sum, and for a tolerance that is not above 0.
+    """
+
+    tolerance: float = 1e-6  # how far a mixture may be from the best, over the largest payoff
+
+    def __post_init__(self) -> None:
+        if self.tolerance <= 0:
+            raise ValueError(f"solver.tolerance must be above 0, not {self.tolerance}")
+        self.members: Population | None = None
+        self.cuts: list[list[Cut]] = [[], []]  # of each seat
+        self.saved: Mapping[str, Any] = {}
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of tables, and the first member of each seat."""
+        form = exact(responder, profile, "solver=anytime_double_oracle")
+        if not is_zero_sum(form):
+            raise ValueError("solver=anytime_double_oracle is for two-player zero-sum games; use solver=psro")
+        return self._solve(form, profile, responder, after)
+
+    def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        members = self.members = Population(2)
+        if self.saved:
+            members.restore(profile, self.saved["members"])
+            self.cuts = [[Cut(*map(Tensor.numpy, pair)) for pair in side] for side in self.saved["cuts"]]
+        else:
+            members.grow(profile)
+        for iteration in count(after + 1):
+            sides = [
+                guarded(form, *side, self.tolerance) for side in zip((0, 1), members.members, self.cuts, strict=True)
+            ]
+            mixtures, newcomers = [mixture for mixture, _ in sides], frozen(profile)
+            fill(profile, pooled(members.members, mixtures))
+            for seat, (_, answers) in zip((1, 0), sides, strict=True):
+                newest(members, newcomers, seat, answers)
+            responder.steps = sum(map(len, self.cuts))
+            found = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
+            yield Progress(iteration, profile, found | measured(responder, profile, iterate="mixture"))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        if self.members is None:
+            return {}
+        cuts = [[list(map(torch.from_numpy, cut)) for cut in side] for side in self.cuts]
+        return {"members": self.members.state(), "cuts": cuts}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.saved = state
+
+
+def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
+    """Makes the first answer (S,) that is no member yet a member of a seat."""
+    for answer in answers:
+        fill([newcomers[seat]], answer)
+        if members.grow(newcomers, [seat]):
+            return
+
+
+def guarded(
+    form: Form, seat: int, members: Sequence[Any], cuts: list[Cut], tolerance: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The mixture (n,) of a seat's members that is exploited least, and the strategies (S,) that exploit it most.
+
+    These are the other seat's part of the equilibrium, the most played first. `cuts` are added to.
+    """
+    plans, span = np.array([plan_in(member) for member in members]), members[0].span
+    while True:
+        table = plans @ np.array([cut.earned for cut in cuts]).T if cuts else np.zeros((len(plans), 1))
+        mixture, weights = zero_sum(table)
+        promised, slack = (mixture @ table).min(), tolerance * max(1.0, np.abs(table).max())
+        plan, value = np.zeros((2, form.sequences))
+        plan[: form.players], plan[span] = 1, mixture @ plans
+        gradients(form, plan, value)
+        best_values(form, value)
+        if cuts and promised + value[1 - seat] <= slack:
+            return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
+        answer = greedy(form, value)
+        gradients(form, plan_of(form, answer), value)
+        cuts.append(Cut(value[span].copy(), answer))
+
+
+def is_zero_sum(form: Form) -> bool:
+    """Whether what one of two players earns the other loses, wherever the game ends."""
+    if form.players != 2:
+        return False
+    own, half = (
+        ends_of(form),
+        len(form.payoff) // 2,
+    )  # the entries of one player, then those of the other, of the same endings
+    order = np.lexsort((own[half:], form.others[half:, 0]))
+    return bool(np.abs(form.payoff[:half] + form.payoff[half:][order]).max() * form.unit < 1e-9)
