@@ -16,6 +16,7 @@ CURVES = {"return/mean": "while learning", "evaluation/return/mean": "evaluation
 DISTANCES = {
     "nash_conv/last": "current strategy",
     "nash_conv/average": "average strategy",
+    "nash_conv/mixture": "mixture of the population",
     "evaluation/nash_conv": "evaluation",
 }
 COLOURS = 127  # of a replay; one more is left for what does not change

@@ -170,20 +170,25 @@ class Run:
         """Measures, logs and saves one iteration. Raises Diverged."""
         if not finite(progress.metrics):
             raise Diverged("a measured number is not finite; try a smaller responder.learning_rate or another seed")
-        self.iteration = progress.iteration
+        last, self.iteration = self.iteration, progress.iteration
         record: dict[str, float] = {"iteration": self.iteration, "steps": self.steps}
         record["seconds"] = perf_counter() - start
         record["steps_per_second"] = (self.steps - steps) / (perf_counter() - since)
         record |= progress.metrics
         self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
-        if self.iteration % self.plan.evaluate_every == 0:
+        if passed(last, self.iteration, self.plan.evaluate_every):
             found = self.evaluated()
             record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
             self.consider(found)
         self.folder.log(record)
-        if self.iteration % self.plan.save_every == 0 or (self.best and self.best[0] == self.iteration):
+        if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best[0] == self.iteration):
             self.save(perf_counter() - start)
         return record
+
+
+def passed(last: int, now: int, every: int) -> bool:
+    """Whether a multiple of a number of iterations has been reached since the last one."""
+    return now // every > last // every
 
 
 __all__ = ["Diverged", "Plan", "Run", "Stop"]

@@ -128,14 +128,14 @@ class CFR:
     floor: bool = False
     predict: bool = False
     alternating: bool = True
-    measure_every: int = 1  # iterations; measuring takes as long as an iteration or two
+    stride: int = 1  # iterations in one go; looking at the average takes as long as a few
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma"):
             if getattr(self, name) is not None and getattr(self, name) < 0:
                 raise ValueError(f"solver.{name} must be 0 or more, not {getattr(self, name)}")
-        if self.measure_every < 1:
-            raise ValueError(f"solver.measure_every must be 1 or more, not {self.measure_every}")
+        if self.stride < 1:
+            raise ValueError(f"solver.stride must be 1 or more, not {self.stride}")
         alpha, beta = (np.inf if each is None else each for each in (self.alpha, self.beta))
         self.rule = Rule(alpha, beta, self.gamma, int(self.floor), int(self.predict))
         self.learned: State | None = None
@@ -146,14 +146,12 @@ class CFR:
 
     def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         self.learned = self.learned or fresh(form)
-        for iteration in count(after + 1):
-            iterate(form, self.rule, self.learned, iteration - 1, 1, int(self.alternating))
-            responder.steps += 1
+        for before in count(after, self.stride):
+            iterate(form, self.rule, self.learned, before, self.stride, int(self.alternating))
+            responder.steps += self.stride
             average = strategy_of(form, self.learned.total)
             fill(profile, average)
-            yield Progress(
-                iteration, profile, self._measured(form, average) if iteration % self.measure_every == 0 else {}
-            )
+            yield Progress(before + self.stride, profile, self._measured(form, average))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -82,3 +82,16 @@ def test_regret_falls_as_zinkevich_et_al_prove():
     spread = 4.0  # payoffs of Kuhn poker are from -2 to 2
     for iterations, distance in zip((1, 10, 100, 1000), found, strict=True):
         assert distance <= 12 * spread * np.sqrt(2 / iterations)
+
+
+def test_a_stride_changes_nothing_but_how_often_one_looks():
+    game = OpenSpiel("leduc_poker")
+    ends = []
+    for stride in (1, 25):
+        profile = Table().profile(game)
+        for progress in CFR(floor=True, gamma=1.0, stride=stride).solve(profile, Exact(game)):
+            if progress.iteration == 50:
+                break
+        ends.append((strategy_in(profile), progress.metrics))
+    assert np.array_equal(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1]

@@ -17,3 +17,20 @@ def test_overcooked_is_learned(tmp_path):
     assert scores["return/mean"] > 100
     assert scores["return/stderr"] < 5
     assert (tmp_path / "overcooked.gif").stat().st_size > 10_000
+
+
+def test_equilibria_are_where_they_are_known_to_be(tmp_path):
+    """Kuhn's family of equilibria; Hedge's last iterate away from that of the cycle, the optimistic one on it."""
+    notebook = nbformat.read(NOTEBOOKS / "02_equilibria.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    kuhn, ends, race = (
+        eval(cell.outputs[-1]["data"]["text/plain"], {})
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        and cell.outputs
+        and "text/plain" in cell.outputs[-1].get("data", {})
+        and cell.outputs[-1]["data"]["text/plain"].startswith("{")
+    )
+    assert max(map(abs, kuhn.values())) < 1e-3
+    assert ends["Hedge"] > 0.2 > 1e-6 > ends["optimistic"]
+    assert race["CFR+"] < 1e-3 < race["CFR"]

@@ -196,7 +196,7 @@ def test_sweep(refused, override):
         (("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"), "use responder=exact"),
         (("game=openspiel", "game.name=khun_poker"), "no game 'khun_poker'; choose from kuhn_poker, "),
         (("game=kuhn_poker", "solver=dcfr", "solver.alpha=-1"), "solver.alpha must be 0 or more"),
-        (("game=kuhn_poker", "solver=cfr", "solver.measure_every=0"), "solver.measure_every must be 1 or more"),
+        (("game=kuhn_poker", "solver=cfr", "solver.stride=0"), "solver.stride must be 1 or more"),
         (("game=kuhn_poker", "solver=cfr", "stop.nash_conv=0"), "stop.nash_conv must be above 0"),
     ],
 )

@@ -23,6 +23,7 @@ PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
 INTERRUPTED = 130
+OF_SOLVERS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
 
 
 def main() -> None:
@@ -203,8 +204,9 @@ def watched(run: Any, console: Any) -> tuple[str, float]:
 
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary and the pictures, and says where they are."""
-    scores = run.evaluated(full=True)
-    run.consider(scores)
+    found = run.evaluated(full=True)
+    run.consider(found)
+    scores = {**known(run.folder.records()), **found}
     run.folder.summarise(
         {
             **scores,
@@ -220,6 +222,12 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     run.folder.close()
     illustrate(run)
     report(run, scores, seconds, reason, console)
+
+
+def known(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What the solver said of the last profile, and an evaluation does not: how far it is from what it solves."""
+    last = records[-1] if records else {}
+    return {name: number for name, number in last.items() if name.partition("/")[0] in OF_SOLVERS}
 
 
 def illustrate(run: Any) -> None:
@@ -244,9 +252,10 @@ def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, c
     from marl_engine.display import duration
 
     path, say = run.folder.path, partial(console.print, highlight=False, soft_wrap=True)
-    if "nash_conv" in scores:
+    if "exploitability" in scores:
+        gap = f", gap {scores['gap']:.2g}" if "gap" in scores else ""
         say(
-            f"[bold]nash_conv {scores['nash_conv']:.6f}[/] (exploitability {scores['exploitability']:.6f}), "
+            f"[bold]nash_conv {scores['nash_conv']:.6f}[/] (exploitability {scores['exploitability']:.6f}{gap}), "
             f"returns {', '.join(f'{scores[name]:.4f}' for name in sorted(scores) if name[7:].isdigit())} "
             f"after {run.iteration:,} iterations in {duration(seconds)}; ended by {reason}"
         )
