@@ -27,6 +27,8 @@ from marl_engine.sequences import payoffs, plan_of
 from marl_engine.tables import fill, pooled, strategy_in
 from marl_engine.types import Profile, Progress, Responder
 from solvers.meta import META
+from solvers.playouts import played
+from solvers.sampling import Paths, paths
 
 NASH, RECTIFIED = "nash", "rectified"  # for these a second copy of a member changes nothing
 LEAST = 1e-6  # weight of a member that counts as played
@@ -52,6 +54,7 @@ class PSRO:
             raise ValueError(f"solver.games must be 1 or more, or null for exact payoffs, not {self.games}")
         self.population: Population | None = None
         self.saved: Mapping[str, Any] = {}
+        self.paths: Paths | None = None  # of a tree, where games are played fast
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
@@ -62,6 +65,8 @@ class PSRO:
 
     def _solve(self, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
         population = self.population = Population(len(profile))
+        tree = getattr(responder.game, "tree", None)
+        self.paths = None if tree is None else paths(tree, responder.form)
         if self.saved:
             population.restore(profile, self.saved)
         else:
@@ -105,7 +110,9 @@ class PSRO:
         if self.games is None:
             return payoffs(responder.form, plan_of(responder.form, strategy_in(members))), inf
         seeds = spread(responder.seed + CELLS * (filled + 1), self.games)
-        return score(deepcopy(responder.game), members, seeds).double().mean(0).numpy(), self.games
+        if self.paths is None:
+            return score(deepcopy(responder.game), members, seeds).double().mean(0).numpy(), self.games
+        return played(self.paths, strategy_in(members), seeds.numpy().view(np.uint64)).mean(0), self.games
 
 
 def rectified(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:

@@ -3,6 +3,7 @@
 `presets` lists them; test_contracts.py runs all checks on all of them.
 """
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from itertools import islice
@@ -17,6 +18,9 @@ from marl_engine.play import Table
 from marl_engine.types import Game, Policy, Turn
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+EXACT = {"game": "kuhn_poker", "policy": "table", "responder": "exact"}
+CLIMBING = {"game": "iterated_prisoners_dilemma", "policy": "logits", "responder": "ascent"}
+AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
 SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
 
 
@@ -32,12 +36,21 @@ def is_exact(choices: Mapping[str, str]) -> bool:
     return choices.get("policy") == "table" or choices.get("responder") == "exact" or "exact" in solver.read_text()
 
 
+def asks(solver: str) -> str | None:
+    """The responder that a solver's preset chooses, as it goes with no other; None where any will do."""
+    chosen = re.search(r"override /responder: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
+    return chosen and chosen[1]
+
+
 def parts(**choices: str) -> Setting:
     """A small setting with some presets chosen."""
     exact = is_exact(choices)
-    usual = {"game": "kuhn_poker", "policy": "table", "responder": "exact"} if exact else {"game": "overcooked"}
+    climbing = not exact and not {"lola", "logits", "ascent"}.isdisjoint(choices.values())
+    usual = EXACT if exact else CLIMBING if climbing else {"game": "overcooked"}
+    if choices.get("solver") in AT_ONCE:
+        usual = {**usual, "game": "matrix"}
     named = [f"{group}={name}" for group, name in {**usual, **choices}.items()]
-    return setting(composed("train", [*named, *(["steps=1000"] if exact else SMALL)]))
+    return setting(composed("train", [*named, *(["steps=1000"] if exact or climbing else SMALL)]))
 
 
 def rows(turn: Turn, index: int) -> list[torch.Tensor]:

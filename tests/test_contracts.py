@@ -2,6 +2,7 @@
 
 import pytest
 from contracts import (
+    asks,
     check_batching,
     check_policy,
     check_restart,
@@ -9,7 +10,6 @@ from contracts import (
     check_saving,
     check_shapes,
     check_solver,
-    is_exact,
     parts,
     presets,
 )
@@ -31,8 +31,8 @@ def test_policy(name):
 @pytest.mark.parametrize("responder", presets("responder"))
 @pytest.mark.parametrize("name", presets("solver"))
 def test_solver(name, responder):
-    if is_exact({"solver": name}) and responder != "exact":
-        with pytest.raises(ValueError, match=r"use responder=exact|needs policy=network"):
+    if asks(name) not in (None, responder):
+        with pytest.raises(ValueError, match=r"use responder=(exact|ascent)|needs policy=network"):
             check_solver(parts(solver=name, responder=responder, game="kuhn_poker", policy="table"))
     else:
         check_solver(parts(solver=name, responder=responder))

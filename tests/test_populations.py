@@ -15,7 +15,9 @@ from marl_engine.tables import Table, fill, plan_in, pooled, strategy_in
 from solvers.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
 from solvers.fictitious_play import FictitiousPlay
 from solvers.meta.nash import zero_sum
+from solvers.playouts import played
 from solvers.psro import PSRO, rectified
+from solvers.sampling import paths
 
 
 def distances(solver, game, iterations):
@@ -118,6 +120,16 @@ def test_sampled_cells_are_near_exact_ones():
     assert (measured.count == 1000).all()
     assert np.abs(measured.mean - exact.mean).max() < 5 * 5 / 1000**0.5  # payoffs have a deviation below 5
     assert np.abs(measured.mean - exact.mean).mean() > 0
+
+
+def test_playouts_earn_what_plans_say():
+    """A hundred thousand games of random strategies, within four standard errors of the exact payoff."""
+    for name in ("leduc_poker", "kuhn_poker(players=3)", "tiny_hanabi"):
+        game = OpenSpiel(name)
+        strategy = _random_strategy(game.form, np.random.default_rng(1))
+        earned = played(paths(game.tree, game.form), strategy, np.arange(100_000, dtype=np.uint64))
+        error = earned.std(0) / len(earned) ** 0.5
+        assert (np.abs(earned.mean(0) - payoffs(game.form, plan_of(game.form, strategy))) < 4 * error + 1e-12).all()
 
 
 def test_a_pool_earns_what_its_members_earn_on_average():

@@ -261,9 +261,9 @@ def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, c
         )
     else:
         say(
-            f"[bold]return {scores['return/mean']:.1f} ± {scores['return/stderr']:.1f}[/] sampled, "
-            f"{scores['return/greedy/mean']:.1f} ± {scores['return/greedy/stderr']:.1f} greedy "
-            f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.1f}) "
+            f"[bold]return {scores['return/mean']:.4g} ± {scores['return/stderr']:.2g}[/] sampled, "
+            f"{scores['return/greedy/mean']:.4g} ± {scores['return/greedy/stderr']:.2g} greedy "
+            f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.4g}) "
             f"after {run.steps:,} steps in {duration(seconds)}; ended by {reason}"
         )
     command = Path(sys.argv[0])

@@ -1,0 +1,186 @@
+"""marl-plot: what several runs measured, one curve over another, in a picture and in a few numbers."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from marl_engine.build import Refused, checked, choice
+from marl_engine.commands.comparison import (
+    AXES,
+    DISTANCES,
+    MEASURES,
+    Curve,
+    Run,
+    compared,
+    is_distance,
+    measure,
+    shared,
+)
+from marl_engine.commands.configuration import loaded, plain, refusals
+from marl_engine.folder import Folder
+
+LESS_IS_BETTER = DISTANCES | {"loss", "kl"}
+KINDS = (".png", ".pdf", ".svg")
+# Okabe and Ito's colours, told apart by the colour-blind too; then again with other strokes
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
+STROKES = ("-", "--", ":", "-.")
+FEW = 4  # curves, whose legend finds room among them
+SPARSE = 25  # points of a curve, which are then marked
+HELP = """\
+marl-plot: overlays what runs measured, saves the picture, and prints the last and the best of each.
+
+Name the folders of runs, or folders that hold some; write key=value beside them.
+
+  marl-plot runs/cfr runs/cfr_plus                 # the distance from equilibrium, or the return: plot.png
+  marl-plot runs/leduc_* x=seconds out=leduc.pdf   # .png, .pdf or .svg
+  marl-plot runs y=evaluation/return/mean title="Overcooked"
+
+Keys
+  y        any metric of metrics.jsonl that all runs have; without it the first that they have of
+           {measures}
+  x        iteration, steps, seconds or queries; without it steps for returns, else iteration
+  out      the picture, replaced if it is there; plot.png without it
+  title    without it the game and the solver, if they are the same
+
+A curve is called by what sets its configuration apart. Runs that differ in nothing but seed are one curve, their
+median, in a band from the lowest to the highest.
+
+Exit codes: 0 done, 2 refused, and then nothing is written."""
+
+
+@dataclass
+class Figure:
+    """What is asked for beside the runs."""
+
+    x: str | None = None
+    y: str | None = None
+    out: str = "plot.png"
+    title: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.x is not None and self.x not in AXES:
+            raise Refused(f"there is no x={self.x}; choose from {choice(self.x, AXES)}")
+        path = Path(self.out)
+        if path.suffix.lower() not in KINDS or path.is_dir():
+            raise Refused(f"out must be the name of a picture that ends in {', '.join(KINDS)}, not {self.out!r}")
+        if not path.parent.is_dir():
+            raise Refused(f"cannot write to {path}: there is no folder {str(path.parent)!r}")
+
+
+def main() -> None:
+    """The command. Exit codes: 0 done, 2 refused."""
+    with refusals():
+        commanded(sys.argv[1:])
+    raise SystemExit(0)
+
+
+def commanded(arguments: Sequence[str]) -> None:
+    """Does what the command line says. Raises Refused."""
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if {"-h", "--help"} & set(flags):
+        return print(HELP.format(measures=", ".join(MEASURES)))
+    if flags:
+        raise Refused(f"there is no flag {flags[0]}; write folders of runs and key=value, or --help")
+    keys = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    figure = Figure(**checked(dict(key.split("=", 1) for key in keys), Figure, ""))
+    runs = [read(path) for path in found([argument for argument in arguments if argument not in keys])]
+    y = measure(runs, figure.y)
+    x = figure.x or ("steps" if "return" in y.split("/") else "iteration")
+    curves = compared(runs, x, y)
+    draw(curves, x, y, shared(runs) if figure.title is None else figure.title, figure.out)
+    report(curves, x, y, figure.out)
+
+
+def found(arguments: Sequence[str]) -> list[Path]:
+    """The folders of runs that are named, or below folders that are; each once. Raises Refused."""
+    if not arguments:
+        raise Refused(f"say which runs: their folders, or one that holds some{known(Path('runs'))}")
+    paths: dict[Path, Path] = {}
+    for argument in map(Path, arguments):
+        inside = [argument] if (argument / "config.yaml").is_file() else runs_in(argument)
+        if not inside:
+            raise Refused(f"there is no run at {str(argument)!r}{known(argument)}")
+        for path in inside:
+            paths.setdefault(path.resolve(), path)
+    return list(paths.values())
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs anywhere below a folder; those that have measured nothing yet only if there are no others."""
+    runs = sorted(file.parent for file in folder.rglob("config.yaml"))
+    return [run for run in runs if (run / "metrics.jsonl").is_file()] or runs
+
+
+def known(path: Path) -> str:
+    """The runs beside a path and in runs/, the nearest first."""
+    runs = {str(each.parent) for folder in (path.parent, Path("runs")) for each in folder.glob("*/config.yaml")}
+    return f"; choose from {choice(path, runs)}" if runs else ""
+
+
+def read(path: Path) -> Run:
+    """What a run left. Raises Refused for one that has measured nothing."""
+    try:
+        records = Folder(path).records()
+    except (OSError, ValueError) as error:
+        raise Refused(f"{path / 'metrics.jsonl'} cannot be read: {error}") from error
+    if not records:
+        raise Refused(f"{path} has measured nothing yet; leave it out, or plot again when its metrics.jsonl has a line")
+    return Run(path, plain(loaded(path / "config.yaml")), records)
+
+
+def draw(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:
+    """The picture. Raises Refused where it cannot be written."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import EngFormatter
+
+    few = len(curves) <= FEW
+    beside = 0 if few else 0.6 + 0.08 * max(len(curve.label) for curve in curves)  # inches for the legend
+    figure, axes = pyplot.subplots(figsize=(7 + beside, 4), layout="constrained")
+    for number, curve in enumerate(curves):
+        colour = COLOURS[number % len(COLOURS)]
+        stroke = STROKES[number // len(COLOURS) % len(STROKES)]
+        marker = "." if len(curve.x) <= SPARSE else None
+        axes.plot(curve.x, curve.middle, color=colour, linestyle=stroke, marker=marker, label=curve.label)
+        if (curve.low < curve.high).any():
+            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+    if is_distance(y) and any((curve.middle > 0).any() for curve in curves):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    elif x != "seconds":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set(xlabel=AXES[x], ylabel=MEASURES.get(y, y))
+    axes.set_title(title, parse_math=False)
+    axes.grid(alpha=0.3)
+    legend = axes.legend() if few else figure.legend(loc="outside right upper")
+    for each in legend.get_texts():
+        each.set_parse_math(False)
+    try:
+        figure.savefig(out, dpi=130)
+    except OSError as error:
+        raise Refused(f"cannot write to {out}: {error.strerror or error}") from error
+    finally:
+        pyplot.close(figure)
+
+
+def report(curves: Sequence[Curve], x: str, y: str, out: str) -> None:
+    """The last and the best of each curve, and where the picture is."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    less = not LESS_IS_BETTER.isdisjoint(y.split("/"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", overflow="fold")
+    for name in (f"last {y}", "lowest" if less else "highest", f"at {x}"):
+        table.add_column(name, justify="right", overflow="fold")
+    for curve in curves:
+        best = int(curve.middle.argmin() if less else curve.middle.argmax())
+        numbers = f"{curve.middle[-1]:.6g}", f"{curve.middle[best]:.6g}", f"{curve.x[best]:,.10g}"
+        table.add_row(Text(curve.label), *numbers)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"picture {out}", markup=False, soft_wrap=True)
