@@ -1,4 +1,4 @@
-"""Seconds that an iteration of CFR+ takes, here and in OpenSpiel (C++ and Python) and LiteEFG, on the same machine.
+"""Seconds that an iteration of CFR+ takes, here, in OpenSpiel (C++, Python, JAX) and in LiteEFG, on the same machine.
 
 All take turns, and medians are reported, so that a slow minute of the machine strikes them alike. Each peer runs
 in its own environment (`make peers`). NashConv after ten iterations is shown of both. It is the same where no two
@@ -11,6 +11,7 @@ copy moves in the same time.
 
 import argparse
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -29,26 +30,37 @@ GAMES = {
     "battleship": "battleship(board_width=2,board_height=2,ship_sizes=[1],ship_values=[1],num_shots=2,"
     "allow_repeated_shots=False)",
 }
-PEERS = {"OpenSpiel C++": "openspiel_cfr.py", "OpenSpiel Python": "openspiel_cfr.py", "LiteEFG": "liteefg_cfr.py"}
+PEERS = {
+    "OpenSpiel C++": "openspiel_cfr.py",
+    "OpenSpiel Python": "openspiel_cfr.py",
+    "OpenSpiel JaxCFR": "openspiel_jax_cfr.py",
+    "LiteEFG": "liteefg_cfr.py",
+}
 ENVIRONMENT = "openspiel"
 CFR_PLUS = Rule(np.inf, np.inf, 1.0, 1, 0)
 CHECKED = 10  # iterations whose average is compared
 
 
-def ours(form: Form, seconds: float) -> float:
-    """Seconds of an iteration, as the median of stretches that last a twentieth of the time each."""
-    state, count, found = fresh(form), 1, []
-    iterate(form, CFR_PLUS, state, 0, 1, 1)
+def timed(advance: Callable[[int], object], seconds: float) -> float:
+    """Seconds of an iteration of what makes so many, as the median of stretches that last a fortieth of `seconds`."""
+    count, found = 1, []
+    advance(1)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
-        iterate(form, CFR_PLUS, state, 1, count, 1)
+        advance(count)
         passed = time.perf_counter() - start
         if passed < seconds / 40:
             count *= 2
         else:
             found.append(passed / count)
     return median(found)
+
+
+def ours(form: Form, seconds: float) -> float:
+    """Seconds of an iteration of CFR+."""
+    state = fresh(form)
+    return timed(lambda count: iterate(form, CFR_PLUS, state, 1, count, 1), seconds)
 
 
 def distance(form: Form) -> float:
@@ -89,8 +101,9 @@ def compare(case: str, peers: list[str], repeats: int, seconds: float) -> list[R
     share = traffic(form) / median(each for found in mine.values() for each in found) / copied()
     for peer in peers:
         there = median(answer["nash_conv"] for answer in theirs[peer])
+        more = next((f"; {answer['note']}" for answer in theirs[peer] if "note" in answer), "")
         a, b = median(mine[peer]) * 1e6, median(answer["seconds"] for answer in theirs[peer]) * 1e6
-        note = f"{share:.0%} of a copy's bandwidth; NashConv after {CHECKED}: {here:.6f}, theirs {there:.6f}"
+        note = f"{share:.0%} of a copy's bandwidth; NashConv after {CHECKED}: {here:.6f}, theirs {there:.6f}{more}"
         rows.append(Row(case, peer, b / a, a, b, "us", note))
     return rows
 

@@ -79,7 +79,7 @@ def fill(profile: Sequence[Any], strategy: np.ndarray) -> None:
 
 def strategy_in(profile: Sequence[Any]) -> np.ndarray:
     """The strategy (S,) that the tables of all seats hold."""
-    return np.concatenate([np.ones(len(profile)), *(policy.strategy.numpy() for policy in profile)])
+    return np.concatenate([np.ones(len(profile)), *(policy.strategy.cpu().numpy() for policy in profile)])
 
 
 def geometric(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np.ndarray:
@@ -110,7 +110,7 @@ def pooled(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarr
 def plan_in(table: TablePolicy) -> np.ndarray:
     """The plan (n,) of the strategy that a table holds."""
     strategy = np.ones(table.form.sequences)
-    strategy[table.span] = table.strategy.numpy()
+    strategy[table.span] = table.strategy.cpu().numpy()
     return plan_of(table.form, strategy)[table.span]
 
 

@@ -103,19 +103,20 @@ def guarded(
     These are the other seat's part of the equilibrium, the most played first. `cuts` are added to.
     """
     plans, span = np.array([plan_in(member) for member in members]), members[0].span
+    table = plans @ np.reshape([cut.earned for cut in cuts], (-1, plans.shape[1])).T
     while True:
-        table = plans @ np.array([cut.earned for cut in cuts]).T if cuts else np.zeros((len(plans), 1))
-        mixture, weights = zero_sum(table)
-        promised, slack = (mixture @ table).min(), tolerance * max(1.0, np.abs(table).max())
+        mixture, weights = zero_sum(table) if cuts else (np.eye(len(plans))[0], np.empty(0))
+        promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=1.0)
         plan, value = np.zeros((2, form.sequences))
         plan[: form.players], plan[span] = 1, mixture @ plans
         gradients(form, plan, value)
         best_values(form, value)
-        if cuts and promised + value[1 - seat] <= slack:
+        if promised + value[1 - seat] <= slack:
             return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
         answer = greedy(form, value)
         gradients(form, plan_of(form, answer), value)
         cuts.append(Cut(value[span].copy(), answer))
+        table = np.column_stack([table, plans @ cuts[-1].earned])
 
 
 def is_zero_sum(form: Form) -> bool:

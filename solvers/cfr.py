@@ -19,7 +19,7 @@ Players are updated in turn, each against what the others have just become, unle
 The average is that of plans (sequence form), not of strategies. It is what converges.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from marl_engine.exact import exact
 from marl_engine.sequences import Form, earned, nash_conv, plan_of, strategy_of, uniform
 from marl_engine.tables import fill
 from marl_engine.types import Metrics, Profile, Progress, Responder
+from solvers.cfr_on_device import iterations
 
 
 class State(NamedTuple):
@@ -144,14 +145,21 @@ class CFR:
         """See `Solver`. The profile is one of tables."""
         return self._solve(exact(responder, profile, "solver=cfr"), profile, responder, after)
 
-    def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+    def _solve(self, form: Form, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
         self.learned = self.learned or fresh(form)
+        advance = self._advance(form, self.learned, responder.device)
         for before in count(after, self.stride):
-            iterate(form, self.rule, self.learned, before, self.stride, int(self.alternating))
+            advance(before, self.stride)
             responder.steps += self.stride
             average = strategy_of(form, self.learned.total)
             fill(profile, average)
             yield Progress(before + self.stride, profile, self._measured(form, average))
+
+    def _advance(self, form: Form, learned: State, device: str) -> Callable[[int, int], None]:
+        """What does the iterations after one, so many."""
+        if device != "cpu":
+            return iterations(form, self.rule, learned, self.alternating, device)
+        return lambda after, count: iterate(form, self.rule, learned, after, count, int(self.alternating))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -1,0 +1,85 @@
+"""Monte Carlo counterfactual regret minimisation: CFR that looks at a sample of the tree instead of all of it.
+
+Lanctot et al. 2009, "Monte Carlo Sampling for Regret Minimization in Extensive Games". Each player in turn traverses
+the tree, by external or by outcome sampling (see `sampling`), adds what the sample says of its regrets to them, and
+so has its next strategy, which is proportional to their positive part. The average is what converges, at the rate
+of 1 / sqrt(traversals). Draws are a function of the seed and of the number of the traversal alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+
+from marl_engine.exact import exact
+from marl_engine.sequences import Form, nash_conv, plan_of, strategy_of
+from marl_engine.tables import fill
+from marl_engine.types import Metrics, Profile, Progress, Responder
+from solvers.sampling import Learned, learned, paths, traverse
+
+SAMPLING = ("external", "outcome")
+NONE_GIVEN = np.empty(0)
+
+
+@dataclass
+class MCCFR:
+    """Yields the average strategy; `nash_conv/last` in its metrics is that of the current one.
+
+    The responder's steps are histories touched. Raises ValueError for numbers out of range, for a responder that is
+    not exact, and for a game without a tree.
+    """
+
+    sampling: str = "external"
+    exploration: float = 0.6  # epsilon of outcome sampling
+    traversals: int = 1000  # of each player in an iteration; its strategy changes after each of them
+
+    def __post_init__(self) -> None:
+        if self.sampling not in SAMPLING:
+            raise ValueError(f"solver.sampling must be one of {', '.join(SAMPLING)}, not {self.sampling!r}")
+        if not 0 < self.exploration <= 1:
+            raise ValueError(f"solver.exploration must be above 0 and at most 1, not {self.exploration}")
+        if self.traversals < 1:
+            raise ValueError(f"solver.traversals must be 1 or more, not {self.traversals}")
+        self.learned: Learned | None = None
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of tables, the game one that has a tree."""
+        form = exact(responder, profile, "solver=mccfr")
+        game = responder.game  # type: ignore[attr-defined]
+        if not hasattr(game, "tree"):
+            raise ValueError(
+                f"MCCFR samples the tree of a game, and {type(game).__name__} has none; "
+                "use a game of OpenSpiel, or solver=cfr"
+            )
+        return self._solve(form, game.tree, profile, responder, after)
+
+    def _solve(self, form: Form, tree: Any, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        ways = paths(tree, form)
+        self.learned = self.learned or learned(*np.zeros((2, form.sequences)))
+        exploration = self.exploration if self.sampling == "outcome" else 0.0
+        seed, share = responder.seed, self.traversals * form.players  # type: ignore[attr-defined]
+        for iteration in count(after + 1):
+            begun = (iteration - 1) * share
+            responder.steps += traverse(ways, self.learned, exploration, seed, begun, share, NONE_GIVEN)
+            average = strategy_of(form, self.learned.total)
+            fill(profile, average)
+            yield Progress(iteration, profile, self._measured(form, average))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        if self.learned is None:
+            return {}
+        return {name: torch.from_numpy(getattr(self.learned, name)) for name in ("regret", "total")}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.learned = learned(*(state[name].numpy().copy() for name in ("regret", "total"))) if state else None
+
+    def _measured(self, form: Form, average: np.ndarray) -> Metrics:
+        assert self.learned is not None
+        current = strategy_of(form, np.maximum(self.learned.regret, 0))  # regret matching
+        mean, last = nash_conv(form, plan_of(form, average)), nash_conv(form, plan_of(form, current))
+        return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}
