@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.trees import CHANCE, END, compiled, within
+from games.compiled import compiled
+from games.trees import CHANCE, END, within
 from marl_engine.noise import GOLDEN, mix, unit
 from marl_engine.sequences import uniform
 from marl_engine.types import Turn
@@ -27,7 +28,7 @@ class OpenSpiel:
     An observation (B, P, 1) int32 is the number of an information set for the seat that moves, -1 for the others;
     `features` (I, D) is what OpenSpiel shows there. Payoffs come at the end of a game.
 
-    Raises ValueError for an unknown game, for one that does not fit, and where a player forgets its own actions.
+    Raises ValueError for an unknown game, for one that does not fit, and where a player forgets what it did or knew.
     """
 
     name: str = "kuhn_poker"
@@ -43,7 +44,7 @@ class OpenSpiel:
         self.legal = self.tree.legal
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features = torch.from_numpy(self.tree.tensor)
-        self.place = self.legal.cumsum(1) - 1  # (I, A): which child an action leads to
+        self.place = self.legal.cumsum(1, dtype=np.int32) - 1  # (I, A): which child an action leads to
         self.upto = within(self.tree)
         self.reset(torch.zeros(1, dtype=torch.int64))
 
@@ -134,4 +135,4 @@ class OpenSpiel:
             shaping=torch.zeros(len(self.at), self.players),
             done=torch.from_numpy(done),
             truncated=torch.zeros(len(self.at), dtype=torch.bool),
-        )
+        ).to(self.device)

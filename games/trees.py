@@ -1,22 +1,21 @@
-"""The trees of OpenSpiel's games (Lanctot et al. 2019, arXiv:1908.09453) as arrays, walked once and kept on disk."""
+"""The trees of OpenSpiel's games (Lanctot et al. 2019, arXiv:1908.09453) as arrays, walked once, depth first.
 
-import hashlib
-import os
+A game that does not say what its players know, only what they see (Hanabi), is watched: a player knows what it has
+seen and done so far, in that order; what looks the same as before is not seen twice.
+"""
+
+from array import array
 from collections.abc import Callable
-from difflib import get_close_matches
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.sequences import Ending, Form, assembled
+from marl_engine.sequences import Ends, Form, assembled
 
 CHANCE, END = -1, -2
-DESCENTS = 200  # random walks that estimate the size of a tree
-FORMAT = 4  # of the arrays on disk
 LARGEST = 20_000_000  # histories; a tree of as many takes some gigabytes
+WIDEST = 5e8  # bytes of the features and actions of information sets
+TELL_EVERY = 10_000  # histories
 
 
 class Tree(NamedTuple):
@@ -29,207 +28,181 @@ class Tree(NamedTuple):
     chance: np.ndarray  # (C,) float64: its probability; 1 where a player moves
     payoff: np.ndarray  # (ends, P) float64
     legal: np.ndarray  # (I, A) bool
-    tensor: np.ndarray  # (I, D) float32: what OpenSpiel shows of an information set
+    tensor: np.ndarray  # (I, D) float32: OpenSpiel's of the information set, or of what is seen, or else its number
     name: np.ndarray  # (I,) str: OpenSpiel's string of it
 
 
+class Visit(NamedTuple):
+    """A history that the walk has still to go to."""
+
+    state: Any
+    parent: int  # the history before; -1: none
+    share: float  # the probability of this child of it
+    chance: float  # the product of those of chance so far
+    last: tuple[int, ...]  # (P,) the last sequence of each player, numbered as they are found
+    seen: tuple[int, ...]  # (P,) the number of what each player has seen, where it is watched
+
+
 class Walk:
-    """One walk through a tree, depth first, with what it finds."""
+    """One walk through a tree, with what it finds, in flat arrays: lists in lists would take longer than the game."""
 
-    def __init__(self, game: Any, tell: Callable[[int], None]):
-        self.players, self.tell = game.num_players(), tell
-        self.player: list[int] = []
-        self.infoset: list[int] = []
-        self.children: list[list[tuple[int, float]]] = []
-        self.payoff: list[list[float]] = []
-        self.known: list[dict[str, int]] = [{} for _ in range(self.players)]
-        self.owner: list[int] = []
-        self.legal: list[list[int]] = []
-        self.tensor: list[np.ndarray] = []
-        self.parent: list[tuple[int, int] | None] = []  # information set and action, both own
-        self.endings: list[tuple[list[tuple[int, int] | None], int, float]] = []
-        self.with_tensor = game.get_type().provides_information_state_tensor
+    def __init__(self, game: Any, tell: Callable[[int], None], watched: bool):
+        kind = game.get_type()
+        self.players, self.actions = game.num_players(), game.num_distinct_actions()
+        self.tell, self.watched = tell, watched
+        self.with_state = kind.provides_information_state_tensor
+        self.with_view = not self.with_state and kind.provides_observation_tensor
+        self.player, self.infoset, self.parent, self.share = array("b"), array("i"), array("i"), array("d")
+        self.payoff, self.last, self.chance = array("d"), array("i"), array("d")  # of ends
+        self.known: list[dict[Any, int]] = [{} for _ in range(self.players)]
+        self.owner, self.lead, self.first = array("i"), array("i"), array("i", [self.players])
+        self.legal: list[tuple[int, ...]] = []
+        self.name: list[str] = []
+        self.tensor = array("f")
+        self.sights: dict[tuple[int, str], int] = {}  # what was seen before, what is seen now
+        self.sight = [""]  # what is seen now
 
-    def visit(self, state: Any, last: list[tuple[int, int] | None], chance: float) -> int:
-        """Walks on from a state; `last` is what each player did last. Returns the number of its history."""
-        number = len(self.player)
-        self.player.append(END)
+    def run(self, root: Any) -> None:
+        """Goes everywhere. Raises ValueError when there are too many histories, or a player forgets."""
+        waiting = [Visit(root, -1, 1.0, 1.0, tuple(range(self.players)), (0,) * self.players)]
+        while waiting:
+            visit = waiting.pop()
+            number = len(self.player)
+            if number % TELL_EVERY == 0:
+                self._check(number)
+            mover = visit.state.current_player()
+            self.player.append(max(mover, END))
+            self.parent.append(visit.parent)
+            self.share.append(visit.share)
+            if mover < CHANCE:
+                self._end(visit)
+            elif mover == CHANCE:
+                waiting += reversed(self._by_chance(visit, number))
+            else:
+                waiting += reversed(self._by(mover, visit, number))
+
+    def _check(self, number: int) -> None:
+        """Tells how many histories are done. Raises ValueError when memory would not do."""
+        self.tell(number)
+        if number > LARGEST:
+            raise ValueError(f"there are more than {LARGEST:,} histories; choose a smaller game")
+        if len(self.owner) * self.actions + 4 * len(self.tensor) > WIDEST:
+            raise ValueError(
+                f"{len(self.owner):,} information sets with {self.actions:,} actions do not fit; choose a smaller game"
+            )
+
+    def _end(self, visit: Visit) -> None:
+        """Remembers an end."""
+        self.infoset.append(len(self.chance))
+        self.payoff.extend(visit.state.returns())
+        self.last.extend(visit.last)
+        self.chance.append(visit.chance)
+
+    def _by_chance(self, visit: Visit, number: int) -> list[Visit]:
+        """The children of a history in which chance moves."""
         self.infoset.append(-1)
-        self.children.append([])
-        if number % 10_000 == 0:
-            self.tell(number)
-        if state.is_terminal():
-            self.infoset[number] = len(self.payoff)
-            self.payoff.append(state.returns())
-            self.endings.append((list(last), self.infoset[number], chance))
-        elif state.is_chance_node():
-            self.player[number] = CHANCE
-            for action, share in state.chance_outcomes():
-                self.children[number].append((self.visit(state.child(action), last, chance * share), share))
-        else:
-            mover = self.player[number] = state.current_player()
-            infoset = self.infoset[number] = self._infoset(state, mover, last)
-            before = last[mover]
-            for action in self.legal[infoset]:
-                last[mover] = infoset, action
-                self.children[number].append((self.visit(state.child(action), last, chance), 1.0))
-            last[mover] = before
-        return number
+        state, chance = visit.state, visit.chance
+        return [
+            Visit(state.child(action), number, share, chance * share, visit.last, visit.seen)
+            for action, share in state.chance_outcomes()
+        ]
 
-    def _infoset(self, state: Any, mover: int, last: list[tuple[int, int] | None]) -> int:
-        """The number of a state's information set. Raises ValueError when its player forgets what it did."""
-        name = state.information_state_string(mover)
-        number = self.known[mover].get(name)
+    def _by(self, mover: int, visit: Visit, number: int) -> list[Visit]:
+        """The children of a history in which a player moves."""
+        state, chance, last = visit.state, visit.chance, visit.last
+        seen = self._watched(state, visit.seen) if self.watched else visit.seen
+        infoset = self._infoset(state, mover, last[mover], seen[mover])
+        self.infoset.append(infoset)
+        before, after, first = last[:mover], last[mover + 1 :], self.first[infoset]
+        return [
+            Visit(state.child(action), number, 1.0, chance, (*before, first + place, *after), seen)
+            for place, action in enumerate(self.legal[infoset])
+        ]
+
+    def _watched(self, state: Any, seen: tuple[int, ...]) -> tuple[int, ...]:
+        """What the players have seen (P,) with what they see now."""
+        found = []
+        for player, before in enumerate(seen):
+            now = state.observation_string(player)
+            if now != self.sight[before]:
+                before = self.sights.setdefault((before, now), len(self.sight))
+                if before == len(self.sight):
+                    self.sight.append(now)
+            found.append(before)
+        return tuple(found)
+
+    def _infoset(self, state: Any, mover: int, lead: int, seen: int) -> int:
+        """The number of a state's information set. Raises ValueError when its player forgets."""
+        key: Any = (lead, seen) if self.watched else state.information_state_string(mover)
+        number = self.known[mover].get(key)
         if number is None:
-            number = self.known[mover][name] = len(self.owner)
+            number = self.known[mover][key] = len(self.owner)
             self.owner.append(mover)
-            self.legal.append(state.legal_actions())
-            self.parent.append(last[mover])
-            tensor = state.information_state_tensor(mover) if self.with_tensor else []
-            self.tensor.append(np.array(tensor, np.float32))
-        elif self.parent[number] != last[mover]:
-            raise ValueError(f"player {mover} forgets its own actions at {name!r}; exact solvers need perfect recall")
+            self.lead.append(lead)
+            self.legal.append(tuple(state.legal_actions()))
+            self.first.append(self.first[-1] + len(self.legal[-1]))
+            self.name.append(f"{self.sight[seen]} ({number})" if self.watched else key)
+            if self.with_state:
+                self.tensor.extend(state.information_state_tensor(mover))
+            elif self.with_view:
+                self.tensor.extend(state.observation_tensor(mover))
+        elif self.lead[number] != lead:
+            raise ValueError(
+                f"player {mover} forgets what it did or knew before {key!r}; exact solvers need perfect recall"
+            )
         return number
 
 
-def walked(game: Any, tell: Callable[[int], None]) -> tuple[Tree, Form]:
+def walked(game: Any, tell: Callable[[int], None], watched: bool = False) -> tuple[Tree, Form]:
     """The tree and the sequence form of a sequential pyspiel game; `tell` hears how many histories are done.
 
-    Raises ValueError when a player forgets its own actions.
+    `watched`: by what players see, not by what the game says that they know. Raises ValueError when a player forgets
+    what it did or knew, and when there is too much for the memory.
     """
-    walk = Walk(game, tell)
-    walk.visit(game.new_initial_state(), [None] * walk.players, 1.0)
-    owner = np.array(walk.owner, np.int32)
+    walk = Walk(game, tell, watched)
+    walk.run(game.new_initial_state())
+    owner, found = np.array(walk.owner), np.array(walk.first)
     order = np.argsort(owner, kind="stable")  # information sets of player 0, then of player 1, …
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    first = np.cumsum([walk.players, *(len(walk.legal[infoset]) for infoset in order)])
-    place = [{action: at for at, action in enumerate(legal)} for legal in walk.legal]
-
-    def sequence(mover: int, last: tuple[int, int] | None) -> int:
-        return mover if last is None else int(first[rank[last[0]]]) + place[last[0]][last[1]]
-
-    endings = [
-        Ending(
-            tuple(sequence(mover, each) for mover, each in enumerate(last)),
-            tuple(walk.payoff[row]),
-            chance,
-        )
-        for last, row, chance in walk.endings
-    ]
+    counts = np.diff(found)
+    first = np.concatenate([[walk.players], walk.players + counts[order].cumsum()])
+    moved = np.empty_like(counts)  # how far the sequences of an information set move
+    moved[order] = first[:-1] - found[:-1][order]
+    sequence = np.arange(found[-1]) + np.concatenate([np.zeros(walk.players, int), np.repeat(moved, counts)])
+    last, payoff = (np.array(each).reshape(-1, walk.players) for each in (walk.last, walk.payoff))
     form = assembled(
         begin=np.searchsorted(owner[order], np.arange(walk.players + 1)).tolist(),
-        parent=[sequence(walk.owner[infoset], walk.parent[infoset]) for infoset in order],
+        parent=sequence[np.array(walk.lead)[order]].tolist(),
         first=first.tolist(),
-        endings=endings,
+        ends=Ends(sequence[last], payoff, np.array(walk.chance)),
     )
-    return tree_of(walk, game.num_distinct_actions(), order, rank), form
+    return tree_of(walk, order), form
 
 
-def tree_of(walk: Walk, actions: int, order: np.ndarray, rank: np.ndarray) -> Tree:
+def tree_of(walk: Walk, order: np.ndarray) -> Tree:
     """The arrays of a walk, its information sets in this order."""
-    player = np.array(walk.player, np.int8)
-    infoset = np.array(walk.infoset, np.int32)
-    moves = player >= 0
-    infoset[moves] = rank[infoset[moves]]
-    children = [child for each in walk.children for child in each]
-    legal = np.zeros((len(order), actions), bool)
-    for row, each in enumerate(order):
-        legal[row, walk.legal[each]] = True
-    names = sorted(((number, name) for known in walk.known for name, number in known.items()))
+    player, infoset, parent = np.array(walk.player), np.array(walk.infoset), np.array(walk.parent[1:])
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order))
+    infoset[player >= 0] = rank[infoset[player >= 0]]
+    to = (np.argsort(parent, kind="stable") + 1).astype(np.int32)  # children were found in the order of their actions
+    legal = np.zeros((len(order), walk.actions), bool)
+    legal[np.repeat(rank, np.diff(walk.first)), [action for each in walk.legal for action in each]] = True
     return Tree(
         player=player,
         infoset=infoset,
-        child=np.cumsum([0, *map(len, walk.children)]).astype(np.int32),
-        to=np.array([child[0] for child in children], np.int32),
-        chance=np.array([child[1] for child in children], np.float64),
-        payoff=np.array(walk.payoff, np.float64),
+        child=np.concatenate([[0], np.bincount(parent, minlength=len(player)).cumsum()]).astype(np.int32),
+        to=to,
+        chance=np.array(walk.share)[to],
+        payoff=np.array(walk.payoff).reshape(-1, walk.players),
         legal=legal,
-        tensor=np.stack([walk.tensor[each] for each in order]),
-        name=np.array([names[each][1] for each in order]),
+        tensor=np.array(walk.tensor).reshape(len(order), -1)[order] if walk.tensor else bits(len(order)),
+        name=np.array(walk.name)[order],
     )
 
 
-def estimated(game: Any, descents: int = DESCENTS) -> float:
-    """How many histories a tree has, from random walks weighted by their branching (Knuth 1975)."""
-    generator = np.random.default_rng(0)
-    sizes = []
-    for _ in range(descents):
-        state, weight, size = game.new_initial_state(), 1.0, 1.0
-        while not state.is_terminal():
-            actions = [each for each, _ in state.chance_outcomes()] if state.is_chance_node() else state.legal_actions()
-            weight *= len(actions)
-            size += weight
-            state.apply_action(int(generator.choice(actions)))
-        sizes.append(size)
-    return float(np.mean(sizes))
-
-
-@cache
-def compiled(name: str) -> tuple[Tree, Form]:
-    """The arrays of a game, from disk if they are there. Raises ValueError for a game that does not fit."""
-    from rich.console import Console
-
-    game = sequential(name)
-    key = f"{game} {version('open_spiel')} {FORMAT}"
-    path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
-    if path.is_file():
-        return read(path)
-    size = estimated(game)
-    if size > LARGEST:
-        raise ValueError(
-            f"game.name={name} has about {size:.1g} histories, and at most {LARGEST:,} are compiled; "
-            "choose a smaller game"
-        )
-    with Console(stderr=True).status(f"compiling {name}") as status:
-        found = walked(game, lambda done: status.update(f"compiling {name}: {done:,} of about {size:,.0f} histories"))
-    write(path, found)
-    return found
-
-
-def read(path: Path) -> tuple[Tree, Form]:
-    """What `write` wrote."""
-    with np.load(path) as found:
-        tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, Form))
-    return Tree(*tree), Form(*form)._replace(unit=float(form[-1]))
-
-
-def write(path: Path, found: tuple[Tree, Form]) -> None:
-    """Keeps compiled arrays on disk, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(
-        partial, **{f"{type(part).__name__}.{name}": each for part in found for name, each in part._asdict().items()}
-    )
-    partial.replace(path)
-
-
-def folder() -> Path:
-    """Where compiled games are kept: $MARL_ENGINE_CACHE, or marl_engine in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MARL_ENGINE_CACHE") or Path(base) / "marl_engine")
-
-
-def sequential(name: str) -> Any:
-    """The pyspiel game of a string, simultaneous moves turned into successive ones. Raises ValueError."""
-    try:
-        import pyspiel
-    except ImportError as error:
-        raise ValueError("OpenSpiel is not installed; get it with pip install 'marl_engine[openspiel]'") from error
-
-    short, names = name.partition("(")[0], pyspiel.registered_names()
-    if short not in names:
-        near = get_close_matches(short, names, n=5, cutoff=0.0)
-        raise ValueError(f"OpenSpiel has no game {short!r}; choose from {', '.join(near)}, … ({len(names)} in all)")
-    try:
-        game = pyspiel.load_game(name)
-    except pyspiel.SpielError as error:
-        raise ValueError(f"OpenSpiel refuses {name!r}: {str(error).splitlines()[0]}") from error
-    if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
-        game = pyspiel.convert_to_turn_based(game)
-    if not game.get_type().provides_information_state_string:
-        raise ValueError(f"OpenSpiel's {name!r} does not say what a player has seen, so it cannot be compiled")
-    return game
+def bits(count: int) -> np.ndarray:
+    """The binary digits (count, D) of the numbers below `count`, lowest first."""
+    return (np.arange(count)[:, None] >> np.arange(max(1, (count - 1).bit_length())) & 1).astype(np.float32)
 
 
 def within(tree: Tree) -> np.ndarray:

@@ -181,27 +181,24 @@ def nash_conv(form: Form, plan: np.ndarray) -> float:
     return float((best_responses(form, plan) - payoffs(form, plan)).sum())
 
 
-class Ending(NamedTuple):
-    """One end of a game, or several that nobody can tell apart, while a form is built."""
+class Ends(NamedTuple):
+    """The N ends of a game, while a form is built; those that nobody can tell apart may be one, or several."""
 
-    sequences: tuple[int, ...]  # (P,) the last of each player
-    payoffs: tuple[float, ...]  # (P,)
-    chance: float  # the probability of chance
+    last: np.ndarray  # (N, P) the last sequence of each player
+    payoff: np.ndarray  # (N, P)
+    chance: np.ndarray  # (N,) the probability of chance
 
 
-def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int], endings: Sequence[Ending]) -> Form:
-    """The form of a game from its information sets and endings; endings with the same sequences are added up."""
+def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int], ends: Ends) -> Form:
+    """The form of a game from its information sets and ends; ends with the same sequences are added up."""
     players = len(begin) - 1
-    chance = np.array([ending.chance for ending in endings])
-    last = np.array([ending.sequences for ending in endings], np.int32).reshape(-1, players)
-    earns = np.array([ending.payoffs for ending in endings]).reshape(-1, players) * chance[:, None]
-    last, same = np.unique(last, axis=0, return_inverse=True)
-    merged = np.zeros((len(last), players + 1))
-    np.add.at(merged, same.ravel(), np.column_stack([earns, chance]))
+    last, same = distinct(ends.last, int(first[-1]))
+    weights = (*(ends.payoff * ends.chance[:, None]).T, ends.chance)
+    *earned, chance = (np.bincount(same, weights=each, minlength=len(last)) for each in weights)
     own = last.T.ravel()  # entries of player 0, then of player 1, …
     rest = np.concatenate([np.delete(last, player, axis=1) for player in range(players)])
     order = np.lexsort((*rest.T[::-1], own))
-    payoff, unit = in_units(merged[:, :players].T.ravel()[order])
+    payoff, unit = in_units(np.concatenate(earned)[order])
     return Form(
         begin=np.array(begin, np.int32),
         parent=np.array(parent, np.uint32),
@@ -209,9 +206,19 @@ def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int],
         entry=np.concatenate([[0], np.bincount(own, minlength=first[-1]).cumsum()]).astype(np.uint32),
         others=np.ascontiguousarray(rest[order], np.uint16 if first[-1] <= 2**16 else np.uint32),
         payoff=payoff,
-        chance=np.tile(merged[:, players], players)[order],
+        chance=np.tile(chance, players)[order],
         unit=unit,
     )
+
+
+def distinct(rows: np.ndarray, below: int) -> tuple[np.ndarray, np.ndarray]:
+    """The different rows (N, P) of numbers below `below`, in order, and for each row which of them it is."""
+    if below ** rows.shape[1] >= 2**63:
+        found, same = np.unique(rows, axis=0, return_inverse=True)
+        return found, same.ravel()
+    digits = below ** np.arange(rows.shape[1])[::-1]  # a row as one number sorts faster
+    _, index, same = np.unique(rows @ digits, return_index=True, return_inverse=True)
+    return rows[index], same
 
 
 def in_units(payoff: np.ndarray) -> tuple[np.ndarray, float]:

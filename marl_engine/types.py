@@ -25,6 +25,10 @@ class Turn(NamedTuple):
     truncated: Tensor  # (B,) bool: done because somebody stopped the clock, not by the rules of the game
     final: Tensor | None = None  # (B, P, ...) what games that were truncated closed with; None where none can be
 
+    def to(self, device: str) -> "Turn":
+        """The same on a device."""
+        return Turn._make(None if each is None else each.to(device) for each in self)
+
 
 class Game(Protocol):
     """B independent copies stepped together, one seed each."""

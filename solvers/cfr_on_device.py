@@ -20,7 +20,7 @@ class Level(NamedTuple):
     sequence: Tensor  # (N,) their sequences
     infoset: Tensor  # (N,) which of the K each belongs to
     parent: Tensor  # (K,) the sequence that leads to each
-    count: Tensor  # (K,) float64: of actions
+    actions: Tensor  # (K,) float64: how many
 
 
 class Side(NamedTuple):
@@ -41,13 +41,11 @@ def sides(form: Form, device: str) -> list[Side]:
     for player in range(form.players):
         mine, infosets = owner == player, np.arange(form.begin[player], form.begin[player + 1])
         levels = [infosets[depth[infosets] == each] for each in range(int(depth[infosets].max(initial=-1)) + 1)]
-        arrays = ends[mine], form.others[mine].astype(np.int64), form.payoff[mine].astype(float) * form.unit
-        found.append(
-            Side(
-                *(torch.from_numpy(each).to(device) for each in arrays),
-                [level_of(form, each, device) for each in levels],
-            )
+        own, others, payoff = (
+            torch.from_numpy(each[mine]).to(device)
+            for each in (ends, form.others.astype(np.int64), form.payoff * form.unit)
         )
+        found.append(Side(own, others, payoff.double(), [level_of(form, each, device) for each in levels]))
     return found
 
 
@@ -110,7 +108,7 @@ def regret_matching(level: Level, rule: Any, state: Any, value: Tensor, iteratio
     ahead = (regret + instant if rule.predict else regret).clamp(min=0)
     whole = summed(level, ahead)[level.infoset]
     state.regret[at] = regret
-    state.strategy[at] = torch.where(whole > 0, ahead / whole, 1 / level.count[level.infoset])
+    state.strategy[at] = torch.where(whole > 0, ahead / whole, 1 / level.actions[level.infoset])
     return mean
 
 
@@ -121,4 +119,4 @@ def kept(exponent: float, iteration: float) -> float:
 
 def summed(level: Level, number: Tensor) -> Tensor:
     """Sums (K,) over the actions of each information set."""
-    return torch.zeros_like(level.count).index_add_(0, level.infoset, number)
+    return torch.zeros_like(level.actions).index_add_(0, level.infoset, number)

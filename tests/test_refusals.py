@@ -28,7 +28,7 @@ GROUPS = [
     ("responder=mapo", "no responder 'mapo'", "choose from mappo, "),
     ("policy=netwrk", "no policy 'netwrk'", "choose from network"),
     ("runner=locl", "no runner 'locl'", "choose from local"),
-    ("responder=null", "no responder=null", "choose from exact, ippo, mappo"),
+    ("responder=null", "no responder=null", "choose from ascent, exact, ippo, mappo"),
     ("solver=[]", "solver must be the name of a preset"),
 ]
 KEYS = [
@@ -164,7 +164,7 @@ def test_refused(refused, override, phrases):
 
 
 def test_no_game(refused):
-    assert "say which game: game= one of battleship, " in refused()
+    assert "say which game: game= one of bargaining, " in refused()
 
 
 def test_orders_that_old_dynamics_cannot_cook(refused):

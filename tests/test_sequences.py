@@ -7,8 +7,8 @@ import torch
 from open_spiel.python import policy as spiel_policy
 from open_spiel.python.algorithms import expected_game_score
 
+from games.compiled import sequential
 from games.openspiel import OpenSpiel
-from games.trees import estimated, sequential
 from marl_engine.sequences import (
     action_values,
     best_responses,
@@ -33,6 +33,12 @@ GAMES = [
     "trade_comm(num_items=3)",
     "battleship(board_width=2,board_height=2,ship_sizes=[1],ship_values=[1],num_shots=2,allow_repeated_shots=False)",
     "matching_pennies_3p",
+    "coordinated_mp",
+    "dark_hex(board_size=2,gameversion=adh)",
+    "oshi_zumo(coins=6,size=1,horizon=8,min_bid=1)",
+    "bargaining(max_turns=2,max_num_instances=10)",
+    "sheriff(num_rounds=3)",
+    "leduc_poker(suit_isomorphism=True)",
 ]
 
 
@@ -132,22 +138,3 @@ def test_illegal_action_is_refused_and_moves_nobody():
     with pytest.raises(ValueError, match=r"action 0 is illegal at .*; choose from \[1, 2\]"):
         game.step(torch.tensor([[1, 1], [1, 1], [0, 1], [1, 1]]))
     assert all(torch.equal(before[name], each) for name, each in game.state().items())
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("connect_four", r"connect_four has about .* histories, and at most 20,000,000 are compiled"),
-        ("backgammon", "'backgammon' does not say what a player has seen"),
-        ("khun_poker", "no game 'khun_poker'; choose from kuhn_poker, "),
-        ("kuhn_poker(seats=3)", "OpenSpiel refuses 'kuhn_poker\\(seats=3\\)'"),
-    ],
-)
-def test_game_that_cannot_be_compiled_is_refused(name, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        OpenSpiel(name)
-
-
-def test_size_is_estimated():
-    """Of Leduc's 9,457 histories, by random walks."""
-    assert estimated(sequential("leduc_poker"), descents=2000) == pytest.approx(9457, rel=0.2)

@@ -1,0 +1,39 @@
+"""Preferences of a population: raters who each know what they like, and how often one answer is preferred by them all.
+
+K raters, A answers. A single rater is a model of Bradley and Terry (1952) and never goes in circles; many together can
+(Condorcet 1785), which is why preferences make a game and no reward (Munos et al. 2024, arXiv:2312.00886, section 3).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def preferred(scores: np.ndarray, shares: np.ndarray, temperature: float) -> np.ndarray:
+    """P[a, b] = sum over raters of share / (1 + exp((score[b] - score[a]) / temperature)), (A, A).
+
+    Scores (K, A), shares (K,). At temperature 0 a rater prefers the higher score for certain, and tosses a coin
+    between equal ones.
+    """
+    margin = scores[:, :, None] - scores[:, None, :]
+    likes = np.sign(margin) if temperature == 0 else np.tanh(margin / (2 * temperature))
+    return 0.5 + 0.5 * np.tensordot(shares, likes, 1)
+
+
+def population(
+    raters: int, answers: int, draw: int, scores: Sequence[Sequence[float]] | None, shares: Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (K, A), given or ~ N(0, 1), and shares (K,), given or alike. Raises ValueError."""
+    if min(raters, answers - 1) < 1 or draw < 0:
+        raise ValueError(
+            f"game.raters must be 1 or more, game.answers 2 or more, game.draw 0 or more: {raters, answers, draw}"
+        )
+    if scores is not None and len({len(row) for row in scores}) != 1:
+        raise ValueError("game.scores must be a list of as many numbers for each rater")
+    score = (
+        np.random.default_rng(draw).standard_normal((raters, answers)) if scores is None else np.array(scores, float)
+    )
+    share = np.full(len(score), 1 / len(score)) if shares is None else np.array(shares, float)
+    if len(share) != len(score) or share.min() < 0 or abs(share.sum() - 1) > 1e-6:
+        raise ValueError(f"game.shares must be {len(score)} numbers, one for each rater, that sum to 1, not {shares}")
+    return score, share / share.sum()
