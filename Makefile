@@ -23,6 +23,7 @@ figures: .venv/installed
 	$(BIN)/marl-train game=overcooked run=figure seed=0 overwrite=true
 	cp runs/figure/replay.gif docs/overcooked.gif
 	$(BIN)/python benchmarks/overcooked_learning.py --draw
+	$(BIN)/python benchmarks/time_to_equilibrium.py --draw
 
 .venv/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.10")'

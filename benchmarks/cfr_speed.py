@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from overcooked_speed import Row, ask, last_line, require, show
+from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel import OpenSpiel
 from marl_engine.sequences import Form, nash_conv, plan_of, strategy_of

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from cfr_speed import ENVIRONMENT, GAMES, timed
-from overcooked_speed import Row, ask, last_line, require, show
+from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel import OpenSpiel
 from marl_engine.sequences import nash_conv, plan_of, strategy_of

@@ -11,7 +11,7 @@ import time
 from statistics import median
 from typing import NamedTuple
 
-from overcooked_speed import Row, ask, last_line, require, show
+from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel import OpenSpiel
 from marl_engine.exact import Exact

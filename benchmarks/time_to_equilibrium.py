@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from overcooked_speed import Row, ask, last_line, require, show
+from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel import OpenSpiel
 from marl_engine.build import setting
@@ -42,7 +42,7 @@ SOLVERS = {  # the preset's name, and what differs from it
     "omwu": [],
     "comal": [],
     "r_nad": [],
-    "mmd": ["solver.anneal=true", "solver.step_size=1", "solver.pull=1"],
+    "mmd": ["solver.anneal=true", "solver.step_size=1", "solver.pull=5"],
     "fictitious_play": [],
     "double_oracle": [],
     "anytime_double_oracle": [],

@@ -1,7 +1,7 @@
 """NashConv of OpenSpiel's C++ solvers against seconds.
 
-Run by `benchmarks/time_to_equilibrium.py` with the Python of that package: `openspiel_equilibrium.py SOLVER GAME SECONDS
-GOAL`. Measures after 1, 2, 3, 4, 6, 8, 11, … iterations, which is not counted. Prints one line of JSON.
+Run by `benchmarks/time_to_equilibrium.py` with the Python of that package: `openspiel_equilibrium.py SOLVER GAME
+SECONDS GOAL`. Measures after 1, 2, 3, 4, 6, 8, 11, … iterations, which is not counted. Prints one line of JSON.
 """
 
 import json

@@ -1,0 +1,152 @@
+"""Milliseconds that other libraries take to solve games in normal form, and their answers.
+
+Run by `benchmarks/meta_speed.py` with the Python of those libraries: `meta.py PROBLEM PEER GAMES SECONDS ANSWERS`.
+GAMES and ANSWERS are .npz files: payoffs (P, A, B, …) by number in, a flat answer by number out. A game that takes
+longer than SECONDS is given up, and none after it is begun. Prints one line of JSON.
+"""
+
+import io
+import json
+import sys
+import time
+from contextlib import redirect_stdout
+from multiprocessing import get_context
+
+import numpy as np
+
+
+def zero_sum(peer, payoffs):
+    """Both strategies, of payoffs (2, A, B) that sum to 0."""
+    if peer == "nashpy":
+        import nashpy
+
+        return np.concatenate(nashpy.Game(payoffs[0]).linear_program())
+    if peer == "QuantEcon":
+        from quantecon.optimize import minmax
+
+        return np.concatenate(minmax(payoffs[0])[1:])
+    import pyspiel
+    from open_spiel.python.algorithms.lp_solver import solve_zero_sum_matrix_game
+
+    game = pyspiel.create_matrix_game(payoffs[0].tolist(), payoffs[1].tolist())
+    return np.concatenate([np.ravel(each) for each in solve_zero_sum_matrix_game(game)[:2]])
+
+
+def general_sum(peer, payoffs):
+    """Both strategies, by Lemke and Howson's method."""
+    if peer == "nashpy":
+        import nashpy
+
+        return np.concatenate(nashpy.Game(*payoffs).lemke_howson(initial_dropped_label=0))
+    from quantecon.game_theory import lemke_howson
+
+    return np.concatenate(lemke_howson(game_of(payoffs), capping=10))
+
+
+def three_players(peer, payoffs):
+    """All strategies, of any number of players."""
+    from quantecon.game_theory import mclennan_tourky
+
+    return np.concatenate(mclennan_tourky(game_of(payoffs)))
+
+
+def game_of(payoffs):
+    """QuantEcon's game: each player's own axis first, then those that follow in a circle."""
+    from quantecon.game_theory import NormalFormGame, Player
+
+    players = range(len(payoffs))
+    turned = [earns.transpose(*players[player:], *players[:player]) for player, earns in enumerate(payoffs)]
+    return NormalFormGame([Player(np.ascontiguousarray(each)) for each in turned])
+
+
+def joint(name):
+    """A solver of OpenSpiel's JPSRO that returns a joint distribution."""
+
+    def solve(peer, payoffs):
+        from open_spiel.python.algorithms import jpsro
+
+        found, _ = getattr(jpsro, name)(payoffs, [np.ones(actions) for actions in payoffs.shape[1:]])
+        return np.ravel(found)
+
+    return solve
+
+
+def alpha_rank(peer, payoffs):
+    """The stationary distribution, with infinite alpha and a noise of 0.01."""
+    from open_spiel.python.egt.alpharank import compute
+
+    return compute(list(payoffs), m=50, alpha=100, use_inf_alpha=True, inf_alpha_eps=0.01)[2]
+
+
+def dynamics(name, **options):
+    """Averages of 2,000 steps of one of OpenSpiel's dynamics."""
+
+    def solve(peer, payoffs):
+        from importlib import import_module
+
+        learn = getattr(import_module(f"open_spiel.python.algorithms.{name}"), name)
+        return np.concatenate(learn(list(payoffs), **options))
+
+    return solve
+
+
+def nash_averaging(peer, payoffs):
+    """The most even equilibrium of the antisymmetric first payoff."""
+    from open_spiel.python.algorithms.nash_averaging import _max_entropy_symmetric_nash
+
+    return np.ravel(_max_entropy_symmetric_nash(payoffs[0], eps=0.0))
+
+
+PROBLEMS = {
+    "zero_sum": zero_sum,
+    "general_sum": general_sum,
+    "three_players": three_players,
+    "ce": joint("_mwce"),
+    "cce": joint("_mwcce"),
+    "even_ce": joint("_mgce"),
+    "alpha_rank": alpha_rank,
+    "prd": dynamics("projected_replicator_dynamics", prd_iterations=2000),
+    "regret_matching": dynamics("regret_matching", iterations=2000, gamma=0.0),
+    "nash_averaging": nash_averaging,
+}
+
+
+def answer_all(sender, solve, peer, games):
+    """Sends milliseconds and an answer for each game, None where the solver fails."""
+    for payoffs in games:
+        start = time.perf_counter()
+        try:
+            with redirect_stdout(io.StringIO()):
+                found = solve(peer, payoffs)
+        except Exception:  # whatever it fails with, it has no answer
+            found = None
+        sender.send(((time.perf_counter() - start) * 1e3, found))
+
+
+def main(problem, peer, source, seconds, target):
+    """Prints the line, and writes the answers."""
+    archive = np.load(source)
+    games = [archive[str(number)] for number in range(len(archive.files))]
+    solve, processes = PROBLEMS[problem], get_context("fork")
+    with redirect_stdout(io.StringIO()):
+        solve(
+            peer, np.asarray(games[0])[(slice(None), *[slice(3)] * len(games[0]))]
+        )  # what is compiled is compiled now
+    receiver, sender = processes.Pipe(duplex=False)
+    child = processes.Process(target=answer_all, args=(sender, solve, peer, games), daemon=True)
+    child.start()
+    took, answers = [], {}
+    for number in range(len(games)):
+        if not receiver.poll(seconds):
+            break
+        milliseconds, found = receiver.recv()
+        took.append(milliseconds)
+        if found is not None:
+            answers[str(number)] = np.asarray(found, float)
+    child.kill()
+    np.savez(target, **answers)
+    print(json.dumps({"milliseconds": took, "timed_out": len(took) < len(games)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4]), sys.argv[5])

@@ -1,0 +1,60 @@
+"""What the players of a game in normal form earn, and what they would gain by changing their minds.
+
+Payoffs are an array (P, A, B, …): payoffs[p, a, b, …] is what player p earns when player 0 plays a, player 1 plays b
+and so on. Strategies are a list of P distributions, (A,), (B,), ….
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Strategies = list[np.ndarray]
+
+
+def uniform(payoffs: np.ndarray) -> Strategies:
+    """Every action alike."""
+    return [np.full(actions, 1 / actions) for actions in payoffs.shape[1:]]
+
+
+def values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int) -> np.ndarray:
+    """What each action earns a player (its A,) when the others play their strategies."""
+    found = payoffs[player]
+    for theirs in reversed(strategies[player + 1 :]):
+        found = found @ theirs
+    for theirs in strategies[:player]:
+        found = theirs @ found.reshape(len(theirs), -1)
+    return found.ravel()
+
+
+def pair_values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int, other: int) -> np.ndarray:
+    """The same for each action of a player and each of one other, (its A, the other's A)."""
+    found = np.moveaxis(payoffs[player], (player, other), (0, 1))
+    for third in reversed(range(len(strategies))):
+        if third not in (player, other):
+            found = found @ strategies[third]
+    return found
+
+
+def regrets(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> np.ndarray:
+    """What a best response gains each player (P,): max over a of u_p(a, others) - u_p(own, others)."""
+    payoffs = np.asarray(payoffs, float)
+    found = (values(payoffs, strategies, player) for player in range(len(payoffs)))
+    return np.array([value.max() - own @ value for own, value in zip(strategies, found, strict=True)])
+
+
+def nash_conv(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> float:
+    """The sum of all regrets; 0 at an equilibrium and nowhere else."""
+    return float(regrets(payoffs, strategies).sum())
+
+
+def in_range(payoffs: np.ndarray) -> np.ndarray:
+    """Payoffs of each player moved and scaled to [0, 1]: the same equilibria, and regrets that can be compared.
+
+    A player to whom nothing matters has zeros. Raises ValueError for payoffs that are not (P, A, B, …) and finite.
+    """
+    payoffs = np.asarray(payoffs, float)
+    if payoffs.ndim < 2 or payoffs.shape[0] != payoffs.ndim - 1 or not np.isfinite(payoffs).all():
+        raise ValueError(f"payoffs must be finite numbers of shape (P, actions of each seat), not {payoffs.shape}")
+    axes = tuple(range(1, payoffs.ndim))
+    low, high = payoffs.min(axes, keepdims=True), payoffs.max(axes, keepdims=True)
+    return np.divide(payoffs - low, high - low, out=np.zeros_like(payoffs), where=high > low)
