@@ -80,7 +80,7 @@ def thinned(curve: Curve) -> Curve:
 
 
 def measured(
-    game: str, solvers: list[str], peers: tuple[str, ...], seconds: float, limit: float
+    game: str, solvers: list[str], peers: list[str], seconds: float, limit: float
 ) -> dict[str, dict[str, Curve]]:
     """The curves of one game."""
     for name in solvers:  # loads what is compiled
@@ -113,41 +113,54 @@ def compared(record: dict[str, dict[str, dict[str, Curve]]]) -> list[Row]:
             there, who = theirs or (given, "none")
             note = f"{mine[1]} against {who}" if theirs else f"{mine[1]}; the peer did not get there, so at least"
             rows.append(
-                Row(f"{game} to {goal:.0e}", "OpenSpiel C++", there / mine[0], mine[0] * 1e3, there * 1e3, "ms", note)
+                Row(
+                    f"{game} to {shortly(goal)}",
+                    "OpenSpiel C++",
+                    there / mine[0],
+                    mine[0] * 1e3,
+                    there * 1e3,
+                    "ms",
+                    note,
+                )
             )
     return rows
 
 
 def draw(record: dict[str, dict[str, dict[str, Curve]]]) -> None:
-    """NashConv against seconds, a panel for each game."""
+    """NashConv against seconds, a panel for each game, two in a row."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import colormaps, pyplot
 
+    rows = (len(record) + 1) // 2
     figure, panels = pyplot.subplots(
-        1, len(record), figsize=(5.2 * len(record), 4.6), layout="constrained", sharey=True, squeeze=False
+        rows, 2, figsize=(10.5, 4 * rows), layout="constrained", sharey=True, squeeze=False
     )
     colours = {name: colormaps["tab20"](at) for at, name in enumerate(SOLVERS)}
-    for axes, (game, curves) in zip(panels[0], record.items(), strict=True):
+    for axes, (game, curves) in zip(panels.flat, record.items(), strict=False):
         for name, curve in curves["ours"].items():
             axes.plot(*zip(*curve, strict=True), color=colours[name], label=name, linewidth=1.4)
         for name, style in zip(curves["OpenSpiel"], ("--", ":"), strict=False):
             axes.plot(
                 *zip(*curves["OpenSpiel"][name], strict=True), style, color="black", label=f"OpenSpiel C++ {name}"
             )
-        axes.set(xscale="log", yscale="log", ylim=(5e-5, 10), title=game, xlabel="seconds")
+        axes.set(xscale="log", yscale="log", ylim=(5e-5, 10), title=game, xlabel="seconds", ylabel="NashConv")
         axes.grid(alpha=0.3)
-    panels[0][0].set_ylabel("NashConv")
     figure.legend(
         *panels[0][0].get_legend_handles_labels(), loc="outside right center", fontsize="small", frameon=False
     )
     figure.savefig(PICTURE, dpi=110)
 
 
+def shortly(goal: float) -> str:
+    """Like 1e-3."""
+    return f"{goal:.0e}".replace("e-0", "e-")
+
+
 def write_table(record: dict[str, dict[str, dict[str, Curve]]]) -> None:
     """Puts the table into the page, between its markers."""
-    heads = [f"{game} {goal:.0e}" for game in record for goal in GOALS]
+    heads = [f"{game} {goal}" for game in record for goal in map(shortly, GOALS)]
     lines = [f"| seconds to | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
     names = [("ours", name) for name in SOLVERS] + [("OpenSpiel", name) for name in PEERS]
     for whose, name in names:
@@ -163,7 +176,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=list(GAMES))
     parser.add_argument("--solvers", nargs="+", default=list(SOLVERS), choices=list(SOLVERS))
-    parser.add_argument("--seconds", type=float, default=15.0, help="that a solver is given here (default 15)")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--seconds", type=float, default=10.0, help="that a solver is given here (default 10)")
     parser.add_argument("--limit", type=float, default=60.0, help="that one of OpenSpiel's is given (default 60)")
     parser.add_argument("--draw", action="store_true", help="only redraw the picture and the table")
     options = parser.parse_args()
@@ -171,7 +185,8 @@ def main() -> None:
     if not options.draw:
         require(["openspiel"])
         for game in options.games:
-            record[game] = measured(game, options.solvers, PEERS, options.seconds, options.limit)
+            found = measured(game, options.solvers, options.peers, options.seconds, options.limit)
+            record[game] = {whose: record.get(game, {}).get(whose, {}) | curves for whose, curves in found.items()}
         RECORD.write_text(json.dumps(record) + "\n")
     draw(record)
     write_table(record)
