@@ -93,7 +93,8 @@ def main() -> None:
     parser.add_argument("--meta", nargs="+", default=["nash", "prd"], choices=["nash", "prd"])
     options = parser.parse_args()
     require([ENVIRONMENT])
-    ours(CASES[0], "prd", "sampled", None, 0)  # loads what is compiled
+    for meta in options.meta:  # loads libraries and what is compiled
+        ours(CASES[0], meta, "sampled", None, 0)
     rows = [
         row for case in CASES for meta in options.meta for row in compare(case, meta, options.repeats, options.seconds)
     ]

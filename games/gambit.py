@@ -19,14 +19,16 @@ TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|["{}]|[^\s{},"]+')
 
 def parsed(text: str) -> np.ndarray:
     """The payoffs (P, A, B, …) of a .nfg file. Raises ValueError."""
-    head, tail = nested(text)[:6], nested(text)[6:]
+    words = nested(text)
+    head, tail = words[:6], words[6:]
     if head[:2] != ["NFG", "1"] or head[2:3] not in (["R"], ["D"]):
         raise ValueError("it does not begin with NFG 1 R")
     if len(head) < 6 or not (quoted(head[3]) and isinstance(head[4], list) and isinstance(head[5], list)):
         raise ValueError("after NFG 1 R must come a title, { players } and { strategies }")
     players = len(head[4])
     counts = [len(each) if isinstance(each, list) else int(number(each)) for each in head[5]]
-    if len(counts) != players or min(counts, default=0) < 1:
+    whole = all(isinstance(each, list) or number(each).is_integer() for each in head[5])
+    if len(counts) != players or min(counts, default=0) < 1 or not whole:
         raise ValueError(f"it names {players} players and gives {counts} strategies")
     if tail and quoted(tail[0]):
         tail = tail[1:]
@@ -65,7 +67,7 @@ def number(word: Any) -> float:
     """A number written as 2, -1.5, .5, 1e-3 or 1/3. Raises ValueError."""
     try:
         return float(Fraction(word))
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"{word!r} is no number") from error
 
 

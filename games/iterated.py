@@ -1,7 +1,7 @@
 """Games in normal form played again and again, by players who remember the last round.
 
 The iterated prisoner's dilemma with memory one (Press and Dyson 2012, PNAS 109:10409; as in Foerster et al. 2018,
-arXiv:1709.04326, section 4.1). It departs from an endless game with discount gamma by ending after each round with
+arXiv:1709.04326). It departs from an endless game with discount gamma by ending after each round with
 probability 1 - gamma: what is earned until then is, in the mean, the discounted sum. All payoffs are multiplied by
 1 - gamma, so that a game is worth the mean payoff of a round.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from games.matrix import loaded, named
+from games.payoffs import loaded, named
 from marl_engine.noise import GOLDEN, mix, unit
 from marl_engine.types import Turn
 

@@ -36,11 +36,13 @@ class OneShot:
     players: int
     actions: int
     device: str
+    symmetric: bool
 
     def _make(self, earns: np.ndarray) -> None:
         """Of payoffs (P, A, B, …)."""
         self.earns = torch.from_numpy(earns)
         self.players, self.actions = earns.shape[0], max(earns.shape[1:])
+        self.symmetric = self.players == 2 and np.array_equal(earns[0], earns[1].T)
         self.form = in_sequence_form(earns)
         self.legal = np.arange(self.actions) < np.array(earns.shape[1:])[:, None]
         self.features = torch.eye(self.players)
@@ -101,7 +103,7 @@ class Matrix(OneShot):
     players: int = field(init=False)
     actions: int = field(init=False)
     observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False, default=False)
+    symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self._make(named(self.name) if self.payoffs is None else loaded(self.payoffs, preference=False))
@@ -118,7 +120,7 @@ class Random(OneShot):
     device: str = "cpu"
 
     observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False, default=False)
+    symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self._make(drawn(self.family, self.players, self.actions, self.draw))
@@ -139,7 +141,7 @@ class Preference(OneShot):
     players: int = field(init=False)
     actions: int = field(init=False)
     observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False, default=False)
+    symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
         if self.payoffs is None and self.name not in PREFERENCES:
@@ -153,7 +155,7 @@ class Preference(OneShot):
 class Raters(OneShot):
     """The preferences of a population of raters; see `raters`. Raises ValueError for one that there cannot be."""
 
-    raters: int = 3
+    raters: int = 3  # and answers, where scores are drawn
     answers: int = 4
     scores: Sequence[Sequence[float]] | None = None  # (raters, answers); null: drawn from N(0, 1)
     shares: Sequence[float] | None = None  # of raters; null: all alike
@@ -165,11 +167,12 @@ class Raters(OneShot):
     players: int = field(init=False)
     actions: int = field(init=False)
     observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False, default=False)
+    symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise ValueError(f"game.temperature must be 0 or more, not {self.temperature}")
         scores, shares = population(self.raters, self.answers, self.draw, self.scores, self.shares)
+        self.raters, self.answers = scores.shape
         self._make(above_half(preferred(scores, shares, self.temperature)))
         self._start_from(self.reference)

@@ -28,8 +28,8 @@ def population(
         raise ValueError(
             f"game.raters must be 1 or more, game.answers 2 or more, game.draw 0 or more: {raters, answers, draw}"
         )
-    if scores is not None and len({len(row) for row in scores}) != 1:
-        raise ValueError("game.scores must be a list of as many numbers for each rater")
+    if scores is not None and (len({len(row) for row in scores}) != 1 or len(scores[0]) < 2):
+        raise ValueError("game.scores must be a list of as many numbers, 2 or more, for each rater")
     score = (
         np.random.default_rng(draw).standard_normal((raters, answers)) if scores is None else np.array(scores, float)
     )

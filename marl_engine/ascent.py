@@ -1,7 +1,7 @@
 """The responder of games that say what strategies are worth: one step up the gradient, the others standing still.
 
 If all seats take it at once, that is naive learning, as LOLA calls what it is compared with (Foerster et al. 2018,
-arXiv:1709.04326, section 3.2, with exact gradients). Nothing is played, and a step is not held near anything.
+arXiv:1709.04326, with exact gradients). Nothing is played, and a step is not held near anything.
 """
 
 import math
@@ -43,6 +43,7 @@ class Ascent:
     device: str = "cpu"
     learning_rate: float = 25.0  # delta; in units of values
     steps: int = field(init=False, default=0)  # how often gradients were asked for
+    holds: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "values"):

@@ -81,7 +81,7 @@ def make(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
     try:
         return kind(**arguments, **parts)
     except (ValueError, TypeError) as error:
-        place = "" if any(name in str(error) for name in arguments) else f"{section}: "
+        place = "" if any(name in str(error) for name in (*arguments, f"{section}=")) else f"{section}: "
         raise Refused(f"{place}{error}") from error
 
 

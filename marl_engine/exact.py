@@ -31,7 +31,8 @@ class Exact:
     seed: int = 0
     device: str = "cpu"
     form: Form = field(init=False)
-    steps: int = field(init=False, default=0)  # queries: how often payoffs against a profile were asked for
+    steps: int = field(init=False, default=0)  # queries: how often payoffs of or against a profile were asked for
+    holds: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "form"):
@@ -161,8 +162,8 @@ def measured(
     return found
 
 
-def exact(responder: Responder, profile: Profile, asks: str) -> Form:
-    """The sequence form that a responder knows. Raises ValueError when it knows none, or policies are no tables."""
+def exact(responder: Responder, profile: Profile, asks: str) -> Exact:
+    """The responder, if it is this one. Raises ValueError when it is not, or policies are no tables."""
     if not isinstance(responder, Exact) or not all(isinstance(policy, TablePolicy) for policy in profile):
         raise ValueError(f"{asks} and its relatives solve games exactly: use responder=exact policy=table")
-    return responder.form
+    return responder

@@ -93,7 +93,7 @@ class Gradient:
             name: schedule(getattr(self, name), f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus", "shaping")
         }
-        self.steps = 0
+        self.steps, self.holds = 0, True
         self.streams: list[Stream] = []
         self.learners: dict[Policy, Learner] = {}
         self.generator = torch.Generator().manual_seed(self.seed)

@@ -45,8 +45,8 @@ class Logits:
         """A policy for each seat, drawn from torch's random state."""
         if not hasattr(game, "states"):
             raise ValueError(
-                f"policy=logits needs a game with numbered states, like iterated_prisoners_dilemma, and "
-                f"{type(game).__name__} is none; use policy=network"
+                f"policy=logits and solver=lola need a game with numbered states, like iterated_prisoners_dilemma, and "
+                f"{type(game).__name__} is none"
             )
         drawn = torch.randn(game.players, game.states, game.actions, dtype=torch.float64)
         return [LogitsPolicy(self.std * each) for each in drawn]

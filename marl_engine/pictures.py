@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,12 @@ from marl_engine.noise import spread, uniforms
 from marl_engine.play import Table
 from marl_engine.types import Game, Profile
 
-CURVES = {"return/mean": "while learning", "evaluation/return/mean": "evaluation"}
+CURVES = {
+    "return/mean": "while learning",
+    "evaluation/return/mean": "evaluation",
+    "value/0": "value to seat 0",
+    "value/1": "value to seat 1",
+}
 DISTANCES = {
     "nash_conv/last": "current strategy",
     "nash_conv/average": "average strategy",
@@ -31,17 +37,21 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    solved = any(name in record for record in records for name in DISTANCES)
+    solved, above = (
+        any(name in record and record[name] > least for record in records for name in DISTANCES) for least in (-inf, 0)
+    )
     for name, label in (DISTANCES if solved else CURVES).items():
         steps, values = column(records, name)
         if steps:
             axes.plot(steps, values, label=label, alpha=0.5 if name == "return/mean" else 1.0)
     if solved:
-        axes.set(xscale="log", yscale="log", xlabel="iterations", ylabel="NashConv", title=title)
+        scale = "log" if above else "linear"  # an equilibrium from the first iteration on has no logarithm
+        axes.set(xscale=scale, yscale=scale, xlabel="iterations", ylabel="NashConv", title=title)
     else:
         axes.set(xlabel="steps", ylabel="return of an episode", title=title)
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.has_data():
+        axes.legend()
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
 

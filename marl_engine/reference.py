@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 from marl_engine.tables import TablePolicy, fill, geometric
-from marl_engine.types import Profile
+from marl_engine.types import Profile, Responder
 
 
 def frozen(profile: Profile) -> Profile:
@@ -28,6 +28,12 @@ def mixed(profile: Profile, other: Profile, weight: float) -> Profile:
     return mixture
 
 
+def check_holds(responder: Responder, asks: str) -> None:
+    """Raises ValueError for a responder that cannot hold a learner near anchors and magnets."""
+    if not getattr(responder, "holds", True):
+        raise ValueError(f"{asks} holds its learners near others, which responder=ascent cannot; use solver=self_play")
+
+
 def pulls(magnet: Profile | None, pull: float, anchor: Profile | None, step_size: float) -> list[tuple[Profile, float]]:
     """The profiles that a responder holds a learner near, and the weights of KL(learner || profile): those above 0."""
     near = ((magnet, pull), (anchor, 1 / step_size))
@@ -35,14 +41,16 @@ def pulls(magnet: Profile | None, pull: float, anchor: Profile | None, step_size
 
 
 class Reference:
-    """The profile that a solver was given at first, also after a run was stopped and goes on."""
+    """The profile that a solver was given when it began, also after it was stopped and goes on."""
 
     def __init__(self) -> None:
         self.profile: Profile | None = None
         self.saved: list[dict[str, Any]] = []
 
-    def of(self, profile: Profile) -> Profile:
-        """A copy of the profile, the first time; the same copy ever after."""
+    def of(self, profile: Profile, after: int) -> Profile:
+        """A copy of the profile, for a solver that begins; for one that goes on, the copy that it began with."""
+        if after == 0:
+            self.profile, self.saved = None, []
         if self.profile is None:
             self.profile = frozen(profile)
             for policy, weights in zip(self.profile, self.saved, strict=False):

@@ -65,7 +65,8 @@ class Table:
         """A table for each seat."""
         if not hasattr(game, "form"):
             raise ValueError(
-                f"policy=table needs a game in sequence form, and {type(game).__name__} is none; use policy=network"
+                f"policy=table and exact solvers need a game in sequence form, and {type(game).__name__} is none; "
+                "choose another game, or solver=self_play policy=network"
             )
         start = getattr(game, "start", uniform(game.form))
         return [TablePolicy(game.form, game.legal, seat, start) for seat in range(game.players)]

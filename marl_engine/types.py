@@ -117,6 +117,7 @@ class Responder(Protocol):
     """
 
     steps: int  # of games, played so far
+    holds: bool  # whether it can hold a learner near an anchor and a magnet
 
     def respond(
         self,

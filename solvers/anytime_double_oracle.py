@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.exact import exact, greedy, measured
+from marl_engine.exact import Exact, exact, greedy, measured
 from marl_engine.population import Population, support
 from marl_engine.reference import frozen
 from marl_engine.sequences import Form, best_values, ends_of, gradients, plan_of
@@ -24,6 +24,7 @@ from marl_engine.types import Profile, Progress, Responder
 from solvers.meta.nash import zero_sum
 
 LEAST = 1e-6  # weight of an answer that counts as played
+ROUNDING = 1e-9  # of payoffs
 
 
 class Cut(NamedTuple):
@@ -46,24 +47,27 @@ class AnytimeDoubleOracle:
         if self.tolerance <= 0:
             raise ValueError(f"solver.tolerance must be above 0, not {self.tolerance}")
         self.members: Population | None = None
-        self.cuts: list[list[Cut]] = [[], []]  # of each seat
+        self.cuts: list[list[Cut]]  # of each seat
         self.saved: Mapping[str, Any] = {}
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
-        form = exact(responder, profile, "solver=anytime_double_oracle")
-        if not is_zero_sum(form):
+        knowing = exact(responder, profile, "solver=anytime_double_oracle")
+        if not is_zero_sum(knowing.form):
             raise ValueError("solver=anytime_double_oracle is for two-player zero-sum games; use solver=psro")
-        return self._solve(form, profile, responder, after)
+        return self._solve(profile, knowing, after)
 
-    def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        members = self.members = Population(2)
-        if self.saved:
-            members.restore(profile, self.saved["members"])
-            self.cuts = [[Cut(*map(Tensor.numpy, pair)) for pair in side] for side in self.saved["cuts"]]
+    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        saved = self.state() or self.saved
+        form, members, self.cuts = responder.form, Population(2), [[], []]
+        self.members = members
+        if after and saved:
+            members.restore(profile, saved["members"])
+            self.cuts = [[Cut(*map(Tensor.numpy, pair)) for pair in side] for side in saved["cuts"]]
         else:
             members.grow(profile)
         for iteration in count(after + 1):
+            known = sum(map(len, self.cuts))
             sides = [
                 guarded(form, *side, self.tolerance) for side in zip((0, 1), members.members, self.cuts, strict=True)
             ]
@@ -71,7 +75,7 @@ class AnytimeDoubleOracle:
             fill(profile, pooled(members.members, mixtures))
             for seat, (_, answers) in zip((1, 0), sides, strict=True):
                 newest(members, newcomers, seat, answers)
-            responder.steps = sum(map(len, self.cuts))
+            responder.steps += sum(map(len, self.cuts)) - known
             found = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
             yield Progress(iteration, profile, found | measured(responder, profile, iterate="mixture"))
 
@@ -84,7 +88,7 @@ class AnytimeDoubleOracle:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.saved = state
+        self.members, self.saved = None, state
 
 
 def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
@@ -106,14 +110,15 @@ def guarded(
     table = plans @ np.reshape([cut.earned for cut in cuts], (-1, plans.shape[1])).T
     while True:
         mixture, weights = zero_sum(table) if cuts else (np.eye(len(plans))[0], np.empty(0))
-        promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=1.0)
+        promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=0.0)
         plan, value = np.zeros((2, form.sequences))
         plan[: form.players], plan[span] = 1, mixture @ plans
         gradients(form, plan, value)
         best_values(form, value)
-        if promised + value[1 - seat] <= slack:
-            return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
         answer = greedy(form, value)
+        known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # what is left to gain is rounding
+        if known or promised + value[1 - seat] <= slack:
+            return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
         gradients(form, plan_of(form, answer), value)
         cuts.append(Cut(value[span].copy(), answer))
         table = np.column_stack([table, plans @ cuts[-1].earned])
@@ -123,9 +128,8 @@ def is_zero_sum(form: Form) -> bool:
     """Whether what one of two players earns the other loses, wherever the game ends."""
     if form.players != 2:
         return False
-    own, half = (
-        ends_of(form),
-        len(form.payoff) // 2,
-    )  # the entries of one player, then those of the other, of the same endings
+    own = ends_of(form)
+    half = len(own) // 2  # entries of one player, then those of the other, of the same endings
     order = np.lexsort((own[half:], form.others[half:, 0]))
-    return bool(np.abs(form.payoff[:half] + form.payoff[half:][order]).max() * form.unit < 1e-9)
+    sums = form.payoff[:half] + form.payoff[half:][order]
+    return bool(np.abs(sums).max() <= ROUNDING * np.abs(form.payoff).max())

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from marl_engine.cores import compiled, inlined
-from marl_engine.exact import exact
+from marl_engine.exact import Exact, exact
 from marl_engine.sequences import Form, earned, nash_conv, plan_of, strategy_of, uniform
 from marl_engine.tables import fill
 from marl_engine.types import Metrics, Profile, Progress, Responder
@@ -143,10 +143,12 @@ class CFR:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        return self._solve(exact(responder, profile, "solver=cfr"), profile, responder, after)
+        return self._solve(profile, exact(responder, profile, "solver=cfr"), after)
 
-    def _solve(self, form: Form, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
-        self.learned = self.learned or fresh(form)
+    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        form = responder.form
+        if after == 0 or self.learned is None:
+            self.learned = fresh(form)
         advance = self._advance(form, self.learned, responder.device)
         for before in count(after, self.stride):
             advance(before, self.stride)

@@ -1,6 +1,6 @@
 """LOLA: learning with opponent-learning awareness, a step that counts on the step that the others are about to take.
 
-Foerster et al. 2018 (arXiv:1709.04326, section 4), with exact gradients ("LOLA-Ex"). It departs from the paper by
+Foerster et al. 2018 (arXiv:1709.04326), with exact gradients ("LOLA-Ex"). It departs from the paper by
 differentiating through the others' step as it is, and not through its first-order expansion; so do all seats, at once.
 Steps are in units of the game's values: the paper's sums of payoffs are 1 / (1 - gamma) times the mean payoff of a
 round, and its steps of 1 so many here.
@@ -29,17 +29,14 @@ def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tens
 
 @dataclass
 class LOLA:
-    """Plays against: itself, a naive step later. Anchored to: nothing. Magnet: none.
+    """Plays against: itself, a naive step later. Anchored to: nothing. Magnet: none. Own steps are the responder's.
 
-    Raises ValueError for a step that is not above 0 and a look-ahead below 0.
+    Raises ValueError for a look-ahead below 0.
     """
 
-    step_size: float = 25.0  # delta: of oneself
     look_ahead: float = 25.0  # eta: the step that the others are taken to make; 0: naive learning
 
     def __post_init__(self) -> None:
-        if self.step_size <= 0:
-            raise ValueError(f"solver.step_size must be above 0, not {self.step_size}")
         if self.look_ahead < 0:
             raise ValueError(f"solver.look_ahead must be 0 or more, not {self.look_ahead}")
 
@@ -49,8 +46,8 @@ class LOLA:
 
     def _solve(self, profile: Profile, responder: Ascent, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            climb(profile, aware(values_of(responder), logits_in(profile), self.look_ahead), self.step_size)
-            responder.steps += 1
+            climb(profile, aware(values_of(responder), logits_in(profile), self.look_ahead), responder.learning_rate)
+            responder.steps += 2
             yield Progress(iteration, profile, worth(responder, profile))
 
     def state(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from marl_engine.exact import exact
+from marl_engine.exact import Exact, exact
 from marl_engine.sequences import Form, nash_conv, plan_of, strategy_of
 from marl_engine.tables import fill
 from marl_engine.types import Metrics, Profile, Progress, Responder
@@ -47,20 +47,22 @@ class MCCFR:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, the game one that has a tree."""
-        form = exact(responder, profile, "solver=mccfr")
-        game = responder.game  # type: ignore[attr-defined]
-        if not hasattr(game, "tree"):
+        knowing = exact(responder, profile, "solver=external_mccfr")
+        tree = getattr(knowing.game, "tree", None)
+        if tree is None:
             raise ValueError(
-                f"MCCFR samples the tree of a game, and {type(game).__name__} has none; "
+                f"MCCFR samples the tree of a game, and {type(knowing.game).__name__} has none; "
                 "use a game of OpenSpiel, or solver=cfr"
             )
-        return self._solve(form, game.tree, profile, responder, after)
+        return self._solve(tree, profile, knowing, after)
 
-    def _solve(self, form: Form, tree: Any, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+    def _solve(self, tree: Any, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        form = responder.form
         ways = paths(tree, form)
-        self.learned = self.learned or learned(*np.zeros((2, form.sequences)))
+        if after == 0 or self.learned is None:
+            self.learned = learned(*np.zeros((2, form.sequences)))
         exploration = self.exploration if self.sampling == "outcome" else 0.0
-        seed, share = responder.seed, self.traversals * form.players  # type: ignore[attr-defined]
+        seed, share = responder.seed, self.traversals * form.players
         for iteration in count(after + 1):
             begun = (iteration - 1) * share
             responder.steps += traverse(ways, self.learned, exploration, seed, begun, share, NONE_GIVEN)

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.exact import measured
-from marl_engine.reference import Reference, frozen
+from marl_engine.reference import Reference, check_holds, frozen
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -36,7 +36,11 @@ class MirrorProx:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        reference = self.reference.of(profile)
+        check_holds(responder, "solver=mirror_prox")
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        reference = self.reference.of(profile, after)
         held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
         for iteration in count(after + 1):
             start = frozen(profile)

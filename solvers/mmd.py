@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.exact import measured
-from marl_engine.reference import Reference, frozen
+from marl_engine.reference import Reference, check_holds, frozen
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -42,7 +42,11 @@ class MMD:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        magnet = self.reference.of(profile)
+        check_holds(responder, "solver=mmd")
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        magnet = self.reference.of(profile, after)
         for iteration in count(after + 1):
             slower = iteration**-0.5 if self.anneal else 1.0
             step_size, pull = self.step_size * slower, self.pull * slower

@@ -40,7 +40,7 @@ class NashMD:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference = self.reference.of(profile)
+        reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
             step_size = self.step_size / iteration if self.anneal else self.step_size
             mixture = mixed(profile, reference, step_size * self.pull)

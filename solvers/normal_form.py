@@ -7,6 +7,7 @@ follow change nothing.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from marl_engine.sequences import Form
 from marl_engine.tables import fill
 from marl_engine.types import Metrics, Profile, Progress, Responder
 from solvers.meta import META
+from solvers.meta.alpha_rank import MOST
 from solvers.meta.regrets import Strategies, values
 
 
@@ -34,12 +36,15 @@ class NormalForm:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        form = exact(responder, profile, "solver=normal_form")
+        form = exact(responder, profile, "solver=normal_form").form
         if not at_once(form):
             raise ValueError(
                 "solver=normal_form is for games in which everybody chooses once and sees nothing, "
                 "such as game=matrix; here use solver=cfr_plus"
             )
+        joint = prod(np.diff(form.first).tolist())
+        if self.method == "alpha_rank" and joint > MOST:
+            raise ValueError(f"solver.method=alpha_rank takes up to {MOST:,} joint actions, not {joint:,}; use nash")
         return self._solve(form, profile, responder, after)
 
     def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -37,11 +37,11 @@ class Optimistic:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        exact(responder, profile, "solver=optimistic")
+        exact(responder, profile, "solver=omwu")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference, base = self.reference.of(profile), self.base.of(profile)
+        reference, base = self.reference.of(profile, after), self.base.of(profile, after)
         held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
         for iteration in count(after + 1):
             before = frozen(base)

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from marl_engine.exact import exact, measured
+from marl_engine.build import Refused
+from marl_engine.exact import Exact, exact, measured
 from marl_engine.noise import spread
 from marl_engine.play import score
 from marl_engine.population import Population, support
@@ -30,7 +31,7 @@ from solvers.meta import META
 from solvers.playouts import played
 from solvers.sampling import Paths, paths
 
-NASH, RECTIFIED = "nash", "rectified"  # for these a second copy of a member changes nothing
+NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
 LEAST = 1e-6  # weight of a member that counts as played
 CELLS = 2**41  # sets the games that fill cells apart from those that are learned from and scored
 
@@ -58,17 +59,18 @@ class PSRO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
-        exact(responder, profile, "solver=psro")
+        knowing = exact(responder, profile, "solver=psro")
         if self.meta == RECTIFIED and len(profile) != 2:
             raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
-        return self._solve(profile, responder, after)
+        return self._solve(profile, knowing, after)
 
-    def _solve(self, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        saved = self.state() or self.saved
         population = self.population = Population(len(profile))
         tree = getattr(responder.game, "tree", None)
         self.paths = None if tree is None else paths(tree, responder.form)
-        if self.saved:
-            population.restore(profile, self.saved)
+        if after and saved:
+            population.restore(profile, saved)
         else:
             population.grow(profile)
             population.fill(partial(self.cell, responder))
@@ -79,7 +81,7 @@ class PSRO:
                 newcomers = frozen(profile)
                 fill(newcomers, pooled(known, opponents))
                 responder.respond(newcomers, against=frozen(newcomers))
-                new += population.grow(newcomers, seats, again=self.meta not in (NASH, RECTIFIED))
+                new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
             population.fill(partial(self.cell, responder))
             mixtures = self.solved(population)
             fill(profile, pooled(population.members, mixtures))
@@ -92,11 +94,14 @@ class PSRO:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.saved = state
+        self.population, self.saved = None, state
 
     def solved(self, population: Population) -> Mixtures:
-        """A mixture (n_p,) over the members of each seat p."""
-        return META[NASH if self.meta == RECTIFIED else self.meta](population.mean)
+        """A mixture (n_p,) over the members of each seat p. Raises Refused where the meta-solver takes no more."""
+        try:
+            return META[NASH if self.meta == RECTIFIED else self.meta](population.mean)
+        except ValueError as error:
+            raise Refused(f"solver.meta={self.meta}: {error}") from error
 
     def opponents(self, population: Population, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
         """Whose newcomers are trained, and against whom: mixtures of all seats."""
@@ -105,8 +110,9 @@ class PSRO:
         else:
             yield range(len(mixtures)), mixtures
 
-    def cell(self, responder: Any, members: Profile, filled: int) -> tuple[np.ndarray, float]:
+    def cell(self, responder: Exact, members: Profile, filled: int) -> tuple[np.ndarray, float]:
         """The payoffs (P,) of a profile, and how many games they are the mean of."""
+        responder.steps += 1
         if self.games is None:
             return payoffs(responder.form, plan_of(responder.form, strategy_in(members))), inf
         seeds = spread(responder.seed + CELLS * (filled + 1), self.games)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from marl_engine.cores import compiled
-from marl_engine.exact import exact, measured
+from marl_engine.exact import Exact, exact, measured
 from marl_engine.reference import Reference, frozen
 from marl_engine.sequences import Form, ends_of
 from marl_engine.tables import TINY, strategy_in
@@ -44,13 +44,13 @@ class RNaD:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        return self._solve(exact(responder, profile, "solver=r_nad"), profile, responder, after)
+        return self._solve(profile, exact(responder, profile, "solver=r_nad"), after)
 
-    def _solve(self, form: Form, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
-        reference = self.reference.of(profile)
+    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
             taxing = copy(responder)
-            taxing.form = taxed(form, strategy_in(profile), strategy_in(reference), self.tax)
+            taxing.form = taxed(responder.form, strategy_in(profile), strategy_in(reference), self.tax)
             metrics = taxing.respond(profile, anchor=frozen(profile), step_size=self.step_size)
             responder.steps = taxing.steps
             if iteration % self.move_every == 0:

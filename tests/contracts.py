@@ -4,10 +4,11 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from marl_engine.build import Setting, load_policies, policies_state, setting
 from marl_engine.commands.configuration import composed
 from marl_engine.noise import spread, uniforms
 from marl_engine.play import Table
-from marl_engine.types import Game, Policy, Turn
+from marl_engine.types import Game, Policy, Progress, Turn
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 EXACT = {"game": "kuhn_poker", "policy": "table", "responder": "exact"}
@@ -159,10 +160,56 @@ def check_saving(policy: Policy, other: Policy, game: Game) -> None:
 
 
 def check_solver(made: Setting) -> None:
-    """A solver yields progress for ever, numbered on from where it is told to, its numbers are finite, and its state
-    put into another one goes on alike.
-    """
+    """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
     for index, progress in enumerate(islice(made.solver.solve(made.profile, made.responder, after=7), 3)):
         assert progress.iteration == 8 + index
         assert len(progress.profile) == made.game.players
         assert all(torch.isfinite(torch.tensor(number)) for number in progress.metrics.values())
+
+
+def check_going_on(make: Callable[[], Setting], before: int = 3, whole: int = 6) -> None:
+    """Its state, put into a new one beside those of profile and responder, goes on as if it had not stopped."""
+    ends = []
+    for stops in ((whole,), (before, whole)):
+        torch.manual_seed(0)
+        made, done, saved = make(), 0, None
+        for stop in stops:
+            if saved is not None:
+                made = make()
+                load_policies(made.profile, saved[0])
+                made.responder.restore(made.profile, saved[1])
+                made.solver.restore(saved[2])
+            last = advanced(made, done, stop)
+            saved = deepcopy((policies_state(made.profile), made.responder.state(made.profile), made.solver.state()))
+            done = last.iteration
+        ends.append((saved[0]["policies"], last.metrics, made.responder.steps))
+    assert_alike(*ends)
+
+
+def check_beginning_anew(made: Setting) -> None:
+    """A solver that is told to begin again forgets what it did."""
+    start, ends = deepcopy(policies_state(made.profile)), []
+    for _ in range(2):
+        load_policies(made.profile, start)
+        steps = made.responder.steps
+        last = advanced(made, 0, 3)
+        ends.append((deepcopy(policies_state(made.profile)["policies"]), {}, made.responder.steps - steps))
+        assert last.iteration >= 3
+    assert_alike(*ends)
+
+
+def advanced(made: Setting, done: int, stop: int) -> Progress:
+    """Solves on from iteration `done` to `stop`, or what comes first after it; the last progress."""
+    for progress in made.solver.solve(made.profile, made.responder, after=done):
+        if progress.iteration >= stop:
+            return progress
+    raise AssertionError("a solver goes on for ever")
+
+
+def assert_alike(one: Any, other: Any) -> None:
+    """Two ends of a run: weights, metrics, steps."""
+    for mine, theirs in zip(one[0], other[0], strict=True):
+        assert all(torch.equal(weights, theirs[name]) for name, weights in mine.items())
+    timeless = ({name: number for name, number in each[1].items() if "second" not in name} for each in (one, other))
+    assert next(timeless) == next(timeless)
+    assert one[2] == other[2]

@@ -4,6 +4,8 @@ import pytest
 from contracts import (
     asks,
     check_batching,
+    check_beginning_anew,
+    check_going_on,
     check_policy,
     check_restart,
     check_restore,
@@ -36,6 +38,13 @@ def test_solver(name, responder):
             check_solver(parts(solver=name, responder=responder, game="kuhn_poker", policy="table"))
     else:
         check_solver(parts(solver=name, responder=responder))
+        check_going_on(lambda: parts(solver=name, responder=responder))
+
+
+@pytest.mark.parametrize("name", presets("solver"))
+def test_a_solver_begins_anew(name):
+    if name != "self_play":  # whose responder goes on learning
+        check_beginning_anew(parts(solver=name))
 
 
 @pytest.mark.parametrize("name", presets("runner"))

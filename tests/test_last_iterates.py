@@ -5,8 +5,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from games.matrix import PREFERENCES, Preference
+from games.matrix import Preference
 from games.openspiel import OpenSpiel
+from games.payoffs import PREFERENCES
 from marl_engine.exact import Exact, gap
 from marl_engine.sequences import nash_conv, plan_of, uniform
 from marl_engine.tables import Table

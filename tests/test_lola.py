@@ -134,7 +134,7 @@ def test_the_derivative_goes_through_the_step_of_the_other():
 
 
 def test_without_looking_ahead_it_is_naive_learning():
-    naive, blind = learned(SelfPlay(), 3, 50), learned(LOLA(step_size=STEP, look_ahead=0.0), 3, 50)
+    naive, blind = learned(SelfPlay(), 3, 50), learned(LOLA(look_ahead=0.0), 3, 50)
     assert all(torch.equal(mine.logits, theirs.logits) for mine, theirs in zip(naive[0], blind[0], strict=True))
     assert naive[1] == blind[1]
 
@@ -191,7 +191,7 @@ def test_a_run_goes_on_bit_for_bit(command, tmp_path, learner):
 @pytest.mark.parametrize(
     ("overrides", "phrase"),
     [
-        (("game=kuhn_poker", "solver=lola"), "policy=logits needs a game with numbered states"),
+        (("game=kuhn_poker", "solver=lola"), "policy=logits and solver=lola need a game with numbered states"),
         (("solver=lola", "responder=exact"), "responder=exact needs a game in sequence form"),
         (("solver=self_play", "responder=ascent"), "responder=ascent moves logits; use policy=logits"),
         (("solver=lola", "solver.look_ahead=-1"), "solver.look_ahead must be 0 or more, not -1"),
@@ -199,13 +199,15 @@ def test_a_run_goes_on_bit_for_bit(command, tmp_path, learner):
         (("solver=lola", "policy.std=-1"), "policy.std must be 0 or more, not -1"),
         (("solver=lola", "game.name=chiken"), "there is no matrix game 'chiken'; choose from chicken, "),
         (("solver=lola", "game.discount=1"), "game.discount must be 0 or more and below 1, not 1"),
-        (("solver=mmd", "policy=logits", "responder=ascent"), "takes a step that is not held near anything"),
+        (("solver=mmd", "policy=logits", "responder=ascent"), "solver=mmd holds its learners near others"),
+        (("solver=mirror_prox", "policy=logits", "responder=ascent"), "solver=mirror_prox holds its learners near"),
     ],
 )
-def test_refused(command, overrides, phrase):
+def test_refused(command, tmp_path, overrides, phrase):
     code, error = command("game=iterated_prisoners_dilemma", *overrides)
     assert code == 2
     assert phrase in error
+    assert not (tmp_path / "runs").exists()
 
 
 def test_games_for_two_with_the_same_actions(tmp_path):

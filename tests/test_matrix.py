@@ -294,7 +294,7 @@ def test_the_preset_goes_in_circles():
     [
         ({"temperature": -1}, "game.temperature must be 0 or more, not -1"),
         ({"shares": [0.5, 0.5]}, "game.shares must be 3 numbers, one for each rater, that sum to 1, not [0.5, 0.5]"),
-        ({"scores": [[1, 2], [1]]}, "game.scores must be a list of as many numbers for each rater"),
+        ({"scores": [[1, 2], [1]]}, "game.scores must be a list of as many numbers, 2 or more, for each rater"),
         ({"answers": 1}, "game.answers 2 or more"),
         ({"reference": [0.5, 0.5]}, "game.reference must be 4 positive numbers that sum to 1"),
     ],

@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from games.matrix import PREFERENCES, Matrix, Preference
+from games.matrix import Matrix, Preference
+from games.payoffs import PREFERENCES
 from marl_engine.exact import Exact, gap
 from marl_engine.sequences import nash_conv, payoffs, plan_of
 from marl_engine.tables import Table, strategy_in

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from games.matrix import PREFERENCES, Preference
+from games.matrix import Preference
+from games.payoffs import PREFERENCES
 from marl_engine.exact import Exact, gap
 from marl_engine.reference import frozen, mixed
 from marl_engine.tables import Table, strategy_in
@@ -47,10 +48,8 @@ def test_implicit_and_explicit_steps_are_one(step_size):
 
 def test_the_mirror_step_minimises_inpos_loss():
     """The loss of Zhang et al. 2024, its mean over pairs y, y' ~ pi_t and their judgments, has no slope there."""
-    inverse, preference = (
-        4.0,
-        torch.tensor(PREFERENCES["cycle"], dtype=torch.float64),
-    )  # eta in the letters of INPO: an inverse step
+    inverse = 4.0  # eta in the letters of INPO: an inverse step
+    preference = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64)
     found = first_seat(
         MMD((1 / inverse) / (1 - PULL / inverse), PULL), Preference("cycle", reference=(0.6, 0.3, 0.1)), 3
     )

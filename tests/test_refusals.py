@@ -189,7 +189,10 @@ def test_sweep(refused, override):
 @pytest.mark.parametrize(
     ("overrides", "phrase"),
     [
-        (("game=overcooked", "solver=cfr"), "policy=table needs a game in sequence form, and Overcooked is none"),
+        (
+            ("game=overcooked", "solver=cfr"),
+            "policy=table and exact solvers need a game in sequence form, and Overcooked is none",
+        ),
         (("game=kuhn_poker", "policy=table"), "responder=ippo needs policy=network"),
         (("game=kuhn_poker", "responder=exact"), "responder=exact moves tables; use policy=table"),
         (("game=kuhn_poker", "solver=cfr", "policy=network"), "responder=exact moves tables; use policy=table"),

@@ -11,7 +11,10 @@ from marl_engine.build import Refused
 from marl_engine.commands.configuration import loaded, plain, presets
 
 SECTIONS = ("game", "solver", "responder", "policy")  # which a label would rather name than their keys
-APART = ("run", "overwrite", "resume", "seed")  # what names a run, or one of several alike, and not what was run
+APART = (  # what names a run, or says how long and how often it is looked at, and not what was run
+    *("run", "overwrite", "resume", "seed", "threads"),
+    *("stop", "iterations", "evaluate_every", "save_every", "episodes"),
+)
 MOST = 3  # keys in a label
 LONGEST = 48  # characters of a label
 
@@ -20,10 +23,9 @@ def leaves(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     """The values of a configuration by their dotted keys, like {"solver.pull": 0.1}; without those in `APART`."""
     found: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= leaves(value, f"{place}{key}.")
-        elif place or key not in APART:
-            found[f"{place}{key}"] = value
+        if not place and key in APART:
+            continue
+        found |= leaves(value, f"{place}{key}.") if isinstance(value, Mapping) else {f"{place}{key}": value}
     return found
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from marl_engine.cores import compiled
-from solvers.meta.regrets import Strategies
+from solvers.meta.regrets import Strategies, in_range
 
 BLOCK = 96  # states that are eliminated together, the rest then being updated by a product of matrices,
 ALONE = 768  # in chains of more states than this
@@ -29,8 +29,9 @@ TIE = 1e-12  # payoffs that are as near as this, in units of the largest, are th
 def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6) -> np.ndarray:
     """The stationary distribution (A, B, …) of payoffs (P, A, B, …), a population for each player.
 
-    Raises ValueError for more joint actions than fit, and for parameters out of range.
+    Raises ValueError for payoffs that are none, more joint actions than fit, and parameters out of range.
     """
+    in_range(payoffs)  # raises
     payoffs = np.asarray(payoffs, float)
     checked(payoffs[0].size, alpha, population, noise)
     places = np.arange(payoffs[0].size).reshape(payoffs.shape[1:])

@@ -6,9 +6,11 @@ and Vial 1978) none gains by playing a' without having been told. Both are linea
     CE   sum over others of p(a, others) (u(a', others) - u(a, others)) <= 0   for all players, a, a'
     CCE  the sum of these over a                                        <= 0   for all players, a'
 
-so that any linear objective is a linear programme (HiGHS, sparse), and the one of largest entropy has a smooth dual
-(`entropy.py`).
+so that any linear objective is a linear programme (HiGHS, sparse), and the one of largest entropy a conic
+one (`entropy.py`).
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +39,7 @@ def cce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
     return np.array([deviations(payoffs, joint, player).sum(0).max() for player in range(len(payoffs))])
 
 
-def conditions(payoffs: np.ndarray, kind: str):
+def conditions(payoffs: np.ndarray, kind: str) -> Any:
     """The gains (C, N) whose mean must not be above 0, a sparse matrix over the N joint actions. Raises ValueError."""
     from scipy.sparse import vstack
 
@@ -47,8 +49,8 @@ def conditions(payoffs: np.ndarray, kind: str):
     return vstack([build(payoffs, player) for player in range(len(payoffs))]).tocsr()
 
 
-def swaps(payoffs: np.ndarray, player: int):
-    """Rows for each a and a' of a player, that it plays a' when told a."""
+def swaps(payoffs: np.ndarray, player: int) -> Any:
+    """Sparse rows (A (A - 1), N) for each a and a' of a player: what it gains by playing a' when told a."""
     from scipy.sparse import csr_array
 
     earns = np.moveaxis(payoffs[player], player, 0)
@@ -63,8 +65,8 @@ def swaps(payoffs: np.ndarray, player: int):
     return csr_array((data.ravel(), columns.ravel(), ends), shape=(len(data), payoffs[0].size))
 
 
-def switches(payoffs: np.ndarray, player: int):
-    """Rows for each a' of a player, that it plays a' whatever it is told."""
+def switches(payoffs: np.ndarray, player: int) -> Any:
+    """Sparse rows (A, N) for each a' of a player: what it gains by playing a' whatever it is told."""
     from scipy.sparse import csr_array
 
     earns = payoffs[player]

@@ -7,9 +7,9 @@ With u_p(a) what action a earns player p against what the others play now, and x
     fictitious play        x is the average of best responses so far
 
 All players move at once; what is returned is the average over time. Sources: Taylor and Jonker (1978), projected by
-Lanctot et al. 2017 (arXiv:1711.00832, appendix E); Hart and Mas-Colell (2000); Brown (1951). The average of regret
-matching and fictitious play is an equilibrium in the limit for two players with opposite interests; with replicators
-for them and for little else, but the floor makes it a robust way to weigh a population.
+Lanctot et al. 2017 (arXiv:1711.00832), in the payoffs' own unit, as there; Hart and Mas-Colell (2000); Brown (1951).
+The average of regret matching and fictitious play is an equilibrium in the limit for two players with opposite
+interests; with replicators for them and for little else, but the floor makes it a robust way to weigh a population.
 
 Payoffs are stored with a player's own axis last, so that the others are averaged out one axis after the other,
 each time over numbers side by side.

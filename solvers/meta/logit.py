@@ -168,6 +168,8 @@ def logit_limit(payoffs: np.ndarray, steps: int = 2_000) -> Strategies:
     The last point itself where that is not near, or not better. All payoffs are divided by the widest range of a
     player, which moves nothing but the unit of precision. Raises ValueError for payoffs that are none.
     """
+    if steps < 1:
+        raise ValueError(f"a path has 1 step or more, not {steps}")
     widths = np.ptp(np.asarray(payoffs, float), axis=tuple(range(1, np.ndim(payoffs))), keepdims=True)
     scaled = in_range(payoffs) * widths / max(widths.max(), 1e-300)
     for point in logit_path(scaled, steps):

@@ -12,14 +12,19 @@ import numpy as np
 from solvers.meta.entropy import most_even
 from solvers.meta.nash import zero_sum
 
-NONE = 1e-9  # probabilities and losses below count as none, in ranges of payoffs
+NONE = 1e-9  # probabilities, gains and losses below count as none, in ranges of payoffs
 
 
 def nash_averaging(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """p (A,) and skill (A,) of agents that earn payoff (A, A) from each other. Raises ValueError if A + A' is not 0."""
     payoff = np.asarray(payoff, float)
     size = np.abs(payoff).max(initial=0.0)
-    if payoff.ndim != 2 or payoff.shape[0] != payoff.shape[1] or np.abs(payoff + payoff.T).max() > NONE * size:
+    if (
+        payoff.ndim != 2
+        or not payoff.size
+        or payoff.shape[0] != payoff.shape[1]
+        or np.abs(payoff + payoff.T).max() > NONE * size
+    ):
         raise ValueError("Nash averaging takes square payoffs in which one agent wins what the other loses, A = -A'")
     scaled = payoff / max(size, 1e-300)
     p, _ = zero_sum(scaled)
@@ -52,5 +57,5 @@ def nash_averaging_tasks(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     earns = np.divide(scores - low, high - low, out=np.zeros_like(scores), where=high > low)
     row, column = zero_sum(earns)
     value = row @ earns @ column
-    agents, tasks = most_even(value - earns.T), most_even(earns - value)
+    agents, tasks = most_even(value - earns.T - NONE), most_even(earns - value - NONE)  # rounding is no condition
     return agents, tasks, earns @ tasks, -(agents @ earns)
