@@ -1,10 +1,10 @@
 """Seconds until NashConv is 1e-2, 1e-3 and 1e-4, for every exact solver here and for OpenSpiel's C++ CFR and CFR+.
 
-Solvers here are run as their presets are, through the generator that `marl-train` runs, and what they measure of
-themselves is counted; what OpenSpiel's are measured with is not. Loading a game is counted for neither. A solver that
-has not come to a goal in its time has no number for it. What is compared is the best solver of each for a goal. The
-last line is JSON; a ratio above 1 means that this engine leads. Curves are kept in docs/time_to_equilibrium.json, from
-which `--draw` redraws the picture and the table.
+Solvers here are run as their presets are but for what SOLVERS says, through the generator that `marl-train` runs, and
+what they measure of themselves is counted; what OpenSpiel's are measured with is not. Loading a game is counted for
+neither. A solver that has not come to a goal in its time has no number for it. What is compared is the best solver of
+each for a goal. The last line is JSON; a ratio above 1 means that this engine leads. Curves are kept in
+docs/time_to_equilibrium.json, from which `--draw` redraws the picture and the table.
 """
 
 import argparse

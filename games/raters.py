@@ -1,7 +1,7 @@
 """Preferences of a population: raters who each know what they like, and how often one answer is preferred by them all.
 
 K raters, A answers. A single rater is a model of Bradley and Terry (1952) and never goes in circles; many together can
-(Condorcet 1785), which is why preferences make a game and no reward (Munos et al. 2024, arXiv:2312.00886, section 3).
+(Condorcet 1785), which is why preferences make a game and no reward (Munos et al. 2023, arXiv:2312.00886, section 3).
 """
 
 from collections.abc import Sequence

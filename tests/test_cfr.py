@@ -110,3 +110,13 @@ def test_whole_levels_in_torch_are_the_compiled_loop(name, solver):
     iterations(form, cfr.rule, other, cfr.alternating, "cpu")(0, 8)
     for field in ("strategy", "plan", "regret", "total"):
         assert getattr(other, field) == pytest.approx(getattr(one, field), rel=1e-9, abs=1e-9), field
+
+
+def test_another_device_comes_to_the_same_numbers():
+    game = OpenSpiel("kuhn_poker")
+    responder, profile = Exact(game), Table().profile(game)
+    responder.device = "cpu:0"  # by its full name, which is not that of the compiled loop
+    for progress in CFR(floor=True, gamma=1.0, stride=10).solve(profile, responder):
+        if progress.iteration == 100:
+            break
+    assert progress.metrics["nash_conv"] == pytest.approx(KUHN["cfr_plus"][2], abs=1e-6)

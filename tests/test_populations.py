@@ -179,3 +179,26 @@ def test_only_zero_sum_games_are_taken_for_such():
     assert not any(is_zero_sum(game.form) for game in others)
     with pytest.raises(ValueError, match="two-player zero-sum"):
         AnytimeDoubleOracle().solve(Table().profile(others[2]), Exact(others[2]))
+
+
+@pytest.mark.parametrize("meta", ["nash", "logit", "prd", "regret_matching", "fictitious_play", "alpha_rank"])
+def test_psro_with_every_meta_solver(random_game, meta):
+    """Each comes nearer to the equilibrium than the uniform start, for all are some way of answering answers."""
+    found, _ = distances(PSRO(meta), random_game(2, size=8), 25)
+    assert found.min() < found[0] / 4
+
+
+def test_rectified_psro_solves_a_symmetric_game():
+    game = Matrix("biased_rock_paper_scissors")
+    game.start = np.array([1, 1, 1, 0, 0, 1, 0, 0.0])
+    assert distances(PSRO("rectified"), game, 10)[0][-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_psro_of_three_players_fills_every_cell():
+    game = OpenSpiel("kuhn_poker(players=3)")
+    solver, profile = PSRO(), Table().profile(game)
+    found = [step.metrics["nash_conv"] for step in islice(solver.solve(profile, Exact(game)), 12)]
+    sizes = solver.population.sizes
+    assert solver.population.mean.shape == (3, *sizes)
+    assert (solver.population.count > 0).all()
+    assert found[-1] < found[0] / 3

@@ -1,8 +1,9 @@
 """Nash equilibria of games in normal form: whatever finds one, and a measure of whether it is one.
 
-Two players whose payoffs sum to a constant: linear programming (HiGHS, by scipy). All others: a chain of methods, each
-answer measured by what players would gain by best responses; the first that is good enough is taken, else the best of
-all. No method is trusted and none is waited for: all have bounds, so that an answer always comes.
+Two players whose payoffs sum to a constant: linear programming, by QuantEcon's simplex method, and where that left a
+gap by HiGHS. All others: a chain of methods, each answer measured by what players would gain by best responses; the first
+that is good enough is taken, else the best of all. No method is trusted and none is waited for: all have bounds, so
+that an answer always comes.
 
 1. pure equilibria, by comparing
 2. two players: Lemke and Howson (1964), from several first labels (QuantEcon)
@@ -24,7 +25,6 @@ from solvers.meta.supports import pure, refined
 __all__ = ["constant_sum", "nash", "nash_conv", "regrets", "zero_sum"]
 
 TOLERANCE = 1e-9  # regret of an equilibrium, in ranges of a player's payoffs
-EXACT = 1e-13  # a gap that needs no refining
 SHORT, LABELS = 10, 16  # pivots from every label; labels from which the way is gone to its end
 WORK = 3e9  # operations that one method may take, about
 MOVED = (1e-6, 1e-4, 1e-2)  # how far payoffs are moved where the logit path was lost
@@ -37,11 +37,12 @@ def zero_sum(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def max_min(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same for payoff (A, B) from 1 to 2."""
-    row, column = by_highs(payoff)
-    if gap(payoff, row, column) <= EXACT:
+    from quantecon.optimize import minmax
+
+    _, row, column = minmax(payoff)
+    if gap(payoff, row, column) <= TOLERANCE:
         return row, column
-    sharper = refined(np.stack([payoff, -payoff]), [row, column])
-    return min([(row, column), (sharper[0], sharper[1])], key=lambda pair: gap(payoff, *pair))
+    return min([(row, column), by_highs(payoff)], key=lambda pair: gap(payoff, *pair))
 
 
 def gap(payoff: np.ndarray, row: np.ndarray, column: np.ndarray) -> float:
