@@ -44,6 +44,10 @@ def schedule(given: Any, name: str) -> Schedule:
     if isinstance(given, Linear | Constant):
         return given
     parts = given if isinstance(given, dict) else {"value": given}
+    if "over" in parts and parts["over"] is None:
+        raise ValueError(
+            f"{name} changes while steps are played, and there is no limit to them: give steps=, or a number"
+        )
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in parts.values())
     if not numbers or set(parts) not in ({"value"}, {"start", "end", "over"}):
         raise ValueError(f"{name} must be a number, or numbers for start, end and over; not {given!r}")

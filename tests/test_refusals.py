@@ -193,6 +193,10 @@ def test_sweep(refused, override):
             ("game=overcooked", "solver=cfr"),
             "policy=table and exact solvers need a game in sequence form, and Overcooked is none",
         ),
+        (
+            ("game=kuhn_poker", "solver=omwu", "responder=ippo", "policy=network"),
+            "responder.learning_rate changes while steps are played, and there is no limit to them: give steps=",
+        ),
         (("game=kuhn_poker", "policy=table"), "responder=ippo needs policy=network"),
         (("game=kuhn_poker", "responder=exact"), "responder=exact moves tables; use policy=table"),
         (("game=kuhn_poker", "solver=cfr", "policy=network"), "responder=exact moves tables; use policy=table"),

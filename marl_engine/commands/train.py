@@ -185,8 +185,8 @@ def restored(run: Any) -> list[str]:
 def headline(config: Mapping[str, Any]) -> str:
     """What is run, in a few words."""
     names = [config[part]["_target_"].rpartition(".")[2] for part in ("game", "solver", "responder")]
-    layout = config["game"].get("layout")
-    return f"{names[0]}{f' ({layout})' if layout else ''} · {names[1]} · {names[2]} · seed {config['seed']}"
+    played = config["game"].get("layout") or config["game"].get("name")
+    return f"{names[0]}{f' ({played})' if played else ''} · {names[1]} · {names[2]} · seed {config['seed']}"
 
 
 def watched(run: Any, console: Any) -> tuple[str, float]:

@@ -1,9 +1,9 @@
 """Nash equilibria of games in normal form: whatever finds one, and a measure of whether it is one.
 
 Two players whose payoffs sum to a constant: linear programming, by QuantEcon's simplex method, and where that left a
-gap by HiGHS. All others: a chain of methods, each answer measured by what players would gain by best responses; the first
-that is good enough is taken, else the best of all. No method is trusted and none is waited for: all have bounds, so
-that an answer always comes.
+gap by HiGHS. All others: a chain of methods, each answer measured by what players would gain by best responses; the
+first that is good enough is taken, else the best of all. No method is trusted and none is waited for: all have bounds,
+so that an answer always comes.
 
 1. pure equilibria, by comparing
 2. two players: Lemke and Howson (1964), from several first labels (QuantEcon)
