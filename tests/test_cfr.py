@@ -7,7 +7,7 @@ from contracts import parts
 
 from games.openspiel import OpenSpiel
 from marl_engine.exact import Exact
-from marl_engine.sequences import payoffs, plan_of
+from marl_engine.sequences import nash_conv, payoffs, plan_of, strategy_of
 from marl_engine.tables import Table, strategy_in
 from solvers.cfr import CFR, fresh, iterate
 from solvers.cfr_on_device import iterations
@@ -120,3 +120,21 @@ def test_another_device_comes_to_the_same_numbers():
         if progress.iteration == 100:
             break
     assert progress.metrics["nash_conv"] == pytest.approx(KUHN["cfr_plus"][2], abs=1e-6)
+
+
+def test_leduc_after_300_iterations():
+    """OpenSpiel has 0.071048 and 0.004581; ties leave the latter to rounding, as a mere change of unit shows."""
+    form = OpenSpiel("leduc_poker").form
+
+    def distance(solver, form):
+        state = fresh(form)
+        iterate(form, solver.rule, state, 0, 300, 1)
+        return nash_conv(form, plan_of(form, strategy_of(form, state.total)))
+
+    assert distance(CFR(), form) == pytest.approx(0.071048, abs=5e-7)
+    plus = CFR(floor=True, gamma=1.0)
+    units = [
+        distance(plus, form._replace(payoff=form.payoff * form.unit * unit, unit=1.0)) / unit for unit in (1, 3, 7)
+    ]
+    assert units == pytest.approx([0.004581] * 3, rel=0.03)
+    assert max(units) - min(units) > 1e-6
