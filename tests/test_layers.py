@@ -11,7 +11,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("marl_engine", "games", "solvers")
 FORBIDDEN = {"games": {"solvers", "marl_engine.commands"}, "solvers": {"games", "marl_engine.commands"}}
 FILES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-LAZY = ("ray", "open_spiel", "pyspiel", "pettingzoo", "transformers", "matplotlib", "PIL", "tensorboard")
+LAZY = (
+    *("ray", "open_spiel", "pyspiel", "pettingzoo", "transformers", "matplotlib", "PIL", "tensorboard"),
+    *("quantecon", "clarabel"),
+)
 
 
 def imported(path: Path) -> set[str]:
