@@ -104,7 +104,7 @@ def test_help(marl_train, tmp_path):
         "-m seed=0,1,2",
         "openspiel, oshi_zumo, overcooked",
         "responder: ascent, exact, ippo, mappo",
-        "pdcfr_plus, self_play",
+        "pdcfr_plus, psro, r_nad, self_play",
         "overwrite=true",
         "Exit codes: 0 done, 1 diverged, 2 refused, 130 interrupted",
         "learning_rate:",
