@@ -3,9 +3,9 @@
 Lanctot et al. 2017 (arXiv:1711.00832, Algorithm 1). In every iteration a newcomer of each seat is trained against the
 others' mixture over their members, the cells of the payoff table that it opens are measured, and the meta-game that the
 table is gets solved anew. With the Nash equilibrium of the meta-game it is the double oracle algorithm (McMahan, Gordon
-and Blum 2003); with the uniform distribution, a relative of fictitious play. `rectified` (Balduzzi et al. 2019,
-arXiv:1901.08106, Algorithm 4) trains a newcomer beside each member that the equilibrium plays, against those opponents
-alone that this member does not lose to.
+and Blum 2003); with the uniform distribution it is fictitious play, and there alone an answer that is given again
+becomes a member again. `rectified` (Balduzzi et al. 2019, arXiv:1901.08106, Algorithm 4) trains a newcomer beside each
+member that the equilibrium plays, against those opponents alone that this member does not lose to.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ class PSRO:
     def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
         saved = self.state() or self.saved
         population = self.population = Population(len(profile))
-        tree = getattr(responder.game, "tree", None)
+        tree = getattr(responder.game, "tree", None) if self.games else None
         self.paths = None if tree is None else paths(tree, responder.form)
         if after and saved:
             population.restore(profile, saved)
