@@ -5,7 +5,7 @@ lies above one half, and every solver that regularises starts from its `referenc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,8 +35,9 @@ class OneShot:
 
     players: int
     actions: int
-    device: str
+    observation_shape: tuple[int, ...] = (1,)
     symmetric: bool
+    device: str
 
     def _make(self, earns: np.ndarray) -> None:
         """Of payoffs (P, A, B, …)."""
@@ -100,11 +101,6 @@ class Matrix(OneShot):
     payoffs: str | None = None  # a file
     device: str = "cpu"
 
-    players: int = field(init=False)
-    actions: int = field(init=False)
-    observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False)
-
     def __post_init__(self) -> None:
         self._make(named(self.name) if self.payoffs is None else loaded(self.payoffs, preference=False))
 
@@ -118,9 +114,6 @@ class Random(OneShot):
     actions: int = 10  # of each player
     draw: int = 0  # which of them: the same number, the same game
     device: str = "cpu"
-
-    observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self._make(drawn(self.family, self.players, self.actions, self.draw))
@@ -137,11 +130,6 @@ class Preference(OneShot):
     payoffs: str | None = None  # a file
     reference: Sequence[float] | None = None  # null: all alike
     device: str = "cpu"
-
-    players: int = field(init=False)
-    actions: int = field(init=False)
-    observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
         if self.payoffs is None and self.name not in PREFERENCES:
@@ -163,11 +151,6 @@ class Raters(OneShot):
     draw: int = 0  # which population: the same number, the same scores
     reference: Sequence[float] | None = None  # null: all alike
     device: str = "cpu"
-
-    players: int = field(init=False)
-    actions: int = field(init=False)
-    observation_shape: tuple[int, ...] = field(init=False, default=(1,))
-    symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
         if self.temperature < 0:

@@ -28,6 +28,14 @@ def mixed(profile: Profile, other: Profile, weight: float) -> Profile:
     return mixture
 
 
+def check_step(step_size: float, pull: float) -> None:
+    """Raises ValueError for a step that is not above 0 and a pull below 0."""
+    if step_size <= 0:
+        raise ValueError(f"solver.step_size must be above 0, not {step_size}")
+    if pull < 0:
+        raise ValueError(f"solver.pull must be 0 or more, not {pull}")
+
+
 def check_holds(responder: Responder, asks: str) -> None:
     """Raises ValueError for a responder that cannot hold a learner near anchors and magnets."""
     if not getattr(responder, "holds", True):

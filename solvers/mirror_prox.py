@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.exact import measured
-from marl_engine.reference import Reference, check_holds, frozen
+from marl_engine.reference import Reference, check_holds, check_step, frozen
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -28,10 +28,7 @@ class MirrorProx:
     pull: float = 0.05  # beta
 
     def __post_init__(self) -> None:
-        if self.step_size <= 0:
-            raise ValueError(f"solver.step_size must be above 0, not {self.step_size}")
-        if self.pull < 0:
-            raise ValueError(f"solver.pull must be 0 or more, not {self.pull}")
+        check_step(self.step_size, self.pull)
         self.reference = Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:

@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.exact import measured
-from marl_engine.reference import Reference, check_holds, frozen
+from marl_engine.reference import Reference, check_holds, check_step, frozen
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -33,11 +33,9 @@ class MMD:
     move_every: int = 0  # iterations; 0: the magnet stays
 
     def __post_init__(self) -> None:
-        if self.step_size <= 0:
-            raise ValueError(f"solver.step_size must be above 0, not {self.step_size}")
-        for name in ("pull", "move_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"solver.{name} must be 0 or more, not {getattr(self, name)}")
+        check_step(self.step_size, self.pull)
+        if self.move_every < 0:
+            raise ValueError(f"solver.move_every must be 0 or more, not {self.move_every}")
         self.reference = Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:

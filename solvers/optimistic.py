@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.exact import exact, measured
-from marl_engine.reference import Reference, frozen
+from marl_engine.reference import Reference, check_step, frozen
 from marl_engine.tables import fill, geometric
 from marl_engine.types import Profile, Progress, Responder
 
@@ -29,10 +29,7 @@ class Optimistic:
     pull: float = 0.0  # tau
 
     def __post_init__(self) -> None:
-        if self.step_size <= 0:
-            raise ValueError(f"solver.step_size must be above 0, not {self.step_size}")
-        if self.pull < 0:
-            raise ValueError(f"solver.pull must be 0 or more, not {self.pull}")
+        check_step(self.step_size, self.pull)
         self.reference, self.base = Reference(), Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:

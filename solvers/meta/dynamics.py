@@ -215,7 +215,7 @@ def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
 
 
 def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
-    """Where `start` is after `steps` steps of replicator dynamics, nothing projected or averaged."""
+    """Where `start` is after `steps` steps of replicator dynamics, with no floor and nothing averaged."""
     game = table(payoffs)
     learner = learner_of(game)
     learner.strategy[:] = np.concatenate(start)
