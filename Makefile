@@ -35,7 +35,7 @@ figures: .venv/installed
 	@touch $@
 
 .venv/installed-dev: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[dev,openspiel]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,openspiel,language]'
 	@touch .venv/installed $@
 
 # Each peer of the benchmarks lives in an environment of its own.

@@ -119,8 +119,18 @@ class Random(OneShot):
         self._make(drawn(self.family, self.players, self.actions, self.draw))
 
 
+class Judged(OneShot):
+    """A matrix of how often the row is preferred: one prompt, and answers that are numbers of actions."""
+
+    questions = 1
+
+    def prefers(self, numbers: Tensor, firsts: Sequence[int], seconds: Sequence[int]) -> np.ndarray:
+        """How often the first of two answers is preferred, (N,)."""
+        return 0.5 + self.earns[0][list(firsts), list(seconds)].numpy()
+
+
 @dataclass
-class Preference(OneShot):
+class Preference(Judged):
     """A preference matrix by name or from a file, and the policy that solvers start from and are drawn to.
 
     Raises ValueError for a matrix that is none, and a reference that is no distribution.
@@ -140,7 +150,7 @@ class Preference(OneShot):
 
 
 @dataclass
-class Raters(OneShot):
+class Raters(Judged):
     """The preferences of a population of raters; see `raters`. Raises ValueError for one that there cannot be."""
 
     raters: int = 3  # and answers, where scores are drawn
@@ -159,3 +169,38 @@ class Raters(OneShot):
         self.raters, self.answers = scores.shape
         self._make(above_half(preferred(scores, shares, self.temperature)))
         self._start_from(self.reference)
+
+
+@dataclass
+class Sentences(Judged):
+    """All V^L sentences of L out of V words, of which the last word makes the class, and classes go in a circle.
+
+    P = 1 / (1 + exp(-(cycle * c + skill - skill'))), c = 1 where the class follows the other's, -1 where it is
+    followed; skills ~ N(0, spread^2). The reference writes word by word, its logits ~ N(0, shape^2) after every prefix.
+    Raises ValueError for numbers out of range.
+    """
+
+    vocabulary: int = 3  # V
+    length: int = 3  # L
+    cycle: float = 1.5
+    spread: float = 0.3
+    shape: float = 0.3
+    draw: int = 0  # which of them: the same number, the same game
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.vocabulary < 2 or self.length < 1 or self.vocabulary**self.length > 4096 or self.draw < 0:
+            raise ValueError(
+                "game.vocabulary must be 2 or more, game.length 1 or more, game.draw 0 or more, and sentences 4,096 at most"
+            )
+        random, sentences = np.random.default_rng(self.draw), self.vocabulary**self.length
+        kind, skill = np.arange(sentences) % self.vocabulary, self.spread * random.standard_normal(sentences)
+        step = (kind[:, None] - kind) % self.vocabulary
+        circle = (step == 1).astype(float) - (step == self.vocabulary - 1)
+        lead = self.cycle * circle + skill[:, None] - skill
+        self._make(above_half(1 / (1 + np.exp(-lead))))
+        chances = np.ones(1)
+        for place in range(self.length):
+            odds = np.exp(self.shape * random.standard_normal((self.vocabulary**place, self.vocabulary)))
+            chances = (chances[:, None] * odds / odds.sum(-1, keepdims=True)).ravel()
+        self._start_from((chances / chances.sum()).tolist())

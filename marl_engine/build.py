@@ -10,9 +10,18 @@ from typing import Any, get_type_hints
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from marl_engine.judging import in_words
+from marl_engine.reference import frozen
 from marl_engine.types import Game, Profile, Responder, Runner, Solver
 
-DOES = {"game": "step", "policy": "profile", "responder": "respond", "solver": "solve", "runner": "map"}
+DOES = {
+    "game": ("step", "prefers"),  # one of them
+    "policy": ("profile",),
+    "responder": ("respond",),
+    "solver": ("solve",),
+    "runner": ("map",),
+    "judge": ("prefers",),
+}
 
 
 class Refused(ValueError):
@@ -74,8 +83,9 @@ def make(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
     target = values.get("_target_")
     arguments = {key: value for key, value in values.items() if key != "_target_"}
     kind = class_of(target)
-    if not hasattr(kind, DOES[section]):
-        raise Refused(f"{section}._target_ {target!r} is no {section}: it has no {DOES[section]}")
+    noun = section.rpartition(".")[2]
+    if not any(hasattr(kind, name) for name in DOES[noun]):
+        raise Refused(f"{section}._target_ {target!r} is no {noun}: it has no {' or '.join(DOES[noun])}")
     if is_dataclass(kind):
         arguments = checked(arguments, kind, f"{section}.", apart=parts)
     try:
@@ -103,6 +113,7 @@ class Setting:
     responder: Responder
     solver: Solver
     runner: Runner
+    reference: Profile | None = None  # where the profile began, if answers are compared with its
 
 
 def setting(config: Mapping[str, Any]) -> Setting:
@@ -125,7 +136,8 @@ def setting(config: Mapping[str, Any]) -> Setting:
         solver.solve(profile, responder)  # never begun: only to learn whether they go together
     except ValueError as error:
         raise Refused(str(error)) from error
-    return Setting(game, profile, responder, solver, make("runner", config["runner"]))
+    reference = frozen(profile) if in_words(game) else None
+    return Setting(game, profile, responder, solver, make("runner", config["runner"]), reference)
 
 
 def policies_state(profile: Profile) -> dict[str, Any]:

@@ -10,8 +10,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
+SAMPLE_EVERY = 20.0  # seconds between things said
 PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
 SHOWN = {
+    "evaluation/win_rate/reference": "win rate",
+    "win_rate/opponent": "win rate",
     "nash_conv": "nash_conv",
     "evaluation/return/mean": "return",
     "return/mean": "return",
@@ -25,6 +28,11 @@ def sparkline(values: list[float], width: int = WIDTH) -> str:
     low, high = min(values, default=0.0), max(values, default=0.0)
     span = (high - low) or 1.0
     return "".join(BLOCKS[round((value - low) / span * (len(BLOCKS) - 1))] for value in values)
+
+
+def one_line(text: str) -> str:
+    """A text without its line breaks."""
+    return " ".join(text.split())
 
 
 def duration(seconds: float) -> str:
@@ -67,8 +75,8 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
-    def show(self, record: Mapping[str, float]) -> None:
-        """The newest record."""
+    def show(self, record: Mapping[str, float], sample: str = "") -> None:
+        """The newest record, and something that was said, if the game is one of words."""
         name = next((name for name in SHOWN if name in record), None)
         if name is not None:
             self.history.append(record[name])
@@ -84,6 +92,9 @@ class Display:
         }
         if self.console.is_terminal:
             self.live.update(self.task, completed=done, **numbers)
+            if sample and perf_counter() - self.last_line > SAMPLE_EVERY:
+                self.last_line = perf_counter()
+                self.console.print(one_line(sample), style="dim", highlight=False, markup=False)
         elif perf_counter() - self.last_line > PLAIN_EVERY:
             self.last_line = perf_counter()
             self.console.print(
@@ -91,6 +102,8 @@ class Display:
                 highlight=False,
                 soft_wrap=True,
             )
+            if sample:
+                self.console.print(f"  {one_line(sample)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def ahead(

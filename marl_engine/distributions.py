@@ -9,6 +9,8 @@ from torch import Tensor
 
 from marl_engine.cores import compiled, inlined
 
+WIDE = 1024  # actions from which on a row is worth a vector
+
 
 @inlined
 def log_sum(logits, row):
@@ -53,13 +55,21 @@ class Categorical:
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (N,) and their log-probabilities (N,), by noise (N,) in [0, 1); no gradient."""
-        if noise.is_cuda:
-            cumulative = self.log_probs.exp().cumsum(-1)
-            action = (cumulative <= noise[:, None] * cumulative[:, -1:]).sum(-1)
-            return action, self.log_prob(action)
+        if noise.is_cuda or self.logits.shape[-1] > WIDE:
+            return self._inverted(noise)
         action, log_prob = torch.empty(len(noise), dtype=torch.int64), torch.empty(len(noise))
         _draw(self.logits.detach().numpy(), noise.contiguous().numpy(), action.numpy(), log_prob.numpy())
         return action, log_prob
+
+    @torch.no_grad()
+    def _inverted(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`sample` by whole rows: on a GPU, and among the tokens of a language model, where `exp` is vectorised."""
+        highest = self.logits.amax(-1, keepdim=True)
+        cumulative = (self.logits - highest).exp_().cumsum(-1)
+        total = cumulative[:, -1:].clone()
+        action = torch.searchsorted(cumulative, noise[:, None] * total, right=True)
+        action.clamp_(max=self.logits.shape[-1] - 1)
+        return action[:, 0], (self.logits.gather(-1, action) - highest - total.log())[:, 0]
 
     def mode(self) -> Tensor:
         """The most probable actions (N,)."""

@@ -18,7 +18,7 @@ import numpy as np
 from marl_engine.cores import compiled
 from marl_engine.reference import pulls
 from marl_engine.sequences import Form, action_values, best_values, gradients, nash_conv, plan_of, reaches
-from marl_engine.tables import Table, TablePolicy, fill, strategy_in
+from marl_engine.tables import Table, TablePolicy, fill, strategy_in, tabulated
 from marl_engine.types import Game, Metrics, Profile, Responder
 
 
@@ -148,18 +148,25 @@ def best_soft(form: Form, value: np.ndarray, reference: np.ndarray, pull: float)
 def measured(
     responder: Responder, profile: Profile, reference: Profile | None = None, pull: float = 0.0, iterate: str = "last"
 ) -> Metrics:
-    """How far the profile is from equilibria, for a responder that is exact; what it costs is no query.
+    """How far the profile is from equilibria, where a responder knows the game's form; what it costs is no query.
 
     With a reference also the `gap` of the game regularised towards it. `iterate` says which iterate the profile is.
     """
-    if not isinstance(responder, Exact):
+    form = getattr(responder, "form", None)
+    if form is None:
         return {}
-    strategy = strategy_in(profile)
-    distance = nash_conv(responder.form, plan_of(responder.form, strategy))
+    strategy = strategy_of_any(responder, profile)
+    distance = nash_conv(form, plan_of(form, strategy))
     found = {"nash_conv": distance, f"nash_conv/{iterate}": distance, "queries": float(responder.steps)}
     if reference is not None:
-        found["gap"] = gap(responder.form, strategy, strategy_in(reference), pull)
+        found["gap"] = gap(form, strategy, strategy_of_any(responder, reference), pull)
     return found
+
+
+def strategy_of_any(responder: Any, profile: Profile) -> np.ndarray:
+    """The strategy (S,) of tables, or of policies that answer in every information set when asked."""
+    tables = all(isinstance(policy, TablePolicy) for policy in profile)
+    return strategy_in(profile) if tables else tabulated(responder.game, profile)
 
 
 def exact(responder: Responder, profile: Profile, asks: str) -> Exact:

@@ -19,7 +19,7 @@ from marl_engine.advantage import gae
 from marl_engine.cores import side_by_side
 from marl_engine.learner import Decisions, Descent, Estimates, Learner, joined, take
 from marl_engine.losses import VALUE_LOSSES, fast_surrogate
-from marl_engine.networks import Network, NetworkPolicy
+from marl_engine.networks import BoxPolicy, Network, NetworkPolicy
 from marl_engine.noise import spread
 from marl_engine.perceptron import Perceptron
 from marl_engine.play import Trajectory, rows_of, tables
@@ -30,6 +30,9 @@ from marl_engine.types import Game, Metrics, Policy, Profile
 
 CRITICS = ("own", "joint")
 STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
+
+
+Payoff = Callable[[Trajectory], Tensor]  # what a stretch of play earns (T, B, P), in place of the game's rewards
 
 
 class Towards(NamedTuple):
@@ -107,10 +110,11 @@ class Gradient:
         step_size: float = math.inf,
         magnet: Profile | None = None,
         pull: float = 0.0,
+        payoff: Payoff | None = None,
     ) -> Metrics:
         """Plays once, then learns for `epochs`; see `Responder`. Raises Diverged."""
         start = perf_counter()
-        parts, metrics = self._play(profile, against)
+        parts, metrics = self._play(profile, against, payoff)
         middle = perf_counter()
         found = []
         near = pulls(magnet, pull, anchor, step_size)
@@ -153,7 +157,9 @@ class Gradient:
             self.learners[policy] = Learner(policy, critic)
         return self.learners[policy]
 
-    def _play(self, profile: Profile, against: Profile | None) -> tuple[dict[Policy, list[Part]], Metrics]:
+    def _play(
+        self, profile: Profile, against: Profile | None, payoff: Payoff | None = None
+    ) -> tuple[dict[Policy, list[Part]], Metrics]:
         """What each policy has to learn from, and the mean payoff of the games that ended on the way.
 
         Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
@@ -167,6 +173,8 @@ class Gradient:
         earned: list[list[Tensor]] = [[] for _ in seats]
         for (lineup, learning), stream in zip(lineups, self._streams(len(lineups)), strict=True):
             trajectory, ended = stream.play(lineup, self.turns)
+            if payoff is not None:
+                trajectory = trajectory._replace(reward=payoff(trajectory))
             for policy, here in tables(lineup):
                 mine = [seat for seat in here if seat in learning]
                 if mine:
@@ -263,7 +271,7 @@ class Gradient:
         def rows(each: Tensor) -> Tensor:
             return rows_of(each.flatten(0, 1), seats, players)
 
-        alike = self.critic == "own" and isinstance(learner.policy, NetworkPolicy)  # both see the same rows
+        alike = self.critic == "own" and isinstance(learner.policy, NetworkPolicy | BoxPolicy)  # the same rows
         shown = seen if alike else learner.policy.encode(rows(trajectory.observation), seat)
         legal = None if trajectory.legal is None else rows(trajectory.legal)
         action, log_prob, acting = (rows(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from marl_engine.cores import compiled
 from marl_engine.perceptron import Perceptron, flattened
 from marl_engine.sparse import END
-from marl_engine.types import Policy
+from marl_engine.types import Halted, Policy
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5  # Adam's, with the epsilon usual for clipped surrogates
 
 
-class Diverged(RuntimeError):
+class Diverged(Halted):
     """A loss was not a finite number; the policies are as they were before it."""
 
 
@@ -26,7 +26,7 @@ class Decisions(NamedTuple):
 
     rows: Tensor  # (N, ...) what it was shown, as it encodes it
     legal: Tensor | None  # (N, A) bool
-    action: Tensor  # (N,) int64
+    action: Tensor  # (N,) int64, or (N, D) of numbers
     log_prob: Tensor  # (N,) when it was taken
     advantage: Tensor  # (N,)
 

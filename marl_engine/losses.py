@@ -9,6 +9,7 @@ from torch import Tensor
 
 from marl_engine.cores import compiled
 from marl_engine.distributions import Categorical, log_sum
+from marl_engine.types import Distribution
 
 
 def clipped_surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -30,7 +31,7 @@ class Surrogate(NamedTuple):
 
 
 def surrogate(
-    pi: Categorical, action: Tensor, old_log_prob: Tensor, advantage: Tensor, *, clip: float, bonus: float
+    pi: Distribution, action: Tensor, old_log_prob: Tensor, advantage: Tensor, *, clip: float, bonus: float
 ) -> Surrogate:
     """Means over rows of the clipped surrogate less `bonus` times the entropy."""
     log_prob, entropy = pi.log_prob(action), pi.entropy().mean()
@@ -90,10 +91,10 @@ class _Compiled(torch.autograd.Function):
 
 
 def fast_surrogate(
-    pi: Categorical, action: Tensor, old_log_prob: Tensor, advantage: Tensor, *, clip: float, bonus: float
+    pi: Distribution, action: Tensor, old_log_prob: Tensor, advantage: Tensor, *, clip: float, bonus: float
 ) -> Surrogate:
     """`surrogate` in one compiled pass where there is one: 50 small operations took half of the learner's time."""
-    if pi.logits.is_cuda:
+    if not isinstance(pi, Categorical) or pi.logits.is_cuda:
         return surrogate(pi, action, old_log_prob, advantage, clip=clip, bonus=bonus)
     return Surrogate(*_Compiled.apply(pi.logits, action, old_log_prob, advantage, clip, bonus))
 

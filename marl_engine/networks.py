@@ -1,15 +1,18 @@
-"""Small networks: a policy over discrete actions, and a critic."""
+"""Small networks: a policy over discrete or continuous actions, and a critic."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from marl_engine.densities import Gaussian, Squashed
 from marl_engine.distributions import Categorical
 from marl_engine.perceptron import ACTIVATIONS, Perceptron
 from marl_engine.types import Game, Policy
+
+NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may give
 
 
 class NetworkPolicy(Policy):
@@ -23,6 +26,38 @@ class NetworkPolicy(Policy):
         self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
     ) -> tuple[Categorical, Tensor | None]:
         return Categorical(self.perceptron(rows), legal), memory
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.perceptron.encode(observation, seat)
+
+
+class BoxPolicy(Policy):
+    """A multi-layer perceptron from observations to Gaussians over actions of D numbers, in the game's own units.
+
+    Plain ones have one standard deviation for all observations; squashed ones lie in the box from `low` to `high` (D,),
+    and the perceptron gives their deviations too. Where the box has no end, its half width counts as 1.
+    """
+
+    centre: Tensor
+    width: Tensor
+
+    def __init__(self, perceptron: Perceptron, low: Tensor, high: Tensor, squashed: bool):
+        super().__init__()
+        self.perceptron, self.squashed = perceptron, squashed
+        bounded = low.isfinite() & high.isfinite()
+        self.register_buffer("centre", torch.where(bounded, (low + high) / 2, 0.0), persistent=False)
+        self.register_buffer("width", torch.where(bounded, (high - low) / 2, 1.0), persistent=False)
+        if not squashed:
+            self.log_std = nn.Parameter(torch.zeros(len(low)))  # in half widths of the box
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Gaussian | Squashed, Tensor | None]:
+        found = self.perceptron(rows)
+        if not self.squashed:
+            return Gaussian(self.centre + self.width * found, self.width.log() + self.log_std), memory
+        mean, log_std = found.chunk(2, dim=-1)
+        return Squashed(Gaussian(mean, log_std.clamp(NARROWEST, WIDEST)), self.centre, self.width), memory
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.perceptron.encode(observation, seat)
@@ -52,6 +87,7 @@ class Network:
     activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
+    squashed: bool = False  # actions that are numbers are pressed into their box by tanh, as learning off-policy needs
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
@@ -64,11 +100,14 @@ class Network:
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
         background = background_of(game)
-        fresh: list[Policy] = [
-            NetworkPolicy(self._perceptron(background, game, game.actions, gain=0.01))
-            for _ in range(1 if self.shared else game.players)
-        ]
+        fresh = [self._policy(background, game) for _ in range(1 if self.shared else game.players)]
         return fresh * game.players if self.shared else fresh
+
+    def _policy(self, background: Tensor, game: Game) -> Policy:
+        if not getattr(game, "continuous", False):
+            return NetworkPolicy(self._perceptron(background, game, game.actions, gain=0.01))
+        perceptron = self._perceptron(background, game, game.actions * (2 if self.squashed else 1), gain=0.01)
+        return BoxPolicy(perceptron, game.low, game.high, self.squashed)  # type: ignore[attr-defined]
 
     def critic(self, game: Game, joint: bool) -> Perceptron:
         """Values from one seat's observation, or from all of them, own first (MAPPO's centralised critic)."""

@@ -25,6 +25,10 @@ DISTANCES = {
     "nash_conv/mixture": "mixture of the population",
     "evaluation/nash_conv": "evaluation",
 }
+RATES = {
+    "win_rate/opponent": "against its opponent, while learning",
+    "evaluation/win_rate/reference": "against the reference, evaluation",
+}
 COLOURS = 127  # of a replay; one more is left for what does not change
 FRAME = 100  # milliseconds
 
@@ -40,13 +44,17 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
     solved, above = (
         any(name in record and record[name] > least for record in records for name in DISTANCES) for least in (-inf, 0)
     )
-    for name, label in (DISTANCES if solved else CURVES).items():
+    judged = any("evaluation/win_rate/reference" in record for record in records)
+    for name, label in (DISTANCES if solved else RATES if judged else CURVES).items():
         steps, values = column(records, name)
         if steps:
-            axes.plot(steps, values, label=label, alpha=0.5 if name == "return/mean" else 1.0)
+            faint = name in ("return/mean", "win_rate/opponent")
+            axes.plot(steps, values, label=label, alpha=0.5 if faint else 1.0)
     if solved:
         scale = "log" if above else "linear"  # an equilibrium from the first iteration on has no logarithm
         axes.set(xscale=scale, yscale=scale, xlabel="iterations", ylabel="NashConv", title=title)
+    elif judged:
+        axes.set(xlabel="comparisons", ylabel="win rate", ylim=(0, 1), title=title)
     else:
         axes.set(xlabel="steps", ylabel="return of an episode", title=title)
     axes.grid(alpha=0.3)

@@ -16,7 +16,7 @@ class Trajectory(NamedTuple):
     observation: Tensor  # (T, B, P, ...)
     legal: Tensor | None  # (T, B, P, A) bool; None where every action always was
     acting: Tensor  # (T, B, P) bool
-    action: Tensor  # (T, B, P) int64
+    action: Tensor  # (T, B, P) int64, or (T, B, P, D) of numbers
     log_prob: Tensor  # (T, B, P) of the action, when it was taken
     reward: Tensor  # (T, B, P)
     shaping: Tensor  # (T, B, P)
@@ -38,6 +38,13 @@ def rows_of(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
 
 
+def noise_for(game: Game, seeds: Tensor, first: int, turns: int) -> Tensor:
+    """Uniform numbers (turns, B, P) for decisions from number `first` on; (turns, B, P, D) for actions of D numbers."""
+    if not getattr(game, "continuous", False):
+        return uniforms(seeds, first, turns, game.players)
+    return uniforms(seeds, first, turns, game.players * game.actions).unflatten(-1, (game.players, game.actions))
+
+
 class Table:
     """The seats of B games, and who sits there; memories are carried from turn to turn, and empty when a game opens."""
 
@@ -48,12 +55,13 @@ class Table:
         self.memory: list[Tensor | None] = [None] * len(self.parties)
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        """Actions (B, P), and their log-probabilities (B, P), by noise (B, P) in [0, 1)."""
+        """Actions (B, P) or (B, P, D), and their log-probabilities (B, P), by noise of their shape in [0, 1)."""
         legal = None if turn.legal.all() else turn.legal
         decided = [self._party(party, turn, legal, noise, greedy) for party in range(len(self.parties))]
         if len(decided) == 1:
             return decided[0]
-        action = torch.empty(self.games, self.players, dtype=torch.int64, device=noise.device)
+        first = decided[0][0]
+        action = torch.empty(self.games, self.players, *first.shape[2:], dtype=first.dtype, device=noise.device)
         log_prob = torch.empty(self.games, self.players, device=noise.device)
         for (_, seats), (chosen, likely) in zip(self.parties, decided, strict=True):
             action[:, seats], log_prob[:, seats] = chosen, likely
@@ -72,7 +80,7 @@ class Table:
             log_prob = distribution.log_prob(action)
         else:
             action, log_prob = distribution.sample(rows_of(noise, seats, self.players))
-        return action.view(self.games, -1), log_prob.view(self.games, -1)
+        return action.view(self.games, len(seats), *action.shape[1:]), log_prob.view(self.games, -1)
 
     def _kept(self, party: int, done: Tensor) -> Tensor | None:
         """What a policy remembers (N, …): zeros in games that have just opened."""
@@ -87,7 +95,7 @@ def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, tu
     """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
     table = Table(profile, len(seeds), seeds.device)
     record = []
-    for noise in uniforms(seeds, clock, turns, game.players):
+    for noise in noise_for(game, seeds, clock, turns):
         action, log_prob = table.decide(turn, noise)
         after = game.step(action)
         record.append(
@@ -115,7 +123,7 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
     open_still = torch.ones_like(turn.done)
     clock = 0
     while open_still.any():
-        (noise,) = uniforms(seeds, clock, 1, game.players)
+        (noise,) = noise_for(game, seeds, clock, 1)
         action, _ = table.decide(turn, noise, greedy)
         turn = game.step(action)
         earned += turn.reward * open_still[:, None]

@@ -70,6 +70,11 @@ def equal(one: Policy, other: Policy) -> bool:
     return all(torch.equal(each, weights[name]) for name, each in one.state_dict().items())
 
 
+def alike(one: Policy, other: Policy) -> bool:
+    """Whether two policies are of a kind, and have the same weights."""
+    return one is other or (type(one) is type(other) and equal(one, other))
+
+
 def loaded(policy: Policy, weights: Mapping[str, Any]) -> Policy:
     """A frozen copy of a policy, with other weights."""
     (copy,) = frozen([policy])

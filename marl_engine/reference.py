@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+import torch
+
+from marl_engine.answers import GeometricMixture, Writer
 from marl_engine.tables import TablePolicy, fill, geometric
 from marl_engine.types import Profile, Responder
 
@@ -17,15 +20,26 @@ def frozen(profile: Profile) -> Profile:
 
 
 def mixed(profile: Profile, other: Profile, weight: float) -> Profile:
-    """The geometric mixture ~ profile^(1 - weight) * other^weight, decision by decision.
+    """The geometric mixture ~ profile^(1 - weight) * other^weight, decision by decision, or token by token.
 
-    Raises ValueError for policies that are no tables.
+    Raises ValueError for policies that are neither tables nor write answers.
     """
+    if all(isinstance(policy, Writer) for policy in [*profile, *other]):
+        return [GeometricMixture(one, two, weight) for one, two in zip(profile, other, strict=True)]  # type: ignore[arg-type]
     if not all(isinstance(policy, TablePolicy) for policy in [*profile, *other]):
-        raise ValueError("only tables are mixed so far; use policy=table")
+        raise ValueError("only tables and policies that answer can be mixed; use policy=table, tiny or language")
     mixture = frozen(profile)
     fill(mixture, geometric(profile, other, weight))
     return mixture
+
+
+@torch.no_grad()
+def blend(profile: Profile, other: Profile, weight: float) -> None:
+    """Moves the numbers of each policy of a profile towards those of another of its kind: a share `weight` of the way."""
+    for policy, target in dict(zip(profile, other, strict=True)).items():
+        numbers = target.state_dict()
+        for name, each in policy.state_dict().items():
+            each.lerp_(numbers[name], weight)
 
 
 def check_step(step_size: float, pull: float) -> None:

@@ -11,9 +11,12 @@ from types import FrameType
 
 import torch
 
+from marl_engine.answering import Answering
+from marl_engine.answers import Answers
 from marl_engine.build import Refused, Setting, load_policies, policies_state
 from marl_engine.evaluate import evaluate, merit, seatings
 from marl_engine.folder import Folder, best_so_far, finite
+from marl_engine.judging import Sample, in_words, judged, scripts
 from marl_engine.learner import Diverged
 from marl_engine.types import Metrics, Progress
 
@@ -89,6 +92,9 @@ class Run:
         self.best: tuple[int, float] | None = None
         self.saved: int | None = None
         self.nash_conv = inf  # as last measured
+        self.theirs: list[Answers] | None = None  # what the reference answers where answers are judged
+        self.verdict: tuple[int, Metrics] = -1, {}  # of the last evaluation, and when it was
+        self.samples: list[Sample] = []  # of the last evaluation
 
     @property
     def steps(self) -> int:
@@ -123,6 +129,8 @@ class Run:
 
     def evaluated(self, full: bool = False) -> Metrics:
         """Scores of the profile as it is: sampled play as trained, or all seatings."""
+        if in_words(self.parts.game):
+            return self.judged()
         chosen = seatings(self.parts.game.players)
         return evaluate(
             self.parts.game,
@@ -131,6 +139,26 @@ class Run:
             episodes=self.plan.episodes,
             seatings=chosen if full else chosen[:1],
         )
+
+    def judged(self) -> Metrics:
+        """How often the profile's answers are preferred to those of where it began."""
+        parts, plan = self.parts, self.plan
+        assert parts.reference is not None
+        if self.theirs is None:
+            self.theirs = scripts(parts.game, parts.reference[0], plan.episodes, plan.device)
+        if self.verdict[0] != self.iteration:
+            found, self.samples = judged(
+                parts.game, parts.profile, parts.reference, self.theirs, plan.episodes, plan.device
+            )
+            self.verdict = self.iteration, found
+        return self.verdict[1]
+
+    def sample(self) -> str:
+        """What the learner said last, for a person to see."""
+        game, responder = self.parts.game, self.parts.responder
+        if not (in_words(game) and isinstance(responder, Answering) and responder.written):
+            return ""
+        return f"{responder.game.texts[int(responder.numbers[0])]} → {responder.written.said[0]}"
 
     def consider(self, found: Metrics) -> None:
         """The profile is the best so far, if what was found of it says so."""

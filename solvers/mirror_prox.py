@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.exact import measured
-from marl_engine.reference import Reference, check_holds, check_step, frozen
+from marl_engine.reference import Reference, blend, check_holds, check_step, frozen
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -42,7 +42,9 @@ class MirrorProx:
         for iteration in count(after + 1):
             start = frozen(profile)
             responder.respond(profile, against=start, anchor=start, **held)
-            metrics = responder.respond(profile, against=frozen(profile), anchor=start, **held)
+            ahead = frozen(profile)
+            blend(profile, start, 1.0)  # a step by gradient is taken from where it began
+            metrics = responder.respond(profile, against=ahead, anchor=start, **held)
             yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
 
     def state(self) -> dict[str, Any]:

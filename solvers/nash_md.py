@@ -3,23 +3,28 @@
 Munos et al. 2023 (arXiv:2312.00886, section 6). The mixture ~ profile^(1 - step_size * pull) *
 reference^(step_size * pull). The last iterate goes to the equilibrium of the regularised game only as the step goes to
 0 (`anneal`, 1/iteration); with a constant step the *mixture* is the equilibrium at pull / (1 - step_size * pull).
+
+KL(. || mixture) / step_size is pull * KL(. || reference) + (1 / step_size - pull) * KL(. || profile) and a constant,
+and is written so: of whole answers, the mixture has no log-probabilities. One gradient step of that is Nash-MD-PG
+(section 7), whose mixture takes the reference's part with the weight beta = step_size * pull; at 1 it plays the reference.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from typing import Any
 
 from marl_engine.exact import measured
-from marl_engine.reference import Reference, mixed
+from marl_engine.reference import Reference, frozen, mixed
 from marl_engine.types import Profile, Progress, Responder
 
 
 @dataclass
 class NashMD:
-    """Plays against: the mixture. Anchored to: the same. Magnet: none.
+    """Plays against: the mixture. Anchored to: the same, as itself and the reference. Magnet: the reference.
 
-    Raises ValueError unless step_size and pull are above 0 and step_size * pull is below 1.
+    Raises ValueError unless step_size and pull are above 0 and step_size * pull is 1 or below.
     """
 
     step_size: float = 1.0  # eta
@@ -27,9 +32,9 @@ class NashMD:
     anneal: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.step_size > 0 and self.pull > 0 and self.step_size * self.pull < 1):
+        if not (self.step_size > 0 and self.pull > 0 and self.step_size * self.pull <= 1):
             raise ValueError(
-                "solver.step_size and solver.pull must be above 0 and their product below 1, "
+                "solver.step_size and solver.pull must be above 0 and their product 1 or below, "
                 f"not {self.step_size} and {self.pull}"
             )
         self.reference = Reference()
@@ -43,8 +48,10 @@ class NashMD:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
             step_size = self.step_size / iteration if self.anneal else self.step_size
-            mixture = mixed(profile, reference, step_size * self.pull)
-            metrics = responder.respond(profile, against=mixture, anchor=mixture, step_size=step_size)
+            itself, weight = frozen(profile), step_size * self.pull
+            held: dict[str, Any] = {"anchor": itself, "step_size": step_size / (1 - weight) if weight < 1 else inf}
+            mixture = mixed(itself, reference, weight)
+            metrics = responder.respond(profile, against=mixture, magnet=reference, pull=self.pull, **held)
             yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
 
     def state(self) -> dict[str, Any]:

@@ -6,9 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import hydra
@@ -23,7 +21,6 @@ PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
 INTERRUPTED = 130
-OF_SOLVERS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
 
 
 def main() -> None:
@@ -133,8 +130,10 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     from rich.console import Console
 
     from marl_engine.build import setting
+    from marl_engine.commands.ending import finish
     from marl_engine.folder import Folder
-    from marl_engine.training import Diverged, Run
+    from marl_engine.training import Run
+    from marl_engine.types import Halted
 
     console = Console()
     plan, stop = split(config)
@@ -162,7 +161,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     try:
         reason, seconds = watched(run, console)
         finish(run, reason, seconds, console)
-    except (Diverged, OSError) as error:
+    except (Halted, OSError) as error:
         kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
         console.print(f"stopped at iteration {run.iteration + 1}: {error}{kept}", style="red", soft_wrap=True)
         with suppress(OSError):
@@ -199,88 +198,4 @@ def watched(run: Any, console: Any) -> tuple[str, float]:
         "seconds": (run.seconds, run.stop.seconds),
     }
     with Display(console, {unit: (began, end) for unit, (began, end) in limits.items() if end is not None}) as display:
-        return run.run(display.show)
-
-
-def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
-    """Evaluates, writes the summary and the pictures, and says where they are."""
-    found = run.evaluated(full=True)
-    run.consider(found)
-    scores = {**known(run.folder.records()), **found}
-    run.folder.summarise(
-        {
-            **scores,
-            "episodes": run.plan.episodes,
-            "iterations": run.iteration,
-            "steps": run.steps,
-            "seconds": seconds,
-            "started": run.started,
-            "exit": reason,
-            "best": {"iteration": run.best[0], "score": run.best[1]},
-        }
-    )
-    run.folder.close()
-    illustrate(run)
-    report(run, scores, seconds, reason, console)
-
-
-def known(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What the solver said of the last profile, and an evaluation does not: how far it is from what it solves."""
-    last = records[-1] if records else {}
-    return {name: number for name, number in last.items() if name.partition("/")[0] in OF_SOLVERS}
-
-
-def illustrate(run: Any) -> None:
-    """curve.png, and replay.gif of the best checkpoint where the game can draw itself."""
-    from marl_engine import checkpoint, pictures
-    from marl_engine.build import load_policies, policies_state
-
-    folder, parts = run.folder, run.parts
-    pictures.curve(folder.records(), folder.path / "curve.png", str(folder.path))
-    if not hasattr(parts.game, "render"):
-        return
-    last = policies_state(parts.profile)
-    if run.best and run.best[0] != run.iteration:
-        with suppress(checkpoint.Damaged):  # then it is the last one that is drawn
-            load_policies(parts.profile, checkpoint.read(folder.checkpoints / f"{run.best[0]:08d}")["profile"])
-    pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
-    load_policies(parts.profile, last)
-
-
-def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, console: Any) -> None:
-    """The last lines that a person sees."""
-    from marl_engine.display import duration
-
-    path, say = run.folder.path, partial(console.print, highlight=False, soft_wrap=True)
-    if "exploitability" in scores:
-        gap = f", gap {scores['gap']:.2g}" if "gap" in scores else ""
-        say(
-            f"[bold]nash_conv {scores['nash_conv']:.6f}[/] (exploitability {scores['exploitability']:.6f}{gap}), "
-            f"returns {', '.join(f'{scores[name]:.4f}' for name in sorted(scores) if name[7:].isdigit())} "
-            f"after {run.iteration:,} iterations in {duration(seconds)}; ended by {reason}"
-        )
-    else:
-        say(
-            f"[bold]return {scores['return/mean']:.4g} ± {scores['return/stderr']:.2g}[/] sampled, "
-            f"{scores['return/greedy/mean']:.4g} ± {scores['return/greedy/stderr']:.2g} greedy "
-            f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.4g}) "
-            f"after {run.steps:,} steps in {duration(seconds)}; ended by {reason}"
-        )
-    command = Path(sys.argv[0])
-    bare = which("marl-train") is not None
-    if (path / "replay.gif").exists():
-        say(f"watch   {path / 'replay.gif'}")
-    say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
-    say(f"go on   {'marl-train' if bare else command} resume={path}{further(run, reason, seconds)}")
-    say(f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {path.parent}")
-
-
-def further(run: Any, reason: str, seconds: float) -> str:
-    """The key that lets a run go on twice as far; one that was interrupted has its limit still before it."""
-    longer = {
-        "steps": f" steps={2 * run.steps}",
-        "iterations": f" iterations={2 * run.iteration}",
-        "seconds": f" stop.seconds={2 * seconds:.0f}",
-        "nash_conv": f" stop.nash_conv={run.nash_conv / 10:.1g}",
-    }
-    return longer.get(reason, "")
+        return run.run(lambda record: display.show(record, run.sample()))

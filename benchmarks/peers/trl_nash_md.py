@@ -1,0 +1,173 @@
+"""Seconds that a training step of TRL's NashMDTrainer takes, its memory, and whether its reference is the policy.
+
+Run by `benchmarks/nash_md_speed.py` with the Python of that package: `trl_nash_md.py --model FOLDER --prompts FILE …`.
+Prints one line of JSON. A step is all between two gradient steps: writing, scoring, both passes, the optimiser; the
+first, which warms up, is left out. Every answer has exactly so many tokens, and its score is looked up by token.
+
+Without `--cache` each new token reads the whole text again, in both of its answers. With it, the two models of the
+mixture write to one cache of keys and values, and what they draw from is not their mixture: faster, and wrong.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import re
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+os.environ.update(HF_HUB_OFFLINE="1", TRL_EXPERIMENTAL_SILENCE="1", TOKENIZERS_PARALLELISM="false")
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, TrainerCallback
+from transformers.utils import logging
+from trl.experimental.nash_md import NashMDConfig, NashMDTrainer, nash_md_trainer
+
+MIXTURE = 0.125
+PERTURBED = 0.02  # standard deviation of what is added to the weights before policy and reference are compared
+LIBRARIES = ("trl", "transformers", "peft", "torch")
+
+
+class TokenScores(torch.nn.Module):
+    """The least that is taken for a reward model: an answer's score is the sum of its tokens', drawn once."""
+
+    base_model_prefix = "body"
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.config = PretrainedConfig(name_or_path="token_scores")
+        self.body = Sums(vocabulary)
+        self.score = torch.nn.Identity()
+
+
+class Sums(torch.nn.Module):
+    """Sums (B, T, 1) of the scores of all tokens up to each."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.register_buffer("scores", torch.randn(vocabulary) / 8)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_options: object) -> SimpleNamespace:
+        """In the field in which a language model hands over its last layer."""
+        sums = (self.scores[input_ids] * attention_mask).cumsum(1)
+        return SimpleNamespace(last_hidden_state=sums.unsqueeze(-1))
+
+
+class Clock(TrainerCallback):
+    """The times at which steps ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, args, state, control, **_options) -> None:
+        """Called after the optimiser's step."""
+        self.ends.append(time.perf_counter())
+
+
+def trainer_of(options: argparse.Namespace, folder: str, clock: Clock) -> NashMDTrainer:
+    """One gradient step for each batch, in float32, without logs, checkpoints or evaluation."""
+    tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    lines = Path(options.prompts).read_text().splitlines()
+    count = options.batch * (options.steps + 1)
+    prompts = [[{"role": "user", "content": lines[number % len(lines)]}] for number in range(count)]
+    adapters = LoraConfig(r=options.lora, lora_alpha=options.lora, target_modules="all-linear", task_type="CAUSAL_LM")
+    return NashMDTrainer(
+        model=model,
+        reward_funcs=TokenScores(model.config.vocab_size),
+        args=settings(options, folder),
+        train_dataset=Dataset.from_dict({"prompt": prompts}),
+        processing_class=tokenizer,
+        peft_config=adapters if options.lora else None,
+        callbacks=[clock],
+    )
+
+
+def settings(options: argparse.Namespace, folder: str) -> NashMDConfig:
+    """TRL's, with its defaults where they cost nothing."""
+    return NashMDConfig(
+        output_dir=folder,
+        per_device_train_batch_size=options.batch,
+        max_steps=options.steps + 1,
+        max_new_tokens=options.tokens,
+        generation_kwargs={"min_new_tokens": options.tokens, "use_cache": options.cache},
+        temperature=1.0,
+        mixture_coef=MIXTURE,
+        gradient_checkpointing=False,
+        bf16=False,
+        use_cpu=True,
+        seed=options.seed,
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+
+
+@torch.no_grad()
+def reference_differs(trainer: NashMDTrainer) -> bool:
+    """Whether the mixture's reference has other logits than the policy once the weights that learn are perturbed."""
+    seen = []
+
+    class Recorded(nash_md_trainer.GeometricMixtureWrapper):
+        def __init__(self, model, ref_model, *arguments, **options) -> None:
+            super().__init__(model, ref_model, *arguments, **options)
+            seen.append((model, ref_model))
+
+    for weights in trainer.model.parameters():
+        if weights.requires_grad:
+            weights.add_(PERTURBED * torch.randn_like(weights))
+    nash_md_trainer.GeometricMixtureWrapper = Recorded
+    tokens = torch.arange(3, 11).unsqueeze(0)
+    trainer._generate_completions(trainer.model, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})
+    policy, reference = (model(tokens).logits for model in seen[0])
+    return not torch.equal(policy, reference)
+
+
+def peak_memory() -> int:
+    """Bytes that were resident at most."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def main() -> None:
+    """Prints the line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="folder of a causal language model with a chat template")
+    parser.add_argument("--prompts", required=True, help="file with a user's message in each line")
+    parser.add_argument("--batch", type=int, default=8, help="prompts of a step (default 8)")
+    parser.add_argument("--tokens", type=int, default=32, help="of each answer (default 32)")
+    parser.add_argument("--steps", type=int, default=4, help="timed, after one that is not (default 4)")
+    parser.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
+    parser.add_argument("--lora", type=int, default=16, help="rank; 0 for all weights (default 16)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", action="store_true", help="faster, and the mixture is wrong")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_of(options, folder, clock)
+        trainer.train()
+    peak = peak_memory()
+    seconds = [after - before for before, after in zip(clock.ends, clock.ends[1:], strict=False)]
+    line = {
+        "seconds": seconds,
+        "answers_per_second": 2 * options.batch * len(seconds) / sum(seconds),
+        "peak_bytes": peak,
+        "reference_differs": reference_differs(trainer),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Judges that are a formula: a population of raters, each with a weighted sum of scores that programs read off a text.
+
+The choice model of games/raters.py, on texts (Munos et al. 2023, arXiv:2312.00886, section 3). One rater is a model of
+Bradley and Terry; several can prefer a to b, b to c and c to a, and `cycles` counts how often they do.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import comb, isfinite
+from typing import Protocol
+
+import numpy as np
+
+from games.raters import preferred
+from games.scores import SCORES, check, words
+from marl_engine.types import Halted
+
+WORDLESS = -1e6  # what an answer without any words is worth to every rater, whatever the weights
+EQUAL = 1e-12  # margins below it are a tie: what is left of 1/2 after rounding
+
+
+class Judge(Protocol):
+    """Says which answer is better; prefers(x, a, b) + prefers(x, b, a) = 1 and prefers(x, a, a) = 1/2."""
+
+    def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
+        """P(first is better), (N,) float64, of N prompts with two answers each. Raises Halted where it cannot say."""
+        ...
+
+
+@dataclass
+class Raters:
+    """P(first is better) = sum over raters of share * sigmoid((score of first - score of second) / temperature).
+
+    Raises ValueError for a population that there cannot be.
+    """
+
+    raters: Sequence[Mapping[str, float]] = field(default_factory=lambda: [{"sentiment": 1.0}])  # weights by score
+    shares: Sequence[float] | None = None  # of raters; null: all alike
+    temperature: float = 0.1  # of their choices, in units of the scores; 0: the higher score for certain
+
+    def __post_init__(self) -> None:
+        names = list(dict.fromkeys(name for rater in self.raters for name in rater))
+        unknown = [name for name in names if name not in SCORES]
+        if unknown:
+            raise ValueError(f"game.judge.raters: there is no score {unknown[0]!r}; choose from {', '.join(SCORES)}")
+        if not self.raters or not all(self.raters) or not all(isfinite(w) for r in self.raters for w in r.values()):
+            raise ValueError(f"game.judge.raters must be one or more of {{score: weight}}, not {self.raters}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"game.judge.temperature must be 0 or more, not {self.temperature}")
+        check(names)
+        self.weights = np.array([[rater.get(name, 0.0) for name in names] for rater in self.raters])  # (K, scores)
+        self.names = names
+        self.share = shared(self.shares, len(self.raters))
+
+    def scores(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        """What each rater thinks of each answer, (K, N). Raises Halted where a score is no number."""
+        found = np.array([SCORES[name](prompts, answers) for name in self.names])
+        if not np.isfinite(found).all():
+            row, column = np.argwhere(~np.isfinite(found))[0]
+            raise Halted(f"game.judge.raters: {self.names[row]} of {answers[column][:80]!r} is {found[row, column]}")
+        liked = (self.weights[:, :, None] * found).sum(1)  # a matrix product's last bit depends on the other answers
+        return np.where([bool(words(answer)) for answer in answers], liked, WORDLESS)
+
+    def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
+        """P(first is better), (N,)."""
+        pairs = list(zip([*prompts, *prompts], [*firsts, *seconds], strict=True))
+        place = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+        found = self.scores([prompt for prompt, _ in place], [answer for _, answer in place])
+        both = found[:, [place[pair] for pair in pairs]].reshape(len(found), 2, -1)
+        return preferred(both, self.share, self.temperature)[0, 1]
+
+
+def shared(shares: Sequence[float] | None, raters: int) -> np.ndarray:
+    """Shares (K,) of raters, given or alike. Raises ValueError."""
+    found = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
+    if len(found) != raters or not found.min() >= 0 or not abs(found.sum() - 1) < 1e-6:
+        raise ValueError(f"game.judge.shares must be {raters} numbers, one for each rater, that sum to 1, not {shares}")
+    return found / found.sum()
+
+
+def table(judge: Judge, prompt: str, answers: Sequence[str]) -> np.ndarray:
+    """P[a, b], (A, A): how often the judge prefers answer a to answer b."""
+    firsts = [answer for answer in answers for _ in answers]
+    return judge.prefers([prompt] * len(firsts), firsts, [*answers] * len(answers)).reshape(len(answers), -1)
+
+
+def cycles(preference: np.ndarray) -> float:
+    """Of all triples among A answers, the share that goes in a circle: a beats b, b beats c, c beats a.
+
+    Preference (A, A): how often the row is preferred to the column. A triple with a tie is no circle; fewer than three
+    answers have none.
+    """
+    beats = (preference - preference.T > EQUAL).astype(float)
+    circles = np.einsum("ab,bc,ca->", beats, beats, beats, optimize=True) / 3
+    return float(circles / max(1, comb(len(preference), 3)))

@@ -1,0 +1,49 @@
+"""Preference games in words: a prompt, two answers, and a judge who says how often the first is better.
+
+Both seats earn what lies above one half, so that the game is symmetric and of constant sum whatever the judge likes
+(Munos et al. 2023, arXiv:2312.00886, section 3). It is not stepped: policies that answer are judged.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from games.prompts import prompts, split
+from marl_engine.build import make
+
+
+@dataclass
+class Prompts:
+    """Prompts to learn from come first, those held out for evaluation after them.
+
+    Raises ValueError where there are no prompts on one of the sides, or no such judge.
+    """
+
+    judge: Mapping[str, Any] = field(default_factory=lambda: {"_target_": "games.judges.Raters"})
+    prompts: str | None = None  # a .txt or .jsonl file, or a folder of datasets; null: those that are shipped
+    held_out: float = 0.2  # the share of prompts that nothing is learned from
+    device: str = "cpu"
+    players: int = field(init=False, default=2)
+    symmetric: bool = field(init=False, default=True)
+    questions: int = field(init=False)  # prompts to learn from: numbers 0, 1, …; the others are held out
+    texts: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"game.held_out must be between 0 and 1, not {self.held_out}")
+        learned, held = split(prompts(self.prompts), self.held_out)
+        if not (learned and held):
+            raise ValueError(
+                f"game.prompts: {len(learned)} prompts to learn from and {len(held)} held out are too few; give more, "
+                "or another game.held_out"
+            )
+        self.questions, self.texts = len(learned), [*learned, *held]
+        self.judges = make("game.judge", self.judge)
+
+    def prefers(self, numbers: Tensor, firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
+        """How often the first of two answers to prompts (N,) is preferred, (N,). Raises Halted."""
+        found: np.ndarray = self.judges.prefers([self.texts[number] for number in numbers.tolist()], firsts, seconds)
+        return found

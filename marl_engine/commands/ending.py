@@ -1,0 +1,127 @@
+"""How a run ends: the last evaluation, the summary, what is drawn and quoted, and the last lines that a person sees."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+OF_SOLVERS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
+
+
+def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
+    """Evaluates, writes the summary and the pictures, and says where they are."""
+    found = run.evaluated(full=True)
+    run.consider(found)
+    scores = {**known(run.folder.records()), **found}
+    run.folder.summarise(
+        {
+            **scores,
+            "episodes": run.plan.episodes,
+            "iterations": run.iteration,
+            "steps": run.steps,
+            "seconds": seconds,
+            "started": run.started,
+            "exit": reason,
+            "best": {"iteration": run.best[0], "score": run.best[1]},
+        }
+    )
+    run.folder.close()
+    if run.samples:
+        quote(run)
+    illustrate(run)
+    report(run, scores, seconds, reason, console)
+
+
+def quote(run: Any) -> None:
+    """samples.md: what the last profile answers beside where it began, unedited; and adapter/, as peft loads it."""
+    lines = [f"# {run.folder.path}: answers to prompts held out, before and after", ""]
+    for each in run.samples:
+        lines += [
+            f"**{each.prompt}**",
+            "",
+            f"before: {each.reference}",
+            "",
+            f"after ({each.preferred:.2f}): {each.answer}",
+            "",
+        ]
+    (run.folder.path / "samples.md").write_text("\n".join(lines))
+    run.parts.profile[0].save(run.folder.path / "adapter")
+
+
+def known(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What the solver said of the last profile, and an evaluation does not: how far it is from what it solves."""
+    last = records[-1] if records else {}
+    return {name: number for name, number in last.items() if name.partition("/")[0] in OF_SOLVERS}
+
+
+def illustrate(run: Any) -> None:
+    """curve.png, and replay.gif of the best checkpoint where the game can draw itself."""
+    from marl_engine import checkpoint, pictures
+    from marl_engine.build import load_policies, policies_state
+
+    folder, parts = run.folder, run.parts
+    pictures.curve(folder.records(), folder.path / "curve.png", str(folder.path))
+    if not hasattr(parts.game, "render"):
+        return
+    last = policies_state(parts.profile)
+    if run.best and run.best[0] != run.iteration:
+        with suppress(checkpoint.Damaged):  # then it is the last one that is drawn
+            load_policies(parts.profile, checkpoint.read(folder.checkpoints / f"{run.best[0]:08d}")["profile"])
+    pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
+    load_policies(parts.profile, last)
+
+
+def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, console: Any) -> None:
+    """The last lines that a person sees."""
+    from marl_engine.display import duration
+
+    path, say = run.folder.path, partial(console.print, highlight=False, soft_wrap=True)
+    say(f"{headlined(run, scores)} in {duration(seconds)}; ended by {reason}")
+    command = Path(sys.argv[0])
+    bare = which("marl-train") is not None
+    if (path / "replay.gif").exists():
+        say(f"watch   {path / 'replay.gif'}")
+    if (path / "samples.md").exists():
+        say(f"read    {path / 'samples.md'}   adapter {path / 'adapter'}")
+    say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
+    say(f"go on   {'marl-train' if bare else command} resume={path}{further(run, reason, seconds)}")
+    say(f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {path.parent}")
+
+
+def headlined(run: Any, scores: Mapping[str, float]) -> str:
+    """How good the profile is, after how much."""
+    if "win_rate/reference" in scores:
+        rate, low, high, even = (
+            scores[f"win_rate/reference{name}"] for name in ("", "/low", "/high", "/length_controlled")
+        )
+        return (
+            f"[bold]win rate {rate:.3f}[/] ({low:.3f} to {high:.3f}) against where it began, {even:.3f} at equal length, "
+            f"on {run.plan.episodes} answers to prompts held out; KL {scores['kl/reference']:.1f} nats, "
+            f"{scores['length']:.1f} tokens (before: {scores['length/reference']:.1f}) after {run.steps:,} comparisons"
+        )
+    if "exploitability" in scores:
+        gap = f", gap {scores['gap']:.2g}" if "gap" in scores else ""
+        return (
+            f"[bold]nash_conv {scores['nash_conv']:.6f}[/] (exploitability {scores['exploitability']:.6f}{gap}), "
+            f"returns {', '.join(f'{scores[name]:.4f}' for name in sorted(scores) if name[7:].isdigit())} "
+            f"after {run.iteration:,} iterations"
+        )
+    return (
+        f"[bold]return {scores['return/mean']:.4g} ± {scores['return/stderr']:.2g}[/] sampled, "
+        f"{scores['return/greedy/mean']:.4g} ± {scores['return/greedy/stderr']:.2g} greedy "
+        f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.4g}) after {run.steps:,} steps"
+    )
+
+
+def further(run: Any, reason: str, seconds: float) -> str:
+    """The key that lets a run go on twice as far; one that was interrupted has its limit still before it."""
+    longer = {
+        "steps": f" steps={2 * run.steps}",
+        "iterations": f" iterations={2 * run.iteration}",
+        "seconds": f" stop.seconds={2 * seconds:.0f}",
+        "nash_conv": f" stop.nash_conv={run.nash_conv / 10:.1g}",
+    }
+    return longer.get(reason, "")

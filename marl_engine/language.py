@@ -1,0 +1,138 @@
+"""Language models as policies: any causal one of transformers, with adapters of its own or all of its weights.
+
+All policies of a run share one body. A policy owns only what is learned, the matrices of LoRA (Hu et al. 2021,
+arXiv:2106.09685) or all weights, and puts it into the body before the body computes for it: a copy that stands still
+costs as much memory as its adapters, and the reference is the policy as it was, whatever is learned later.
+
+An answer is drawn from the whole distribution at `temperature`, and its log-probabilities are those of that same
+distribution: nothing is cut off (no top-p, no top-k), for a distribution cut off has no KL to a reference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marl_engine.answers import Writer
+from marl_engine.bodies import Body, body_of
+from marl_engine.types import Policy
+
+PAD = -1  # stands where a question has no token
+
+
+class LanguageModel(Writer):
+    """What one policy has learned, and the body that it is put into.
+
+    Rows (N, W) int64 are questions as tokens, filled up with PAD on the left.
+    """
+
+    body: Body
+
+    def __init__(self, body: Body, questions: Sequence[str], length: int, temperature: float):
+        super().__init__()
+        self.__dict__["body"] = body  # not a module of this one: it is everybody's
+        self.learned = nn.ParameterList(place.weight.detach().clone() for place in body.places)
+        self.questions, self.length, self.temperature = questions, length, temperature
+        self.end, self.vocabulary = body.end, body.vocabulary
+
+    def __deepcopy__(self, known: dict[int, Any]) -> "LanguageModel":
+        """What is learned is copied, the body is not."""
+        other = LanguageModel.__new__(LanguageModel)
+        nn.Module.__init__(other)
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if not name.startswith("_")})
+        other.training = self.training
+        other.learned = nn.ParameterList(each.detach().clone() for each in self.learned)
+        return known.setdefault(id(self), other)
+
+    def _apply(self, function: Any, recurse: bool = True) -> "LanguageModel":
+        """Moves the body too."""
+        self.body.model._apply(function)
+        return super()._apply(function, recurse)
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        """The prompts with numbers (N, 1) as the model is asked them."""
+        texts = [self.questions[number] for number in observation[:, 0].tolist()]
+        return self.body.asked(texts).to(observation.device)
+
+    def opened(self, rows: Tensor) -> "LanguageSheet":
+        return LanguageSheet(self, rows)
+
+    def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """The prompt is read once for all answers to it that follow each other."""
+        first, memory = self.read(rows)
+        logits = first[:, None]
+        if tokens.shape[1] > 1:
+            there = torch.cat([rows != PAD, torch.ones_like(tokens[:, :-1], dtype=torch.bool)], dim=1)
+            logits = torch.cat([logits, self.body.next(tokens[:, :-1], there, memory)], dim=1)
+        logits = logits.float() / self.temperature
+        return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Any]:
+        """Logits (N, V) of the first token of an answer, and the memory of the questions, which an answer is put to."""
+        self.body.wear(self.learned)
+        different, which = rows.unique_consecutive(dim=0, return_inverse=True)
+        memory = self.body.memory()
+        logits = self.body.next(different.clamp(min=0), different != PAD, memory, keep=1)[:, 0]
+        if len(different) < len(rows):
+            memory.batch_select_indices(which)
+        return logits[which], memory
+
+    def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
+        return self.body.texts(tokens, mask)
+
+    def save(self, folder: Path) -> None:
+        """As transformers and peft load it: an adapter, or a whole model."""
+        self.body.wear(self.learned)
+        self.body.save(folder)
+
+
+class LanguageSheet:
+    """Answers below questions, with the keys and values of all tokens so far."""
+
+    def __init__(self, writer: LanguageModel, rows: Tensor):
+        self.writer, self.there = writer, rows != PAD
+        logits, self.memory = writer.read(rows)
+        self.logits = logits.float() / writer.temperature
+
+    def append(self, token: Tensor) -> None:
+        self.writer.body.wear(self.writer.learned)
+        self.there = F.pad(self.there, (0, 1), value=True)
+        logits = self.writer.body.next(token[:, None], self.there, self.memory)[:, 0]
+        self.logits = logits.float() / self.writer.temperature
+
+
+@dataclass
+class Language:
+    """Makes a profile of one language model in both seats of a game of prompts.
+
+    Raises ValueError for a game without prompts, a model that is not there, and numbers out of range.
+    """
+
+    model: str | None = None  # a folder or name of transformers, a .gguf file; null: SmolLM2-135M-Instruct
+    rank: int = 16  # of LoRA; 0: all weights are learned
+    alpha: int = 32  # of LoRA
+    adapter: str | None = None  # a folder of PEFT to start from
+    length: int = 32  # tokens in an answer at most
+    temperature: float = 1.0
+    checkpointing: bool = False  # keep no activations: less memory, more time
+
+    def __post_init__(self) -> None:
+        for name in ("length", "temperature", "alpha"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"policy.{name} must be above 0, not {getattr(self, name)}")
+        if self.rank < 0:
+            raise ValueError(f"policy.rank must be 0 (all weights) or more, not {self.rank}")
+
+    def profile(self, game: Any) -> list[Policy]:
+        """The same model in every seat; LoRA's first matrices are drawn from torch's random state."""
+        texts = getattr(game, "texts", None)
+        if texts is None:
+            raise ValueError(
+                f"policy=language needs a game of prompts, like preference/sentiment, and {type(game).__name__} has none"
+            )
+        body = body_of(self.model, self.rank, self.alpha, self.adapter, self.checkpointing)
+        return [LanguageModel(body, texts, self.length, self.temperature)] * game.players

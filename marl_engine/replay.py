@@ -1,0 +1,98 @@
+"""What off-policy learners remember, and what two critics say of it."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Moves(NamedTuple):
+    """N moves of one player: what was seen, done and earned, and what was seen next."""
+
+    observation: Tensor  # (N, O)
+    action: Tensor  # (N, D)
+    reward: Tensor  # (N,)
+    after: Tensor  # (N, O)
+    over: Tensor  # (N,) 1 where the game was over by its rules, 0 where it went on or the clock was stopped
+
+
+class Replay:
+    """The last `most` moves."""
+
+    def __init__(self, most: int, observation: int, action: int, device: str):
+        widths = ((observation,), (action,), (), (observation,), ())
+        self.moves = Moves._make(torch.empty(most, *width, device=device) for width in widths)
+        self.most, self.seen = most, 0
+
+    def __len__(self) -> int:
+        return min(self.seen, self.most)
+
+    def add(self, moves: Moves) -> None:
+        """Remembers moves, in place of the oldest."""
+        place = torch.arange(self.seen, self.seen + len(moves.reward), device=moves.reward.device) % self.most
+        for kept, new in zip(self.moves, moves, strict=True):
+            kept[place] = new
+        self.seen += len(moves.reward)
+
+    def take(self, index: Tensor) -> Moves:
+        """Those numbered so (N,)."""
+        return Moves._make(each[index] for each in self.moves)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        kept = {name: each[: len(self)].clone() for name, each in self.moves._asdict().items()}
+        return {"seen": self.seen, "moves": kept}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.seen = state["seen"]
+        for name, each in self.moves._asdict().items():
+            each[: len(self)] = state["moves"][name]
+
+
+class Twins(nn.Module):
+    """Two critics that share no weight, side by side in each product: values (2, N) of rows (N, O) and actions (N, D).
+
+    Observations and actions enter as they are; layers are drawn as torch draws linear ones.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int]):
+        super().__init__()
+        sizes = [inputs, *hidden, 1]
+        bounds = [wide**-0.5 for wide in sizes[:-1]]
+        self.weights = nn.ParameterList(
+            torch.empty(2, wide, narrow).uniform_(-bound, bound)
+            for (wide, narrow), bound in zip(pairwise(sizes), bounds, strict=True)
+        )
+        self.biases = nn.ParameterList(
+            torch.empty(2, 1, narrow).uniform_(-bound, bound) for narrow, bound in zip(sizes[1:], bounds, strict=True)
+        )
+
+    def forward(self, rows: Tensor, actions: Tensor) -> Tensor:
+        hidden = torch.cat([rows, actions], dim=-1).expand(2, -1, -1)
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            hidden = hidden.relu() if layer < last else hidden
+        return hidden[..., 0]
+
+
+def soft_target(reward: Tensor, over: Tensor, value: Tensor, log_prob: Tensor, *, discount: float, bonus: float) -> Tensor:
+    """reward + discount * (1 - over) * (min of value - bonus * log_prob), (N,), with values (2, N) of the next action."""
+    return reward + discount * (1 - over) * (value.amin(0) - bonus * log_prob)
+
+
+def actor_loss(
+    log_prob: Tensor, value: Tensor, near: Sequence[Tensor], weights: Sequence[float], bonus: float
+) -> Tensor:
+    """The mean of c log pi + sum of (-w) log near - min of value, c = bonus + sum of w; log_prob, near (N,), value (2, N).
+
+    With one anchor, w = 1 / t, it is MDPO's (Tomar et al. 2020, arXiv:2005.09814, section 5): c log pi + (bonus - c) log
+    pi_old - Q. With none, c = bonus, and it is that of SAC (Haarnoja et al. 2018, arXiv:1801.01290, equation 12).
+    """
+    loss = (bonus + sum(weights)) * log_prob - value.amin(0)
+    for other, weight in zip(near, weights, strict=True):
+        loss = loss - weight * other
+    return loss.mean()

@@ -1,0 +1,65 @@
+"""Best response: learn to beat somebody who stands still, drawn to the reference. How far a policy can be exploited.
+
+Against the reference itself it is what reinforcement learning from human feedback does with a preference for a reward.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from marl_engine import checkpoint
+from marl_engine.exact import measured
+from marl_engine.folder import Folder
+from marl_engine.population import loaded
+from marl_engine.reference import Reference, check_holds, check_step
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class BestResponse:
+    """Plays against: the last checkpoint of a run, or the reference. Anchored to: nothing. Magnet: the reference.
+
+    Raises ValueError for a pull below 0, and a run without a checkpoint that fits.
+    """
+
+    opponent: str | None = None  # a run folder; null: the reference
+    pull: float = 0.0  # tau
+
+    def __post_init__(self) -> None:
+        check_step(1.0, self.pull)
+        self.reference = Reference()
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`."""
+        check_holds(responder, "solver=best_response")
+        opponent = None if self.opponent is None else saved(Path(self.opponent), profile)
+        return self._solve(profile, opponent, responder, after)
+
+    def _solve(
+        self, profile: Profile, opponent: Profile | None, responder: Responder, after: int
+    ) -> Iterator[Progress]:
+        reference = self.reference.of(profile, after)
+        for iteration in count(after + 1):
+            metrics = responder.respond(profile, against=opponent or reference, magnet=reference, pull=self.pull)
+            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return self.reference.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.reference.restore(state)
+
+
+def saved(folder: Path, profile: Profile) -> Profile:
+    """The profile of a run's newest checkpoint, of the kind of another profile. Raises ValueError."""
+    try:
+        _, state, _ = Folder(folder).latest()
+        weights = state["profile"]["policies"]
+        return [loaded(policy, weights[seat]) for policy, seat in zip(profile, state["profile"]["seats"], strict=True)]
+    except (FileNotFoundError, checkpoint.Damaged, RuntimeError, KeyError, IndexError) as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"solver.opponent={folder} is no run with such policies: {first}") from error

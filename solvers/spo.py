@@ -1,0 +1,60 @@
+"""SPO, self-play preference optimisation: win as often as you can against what you played lately.
+
+Swamy et al. 2024 (arXiv:2401.04056): the reward of an answer is its mean win rate against a queue of recent ones, and
+any learner that regrets little will do. The *average* of what is played goes to the minimax winner; the last iterate
+runs in circles where preferences do, as Hedge, its exact form on tables, does.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from marl_engine.answers import Queue, Writer
+from marl_engine.exact import measured
+from marl_engine.reference import Reference, check_step
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class SPO:
+    """Plays against: a queue of its own recent answers. Anchored to: nothing. Magnet: the reference, if there is a pull.
+
+    Raises ValueError for numbers out of range, and policies that do not answer.
+    """
+
+    queue: int = 64  # answers to each prompt that are remembered
+    pull: float = 0.0  # of a reference; the paper has none
+
+    def __post_init__(self) -> None:
+        check_step(1.0, self.pull)
+        if self.queue < 1:
+            raise ValueError(f"solver.queue must be 1 or more, not {self.queue}")
+        self.reference = Reference()
+        self.saved: Mapping[str, Any] = {}
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`."""
+        if not (isinstance(profile[0], Writer) and hasattr(responder, "written")):
+            raise ValueError(
+                "solver=spo needs policies that answer: use policy=tiny or language; on tables, solver=hedge"
+            )
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
+        reference, self.recent = self.reference.of(profile, after), Queue(profile[0], self.queue)  # type: ignore[arg-type]
+        if after:
+            self.recent.restore(self.saved)
+        for iteration in count(after + 1):
+            metrics = responder.respond(profile, against=[self.recent], magnet=reference, pull=self.pull)
+            self.recent.push(responder.numbers.repeat_interleave(responder.answers), responder.written.said)
+            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"reference": self.reference.state(), "recent": self.recent.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.reference.restore(state["reference"])
+        self.saved = state["recent"]

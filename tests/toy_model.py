@@ -1,0 +1,45 @@
+"""A causal language model of transformers that is made in a moment: random, uneven, of fifty words; nothing is downloaded."""
+
+from pathlib import Path
+
+import torch
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<user>", "<bot>")
+WORDS = (
+    *("good", "great", "happy", "wonderful", "love", "bad", "awful", "sad", "terrible", "hate"),
+    *("the", "a", "day", "night", "cat", "dog", "sun", "rain", "is", "was", "and", "not", "very", "who", "why", "what"),
+    *("how", "where", "when", "are", "you", "we", "they", "it", "here", "there", "tell", "me", "about", "your", "my"),
+    *("friend", "enemy", "one", "two", "three", ".", "?"),
+)
+CHAT = "{% for m in messages %}<user> {{ m['content'] }} </s> {% endfor %}<bot>"
+PROMPTS = [f"{who} {where} {what} ?" for who in ("who", "why", "how") for where in ("is", "was") for what in WORDS[10:17]]
+
+
+def built(folder: Path, *, chat: bool = True, words: int = len(WORDS), seed: int = 0, hidden: int = 32) -> Path:
+    """Saves a Llama of two layers and its tokens to a folder, with a chat template or with a token that begins texts."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    known = {word: number for number, word in enumerate([*SPECIAL, *WORDS[:words]])}
+    tokens = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
+    tokens.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokens.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", known["<s>"])])
+    named = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, additional_special_tokens=["<user>", "<bot>"], **named)
+    tokenizer.chat_template = CHAT if chat else None
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2, "num_attention_heads": 2}
+        ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+        config = LlamaConfig(
+            vocab_size=len(known), **sizes, **ends, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.4
+        )
+        LlamaForCausalLM(config).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def written_prompts(path: Path, count: int = len(PROMPTS)) -> Path:
+    """A file of prompts that the toy model knows the words of."""
+    path.write_text("\n".join(PROMPTS[:count]) + "\n")
+    return path
