@@ -39,7 +39,7 @@ figures: .venv/installed
 	@touch .venv/installed $@
 
 # Each peer of the benchmarks lives in an environment of its own.
-peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*

@@ -13,8 +13,8 @@ redraws the picture. The last line is JSON; the exit code is 1 if a claim of the
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,10 +30,11 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD, PICTURE = (ROOT / "docs" / name for name in ("tiny_table.json", "tiny_table.png"))
 PULL = 0.05  # tau
 LOOKS, LAST = 200, 20  # at a run, and those of them that count
-PASSES = 8  # over what was asked, of those who ask only once
-FAMILIES = {"gradient": (0.05, 0.001), "pairs": (0.05, 0.001), "offline": (0.002, 0.002)}  # learning rates
+PASSES, BATCH = 4, 512  # over what was asked, and comparisons in a step, of those who ask only once
+START = "start"
+FAMILIES = {"gradient": (0.015, 0.0003), "pairs": (0.007, 0.0003), "offline": (0.003, 0.003)}  # learning rates
 HELD = f"solver.pull={PULL}"
-# 128 comparisons for each step of those that step once in an iteration; eight steps towards one closed form for the others
+# those that step once in an iteration ask for about 128 comparisons; the others take 8 steps towards one closed form
 TWO, THEIRS, GROUP = ["responder.prompts=128"], ["responder.prompts=64"], ["responder.prompts=21"]
 INNER = ["responder.prompts=256", "responder.minibatches=4", "responder.epochs=2"]
 
@@ -51,8 +52,8 @@ METHODS = {
     "self-play": Method("mmd", "regularised", "gradient", [HELD, "solver.step_size=inf", *TWO]),
     "RLOO": Method("rloo", "regularised", "gradient", [HELD, *GROUP]),
     "GRPO": Method("grpo", "regularised", "gradient", [HELD, *GROUP]),
-    "Nash-MD b=.125": Method("nash_md", "mixture", "gradient", [HELD, *THEIRS, "solver.step_size=2.5"]),
-    "Nash-MD b=.5": Method("nash_md", "mixture", "gradient", [HELD, *THEIRS, "solver.step_size=10"]),
+    "Nash-MD b=.125": Method("nash_md", "mixture 1/8", "gradient", [HELD, *THEIRS, "solver.step_size=2.5"]),
+    "Nash-MD b=.5": Method("nash_md", "mixture 1/2", "gradient", [HELD, *THEIRS, "solver.step_size=10"]),
     "best response": Method("best_response", "response", "gradient", [HELD, *THEIRS]),
     "Nash-EMA": Method("nash_ema", "regularised", "gradient", [HELD, *THEIRS]),
     "Nash-MP": Method("mirror_prox", "regularised", "gradient", [HELD, *THEIRS]),
@@ -106,54 +107,53 @@ def divergence(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ np.log(np.maximum(one, 1e-300) / other))
 
 
-def regularised(run: Run, method: Method) -> float:
+def regularised(run: Run) -> float:
     """The gap of the regularised game."""
     return float(np.mean([gap(run.preference, each, run.reference, PULL) for each in run.looks[-LAST:]]))
 
 
-def itself(run: Run, method: Method) -> float:
+def itself(run: Run) -> float:
     """NashConv."""
     return float(np.mean([gap(run.preference, each, run.reference, 0.0) for each in run.looks[-LAST:]]))
 
 
-def average(run: Run, method: Method) -> float:
+def average(run: Run) -> float:
     """NashConv of the average of what was played: all that is promised where nothing attracts."""
     return gap(run.preference, run.looks.mean(0), run.reference, 0.0)
 
 
-def response(run: Run, method: Method) -> float:
+def response(run: Run) -> float:
     """What a best response to the reference would gain, held near it."""
     wins = run.preference @ run.reference
     now = [each @ wins - PULL * divergence(each, run.reference) for each in run.looks[-LAST:]]
     return float(best(wins, run.reference, PULL) - np.mean(now))
 
 
-def mixture(run: Run, method: Method) -> float:
-    """The gap of the mixture ~ strategy^(1 - b) reference^b in the game with pull / (1 - b), of which it is the equilibrium."""
-    weight = PULL * float(method.overrides[-1].split("=")[1])
+def mixture(run: Run, weight: float) -> float:
+    """The gap of strategy^(1 - weight) * reference^weight at PULL / (1 - weight), where Nash-MD's is 0."""
     odds = run.looks[-LAST:] ** (1 - weight) * run.reference**weight
     mixed = odds / odds.sum(-1, keepdims=True)
     return float(np.mean([gap(run.preference, each, run.reference, PULL / (1 - weight)) for each in mixed]))
 
 
-SOLVES: dict[str, Callable[[Run, Method], float]] = {
+SOLVES: dict[str, Callable[[Run], float]] = {
     "regularised": regularised,
     "itself": itself,
     "average": average,
     "response": response,
-    "mixture": mixture,
+    "mixture 1/8": partial(mixture, weight=1 / 8),
+    "mixture 1/2": partial(mixture, weight=1 / 2),
 }
 
 
 def parts_of(method: Method, seed: int, queries: int) -> Setting:
-    """A run as `marl-train` makes it, but for measuring itself: that is done here, and less often."""
+    """A run as `marl-train` makes it, but that it does not measure itself: that is done here, and less often."""
     first, last = FAMILIES[method.family]
-    rate = f"responder.learning_rate={{start:{first},end:{last},over:{queries}}}"
-    own = method.overrides
+    given = [*method.overrides, f"responder.learning_rate={{start:{first},end:{last},over:{queries}}}", f"seed={seed}"]
     if method.family == "offline":
-        own = [*own, f"responder.prompts={queries}", f"responder.minibatches={max(queries // 512, 1)}"]
-    parts = setting(composed("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *own, rate, f"seed={seed}"]))
-    parts.responder.form = None
+        given += [f"responder.prompts={queries}", f"responder.minibatches={max(queries // BATCH, 1)}"]
+    parts = setting(composed("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *given]))
+    parts.responder.form = None  # type: ignore[attr-defined]
     return parts
 
 
@@ -164,13 +164,118 @@ def answers(writer: Any) -> np.ndarray:
 
 
 def played(method: Method, seed: int, queries: int) -> Run:
-    """A whole run, looked at at equal distances."""
-    parts, looks = parts_of(method, seed, queries), []
-    writer, once = parts.profile[0], method.family == "offline"
+    """A whole run, looked at after equal shares of its comparisons, or of its passes."""
+    parts = parts_of(method, seed, queries)
+    writer, looks = parts.profile[0], list[np.ndarray]()
     reference = answers(writer)
     for progress in parts.solver.solve(parts.profile, parts.responder):
-        share = progress.iteration / PASSES if once else parts.responder.steps / queries
+        asked = parts.responder.steps / queries
+        share = progress.iteration / PASSES if method.family == "offline" else asked
         looks += [answers(writer)] * (int(min(share, 1) * LOOKS) - len(looks))
         if share >= 1:
             break
-    return Run(parts.game.earns[0].numpy(), reference, np.array(looks), parts.responder.steps)
+    return Run(parts.game.earns[0].numpy(), reference, np.array(looks), parts.responder.steps)  # type: ignore
+
+
+def row_of(name: str, runs: list[Run]) -> dict[str, Any]:
+    """Means over runs, and the standard deviation of their gaps."""
+    solves, gaps = METHODS[name].solves, [regularised(run) for run in runs]
+    row = {"gap": np.mean(gaps), "gap_spread": np.std(gaps), "nash_conv": np.mean([itself(run) for run in runs])}
+    row |= {"own": np.mean([SOLVES[solves](run) for run in runs])} if solves else {}
+    numbers = {key: float(f"{number:.3g}") for key, number in row.items()}
+    return {"case": name, **numbers, "queries": round(np.mean([run.queries for run in runs])), "seeds": len(runs)}
+
+
+def start_of(run: Run) -> dict[str, Any]:
+    """The row of the reference, where all begin."""
+    distances = {
+        key: gap(run.preference, run.reference, run.reference, pull) for key, pull in (("gap", PULL), ("nash_conv", 0))
+    }
+    return {
+        "case": START,
+        **{key: float(f"{each:.3g}") for key, each in distances.items()},
+        "gap_spread": 0.0,
+        "queries": 0,
+        "seeds": 0,
+    }
+
+
+def show(rows: Iterable[dict[str, Any]]) -> None:
+    """A table of all rows."""
+    table = Table("method", "gap", "over seeds", "nash_conv", "solves", "in its own game", "queries")
+    for row in rows:
+        solves = METHODS[row["case"]].solves if row["case"] in METHODS else ""
+        numbers = (f"{row[key]:.4f}" for key in ("gap", "gap_spread", "nash_conv"))
+        own = f"{row['own']:.4f}" if "own" in row else "–"
+        table.add_row(row["case"], *numbers, solves or "–", own, f"{row['queries']:,}")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """The gap of every method, the nearest to equilibrium first; beside it what is left in the game that it solves."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    start, others = rows[0], sorted(rows[1:], key=lambda row: -row["gap"])
+    names = [row["case"] for row in others]
+    colours = ["tab:blue" if METHODS[name].solves == "regularised" else "tab:grey" for name in names]
+    figure, axes = pyplot.subplots(figsize=(8, 6), layout="constrained")
+    axes.barh(names, [row["gap"] for row in others], xerr=[row["gap_spread"] for row in others], color=colours)
+    own = [row for row in others if "own" in row and METHODS[row["case"]].solves != "regularised"]
+    axes.plot(
+        [row["own"] for row in own],
+        [row["case"] for row in own],
+        "D",
+        color="tab:red",
+        label="in the game that it solves",
+    )
+    axes.axvline(start["gap"], color="black", linestyle=":", label="start")
+    axes.set(xscale="log", xlabel="gap of the regularised game (blue: the game that the method solves)")
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(PICTURE, dpi=110)
+
+
+def broken(rows: list[dict[str, Any]]) -> list[str]:
+    """The claims that do not hold, as sentences."""
+    gaps = {row["case"]: row["gap"] for row in rows}
+    start = gaps[START]
+    found = [
+        f"{name} ends at {gaps[name] / start:.3f} of the start, not below a tenth"
+        for name in BELOW
+        if name in gaps and not gaps[name] < start / 10
+    ]
+    if gaps.get("best response", 1.0) <= start:
+        found.append("the best response to the reference does not end above its start")
+    return found
+
+
+def main() -> int:
+    """Measures, prints the table, and ends with the line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--queries", type=int, default=200_000, help="comparisons of each run (default 200,000)")
+    parser.add_argument("--only", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD")
+    parser.add_argument("--draw", action="store_true", help="only redraw the picture")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = {row["case"]: row for row in json.loads(RECORD.read_text())} if RECORD.exists() else {}
+    if not options.draw:
+        for name in options.only:
+            runs = [played(METHODS[name], seed, options.queries) for seed in range(options.seeds)]
+            rows |= {START: start_of(runs[0]), name: row_of(name, runs)}
+            RECORD.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
+    ordered = [rows[name] for name in (START, *METHODS) if name in rows]
+    draw(ordered)
+    show(ordered)
+    failures = broken(ordered)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    print(json.dumps({"benchmark": "preference_table", "rows": ordered}))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,7 +4,7 @@ It departs from Gymnasium in that actions beyond the box are moved to its edge, 
 opens it has another one, which is a function of the copy's own and of how often that has opened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from games.pendulum import Pendulums
 from marl_engine.noise import GOLDEN, mix
 from marl_engine.types import Turn
 
-COMPILED = {"Pendulum-v1": Pendulums}
+COMPILED: dict[str, Callable[[], Any]] = {"Pendulum-v1": Pendulums}
 KNOWN = ("Pendulum-v1", "MountainCarContinuous-v0")
 MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "Swimmer-v5", "InvertedPendulum-v5")
 CHOICES = f"{', '.join(KNOWN)}, or with pip install 'gymnasium[mujoco]' {', '.join(MUJOCO)}"
@@ -65,7 +65,7 @@ def made(name: str) -> Any:
     except gymnasium.error.Error as error:
         raise ValueError(f"there is no task {name!r}; choose from {CHOICES}") from error
     boxes = (task.action_space, task.observation_space)
-    if not all(isinstance(space, gymnasium.spaces.Box) for space in boxes) or len(task.action_space.shape) != 1:
+    if not all(isinstance(space, gymnasium.spaces.Box) for space in boxes) or len(boxes[0].shape or ()) != 1:
         raise ValueError(f"actions and observations of {name!r} are no vectors of numbers; choose from {CHOICES}")
     return task
 
@@ -160,7 +160,7 @@ class Control:
     symmetric: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
-        self.copies: Copies = COMPILED[self.name]() if self.name in COMPILED else Tasks(self.name)
+        self.copies: Copies = COMPILED.get(self.name, lambda: Tasks(self.name))()
         self.horizon = self.copies.limit if self.horizon is None else self.horizon
         if self.horizon is None or self.horizon < 1:
             raise ValueError(f"game.horizon must be 1 or more steps, not {self.horizon}")

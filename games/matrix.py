@@ -191,7 +191,7 @@ class Sentences(Judged):
     def __post_init__(self) -> None:
         if self.vocabulary < 2 or self.length < 1 or self.vocabulary**self.length > 4096 or self.draw < 0:
             raise ValueError(
-                "game.vocabulary must be 2 or more, game.length 1 or more, game.draw 0 or more, and sentences 4,096 at most"
+                "game.vocabulary must be 2 or more, game.length 1, game.draw 0 or more, and sentences 4,096 at most"
             )
         random, sentences = np.random.default_rng(self.draw), self.vocabulary**self.length
         kind, skill = np.arange(sentences) % self.vocabulary, self.spread * random.standard_normal(sentences)

@@ -47,3 +47,7 @@ class Prompts:
         """How often the first of two answers to prompts (N,) is preferred, (N,). Raises Halted."""
         found: np.ndarray = self.judges.prefers([self.texts[number] for number in numbers.tolist()], firsts, seconds)
         return found
+
+    def costs(self) -> dict[str, float]:
+        """What the judge has cost so far, if it counts that."""
+        return self.judges.costs() if hasattr(self.judges, "costs") else {}

@@ -6,16 +6,15 @@ held near, is the solver's to say.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from marl_engine.answers import Answers, GeometricMixture, Writer, answered
+from marl_engine.answers import Answers, GeometricMixture, Writer, answered, grouped, pooled
 from marl_engine.comparing import Referee, across, all_pairs, best_and_worst, by_margin, chosen, wins_among
 from marl_engine.learner import Descent
 from marl_engine.population import alike
@@ -62,6 +61,7 @@ class Answering:
     epochs: int = 1
     minibatches: int = 1
     learning_rate: Any = 1e-3
+    at_once: int = 1024  # answers whose gradients are in memory
     gradient_norm: float = 1.0
     clip: float = 0.2  # epsilon, where an answer is learned from more than once
     baseline: str = "half"
@@ -81,7 +81,7 @@ class Answering:
                 f"responder=answers needs a game with a judge, like preference/tiny or preference/sentiment, and "
                 f"{type(self.game).__name__} has none"
             )
-        for name in ("prompts", "opponents", "epochs", "minibatches", "gradient_norm", "clip", "scale"):
+        for name in ("prompts", "opponents", "epochs", "minibatches", "at_once", "gradient_norm", "clip", "scale"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"responder.{name} must be above 0, not {getattr(self, name)}")
         for name, choices in (("loss", LOSSES), ("pairs", PAIRS), ("baseline", BASELINES)):
@@ -122,7 +122,7 @@ class Answering:
         held = [(weight, other[0]) for other, weight in pulls(magnet, pull, anchor, step_size)]
         if not held and self.loss not in ("reinforce", "simple"):
             raise ValueError(f"responder.loss={self.loss} learns near somebody: give solver.pull or solver.step_size")
-        metrics = self._learned(learner, asked, held)
+        metrics = self._learned(learner, asked, held, drawn=pull > 0 and magnet is not None)
         return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
 
     def state(self, profile: Profile) -> dict[str, Any]:
@@ -132,7 +132,8 @@ class Answering:
             "steps": self.steps,
             "generator": self.generator.get_state(),
             "descent": self._descent(learner).state(),
-            "kept": self.kept and {"answers": self.kept.answers._asdict(), "found": self.kept.found._asdict()},
+            "kept": self.kept
+            and {"answers": self.kept.answers._asdict(), "found": self.kept.found._asdict(), "won": self.kept.won},
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
@@ -141,7 +142,7 @@ class Answering:
         self.generator.set_state(state["generator"])
         self._descent(writer_in(profile)).restore(state["descent"])
         kept = state["kept"]
-        self.kept = kept and Asked(Answers(**kept["answers"]), Found(**kept["found"]), 0.5)
+        self.kept = kept and Asked(Answers(**kept["answers"]), Found(**kept["found"]), kept["won"])
 
     def _descent(self, learner: Writer) -> Descent:
         if learner not in self.descents:
@@ -210,21 +211,42 @@ class Answering:
         seeds = torch.randint(2**62, (self.prompts * each,), generator=self.generator)
         return answered(policy, self.numbers.repeat_interleave(each).to(self.device), seeds.to(self.device))
 
-    def _learned(self, learner: Writer, asked: Asked, held: list[tuple[float, Policy]]) -> Metrics:
-        """Steps down the loss, minibatch by minibatch."""
+    def _learned(self, learner: Writer, asked: Asked, held: list[tuple[float, Policy]], drawn: bool) -> Metrics:
+        """Steps down the loss, minibatch by minibatch; the first that holds the learner is a magnet if it is `drawn`."""
         near = [self._near(learner, other, asked.answers) for _, other in held]
         weights = [weight for weight, _ in held]
-        losses = []
+        losses: list[Tensor] = []
         for _ in range(self.epochs):
             for index in torch.randperm(len(asked.found.wins), generator=self.generator).chunk(self.minibatches):
-                batch = self._batch(learner, asked, index, near, weights)
-                loss = LOSSES[self.loss](batch, self.settings)
-                self._descent(learner).step(loss, self.schedule.at(self.steps), self.gradient_norm)
-                losses.append(loss.detach())
+                parts = self._parts(learner, asked, index, near, weights, losses)
+                self._descent(learner).step(parts, self.schedule.at(self.steps), self.gradient_norm)
         own = asked.answers.mask.view(*asked.found.wins.shape, -1)[:, : self.answers]
-        metrics = {"loss/policy": torch.stack(losses).mean().item(), "win_rate/opponent": asked.won}
+        metrics = {
+            "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
+            "win_rate/opponent": asked.won,
+        }
         metrics |= {"length": own.sum(-1).float().mean().item(), "queries": float(self.steps)}
-        return metrics
+        if drawn:
+            apart = asked.answers.log_prob.sum(-1) - (0 if near[0] is None else near[0].sum(-1))
+            mine = apart.view(asked.found.wins.shape)[:, : self.answers]
+            metrics["kl/reference"] = 0.0 if near[0] is None else mine.mean().item()
+        return metrics | (self.game.costs() if hasattr(self.game, "costs") else {})
+
+    def _parts(
+        self,
+        learner: Writer,
+        asked: Asked,
+        index: Tensor,
+        near: list[Tensor | None],
+        weights: list[float],
+        losses: list[Tensor],
+    ) -> Iterator[Tensor]:
+        """The loss of some groups, a few answers at a time, which are the memory that learning takes."""
+        for few in index.split(max(1, self.at_once // asked.found.wins.shape[1])):
+            batch = self._batch(learner, asked, few, near, weights)
+            loss = LOSSES[self.loss](batch, self.settings) * len(few) / len(index)
+            losses.append(loss.detach())
+            yield loss
 
     def _batch(
         self, learner: Writer, asked: Asked, index: Tensor, near: list[Tensor | None], weights: list[float]
@@ -249,7 +271,8 @@ class Answering:
         assert isinstance(other, Writer)
         if self.epochs * self.minibatches == 1 and alike(learner, other):
             return None
-        return other.log_probs(answers.rows, answers.tokens) * answers.mask
+        few = torch.arange(len(answers.tokens), device=self.device).split(self.at_once)
+        return torch.cat([other.log_probs(answers.rows[i], answers.tokens[i]) for i in few]) * answers.mask
 
 
 def writer_in(profile: Profile) -> Writer:
@@ -258,27 +281,3 @@ def writer_in(profile: Profile) -> Writer:
     if not isinstance(learner, Writer) or any(policy is not learner for policy in profile):
         raise ValueError("responder=answers moves one policy that answers in all seats; use policy=tiny or language")
     return learner
-
-
-def grouped(said: list[Any], groups: int) -> list[list[Any]]:
-    """N things said, in groups of as many each."""
-    size = len(said) // groups
-    return [said[start : start + size] for start in range(0, len(said), size)]
-
-
-def pooled(one: Answers, other: Answers, groups: int) -> Answers:
-    """The answers of two writers with the same tokens, each group of one followed by that of the other."""
-    longest = max(one.tokens.shape[1], other.tokens.shape[1])
-
-    def joined(mine: Tensor, theirs: Tensor) -> Tensor:
-        parts = [F.pad(each, (0, longest - each.shape[1])).unflatten(0, (groups, -1)) for each in (mine, theirs)]
-        return torch.cat(parts, dim=1).flatten(0, 1)
-
-    rows = torch.cat([each.rows.unflatten(0, (groups, -1)) for each in (one, other)], dim=1).flatten(0, 1)
-    said = [
-        each
-        for mine, theirs in zip(grouped(one.said, groups), grouped(other.said, groups), strict=True)
-        for each in [*mine, *theirs]
-    ]
-    tokens, mask, log_prob = (joined(*each) for each in zip(one[1:4], other[1:4], strict=True))
-    return Answers(rows, tokens, mask, log_prob, said)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.distributions import Categorical
@@ -178,3 +179,27 @@ class Queue(Policy):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.known = {int(number): deque(said, maxlen=self.size) for number, said in state.items()}
+
+
+def grouped(said: list[Any], groups: int) -> list[list[Any]]:
+    """N things said, in groups of as many each."""
+    size = len(said) // groups
+    return [said[start : start + size] for start in range(0, len(said), size)]
+
+
+def pooled(one: Answers, other: Answers, groups: int) -> Answers:
+    """The answers of two writers with the same tokens, each group of one followed by that of the other."""
+    longest = max(one.tokens.shape[1], other.tokens.shape[1])
+
+    def joined(mine: Tensor, theirs: Tensor) -> Tensor:
+        parts = [F.pad(each, (0, longest - each.shape[1])).unflatten(0, (groups, -1)) for each in (mine, theirs)]
+        return torch.cat(parts, dim=1).flatten(0, 1)
+
+    rows = torch.cat([each.rows.unflatten(0, (groups, -1)) for each in (one, other)], dim=1).flatten(0, 1)
+    said = [
+        each
+        for mine, theirs in zip(grouped(one.said, groups), grouped(other.said, groups), strict=True)
+        for each in [*mine, *theirs]
+    ]
+    tokens, mask, log_prob = (joined(*each) for each in zip(one[1:4], other[1:4], strict=True))
+    return Answers(rows, tokens, mask, log_prob, said)

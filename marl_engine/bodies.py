@@ -27,13 +27,24 @@ class Place(NamedTuple):
         return found
 
 
-class Body:
-    """A causal language model and its tokens."""
+class Layer(NamedTuple):
+    """A linear layer with an adapter: W + scaling * B A."""
 
-    def __init__(self, model: Any, tokenizer: Any, places: list[Place]):
-        self.model, self.tokenizer, self.places = model, tokenizer, places
+    module: Any  # of peft
+    plain: Tensor  # W
+    first: int  # places of A and B
+    second: int
+    scaling: float
+
+
+class Body:
+    """A causal language model and its tokens. Whoever computes with it puts its own weights in first."""
+
+    def __init__(self, model: Any, tokenizer: Any):
+        self.model, self.tokenizer, self.places = model, tokenizer, places_of(model)
+        self.layers = layers_of(model, self.places)
         self.end, self.vocabulary = tokenizer.eos_token_id, model.config.vocab_size
-        self.worn: Any = None
+        self.worn: object = None
 
     def wear(self, learned: nn.ParameterList) -> None:
         """Computes with these weights from now on."""
@@ -41,7 +52,39 @@ class Body:
             for place, weight in zip(self.places, learned, strict=True):
                 for module in place.modules:
                     module._parameters[place.name] = weight
+            self._put(None)
             self.worn = learned
+
+    def wear_summed(self, summed: list[Tensor]) -> None:
+        """Computes with what `summed` returned from now on."""
+        if self.worn is not summed:
+            self._put(summed)
+            self.worn = summed
+
+    @torch.no_grad()
+    def summed(self, learned: nn.ParameterList) -> list[Tensor]:
+        """Adapters added to the layers that they belong to: two thirds of the products less, where many tokens are
+        written and nothing is learned. Layers whose adapter is nothing yet are the body's own.
+        """
+        return [
+            torch.addmm(layer.plain, learned[layer.second], learned[layer.first], alpha=layer.scaling)
+            if learned[layer.second].any()
+            else layer.plain
+            for layer in self.layers
+        ]
+
+    def _put(self, weights: list[Tensor] | None) -> None:
+        """Weights into the layers with adapters, and these out of the way; None: as they were."""
+        for number, layer in enumerate(self.layers):
+            layer.module.base_layer._parameters["weight"] = layer.plain if weights is None else weights[number]
+            layer.module._disable_adapters = weights is not None  # peft's own switch also stops their gradients
+
+    def move(self, function: Any) -> None:
+        """To another device, or type of numbers, as it came."""
+        self._put(None)
+        self.worn = None
+        self.model._apply(function)
+        self.layers = [layer._replace(plain=layer.module.base_layer.weight) for layer in self.layers]
 
     def next(self, tokens: Tensor, there: Tensor, memory: Any, keep: int = 0) -> Tensor:
         """Logits (N, n, V) after each of the tokens (N, n), or the last `keep`, behind what is in memory.
@@ -64,15 +107,13 @@ class Body:
 
         return DynamicCache(config=self.model.config)
 
-    def asked(self, prompts: Sequence[str]) -> Tensor:
-        """Prompts as the model is asked them, by its chat template if it has one: tokens (N, W), -1 on the left."""
+    def asked(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Prompts as the model is asked them, by its chat template if it has one, as tokens."""
         texts = list(prompts)
         if self.tokenizer.chat_template:
             chats = [[{"role": "user", "content": text}] for text in texts]
             texts = [self.tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in chats]
-        lists = [self.tokenizer(text, add_special_tokens=not self.tokenizer.chat_template).input_ids for text in texts]
-        widest = max(map(len, lists))
-        return torch.tensor([[-1] * (widest - len(each)) + each for each in lists])
+        return self.tokenizer(texts, add_special_tokens=not self.tokenizer.chat_template).input_ids
 
     def texts(self, tokens: Tensor, mask: Tensor) -> list[str]:
         """What tokens (N, L) say."""
@@ -110,7 +151,7 @@ def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, checkp
         causal = adapted(causal, rank, alpha, adapter)
     if checkpointing:
         causal.gradient_checkpointing_enable()
-    return Body(causal.eval(), tokenizer, places_of(causal))
+    return Body(causal.eval(), tokenizer)
 
 
 def opened(model: str | None) -> tuple[Any, Any]:
@@ -190,3 +231,16 @@ def places_of(model: nn.Module) -> list[Place]:
             if weight is not None and weight.requires_grad:
                 found.setdefault(id(weight), Place([], name)).modules.append(module)
     return list(found.values())
+
+
+def layers_of(model: nn.Module, places: list[Place]) -> list[Layer]:
+    """The linear layers with an adapter."""
+    found = []
+    number = {id(place.weight): index for index, place in enumerate(places)}
+    for module in model.modules():
+        if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
+            layer: Any = module
+            for name in layer.active_adapters:
+                first, second = (number[id(part[name].weight)] for part in (layer.lora_A, layer.lora_B))
+                found.append(Layer(layer, layer.base_layer.weight, first, second, layer.scaling[name]))
+    return found

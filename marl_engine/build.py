@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from marl_engine.folder import Folder
 from marl_engine.judging import in_words
 from marl_engine.reference import frozen
 from marl_engine.types import Game, Profile, Responder, Runner, Solver
@@ -138,6 +139,14 @@ def setting(config: Mapping[str, Any]) -> Setting:
         raise Refused(str(error)) from error
     reference = frozen(profile) if in_words(game) else None
     return Setting(game, profile, responder, solver, make("runner", config["runner"]), reference)
+
+
+def saved_setting(folder: Folder) -> Setting:
+    """The setting of a run with the profile of its newest checkpoint. Raises Refused, FileNotFoundError."""
+    made = setting(folder.config())
+    _, state, _ = folder.latest()
+    load_policies(made.profile, state["profile"])
+    return made
 
 
 def policies_state(profile: Profile) -> dict[str, Any]:

@@ -10,6 +10,7 @@ distribution: nothing is cut off (no top-p, no top-k), for a distribution cut of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ PAD = -1  # stands where a question has no token
 class LanguageModel(Writer):
     """What one policy has learned, and the body that it is put into.
 
-    Rows (N, W) int64 are questions as tokens, filled up with PAD on the left.
+    Rows (N, W) int64 are questions as tokens, filled up with PAD on the left, without what all of them begin with (a
+    chat's opening): that is read once for all.
     """
 
     body: Body
@@ -36,7 +38,8 @@ class LanguageModel(Writer):
         super().__init__()
         self.__dict__["body"] = body  # not a module of this one: it is everybody's
         self.learned = nn.ParameterList(place.weight.detach().clone() for place in body.places)
-        self.questions, self.length, self.temperature = questions, length, temperature
+        self.asked, self.length, self.temperature = body.asked(questions), length, temperature
+        self.opening = list(commonprefix([each[:-1] for each in self.asked]))
         self.end, self.vocabulary = body.end, body.vocabulary
 
     def __deepcopy__(self, known: dict[int, Any]) -> "LanguageModel":
@@ -44,42 +47,55 @@ class LanguageModel(Writer):
         other = LanguageModel.__new__(LanguageModel)
         nn.Module.__init__(other)
         other.__dict__.update({name: value for name, value in self.__dict__.items() if not name.startswith("_")})
-        other.training = self.training
         other.learned = nn.ParameterList(each.detach().clone() for each in self.learned)
         return known.setdefault(id(self), other)
 
     def _apply(self, function: Any, recurse: bool = True) -> "LanguageModel":
         """Moves the body too."""
-        self.body.model._apply(function)
+        self.body.move(function)
         return super()._apply(function, recurse)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """The prompts with numbers (N, 1) as the model is asked them."""
-        texts = [self.questions[number] for number in observation[:, 0].tolist()]
-        return self.body.asked(texts).to(observation.device)
+        lists = [self.asked[number][len(self.opening) :] for number in observation[:, 0].tolist()]
+        widest = max(map(len, lists))
+        rows = [[PAD] * (widest - len(each)) + each for each in lists]
+        return torch.tensor(rows, device=observation.device)
 
     def opened(self, rows: Tensor) -> "LanguageSheet":
         return LanguageSheet(self, rows)
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """The prompt is read once for all answers to it that follow each other."""
-        first, memory = self.read(rows)
+        self.wear()
+        first, there, memory = self.read(rows)
         logits = first[:, None]
         if tokens.shape[1] > 1:
-            there = torch.cat([rows != PAD, torch.ones_like(tokens[:, :-1], dtype=torch.bool)], dim=1)
+            there = torch.cat([there, torch.ones_like(tokens[:, :-1], dtype=torch.bool)], dim=1)
             logits = torch.cat([logits, self.body.next(tokens[:, :-1], there, memory)], dim=1)
-        logits = logits.float() / self.temperature
+        logits = logits.float() if self.temperature == 1 else logits.float() / self.temperature
         return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
 
-    def read(self, rows: Tensor) -> tuple[Tensor, Any]:
-        """Logits (N, V) of the first token of an answer, and the memory of the questions, which an answer is put to."""
-        self.body.wear(self.learned)
+    def wear(self) -> None:
+        """Puts what is learned into the body; added to its weights, where there is nothing to be learned."""
+        if torch.is_grad_enabled() or not self.body.layers:
+            self.body.wear(self.learned)
+        else:
+            self.body.wear_summed(self.body.summed(self.learned))
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Any]:
+        """Logits (N, V) of an answer's first token, which tokens there are (N, O + W), and the memory of all of them."""
         different, which = rows.unique_consecutive(dim=0, return_inverse=True)
-        memory = self.body.memory()
-        logits = self.body.next(different.clamp(min=0), different != PAD, memory, keep=1)[:, 0]
+        memory, opening = self.body.memory(), torch.tensor([self.opening], device=rows.device)
+        there = F.pad(rows != PAD, (len(self.opening), 0), value=True)
+        if self.opening:
+            self.body.next(opening, torch.ones_like(opening, dtype=torch.bool), memory, keep=1)
+            memory.batch_repeat_interleave(len(different))
+        known = F.pad(different != PAD, (len(self.opening), 0), value=True)
+        logits = self.body.next(different.clamp(min=0), known, memory, keep=1)[:, 0]
         if len(different) < len(rows):
             memory.batch_select_indices(which)
-        return logits[which], memory
+        return logits[which], there, memory
 
     def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         return self.body.texts(tokens, mask)
@@ -94,15 +110,23 @@ class LanguageSheet:
     """Answers below questions, with the keys and values of all tokens so far."""
 
     def __init__(self, writer: LanguageModel, rows: Tensor):
-        self.writer, self.there = writer, rows != PAD
-        logits, self.memory = writer.read(rows)
-        self.logits = logits.float() / writer.temperature
+        self.writer, self.summed = writer, writer.body.summed(writer.learned)
+        self.wear()
+        first, self.there, self.memory = writer.read(rows)
+        self.logits = first.float() / writer.temperature
+
+    def wear(self) -> None:
+        """Puts the weights of its writer into the body."""
+        if self.summed:
+            self.writer.body.wear_summed(self.summed)
+        else:
+            self.writer.body.wear(self.writer.learned)
 
     def append(self, token: Tensor) -> None:
-        self.writer.body.wear(self.writer.learned)
+        self.wear()
         self.there = F.pad(self.there, (0, 1), value=True)
-        logits = self.writer.body.next(token[:, None], self.there, self.memory)[:, 0]
-        self.logits = logits.float() / self.writer.temperature
+        self.logits = self.writer.body.next(token[:, None], self.there, self.memory)[:, 0].float()
+        self.logits /= self.writer.temperature
 
 
 @dataclass

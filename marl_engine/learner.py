@@ -1,7 +1,7 @@
 """A policy and its critic, and how one gradient step moves them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -83,10 +83,14 @@ class Descent:
         self.steps = 0
         self.mean, self.square = torch.zeros_like(self.vector.data), torch.zeros_like(self.vector.data)
 
-    def step(self, loss: Tensor, learning_rate: float, norm: float) -> None:
-        """One step down a loss. Raises Diverged, and changes nothing, when its gradient is not finite."""
+    def step(self, loss: Tensor | Iterable[Tensor], learning_rate: float, norm: float) -> None:
+        """One step down a loss, or down the sum of several, one in memory at a time.
+
+        Raises Diverged, and changes nothing, when its gradient is not finite.
+        """
         gradient = self.gradient.zero_()
-        loss.backward()
+        for part in [loss] if isinstance(loss, Tensor) else loss:
+            part.backward()
         length = gradient.norm().item()
         if not math.isfinite(length):
             raise Diverged("the loss is not finite; try a smaller responder.learning_rate or another seed")

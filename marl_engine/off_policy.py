@@ -81,8 +81,8 @@ class OffPolicy:
                 raise ValueError(f"responder.{name} must be within [0, 1], not {getattr(self, name)}")
         if not getattr(self.network, "squashed", False) or not getattr(self.game, "continuous", False):
             raise ValueError(
-                "responder=off_policy needs policy=network with policy.squashed=true, and a game of continuous actions, "
-                "like game=control"
+                "responder=off_policy needs policy=network with policy.squashed=true, and a game of continuous "
+                "actions, like game=control"
             )
         if self.game.players != 1:
             raise ValueError(f"responder=off_policy learns games of one player, not of {self.game.players}")
@@ -207,5 +207,3 @@ class OffPolicy:
         loss = actor_loss(log_prob, value, others, [weight for _, weight in near], bonus)
         actor.twins.requires_grad_(True)
         return loss, log_prob
-
-

@@ -79,18 +79,21 @@ class Twins(nn.Module):
         return hidden[..., 0]
 
 
-def soft_target(reward: Tensor, over: Tensor, value: Tensor, log_prob: Tensor, *, discount: float, bonus: float) -> Tensor:
-    """reward + discount * (1 - over) * (min of value - bonus * log_prob), (N,), with values (2, N) of the next action."""
+def soft_target(
+    reward: Tensor, over: Tensor, value: Tensor, log_prob: Tensor, *, discount: float, bonus: float
+) -> Tensor:
+    """reward + discount * (1 - over) * (min of value - bonus * log_prob), (N,); values (2, N) are the next action's."""
     return reward + discount * (1 - over) * (value.amin(0) - bonus * log_prob)
 
 
 def actor_loss(
     log_prob: Tensor, value: Tensor, near: Sequence[Tensor], weights: Sequence[float], bonus: float
 ) -> Tensor:
-    """The mean of c log pi + sum of (-w) log near - min of value, c = bonus + sum of w; log_prob, near (N,), value (2, N).
+    """The mean of c log pi - sum of w log near - min of value, c = bonus + sum of w.
 
-    With one anchor, w = 1 / t, it is MDPO's (Tomar et al. 2020, arXiv:2005.09814, section 5): c log pi + (bonus - c) log
-    pi_old - Q. With none, c = bonus, and it is that of SAC (Haarnoja et al. 2018, arXiv:1801.01290, equation 12).
+    log_prob and each of near are (N,), value is (2, N). With one anchor, w = 1 / t, it is MDPO's (Tomar et al. 2020,
+    arXiv:2005.09814, section 5): c log pi + (bonus - c) log pi_old - Q. With none, c = bonus, and it is that of SAC
+    (Haarnoja et al. 2018, arXiv:1801.01290, equation 12).
     """
     loss = (bonus + sum(weights)) * log_prob - value.amin(0)
     for other, weight in zip(near, weights, strict=True):

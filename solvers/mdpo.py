@@ -5,7 +5,7 @@ Tomar et al. 2020 (arXiv:2005.09814, sections 4 and 5): max <A, pi> - KL(pi || p
 with `responder=off_policy`, the other one, in which pi_k stands still for an iteration of that responder.
 
 It departs from the paper in the unit of t_k, which is one over the game's payoff, as everywhere here: standardised
-advantages are brought back to it. The paper's t_k falls as 1 - k / K; here it is a number, or falls from `start` to `end`.
+advantages are brought back to it. The paper's t_k falls as 1 - k / K; here it is a number, or falls to `end`.
 """
 
 from collections.abc import Iterator, Mapping

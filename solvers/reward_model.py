@@ -11,12 +11,13 @@ from itertools import count
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.bradley_terry import Comparisons, RewardModel
 from marl_engine.gradient import Gradient
 from marl_engine.play import Trajectory
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Game, Profile, Progress, Responder
 from marl_engine.win_rates import Judge, comparing, said, stretched, summaries, whole
 
 
@@ -57,7 +58,7 @@ class RewardModelling:
             refit = iteration == 1 if self.refit_every == 0 else (iteration - 1) % self.refit_every == 0
 
             def payoff(trajectory: Trajectory, refit: bool = refit, losses: list[float] = losses) -> Tensor:
-                steps = self._steps(trajectory, judge.horizon)
+                steps = self._steps(trajectory, responder.game, judge.horizon)
                 if refit:
                     self._ask(judge, summaries(judge, trajectory), steps, responder.seed)
                     losses += self._fit(responder.seed)
@@ -77,10 +78,12 @@ class RewardModelling:
             self.model.restore(self.saved)
         self.saved = None
 
-    def _steps(self, trajectory: Trajectory, horizon: int) -> Tensor:
+    def _steps(self, trajectory: Trajectory, game: Game, horizon: int) -> Tensor:
         """What the model knows each step by: observation and action, (H, N, F)."""
-        seen = trajectory.observation[:, :, 0]
-        shown = torch.cat([seen if self.timed else seen[..., :-1], trajectory.action[:, :, 0]], dim=-1)
+        seen, action = trajectory.observation[:, :, 0], trajectory.action[:, :, 0]
+        if not getattr(game, "continuous", False):
+            action = F.one_hot(action, game.actions)
+        shown = torch.cat([seen if self.timed else seen[..., :-1], action], dim=-1)
         return whole(shown, horizon)
 
     def _ask(self, judge: Judge, found: Tensor, steps: Tensor, seed: int) -> None:

@@ -6,23 +6,34 @@
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import cache
 from itertools import islice
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
 import torch
+from toy_model import built
 
+from marl_engine.answers import answered
 from marl_engine.build import Setting, load_policies, policies_state, setting
 from marl_engine.commands.configuration import composed
+from marl_engine.gradient import Gradient
 from marl_engine.noise import spread
+from marl_engine.off_policy import OffPolicy
 from marl_engine.play import Table, noise_for
 from marl_engine.types import Game, Policy, Progress, Turn
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 EXACT = {"game": "kuhn_poker", "policy": "table", "responder": "exact"}
 CLIMBING = {"game": "iterated_prisoners_dilemma", "policy": "logits", "responder": "ascent"}
+PLAYS_FOR = {"off_policy": "control", "trajectory_spo": "preference/control", "reward_model": "preference/control"}
+ANSWERING = {"game": "preference/tiny", "policy": "tiny", "responder": "answers"}
+WORDS = {"game": "preference/sentiment", "policy": "language"}
 AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
 SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
+OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]
 
 
 def presets(group: str) -> list[str]:
@@ -31,27 +42,61 @@ def presets(group: str) -> list[str]:
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
-def is_exact(choices: Mapping[str, str]) -> bool:
-    """Whether presets only go with games in sequence form: those that ask for tables and exact values."""
-    solver = CONFIGS / "solver" / f"{choices.get('solver', 'self_play')}.yaml"
-    return choices.get("policy") == "table" or choices.get("responder") == "exact" or "exact" in solver.read_text()
-
-
-def asks(solver: str) -> str | None:
-    """The responder that a solver's preset chooses, as it goes with no other; None where any will do."""
-    chosen = re.search(r"override /responder: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
+def overrides(solver: str, group: str) -> str | None:
+    """The preset of a group that a solver's preset chooses."""
+    chosen = re.search(rf"override /{group}: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
     return chosen and chosen[1]
+
+
+def asks(solver: str) -> tuple[str, ...] | None:
+    """The responders that a solver's preset goes with; None where any will do."""
+    responder, policy = overrides(solver, "responder"), overrides(solver, "policy")
+    if responder:
+        return (responder,)
+    return {"table": ("exact", "answers"), "tiny": ("answers",), None: None}[policy]
+
+
+def in_words(game: str) -> bool:
+    """Whether a preset is of a game of prompts, which is not stepped."""
+    return "_target_: games.preference." in (CONFIGS / "game" / f"{game}.yaml").read_text()
+
+
+def surroundings(choices: Mapping[str, str]) -> dict[str, str]:
+    """The smallest game, policy and responder that chosen presets go with."""
+    solver, chosen = choices.get("solver", "self_play"), set(choices.values())
+    if "language" in chosen or in_words(choices.get("game", "overcooked")):
+        return WORDS
+    if not chosen.isdisjoint(("tiny", "answers")) or asks(solver) == ("answers",):
+        return ANSWERING
+    if not chosen.isdisjoint(("table", "exact")) or "exact" in (asks(solver) or ()):
+        return {**EXACT, "game": "matrix"} if solver in AT_ONCE else EXACT
+    if not chosen.isdisjoint(("lola", "logits", "ascent")):
+        return CLIMBING
+    squashed = {"policy": "squashed"} if "off_policy" in chosen else {}
+    return {"game": next((game for name, game in PLAYS_FOR.items() if name in chosen), "overcooked"), **squashed}
+
+
+@cache
+def toy_model() -> Path:
+    """The folder of a language model of fifty words."""
+    return built(Path(mkdtemp()))
+
+
+def few(around: Mapping[str, str], responder: str | None) -> list[str]:
+    """Keys that make a setting small."""
+    if around is WORDS:
+        return [f"policy.model={toy_model()}", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
+    if around.get("policy") in ("table", "logits", "tiny"):
+        return ["steps=1000"]
+    horizon = ["game.horizon=8"] if around["game"] == "preference/control" else []
+    return [*(OFF_POLICY if responder == "off_policy" else SMALL), *horizon]
 
 
 def parts(**choices: str) -> Setting:
     """A small setting with some presets chosen."""
-    exact = is_exact(choices)
-    climbing = not exact and not {"lola", "logits", "ascent"}.isdisjoint(choices.values())
-    usual = EXACT if exact else CLIMBING if climbing else {"game": "overcooked"}
-    if choices.get("solver") in AT_ONCE:
-        usual = {**usual, "game": "matrix"}
-    named = [f"{group}={name}" for group, name in {**usual, **choices}.items()]
-    return setting(composed("train", [*named, *(["steps=1000"] if exact or climbing else SMALL)]))
+    around = surroundings(choices)
+    named = [f"{group}={name}" for group, name in {**around, **choices}.items()]
+    return setting(composed("train", [*named, *few(around, choices.get("responder"))]))
 
 
 def rows(turn: Turn, index: int) -> list[torch.Tensor]:
@@ -173,6 +218,54 @@ def check_saving(policy: Policy, other: Policy, game: Game) -> None:
         assert torch.equal(mine, theirs)
 
 
+def check_words(game: Any) -> None:
+    """A judge says the opposite of the opposite question, one half of equals, and the same whatever else is asked.
+
+    Prompts that are held out are none of those to learn from.
+    """
+    assert 0 < game.questions < len(game.texts)
+    assert not set(game.texts[: game.questions]) & set(game.texts[game.questions :])
+    answers = ["", "yes", "A good day!", "A bad day, and not a short one.", "I hate it.", "Why not? " * 9]
+    pairs = [(one, other) for one in answers for other in answers]
+    numbers = torch.arange(len(pairs)) % len(game.texts)
+    found = np.asarray(game.prefers(numbers, *zip(*pairs, strict=True)))
+    back = np.asarray(game.prefers(numbers, *zip(*[pair[::-1] for pair in pairs], strict=True)))
+    assert found.shape == (len(pairs),)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    np.testing.assert_allclose(found + back, 1, atol=1e-12)
+    np.testing.assert_allclose(
+        [likes for likes, (one, two) in zip(found, pairs, strict=True) if one == two], 0.5, atol=1e-12
+    )
+    assert found.max() > 0.6
+    alone = [game.prefers(numbers[[n]], *([each] for each in pair)) for n, pair in enumerate(pairs)]
+    np.testing.assert_array_equal(np.concatenate(alone), found)
+
+
+def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
+    """Answers are as long as they may be at most, scored as they were drawn, and the same with the same weights."""
+    numbers = torch.arange(seeds) % game.questions
+    told = answered(policy, numbers, spread(4, seeds))
+    assert told.tokens.shape == told.mask.shape == told.log_prob.shape
+    assert told.tokens.shape[1] <= policy.length
+    assert len(told.said) == seeds
+    assert ((told.tokens >= 0) & (told.tokens < policy.vocabulary)).all()
+    assert (told.mask[:, 0]).all()
+    assert not told.tokens[~told.mask].any()
+    assert not told.log_prob[~told.mask].any()
+    again = policy.log_probs(told.rows, told.tokens) * told.mask
+    assert again.requires_grad
+    torch.testing.assert_close(again.detach(), told.log_prob, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        for weights in policy.parameters():
+            weights.add_(0.1 * torch.randn_like(weights))
+    load_policies([other], policies_state([policy]))
+    one, two = (answered(each, numbers, spread(4, seeds)) for each in (policy, other))
+    assert one.said == two.said
+    assert torch.equal(one.log_prob, two.log_prob)
+    assert not torch.equal(one.log_prob.sum(-1), told.log_prob.sum(-1))
+
+
 def check_solver(made: Setting) -> None:
     """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
     for index, progress in enumerate(islice(made.solver.solve(made.profile, made.responder, after=7), 3)):
@@ -201,13 +294,18 @@ def check_going_on(make: Callable[[], Setting], before: int = 3, whole: int = 6)
 
 
 def check_beginning_anew(made: Setting) -> None:
-    """A solver that is told to begin again forgets what it did."""
-    start, ends = deepcopy(policies_state(made.profile)), []
+    """A solver that is told to begin again forgets what it did, its responder being given back its state.
+
+    One that learns from play goes on with its games.
+    """
+    if isinstance(made.responder, Gradient | OffPolicy):
+        return
+    start, ends = deepcopy((policies_state(made.profile), made.responder.state(made.profile))), []
     for _ in range(2):
-        load_policies(made.profile, start)
-        steps = made.responder.steps
+        load_policies(made.profile, start[0])
+        made.responder.restore(made.profile, deepcopy(start[1]))
         last = advanced(made, 0, 3)
-        ends.append((deepcopy(policies_state(made.profile)["policies"]), {}, made.responder.steps - steps))
+        ends.append((deepcopy(policies_state(made.profile)["policies"]), last.metrics, made.responder.steps))
         assert last.iteration >= 3
     assert_alike(*ends)
 

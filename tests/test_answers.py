@@ -12,7 +12,6 @@ from marl_engine.answers import Answers, GeometricMixture, Queue, Writer, answer
 from marl_engine.noise import spread
 from marl_engine.tiny import Tiny, TinyModel
 
-
 NEAR = {"atol": 1e-6, "rtol": 1e-5, "check_dtype": False}
 
 
@@ -126,7 +125,8 @@ def test_an_answer_ends_with_its_last_token():
     last = told.mask.sum(-1) - 1
     short = last < 5
     assert (told.tokens.gather(-1, last[:, None])[short] == 1).all()
-    assert (told.tokens[~told.mask] == 0).all() and (told.log_prob[~told.mask] == 0).all()
+    assert (told.tokens[~told.mask] == 0).all()
+    assert (told.log_prob[~told.mask] == 0).all()
     chances = torch.tensor([0.7, 0.3]).log()
     torch.testing.assert_close(told.log_prob[told.mask], chances[told.tokens[told.mask]])
     assert written(Coin(), rows(2), torch.zeros(2, dtype=torch.int64), greedy=True).tokens.tolist() == [[0] * 6] * 2
@@ -161,7 +161,9 @@ def test_a_mixture_leaves_other_rows_to_the_first_policy():
     beside = written(GeometricMixture(one, other, 0.5, where), rows(60), seeds)
     alone, mixed = written(one, rows(60), seeds), written(GeometricMixture(one, other, 0.5), rows(60), seeds)
     is_mixed = torch.zeros(60, dtype=torch.bool).index_fill(0, where, True)
-    expected = [two if each else first for each, first, two in zip(is_mixed.tolist(), alone.said, mixed.said, strict=True)]
+    expected = [
+        two if each else first for each, first, two in zip(is_mixed.tolist(), alone.said, mixed.said, strict=True)
+    ]
     assert beside.said == expected != alone.said
     torch.testing.assert_close(beside.log_prob, torch.where(is_mixed[:, None], mixed.log_prob, alone.log_prob), **NEAR)
 
@@ -194,7 +196,8 @@ def test_a_queue_recalls_what_was_pushed_and_no_more():
     numbers = torch.tensor([4, 9, 7]).repeat(300)
     found = queue.recalled(numbers, spread(0, 900))
     shares = {text: found.said[::3].count(text) / 300 for text in "abcd"}
-    assert shares["a"] == 0 and all(abs(shares[text] - 1 / 3) < 0.13 for text in "bcd")
+    assert shares["a"] == 0
+    assert all(abs(shares[text] - 1 / 3) < 0.13 for text in "bcd")
     assert set(found.said[1::3]) == {"fresh"}
     assert set(found.said[2::3]) == {"z"}
     again = Queue(Numbered(), 3)
@@ -209,7 +212,8 @@ def test_a_queue_recalls_what_was_pushed_and_no_more():
 def test_a_tiny_model_begins_as_its_game_does():
     game = Sentences(draw=3)
     (model, again) = Tiny().profile(game)
-    assert model is again and model.logits.shape == (13, 3)
+    assert model is again
+    assert model.logits.shape == (13, 3)
     chances = chances_of(model).numpy()
     assert chances == pytest.approx(game.start[2:29], abs=1e-6)
     other = Tiny(length=1).profile(Preference("cycle", reference=(0.6, 0.3, 0.1)))[0]

@@ -1,6 +1,7 @@
-"""A causal language model of transformers that is made in a moment: random, uneven, of fifty words; nothing is downloaded."""
+"""A causal language model of transformers, made in a moment: random, uneven, of fifty words; nothing is downloaded."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,31 +13,59 @@ WORDS = (
     *("friend", "enemy", "one", "two", "three", ".", "?"),
 )
 CHAT = "{% for m in messages %}<user> {{ m['content'] }} </s> {% endfor %}<bot>"
-PROMPTS = [f"{who} {where} {what} ?" for who in ("who", "why", "how") for where in ("is", "was") for what in WORDS[10:17]]
+PROMPTS = [
+    f"{who} {where} {what} ?" for who in ("who", "why", "how") for where in ("is", "was") for what in WORDS[10:17]
+]
 
 
-def built(folder: Path, *, chat: bool = True, words: int = len(WORDS), seed: int = 0, hidden: int = 32) -> Path:
-    """Saves a Llama of two layers and its tokens to a folder, with a chat template or with a token that begins texts."""
+def built(
+    folder: Path,
+    *,
+    kind: str = "llama",
+    chat: bool = True,
+    words: int = len(WORDS),
+    seed: int = 0,
+    hidden: int = 32,
+) -> Path:
+    """Saves a model of two layers and its tokens to a folder, with a chat template or a token that begins texts."""
+    tokens = tokenizer(words, chat)
+    tokens.save_pretrained(str(folder))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        causal(kind, len(tokens), hidden).save_pretrained(str(folder))
+    return folder
+
+
+def tokenizer(words: int, chat: bool) -> Any:
+    """A token for each of the first so many words."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     known = {word: number for number, word in enumerate([*SPECIAL, *WORDS[:words]])}
     tokens = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     tokens.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokens.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", known["<s>"])])
     named = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens, additional_special_tokens=["<user>", "<bot>"], **named)
-    tokenizer.chat_template = CHAT if chat else None
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2, "num_attention_heads": 2}
-        ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-        config = LlamaConfig(
-            vocab_size=len(known), **sizes, **ends, max_position_embeddings=64, tie_word_embeddings=True, initializer_range=0.4
-        )
-        LlamaForCausalLM(config).save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
-    return folder
+    found = PreTrainedTokenizerFast(tokenizer_object=tokens, additional_special_tokens=["<user>", "<bot>"], **named)
+    found.chat_template = CHAT if chat else None
+    return found
+
+
+def causal(kind: str, vocabulary: int, hidden: int) -> Any:
+    """A llama, with rotary places and tied embeddings, or a gpt2, with learned places and its own kind of layers."""
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    shared = {
+        "vocab_size": vocabulary,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "initializer_range": 0.4,
+    }
+    if kind == "gpt2":
+        return GPT2LMHeadModel(GPT2Config(n_embd=hidden, n_layer=2, n_head=2, n_positions=64, **shared))
+    sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(**sizes, **shared, max_position_embeddings=64, tie_word_embeddings=True))
 
 
 def written_prompts(path: Path, count: int = len(PROMPTS)) -> Path:

@@ -1,0 +1,180 @@
+"""What solvers make of a real language model: win rates against the reference, against each other, against best responses.
+
+`train` has every solver fine-tune SmolLM2-135M-Instruct in the same game with the same number of comparisons, by
+`marl-train`, a run for each seed (those that are there already are kept). `table` reads their summaries. `meet` lets all
+of them answer the prompts held out and compares each with each; `exploit` trains a best response against each of
+them and says how often it wins, a lower bound on how far each can be exploited. A one-shot reward model, the Bradley-
+Terry head of games/learned.py fitted to comparisons of the reference's answers, is a solver too (`reward_model`).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+SOLVERS = {  # what each asks `marl-train` for
+    "nash_md": ["solver=nash_md"],
+    "nash_mp": ["solver=nash_prox"],
+    "inpo": ["solver=inpo"],
+    "spo": ["solver=spo"],
+    "online_dpo": ["solver=online_dpo", "solver.pull=0.02"],
+    "reward_model": ["solver=rloo", "solver.pull=0.02"],
+}
+TRAIN = Path(sys.executable).with_name("marl-train")
+ANSWERS = 120  # to prompts held out, of each policy
+
+
+def folder(options: argparse.Namespace, name: str, seed: int) -> Path:
+    """Where a run is."""
+    return Path("runs") / f"{options.game}-{name}-{seed}"
+
+
+def train(options: argparse.Namespace) -> None:
+    """Runs what is not there yet."""
+    for seed, name in product(options.seeds, options.solvers):
+        extra = [f"game.judge.folder={reward_model(options)}"] if name == "reward_model" else []
+        game = "preference/learned" if name == "reward_model" else f"preference/{options.game}"
+        kind = ["game.judge.kind=bradley_terry"] if name == "reward_model" else []
+        run(folder(options, name, seed), [f"game={game}", *SOLVERS[name], *extra, *kind], seed, options)
+
+
+def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace) -> None:
+    """One run of `marl-train`, or what is missing of it."""
+    if (path / "summary.json").exists():
+        return
+    if (path / "checkpoints").exists() and any((path / "checkpoints").iterdir()):
+        subprocess.run([TRAIN, f"resume={path}"], check=True)
+        return
+    limits = [f"steps={options.queries}", "iterations=null", "evaluate_every=1000"]
+    keys = [*keys, "policy=language", f"run={path.name}", "overwrite=true", f"seed={seed}", *limits, *options.keys]
+    subprocess.run([TRAIN, *keys], check=True)
+
+
+def reward_model(options: argparse.Namespace) -> Path:
+    """The folder of a Bradley-Terry model of comparisons of the reference's answers, made once."""
+    made = Path("runs") / f"{options.game}-judge"
+    if not (made / "report.json").exists() and not list(made.glob("*.safetensors")):
+        made.mkdir(parents=True, exist_ok=True)
+        file = made / "comparisons.jsonl"
+        file.write_text("".join(json.dumps(each) + "\n" for each in comparisons(options)))
+        subprocess.run([sys.executable, "-m", "games.learned", file, made], check=True)
+    return made
+
+
+def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """As many as a solver asks for, of answers of the reference to the prompts that are learned from."""
+    import torch
+
+    from marl_engine.answers import answered
+    from marl_engine.build import setting
+    from marl_engine.commands.configuration import composed
+    from marl_engine.noise import spread
+
+    made = setting(composed("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
+    game, found = made.game, []
+    for start in range(0, options.queries // 6, 8):  # six comparisons among four answers
+        numbers = (torch.arange(start, start + 8) % game.questions).repeat_interleave(4)
+        said = answered(made.profile[0], numbers, spread(1000 + start, 32)).said
+        for group, (one, other) in product(range(8), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]):
+            number, first, second = numbers[4 * group], said[4 * group + one], said[4 * group + other]
+            likes = float(game.prefers(number[None], [first], [second])[0])
+            found.append({"prompt": game.texts[number], "first": first, "second": second, "preferred": likes})
+    return found
+
+
+def summaries(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Of the runs that are there."""
+    paths = {name: [folder(options, name, seed) / "summary.json" for seed in options.seeds] for name in options.solvers}
+    return {name: [json.loads(path.read_text()) for path in each if path.exists()] for name, each in paths.items()}
+
+
+def table(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Win rate, KL, length and time of every solver."""
+    rows = []
+    shown = Table("solver", "seeds", "win rate", "at equal length", "KL, nats", "tokens", "queries", "minutes")
+    for name, found in summaries(options).items():
+        if found:
+            keys = ("win_rate/reference", "win_rate/reference/length_controlled", "kl/reference", "length", "steps")
+            numbers = [[each[key] for each in found] for key in (*keys, "seconds")]
+            cells = [spread_of(each) for each in numbers[:4]]
+            shown.add_row(name, str(len(found)), *cells, f"{mean(numbers[4]):,.0f}", f"{mean(numbers[5]) / 60:.0f}")
+            rows.append(
+                {"solver": name, **{key: mean(each) for key, each in zip((*keys, "seconds"), numbers, strict=True)}}
+            )
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+    return rows
+
+
+def spread_of(numbers: list[float]) -> str:
+    """A mean with its standard error over seeds."""
+    if len(numbers) < 2:
+        return f"{numbers[0]:.3f}"
+    return f"{mean(numbers):.3f} ± {stdev(numbers) / len(numbers) ** 0.5:.3f}"
+
+
+def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """How often each solver's answers are preferred to each other's, on prompts held out: the mean over seeds."""
+    from marl_engine.build import saved_setting
+    from marl_engine.comparing import Referee
+    from marl_engine.folder import Folder
+    from marl_engine.judging import held_out, scripts
+
+    tables = []
+    for seed in options.seeds:
+        said, game = [], None
+        for name in options.solvers:
+            made = saved_setting(Folder(folder(options, name, seed)))
+            game = made.game if name != "reward_model" else game
+            said.append([each for batch in scripts(made.game, made.profile[0], ANSWERS, "cpu") for each in batch.said])
+        referee, numbers = Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
+        tables.append([[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said])
+    found = np.mean(tables, axis=0)
+    shown = Table("preferred to", *options.solvers)
+    for name, row in zip(options.solvers, found, strict=True):
+        shown.add_row(name, *(f"{number:.3f}" for number in row))
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+    return [{"solver": name, "wins": list(row)} for name, row in zip(options.solvers, found.tolist(), strict=True)]
+
+
+def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """How often a best response that was trained against each wins, over the last quarter of its iterations."""
+    rows = []
+    for name in options.solvers:
+        rates = []
+        for seed in options.seeds:
+            victim, path = folder(options, name, seed), folder(options, f"against-{name}", seed)
+            keys = [f"game=preference/{options.game}", "solver=best_response", f"solver.opponent={victim}"]
+            run(path, [*keys, f"policy.adapter={victim / 'adapter'}"], seed, options)
+            records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+            rates.append(mean(each["win_rate/opponent"] for each in records[-max(1, len(records) // 4) :]))
+        print(f"{name:14} is beaten by its best response in {spread_of(rates)} of comparisons")
+        rows.append({"solver": name, "best_response": mean(rates)})
+    return rows
+
+
+def main() -> None:
+    """Does what is asked, and ends with a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["train", "table", "meet", "exploit"])
+    parser.add_argument("--game", default="sentiment", choices=["sentiment", "conflict"])
+    parser.add_argument("--solvers", nargs="+", default=list(SOLVERS), choices=list(SOLVERS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--queries", type=int, default=2560, help="comparisons of each run (default 2560)")
+    parser.add_argument("--keys", nargs="*", default=[], help="more keys for marl-train")
+    options = parser.parse_args()
+    if options.what == "train":
+        train(options)
+    rows = {"train": table, "table": table, "meet": meet, "exploit": exploit}[options.what](options)
+    print(json.dumps({"benchmark": f"language_games_{options.what}", "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

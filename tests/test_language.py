@@ -1,0 +1,430 @@
+"""Language models as policies: what they say is what transformers and peft compute, and a reference stands still."""
+
+import json
+from itertools import islice, product
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_runs import assert_same_run, checkpoints, marl_train
+from toy_model import PROMPTS, WORDS, built, written_prompts
+
+from games.preference import Prompts
+from marl_engine import bodies
+from marl_engine.answering import Answering
+from marl_engine.answers import GeometricMixture, answered, written
+from marl_engine.bodies import Body
+from marl_engine.folder import Folder
+from marl_engine.language import Language
+from marl_engine.noise import spread
+from marl_engine.reference import frozen
+from solvers.nash_md import NashMD
+
+pytestmark = pytest.mark.usefixtures("offline")
+JUDGE = {"_target_": "games.judges.Raters", "raters": [{"variety": 1.0}, {"plain": 1.0}]}
+GPT2 = pytest.mark.xfail(
+    strict=True, reason="its layers keep their weights the other way round, adapters are added as if not"
+)
+NEAR = {"atol": 1e-5, "rtol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def offline():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory):
+    """Folders of models: one that chats, one that does not, one of few words, one of other sizes."""
+    home = tmp_path_factory.mktemp("models")
+    chat, few = built(home / "chat"), built(home / "few", words=5, chat=False)
+    return {
+        "chat": chat,
+        "plain": built(home / "plain", chat=False),
+        "few": few,
+        "wide": built(home / "wide", hidden=48),
+        "gpt2": built(home / "gpt2", kind="gpt2"),
+    }
+
+
+@pytest.fixture(scope="module")
+def game(tmp_path_factory):
+    return Prompts(JUDGE, str(written_prompts(tmp_path_factory.mktemp("game") / "prompts.txt")), held_out=0.3)
+
+
+@pytest.fixture
+def make(homes, game, monkeypatch):
+    """A policy of a model, which has left where it began; nobody had its body before."""
+    monkeypatch.setattr(bodies, "KNOWN", {})
+
+    def making(name="chat", moved=0.3, seed=0, texts=None, **keys):
+        torch.manual_seed(seed)
+        maker = Language(**{"model": str(homes[name]), "rank": 4, "alpha": 8, "length": 6} | keys)
+        policy = maker.profile(SimpleNamespace(texts=texts or game.texts, players=2))[0]
+        with torch.no_grad():
+            for each in policy.learned:
+                each.add_(moved * torch.randn(each.shape, generator=torch.Generator().manual_seed(seed)) / 4)
+        return policy
+
+    return making
+
+
+def asked(policy, numbers, each=1):
+    """Rows of prompts, every prompt `each` times."""
+    return policy.encode(
+        torch.tensor(numbers).repeat_interleave(each)[:, None], torch.zeros(len(numbers) * each).long()
+    )
+
+
+def plainly(home, adapter=None):
+    """The model and its tokens by transformers and peft alone."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(home)
+    return (
+        model if adapter is None else PeftModel.from_pretrained(model, adapter)
+    ).eval(), AutoTokenizer.from_pretrained(home)
+
+
+def question(tokenizer, prompt):
+    """The tokens of a prompt, as whoever made the model asks it."""
+    if tokenizer.chat_template:
+        chat = [{"role": "user", "content": prompt}]
+        return tokenizer(
+            tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True), add_special_tokens=False
+        ).input_ids
+    return tokenizer(prompt).input_ids
+
+
+@torch.no_grad()
+def one_by_one(model, tokenizer, prompt, tokens, temperature):
+    """Log-probabilities (L,) of an answer: no batch, no padding, no memory."""
+    before = question(tokenizer, prompt)
+    logits = model(torch.tensor([[*before, *tokens.tolist()]]), use_cache=False).logits[0, len(before) - 1 : -1]
+    return (logits / temperature).log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("name", ["chat", "plain", pytest.param("gpt2", marks=GPT2)])
+def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_path, name, temperature):
+    """Without memory, batch, and padding; the adapter as it was saved."""
+    texts = ["why ?", "how is the cat ?", "where are you and we and they ?"]  # of different lengths
+    policy = make(name, texts=texts, temperature=temperature)
+    rows = asked(policy, [0, 1, 2], each=4)
+    told = written(policy, rows, spread(0, 12))
+    policy.save(tmp_path / "adapter")
+    model, tokenizer = plainly(homes[name], tmp_path / "adapter")
+    found = policy.log_probs(rows, told.tokens)
+    for place in range(12):
+        there = told.mask[place]
+        expected = one_by_one(model, tokenizer, texts[place // 4], told.tokens[place, there], temperature)
+        torch.testing.assert_close(told.log_prob[place, there], expected, **NEAR)
+        torch.testing.assert_close(found[place, there].detach(), expected, **NEAR)
+    assert told.said[0] == tokenizer.decode(told.tokens[0, told.mask[0]], skip_special_tokens=True).strip()
+    begins = policy.opening + rows[2 * 4][rows[2 * 4] >= 0].tolist()
+    assert begins == question(tokenizer, texts[2])
+    assert len(policy.opening) == 1  # which both kinds of texts begin with
+    assert (tokenizer.decode(begins).count("<s>"), tokenizer.decode(begins).count("<bot>")) == (
+        (1, 0) if name == "plain" else (0, 1)
+    )
+
+
+def test_an_answer_does_not_depend_on_what_else_is_asked(make):
+    policy = make(texts=["why ?", "tell me about your friend and my enemy ?"])
+    seeds = spread(5, 2)
+    both, alone = (answered(policy, torch.tensor(each), seeds[: len(each)]) for each in ([0, 1], [0]))
+    assert both.said[0] == alone.said[0]
+    length = alone.tokens.shape[1]
+    torch.testing.assert_close(both.log_prob[0, :length], alone.log_prob[0], **NEAR)
+    assert both.rows.shape[1] > alone.rows.shape[1]
+
+
+def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
+    """At temperature 0.7 the scores of all answers of up to two tokens have mean zero; at another temperature not."""
+    policy = make("few", temperature=0.7, length=2)
+    vocabulary, end = policy.vocabulary, policy.end
+    long = [pair for pair in product(range(vocabulary), repeat=2) if pair[0] != end]
+    tokens = torch.tensor([(end, 0), *long])
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    mask[0, 1] = False
+    rows = asked(policy, [3], each=len(tokens))
+    chances = (policy.log_probs(rows, tokens) * mask).sum(-1).exp().detach()
+    assert float(chances.sum()) == pytest.approx(1, abs=1e-5)
+    slopes = []
+    for temperature in (0.7, 1.0):
+        policy.temperature = temperature
+        whole = (chances * (policy.log_probs(rows, tokens) * mask).sum(-1)).sum()
+        slopes.append(max(float(each.abs().max()) for each in torch.autograd.grad(whole, list(policy.learned))))
+    assert slopes[0] < 1e-5 < 1e-2 < slopes[1]
+    policy.temperature, count = 0.7, 4000
+    told = written(policy, asked(policy, [3], each=count), spread(0, count))
+    found = torch.bincount(told.tokens[:, 0], minlength=vocabulary) / count
+    first = torch.zeros(vocabulary).index_add(0, tokens[:, 0], chances)
+    assert ((found - first).abs() <= 4.5 * (first * (1 - first) / count).sqrt() + 1e-6).all()
+
+
+def test_gradients_are_those_of_a_plain_forward(make):
+    """Through the memory of the prompt, which is read once for all answers to it."""
+    policy = make(length=3)
+    rows = asked(policy, [0, 4], each=3)
+    tokens = written(policy, rows, spread(0, 6)).tokens
+    found = torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.learned))
+    policy.body.wear(policy.learned)
+    total = 0
+    for row, answer in zip(rows, tokens, strict=True):
+        before = torch.cat([torch.tensor(policy.opening), row[row >= 0]])
+        logits = policy.body.model(torch.cat([before, answer])[None], use_cache=False).logits[0, len(before) - 1 : -1]
+        total = total + logits.log_softmax(-1).gather(-1, answer[:, None]).sum()
+    for mine, plain in zip(found, torch.autograd.grad(total, list(policy.learned)), strict=True):
+        assert float((mine - plain).norm()) < 1e-4 * float(plain.norm())
+
+
+def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
+    """Of a mixture of two: the prompts once for each, then one token a row."""
+    one, seen, following = make(length=5), [], Body.next
+    monkeypatch.setattr(
+        Body,
+        "next",
+        lambda self, tokens, *rest, **keys: seen.append(tokens.shape) or following(self, tokens, *rest, **keys),
+    )
+    mixture = GeometricMixture(one, frozen([one])[0], 0.5)
+    mixture.end = None  # nobody stops before the fifth token
+    rows = asked(one, [0, 1], each=3)
+    written(mixture, rows, spread(0, 6))
+    assert seen == [(1, len(one.opening)), (2, rows.shape[1])] * 2 + [(6, 1)] * 8
+
+
+def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game, homes):
+    """A9: it is not the policy by another name."""
+    policy = make(moved=0.0)
+    solver, responder = NashMD(2.5, 0.05), Answering(game, prompts=4, answers=2, learning_rate=0.05)
+    rows, tokens = asked(policy, [0, 7], each=2), torch.randint(6, 20, (4, 3))
+    before = policy.log_probs(rows, tokens).detach()
+    for _ in islice(solver.solve([policy, policy], responder), 2):
+        reference = solver.reference.profile[0]
+        assert torch.equal(reference.log_probs(rows, tokens), before)
+        assert float((policy.log_probs(rows, tokens) - before).abs().max()) > 1e-3
+        policy.body.wear(policy.learned)
+        with policy.body.model.disable_adapter(), torch.no_grad():
+            real = policy.body.next(rows.clamp(min=0), rows >= 0, policy.body.memory())
+        reference.wear()
+        again = policy.body.next(rows.clamp(min=0), rows >= 0, policy.body.memory())
+        torch.testing.assert_close(real, again, **NEAR)
+    model, tokenizer = plainly(homes["chat"])
+    expected = one_by_one(model, tokenizer, game.texts[7], tokens[2], 1.0)
+    torch.testing.assert_close(before[2], expected, **NEAR)
+
+
+def test_a_copy_costs_as_much_as_its_adapters(make):
+    policy = make()
+    (copy,) = frozen([policy])
+    assert copy.body is policy.body
+    sizes = [sum(each.numel() for each in one.state_dict().values()) for one in (policy, copy)]
+    body = sum(each.numel() for each in policy.body.model.parameters()) - sizes[0]
+    assert sizes == [2 * 4 * sum((32 + 32) * 4 + (32 + 64) * 3 for _ in range(1))] * 2
+    assert sizes[0] < body / 3
+    assert not {each.data_ptr() for each in policy.learned} & {each.data_ptr() for each in copy.learned}
+
+
+def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game, homes, tmp_path):
+    policy = make(rank=0, moved=0.0)
+    model, tokenizer = plainly(homes["chat"])
+    assert sum(each.numel() for each in policy.learned) == sum(each.numel() for each in model.parameters())
+    (before,) = frozen([policy])
+    next(NashMD(2.5, 0.05).solve([policy, policy], Answering(game, prompts=4, learning_rate=0.01)))
+    assert all(not torch.equal(one, two) for one, two in zip(policy.learned, before.learned, strict=True))
+    policy.body.wear(policy.learned)
+    inner = policy.body.model
+    assert inner.lm_head.weight is inner.model.embed_tokens.weight is policy.learned[0]
+    policy.save(tmp_path / "whole")
+    rows, tokens = asked(policy, [0]), torch.tensor([[7, 8, 9]])
+    expected = one_by_one(*plainly(tmp_path / "whole"), game.texts[0], tokens[0], 1.0)
+    torch.testing.assert_close(policy.log_probs(rows, tokens)[0].detach(), expected, **NEAR)
+    was = one_by_one(model, tokenizer, game.texts[0], tokens[0], 1.0)
+    torch.testing.assert_close(before.log_probs(rows, tokens)[0], was, **NEAR)
+
+
+def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
+    policy = make()
+    policy.save(tmp_path / "adapter")
+    other = make(adapter=str(tmp_path / "adapter"), moved=0.0, seed=1)
+    rows, tokens = asked(policy, [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
+    torch.testing.assert_close(other.log_probs(rows, tokens), policy.log_probs(rows, tokens), **NEAR)
+    assert all(each.requires_grad for each in other.learned)
+
+
+@pytest.mark.xfail(strict=True, reason="a policy begins with what the body wears, and LoRA is drawn once for a body")
+def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
+    """And not from what the first has learned since; its adapters are a function of the seed."""
+    rows, tokens = asked(make(moved=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
+    first = make(moved=0.0, seed=3)
+    begins, weights = first.log_probs(rows, tokens).detach(), [each.clone() for each in first.learned]
+    with torch.no_grad():
+        for each in first.learned:
+            each.add_(0.1)
+    first.log_probs(rows, tokens)
+    second, third = make(moved=0.0, seed=3), make(moved=0.0, seed=4)
+    torch.testing.assert_close(second.log_probs(rows, tokens).detach(), begins, **NEAR)
+    assert all(torch.equal(one, two) for one, two in zip(second.learned, weights, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(third.learned, weights, strict=True))
+
+
+@pytest.mark.xfail(strict=True, reason="transformers checkpoints only in training mode, and without a memory")
+def test_checkpointing_computes_again_what_it_did_not_keep(make):
+    """The same gradient, with each layer computed twice."""
+    slopes, computed = [], []
+    for checkpointing in (False, True):
+        policy = make(checkpointing=checkpointing, length=3)
+        rows, tokens = (
+            asked(policy, [0, 1], each=2),
+            torch.randint(6, 20, (4, 3), generator=torch.Generator().manual_seed(0)),
+        )
+        layer = next(each for name, each in policy.body.model.named_modules() if name.endswith("layers.0.mlp"))
+        calls = []
+        with_hook = layer.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        slopes.append(torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.learned)))
+        with_hook.remove()
+        computed.append(len(calls))
+    for one, two in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, two, **NEAR)
+    assert computed[1] == 2 * computed[0]
+
+
+def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
+    make("wide", moved=0.0).save(tmp_path / "wide")
+    (tmp_path / "none").mkdir()
+    for keys, says in (
+        ({"model": str(tmp_path / "no")}, "there is no model at policy.model="),
+        ({"model": str(tmp_path / "no.gguf")}, "there is no file policy.model="),
+        ({"model": str(tmp_path / "none")}, "policy.model=.*cannot be loaded"),
+        ({"adapter": str(tmp_path / "no")}, "policy.adapter=.*does not fit"),
+        ({"adapter": str(tmp_path / "wide")}, "policy.adapter=.*does not fit"),
+    ):
+        with pytest.raises(ValueError, match=says) as refusal:
+            Language(**{"model": str(homes["chat"])} | keys).profile(game)
+        assert "\n" not in str(refusal.value)
+    for keys, says in (
+        ({"rank": -1}, "policy.rank"),
+        ({"length": 0}, "policy.length"),
+        ({"temperature": 0.0}, "policy.temperature"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Language(**keys)
+    with pytest.raises(ValueError, match="needs a game of prompts"):
+        Language(str(homes["chat"])).profile(object())
+
+
+def test_prompts_that_are_not_there_are_refused(tmp_path):
+    (tmp_path / "few.txt").write_text("Why?\n")
+    for prompts, held, says in (
+        (tmp_path / "no.txt", 0.2, "there is no"),
+        (tmp_path / "few.txt", 0.5, "are too few"),
+        (None, 1.0, "game.held_out"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Prompts(JUDGE, prompts and str(prompts), held)
+
+
+@pytest.fixture(scope="module")
+def arguments(homes, tmp_path_factory):
+    """Of a small run in words."""
+    prompts = written_prompts(tmp_path_factory.mktemp("run") / "prompts.txt")
+    return [
+        *(
+            "game=preference/sentiment",
+            f"policy.model={homes['chat']}",
+            "policy.rank=2",
+            "policy.length=4",
+            "threads=1",
+        ),
+        *(
+            "game.judge.raters=[{variety:1.0},{plain:1.0}]",
+            f"game.prompts={prompts}",
+            "game.held_out=0.3",
+            "episodes=12",
+        ),
+        *(
+            "responder.prompts=3",
+            "responder.answers=2",
+            "responder.opponents=1",
+            "responder.learning_rate=0.05",
+            "evaluate_every=2",
+            "save_every=1",
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(arguments, tmp_path_factory):
+    """The folder of a run of 4 iterations of Nash-MD."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setattr(bodies, "KNOWN", {})
+        done = marl_train(home, *arguments, "solver=nash_md", "policy=language", "run=x", "iterations=4")
+    assert (done.code, done.err) == (0, ""), done
+    return home / "runs" / "x"
+
+
+def test_a_run_says_how_often_it_is_preferred(run, homes):
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["exit"] == "iterations"
+    assert (
+        0
+        <= summary["win_rate/reference/low"]
+        <= summary["win_rate/reference"]
+        <= summary["win_rate/reference/high"]
+        <= 1
+    )
+    assert summary["win_rate/reference/low"] < summary["win_rate/reference/high"]
+    assert 0 < summary["win_rate/reference/length_controlled"] < 1
+    assert summary["kl/reference"] > 0
+    assert summary["steps"] == 4 * 3 * 2
+    samples = (run / "samples.md").read_text()
+    assert samples.count("before: ") == samples.count("after (") == 12
+    assert {f"**{text}**" for text in PROMPTS} >= {line for line in samples.splitlines() if line.startswith("**")}
+    shown = [record for record in Folder(run).records() if "evaluation/win_rate/reference" in record]
+    assert [record["iteration"] for record in shown] == [2, 4]
+    assert set(WORDS) & set(samples.split())
+
+
+def test_the_adapter_of_a_run_is_its_last_policy(run, homes, game):
+    """By transformers and peft alone, against the checkpoint."""
+    torch.manual_seed(0)
+    policy = Language(str(homes["chat"]), rank=2, length=4).profile(game)[0]
+    policy.load_state_dict(Folder(run).latest()[1]["profile"]["policies"][0])
+    tokens = torch.tensor([7, 8, 9])
+    expected = one_by_one(*plainly(homes["chat"], run / "adapter"), game.texts[2], tokens, 1.0)
+    torch.testing.assert_close(policy.log_probs(asked(policy, [2]), tokens[None])[0].detach(), expected, **NEAR)
+
+
+def test_a_run_that_was_stopped_goes_on(run, arguments, tmp_path, monkeypatch):
+    common = [*arguments, "solver=nash_md", "policy=language", "run=halves"]
+    monkeypatch.setattr(bodies, "KNOWN", {})
+    assert marl_train(tmp_path, *common, "iterations=2").code == 0
+    monkeypatch.setattr(bodies, "KNOWN", {})  # as in another process
+    done = marl_train(tmp_path, "resume=runs/halves", "iterations=4")
+    assert (done.code, done.err) == (0, "")
+    assert checkpoints(tmp_path / "runs" / "halves")[0] == 4
+    assert_same_run(run, tmp_path / "runs" / "halves", 4)
+    one, other = (json.loads((folder / "summary.json").read_text()) for folder in (run, tmp_path / "runs" / "halves"))
+    clock = {"seconds": 0, "started": 0}
+    assert one | clock == other | clock
+    assert (run / "samples.md").read_text().splitlines()[1:] == (
+        tmp_path / "runs/halves/samples.md"
+    ).read_text().splitlines()[1:]
+
+
+def test_a_run_can_be_answered(run, arguments, tmp_path):
+    """A best response to its last policy; one with other adapters is refused."""
+    best = [*arguments, "solver=best_response", "policy=language", f"solver.opponent={run}", "iterations=1"]
+    done = marl_train(tmp_path, *best, "run=best")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads((tmp_path / "runs/best/summary.json").read_text())["steps"] == 6
+    for change, says in (("policy.rank=3", "no run with such policies"), (f"solver.opponent={tmp_path}/no", "no run")):
+        refused = marl_train(tmp_path, *best, change, "run=no")
+        assert (refused.code, len(refused.err.splitlines())) == (2, 1), refused.err
+        assert says in refused.err
