@@ -1,8 +1,8 @@
-"""What solvers make of a real language model: win rates against the reference, against each other, against best responses.
+"""What solvers make of a real language model: win rates against the reference, each other, and best responses.
 
 `train` has every solver fine-tune SmolLM2-135M-Instruct in the same game with the same number of comparisons, by
-`marl-train`, a run for each seed (those that are there already are kept). `table` reads their summaries. `meet` lets all
-of them answer the prompts held out and compares each with each; `exploit` trains a best response against each of
+`marl-train`, a run for each seed (those that are there already are kept). `table` reads their summaries. `meet` lets
+all of them answer the prompts held out and compares each with each; `exploit` trains a best response against each of
 them and says how often it wins, a lower bound on how far each can be exploited. A one-shot reward model, the Bradley-
 Terry head of games/learned.py fitted to comparisons of the reference's answers, is a solver too (`reward_model`).
 """

@@ -3,8 +3,8 @@
 The same model, prompts, chat template, adapters (rank 16 on all linear layers, alpha 16), numbers of prompts and of
 tokens: in a step each side writes an answer by the policy and one by the mixture to each prompt, has them compared at
 next to no cost, and makes one gradient step. Answers are counted that way, two to a prompt. TRL 1.13 is the last one
-with the trainer; as it comes, every token of its mixture reads the whole text again, and of its policy too, because with
-the cache on the mixture's two models share one and are no mixture (`--cache` measures that). It runs in an
+with the trainer; as it comes, every token of its mixture reads the whole text again, and of its policy too: with
+the cache on, the mixture's two models share one and are no mixture (`--cache` measures that). It runs in an
 environment of its own (`make peers`). The last line is JSON; a ratio above 1 means that this engine leads.
 """
 

@@ -9,38 +9,20 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from marl_engine.answers import Answers, GeometricMixture, Writer, answered, grouped, pooled
-from marl_engine.comparing import Referee, across, all_pairs, best_and_worst, by_margin, chosen, wins_among
+from marl_engine.answers import Answers, Writer
+from marl_engine.asking import PAIRS, POOLED, Asked, Asking, Found
+from marl_engine.comparing import Referee
 from marl_engine.learner import Descent
 from marl_engine.population import alike
-from marl_engine.preferences import BASELINES, LOSSES, Compared, Settings
+from marl_engine.preferences import BASELINES, BY_VERDICT, LOSSES, OF_PAIRS, Compared, Settings
 from marl_engine.reference import pulls
 from marl_engine.schedules import Schedule, schedule
 from marl_engine.types import Metrics, Policy, Profile
-
-PAIRS = ("product", "best_worst", "tournament", "across", "margin")
-POOLED = ("across", "margin")  # the answers of the opponent are learned from too
-
-
-class Found(NamedTuple):
-    """What the judge said of B groups of K answers."""
-
-    wins: Tensor  # (B, K)
-    pairs: Tensor  # (B, R, 2)
-    preferred: Tensor  # (B, R)
-
-
-class Asked(NamedTuple):
-    """What there is to learn from."""
-
-    answers: Answers  # B * K
-    found: Found
-    won: float  # the learner's mean wins
 
 
 @dataclass
@@ -72,8 +54,7 @@ class Answering:
     form: Any = field(init=False)  # of the game, where it has one
     steps: int = field(init=False, default=0)  # queries: comparisons, so far
     holds: bool = field(init=False, default=True)
-    written: Answers | None = field(init=False, default=None)  # the learner's, in the last iteration
-    numbers: Tensor = field(init=False)  # (B,) of the prompts, in the last iteration
+    asked: Asked | None = field(init=False, default=None)  # in the last iteration
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "prefers"):
@@ -89,15 +70,34 @@ class Answering:
                 raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.pairs == "tournament" and (self.answers < 2 or self.answers & (self.answers - 1)):
             raise ValueError(f"responder.answers must be 2, 4, 8, … for responder.pairs=tournament, not {self.answers}")
-        if self.answers < 1 or (self.answers < 2 and self.loss != "reinforce"):
-            raise ValueError(f"responder.answers must be 2 or more (1, with opponents), not {self.answers}")
+        if self.answers < 1 or (self.answers < 2 and self.pairs not in POOLED and self.loss in OF_PAIRS):
+            raise ValueError(f"responder.answers must be 2 or more where pairs are learned from, not {self.answers}")
+        if self.pairs == "tournament" and self.loss not in BY_VERDICT:
+            raise ValueError(
+                f"responder.pairs=tournament needs responder.loss={' or '.join(BY_VERDICT)}, not {self.loss}"
+            )
+        if self.pairs in POOLED and self.loss not in OF_PAIRS:
+            raise ValueError(
+                f"responder.pairs={self.pairs} needs responder.loss={' or '.join(OF_PAIRS)}, not {self.loss}"
+            )
+        self.once = self.fresh and self.epochs * self.minibatches == 1  # answers are learned from as they were written
         self.form = getattr(self.game, "form", None)
         self.schedule: Schedule = schedule(self.learning_rate, "responder.learning_rate")
         self.settings = Settings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.referee = Referee(self.game, self.coins, self.generator)
+        self.asking = Asking(
+            self.game,
+            self.referee,
+            self.generator,
+            self.device,
+            self.prompts,
+            self.answers,
+            self.opponents,
+            self.pairs,
+            self.least_margin,
+        )
         self.descents: dict[Policy, Descent] = {}
-        self.kept: Asked | None = None  # what is learned from for ever, if nothing is fresh
 
     def respond(
         self,
@@ -115,15 +115,32 @@ class Answering:
             raise ValueError(
                 "responder=answers moves one policy that answers in all seats; use policy=tiny or language"
             )
+        self._check(against)
         start = perf_counter()
-        asked = self.kept or self._asked(learner, against[0] if against else None)
-        self.kept = None if self.fresh else asked
+        if self.fresh or self.asked is None:
+            before = self.referee.queries
+            self.asked = self.asking.ask(learner, against[0] if against else None)
+            self.steps += self.referee.queries - before
         middle = perf_counter()
         held = [(weight, other[0]) for other, weight in pulls(magnet, pull, anchor, step_size)]
         if not held and self.loss not in ("reinforce", "simple"):
             raise ValueError(f"responder.loss={self.loss} learns near somebody: give solver.pull or solver.step_size")
-        metrics = self._learned(learner, asked, held, drawn=pull > 0 and magnet is not None)
+        metrics = self._learned(learner, self.asked, held, drawn=pull > 0 and magnet is not None)
         return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
+
+    def _check(self, against: Profile | None) -> None:
+        """Raises ValueError where what is learned from depends on an opponent who is there or is not."""
+        if against is None and self.pairs == "across":
+            raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
+        if against is None and self.answers < 2:
+            raise ValueError("responder.answers must be 2 or more where answers are compared with each other, not 1")
+        if against is None or self.pairs in POOLED:
+            return
+        if self.pairs == "tournament" or (self.loss in OF_PAIRS and self.loss != "squared"):
+            raise ValueError(
+                f"responder.loss={self.loss} with responder.pairs={self.pairs} learns from answers compared with each "
+                "other, and this solver compares them with an opponent's; use loss=squared or reinforce, or pairs=across"
+            )
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
@@ -132,8 +149,7 @@ class Answering:
             "steps": self.steps,
             "generator": self.generator.get_state(),
             "descent": self._descent(learner).state(),
-            "kept": self.kept
-            and {"answers": self.kept.answers._asdict(), "found": self.kept.found._asdict(), "won": self.kept.won},
+            "asked": None if self.fresh or not self.asked else flat(self.asked),
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
@@ -141,78 +157,17 @@ class Answering:
         self.steps = state["steps"]
         self.generator.set_state(state["generator"])
         self._descent(writer_in(profile)).restore(state["descent"])
-        kept = state["kept"]
-        self.kept = kept and Asked(Answers(**kept["answers"]), Found(**kept["found"]), kept["won"])
+        if state["asked"]:
+            numbers, written, answers, found, within = state["asked"]
+            self.asked = Asked(numbers, Answers(**written), Answers(**answers), Found(**found), within)
 
     def _descent(self, learner: Writer) -> Descent:
         if learner not in self.descents:
             self.descents[learner] = Descent(learner)
         return self.descents[learner]
 
-    def _asked(self, learner: Writer, opponent: Policy | None) -> Asked:
-        """Answers of the learner, compared with each other or with the opponent's."""
-        self.numbers, before = self._drawn(), self.referee.queries
-        mine, theirs = self._both(learner, opponent)
-        self.written, said = mine, grouped(mine.said, self.prompts)
-        if theirs is None:
-            found = self._within(said)
-        else:
-            others = grouped(theirs.said, self.prompts)
-            if self.pairs in POOLED:
-                mine = pooled(mine, theirs, self.prompts)
-                found = self._within([[*one, *other] for one, other in zip(said, others, strict=True)])
-            else:
-                found = self._against(self.referee.between(self.numbers, said, others).mean(-1))
-        self.steps += self.referee.queries - before
-        return Asked(mine, found, float(found.wins[:, : self.answers].mean()))
-
-    def _against(self, wins: Tensor) -> Found:
-        """Of wins (B, K) over somebody else: a pair is as far apart as its wins are."""
-        pairs = best_and_worst(wins) if self.pairs == "best_worst" else all_pairs(*wins.shape)
-        one, other = pairs.unbind(-1)
-        return Found(wins, pairs, 0.5 + wins.gather(1, one) - wins.gather(1, other))
-
-    def _within(self, said: list[list[Any]]) -> Found:
-        """Of answers that are compared with each other."""
-        if self.pairs == "tournament":
-            pairs, preferred = self.referee.tournament(self.numbers, said)
-            return Found(torch.full((len(said), len(said[0])), 0.5), pairs, preferred)
-        table = self.referee.among(self.numbers, said)
-        wins, (groups, size) = wins_among(table), table.shape[:2]
-        if self.pairs == "best_worst":
-            pairs = best_and_worst(wins)
-        elif self.pairs == "across":
-            pairs = across(groups, self.answers, size - self.answers)
-        else:
-            pairs = by_margin(wins, self.least_margin) if self.pairs == "margin" else all_pairs(groups, size)
-        return Found(wins, pairs, chosen(table, pairs))
-
-    def _drawn(self) -> Tensor:
-        """Numbers (B,) of prompts, different ones if there are enough."""
-        count = self.game.questions
-        if count < self.prompts:
-            return torch.randint(count, (self.prompts,), generator=self.generator)
-        return torch.randperm(count, generator=self.generator)[: self.prompts]
-
-    def _both(self, learner: Writer, opponent: Policy | None) -> tuple[Answers, Answers | None]:
-        """Answers of the learner and of its opponent; side by side where that is a mixture of the learner."""
-        own, others = self.answers, self.opponents
-        if opponent is None:
-            return self._answers(learner, own), None
-        if not (isinstance(opponent, GeometricMixture) and alike(opponent.one, learner)):
-            return self._answers(learner, own), self._answers(opponent, others)
-        places = torch.arange(self.prompts * (own + others), device=self.device).view(self.prompts, -1)
-        mine, theirs = places[:, :own].flatten(), places[:, own:].flatten()
-        both = self._answers(GeometricMixture(learner, opponent.other, opponent.weight, theirs), own + others)
-        return both.part(mine), both.part(theirs)
-
-    def _answers(self, policy: Policy, each: int) -> Answers:
-        """`each` answers to each of the prompts, group by group."""
-        seeds = torch.randint(2**62, (self.prompts * each,), generator=self.generator)
-        return answered(policy, self.numbers.repeat_interleave(each).to(self.device), seeds.to(self.device))
-
     def _learned(self, learner: Writer, asked: Asked, held: list[tuple[float, Policy]], drawn: bool) -> Metrics:
-        """Steps down the loss, minibatch by minibatch; the first that holds the learner is a magnet if it is `drawn`."""
+        """Steps down the loss, minibatch by minibatch; the first of those that hold it is a magnet, if it is `drawn`."""
         near = [self._near(learner, other, asked.answers) for _, other in held]
         weights = [weight for weight, _ in held]
         losses: list[Tensor] = []
@@ -223,7 +178,7 @@ class Answering:
         own = asked.answers.mask.view(*asked.found.wins.shape, -1)[:, : self.answers]
         metrics = {
             "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
-            "win_rate/opponent": asked.won,
+            "win_rate/opponent": float(asked.found.wins[:, : self.answers].mean()),
         }
         metrics |= {"length": own.sum(-1).float().mean().item(), "queries": float(self.steps)}
         if drawn:
@@ -244,9 +199,16 @@ class Answering:
         """The loss of some groups, a few answers at a time, which are the memory that learning takes."""
         for few in index.split(max(1, self.at_once // asked.found.wins.shape[1])):
             batch = self._batch(learner, asked, few, near, weights)
-            loss = LOSSES[self.loss](batch, self.settings) * len(few) / len(index)
+            loss = LOSSES[self.loss](batch, self.settings) * self._share(asked.found.pairs, few, index)
             losses.append(loss.detach())
             yield loss
+
+    def _share(self, pairs: Tensor, few: Tensor, index: Tensor) -> float:
+        """How much some groups count among others, by what a loss is the mean of."""
+        if self.loss not in OF_PAIRS:
+            return len(few) / len(index)
+        some, every = ((pairs[which][..., 0] >= 0).sum().item() for which in (few, index))
+        return some / max(every, 1)
 
     def _batch(
         self, learner: Writer, asked: Asked, index: Tensor, near: list[Tensor | None], weights: list[float]
@@ -258,21 +220,27 @@ class Answering:
         now, shape = log_prob.detach(), (len(index), size, -1)
         return Compared(
             log_prob.view(shape),
-            (now if self.epochs * self.minibatches == 1 else answers.log_prob[rows]).view(shape),
+            (now if self.once else answers.log_prob[rows]).view(shape),
             answers.mask[rows].view(shape),
             [(now if each is None else each[rows]).view(shape) for each in near],
             weights,
-            *(each[index].to(self.device) for each in asked.found),
+            *Found(*(each[index].to(self.device) for each in asked.found)),
+            asked.within,
         )
 
     @torch.no_grad()
     def _near(self, learner: Writer, other: Policy, answers: Answers) -> Tensor | None:
         """Log-probabilities (N, L) of answers under a policy; None where it is the learner as it is, about to step."""
         assert isinstance(other, Writer)
-        if self.epochs * self.minibatches == 1 and alike(learner, other):
+        if self.once and alike(learner, other):
             return None
         few = torch.arange(len(answers.tokens), device=self.device).split(self.at_once)
         return torch.cat([other.log_probs(answers.rows[i], answers.tokens[i]) for i in few]) * answers.mask
+
+
+def flat(asked: Asked) -> list[Any]:
+    """For a checkpoint."""
+    return [asked.numbers, *(part._asdict() for part in asked[1:4]), asked.within]
 
 
 def writer_in(profile: Profile) -> Writer:

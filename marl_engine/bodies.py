@@ -37,11 +37,18 @@ class Layer(NamedTuple):
     scaling: float
 
 
+def added(layer: Layer, learned: nn.ParameterList) -> Tensor:
+    """W + scaling * B A, where W may be kept transposed."""
+    product = layer.scaling * learned[layer.second] @ learned[layer.first]
+    return layer.plain + (product.T if layer.module.fan_in_fan_out else product)
+
+
 class Body:
     """A causal language model and its tokens. Whoever computes with it puts its own weights in first."""
 
     def __init__(self, model: Any, tokenizer: Any):
         self.model, self.tokenizer, self.places = model, tokenizer, places_of(model)
+        self.loaded = [place.weight for place in self.places]  # what a policy begins with; never changed
         self.layers = layers_of(model, self.places)
         self.end, self.vocabulary = tokenizer.eos_token_id, model.config.vocab_size
         self.worn: object = None
@@ -66,12 +73,14 @@ class Body:
         """Adapters added to the layers that they belong to: two thirds of the products less, where many tokens are
         written and nothing is learned. Layers whose adapter is nothing yet are the body's own.
         """
-        return [
-            torch.addmm(layer.plain, learned[layer.second], learned[layer.first], alpha=layer.scaling)
-            if learned[layer.second].any()
-            else layer.plain
-            for layer in self.layers
-        ]
+        return [added(layer, learned) if learned[layer.second].any() else layer.plain for layer in self.layers]
+
+    def begun(self, new: bool) -> list[Tensor]:
+        """What a policy begins with: the weights that were loaded; of `new` adapters the first matrix is drawn."""
+        found = [weight.detach().clone() for weight in self.loaded]
+        for layer in self.layers if new else []:
+            nn.init.kaiming_uniform_(found[layer.first], a=5**0.5)  # as peft does
+        return found
 
     def _put(self, weights: list[Tensor] | None) -> None:
         """Weights into the layers with adapters, and these out of the way; None: as they were."""
@@ -129,15 +138,16 @@ class Body:
         self.tokenizer.save_pretrained(str(folder))
 
 
-def body_of(model: str | None, rank: int, alpha: int, adapter: str | None, checkpointing: bool) -> Body:
-    """A body by its name, loaded once. Raises ValueError."""
-    key = model, rank, alpha, adapter, checkpointing
+def body_of(model: str | None, rank: int, alpha: int, adapter: str | None) -> Body:
+    """A body by its name, loaded once, and without a trace in torch's random state. Raises ValueError."""
+    key = model, rank, alpha, adapter
     if key not in KNOWN:
-        KNOWN[key] = loaded(*key)
+        with torch.random.fork_rng(devices=[]):
+            KNOWN[key] = loaded(*key)
     return KNOWN[key]
 
 
-def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, checkpointing: bool) -> Body:
+def loaded(model: str | None, rank: int, alpha: int, adapter: str | None) -> Body:
     """See `body_of`."""
     if any(find_spec(name) is None for name in ("transformers", "peft")):
         raise ValueError(f"policy=language needs transformers and peft: {INSTALL}")
@@ -149,8 +159,6 @@ def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, checkp
     causal.requires_grad_(rank == 0 and adapter is None)
     if adapter is not None or rank:
         causal = adapted(causal, rank, alpha, adapter)
-    if checkpointing:
-        causal.gradient_checkpointing_enable()
     return Body(causal.eval(), tokenizer)
 
 
@@ -217,10 +225,15 @@ def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
             model, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         )
     try:
-        return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        found = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"policy.adapter={adapter} does not fit this model: {first}") from error
+    linear: list[Any] = [layer for layer in found.modules() if hasattr(layer, "lora_A")]
+    plain = all(not any(layer.use_dora.values()) and not len(layer.lora_embedding_A) for layer in linear)
+    if not plain or len(places_of(found)) != 2 * len(linear):
+        raise ValueError(f"policy.adapter={adapter} must be plain LoRA, on linear layers and nothing else")
+    return found
 
 
 def places_of(model: nn.Module) -> list[Place]:

@@ -98,4 +98,5 @@ def divergence(writer: Writer, reference: Writer, batches: Sequence[Answers]) ->
     """KL(writer || reference) of whole answers in nats: the mean of log pi - log reference, and its standard error."""
     there = [(reference.log_probs(batch.rows, batch.tokens) * batch.mask).sum(-1) for batch in batches]
     moved = torch.cat([batch.log_prob.sum(-1) - each for batch, each in zip(batches, there, strict=True)])
-    return {"": moved.mean().item(), "/stderr": moved.std().item() / len(moved) ** 0.5}
+    error = moved.std().item() / len(moved) ** 0.5 if len(moved) > 1 else 0.0
+    return {"": moved.mean().item(), "/stderr": error}

@@ -34,10 +34,10 @@ class LanguageModel(Writer):
 
     body: Body
 
-    def __init__(self, body: Body, questions: Sequence[str], length: int, temperature: float):
+    def __init__(self, body: Body, questions: Sequence[str], length: int, temperature: float, new: bool = True):
         super().__init__()
         self.__dict__["body"] = body  # not a module of this one: it is everybody's
-        self.learned = nn.ParameterList(place.weight.detach().clone() for place in body.places)
+        self.learned = nn.ParameterList(body.begun(new))
         self.asked, self.length, self.temperature = body.asked(questions), length, temperature
         self.opening = list(commonprefix([each[:-1] for each in self.asked]))
         self.end, self.vocabulary = body.end, body.vocabulary
@@ -142,7 +142,6 @@ class Language:
     adapter: str | None = None  # a folder of PEFT to start from
     length: int = 32  # tokens in an answer at most
     temperature: float = 1.0
-    checkpointing: bool = False  # keep no activations: less memory, more time
 
     def __post_init__(self) -> None:
         for name in ("length", "temperature", "alpha"):
@@ -158,5 +157,5 @@ class Language:
             raise ValueError(
                 f"policy=language needs a game of prompts, like preference/sentiment, and {type(game).__name__} has none"
             )
-        body = body_of(self.model, self.rank, self.alpha, self.adapter, self.checkpointing)
-        return [LanguageModel(body, texts, self.length, self.temperature)] * game.players
+        body = body_of(self.model, self.rank, self.alpha, self.adapter)
+        return [LanguageModel(body, texts, self.length, self.temperature, self.adapter is None)] * game.players

@@ -65,7 +65,7 @@ class OffPolicy:
     updates: int = 1
     batch: int = 256
     memory: int = 1_000_000  # decisions remembered
-    warm_up: int = 1000  # decisions before the first update
+    warm_up: int = 500  # decisions before the first update
     learning_rate: Any = 1e-3
     discount: float = 0.99  # gamma
     entropy_bonus: Any = 0.02  # lambda of MDPO, alpha of SAC; in scaled payoff

@@ -30,6 +30,7 @@ class Compared(NamedTuple):
     wins: Tensor  # (B, K) how often an answer is preferred to those of the opponent
     pairs: Tensor  # (B, R, 2) int64: places of two answers in their group; -1 for no pair
     preferred: Tensor  # (B, R): how often the first of a pair is preferred to the second
+    within: bool = True  # wins are against the others of the group, and not an opponent
 
 
 class Settings(NamedTuple):
@@ -71,24 +72,27 @@ def reinforce(batch: Compared, settings: Settings) -> Tensor:
     now = batch.log_prob.detach()
     held = sum((w * (now - near) for w, near in zip(batch.weights, batch.near, strict=True)), torch.zeros_like(now))
     ahead = (held * batch.mask).flip(-1).cumsum(-1).flip(-1)
-    advantage = BASELINES[settings.baseline](batch.wins, ahead[..., 0])[..., None] - ahead
+    advantage = BASELINES[settings.baseline](batch.wins, ahead[..., 0], batch.within)[..., None] - ahead
     loss = clipped_surrogate(batch.log_prob, batch.old, advantage, settings.clip)
     return (loss * batch.mask).sum(-1).mean()
 
 
-def half(wins: Tensor, held: Tensor) -> Tensor:
+def half(wins: Tensor, held: Tensor, within: bool) -> Tensor:
     """wins - 1/2, what a copy of oneself wins: (B, K) of wins (B, K)."""
     return wins - 0.5
 
 
-def leave_one_out(wins: Tensor, held: Tensor) -> Tensor:
-    """wins less what the other answers of the group are worth, KL included: RLOO (Ahmadian et al. 2024)."""
-    worth = wins - held
+def leave_one_out(wins: Tensor, held: Tensor, within: bool) -> Tensor:
+    """wins less what the other answers of the group are worth, KL included: RLOO (Ahmadian et al. 2024).
+
+    Among themselves the others win one half; what they win against this one is left out, or it would count twice.
+    """
+    worth = (0.5 if within else wins) - held
     others = (worth.sum(-1, keepdim=True) - worth) / max(worth.shape[-1] - 1, 1)
     return wins - others
 
 
-def standardised(wins: Tensor, held: Tensor) -> Tensor:
+def standardised(wins: Tensor, held: Tensor, within: bool) -> Tensor:
     """(wins - mean) / deviation within the group: GRPO (Shao et al. 2024, arXiv:2402.03300), which changes W."""
     return (wins - wins.mean(-1, keepdim=True)) / (wins.std(-1, unbiased=False, keepdim=True) + 1e-6)
 
@@ -141,3 +145,5 @@ LOSSES = {
     "simple": simple,
     "exploring": exploring,
 }
+OF_PAIRS = ("squared", "logistic", "simple", "exploring", "contrastive")
+BY_VERDICT = ("squared", "logistic", "simple")  # those that need nothing but who of a pair is preferred

@@ -156,9 +156,9 @@ class Run:
     def sample(self) -> str:
         """What the learner said last, for a person to see."""
         game, responder = self.parts.game, self.parts.responder
-        if not (in_words(game) and isinstance(responder, Answering) and responder.written):
+        if not (in_words(game) and isinstance(responder, Answering) and responder.asked):
             return ""
-        return f"{responder.game.texts[int(responder.numbers[0])]} → {responder.written.said[0]}"
+        return f"{responder.game.texts[int(responder.asked.numbers[0])]} → {responder.asked.written.said[0]}"
 
     def consider(self, found: Metrics) -> None:
         """The profile is the best so far, if what was found of it says so."""

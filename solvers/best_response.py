@@ -34,7 +34,7 @@ class BestResponse:
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
         check_holds(responder, "solver=best_response")
-        opponent = None if self.opponent is None else saved(Path(self.opponent), profile)
+        opponent = None if self.opponent is None else saved(Path(self.opponent), profile, "solver.opponent")
         return self._solve(profile, opponent, responder, after)
 
     def _solve(
@@ -54,7 +54,7 @@ class BestResponse:
         self.reference.restore(state)
 
 
-def saved(folder: Path, profile: Profile) -> Profile:
+def saved(folder: Path, profile: Profile, key: str) -> Profile:
     """The profile of a run's newest checkpoint, of the kind of another profile. Raises ValueError."""
     try:
         _, state, _ = Folder(folder).latest()
@@ -62,4 +62,4 @@ def saved(folder: Path, profile: Profile) -> Profile:
         return [loaded(policy, weights[seat]) for policy, seat in zip(profile, state["profile"]["seats"], strict=True)]
     except (FileNotFoundError, checkpoint.Damaged, RuntimeError, KeyError, IndexError) as error:
         first = str(error).splitlines()[0]
-        raise ValueError(f"solver.opponent={folder} is no run with such policies: {first}") from error
+        raise ValueError(f"{key}={folder} is no run with such policies: {first}") from error

@@ -34,7 +34,7 @@ class DNO:
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
         check_holds(responder, "solver=dno_prct")
-        teacher = None if self.teacher is None else saved(Path(self.teacher), profile)
+        teacher = None if self.teacher is None else saved(Path(self.teacher), profile, "solver.teacher")
         return self._solve(profile, teacher, responder, after)
 
     def _solve(self, profile: Profile, teacher: Profile | None, responder: Responder, after: int) -> Iterator[Progress]:

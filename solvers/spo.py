@@ -31,28 +31,30 @@ class SPO:
         if self.queue < 1:
             raise ValueError(f"solver.queue must be 1 or more, not {self.queue}")
         self.reference = Reference()
+        self.recent: Queue | None = None
         self.saved: Mapping[str, Any] = {}
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        if not (isinstance(profile[0], Writer) and hasattr(responder, "written")):
+        if not (isinstance(profile[0], Writer) and hasattr(responder, "asked")):
             raise ValueError(
                 "solver=spo needs policies that answer: use policy=tiny or language; on tables, solver=hedge"
             )
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
-        reference, self.recent = self.reference.of(profile, after), Queue(profile[0], self.queue)  # type: ignore[arg-type]
+        reference, recent = self.reference.of(profile, after), Queue(profile[0], self.queue)  # type: ignore[arg-type]
+        self.recent = recent
         if after:
-            self.recent.restore(self.saved)
+            recent.restore(self.saved)
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, against=[self.recent], magnet=reference, pull=self.pull)
-            self.recent.push(responder.numbers.repeat_interleave(responder.answers), responder.written.said)
+            metrics = responder.respond(profile, against=[recent], magnet=reference, pull=self.pull)
+            recent.push(responder.asked.numbers.repeat_interleave(responder.answers), responder.asked.written.said)
             yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"reference": self.reference.state(), "recent": self.recent.state()}
+        return {"reference": self.reference.state(), "recent": self.recent.state() if self.recent else self.saved}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""

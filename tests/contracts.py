@@ -9,7 +9,7 @@ from copy import deepcopy
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,14 @@ from marl_engine.off_policy import OffPolicy
 from marl_engine.play import Table, noise_for
 from marl_engine.types import Game, Policy, Progress, Turn
 
+HOME = TemporaryDirectory()  # of a language model, as long as tests run
 CONFIGS = Path(__file__).parent.parent / "configs"
 EXACT = {"game": "kuhn_poker", "policy": "table", "responder": "exact"}
 CLIMBING = {"game": "iterated_prisoners_dilemma", "policy": "logits", "responder": "ascent"}
 PLAYS_FOR = {"off_policy": "control", "trajectory_spo": "preference/control", "reward_model": "preference/control"}
 ANSWERING = {"game": "preference/tiny", "policy": "tiny", "responder": "answers"}
 WORDS = {"game": "preference/sentiment", "policy": "language"}
+NOT_HERE = {"preference/endpoint", "preference/learned"}  # whose judge is served, or trained, before
 AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
 SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
 OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]
@@ -79,7 +81,7 @@ def surroundings(choices: Mapping[str, str]) -> dict[str, str]:
 @cache
 def toy_model() -> Path:
     """The folder of a language model of fifty words."""
-    return built(Path(mkdtemp()))
+    return built(Path(HOME.name))
 
 
 def few(around: Mapping[str, str], responder: str | None) -> list[str]:

@@ -71,7 +71,7 @@ def test_wheel_holds_every_file_of_the_sources(wheel):
         str(path.relative_to(ROOT))
         for source in SOURCES
         for path in (ROOT / source).rglob("*")
-        if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".yaml", ".txt") and "__pycache__" not in path.parts
     }
     assert {"configs/train.yaml", "configs/responder/ippo.yaml", "configs/game/overcooked.yaml"} <= needed
     assert {"games/overcooked/layouts.yaml", "solvers/self_play.py", "marl_engine/commands/train.py"} <= needed

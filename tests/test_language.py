@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_runs import assert_same_run, checkpoints, marl_train
+from test_runs import assert_same_run, await_that, checkpoints, marl_train, started
 from toy_model import PROMPTS, WORDS, built, written_prompts
 
 from games.preference import Prompts
@@ -206,7 +206,7 @@ def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game
     for _ in islice(solver.solve([policy, policy], responder), 2):
         reference = solver.reference.profile[0]
         assert torch.equal(reference.log_probs(rows, tokens), before)
-        assert float((policy.log_probs(rows, tokens) - before).abs().max()) > 1e-3
+        assert float((policy.log_probs(rows, tokens).detach() - before).abs().max()) > 1e-3
         policy.body.wear(policy.learned)
         with policy.body.model.disable_adapter(), torch.no_grad():
             real = policy.body.next(rows.clamp(min=0), rows >= 0, policy.body.memory())
@@ -416,6 +416,19 @@ def test_a_run_that_was_stopped_goes_on(run, arguments, tmp_path, monkeypatch):
     assert (run / "samples.md").read_text().splitlines()[1:] == (
         tmp_path / "runs/halves/samples.md"
     ).read_text().splitlines()[1:]
+
+
+def test_a_run_that_was_killed_goes_on(run, arguments, tmp_path, monkeypatch):
+    process = started(
+        tmp_path, *arguments, "solver=nash_md", "policy=language", "run=killed", "iterations=4", pause=0.1
+    )
+    await_that(lambda: (checkpoints(tmp_path / "runs/killed") or [0])[0] >= 2, process)
+    process.kill()
+    process.join()
+    assert checkpoints(tmp_path / "runs/killed")[0] < 4
+    monkeypatch.setattr(bodies, "KNOWN", {})  # as in another process
+    assert marl_train(tmp_path, "resume=runs/killed").code == 0
+    assert_same_run(run, tmp_path / "runs/killed", 4)
 
 
 def test_a_run_can_be_answered(run, arguments, tmp_path):

@@ -1,6 +1,6 @@
 """Losses of compared answers: their gradients and resting points, by enumeration; and which pairs are asked for."""
 
-from itertools import islice, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 import pytest
@@ -16,7 +16,9 @@ from marl_engine.tables import Table, fill, strategy_in
 from marl_engine.tiny import TinyModel
 from solvers.mirror_prox import MirrorProx
 from solvers.mmd import MMD
+from solvers.nash_ema import NashEMA
 from solvers.nash_md import NashMD
+from solvers.nash_prox import NashProx
 
 START = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
 CYCLE = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64)
@@ -276,6 +278,26 @@ def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, pul
         mixture = mixed(profile, reference, weight)
         responder.respond(profile, mixture, anchor=mixture, step_size=step_size)
         torch.testing.assert_close(found[iteration], profile[0].strategy, rtol=0, atol=1e-10)
+
+
+def test_nash_ema_answers_an_average_of_its_past():
+    """On tables the mixture of what was played, with weights that fall by `keep` an iteration."""
+    game = cycle()
+    found, average = after(NashEMA(2.0, 0.1, keep=0.9), game, 20), START
+    for before, following in pairwise(found):
+        logit = (CYCLE @ average + 0.1 * START.log() + before.log() / 2.0) / (0.1 + 1 / 2.0)
+        torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
+        average = 0.9 * average + 0.1 * following
+
+
+def test_nash_prox_is_anchored_to_a_target_that_follows():
+    """At once: magnetic mirror descent. Slowly: every second iteration a tenth of the way."""
+    torch.testing.assert_close(after(NashProx(2.0, 0.1, 1, 0.0), cycle(), 20), after(MMD(2.0, 0.1), cycle(), 20))
+    found, target = after(NashProx(2.0, 0.1, 2, 0.9), cycle(), 20), START
+    for iteration, (before, following) in enumerate(pairwise(found), 1):
+        logit = (CYCLE @ before + 0.1 * START.log() + target.log() / 2.0) / (0.1 + 1 / 2.0)
+        torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
+        target = 0.9 * target + 0.1 * following if iteration % 2 == 0 else target
 
 
 def group(**changes):

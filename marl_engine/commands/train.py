@@ -158,9 +158,16 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     except OSError as error:
         raise Refused(f"cannot write to {path}: {error.strerror or error}") from error
     console.print(f"{headline(config)}, in {path}", highlight=False, soft_wrap=True)
+    begun = run.iteration
     try:
         reason, seconds = watched(run, console)
         finish(run, reason, seconds, console)
+    except ValueError as error:
+        if run.iteration > begun:
+            raise
+        if resume is None:
+            shutil.rmtree(path)  # nothing was done
+        raise Refused(str(error)) from error
     except (Halted, OSError) as error:
         kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
         console.print(f"stopped at iteration {run.iteration + 1}: {error}{kept}", style="red", soft_wrap=True)
