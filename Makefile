@@ -31,7 +31,7 @@ figures: .venv/installed
 	@touch $@
 
 .venv/installed: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[openspiel]'
+	$(PIP) --constraint constraints.txt --editable '.[openspiel,control]'
 	@touch $@
 
 .venv/installed-dev: .venv/created setup.cfg constraints.txt
@@ -39,7 +39,7 @@ figures: .venv/installed
 	@touch .venv/installed $@
 
 # Each peer of the benchmarks lives in an environment of its own.
-peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*

@@ -134,11 +134,15 @@ class Answering:
             raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
         if against is None and self.answers < 2:
             raise ValueError("responder.answers must be 2 or more where answers are compared with each other, not 1")
+        if against is not None and self.pairs in POOLED and not isinstance(against[0], Writer):
+            raise ValueError(
+                f"responder.pairs={self.pairs} learns the answers of an opponent that writes, and a queue does not"
+            )
         if against is None or self.pairs in POOLED:
             return
         if self.pairs == "tournament" or (self.loss in OF_PAIRS and self.loss != "squared"):
             raise ValueError(
-                f"responder.loss={self.loss} with responder.pairs={self.pairs} learns from answers compared with each "
+                f"responder.loss={self.loss} with responder.pairs={self.pairs} needs answers compared with each "
                 "other, and this solver compares them with an opponent's; use loss=squared or reinforce, or pairs=across"
             )
 
@@ -167,7 +171,7 @@ class Answering:
         return self.descents[learner]
 
     def _learned(self, learner: Writer, asked: Asked, held: list[tuple[float, Policy]], drawn: bool) -> Metrics:
-        """Steps down the loss, minibatch by minibatch; the first of those that hold it is a magnet, if it is `drawn`."""
+        """Steps down the loss, minibatch by minibatch; the first that holds it is a magnet if it is `drawn`."""
         near = [self._near(learner, other, asked.answers) for _, other in held]
         weights = [weight for weight, _ in held]
         losses: list[Tensor] = []

@@ -1,6 +1,7 @@
 """The bodies of language models: what transformers and peft load, and which of their weights are learned."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,7 +143,8 @@ def body_of(model: str | None, rank: int, alpha: int, adapter: str | None) -> Bo
     """A body by its name, loaded once, and without a trace in torch's random state. Raises ValueError."""
     key = model, rank, alpha, adapter
     if key not in KNOWN:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of one library about another
             KNOWN[key] = loaded(*key)
     return KNOWN[key]
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.types import Halted
+from marl_engine.types import Halted, JudgedGame
 
 
 class Referee:
     """Asks a game's judge, and counts."""
 
-    def __init__(self, game: Any, coins: bool, generator: torch.Generator):
+    def __init__(self, game: JudgedGame, coins: bool, generator: torch.Generator):
         self.game, self.coins, self.generator = game, coins, generator
         self.queries = 0
 

@@ -59,7 +59,7 @@ def solved(game: Any, profile: Profile) -> Metrics:
 
 
 def merit(found: Metrics, place: str = "") -> float | None:
-    """What the best checkpoint is the best by: NashConv, where it is known (less is better), a win rate, or the return."""
+    """What the best checkpoint is best by: NashConv, where it is known (less is better), a win rate, or the return."""
     if f"{place}nash_conv" in found:
         return -found[f"{place}nash_conv"]
     if f"{place}win_rate/reference" in found:

@@ -10,7 +10,7 @@ distribution: nothing is cut off (no top-p, no top-k), for a distribution cut of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,9 @@ class LanguageModel(Writer):
         self.__dict__["body"] = body  # not a module of this one: it is everybody's
         self.learned = nn.ParameterList(body.begun(new))
         self.asked, self.length, self.temperature = body.asked(questions), length, temperature
-        self.opening = list(commonprefix([each[:-1] for each in self.asked]))
+        self.opening = [
+            column[0] for column in takewhile(alike, zip(*(each[:-1] for each in self.asked), strict=False))
+        ]
         self.end, self.vocabulary = body.end, body.vocabulary
 
     def __deepcopy__(self, known: dict[int, Any]) -> "LanguageModel":
@@ -84,7 +86,7 @@ class LanguageModel(Writer):
             self.body.wear_summed(self.body.summed(self.learned))
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Any]:
-        """Logits (N, V) of an answer's first token, which tokens there are (N, O + W), and the memory of all of them."""
+        """Logits (N, V) of an answer's first token, which tokens there are (N, O + W), and the memory of them."""
         different, which = rows.unique_consecutive(dim=0, return_inverse=True)
         memory, opening = self.body.memory(), torch.tensor([self.opening], device=rows.device)
         there = F.pad(rows != PAD, (len(self.opening), 0), value=True)
@@ -104,6 +106,11 @@ class LanguageModel(Writer):
         """As transformers and peft load it: an adapter, or a whole model."""
         self.body.wear(self.learned)
         self.body.save(folder)
+
+
+def alike(tokens: Sequence[int]) -> bool:
+    """Whether all are the same."""
+    return len(set(tokens)) == 1
 
 
 class LanguageSheet:
@@ -155,7 +162,7 @@ class Language:
         texts = getattr(game, "texts", None)
         if texts is None:
             raise ValueError(
-                f"policy=language needs a game of prompts, like preference/sentiment, and {type(game).__name__} has none"
+                f"policy=language needs a game of prompts, like preference/sentiment, unlike {type(game).__name__}"
             )
         body = body_of(self.model, self.rank, self.alpha, self.adapter)
-        return [LanguageModel(body, texts, self.length, self.temperature, self.adapter is None)] * game.players
+        return [LanguageModel(body, texts, self.length, self.temperature, new=self.adapter is None)] * game.players

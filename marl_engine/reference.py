@@ -35,7 +35,7 @@ def mixed(profile: Profile, other: Profile, weight: float) -> Profile:
 
 @torch.no_grad()
 def blend(profile: Profile, other: Profile, weight: float) -> None:
-    """Moves the numbers of each policy of a profile towards those of another of its kind: a share `weight` of the way."""
+    """Moves the numbers of each policy a share `weight` of the way towards those of another profile's."""
     for policy, target in dict(zip(profile, other, strict=True)).items():
         numbers = target.state_dict()
         for name, each in policy.state_dict().items():

@@ -96,8 +96,8 @@ class Tiny:
         answers = self.vocabulary**self.length
         if not (hasattr(game, "prefers") and getattr(game, "actions", None) == answers):
             raise ValueError(
-                f"policy=tiny has {self.vocabulary}^{self.length} = {answers} answers and needs a preference game with as "
-                "many, like game=preference/tiny; set policy.vocabulary and policy.length, or use policy=table"
+                f"policy=tiny has {self.vocabulary}^{self.length} = {answers} answers and needs a preference game with "
+                "as many, like game=preference/tiny; set policy.vocabulary and policy.length, or use policy=table"
             )
         start = getattr(game, "start", None)
         chances = np.full(answers, 1 / answers) if start is None else start[game.players : game.players + answers]

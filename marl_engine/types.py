@@ -3,7 +3,7 @@
 B games side by side, P players (seats), A actions, T decisions, N rows of any origin.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -31,7 +31,12 @@ class Turn(NamedTuple):
 
 
 class Game(Protocol):
-    """B independent copies stepped together, one seed each."""
+    """B independent copies stepped together, one seed each.
+
+    A game of continuous actions says so: it has `continuous`, and bounds `low` and `high` (D,) of its D = `actions`
+    numbers; actions are then (B, P, D) float32. A game of answers has `prefers` in place of all that is stepped; see
+    `JudgedGame`.
+    """
 
     players: int
     actions: int
@@ -53,6 +58,19 @@ class Game(Protocol):
 
     def render(self, copy: int = 0, caption: str = "") -> Any:
         """A picture (H, W, 3) uint8 of one copy."""
+
+
+class JudgedGame(Protocol):
+    """A symmetric game of two seats, who answer a prompt and earn what they are preferred above one half."""
+
+    questions: int  # prompts that are learned from, numbered from 0
+
+    def prefers(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Any:
+        """How often the first of two answers to prompts (N,) is preferred to the second, (N,) in [0, 1].
+
+        Answers are texts, and in a matrix game numbers of actions. Raises Halted where nobody can say.
+        """
+        ...
 
 
 class Distribution(Protocol):

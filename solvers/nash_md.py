@@ -6,7 +6,7 @@ reference^(step_size * pull). The last iterate goes to the equilibrium of the re
 
 KL(. || mixture) / step_size is pull * KL(. || reference) + (1 / step_size - pull) * KL(. || profile) and a constant,
 and is written so: of whole answers, the mixture has no log-probabilities. One gradient step of that is Nash-MD-PG
-(section 7), whose mixture takes the reference's part with the weight beta = step_size * pull; at 1 it plays the reference.
+(section 7), in whose mixture the reference has the weight beta = step_size * pull; at 1 it plays the reference.
 """
 
 from collections.abc import Iterator, Mapping

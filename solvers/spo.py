@@ -18,7 +18,7 @@ from marl_engine.types import Profile, Progress, Responder
 
 @dataclass
 class SPO:
-    """Plays against: a queue of its own recent answers. Anchored to: nothing. Magnet: the reference, if there is a pull.
+    """Plays against: a queue of its own recent answers. Anchored to: nothing. Magnet: the reference, if it pulls.
 
     Raises ValueError for numbers out of range, and policies that do not answer.
     """

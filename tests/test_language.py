@@ -22,9 +22,6 @@ from solvers.nash_md import NashMD
 
 pytestmark = pytest.mark.usefixtures("offline")
 JUDGE = {"_target_": "games.judges.Raters", "raters": [{"variety": 1.0}, {"plain": 1.0}]}
-GPT2 = pytest.mark.xfail(
-    strict=True, reason="its layers keep their weights the other way round, adapters are added as if not"
-)
 NEAR = {"atol": 1e-5, "rtol": 1e-5}
 
 
@@ -108,7 +105,7 @@ def one_by_one(model, tokenizer, prompt, tokens, temperature):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("name", ["chat", "plain", pytest.param("gpt2", marks=GPT2)])
+@pytest.mark.parametrize("name", ["chat", "plain", "gpt2"])
 def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_path, name, temperature):
     """Without memory, batch, and padding; the adapter as it was saved."""
     texts = ["why ?", "how is the cat ?", "where are you and we and they ?"]  # of different lengths
@@ -256,7 +253,6 @@ def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
     assert all(each.requires_grad for each in other.learned)
 
 
-@pytest.mark.xfail(strict=True, reason="a policy begins with what the body wears, and LoRA is drawn once for a body")
 def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
     """And not from what the first has learned since; its adapters are a function of the seed."""
     rows, tokens = asked(make(moved=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
@@ -270,27 +266,6 @@ def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
     torch.testing.assert_close(second.log_probs(rows, tokens).detach(), begins, **NEAR)
     assert all(torch.equal(one, two) for one, two in zip(second.learned, weights, strict=True))
     assert not all(torch.equal(one, two) for one, two in zip(third.learned, weights, strict=True))
-
-
-@pytest.mark.xfail(strict=True, reason="transformers checkpoints only in training mode, and without a memory")
-def test_checkpointing_computes_again_what_it_did_not_keep(make):
-    """The same gradient, with each layer computed twice."""
-    slopes, computed = [], []
-    for checkpointing in (False, True):
-        policy = make(checkpointing=checkpointing, length=3)
-        rows, tokens = (
-            asked(policy, [0, 1], each=2),
-            torch.randint(6, 20, (4, 3), generator=torch.Generator().manual_seed(0)),
-        )
-        layer = next(each for name, each in policy.body.model.named_modules() if name.endswith("layers.0.mlp"))
-        calls = []
-        with_hook = layer.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        slopes.append(torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.learned)))
-        with_hook.remove()
-        computed.append(len(calls))
-    for one, two in zip(*slopes, strict=True):
-        torch.testing.assert_close(one, two, **NEAR)
-    assert computed[1] == 2 * computed[0]
 
 
 def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
