@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--game", default="sentiment", choices=["sentiment", "conflict"])
     parser.add_argument("--solvers", nargs="+", default=list(SOLVERS), choices=list(SOLVERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--queries", type=int, default=2560, help="comparisons of each run (default 2560)")
+    parser.add_argument("--queries", type=int, default=1280, help="comparisons of each run (default 1280)")
     parser.add_argument("--keys", nargs="*", default=[], help="more keys for marl-train")
     options = parser.parse_args()
     if options.what == "train":

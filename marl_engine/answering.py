@@ -143,7 +143,7 @@ class Answering:
         if self.pairs == "tournament" or (self.loss in OF_PAIRS and self.loss != "squared"):
             raise ValueError(
                 f"responder.loss={self.loss} with responder.pairs={self.pairs} needs answers compared with each "
-                "other, and this solver compares them with an opponent's; use loss=squared or reinforce, or pairs=across"
+                "other, and here they are compared with an opponent's; use loss=squared or reinforce, or pairs=across"
             )
 
     def state(self, profile: Profile) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def judged(
     `theirs` is what `scripts` had the reference write.
     """
     writer, other = profile[0], reference[0]
-    assert isinstance(writer, Writer) and isinstance(other, Writer)
+    assert isinstance(writer, Writer)
+    assert isinstance(other, Writer)
     numbers = held_out(game, episodes)
     mine = scripts(game, writer, episodes, device)
     said, others = ([each for batch in batches for each in batch.said] for batches in (mine, theirs))

@@ -124,6 +124,6 @@ def tabulated(game: Any, profile: Profile) -> np.ndarray:
         legal = torch.from_numpy(game.legal).to(numbers.device)[numbers]
         rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
         distribution, _ = policy(rows, legal)
-        chances = [distribution.log_prob(torch.full_like(numbers, action)).exp() for action in range(game.actions)]
-        parts.append(torch.stack(chances, dim=-1)[legal].double().cpu().numpy())
+        assert isinstance(distribution, Categorical)
+        parts.append(distribution.log_probs.exp()[legal].double().cpu().numpy())
     return np.concatenate(parts)

@@ -34,3 +34,23 @@ def test_equilibria_are_where_they_are_known_to_be(tmp_path):
     assert max(map(abs, kuhn.values())) < 1e-3
     assert ends["Hedge"] > 0.2 > 1e-6 > ends["optimistic"]
     assert race["CFR+"] < 1e-3 < race["CFR"]
+
+
+def test_preferences_that_go_in_circles(tmp_path):
+    """A reward's favourite can be exploited; of four learners the two that play the game end near its equilibrium."""
+    notebook = nbformat.read(NOTEBOOKS / "03_preferences.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    rewarded, gaps, beaten = (
+        eval(cell.outputs[-1]["data"]["text/plain"], {})
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        and cell.outputs
+        and "text/plain" in cell.outputs[-1].get("data", {})
+        and cell.outputs[-1]["data"]["text/plain"].startswith("{")
+    )
+    assert all(each["reward"] > 0.2 > 1e-3 > each["game"] for each in rewarded.values())
+    assert max(gaps["self-play"], gaps["Nash-MD"]) < gaps["start"] / 4
+    assert gaps["best response"] > 1.5 * gaps["start"]
+    assert gaps["online DPO"] > 2 * gaps["start"]
+    assert max(beaten["self-play"], beaten["Nash-MD"]) < 0.57
+    assert min(beaten["best response"], beaten["online DPO"]) > 0.59

@@ -75,10 +75,10 @@ def minimiser(loss, start):
     return logits.softmax(-1)
 
 
-def answers_of(ending):
+def answers_of(ending, vocabulary=3):
     """All answers of up to two tokens (N, 2) and what of them is there; with `ending`, token 1 of 2 ends one."""
     if not ending:
-        every = torch.tensor(list(product(range(3), repeat=2)))
+        every = torch.tensor(list(product(range(vocabulary), repeat=2)))
         return every, torch.ones_like(every, dtype=torch.bool)
     return torch.tensor([[1, 0], [0, 0], [0, 1]]), torch.tensor([[1, 0], [1, 1], [1, 1]], dtype=torch.bool)
 
@@ -114,6 +114,43 @@ def test_the_policy_gradient_is_that_of_the_regularised_game(ending, weights):
         (found,) = torch.autograd.grad(total, model.logits, retain_graph=True)
         assert bool((found - exact).abs().max() < 1e-12) == is_exact
         torch.testing.assert_close(found[1:], exact[1:])  # of the last token both are right
+
+
+@pytest.mark.parametrize(
+    ("logits", "pull", "wins", "true", "trl"),
+    [
+        ([[0.3, 0.0], [0.0, 0.0], [0.3, 0.0]], 0.5, [0.625, 0.625, 0.375, 0.375], -0.025806, -0.024446),
+        ([[0.2, 0.0], [0.0, 0.0], [2.0, 0.0]], 1.0, [0.5] * 4, -0.031636, 0.049503),
+    ],
+)
+def test_the_first_token_answers_for_the_second(logits, pull, wins, true, trl):
+    """Two tokens, a uniform reference: the slope of the first's logit is the true one, by finite differences too.
+
+    `trl` is what the loss of TRL 1.13's NashMDTrainer gives there, all four answers enumerated: in the second model the
+    first token is pushed the wrong way.
+    """
+
+    def value(table):
+        model, reference = TinyModel(table, 2, 2), TinyModel(torch.zeros_like(table), 2, 2)
+        log_pi, log_near = (each.log_probs(every, every).sum(-1) for each in (model, reference))
+        return (log_pi.exp() * (torch.tensor(wins) - 0.5 - pull * (log_pi - log_near))).sum().item()
+
+    every, mask = answers_of(ending=False, vocabulary=2)
+    table, small = torch.tensor(logits, dtype=torch.float64), 1e-6
+    nudge = torch.zeros_like(table)
+    nudge[0, 0] = small
+    assert (value(table - nudge) - value(table + nudge)) / (2 * small) == pytest.approx(true, abs=2e-6)
+    model = TinyModel(table, 2, 2)
+    log_prob, near = model.log_probs(every, every), torch.full((4, 2), 0.5, dtype=torch.float64).log()
+    for loss, expected in ((LOSSES["reinforce"], true), (own_ratio_only, trl)):
+        chances = log_prob.detach().sum(-1).exp()
+        total = sum(
+            chance
+            * loss(alone(log_prob[place], [near[place]], [pull], torch.tensor(wins[place]), mask[place]), Settings())
+            for place, chance in enumerate(chances)
+        )
+        (slope,) = torch.autograd.grad(total, model.logits, retain_graph=True)
+        assert float(slope[0, 0]) == pytest.approx(expected, abs=2e-6)
 
 
 @pytest.mark.parametrize("baseline", ["half", "leave_one_out"])

@@ -98,8 +98,8 @@ def headlined(run: Any, scores: Mapping[str, float]) -> str:
             scores[f"win_rate/reference{name}"] for name in ("", "/low", "/high", "/length_controlled")
         )
         return (
-            f"[bold]win rate {rate:.3f}[/] ({low:.3f} to {high:.3f}) against where it began, {even:.3f} at equal length, "
-            f"on {run.plan.episodes} answers to prompts held out; KL {scores['kl/reference']:.1f} nats, "
+            f"[bold]win rate {rate:.3f}[/] ({low:.3f} to {high:.3f}) against where it began, {even:.3f} at equal "
+            f"length, on {run.plan.episodes} answers to prompts held out; KL {scores['kl/reference']:.1f} nats, "
             f"{scores['length']:.1f} tokens (before: {scores['length/reference']:.1f}) after {run.steps:,} comparisons"
         )
     if "exploitability" in scores:
