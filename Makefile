@@ -11,7 +11,7 @@ train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto $(ARGS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -24,6 +24,7 @@ figures: .venv/installed
 	cp runs/figure/replay.gif docs/overcooked.gif
 	$(BIN)/python benchmarks/overcooked_learning.py --draw
 	$(BIN)/python benchmarks/time_to_equilibrium.py --draw
+	$(BIN)/python benchmarks/preference_table.py --draw
 
 .venv/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.10")'

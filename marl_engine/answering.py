@@ -161,6 +161,7 @@ class Answering:
         self.steps = state["steps"]
         self.generator.set_state(state["generator"])
         self._descent(writer_in(profile)).restore(state["descent"])
+        self.asked = None
         if state["asked"]:
             numbers, written, answers, found, within = state["asked"]
             self.asked = Asked(numbers, Answers(**written), Answers(**answers), Found(**found), within)

@@ -28,7 +28,7 @@ GROUPS = [
     ("responder=mapo", "no responder 'mapo'", "choose from mappo, "),
     ("policy=netwrk", "no policy 'netwrk'", "choose from network"),
     ("runner=locl", "no runner 'locl'", "choose from local"),
-    ("responder=null", "no responder=null", "choose from ascent, exact, ippo, mappo"),
+    ("responder=null", "no responder=null", "choose from answers, ascent, exact, ippo"),
     ("solver=[]", "solver must be the name of a preset"),
 ]
 KEYS = [
@@ -197,7 +197,7 @@ def test_sweep(refused, override):
             ("game=kuhn_poker", "solver=omwu", "responder=ippo", "policy=network"),
             "responder.learning_rate changes while steps are played, and there is no limit to them: give steps=",
         ),
-        (("game=kuhn_poker", "policy=table"), "responder=ippo needs policy=network"),
+        (("game=kuhn_poker", "policy=table", "responder=ippo"), "responder=ippo needs policy=network"),
         (("game=kuhn_poker", "responder=exact"), "responder=exact moves tables; use policy=table"),
         (("game=kuhn_poker", "solver=cfr", "policy=network"), "responder=exact moves tables; use policy=table"),
         (("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"), "use responder=exact"),

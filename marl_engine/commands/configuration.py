@@ -124,7 +124,9 @@ def check_groups(overrides: Sequence[Override]) -> None:
     """Raises Refused where a group of presets is given something that is not the name of one."""
     for override in overrides:
         options = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
-        if options and not isinstance(override.value(), str | list | dict):
+        if options and isinstance(override.value(), list | dict):
+            raise Refused(f"{override.key_or_group} must be the name of a preset, not {override.value()!r}")
+        if options and not isinstance(override.value(), str):
             raise Refused(f"there is no {override.input_line}; choose from {choice('', options)}")
 
 
