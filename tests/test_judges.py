@@ -60,7 +60,7 @@ def test_relevance_knows_what_is_meant_and_not_what_is_asked_beside_it():
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(scores, "find_spec", lambda name: None)
     for name in ("sentiment", "relevance"):
-        with pytest.raises(ValueError, match=r"pip install 'marl_engine\[language\]'$"):
+        with pytest.raises(ValueError, match=r"pip install 'marl_engine\[language\]', then pip install --no-deps"):
             Raters([{name: 1.0}])
 
 
