@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from games.trees import LARGEST, Tree, walked
+from marl_engine.folder import cache_folder
 from marl_engine.sequences import Form
 
 WIDTH, DESCENTS = 2000, 5  # histories at each depth that stand for all; random walks below where they are too many
@@ -24,7 +25,7 @@ def compiled(name: str) -> tuple[Tree, Form]:
     """The arrays of a game, from disk if they are there. Raises ValueError for a game that does not fit."""
     game = sequential(name)
     key = f"{game} {version('open_spiel')} {FORMAT}"
-    path = folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+    path = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
     if path.is_file():
         return read(path)
     try:
@@ -106,12 +107,6 @@ def write(path: Path, found: tuple[Tree, Form]) -> None:
         partial, **{f"{type(part).__name__}.{name}": each for part in found for name, each in part._asdict().items()}
     )
     partial.replace(path)
-
-
-def folder() -> Path:
-    """Where compiled games are kept: $MARL_ENGINE_CACHE, or marl_engine in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MARL_ENGINE_CACHE") or Path(base) / "marl_engine")
 
 
 def knows(name: str) -> bool:

@@ -86,17 +86,8 @@ class Answering:
         self.settings = Settings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.referee = Referee(self.game, self.coins, self.generator)
-        self.asking = Asking(
-            self.game,
-            self.referee,
-            self.generator,
-            self.device,
-            self.prompts,
-            self.answers,
-            self.opponents,
-            self.pairs,
-            self.least_margin,
-        )
+        counts = self.prompts, self.answers, self.opponents
+        self.asking = Asking(self.referee, self.device, *counts, self.pairs, self.least_margin)
         self.descents: dict[Policy, Descent] = {}
 
     def respond(
@@ -110,11 +101,7 @@ class Answering:
         pull: float = 0.0,
     ) -> Metrics:
         """Asks once, then learns for `epochs`; see `Responder`. Raises Diverged, Halted."""
-        learner = profile[0]
-        if not isinstance(learner, Writer) or any(policy is not learner for policy in profile):
-            raise ValueError(
-                "responder=answers moves one policy that answers in all seats; use policy=tiny or language"
-            )
+        learner = writer_in(profile)
         self._check(against)
         start = perf_counter()
         if self.fresh or self.asked is None:

@@ -68,12 +68,12 @@ class Writer(Policy):
 
 
 @torch.no_grad()
-def written(writer: Writer, rows: Tensor, seeds: Tensor, greedy: bool = False) -> Answers:
+def written(writer: Writer, rows: Tensor, seeds: Tensor) -> Answers:
     """An answer to each of N questions; token n is drawn by the n-th number of the question's seed (N,) int64."""
     sheet, going = writer.opened(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     record = []
     for noise in uniforms(seeds, 0, writer.length, 1)[..., 0]:
-        token, log_prob = chosen(Categorical(sheet.logits), noise, greedy)
+        token, log_prob = Categorical(sheet.logits).sample(noise)
         token = going * token
         record.append((token, going, going * log_prob))
         if writer.end is not None:
@@ -83,13 +83,6 @@ def written(writer: Writer, rows: Tensor, seeds: Tensor, greedy: bool = False) -
         sheet.append(token)
     tokens, mask, log_prob = (torch.stack(each, dim=-1) for each in zip(*record, strict=True))
     return Answers(rows, tokens, mask, log_prob, writer.said(tokens, mask))
-
-
-def chosen(next_token: Categorical, noise: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
-    """Tokens (N,), drawn by noise (N,) or the likeliest, and their log-probabilities (N,)."""
-    if greedy:
-        return next_token.mode(), next_token.log_prob(next_token.mode())
-    return next_token.sample(noise)
 
 
 def answered(policy: Policy, numbers: Tensor, seeds: Tensor) -> Answers:

