@@ -44,7 +44,7 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
     solved, above = (
         any(name in record and record[name] > least for record in records for name in DISTANCES) for least in (-inf, 0)
     )
-    judged = any("evaluation/win_rate/reference" in record for record in records)
+    judged = any(name in record for record in records for name in RATES)
     for name, label in (DISTANCES if solved else RATES if judged else CURVES).items():
         steps, values = column(records, name)
         if steps:
