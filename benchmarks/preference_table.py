@@ -57,7 +57,7 @@ METHODS = {
     "best response": Method("best_response", "response", "gradient", [HELD, *THEIRS]),
     "Nash-EMA": Method("nash_ema", "regularised", "gradient", [HELD, *THEIRS]),
     "Nash-MP": Method("mirror_prox", "regularised", "gradient", [HELD, *THEIRS]),
-    "Nash Prox": Method("nash_prox", "regularised", "gradient", [HELD, *TWO]),
+    "Nash Prox": Method("nash_prox", "regularised", "gradient", [HELD, "solver.step_size=5", "solver.keep=0.95", *TWO]),
     "MDPO": Method("mmd", "average", "gradient", ["solver.step_size=2", "solver.pull=0", *INNER]),
     "SPO": Method("spo", "average", "gradient", THEIRS),
     "INPO": Method("inpo", "regularised", "pairs", [HELD, *INNER]),

@@ -29,7 +29,9 @@ class Judge(Protocol):
 
 @dataclass
 class Raters:
-    """P(first is better) = sum over raters of share * sigmoid((score of first - score of second) / temperature).
+    """p = sum over raters of share * sigmoid((score of first - score of second) / temperature), and P(first is better)
+    is p, or the chance that it has the majority of a jury of n raters drawn by their shares (Condorcet 1785): the sum
+    over k > n/2 of C(n, k) p^k (1 - p)^(n - k).
 
     Raises ValueError for a population that there cannot be.
     """
@@ -37,6 +39,7 @@ class Raters:
     raters: Sequence[Mapping[str, float]] = field(default_factory=lambda: [{"sentiment": 1.0}])  # weights by score
     shares: Sequence[float] | None = None  # of raters; null: all alike
     temperature: float = 0.1  # of their choices, in units of the scores; 0: the higher score for certain
+    jury: int = 1  # raters who are asked and vote, an odd number
 
     def __post_init__(self) -> None:
         names = list(dict.fromkeys(name for rater in self.raters for name in rater))
@@ -47,6 +50,8 @@ class Raters:
             raise ValueError(f"game.judge.raters must be one or more of {{score: weight}}, not {self.raters}")
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"game.judge.temperature must be 0 or more, not {self.temperature}")
+        if self.jury < 1 or self.jury % 2 == 0:
+            raise ValueError(f"game.judge.jury must be an odd number, so that there is no draw, not {self.jury}")
         check(names)
         self.weights = np.array([[rater.get(name, 0.0) for name in names] for rater in self.raters])  # (K, scores)
         self.names = names
@@ -67,7 +72,17 @@ class Raters:
         place = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
         found = self.scores([prompt for prompt, _ in place], [answer for _, answer in place])
         both = found[:, [place[pair] for pair in pairs]].reshape(len(found), 2, -1)
-        return preferred(both, self.share, self.temperature)[0, 1]
+        return majority(preferred(both, self.share, self.temperature)[0, 1], self.jury)
+
+
+def majority(chance: np.ndarray, jury: int) -> np.ndarray:
+    """The sum over k > n/2 of C(n, k) p^k (1 - p)^(n - k), (N,), of chances p (N,) and an odd n; of 1 - p the rest."""
+    if jury == 1:
+        return chance
+    votes = np.arange(jury // 2 + 1, jury + 1)
+    ways = np.array([comb(jury, vote) for vote in votes], float)
+    won, lost = ((ways * p[:, None] ** votes * (1 - p[:, None]) ** (jury - votes)).sum(1) for p in (chance, 1 - chance))
+    return won / (won + lost)
 
 
 def shared(shares: Sequence[float] | None, raters: int) -> np.ndarray:

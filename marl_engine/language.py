@@ -78,10 +78,7 @@ class LanguageModel(Writer):
 
     def wear(self) -> None:
         """Puts what is learned into the body; added to its weights, where there is nothing to be learned."""
-        if torch.is_grad_enabled() or not self.body.layers:
-            self.body.wear(self.learned)
-        else:
-            self.body.wear_summed(self.body.summed(self.learned))
+        self.body.wear(self.learned, [] if torch.is_grad_enabled() else self.body.summed(self.learned))
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Any]:
         """Logits (N, V) of an answer's first token, which tokens there are (N, O + W), and the memory of them."""
@@ -122,10 +119,7 @@ class LanguageSheet:
 
     def wear(self) -> None:
         """Puts the weights of its writer into the body."""
-        if self.summed:
-            self.writer.body.wear_summed(self.summed)
-        else:
-            self.writer.body.wear(self.writer.learned)
+        self.writer.body.wear(self.writer.learned, self.summed)
 
     def append(self, token: Tensor) -> None:
         self.wear()
@@ -147,6 +141,7 @@ class Language:
     adapter: str | None = None  # a folder of PEFT to start from
     length: int = 32  # tokens in an answer at most
     temperature: float = 1.0
+    dtype: str = "float32"  # of the body's weights; or bfloat16
 
     def __post_init__(self) -> None:
         for name in ("length", "temperature", "alpha"):
@@ -154,6 +149,12 @@ class Language:
                 raise ValueError(f"policy.{name} must be above 0, not {getattr(self, name)}")
         if self.rank < 0:
             raise ValueError(f"policy.rank must be 0 (all weights) or more, not {self.rank}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"policy.dtype must be float32 or bfloat16, not {self.dtype}")
+        if self.dtype == "bfloat16" and not self.rank and self.adapter is None:
+            raise ValueError(
+                "policy.dtype=bfloat16 needs an adapter (policy.rank above 0): it is too coarse to learn in"
+            )
 
     def profile(self, game: Any) -> list[Policy]:
         """The same model in every seat; LoRA's first matrices are drawn from torch's random state."""
@@ -162,5 +163,5 @@ class Language:
             raise ValueError(
                 f"policy=language needs a game of prompts, like preference/sentiment, unlike {type(game).__name__}"
             )
-        body = body_of(self.model, self.rank, self.alpha, self.adapter)
+        body = body_of(self.model, self.rank, self.alpha, self.adapter, self.dtype)
         return [LanguageModel(body, texts, self.length, self.temperature, new=self.adapter is None)] * game.players

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from games import scores
-from games.judges import Raters, cycles, table
+from games.judges import Raters, cycles, majority, table
 from games.learned import Learned, fitted, main
 from games.scores import SCORES
+from marl_engine.build import make
+from marl_engine.commands.configuration import composed
 
 WORDS = "the sun is a warm happy friend but rain and cold grey mud ruin every sad walk in town"
 
@@ -99,6 +101,27 @@ def test_three_raters_go_in_a_circle():
     assert cycles(found) == 1.0
 
 
+def test_a_jury_decides_by_majority():
+    """Two of three who agree with p = 2/3: p^3 + 3 p^2 (1 - p) = 20/27; of many, those who are right for certain."""
+    assert majority(np.array([2 / 3, 0.5, 1.0, 0.0]), 3) == pytest.approx([20 / 27, 0.5, 1, 0], abs=1e-15)
+    chances = np.linspace(0, 1, 101)
+    for jury in (1, 5, 25, 201):
+        found = majority(chances, jury)
+        assert found + majority(1 - chances, jury) == pytest.approx(1, abs=1e-14)
+        assert found[50] == 0.5
+        assert (np.diff(found) >= 0).all()
+    assert found[60:].min() > 0.99
+
+
+def test_the_conflict_that_is_shipped_goes_in_a_circle():
+    """Praise beats calm, calm beats blame, blame beats praise, each nine times in ten."""
+    judge = make("game.judge", composed("train", ["game=preference/conflict"])["game"]["judge"])
+    answers = ["It is a wonderful and great idea, I love it", "It is an idea", "It is an awful and bad idea, I hate it"]
+    found = table(judge, "", answers)
+    assert cycles(found) == 1.0
+    assert min(found[0, 1], found[1, 2], found[2, 0]) > 0.85
+
+
 def test_circles_are_counted():
     circle = np.array([[0.5, 0.9, 0.2], [0.1, 0.5, 0.7], [0.8, 0.3, 0.5]])
     assert cycles(circle) == cycles(circle.T) == 1.0
@@ -122,12 +145,17 @@ def triples(number):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"raters": [{"joy": 1.0}]}, "game.judge.raters: there is no score 'joy'; choose from sentiment, relevance,"),
+        (
+            {"raters": [{"joy": 1.0}]},
+            "game.judge.raters: there is no score 'joy'; choose from sentiment, strength,",
+        ),
         ({"raters": []}, "game.judge.raters must be one or more"),
         ({"raters": [{}]}, "game.judge.raters must be one or more"),
         ({"raters": [{"plain": float("inf")}]}, "game.judge.raters must be one or more"),
         ({"shares": [0.5, 0.5]}, "game.judge.shares must be 1 numbers"),
         ({"temperature": -1.0}, "game.judge.temperature must be 0 or more"),
+        ({"jury": 4}, "game.judge.jury must be an odd number"),
+        ({"jury": -1}, "game.judge.jury must be an odd number"),
     ],
 )
 def test_populations_that_cannot_be_are_refused(settings, says):

@@ -244,6 +244,29 @@ def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game,
     torch.testing.assert_close(before.log_probs(rows, tokens)[0], was, **NEAR)
 
 
+def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
+    """They stay float32 and beside it: added to weights of eight bits, small ones would be rounded away."""
+    fine, coarse = make(moved=0.0), make(moved=0.0, dtype="bfloat16")
+    assert {each.dtype for each in coarse.learned} == {torch.float32}
+    assert {layer.plain.dtype for layer in coarse.body.layers} == {torch.bfloat16}
+    rows, tokens = asked(coarse, [0, 5], each=20), torch.randint(6, 20, (40, 3))
+    start, end = [], []
+    with torch.no_grad():
+        for policy in (fine, coarse):
+            start.append(policy.log_probs(rows, tokens))
+            for layer in policy.body.layers:
+                policy.learned[layer.second].add_(0.01)
+            end.append(policy.log_probs(rows, tokens))
+    moved = [(two - one).flatten() for one, two in zip(start, end, strict=True)]
+    assert float(moved[0] @ moved[1]) > 0.9 * float(moved[0].norm() * moved[1].norm())
+    assert not coarse.body.summed(coarse.learned)
+    told = written(coarse, rows, spread(0, 40))
+    learned = coarse.log_probs(rows, told.tokens) * told.mask
+    assert float((learned.detach() - told.log_prob).abs().mean()) < 0.05
+    slopes = torch.autograd.grad(learned.sum(), list(coarse.learned))
+    assert all(each.dtype == torch.float32 and each.abs().max() > 0 for each in slopes)
+
+
 def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
     policy = make()
     policy.save(tmp_path / "adapter")
@@ -285,6 +308,8 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
         ({"rank": -1}, "policy.rank"),
         ({"length": 0}, "policy.length"),
         ({"temperature": 0.0}, "policy.temperature"),
+        ({"dtype": "float16"}, "policy.dtype must be float32 or bfloat16"),
+        ({"dtype": "bfloat16", "rank": 0}, "policy.dtype=bfloat16 needs an adapter"),
     ):
         with pytest.raises(ValueError, match=says):
             Language(**keys)
