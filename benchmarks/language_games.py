@@ -24,7 +24,7 @@ SOLVERS = {  # what each asks `marl-train` for
     "nash_md": ["solver=nash_md"],
     "nash_mp": ["solver=nash_prox"],
     "inpo": ["solver=inpo"],
-    "spo": ["solver=spo"],
+    "spo": ["solver=spo", "solver.pull=0.02"],  # with nothing to hold it, it is 61 nats away after 1,280 comparisons
     "online_dpo": ["solver=online_dpo", "solver.pull=0.02"],
     "reward_model": ["solver=rloo", "solver.pull=0.02"],
 }
@@ -53,7 +53,7 @@ def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace) -> 
     if (path / "checkpoints").exists() and any((path / "checkpoints").iterdir()):
         subprocess.run([TRAIN, f"resume={path}"], check=True)
         return
-    limits = [f"steps={options.queries}", "iterations=null", "evaluate_every=1000"]
+    limits = [f"steps={options.queries}", "iterations=null", "evaluate_every=1000", f"episodes={ANSWERS}"]
     keys = [*keys, "policy=language", f"run={path.name}", "overwrite=true", f"seed={seed}", *limits, *options.keys]
     subprocess.run([TRAIN, *keys], check=True)
 
@@ -121,31 +121,53 @@ def spread_of(numbers: list[float]) -> str:
 
 
 def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """How often each solver's answers are preferred to each other's, on prompts held out: the mean over seeds."""
+    """How often each solver's answers are preferred to each other's, and the best text's to each; means over seeds."""
+    found = [met(options, seed) for seed in options.seeds]
+    shown = Table("preferred to", *options.solvers)
+    for number, name in enumerate([*options.solvers, "the best text"]):
+        cells = [spread_of([wins[number, other] for wins in found]) for other in range(len(options.solvers))]
+        shown.add_row(name, *cells)
+    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+    names = [*options.solvers, "best_text"]
+    return [{"solver": name, "wins": [list(wins[number]) for wins in found]} for number, name in enumerate(names)]
+
+
+def met(options: argparse.Namespace, seed: int) -> np.ndarray:
+    """Wins (S + 1, S) of S solvers' answers to the same prompts against each other, and of the best text: below."""
     from marl_engine.build import saved_setting
     from marl_engine.comparing import Referee
     from marl_engine.folder import Folder
     from marl_engine.judging import held_out, scripts
 
-    tables = []
-    for seed in options.seeds:
-        said, game = [], None
-        for name in options.solvers:
-            made = saved_setting(Folder(folder(options, name, seed)))
-            game = made.game if name != "reward_model" else game
-            said.append([each for batch in scripts(made.game, made.profile[0], ANSWERS, "cpu") for each in batch.said])
-        referee, numbers = Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
-        tables.append([[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said])
-    found = np.mean(tables, axis=0)
-    shown = Table("preferred to", *options.solvers)
-    for name, row in zip(options.solvers, found, strict=True):
-        shown.add_row(name, *(f"{number:.3f}" for number in row))
-    Console(width=None if sys.stdout.isatty() else 160).print(shown)
-    return [{"solver": name, "wins": list(row)} for name, row in zip(options.solvers, found.tolist(), strict=True)]
+    said, game = [], None
+    for name in options.solvers:
+        made = saved_setting(Folder(folder(options, name, seed)))
+        game = made.game if name != "reward_model" else game
+        said.append([each for batch in scripts(made.game, made.profile[0], ANSWERS, "cpu") for each in batch.said])
+    referee, numbers = Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
+    texts = list(dict.fromkeys(each for answers in said for each in answers))
+    tables = [[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said]
+    return np.array([*tables, [best_text(referee, numbers, texts, answers) for answers in said]])
+
+
+def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) -> float:
+    """How often one text, said to every prompt, wins against half of the answers: the one of many that wins most
+    often against the other half. Nothing is trained, and it is a lower bound on a best response.
+    """
+    half = len(answers) // 2
+    chosen, scored = (
+        referee.ask(
+            numbers[part].repeat(len(texts)), [each for each in texts for _ in range(half)], answers[part] * len(texts)
+        )
+        .view(len(texts), half)
+        .mean(1)
+        for part in (slice(half), slice(half, 2 * half))
+    )
+    return float(scored[chosen.argmax()])
 
 
 def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """How often a best response that was trained against each wins, over the last quarter of its iterations."""
+    """How often a best response that was trained against each, from where it stands, wins on prompts held out."""
     rows = []
     for name in options.solvers:
         rates = []
@@ -153,8 +175,9 @@ def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
             victim, path = folder(options, name, seed), folder(options, f"against-{name}", seed)
             keys = [f"game=preference/{options.game}", "solver=best_response", f"solver.opponent={victim}"]
             run(path, [*keys, f"policy.adapter={victim / 'adapter'}"], seed, options)
-            records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-            rates.append(mean(each["win_rate/opponent"] for each in records[-max(1, len(records) // 4) :]))
+            rates.append(
+                json.loads((path / "summary.json").read_text())["win_rate/reference"]
+            )  # the reference is its start
         print(f"{name:14} is beaten by its best response in {spread_of(rates)} of comparisons")
         rows.append({"solver": name, "best_response": mean(rates)})
     return rows

@@ -168,8 +168,11 @@ def comparison(place: str, line: str) -> tuple[str, str, str, float]:
 
 
 def held_out(comparisons: Comparisons) -> np.ndarray:
-    """Which comparisons are not learned from, (N,) bool: of some prompts, or of some pairs where prompts are few."""
-    keys = comparisons.prompts
+    """Which comparisons are not learned from, (N,) bool: of some prompts, or of some pairs where prompts are few.
+
+    Not as a game divides its prompts: those of a run are all on one side of that.
+    """
+    keys = ["compared\n" + prompt for prompt in comparisons.prompts]
     if len(set(keys)) < MANY:
         keys = ["\n".join((prompt, *sorted(pair))) for prompt, *pair in zip(*comparisons[:3], strict=True)]
     apart = set(split(keys, SHARE)[1])

@@ -9,7 +9,8 @@ import torch
 
 from games import scores
 from games.judges import Raters, cycles, majority, table
-from games.learned import Learned, fitted, main
+from games.learned import Comparisons, Learned, fitted, held_out, main
+from games.prompts import prompts, split
 from games.scores import SCORES
 from marl_engine.build import make
 from marl_engine.commands.configuration import composed
@@ -171,6 +172,13 @@ def preferences(circular, seed=0):
     liked = np.where(first == second, 0.5, np.where(beats, 1.0, 0.0))
     sides = [np.eye(3)[each] + draw.normal(0, 0.1, (600, 3)) for each in (first, second)]
     return *(torch.from_numpy(np.concatenate([each, each**2], 1)) for each in sides), torch.from_numpy(liked)
+
+
+def test_comparisons_of_the_prompts_of_a_run_are_held_out_too():
+    """Those that a game holds out of its prompts never come before a judge in training."""
+    asked = split(prompts(None))[0]
+    out = held_out(Comparisons(asked, asked, asked, np.zeros(len(asked))))
+    assert 0.1 < out.mean() < 0.3
 
 
 @pytest.mark.parametrize("circular", [True, False])
