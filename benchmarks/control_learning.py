@@ -38,7 +38,8 @@ ON = {"games": 16, "turns": 100, "discount": 0.9}
 MIRROR = {**ON, "clip": float("inf"), "minibatches": 1, "epochs": 10, "entropy_bonus": 0.0}
 BY_REWARD = {  # solver, responder, its fields, the peer
     "PPO": (SelfPlay(), Gradient, {**ON, "entropy_bonus": 0.01}, "ppo"),
-    "MDPO on-policy": (MDPO(step_size=0.1), Gradient, MIRROR, "ppo"),
+    "MDPO on-policy, m = 10": (MDPO(step_size=0.1), Gradient, MIRROR, "ppo"),
+    "MDPO on-policy, m = 1": (MDPO(step_size=0.1), Gradient, {**MIRROR, "epochs": 1}, "ppo"),  # plain policy gradient
     "SAC": (SelfPlay(), OffPolicy, {"games": 8, "turns": 100}, "sac"),
     "MDPO off-policy": (MDPO(step_size=1.0), OffPolicy, {"games": 8, "turns": 100}, "sac"),
 }

@@ -26,7 +26,7 @@ SOLVERS = {  # what each asks `marl-train` for
     "inpo": ["solver=inpo"],
     "spo": ["solver=spo", "solver.pull=0.02"],  # with nothing to hold it, it is 61 nats away after 1,280 comparisons
     "online_dpo": ["solver=online_dpo", "solver.pull=0.02"],
-    "reward_model": ["solver=rloo", "solver.pull=0.02"],
+    "reward_model": ["solver=grpo", "solver.pull=0.02"],  # a reward in units of its own spread
 }
 TRAIN = Path(sys.executable).with_name("marl-train")
 ANSWERS = 120  # to prompts held out, of each policy
@@ -122,28 +122,28 @@ def spread_of(numbers: list[float]) -> str:
 
 def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
     """How often each solver's answers are preferred to each other's, and the best text's to each; means over seeds."""
-    found = [met(options, seed) for seed in options.seeds]
-    shown = Table("preferred to", *options.solvers)
-    for number, name in enumerate([*options.solvers, "the best text"]):
-        cells = [spread_of([wins[number, other] for wins in found]) for other in range(len(options.solvers))]
-        shown.add_row(name, *cells)
+    found, names = [met(options, seed) for seed in options.seeds], [*options.solvers, "reference"]
+    shown = Table("preferred to", *names)
+    for number, name in enumerate([*names, "the best text"]):
+        shown.add_row(name, *(spread_of([wins[number, other] for wins in found]) for other in range(len(names))))
     Console(width=None if sys.stdout.isatty() else 160).print(shown)
-    names = [*options.solvers, "best_text"]
-    return [{"solver": name, "wins": [list(wins[number]) for wins in found]} for number, name in enumerate(names)]
+    rows = enumerate([*names, "best_text"])
+    return [{"solver": name, "wins": [list(wins[number]) for wins in found]} for number, name in rows]
 
 
 def met(options: argparse.Namespace, seed: int) -> np.ndarray:
-    """Wins (S + 1, S) of S solvers' answers to the same prompts against each other, and of the best text: below."""
+    """Wins (S + 2, S + 1): answers of S solvers, and of where all began, against each other; and the best text's."""
     from marl_engine.build import saved_setting
     from marl_engine.comparing import Referee
     from marl_engine.folder import Folder
     from marl_engine.judging import held_out, scripts
 
-    said, game = [], None
-    for name in options.solvers:
-        made = saved_setting(Folder(folder(options, name, seed)))
-        game = made.game if name != "reward_model" else game
-        said.append([each for batch in scripts(made.game, made.profile[0], ANSWERS, "cpu") for each in batch.said])
+    settings = {name: saved_setting(Folder(folder(options, name, seed))) for name in options.solvers}
+    game = next(made.game for name, made in settings.items() if name != "reward_model")
+    reference = next(iter(settings.values())).reference
+    policies = [*(made.profile[0] for made in settings.values()), reference[0]]  # type: ignore[index]
+    batches = [scripts(game, policy, ANSWERS, "cpu", who) for who, policy in enumerate(policies)]
+    said = [[each for batch in written for each in batch.said] for written in batches]
     referee, numbers = Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
     texts = list(dict.fromkeys(each for answers in said for each in answers))
     tables = [[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said]

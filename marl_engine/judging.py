@@ -36,9 +36,13 @@ def held_out(game: Any, episodes: int) -> Tensor:
     return game.questions + torch.arange(episodes) % (len(game.texts) - game.questions)
 
 
-def scripts(game: Any, policy: Policy, episodes: int, device: str) -> list[Answers]:
-    """Answers to the prompts held out, the same in every evaluation; in batches."""
-    numbers, seeds = held_out(game, episodes).to(device), spread(SEED, episodes, device)
+def scripts(game: Any, policy: Policy, episodes: int, device: str, who: int = 0) -> list[Answers]:
+    """Answers to the prompts held out, the same in every evaluation; in batches.
+
+    Policies that are compared with each other need different numbers `who`: with the same random numbers they would
+    say the same until they differ, and how often one is preferred to the other is a matter of independent answers.
+    """
+    numbers, seeds = held_out(game, episodes).to(device), spread(SEED + who, episodes, device)
     return [
         answered(policy, numbers[start : start + BATCH], seeds[start : start + BATCH])
         for start in range(0, episodes, BATCH)
@@ -50,7 +54,7 @@ def judged(
 ) -> tuple[Metrics, list[Sample]]:
     """Win rate against the answers of the reference with its interval of 95 %, KL and length; and all answers.
 
-    `theirs` is what `scripts` had the reference write.
+    `theirs` is what `scripts` had the reference write, as somebody else.
     """
     writer, other = profile[0], reference[0]
     assert isinstance(writer, Writer)

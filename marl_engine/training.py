@@ -145,7 +145,7 @@ class Run:
         parts, plan = self.parts, self.plan
         assert parts.reference is not None
         if self.theirs is None:
-            self.theirs = scripts(parts.game, parts.reference[0], plan.episodes, plan.device)
+            self.theirs = scripts(parts.game, parts.reference[0], plan.episodes, plan.device, who=1)
         if self.verdict[0] != self.iteration:
             found, self.samples = judged(
                 parts.game, parts.profile, parts.reference, self.theirs, plan.episodes, plan.device

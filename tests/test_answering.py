@@ -3,6 +3,7 @@
 from copy import deepcopy
 from itertools import islice, pairwise
 from math import inf
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from marl_engine.answering import Answering
 from marl_engine.build import setting
 from marl_engine.commands.configuration import composed
 from marl_engine.exact import gap
+from marl_engine.judging import judged, scripts
 from marl_engine.reference import frozen, mixed
 from marl_engine.tables import tabulated
 from marl_engine.tiny import Tiny
@@ -361,3 +363,15 @@ def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):
     _, profile, _, responder = made()
     with pytest.raises(ValueError, match=r"solver\.teacher"):
         DNO(teacher=str(tmp_path)).solve(profile, responder)
+
+
+def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
+    """P(pi > reference), sampled and enumerated: policies that are alike must not say the same because of one seed."""
+    game, profile, reference, _ = made()
+    exact = float(chances(profile[0]) @ (game.earns[0] + 0.5).double() @ chances(reference[0]))
+    count = 20_000
+    asked = SimpleNamespace(questions=0, texts=["?"], prefers=game.prefers)
+    theirs = scripts(asked, reference[0], count, "cpu", who=1)
+    found, samples = judged(asked, profile, reference, theirs, count, "cpu")
+    spread = np.std([each.preferred for each in samples]) / count**0.5
+    assert abs(found["win_rate/reference"] - exact) < 4 * spread < 0.02
