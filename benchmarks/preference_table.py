@@ -70,7 +70,7 @@ METHODS = {
     "SPPO": Method("sppo", "average", "pairs", INNER),
     "DNO": Method("dno", "average", "pairs", INNER),
     "DNO-Prct": Method("dno_prct", "", "pairs", INNER),
-    "COMAL": Method("comal", "itself", "pairs", [HELD, *INNER]),
+    "COMAL": Method("comal", "itself", "pairs", [HELD, "solver.move_every=50", *INNER]),
     "IPO offline": Method("ipo", "response", "offline", [HELD]),
     "DPO offline": Method("dpo", "", "offline", [HELD]),
     "SimPO offline": Method("simpo", "", "offline", []),

@@ -151,7 +151,12 @@ class Answering:
         self.asked = None
         if state["asked"]:
             numbers, written, answers, found, within = state["asked"]
-            self.asked = Asked(numbers, Answers(**written), Answers(**answers), Found(**found), within)
+            kept = (Answers(**each).to(self.device) for each in (written, answers))
+            self.asked = Asked(numbers, *kept, Found(**found), within)
+
+    def descents_of(self, profile: Profile) -> list[Descent]:
+        """That of the learner."""
+        return [self._descent(writer_in(profile))]
 
     def _descent(self, learner: Writer) -> Descent:
         if learner not in self.descents:
@@ -170,14 +175,17 @@ class Answering:
         own = asked.answers.mask.view(*asked.found.wins.shape, -1)[:, : self.answers]
         metrics = {
             "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
-            "win_rate/opponent": float(asked.found.wins[:, : self.answers].mean()),
-        }
-        metrics |= {"length": own.sum(-1).float().mean().item(), "queries": float(self.steps)}
+            "queries": float(self.steps),
+        } | (self.game.costs() if hasattr(self.game, "costs") else {})
+        if not self.fresh:
+            return metrics  # the answers are those of long ago, and say nothing of the learner
+        metrics["win_rate/opponent"] = float(asked.found.wins[:, : self.answers].mean())
+        metrics["length"] = own.sum(-1).float().mean().item()
         if drawn:
             apart = asked.answers.log_prob.sum(-1) - (0 if near[0] is None else near[0].sum(-1))
             mine = apart.view(asked.found.wins.shape)[:, : self.answers]
             metrics["kl/reference"] = 0.0 if near[0] is None else mine.mean().item()
-        return metrics | (self.game.costs() if hasattr(self.game, "costs") else {})
+        return metrics
 
     def _parts(
         self,

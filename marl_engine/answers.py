@@ -31,6 +31,10 @@ class Answers(NamedTuple):
         said = [self.said[place] for place in index.tolist()]
         return Answers(self.rows[index], self.tokens[index], self.mask[index], self.log_prob[index], said)
 
+    def to(self, device: str) -> "Answers":
+        """The same, on a device."""
+        return Answers(*(each.to(device) for each in self[:4]), self.said)
+
 
 class Sheet(Protocol):
     """N answers being written."""

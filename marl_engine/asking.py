@@ -80,7 +80,8 @@ class Asking:
             pairs = best_and_worst(wins)
         else:
             pairs = by_margin(wins, self.least_margin) if self.pairs == "margin" else all_pairs(groups, size)
-        return Found(wins, pairs, chosen(table, pairs))
+        preferred = torch.ones(pairs.shape[:2]) if self.pairs == "margin" else chosen(table, pairs)
+        return Found(wins, pairs, preferred)
 
     def _drawn(self) -> Tensor:
         """Numbers (B,) of prompts, different ones if there are enough."""

@@ -35,10 +35,11 @@ def bradley_terry(scores: Tensor, pairs: Tensor, outcomes: Tensor) -> Tensor:
 class RewardModel:
     """Rewards (...,) of steps (..., F); a score is the sum over a trajectory."""
 
-    def __init__(self, features: int, hidden: Sequence[int], learning_rate: float, seed: int):
+    def __init__(self, features: int, hidden: Sequence[int], learning_rate: float, seed: int, device: str = "cpu"):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.network = Perceptron(torch.zeros(features), hidden, 1, seats=0, activation="tanh", gain=0.01)
+        self.network.to(device)
         self.descent, self.learning_rate = Descent(self.network), learning_rate
 
     def rewards(self, steps: Tensor) -> Tensor:

@@ -151,6 +151,10 @@ class Gradient:
             self.streams.append(Stream(deepcopy(self.game), seeds))
         return self.streams[:count]
 
+    def descents_of(self, profile: Profile) -> list[Descent]:
+        """Those of its policies."""
+        return [self._learner(policy).policy_descent for policy, _ in tables(profile)]
+
     def _learner(self, policy: Policy) -> Learner:
         if policy not in self.learners:
             critic = self.network.critic(self.game, self.critic == "joint").to(self.device)

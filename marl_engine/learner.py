@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from marl_engine.cores import compiled
 from marl_engine.perceptron import Perceptron, flattened
 from marl_engine.sparse import END
-from marl_engine.types import Halted, Policy
+from marl_engine.types import Halted, Policy, Profile, Responder
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5  # Adam's, with the epsilon usual for clipped surrogates
 
@@ -115,6 +116,12 @@ class Descent:
         self.steps = state["steps"]
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
+
+
+def momenta(responder: Responder, profile: Profile) -> list[tuple[Descent, dict[str, Any]]]:
+    """How a responder by gradient goes down for each policy, and copies of its momenta; nothing for another one."""
+    descents = responder.descents_of(profile) if hasattr(responder, "descents_of") else []
+    return [(descent, deepcopy(descent.state())) for descent in descents]
 
 
 class Learner:

@@ -39,7 +39,8 @@ def blend(profile: Profile, other: Profile, weight: float) -> None:
     for policy, target in dict(zip(profile, other, strict=True)).items():
         numbers = target.state_dict()
         for name, each in policy.state_dict().items():
-            each.lerp_(numbers[name], weight)
+            if each.is_floating_point():  # else it is how observations are read, which is the same for both
+                each.lerp_(numbers[name], weight)
 
 
 def check_step(step_size: float, pull: float) -> None:

@@ -44,9 +44,9 @@ def contest(judge: Judge, new: Tensor, old: Tensor, seed: int, asked: int) -> tu
     No trajectory is compared with itself: that counts one half. A pair of new ones is asked about once.
     """
     count = len(new)
-    row, column = torch.triu_indices(count, count, 1)
+    row, column = torch.triu_indices(count, count, 1, device=new.device)
     pairs = said(judge.preferred(new[row], new[column]), seed, asked)
-    among = torch.full((count, count), 0.5, dtype=pairs.dtype)
+    among = pairs.new_full((count, count), 0.5)
     among[row, column], among[column, row] = pairs, 1 - pairs
     past = said(judge.preferred(new[:, None], old[None]), seed, asked + len(pairs))
     return torch.cat([among, past], dim=1), len(pairs) + past.numel()

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.exact import measured
+from marl_engine.learner import momenta
 from marl_engine.reference import Reference, blend, check_holds, check_step, frozen
 from marl_engine.types import Profile, Progress, Responder
 
@@ -40,10 +41,12 @@ class MirrorProx:
         reference = self.reference.of(profile, after)
         held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
         for iteration in count(after + 1):
-            start = frozen(profile)
+            start, steps = frozen(profile), momenta(responder, profile)
             responder.respond(profile, against=start, anchor=start, **held)
             ahead = frozen(profile)
             blend(profile, start, 1.0)  # a step by gradient is taken from where it began
+            for descent, before in steps:
+                descent.restore(before)  # and knows nothing of the look-ahead's
             metrics = responder.respond(profile, against=ahead, anchor=start, **held)
             yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
 

@@ -71,11 +71,12 @@ class RewardModelling:
         """A new model, or the one that was saved."""
         features = responder.game.observation_shape[0] - (not self.timed) + responder.game.actions
         if after == 0 or self.model is None:
-            self.model = RewardModel(features, self.hidden, self.learning_rate, responder.seed)
+            self.model = RewardModel(features, self.hidden, self.learning_rate, responder.seed, responder.device)
         if after == 0:
             self.queries, self.asked = 0, []
         elif self.saved is not None:
             self.model.restore(self.saved)
+            self.asked = [Comparisons(*(part.to(responder.device) for part in each)) for each in self.asked]
         self.saved = None
 
     def _steps(self, trajectory: Trajectory, game: Game, horizon: int) -> Tensor:
@@ -91,6 +92,7 @@ class RewardModelling:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + self.queries)
         one = torch.randint(len(found), (self.comparisons,), generator=generator)
         other = (one + torch.randint(1, len(found), (self.comparisons,), generator=generator)) % len(found)
+        one, other = one.to(found.device), other.to(found.device)
         outcomes = said(judge.preferred(found[one], found[other]), seed, self.queries)
         self.queries += self.comparisons
         self.asked = [*self.asked, Comparisons(steps, torch.stack([one, other], dim=1), outcomes)][-self.memory :]

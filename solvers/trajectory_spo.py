@@ -54,7 +54,7 @@ class TrajectorySPO:
 
     def judged(self, judge: Judge, new: Tensor, seed: int) -> Tensor:
         """Win rates (N,) of new trajectories (N, K), which join the queue."""
-        old = self.recent if self.recent.numel() else new[:0]
+        old = self.recent.to(new.device) if self.recent.numel() else new[:0]
         outcomes, asked = contest(judge, new, old, seed, self.queries)
         self.queries += asked
         self.recent = torch.cat([old, new])[-self.queue :] if self.queue else new[:0]

@@ -29,6 +29,7 @@ from solvers.nash_prox import NashProx
 from solvers.spo import SPO
 
 PULL = 0.05
+CIRCLE = np.array([[0.5, 0.1, 0.8], [0.9, 0.5, 0.1], [0.2, 0.9, 0.5]])
 ZEROS = torch.zeros(27, dtype=torch.int64)
 
 
@@ -365,11 +366,41 @@ def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):
         DNO(teacher=str(tmp_path)).solve(profile, responder)
 
 
+def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
+    """Adam goes on as if there had been one step in an iteration, by the gradient against the look-ahead."""
+    _, profile, _, responder = made(prompts=64)
+    steps = MirrorProx(10.0, PULL).solve(profile, responder)
+    next(steps)
+    (descent,) = responder.descents_of(profile)
+    slope = slope_of(responder, profile)
+    assert descent.steps == 1
+    torch.testing.assert_close(descent.mean, (0.1 * slope * min(1.0, 1 / float(slope.norm()))).view(-1))
+    next(steps)
+    assert descent.steps == 2
+
+
+def test_the_winner_of_a_pair_by_margin_has_won():
+    """DNO-Prct ranks by wins in the group, and learns that the higher is the better one, whatever that pair's chance."""
+    game = SimpleNamespace(questions=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
+    responder = Answering(game, answers=5, pairs="margin", loss="logistic")
+    learner = TinyModel(torch.zeros(1, 3), 3, 1)
+    found = responder.asking.ask(learner, None).found
+    assert (found.pairs >= 0).any()
+    assert (found.preferred == 1).all()
+
+
+def test_an_offline_run_says_nothing_of_answers_of_long_ago():
+    """The KL of answers written by the first policy is not the learner's, nor are their wins."""
+    _, profile, reference, responder = made(loss="logistic", answers=2, fresh=False)
+    metrics = responder.respond(profile, magnet=reference, pull=PULL)
+    assert {"loss/policy", "queries"} <= set(metrics)
+    assert not {"kl/reference", "win_rate/opponent"} & set(metrics)
+
+
 def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
     """pi P mu = .503 on a circle, sampled and by hand; with the same random numbers for both it would be .580."""
-    circle = np.array([[0.5, 0.1, 0.8], [0.9, 0.5, 0.1], [0.2, 0.9, 0.5]])
     mine, theirs = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
-    asked = SimpleNamespace(questions=0, texts=["?"], prefers=lambda numbers, one, other: circle[one, other])
+    asked = SimpleNamespace(questions=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     profile, reference = ([TinyModel(torch.tensor([each]).log(), 3, 1)] for each in (mine, theirs))
     found, _ = judged(asked, profile, reference, scripts(asked, reference[0], 20_000, "cpu", who=1), 20_000, "cpu")
-    assert found["win_rate/reference"] == pytest.approx(mine @ circle @ theirs, abs=0.012)
+    assert found["win_rate/reference"] == pytest.approx(mine @ CIRCLE @ theirs, abs=0.012)

@@ -1,6 +1,7 @@
 """What the gradient responder must do, on games where the answer is known."""
 
 from copy import deepcopy
+from itertools import islice
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from marl_engine.gradient import Gradient
 from marl_engine.learner import Descent
 from marl_engine.networks import Network
 from marl_engine.types import Turn
+from solvers.mirror_prox import MirrorProx
+from solvers.nash_ema import NashEMA
+from solvers.nash_prox import NashProx
 
 PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 
@@ -43,6 +47,18 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     assert measured["kl/last"].item() == 0
     assert narrow["loss/policy"].item() == -1  # minus the mean ratio
     assert measured["loss/policy"].item() == pytest.approx(0, abs=1e-6)  # minus the mean of standardised advantages
+
+
+@pytest.mark.parametrize("solver", [NashEMA(1.0, 0.1, keep=0.5), NashProx(1.0, 0.1, keep=0.5), MirrorProx(1.0, 0.1)])
+def test_averages_of_networks_leave_alone_how_these_read_observations(solver):
+    """Overcooked is read as differences from a picture of bytes, which no average is taken of."""
+    made = parts(game="overcooked")
+    picture = made.profile[0].state_dict()
+    bytes_of = {name: each.clone() for name, each in picture.items() if not each.is_floating_point()}
+    assert bytes_of
+    for _ in islice(solver.solve(made.profile, made.responder), 2):
+        pass
+    assert all(torch.equal(made.profile[0].state_dict()[name], each) for name, each in bytes_of.items())
 
 
 def test_descent_is_torchs_adam():

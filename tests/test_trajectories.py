@@ -149,6 +149,13 @@ def test_what_is_no_sum_over_steps_is_learned_by_spo_and_by_a_reward_model_only_
     assert kept["timed"] > 0.95
 
 
+def test_trajectories_are_compared_where_they_are():
+    """On a device that computes nothing, but refuses what is not all in one place."""
+    nowhere = torch.zeros(5, 6, device="meta")
+    outcomes, _ = contest(TrajectoryPreference(horizon=8, flips=0.1), nowhere[:3], nowhere, seed=0, asked=0)
+    assert (outcomes.device.type, outcomes.shape) == ("meta", (3, 8))
+
+
 def test_no_trajectory_is_compared_with_itself_and_a_pair_of_new_ones_once():
     new, old = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0]])
     outcomes, asked = contest(Bandit(3, 1), new, old, seed=3, asked=10)
