@@ -151,8 +151,8 @@ class Answering:
         self.asked = None
         if state["asked"]:
             numbers, written, answers, found, within = state["asked"]
-            kept = (Answers(**each).to(self.device) for each in (written, answers))
-            self.asked = Asked(numbers, *kept, Found(**found), within)
+            mine, every = (Answers(**each).to(self.device) for each in (written, answers))
+            self.asked = Asked(numbers, mine, every, Found(**found), within)
 
     def descents_of(self, profile: Profile) -> list[Descent]:
         """That of the learner."""

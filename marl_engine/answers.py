@@ -33,7 +33,8 @@ class Answers(NamedTuple):
 
     def to(self, device: str) -> "Answers":
         """The same, on a device."""
-        return Answers(*(each.to(device) for each in self[:4]), self.said)
+        rows, tokens, mask, log_prob = (each.to(device) for each in self[:4])
+        return Answers(rows, tokens, mask, log_prob, self.said)
 
 
 class Sheet(Protocol):

@@ -380,7 +380,7 @@ def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
 
 
 def test_the_winner_of_a_pair_by_margin_has_won():
-    """DNO-Prct ranks by wins in the group, and learns that the higher is the better one, whatever that pair's chance."""
+    """DNO-Prct ranks by wins in the group, and the higher is the better one, whatever that pair's chance."""
     game = SimpleNamespace(questions=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     responder = Answering(game, answers=5, pairs="margin", loss="logistic")
     learner = TinyModel(torch.zeros(1, 3), 3, 1)
