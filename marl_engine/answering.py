@@ -89,6 +89,7 @@ class Answering:
         counts = self.prompts, self.answers, self.opponents
         self.asking = Asking(self.referee, self.device, *counts, self.pairs, self.least_margin)
         self.descents: dict[Policy, Descent] = {}
+        self.paid: Mapping[str, float] = {}  # what the judge had cost when the run was stopped
 
     def respond(
         self,
@@ -140,6 +141,7 @@ class Answering:
             "steps": self.steps,
             "generator": self.generator.get_state(),
             "descent": self._descent(learner).state(),
+            "costs": self._costs(),
             "asked": None if self.fresh or not self.asked else flat(self.asked),
         }
 
@@ -148,11 +150,17 @@ class Answering:
         self.steps = state["steps"]
         self.generator.set_state(state["generator"])
         self._descent(writer_in(profile)).restore(state["descent"])
+        self.paid = state["costs"]
         self.asked = None
         if state["asked"]:
             numbers, written, answers, found, within = state["asked"]
             mine, every = (Answers(**each).to(self.device) for each in (written, answers))
             self.asked = Asked(numbers, mine, every, Found(**found), within)
+
+    def _costs(self) -> Metrics:
+        """What the judge has cost, also before the run was stopped."""
+        now = self.game.costs() if hasattr(self.game, "costs") else {}
+        return {name: number + self.paid.get(name, 0.0) for name, number in now.items()}
 
     def descents_of(self, profile: Profile) -> list[Descent]:
         """That of the learner."""
@@ -176,7 +184,7 @@ class Answering:
         metrics = {
             "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
             "queries": float(self.steps),
-        } | (self.game.costs() if hasattr(self.game, "costs") else {})
+        } | self._costs()
         if not self.fresh:
             return metrics  # the answers are those of long ago, and say nothing of the learner
         metrics["win_rate/opponent"] = float(asked.found.wins[:, : self.answers].mean())

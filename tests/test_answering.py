@@ -397,6 +397,31 @@ def test_an_offline_run_says_nothing_of_answers_of_long_ago():
     assert not {"kl/reference", "win_rate/opponent"} & set(metrics)
 
 
+class Paid(Sentences):
+    """A game whose judge is paid for each comparison."""
+
+    spent = 0.0
+
+    def prefers(self, numbers, firsts, seconds):
+        self.spent += len(firsts)
+        return super().prefers(numbers, firsts, seconds)
+
+    def costs(self):
+        return {"judge/cost": self.spent}
+
+
+def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
+    game = Paid(draw=1)
+    profile, state = Tiny().profile(game), None
+    for _ in range(3):
+        responder = Answering(Paid(draw=1))
+        if state is not None:
+            responder.restore(profile, state)
+        metrics = responder.respond(profile)
+        state = responder.state(profile)
+        assert metrics["judge/cost"] == metrics["queries"] > 0
+
+
 def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
     """pi P mu = .503 on a circle, sampled and by hand; with the same random numbers for both it would be .580."""
     mine, theirs = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
