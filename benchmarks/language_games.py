@@ -97,7 +97,7 @@ def summaries(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
 
 
 def table(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Win rate, KL, length and time of every solver."""
+    """Win rate, KL, length and time of every solver; the reward model's win rate is by its own judgement."""
     rows = []
     shown = Table("solver", "seeds", "win rate", "at equal length", "KL, nats", "tokens", "queries", "minutes")
     for name, found in summaries(options).items():
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--game", default="sentiment", choices=["sentiment", "conflict"])
     parser.add_argument("--solvers", nargs="+", default=list(SOLVERS), choices=list(SOLVERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--queries", type=int, default=1280, help="comparisons of each run (default 1280)")
+    parser.add_argument("--queries", type=int, default=640, help="comparisons of each run (default 640)")
     parser.add_argument("--keys", nargs="*", default=[], help="more keys for marl-train")
     options = parser.parse_args()
     if options.what == "train":
