@@ -1,19 +1,24 @@
 """Mirror descent policy optimisation, and soft actor-critic: where their steps lead, known beforehand."""
 
 from copy import deepcopy
+from itertools import islice
 
 import pytest
 import torch
 from contracts import parts
 from torch import nn
+from toys import Matrix
 
 from games.control import Control
+from marl_engine.build import setting
+from marl_engine.commands.configuration import composed
 from marl_engine.distributions import Categorical
-from marl_engine.gradient import Towards
+from marl_engine.gradient import Gradient, Towards
 from marl_engine.networks import Network
 from marl_engine.off_policy import OffPolicy
 from marl_engine.reference import frozen
 from marl_engine.replay import Moves, Replay, Twins, actor_loss, soft_target
+from marl_engine.tables import tabulated
 from marl_engine.types import Turn
 from solvers.mdpo import MDPO
 
@@ -86,6 +91,86 @@ def test_the_first_step_of_the_responder_is_the_policy_gradient(game):
     slopes = [torch.autograd.grad(loss(), list(policy.parameters())) for loss in losses]
     for mine, plain in zip(*slopes, strict=True):
         torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
+
+
+CIRCLE = ["game=preference/cycle", "solver=mdpo", "solver.step_size=4.0", "steps=1000000", "policy.hidden=[8]"]
+
+
+def on_the_circle(*keys):
+    """MDPO's own preset, on three answers that are chosen once; both seats begin at (.6, .3, .1), nearly."""
+    made = setting(composed("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
+    with torch.no_grad():
+        made.profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
+    made.responder._learner(made.profile[0])  # its critic is drawn now, and is the same in copies
+    return made
+
+
+def chances(made):
+    """Of the three answers in both seats (2, 3)."""
+    return torch.from_numpy(tabulated(made.game, made.profile)[2:]).view(2, 3)
+
+
+def closed_form(made):
+    """pi_k exp(step * A) / Z (2, 3), A the mean advantage of an answer in the play that comes next, in payoff."""
+    profile, responder = deepcopy((made.profile, made.responder))
+    parts, _ = responder._play(profile, None)
+    decided, unit = responder._scaled(responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0])
+    seat, old = decided.rows.argmax(-1), chances(made)
+    total = torch.zeros_like(old).index_put_((seat, decided.action), decided.advantage.double(), accumulate=True)
+    advantage = total / (seat.bincount()[:, None] * old) / unit
+    return (old.log() + made.solver.step_size * advantage).softmax(-1)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_mdpo_goes_all_the_way_to_its_mirror_step_and_the_first_steps_part_of_it(normalise):
+    """A16: with many inner steps the responder arrives at the closed form of what it has played; m = 10 beats m = 1."""
+    left = []
+    for steps in (1, 10, 200):
+        scaled = [f"responder.normalise_advantage={normalise}", "responder.payoff_scale=0.5", "responder.turns=8"]
+        made = on_the_circle(*scaled, f"responder.epochs={steps}", "responder.learning_rate=0.05")
+        target = closed_form(made)
+        assert float((chances(made) - target).abs().max()) > 0.2
+        next(made.solver.solve(made.profile, made.responder))
+        left.append(float((chances(made) - target).abs().max()))
+    assert left[1] < 0.7 * left[0]
+    assert left[2] < 1e-4
+
+
+def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
+    """m = 1: what the step is taken down points along the gradient of the payoff, by the game's own matrix."""
+    made = on_the_circle("responder.epochs=1", "responder.games=4096", "responder.turns=16", "policy.shared=false")
+    with torch.no_grad():
+        made.profile[1].perceptron.biases[-1].copy_(torch.tensor([0.2, 0.2, 0.6]).log())
+    here = [policy(torch.eye(2)[[seat]])[0].log_probs[0].exp() for seat, policy in enumerate(made.profile)]
+    exact = []
+    for policy, mine, other in zip(made.profile, here, here[::-1], strict=True):
+        slopes = torch.autograd.grad(mine @ made.game.earns[0].float() @ other.detach(), list(policy.parameters()))
+        exact.append(torch.cat([each.flatten() for each in slopes]))
+    next(made.solver.solve(made.profile, made.responder))
+    for policy, slope in zip(made.profile, exact, strict=True):
+        found = -made.responder._learner(policy).policy_descent.gradient
+        assert float(torch.cosine_similarity(found, slope, dim=0)) > 0.99
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ten_iterations_of_mdpo_go_where_ten_of_hedge_go(seed):
+    """pi_0 exp(10 t A) / Z, if its inner steps are many; with one in each, of as much play, Adam goes elsewhere."""
+    torch.manual_seed(seed)
+    earned, missed = torch.tensor([0.0, 0.5, 1.0]), {}
+    for steps in (1, 40):
+        game, network = Matrix(earned[:, None].expand(3, 3)), Network(hidden=(8,), shared=False)
+        profile = network.profile(game)
+        keys = {"turns": 4, "minibatches": 1, "epochs": steps, "entropy_bonus": 0.0, "clip": float("inf")}
+        responder = Gradient(game, network, seed=seed, learning_rate=0.05, **keys)
+        start, _ = profile[0](torch.ones(1, 1))
+        target = (start.log_probs[0].detach() + 10 * 0.3 * earned).softmax(-1)
+        for _ in islice(MDPO(0.3).solve(profile, responder), 10):
+            pass
+        end, _ = profile[0](torch.ones(1, 1))
+        missed[steps] = float((end.log_probs[0].detach().exp() - target).abs().max())
+
+    assert missed[40] < 0.06
+    assert missed[1] > 0.2
 
 
 def test_held_to_nothing_the_loss_is_that_of_sac_and_else_that_of_mdpo():

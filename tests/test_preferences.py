@@ -8,6 +8,7 @@ import torch
 
 from games.matrix import Preference, Raters
 from games.payoffs import PREFERENCES
+from marl_engine.answers import GeometricMixture
 from marl_engine.comparing import Referee, best_and_worst, wins_among
 from marl_engine.exact import Exact, gap
 from marl_engine.preferences import LOSSES, Compared, Settings
@@ -281,6 +282,93 @@ def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dp
     assert rest("squared") == pytest.approx(nash, abs=5e-5)
     game = Raters(scores=[[np.log(7 / 3), 0.0]], temperature=1.0)
     assert float(after(MirrorProx(2.0, tau), game, 400)[-1, 0]) == pytest.approx(nash, abs=5e-5)
+
+
+def root(slope, start):
+    """The policy (A,) where a slope (A,) of its logits vanishes, by Newton's method on slope / policy, from `start`."""
+
+    def natural(logits):
+        return slope(logits) / logits.softmax(-1)
+
+    logits, nudges = start.clone(), 1e-5 * torch.eye(len(start), dtype=torch.float64)
+    for _ in range(30):
+        turns = [(natural(logits + nudge) - natural(logits - nudge)) / 2e-5 for nudge in nudges]
+        step = torch.linalg.pinv(torch.stack(turns, dim=1), rtol=1e-7) @ natural(logits)
+        logits = logits - step.clamp(-1, 1)
+        if step.abs().max() < 1e-10:
+            break
+    assert float(slope(logits).abs().max()) < 1e-12
+    return logits.softmax(-1)
+
+
+def online(loss, preference, reference, tau):
+    """Where the expected gradient of pairs of a policy's own answers vanishes, begun at the reference and elsewhere."""
+
+    def slope(logits):
+        logits = logits.clone().requires_grad_()
+        drawn = logits.detach().softmax(-1)
+        share = drawn[:, None] * drawn
+        return torch.autograd.grad(expected(loss, logits, [reference.log()], [tau], share, preference, drawn), logits)[
+            0
+        ]
+
+    found = [root(slope, start.log()) for start in (reference, torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64))]
+    torch.testing.assert_close(*found, rtol=0, atol=1e-9)
+    return found[0]
+
+
+def test_online_dpo_rests_off_the_equilibrium_of_the_cycle_and_on_that_of_an_even_circle():
+    """Gaps .030 and 0 of online DPO and online IPO, tau = .1; without the pull DPO's point is the nearer one, .05.
+
+    The point of INPO's steps is that of online IPO. Of even rock-paper-scissors the two losses know the same one.
+    """
+    dpo, ipo = (online(loss, CYCLE, START, 0.1) for loss in ("logistic", "squared"))
+    assert regularised_gap(cycle(), dpo.numpy(), 0.1) == pytest.approx(0.0303, abs=5e-5)
+    assert regularised_gap(cycle(), ipo.numpy(), 0.1) == pytest.approx(0, abs=1e-10)
+    torch.testing.assert_close(after(MMD(1.0, 0.1), cycle(), 2000)[-1], ipo, rtol=0, atol=1e-9)
+    assert [2 * float((CYCLE @ each).max()) - 1 for each in (dpo, ipo)] == pytest.approx([0.0496, 0.1569], abs=5e-5)
+    even, uniform = torch.tensor(PREFERENCES["rock_paper_scissors"], dtype=torch.float64), torch.full((3,), 1 / 3)
+    for loss in ("logistic", "squared"):
+        torch.testing.assert_close(online(loss, even, uniform.double(), 0.1), uniform.double(), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.5])
+def test_offline_ipo_answers_whoever_wrote_its_pairs(tau):
+    """mu exp(P(. > nu) / tau) / Z, of pairs by nu, who is not the reference mu."""
+    author = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64)
+    found = minimiser(
+        lambda logits: expected("squared", logits, [START.log()], [tau], author[:, None] * author, CYCLE, author),
+        torch.zeros(3, dtype=torch.float64),
+    )
+    torch.testing.assert_close(found, (START.log() + CYCLE @ author / tau).softmax(-1), rtol=0, atol=1e-10)
+    assert float((found - (START.log() + CYCLE @ START / tau).softmax(-1)).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("weight", "distance"), [(0.0, 0.0), (0.125, 0.0032), (0.5, 0.0874), (0.9, 0.345), (1.0, 0.365)]
+)
+def test_where_the_policy_gradient_against_a_mixture_vanishes(weight, distance):
+    """N3, A7: of `reinforce` on a softmax, enumerated; the mixture there is the equilibrium at tau / (1 - weight)."""
+    tau, every = 0.1, torch.arange(3)[:, None]
+    reference = TinyModel(START.log()[None], 3, 1)
+
+    def mixture(logits):
+        tokens = GeometricMixture(TinyModel(logits[None], 3, 1), reference, weight).opened(every[:1]).logits
+        return tokens[0].softmax(-1)
+
+    def slope(logits):
+        model = TinyModel(logits[None].clone(), 3, 1)
+        log_prob, wins, total = model.log_probs(every, every), CYCLE @ mixture(logits), 0
+        for place, chance in enumerate(log_prob[:, 0].detach().exp()):
+            one = alone(log_prob[place], [START.log()[place]], [tau], wins[place], torch.ones(1, dtype=torch.bool))
+            total = total + chance * LOSSES["reinforce"](one, Settings())
+        return torch.autograd.grad(total, model.logits)[0][0]
+
+    found = root(slope, START.log())
+    assert regularised_gap(cycle(), found.numpy(), tau) == pytest.approx(distance, abs=5e-4)
+    if weight < 1:
+        target = after(MirrorProx(2.0, tau / (1 - weight)), cycle(), 500)[-1]
+        torch.testing.assert_close(mixture(found.log()), target, rtol=0, atol=1e-8)
 
 
 def test_online_ipo_climbs_as_self_play_does():
