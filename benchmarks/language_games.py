@@ -133,21 +133,38 @@ def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def met(options: argparse.Namespace, seed: int) -> np.ndarray:
     """Wins (S + 2, S + 1): answers of S solvers, and of where all began, against each other; and the best text's."""
-    from marl_engine.build import saved_setting
-    from marl_engine.comparing import Referee
-    from marl_engine.folder import Folder
-    from marl_engine.judging import held_out, scripts
-
-    settings = {name: saved_setting(Folder(folder(options, name, seed))) for name in options.solvers}
+    settings = {name: saved(folder(options, name, seed)) for name in options.solvers}
     game = next(made.game for name, made in settings.items() if name != "reward_model")
     reference = next(iter(settings.values())).reference
-    policies = [*(made.profile[0] for made in settings.values()), reference[0]]  # type: ignore[index]
-    batches = [scripts(game, policy, ANSWERS, "cpu", who) for who, policy in enumerate(policies)]
-    said = [[each for batch in written for each in batch.said] for written in batches]
-    referee, numbers = Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
+    policies = [*(made.profile[0] for made in settings.values()), reference[0]]
+    said = [answers_of(game, policy, who) for who, policy in enumerate(policies)]
+    referee, numbers = referee_of(game)
     texts = list(dict.fromkeys(each for answers in said for each in answers))
     tables = [[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said]
     return np.array([*tables, [best_text(referee, numbers, texts, answers) for answers in said]])
+
+
+def saved(path: Path) -> Any:
+    """The setting of a run, with what it has learned."""
+    from marl_engine.build import saved_setting
+    from marl_engine.folder import Folder
+
+    return saved_setting(Folder(path))
+
+
+def answers_of(game: Any, policy: Any, who: int) -> list[str]:
+    """Of a policy to the prompts held out; `who` keeps its random numbers apart from those of others."""
+    from marl_engine.judging import scripts
+
+    return [each for batch in scripts(game, policy, ANSWERS, "cpu", who) for each in batch.said]
+
+
+def referee_of(game: Any) -> tuple[Any, Any]:
+    """Who asks the judge, and the numbers of the prompts that all answer."""
+    from marl_engine.comparing import Referee
+    from marl_engine.judging import held_out
+
+    return Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
 
 
 def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) -> float:
@@ -167,17 +184,18 @@ def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) 
 
 
 def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """How often a best response that was trained against each, from where it stands, wins on prompts held out."""
+    """How often a best response that was trained against each, from where all began, wins on prompts held out."""
     rows = []
     for name in options.solvers:
         rates = []
         for seed in options.seeds:
             victim, path = folder(options, name, seed), folder(options, f"against-{name}", seed)
             keys = [f"game=preference/{options.game}", "solver=best_response", f"solver.opponent={victim}"]
-            run(path, [*keys, f"policy.adapter={victim / 'adapter'}"], seed, options)
-            rates.append(
-                json.loads((path / "summary.json").read_text())["win_rate/reference"]
-            )  # the reference is its start
+            run(path, keys, seed, options)
+            made, beaten = saved(path), saved(victim)
+            referee, numbers = referee_of(made.game)
+            answers = [answers_of(made.game, each.profile[0], who) for who, each in enumerate((made, beaten))]
+            rates.append(float(referee.ask(numbers, *answers).mean()))
         print(f"{name:14} is beaten by its best response in {spread_of(rates)} of comparisons")
         rows.append({"solver": name, "best_response": mean(rates)})
     return rows
