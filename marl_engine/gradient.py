@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -198,18 +199,11 @@ class Gradient:
         held = [Towards(other, scale * weight) for other, weight in held]
         orders = [torch.randperm(len(decisions.action), generator=self.generator) for _ in range(self.epochs)]
         minibatches = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
-        found = side_by_side(
-            lambda: self._descend(
-                learner.policy_descent,
-                minibatches,
-                lambda index: self._policy_loss(policy, held, take(decisions, index)),
-            ),
-            lambda: self._descend(
-                learner.critic_descent,
-                minibatches,
-                lambda index: self._critic_loss(learner.critic, take(estimates, index)),
-            ),
+        lessons = (
+            (learner.policy_descent, lambda index: self._policy_loss(policy, held, take(decisions, index))),
+            (learner.critic_descent, lambda index: self._critic_loss(learner.critic, take(estimates, index))),
         )
+        found = side_by_side(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
         return {name: number for metrics in found for name, number in metrics.items()}
 
     def _descend(
