@@ -180,7 +180,6 @@ class Answering:
             for index in torch.randperm(len(asked.found.wins), generator=self.generator).chunk(self.minibatches):
                 parts = self._parts(learner, asked, index, near, weights, losses)
                 self._descent(learner).step(parts, self.schedule.at(self.steps), self.gradient_norm)
-        own = asked.answers.mask.view(*asked.found.wins.shape, -1)[:, : self.answers]
         metrics = {
             "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
             "queries": float(self.steps),
@@ -188,6 +187,7 @@ class Answering:
         if not self.fresh:
             return metrics  # the answers are those of long ago, and say nothing of the learner
         metrics["win_rate/opponent"] = float(asked.found.wins[:, : self.answers].mean())
+        own = asked.answers.mask.view(*asked.found.wins.shape, -1)[:, : self.answers]
         metrics["length"] = own.sum(-1).float().mean().item()
         if drawn:
             apart = asked.answers.log_prob.sum(-1) - (0 if near[0] is None else near[0].sum(-1))
