@@ -36,7 +36,7 @@ class RewardModel:
     """Rewards (...,) of steps (..., F); a score is the sum over a trajectory."""
 
     def __init__(self, features: int, hidden: Sequence[int], learning_rate: float, seed: int, device: str = "cpu"):
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = Perceptron(torch.zeros(features), hidden, 1, seats=0, activation="tanh", gain=0.01)
         self.network.to(device)

@@ -151,7 +151,7 @@ class OffPolicy:
 
     def _actor(self, policy: Policy) -> Actor:
         if self.actor is None or self.actor.policy is not policy:
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 twins = Twins(self.features + self.game.actions, self.network.hidden).to(self.device)
             self.actor = Actor(policy, twins)

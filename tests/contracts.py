@@ -94,11 +94,11 @@ def few(around: Mapping[str, str], responder: str | None) -> list[str]:
     return [*(OFF_POLICY if responder == "off_policy" else SMALL), *horizon]
 
 
-def parts(**choices: str) -> Setting:
+def parts(*, device: str = "cpu", **choices: str) -> Setting:
     """A small setting with some presets chosen."""
     around = surroundings(choices)
     named = [f"{group}={name}" for group, name in {**around, **choices}.items()]
-    return setting(composed("train", [*named, *few(around, choices.get("responder"))]))
+    return setting(composed("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
 
 
 def rows(turn: Turn, index: int) -> list[torch.Tensor]:

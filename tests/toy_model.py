@@ -30,7 +30,7 @@ def built(
     """Saves a model of two layers and its tokens to a folder, with a chat template or a token that begins texts."""
     tokens = tokenizer(words, chat)
     tokens.save_pretrained(str(folder))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         causal(kind, len(tokens), hidden).save_pretrained(str(folder))
     return folder

@@ -1,0 +1,91 @@
+"""`device=cuda`: nothing is left behind on the processor, and what is learned is the same. On a GPU that is not there."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from contracts import OFF_POLICY, SMALL, advanced, asks, parts, presets, toy_model
+from pretended_gpu import pretended_gpu
+
+from games.overcooked import Overcooked
+from marl_engine.commands.train import commanded
+from marl_engine.folder import Folder
+
+WORDS = ["game=preference/sentiment", "policy=language", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
+RUNS = {
+    "overcooked": ["game=overcooked", "game.horizon=40", *SMALL],
+    "networks on a tree": ["game=kuhn_poker", "policy=network", "responder=ippo", *SMALL],
+    "off-policy": ["game=control", "game.horizon=20", "policy=squashed", "responder=off_policy", *OFF_POLICY],
+    "a language model": [*WORDS, "solver=nash_md"],
+}
+
+
+@pytest.fixture(autouse=True)
+def stepped_by_the_processor(monkeypatch):
+    """Overcooked's kernel for a GPU has a test of its own; here the compiled rules step copies of the games."""
+
+    def step(game, *tensors):
+        there, game.rows = game.rows, game.rows.cpu()
+        copies = [each.cpu() for each in tensors]
+        game._step_on_cores(*copies)
+        for mine, theirs in zip((there, *tensors), (game.rows, *copies), strict=True):
+            mine.copy_(theirs)
+        game.rows = there
+
+    monkeypatch.setattr(Overcooked, "_step_on_cuda", step)
+
+
+def test_the_pretended_gpu_refuses_what_a_real_one_refuses():
+    with pretended_gpu():
+        there, here = torch.ones(3, device="cuda"), torch.ones(3)
+        for mixed in (
+            lambda: there + here,
+            lambda: torch.cat([here, there]),
+            lambda: here[torch.zeros(1, dtype=torch.int64, device="cuda")],
+            lambda: torch.nn.Linear(3, 1).to("cuda")(here),
+        ):
+            with pytest.raises(RuntimeError, match="expected all tensors on one device"):
+                mixed()
+        with pytest.raises(TypeError, match="to numpy"):
+            there.numpy()
+        layer = torch.nn.Linear(3, 1).to("cuda")
+        layer(there).sum().backward()
+        made = [there * 2, there[:1], there + torch.tensor(1.0), there[torch.tensor([0])], torch.zeros_like(there)]
+        made += [deepcopy(layer).weight, layer.weight.grad, here.to(there), torch.arange(2, device=there.device)]
+        assert {each.device for each in made} == {torch.device("cuda:0")}
+        assert {each.device.type for each in (there.cpu(), here * 2, here.copy_(there))} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "responder"), [(name, each) for name in presets("solver") for each in asks(name) or presets("responder")]
+)
+def test_a_solver_learns_on_a_gpu_what_it_learns_on_the_processor(name, responder):
+    torch.manual_seed(0)
+    here = parts(solver=name, responder=responder)
+    advanced(here, 0, 3)
+    with pretended_gpu():
+        torch.manual_seed(0)
+        there = parts(device="cuda", solver=name, responder=responder)
+        advanced(there, 0, 3)
+        state = deepcopy((there.responder.state(there.profile), there.solver.state()))
+        weights = [each.state_dict() for each in there.profile]
+        assert {each.device.type for numbers in weights for each in numbers.values()} == {"cuda"}
+        weights = [{name: each.cpu() for name, each in numbers.items()} for numbers in weights]
+        there.responder.restore(there.profile, state[0])
+        there.solver.restore(state[1])
+        advanced(there, 3, 5)
+    for mine, theirs in zip(here.profile, weights, strict=True):
+        torch.testing.assert_close(mine.state_dict(), theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_run_on_a_gpu_goes_on_there_and_on_the_processor(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keys = [*RUNS[kind], "run=it", "iterations=2", "steps=1000", "episodes=8", "evaluate_every=1"]
+    if kind == "a language model":
+        keys.append(f"policy.model={toy_model()}")
+    with pretended_gpu():
+        assert commanded([*keys, "device=cuda"]) == 0
+        assert commanded(["resume=runs/it", "iterations=4"]) == 0
+    assert commanded(["resume=runs/it", "iterations=5", "device=cpu"]) == 0
+    assert Folder(tmp_path / "runs" / "it").latest()[0] == 5
