@@ -72,11 +72,10 @@ class Operations(TorchDispatchMode):
         if func in PLACES:  # a tensor of the GPU may be indexed from the processor, and not the other way round
             first = self.sides.of(tensors[0])
             tensors = tensors[:1] if first == GPU else tensors
-        large = {self.sides.of(each) for each in tensors if each.ndim} or {self.sides.of(each) for each in tensors}
-        if GPU in {self.sides.of(each) for each in tensors} and CPU in large:
-            if {self.sides.of(each) for each in tensors} != {GPU}:
-                raise RuntimeError(f"{func}: expected all tensors on one device, found them on cpu and cuda:0")
-        return GPU if GPU in large else CPU
+        sides, large = ({self.sides.of(each) for each in some} for some in (tensors, [t for t in tensors if t.ndim]))
+        if len(sides) > 1 and CPU in large:
+            raise RuntimeError(f"{func}: expected all tensors on one device, found them on cpu and cuda:0")
+        return GPU if GPU in sides else CPU
 
 
 class Names(TorchFunctionMode):
@@ -165,8 +164,8 @@ def pretended_gpu() -> Iterator[Sides]:
     """As long as it lasts, torch finds one GPU."""
     sides = Sides()
     operations = Operations(sides)
-    found = mock.patch.object(torch.cuda, "device_count", lambda: 1)
-    there = mock.patch.object(torch.cuda, "is_available", lambda: True)
+    found = mock.patch.object(torch.cuda, "device_count", return_value=1)
+    there = mock.patch.object(torch.cuda, "is_available", return_value=True)
     dice = mock.patch.object(torch, "Generator", Dice)
     with found, there, dice, operations, Names(sides, operations):
         yield sides

@@ -1,4 +1,4 @@
-"""`device=cuda`: nothing is left behind on the processor, and what is learned is the same. On a GPU that is not there."""
+"""`device=cuda`, on a GPU that is not there: nothing is left behind, and what is learned is the same."""
 
 from copy import deepcopy
 
