@@ -179,6 +179,13 @@ def test_gpu_that_is_not_here(refused, monkeypatch, here, device):
     assert f"device={device}: torch finds {here} CUDA devices here; use device=cpu" in sentence
 
 
+def test_infinity_is_written_as_in_the_presets_or_as_in_python():
+    chosen = [
+        composed("train", ["game=kuhn_poker", "solver=mmd", f"solver.step_size={text}"]) for text in (".inf", "inf")
+    ]
+    assert [each["solver"]["step_size"] for each in chosen] == [float("inf")] * 2
+
+
 @pytest.mark.parametrize(
     "override", ["seed=x,1", "seed=0,x", "game.layout=cramped_room,coord_rng", "responder=ippo,mapo"]
 )

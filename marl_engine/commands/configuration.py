@@ -134,8 +134,9 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
     """The overrides, read. Raises Refused."""
     found: list[Override] = []
     for text in overrides:
+        as_hydra = re.sub(r"=(-?)\.inf$", r"=\1inf", text)  # which YAML, and so our presets, write with a point
         try:
-            (override,) = OverridesParser.create().parse_overrides([text])
+            (override,) = OverridesParser.create().parse_overrides([as_hydra])
         except HydraException as error:
             raise Refused(f"cannot read {text!r}; write key=value, and quote values with spaces or brackets") from error
         if not override.key_or_group:
