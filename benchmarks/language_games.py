@@ -28,6 +28,7 @@ SOLVERS = {  # what each asks `marl-train` for
     "online_dpo": ["solver=online_dpo", "solver.pull=0.02"],
     "reward_model": ["solver=grpo", "solver.pull=0.02"],  # a reward in units of its own spread
 }
+RESPONSE = ["solver=best_response", "responder.learning_rate=0.002"]  # nothing holds it: as fast as it can
 TRAIN = Path(sys.executable).with_name("marl-train")
 ANSWERS = 120  # to prompts held out, of each policy
 
@@ -190,14 +191,14 @@ def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
         rates = []
         for seed in options.seeds:
             victim, path = folder(options, name, seed), folder(options, f"against-{name}", seed)
-            keys = [f"game=preference/{options.game}", "solver=best_response", f"solver.opponent={victim}"]
+            keys = [f"game=preference/{options.game}", *RESPONSE, f"solver.opponent={victim}"]
             run(path, keys, seed, options)
             made, beaten = saved(path), saved(victim)
             referee, numbers = referee_of(made.game)
             answers = [answers_of(made.game, each.profile[0], who) for who, each in enumerate((made, beaten))]
             rates.append(float(referee.ask(numbers, *answers).mean()))
         print(f"{name:14} is beaten by its best response in {spread_of(rates)} of comparisons")
-        rows.append({"solver": name, "best_response": mean(rates)})
+        rows.append({"solver": name, "best_response": rates})
     return rows
 
 

@@ -3,7 +3,6 @@
 Against the reference itself it is what reinforcement learning from human feedback does with a preference for a reward.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -14,24 +13,22 @@ from marl_engine import checkpoint
 from marl_engine.exact import measured
 from marl_engine.folder import Folder
 from marl_engine.population import loaded
-from marl_engine.reference import Reference, check_holds, check_step, frozen
+from marl_engine.reference import Reference, check_holds, check_step
 from marl_engine.types import Profile, Progress, Responder
 
 
 @dataclass
 class BestResponse:
-    """Plays against: the last checkpoint of a run, or the reference. Anchored to: itself, where its steps have a size.
-    Magnet: the reference.
+    """Plays against: the last checkpoint of a run, or the reference. Anchored to: nothing. Magnet: the reference.
 
-    Raises ValueError for a step that is not above 0, a pull below 0, and a run without a checkpoint that fits.
+    Raises ValueError for a pull below 0, and a run without a checkpoint that fits.
     """
 
     opponent: str | None = None  # a run folder; null: the reference
     pull: float = 0.0  # tau
-    step_size: float = math.inf  # eta: how far an iteration may move it
 
     def __post_init__(self) -> None:
-        check_step(self.step_size, self.pull)
+        check_step(1.0, self.pull)
         self.reference = Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
@@ -45,15 +42,7 @@ class BestResponse:
     ) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            anchor = frozen(profile) if self.step_size < math.inf else None
-            metrics = responder.respond(
-                profile,
-                against=opponent or reference,
-                anchor=anchor,
-                step_size=self.step_size,
-                magnet=reference,
-                pull=self.pull,
-            )
+            metrics = responder.respond(profile, against=opponent or reference, magnet=reference, pull=self.pull)
             yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
 
     def state(self) -> dict[str, Any]:
