@@ -28,7 +28,7 @@ SOLVERS = {  # what each asks `marl-train` for
     "online_dpo": ["solver=online_dpo", "solver.pull=0.02"],
     "reward_model": ["solver=grpo", "solver.pull=0.02"],  # a reward in units of its own spread
 }
-RESPONSE = ["solver=best_response", "responder.learning_rate=0.002"]  # nothing holds it: as fast as it can
+RESPONSE = ["solver=best_response", "responder.learning_rate=0.004"]  # nothing holds it
 TRAIN = Path(sys.executable).with_name("marl-train")
 ANSWERS = 120  # to prompts held out, of each policy
 
