@@ -7,7 +7,6 @@ import torch
 from contracts import OFF_POLICY, SMALL, advanced, asks, parts, presets, toy_model
 from pretended_gpu import pretended_gpu
 
-from games.overcooked import Overcooked
 from marl_engine.commands.train import commanded
 from marl_engine.folder import Folder
 
@@ -18,21 +17,6 @@ RUNS = {
     "off-policy": ["game=control", "game.horizon=20", "policy=squashed", "responder=off_policy", *OFF_POLICY],
     "a language model": [*WORDS, "solver=nash_md"],
 }
-
-
-@pytest.fixture(autouse=True)
-def stepped_by_the_processor(monkeypatch):
-    """Overcooked's kernel for a GPU has a test of its own; here the compiled rules step copies of the games."""
-
-    def step(game, *tensors):
-        there, game.rows = game.rows, game.rows.cpu()
-        copies = [each.cpu() for each in tensors]
-        game._step_on_cores(*copies)
-        for mine, theirs in zip((there, *tensors), (game.rows, *copies), strict=True):
-            mine.copy_(theirs)
-        game.rows = there
-
-    monkeypatch.setattr(Overcooked, "_step_on_cuda", step)
 
 
 def test_the_pretended_gpu_refuses_what_a_real_one_refuses():

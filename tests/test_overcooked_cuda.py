@@ -1,11 +1,11 @@
-"""The CUDA kernel of Overcooked, on numba's simulator where there is no GPU: it steps as the processor does."""
+"""The CUDA kernel of Overcooked where there is no GPU: numba compiles it for one, and simulated it steps alike."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-CODE = """
+STEPPED = """
 import numpy as np
 import torch
 from games.overcooked import Overcooked
@@ -29,9 +29,42 @@ print("equal")
 """
 
 
-def test_the_kernel_steps_as_the_processor_does():
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}
+COMPILED = """
+from types import SimpleNamespace
+import numba.cuda.cudadrv.nvvm as nvvm
+from numba import typeof, types
+from numba.cuda import dispatcher
+from numba.cuda.compiler import compile_cuda
+from games.overcooked import Overcooked, kernel
+
+# What comes after numba, from its LLVM to the GPU's own code, is NVIDIA's library, of which numba asks here these two.
+nvvm.NVVM = lambda: SimpleNamespace(data_layout=nvvm._datalayout_i128, get_ir_version=lambda: (2, 0, 3, 1))
+dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=(9, 0))
+array = types.Array
+arrays = [array(types.uint16, 2, "C"), array(types.int64, 2, "C"), array(types.uint8, 3, "C")]
+arrays += [array(types.float32, 2, "C")] * 2 + [array(types.boolean, 1, "C")]
+kitchen = typeof(Overcooked("cramped_room").kitchen)
+made = compile_cuda(kernel.step_games.py_func, types.void, (kitchen, *arrays), cc=(9, 0))
+assert "step_games" in made.fndesc.llvm_func_name and made.library.get_llvm_str()
+print("compiled")
+"""
+
+
+def told(code, **environment):
+    """What a process of its own says."""
     found = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment, cwd=Path(__file__).parent.parent, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
     )
-    assert found.stdout.strip() == "equal", found.stderr
+    return found.stdout.strip() or found.stderr
+
+
+def test_the_kernel_steps_as_the_processor_does():
+    assert told(STEPPED, NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1") == "equal"
+
+
+def test_numba_compiles_the_kernel_for_a_gpu():
+    assert told(COMPILED) == "compiled"

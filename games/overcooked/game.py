@@ -23,6 +23,9 @@ class Overcooked:
     Observations are bytes (B, P, width, height, 26), each seat's own cook first. Every seat earns what the
     team earns: 20 for a soup, as a rule. Actions: north, south, east, west, stay, interact.
 
+    On a GPU kitchens are stepped there where numba can compile for it (`pip install 'marl_engine[cuda]'`), and by the
+    processor where it cannot; turns are on the device either way.
+
     Raises ValueError for an unknown or malformed layout and for a horizon below 1.
     """
 
@@ -44,6 +47,7 @@ class Overcooked:
         width = self.kitchen.terrain.size // self.kitchen.height
         self.observation_shape = (width, self.kitchen.height, self.kitchen.channels)
         self.rows = torch.empty(0)
+        self.stepped_on = self.device if compiles_for(self.device) else "cpu"
         self._there: rules.Kitchen | None = None  # the kitchen on the GPU
         self.reset(torch.zeros(1, dtype=torch.int64))
 
@@ -61,23 +65,24 @@ class Overcooked:
         rows = state["rows"].cpu().clone()
         seen = torch.empty(len(rows), self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
         rules.observe_games(self.kitchen, rows.numpy().view(UNSIGNED), seen.numpy(), 0, len(rows))
-        self.rows = rows.to(self.device)
+        self.rows = rows.to(self.stepped_on)
         zero = torch.zeros(len(rows), self.players, device=self.device)
         self._legal = torch.ones(len(rows), self.players, self.actions, dtype=torch.bool, device=self.device)
         self._acting = self._legal[..., 0]
         self._never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-        return self._turn(seen.to(self.device), zero, zero.clone(), self._never)
+        return self._turn(seen.to(self.stepped_on), zero, zero.clone(), self._never)
 
     def step(self, actions: Tensor) -> Turn:
         """Actions (B, P) int64: 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact.
 
         Raises ValueError, and leaves every kitchen as it was, when there is another number among them.
         """
+        actions = actions.to(self.stepped_on)
         self._check(actions)
         games = len(self.rows)
         seen = self._empty_observation(games)
-        reward, shaping = torch.empty(2, games, self.players, device=self.device)
-        done = torch.empty(games, dtype=torch.bool, device=self.device)
+        reward, shaping = torch.empty(2, games, self.players, device=self.stepped_on)
+        done = torch.empty(games, dtype=torch.bool, device=self.stepped_on)
         step = self._step_on_cuda if self.rows.is_cuda else self._step_on_cores
         step(actions.contiguous(), seen, reward, shaping, done)
         return self._turn(seen, reward, shaping, done)
@@ -123,10 +128,20 @@ class Overcooked:
     def _empty_observation(self, games: int) -> Tensor:
         """NumPy's large arrays are in large pages: beyond 32 MB torch's own would be four times slower to write."""
         shape = (games, self.players, self.kitchen.picture.shape[1])
-        if torch.device(self.device).type == "cuda":
-            return torch.empty(shape, dtype=torch.uint8, device=self.device)
+        if self.rows.is_cuda:
+            return torch.empty(shape, dtype=torch.uint8, device=self.stepped_on)
         return torch.from_numpy(np.empty(shape, np.uint8))
 
     def _turn(self, seen: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
         observation = seen.view(len(seen), self.players, *self.observation_shape)
-        return Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
+        found = Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
+        return found if self.device == self.stepped_on else found.to(self.device)
+
+
+def compiles_for(device: str) -> bool:
+    """Whether numba can compile the rules for a device: always for the processor."""
+    if torch.device(device).type == "cpu":
+        return True
+    from numba import cuda
+
+    return bool(cuda.is_available())

@@ -131,7 +131,7 @@ def use_pot(kitchen, row, hand, cell):
             row[hand], row[item], row[clock] = soup, NOTHING, UNLIT
             return kitchen.shaping[2]
     elif held < DISH and idle and (soup == NOTHING or ingredients(soup) < INGREDIENTS):
-        row[item] = max(soup, SOUP) + (1 if held == ONION else 4)
+        row[item] = (soup if soup > SOUP else SOUP) + (1 if held == ONION else 4)  # numba has no max for CUDA
         row[hand] = NOTHING
         return kitchen.shaping[0]
     return np.float32(0)
