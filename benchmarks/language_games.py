@@ -1,10 +1,11 @@
 """What solvers make of a real language model: win rates against the reference, each other, and best responses.
 
 `train` has every solver fine-tune SmolLM2-135M-Instruct in the same game with the same number of comparisons, by
-`marl-train`, a run for each seed (those that are there already are kept). `table` reads their summaries. `meet` lets
-all of them answer the prompts held out and compares each with each; `exploit` trains a best response against each of
-them and says how often it wins, a lower bound on how far each can be exploited. A one-shot reward model, the Bradley-
-Terry head of games/learned.py fitted to comparisons of the reference's answers, is a solver too (`reward_model`).
+`marl-train`, a run for each seed (those that are there already are kept). `table` reads their summaries. `exploit`
+trains a best response against each of them. `meet` lets all of them answer the prompts held out and compares each
+with each, with its best response and with the best text: the most that wins is a lower bound on how far a solver can
+be exploited. A one-shot reward model, the Bradley-Terry head of games/learned.py fitted to comparisons of the
+reference's answers, is a solver too (`reward_model`).
 """
 
 import argparse
@@ -118,22 +119,26 @@ def spread_of(numbers: list[float]) -> str:
     """A mean with its standard error over seeds."""
     if len(numbers) < 2:
         return f"{numbers[0]:.3f}"
+    if np.isnan(numbers).any():
+        return "-"
     return f"{mean(numbers):.3f} ± {stdev(numbers) / len(numbers) ** 0.5:.3f}"
 
 
 def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """How often each solver's answers are preferred to each other's, and the best text's to each; means over seeds."""
+    """How often the row's answers are preferred to the column's, means over seeds; the last row is the most of each."""
     found, names = [met(options, seed) for seed in options.seeds], [*options.solvers, "reference"]
     shown = Table("preferred to", *names)
-    for number, name in enumerate([*names, "the best text"]):
+    rows = [*names, "the best text", "its best response", "the most"]
+    for number, name in enumerate(rows):
         shown.add_row(name, *(spread_of([wins[number, other] for wins in found]) for other in range(len(names))))
     Console(width=None if sys.stdout.isatty() else 160).print(shown)
-    rows = enumerate([*names, "best_text"])
-    return [{"solver": name, "wins": [list(wins[number]) for wins in found]} for number, name in rows]
+    return [{"solver": name, "wins": [list(wins[number]) for wins in found]} for number, name in enumerate(rows)]
 
 
 def met(options: argparse.Namespace, seed: int) -> np.ndarray:
-    """Wins (S + 2, S + 1): answers of S solvers, and of where all began, against each other; and the best text's."""
+    """Wins (S + 4, S + 1) against S solvers and where all began: of all of these, of the best text, of a best response
+    trained against each (nothing where there is none), and the most of these.
+    """
     settings = {name: saved(folder(options, name, seed)) for name in options.solvers}
     game = next(made.game for name, made in settings.items() if name != "reward_model")
     reference = next(iter(settings.values())).reference
@@ -142,7 +147,16 @@ def met(options: argparse.Namespace, seed: int) -> np.ndarray:
     referee, numbers = referee_of(game)
     texts = list(dict.fromkeys(each for answers in said for each in answers))
     tables = [[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said]
-    return np.array([*tables, [best_text(referee, numbers, texts, answers) for answers in said]])
+    best = [best_text(referee, numbers, texts, answers) for answers in said]
+    paths = [folder(options, f"against-{name}", seed) for name in [*options.solvers, "reference"]]
+    trained = [
+        float(referee.ask(numbers, answers_of(game, saved(path).profile[0], len(said)), answers).mean())
+        if (path / "summary.json").exists()
+        else np.nan
+        for path, answers in zip(paths, said, strict=True)
+    ]
+    table = np.array([*tables, best, trained])
+    return np.vstack([table, np.nanmax(table, 0)])
 
 
 def saved(path: Path) -> Any:
@@ -185,21 +199,12 @@ def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) 
 
 
 def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """How often a best response that was trained against each, from where all began, wins on prompts held out."""
-    rows = []
-    for name in options.solvers:
-        rates = []
-        for seed in options.seeds:
-            victim, path = folder(options, name, seed), folder(options, f"against-{name}", seed)
-            keys = [f"game=preference/{options.game}", *RESPONSE, f"solver.opponent={victim}"]
-            run(path, keys, seed, options)
-            made, beaten = saved(path), saved(victim)
-            referee, numbers = referee_of(made.game)
-            answers = [answers_of(made.game, each.profile[0], who) for who, each in enumerate((made, beaten))]
-            rates.append(float(referee.ask(numbers, *answers).mean()))
-        print(f"{name:14} is beaten by its best response in {spread_of(rates)} of comparisons")
-        rows.append({"solver": name, "best_response": rates})
-    return rows
+    """Trains a best response against each, from where all began, which `meet` then measures."""
+    for name, seed in product(options.solvers, options.seeds):
+        victim = folder(options, name, seed)
+        keys = [f"game=preference/{options.game}", *RESPONSE, f"solver.opponent={victim}"]
+        run(folder(options, f"against-{name}", seed), keys, seed, options)
+    return []
 
 
 def main() -> None:
