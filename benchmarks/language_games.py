@@ -48,14 +48,14 @@ def train(options: argparse.Namespace) -> None:
         run(folder(options, name, seed), [f"game={game}", *SOLVERS[name], *extra, *kind], seed, options)
 
 
-def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace) -> None:
-    """One run of `marl-train`, or what is missing of it."""
+def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace, times: int = 1) -> None:
+    """One run of `marl-train` with so many `times` the queries, or what is missing of it."""
     if (path / "summary.json").exists():
         return
     if (path / "checkpoints").exists() and any((path / "checkpoints").iterdir()):
         subprocess.run([TRAIN, f"resume={path}"], check=True)
         return
-    limits = [f"steps={options.queries}", "iterations=null", "evaluate_every=1000", f"episodes={ANSWERS}"]
+    limits = [f"steps={times * options.queries}", "iterations=null", "evaluate_every=1000", f"episodes={ANSWERS}"]
     keys = [*keys, "policy=language", f"run={path.name}", "overwrite=true", f"seed={seed}", *limits, *options.keys]
     subprocess.run([TRAIN, *keys], check=True)
 
@@ -199,11 +199,11 @@ def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) 
 
 
 def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Trains a best response against each, from where all began, which `meet` then measures."""
+    """Trains a best response against each, from where all began, by twice the comparisons; `meet` measures it."""
     for name, seed in product(options.solvers, options.seeds):
         victim = folder(options, name, seed)
         keys = [f"game=preference/{options.game}", *RESPONSE, f"solver.opponent={victim}"]
-        run(folder(options, f"against-{name}", seed), keys, seed, options)
+        run(folder(options, f"against-{name}", seed), keys, seed, options, times=2)
     return []
 
 
