@@ -149,12 +149,7 @@ def met(options: argparse.Namespace, seed: int) -> np.ndarray:
     tables = [[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said]
     best = [best_text(referee, numbers, texts, answers) for answers in said]
     paths = [folder(options, f"against-{name}", seed) for name in [*options.solvers, "reference"]]
-    trained = [
-        float(referee.ask(numbers, answers_of(game, saved(path).profile[0], len(said)), answers).mean())
-        if (path / "summary.json").exists()
-        else np.nan
-        for path, answers in zip(paths, said, strict=True)
-    ]
+    trained = [best_response(game, path, answers, len(said)) for path, answers in zip(paths, said, strict=True)]
     table = np.array([*tables, best, trained])
     return np.vstack([table, np.nanmax(table, 0)])
 
@@ -180,6 +175,24 @@ def referee_of(game: Any) -> tuple[Any, Any]:
     from marl_engine.judging import held_out
 
     return Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
+
+
+def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
+    """How often the best of a run's last checkpoints wins against half of the answers: the one that wins most often
+    against the other half. Nothing without a run.
+    """
+    from marl_engine import checkpoint
+    from marl_engine.build import load_policies
+
+    if not (path / "summary.json").exists():
+        return np.nan
+    profile, half, found = saved(path).profile, len(answers) // 2, []
+    referee, numbers = referee_of(game)
+    for _, state in checkpoint.readable(path / "checkpoints"):
+        load_policies(profile, state["profile"])
+        likes = referee.ask(numbers, answers_of(game, profile[0], who), answers)
+        found.append((float(likes[:half].mean()), float(likes[half:].mean())))
+    return max(found)[1]
 
 
 def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) -> float:
