@@ -90,7 +90,7 @@ class OffPolicy:
             name: schedule(getattr(self, name), f"responder.{name}") for name in ("learning_rate", "entropy_bonus")
         }
         self.steps, self.holds = 0, True
-        self.generator = torch.Generator(self.device).manual_seed(self.seed)
+        self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers, and checkpoints, on any device
         self.features = math.prod(self.game.observation_shape)
         self.replay = Replay(self.memory, self.features, self.game.actions, self.device)
         self.stream: Stream | None = None
@@ -168,7 +168,7 @@ class OffPolicy:
 
     def _update(self, actor: Actor, near: Sequence[tuple[Policy, float]]) -> Tensor:
         """A step of the critics, of the policy, and of what follows the critics; what is reported of it (3,)."""
-        index = torch.randint(len(self.replay), (self.batch,), generator=self.generator, device=self.device)
+        index = torch.randint(len(self.replay), (self.batch,), generator=self.generator).to(self.device)
         moves = self.replay.take(index)
         learning_rate = self.schedules["learning_rate"].at(self.steps)
         bonus = self.schedules["entropy_bonus"].at(self.steps)
@@ -183,7 +183,7 @@ class OffPolicy:
         """A policy's distributions, and numbers before squashing (N, D) drawn from them, with a gradient."""
         pi, _ = policy(rows)
         assert isinstance(pi, Squashed)
-        normal = torch.randn(pi.inner.mean.shape, generator=self.generator, device=self.device)
+        normal = torch.randn(pi.inner.mean.shape, generator=self.generator).to(self.device)
         return pi, pi.inner.reached(normal)
 
     def _critics_loss(self, actor: Actor, moves: Moves, bonus: float) -> Tensor:

@@ -102,6 +102,9 @@ class Names(TorchFunctionMode):
         if func is Tensor.to:
             return self.to(first, args[1:], kwargs)
         before, self.operations.asked = self.operations.asked, self.asked(first, args, kwargs)
+        dice = kwargs.get("generator")
+        if isinstance(dice, Dice) and dice.side != self.operations.asked:
+            raise RuntimeError(f"expected a {self.operations.asked} device type for generator, found {dice.side}")
         try:
             found = func(*args, **kwargs)
         finally:
@@ -147,11 +150,13 @@ class Names(TorchFunctionMode):
 
 
 class Dice(torch.Generator):
-    """Made for either side."""
+    """On the processor, whatever is said, which it remembers."""
 
     def __new__(cls, device: Any = "cpu") -> "Dice":
-        """On the processor, whatever is said."""
-        return super().__new__(cls)
+        """For one side."""
+        found = super().__new__(cls)
+        found.side = device_of(device)
+        return found
 
 
 def device_of(named: Any) -> torch.device:
