@@ -117,10 +117,10 @@ def table(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def spread_of(numbers: list[float]) -> str:
     """A mean with its standard error over seeds."""
-    if len(numbers) < 2:
-        return f"{numbers[0]:.3f}"
     if np.isnan(numbers).any():
         return "-"
+    if len(numbers) < 2:
+        return f"{numbers[0]:.3f}"
     return f"{mean(numbers):.3f} ± {stdev(numbers) / len(numbers) ** 0.5:.3f}"
 
 
