@@ -2,12 +2,15 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from marl_engine.folder import cache_folder
@@ -104,7 +107,7 @@ class Body:
         self.layers = [layer._replace(plain=layer.module.base_layer.weight) for layer in self.layers]
 
     def next(self, tokens: Tensor, there: Tensor, memory: Any, keep: int = 0) -> Tensor:
-        """Logits (N, n, V) after each of the tokens (N, n), or the last `keep`, behind what is in memory.
+        """Logits (N, n, V) after each of the tokens (N, n), or the last `keep`, behind what is in memory, if any.
 
         `there` (N, m + n) says which of all tokens so far are real.
         """
@@ -114,9 +117,29 @@ class Body:
             attention_mask=there.long(),
             position_ids=places,
             past_key_values=memory,
-            use_cache=True,
+            use_cache=memory is not None,
             logits_to_keep=keep,
         ).logits
+
+    def blocks(self) -> list[Any]:
+        """Layers that can compute again what they did not keep."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        return [each for each in self.model.modules() if isinstance(each, GradientCheckpointingLayer)]
+
+    @contextmanager
+    def forgetful(self) -> Iterator[None]:
+        """Within it blocks keep their inputs alone for the gradient, and compute the rest again when it is asked for
+        (Chen et al. 2016, arXiv:1604.06174). What is in them is not told to train, so nothing is dropped out.
+        """
+        for each in self.blocks():
+            each.gradient_checkpointing = each.training = True
+            each._gradient_checkpointing_func = partial(torch.utils.checkpoint.checkpoint, use_reentrant=False)
+        try:
+            yield
+        finally:
+            for each in self.blocks():
+                each.gradient_checkpointing = each.training = False
 
     def memory(self) -> Any:
         """An empty one, of keys and values."""

@@ -34,13 +34,21 @@ class LanguageModel(Writer):
 
     body: Body
 
-    def __init__(self, body: Body, questions: Sequence[str], length: int, temperature: float, new: bool = True):
+    def __init__(
+        self,
+        body: Body,
+        questions: Sequence[str],
+        length: int,
+        temperature: float,
+        new: bool = True,
+        forgetful: bool = False,
+    ):
         super().__init__()
         self.__dict__["body"] = body  # not a module of this one: it is everybody's
         self.learned = nn.ParameterList(body.begun(new))
         self.asked, self.length, self.temperature = body.asked(questions), length, temperature
         self.opening = [column[0] for column in takewhile(same, zip(*(each[:-1] for each in self.asked), strict=False))]
-        self.end, self.vocabulary = body.end, body.vocabulary
+        self.end, self.vocabulary, self.forgetful = body.end, body.vocabulary, forgetful
 
     def __deepcopy__(self, known: dict[int, Any]) -> "LanguageModel":
         """What is learned is copied, the body is not."""
@@ -66,15 +74,28 @@ class LanguageModel(Writer):
         return LanguageSheet(self, rows)
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """The prompt is read once for all answers to it that follow each other."""
+        """The prompt is read once for all answers to it that follow each other, unless the body is to be forgetful."""
         self.wear()
-        first, there, memory = self.read(rows)
-        logits = first[:, None]
-        if tokens.shape[1] > 1:
-            there = torch.cat([there, torch.ones_like(tokens[:, :-1], dtype=torch.bool)], dim=1)
-            logits = torch.cat([logits, self.body.next(tokens[:, :-1], there, memory)], dim=1)
+        forgetful = self.forgetful and torch.is_grad_enabled()
+        logits = (self.without_memory if forgetful else self.with_memory)(rows, tokens)
         logits = logits.float() if self.temperature == 1 else logits.float() / self.temperature
         return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
+
+    def with_memory(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (N, L, V) of the tokens (N, L) of answers."""
+        first, there, memory = self.read(rows)
+        if tokens.shape[1] == 1:
+            return first[:, None]
+        there = F.pad(there, (0, tokens.shape[1] - 1), value=True)
+        return torch.cat([first[:, None], self.body.next(tokens[:, :-1], there, memory)], dim=1)
+
+    def without_memory(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """The same, each prompt read for each answer: what is computed again cannot add to a memory."""
+        opening = torch.tensor([self.opening], dtype=torch.int64, device=rows.device).expand(len(rows), -1)
+        there = F.pad(rows != PAD, (len(self.opening), tokens.shape[1] - 1), value=True)
+        with self.body.forgetful():
+            whole = torch.cat([opening, rows.clamp(min=0), tokens[:, :-1]], dim=1)
+            return self.body.next(whole, there, None, keep=tokens.shape[1])
 
     def wear(self) -> None:
         """Puts what is learned into the body; added to its weights, where there is nothing to be learned."""
@@ -142,6 +163,7 @@ class Language:
     length: int = 32  # tokens in an answer at most
     temperature: float = 1.0
     dtype: str = "float32"  # of the body's weights; or bfloat16
+    gradient_checkpointing: bool = False  # activations are computed again for the gradient, and not kept
 
     def __post_init__(self) -> None:
         for name in ("length", "temperature", "alpha"):
@@ -164,4 +186,7 @@ class Language:
                 f"policy=language needs a game of prompts, like preference/sentiment, unlike {type(game).__name__}"
             )
         body = body_of(self.model, self.rank, self.alpha, self.adapter, self.dtype)
-        return [LanguageModel(body, texts, self.length, self.temperature, new=self.adapter is None)] * game.players
+        if self.gradient_checkpointing and not body.blocks():
+            raise ValueError(f"policy.gradient_checkpointing: {self.model} has no layers that can; leave it out")
+        new, forgetful = self.adapter is None, self.gradient_checkpointing
+        return [LanguageModel(body, texts, self.length, self.temperature, new, forgetful)] * game.players

@@ -179,6 +179,31 @@ def test_gradients_are_those_of_a_plain_forward(make):
         assert float((mine - plain).norm()) < 1e-4 * float(plain.norm())
 
 
+@pytest.mark.parametrize("name", ["chat", "gpt2"])
+def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name):
+    """gpt2 has dropout where it learns, and must not drop anything here."""
+    found, kept = [], []
+    for forgetful in (False, True):
+        policy = make(name, gradient_checkpointing=forgetful)
+        rows = asked(policy, [0, 4, 9], each=3)
+        tokens = written(policy, rows, spread(0, 9)).tokens
+        sizes = []
+
+        def noted(tensor, sizes=sizes):
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
+            scores = policy.log_probs(rows, tokens)
+        gradients = torch.autograd.grad(scores.sum(), list(policy.learned))
+        found.append([scores.detach(), *gradients])
+        kept.append(sum(sizes))
+        assert not any(module.training for module in policy.body.model.modules())
+    for one, other in zip(*found, strict=True):
+        assert float((one - other).norm()) < 1e-4 * float(one.norm())
+    assert kept[1] < kept[0] / 3
+
+
 def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
     """Of a mixture of two: the prompts once for each, then one token a row."""
     one, seen, following = make(length=5), [], Body.next
