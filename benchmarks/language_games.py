@@ -132,7 +132,8 @@ def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
     for number, name in enumerate(rows):
         shown.add_row(name, *(spread_of([wins[number, other] for wins in found]) for other in range(len(names))))
     Console(width=None if sys.stdout.isatty() else 160).print(shown)
-    return [{"solver": name, "wins": [list(wins[number]) for wins in found]} for number, name in enumerate(rows)]
+    tables = [[[None if np.isnan(each) else each for each in row] for row in wins] for wins in found]  # JSON has no NaN
+    return [{"solver": name, "wins": [wins[number] for wins in tables]} for number, name in enumerate(rows)]
 
 
 def met(options: argparse.Namespace, seed: int) -> np.ndarray:

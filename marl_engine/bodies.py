@@ -132,13 +132,14 @@ class Body:
         """Within it blocks keep their inputs alone for the gradient, and compute the rest again when it is asked for
         (Chen et al. 2016, arXiv:1604.06174). What is in them is not told to train, so nothing is dropped out.
         """
-        for each in self.blocks():
+        blocks = self.blocks()
+        for each in blocks:
             each.gradient_checkpointing = each.training = True
             each._gradient_checkpointing_func = partial(torch.utils.checkpoint.checkpoint, use_reentrant=False)
         try:
             yield
         finally:
-            for each in self.blocks():
+            for each in blocks:
                 each.gradient_checkpointing = each.training = False
 
     def memory(self) -> Any:
