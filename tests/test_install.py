@@ -117,6 +117,14 @@ def test_help(marl_train, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_help_that_is_read_in_part_ends_without_a_traceback(installed, tmp_path):
+    command = [installed / "bin" / "marl-train", "--help"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as `| head` does, when it has its lines
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
 def test_a_short_training(marl_train, tmp_path):
     said = marl_train("game=overcooked", "game.layout=coord_ring", "run=first", "stop.seconds=10", *SMALL)
     folder = tmp_path / "runs" / "first"

@@ -1,6 +1,7 @@
 """marl-train: a game, a solver, a policy and a responder; trains, shows, evaluates, and leaves a run folder."""
 
 import gc
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130
 
 
 def main() -> None:
@@ -32,6 +33,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTED
+    except BrokenPipeError:  # who reads along has seen enough, as in `marl-train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
     finally:
         gc.enable()
     raise SystemExit(code)
@@ -173,7 +177,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
         console.print(f"stopped at iteration {run.iteration + 1}: {error}{kept}", style="red", soft_wrap=True)
         with suppress(OSError):
             folder.close()
-        return 1
+        return FAILED
     return INTERRUPTED if reason == "interrupted" else 0
 
 
