@@ -26,7 +26,8 @@ SOLVERS = {  # what each asks `marl-train` for
     "nash_mp": ["solver=nash_prox"],
     "inpo": ["solver=inpo"],
     "spo": ["solver=spo", "solver.pull=0.02"],  # with nothing to hold it, it is 61 nats away after 1,280 comparisons
-    "online_dpo": ["solver=online_dpo", "solver.pull=0.02"],
+    "online_dpo": ["solver=online_dpo"],
+    "online_dpo_loose": ["solver=online_dpo", "solver.pull=0.02"],
     "reward_model": ["solver=grpo", "solver.pull=0.02"],  # a reward in units of its own spread
 }
 RESPONSE = ["solver=best_response", "responder.learning_rate=0.004"]  # nothing holds it
@@ -55,7 +56,8 @@ def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace, tim
     if (path / "checkpoints").exists() and any((path / "checkpoints").iterdir()):
         subprocess.run([TRAIN, f"resume={path}"], check=True)
         return
-    limits = [f"steps={times * options.queries}", "iterations=null", "evaluate_every=1000", f"episodes={ANSWERS}"]
+    limits = [f"steps={times * options.queries}", "iterations=null", f"episodes={ANSWERS}"]
+    limits += ["evaluate_every=1000", "save_every=5"]
     keys = [*keys, "policy=language", f"run={path.name}", "overwrite=true", f"seed={seed}", *limits, *options.keys]
     subprocess.run([TRAIN, *keys], check=True)
 

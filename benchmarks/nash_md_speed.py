@@ -63,7 +63,7 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
     network = Language(rank=options.lora, alpha=RANK, length=options.tokens)
     profile = network.profile(game)
     for policy in profile:
-        policy.end = None  # every answer has as many tokens, as with the peer
+        policy.ends = ()  # every answer has as many tokens, as with the peer
     responder = Answering(game, network, options.seed, prompts=options.batch, answers=1, opponents=1)
     steps = NashMD(MIXTURE / PULL, PULL).solve(profile, responder)
     next(steps)

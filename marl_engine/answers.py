@@ -50,7 +50,7 @@ class Writer(Policy):
     """A policy whose action is a whole answer; its log-probabilities are those of tokens."""
 
     length: int  # L: the most tokens in an answer
-    end: int | None  # the token that ends one; None: all have L
+    ends: Sequence[int]  # the tokens that end one; none: all have L
     vocabulary: int  # V
 
     def opened(self, rows: Tensor) -> Sheet:
@@ -76,13 +76,12 @@ class Writer(Policy):
 def written(writer: Writer, rows: Tensor, seeds: Tensor) -> Answers:
     """An answer to each of N questions; token n is drawn by the n-th number of the question's seed (N,) int64."""
     sheet, going = writer.opened(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-    record = []
+    record, ends = [], torch.tensor(writer.ends, dtype=torch.int64, device=rows.device)
     for noise in uniforms(seeds, 0, writer.length, 1)[..., 0]:
         token, log_prob = Categorical(sheet.logits).sample(noise)
         token = going * token
         record.append((token, going, going * log_prob))
-        if writer.end is not None:
-            going = going & (token != writer.end)
+        going = going & ~torch.isin(token, ends)
         if len(record) == writer.length or not going.any():
             break
         sheet.append(token)
@@ -108,10 +107,10 @@ class GeometricMixture(Writer):
 
     def __init__(self, one: Writer, other: Writer, weight: float, where: Tensor | None = None):
         super().__init__()
-        if (one.vocabulary, one.end) != (other.vocabulary, other.end):
+        if (one.vocabulary, one.ends) != (other.vocabulary, other.ends):
             raise ValueError("only policies with the same tokens can be mixed")
         self.one, self.other, self.weight, self.where = one, other, weight, where
-        self.length, self.end, self.vocabulary = one.length, one.end, one.vocabulary
+        self.length, self.ends, self.vocabulary = one.length, one.ends, one.vocabulary
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.one.encode(observation, seat)

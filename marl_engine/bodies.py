@@ -62,7 +62,7 @@ class Body:
         self.model, self.tokenizer, self.places = model, tokenizer, places_of(model)
         self.loaded = [place.weight for place in self.places]  # what a policy begins with; never changed
         self.layers = layers_of(model, self.places)
-        self.end, self.vocabulary = tokenizer.eos_token_id, model.config.vocab_size
+        self.ends, self.vocabulary = ends_of(model, tokenizer), model.config.vocab_size
         self.worn: object = None
 
     def wear(self, learned: nn.ParameterList, summed: Sequence[Tensor] = ()) -> None:
@@ -249,9 +249,17 @@ def converted(file: Path) -> Path:
     return folder
 
 
+def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end an answer: of a chat often another than that of a text."""
+    told = getattr(model.generation_config, "eos_token_id", None)
+    every = [tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])]
+    return tuple(sorted({token for token in every if token is not None}))
+
+
 def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
     """With LoRA on all linear layers but the last, new or from a folder. Raises ValueError."""
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+    from peft.utils import load_peft_weights
 
     if adapter is None:
         return get_peft_model(
@@ -262,6 +270,12 @@ def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"policy.adapter={adapter} does not fit this model: {first}") from error
+    saved, placed = set(load_peft_weights(adapter, device="cpu")), set(get_peft_model_state_dict(found))
+    if saved != placed:
+        raise ValueError(
+            f"policy.adapter={adapter} is that of another model: {len(saved - placed)} of its matrices have no place "
+            f"in this one, and {len(placed - saved)} are missing"
+        )
     linear: list[Any] = [layer for layer in found.modules() if hasattr(layer, "lora_A")]
     plain = all(not any(layer.use_dora.values()) and not len(layer.lora_embedding_A) for layer in linear)
     if not plain or len(places_of(found)) != 2 * len(linear):

@@ -13,12 +13,13 @@ WIDTH = 24  # of the sparkline
 SAMPLE_EVERY = 20.0  # seconds between things said
 PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
 SHOWN = {
-    "evaluation/win_rate/reference": "win rate",
-    "win_rate/opponent": "win rate",
-    "nash_conv": "nash_conv",
-    "evaluation/return/mean": "return",
-    "return/mean": "return",
-}  # the first that there is
+    "evaluation/win_rate/reference": ("win rate", ".3f"),
+    "win_rate/opponent": ("wins", ".3f"),
+    "nash_conv": ("nash_conv", ".4g"),
+    "evaluation/return/mean": ("return", ".1f"),
+    "return/mean": ("return", ".1f"),
+}  # the first that has been measured, under its name and so many digits
+BESIDE = {"kl/reference": "KL {:.1f}", "length": "length {:.0f}"}  # of answers: nats, tokens
 
 
 def sparkline(values: list[float], width: int = WIDTH) -> str:
@@ -50,8 +51,7 @@ class Display:
 
     def __init__(self, console: Console, limits: Mapping[str, tuple[float, float]]):
         self.console, self.limits = console, limits
-        self.history: list[float] = []
-        self.score = "-"
+        self.history: dict[tuple[str, str], list[float]] = {}
         self.began = self.last_line = perf_counter()
         self.live = Progress(
             TextColumn("iteration {task.fields[iteration]}"),
@@ -77,17 +77,15 @@ class Display:
 
     def show(self, record: Mapping[str, float], sample: str = "") -> None:
         """The newest record, and something that was said, if the game is one of words."""
-        name = next((name for name in SHOWN if name in record), None)
-        if name is not None:
-            self.history.append(record[name])
-            self.score = f"{SHOWN[name]} {record[name]:{'.4g' if name == 'nash_conv' else '.1f'}}"
+        score, trend = self.scored(record)
+        beside = [text.format(record[name]) for name, text in BESIDE.items() if name in record]
         done, left = ahead(record, self.limits, perf_counter() - self.began)
         numbers: dict[str, Any] = {
             "iteration": f"{record['iteration']:,}",
             "steps": f"{record['steps']:,}",
             "pace": f"{record['steps_per_second']:,.0f}",
-            "score": self.score,
-            "trend": sparkline(self.history),
+            "score": "  ".join([score, *beside]),
+            "trend": trend,
             "left": duration(left) if isfinite(left) else "-:--",
         }
         if self.console.is_terminal:
@@ -104,6 +102,17 @@ class Display:
             )
             if sample:
                 self.console.print(f"  {one_line(sample)}", highlight=False, markup=False, soft_wrap=True)
+
+    def scored(self, record: Mapping[str, float]) -> tuple[str, str]:
+        """The number that matters most of those measured so far, and how it went."""
+        name = next((name for name in SHOWN if name in record), None)
+        if name is not None:
+            self.history.setdefault(SHOWN[name], []).append(record[name])
+        shown = next((each for each in SHOWN.values() if each in self.history), None)
+        if shown is None:
+            return "-", ""
+        (label, digits), values = shown, self.history[shown]
+        return f"{label} {values[-1]:{digits}}", sparkline(values)
 
 
 def ahead(

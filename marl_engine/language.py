@@ -48,7 +48,7 @@ class LanguageModel(Writer):
         self.learned = nn.ParameterList(body.begun(new))
         self.asked, self.length, self.temperature = body.asked(questions), length, temperature
         self.opening = [column[0] for column in takewhile(same, zip(*(each[:-1] for each in self.asked), strict=False))]
-        self.end, self.vocabulary, self.forgetful = body.end, body.vocabulary, forgetful
+        self.ends, self.vocabulary, self.forgetful = body.ends, body.vocabulary, forgetful
 
     def __deepcopy__(self, known: dict[int, Any]) -> "LanguageModel":
         """What is learned is copied, the body is not."""

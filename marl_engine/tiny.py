@@ -23,7 +23,7 @@ class TinyModel(Writer):
     Answer number sum_n token_n * V^(L - 1 - n) is an action of the game.
     """
 
-    end = None
+    ends = ()
     opening: Tensor
     every: Tensor
     place: Tensor

@@ -18,7 +18,7 @@ from marl_engine.evaluate import evaluate, merit, seatings
 from marl_engine.folder import Folder, best_so_far, finite
 from marl_engine.judging import Sample, in_words, judged, scripts
 from marl_engine.learner import Diverged
-from marl_engine.types import Metrics, Progress
+from marl_engine.types import Halted, Metrics, Progress
 
 EVALUATION = "evaluation/"  # where the records keep what was evaluated
 
@@ -195,7 +195,7 @@ class Run:
         return reason, perf_counter() - start
 
     def step(self, progress: Progress, start: float, steps: int, since: float) -> dict[str, float]:
-        """Measures, logs and saves one iteration. Raises Diverged."""
+        """Measures, logs and saves one iteration, also where its evaluation fails. Raises Halted."""
         if not finite(progress.metrics):
             raise Diverged("a measured number is not finite; try a smaller responder.learning_rate or another seed")
         last, self.iteration = self.iteration, progress.iteration
@@ -204,11 +204,16 @@ class Run:
         record["steps_per_second"] = (self.steps - steps) / (perf_counter() - since)
         record |= progress.metrics
         self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
-        if passed(last, self.iteration, self.plan.evaluate_every):
-            found = self.evaluated()
-            record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
-            self.consider(found)
-        self.folder.log(record)
+        try:
+            if passed(last, self.iteration, self.plan.evaluate_every):
+                found = self.evaluated()
+                record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
+                self.consider(found)
+        except Halted:
+            self.save(perf_counter() - start)
+            raise
+        finally:
+            self.folder.log(record)
         if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best[0] == self.iteration):
             self.save(perf_counter() - start)
         return record

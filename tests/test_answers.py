@@ -63,7 +63,7 @@ class Counted(TinyModel):
 class Coin(Writer):
     """Says 0 with probability 0.7 and 1 otherwise, which ends an answer."""
 
-    length, end, vocabulary = 6, 1, 2
+    length, ends, vocabulary = 6, (1,), 2
 
     def opened(self, rows):
         logits = torch.tensor([0.7, 0.3]).log().repeat(len(rows), 1)

@@ -35,6 +35,19 @@ def test_no_limit_no_time_left():
     assert ahead({"steps": 100}, {}, 10.0) == (0.0, float("inf"))
 
 
+def test_answers_show_their_win_rate_against_the_reference_once_it_is_known_and_how_far_they_went():
+    display = Display(Console(file=StringIO()), {})
+    record = {"win_rate/opponent": 0.51, "kl/reference": 3.14, "length": 23.7}
+    assert display.scored(record) == ("wins 0.510", "▁")
+    assert display.scored({**record, "evaluation/win_rate/reference": 0.6}) == ("win rate 0.600", "▁")
+    assert display.scored(record) == ("win rate 0.600", "▁")
+    console = Console(file=StringIO(), force_terminal=True, width=100)
+    with Display(console, {"iteration": (0, 4)}) as shown:
+        shown.show({"iteration": 1, "steps": 64, "steps_per_second": 2.0, **record})
+        shown.live.refresh()
+    assert "wins 0.510  KL 3.1  length 24" in console.file.getvalue()
+
+
 def test_a_terminal_shows_the_newest_numbers():
     console = Console(file=StringIO(), force_terminal=True, width=120)
     with Display(console, {"iteration": (0, 4)}) as display:

@@ -4,9 +4,10 @@ import json
 from itertools import islice, product
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from test_runs import assert_same_run, await_that, checkpoints, marl_train, started
+from test_runs import assert_same_checkpoint, assert_same_run, await_that, checkpoints, marl_train, started
 from toy_model import PROMPTS, WORDS, built, written_prompts
 
 from games.preference import Prompts
@@ -18,6 +19,7 @@ from marl_engine.folder import Folder
 from marl_engine.language import Language
 from marl_engine.noise import spread
 from marl_engine.reference import frozen
+from marl_engine.types import Halted
 from solvers.nash_md import NashMD
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -142,7 +144,7 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(make):
 def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
     """At temperature 0.7 the scores of all answers of up to two tokens have mean zero; at another temperature not."""
     policy = make("few", temperature=0.7, length=2)
-    vocabulary, end = policy.vocabulary, policy.end
+    vocabulary, (end,) = policy.vocabulary, policy.ends
     long = [pair for pair in product(range(vocabulary), repeat=2) if pair[0] != end]
     tokens = torch.tensor([(end, 0), *long])
     mask = torch.ones_like(tokens, dtype=torch.bool)
@@ -161,6 +163,22 @@ def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
     found = torch.bincount(told.tokens[:, 0], minlength=vocabulary) / count
     first = torch.zeros(vocabulary).index_add(0, tokens[:, 0], chances)
     assert ((found - first).abs() <= 4.5 * (first * (1 - first) / count).sqrt() + 1e-6).all()
+
+
+def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
+    """That of the tokeniser, or those of the model's own settings, which end a chat's turn."""
+    model, tokenizer = plainly(homes["few"])
+    assert bodies.ends_of(model, tokenizer) == make("few").ends == (2,)
+    model.generation_config.eos_token_id = [5, 7, 2]
+    assert bodies.ends_of(model, tokenizer) == (2, 5, 7)
+    policy = make("few", moved=0.0, length=12)
+    policy.ends = (2, 5, 7)
+    told = written(policy, asked(policy, [3], each=400), spread(0, 400))
+    lengths = told.mask.sum(-1)
+    last = told.tokens.gather(-1, lengths[:, None] - 1)[:, 0]
+    assert set(last[lengths < 12].tolist()) == {2, 5, 7}
+    before = told.mask & (torch.arange(told.mask.shape[1]) < lengths[:, None] - 1)
+    assert not torch.isin(told.tokens[before], torch.tensor(policy.ends)).any()
 
 
 def test_gradients_are_those_of_a_plain_forward(make):
@@ -213,7 +231,7 @@ def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
         lambda self, tokens, *rest, **keys: seen.append(tokens.shape) or following(self, tokens, *rest, **keys),
     )
     mixture = GeometricMixture(one, frozen([one])[0], 0.5)
-    mixture.end = None  # nobody stops before the fifth token
+    mixture.ends = ()  # nobody stops before the fifth token
     rows = asked(one, [0, 1], each=3)
     written(mixture, rows, spread(0, 6))
     assert seen == [(1, len(one.opening)), (2, rows.shape[1])] * 2 + [(6, 1)] * 8
@@ -342,6 +360,21 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
         Language(str(homes["chat"])).profile(object())
 
 
+@pytest.mark.parametrize(
+    ("layers", "says"), [(1, "14 of its matrices have no place in this one, and 0"), (3, "0 .* and 14")]
+)
+def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_path, game, layers, says):
+    """Every matrix that there is would fit, and peft but warns of the others."""
+    make(moved=0.0).save(tmp_path / "adapter")
+    config = tmp_path / "adapter" / "adapter_config.json"
+    told = json.loads(config.read_text())
+    told["target_modules"] = sorted({name.rpartition(".")[2] for name in told["target_modules"]})  # as of large models
+    config.write_text(json.dumps(told))
+    other = built(tmp_path / "other", layers=layers)
+    with pytest.raises(ValueError, match=f"policy.adapter=.* is that of another model: {says} are missing"):
+        Language(str(other), adapter=str(tmp_path / "adapter")).profile(game)
+
+
 def test_prompts_that_are_not_there_are_refused(tmp_path):
     (tmp_path / "few.txt").write_text("Why?\n")
     for prompts, held, says in (
@@ -351,6 +384,19 @@ def test_prompts_that_are_not_there_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=says):
             Prompts(JUDGE, prompts and str(prompts), held)
+
+
+class Tiring:
+    """Likes the longer answer, and nothing any more after so many comparisons."""
+
+    def __init__(self, patience=10**6):
+        self.patience = patience
+
+    def prefers(self, prompts, firsts, seconds):
+        self.patience -= len(prompts)
+        if self.patience < 0:
+            raise Halted("the judge is tired")
+        return [0.5 + 0.5 * np.sign(len(one) - len(other)) for one, other in zip(firsts, seconds, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -454,6 +500,44 @@ def test_a_run_that_was_killed_goes_on(run, arguments, tmp_path, monkeypatch):
     monkeypatch.setattr(bodies, "KNOWN", {})  # as in another process
     assert marl_train(tmp_path, "resume=runs/killed").code == 0
     assert_same_run(run, tmp_path / "runs/killed", 4)
+
+
+@pytest.mark.parametrize(("patience", "kept"), [(33, 3), (40, 4)])
+def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, monkeypatch, patience, kept):
+    """A judge of one's own, who gives up while the fourth iteration asks, and while that is evaluated."""
+    mine = [each for each in arguments if not each.startswith("game.judge")]
+    common = [*mine, "solver=nash_md", "policy=language", "game.judge._target_=test_language.Tiring", "iterations=4"]
+    for name in ("whole", "tired"):
+        monkeypatch.setattr(bodies, "KNOWN", {})
+        limit = [f"game.judge.patience={patience}"] if name == "tired" else []
+        done = marl_train(tmp_path, *common, *limit, f"run={name}")
+        assert (done.code, done.err) == (1 if limit else 0, ""), done
+    said = f"stopped after iteration {kept}: the judge is tired; the last good checkpoint is iteration {kept}"
+    assert done.out.splitlines()[-1] == said
+    assert [record["iteration"] for record in Folder(tmp_path / "runs/tired").records()] == list(range(1, kept + 1))
+    monkeypatch.setattr(bodies, "KNOWN", {})
+    assert marl_train(tmp_path, "resume=runs/tired").code == 0
+    assert_same_checkpoint(tmp_path / "runs/whole", tmp_path / "runs/tired", 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("policy.model=no/where/at/all", "there is no model at policy.model=no/where/at/all: give a folder"),
+        ("policy.adapter=nowhere", "policy.adapter=nowhere does not fit this model"),
+        ("game.prompts=nothing.txt", "there are no prompts in nothing.txt"),
+        ("game.prompts=nowhere.txt", "nowhere.txt"),
+        ("game.judge.raters=[{wit:1.0}]", "there is no score 'wit'; choose from sentiment"),
+        ("game.judge._target_=test_language.Tirng", "is not an importable class"),
+        ("game.judge._target_=test_language.Body", "game.judge._target_ 'test_language.Body' is no judge"),
+    ],
+)
+def test_what_a_model_cannot_be_asked_is_refused_and_nothing_is_written(arguments, tmp_path, key, says):
+    (tmp_path / "nothing.txt").write_text("\n\n")
+    done = marl_train(tmp_path, *arguments, "solver=nash_md", "policy=language", "run=no", key)
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done
+    assert says in done.err
+    assert [each.name for each in tmp_path.iterdir()] == ["nothing.txt"]
 
 
 def test_a_run_can_be_answered(run, arguments, tmp_path):

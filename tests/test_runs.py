@@ -323,7 +323,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(si
     done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=20", "responder.learning_rate=1e38")
     assert (done.code, done.err) == (1, "")
     (sentence,) = [line for line in done.out.splitlines() if "not finite" in line]
-    assert sentence.startswith("stopped at iteration ")
+    assert sentence.startswith("stopped after iteration ")
     kept = checkpoints(copy)[0]
     assert sentence.endswith(f"the last good checkpoint is iteration {kept}")
     assert_same_checkpoint(six, copy, 6)
@@ -334,7 +334,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(si
 def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tmp_path):
     done = marl_train(tmp_path, *SMALL, "run=x", "iterations=3", "responder.learning_rate={start:inf,end:inf}")
     assert (done.code, done.err) == (1, "")
-    assert "stopped at iteration" in done.out
+    assert "stopped after iteration" in done.out
     assert "Traceback" not in done.out
 
 

@@ -26,13 +26,14 @@ def built(
     words: int = len(WORDS),
     seed: int = 0,
     hidden: int = 32,
+    layers: int = 2,
 ) -> Path:
-    """Saves a model of two layers and its tokens to a folder, with a chat template or a token that begins texts."""
+    """Saves a small model and its tokens to a folder, with a chat template or a token that begins texts."""
     tokens = tokenizer(words, chat)
     tokens.save_pretrained(str(folder))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        causal(kind, len(tokens), hidden).save_pretrained(str(folder))
+        causal(kind, len(tokens), hidden, layers).save_pretrained(str(folder))
     return folder
 
 
@@ -51,7 +52,7 @@ def tokenizer(words: int, chat: bool) -> Any:
     return found
 
 
-def causal(kind: str, vocabulary: int, hidden: int) -> Any:
+def causal(kind: str, vocabulary: int, hidden: int, layers: int) -> Any:
     """A llama, with rotary places and tied embeddings, or a gpt2, with learned places and its own kind of layers."""
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -63,8 +64,9 @@ def causal(kind: str, vocabulary: int, hidden: int) -> Any:
         "initializer_range": 0.4,
     }
     if kind == "gpt2":
-        return GPT2LMHeadModel(GPT2Config(n_embd=hidden, n_layer=2, n_head=2, n_positions=64, **shared))
-    sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2, "num_attention_heads": 2}
+        return GPT2LMHeadModel(GPT2Config(n_embd=hidden, n_layer=layers, n_head=2, n_positions=64, **shared))
+    sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": layers}
+    shared |= {"num_attention_heads": 2}
     return LlamaForCausalLM(LlamaConfig(**sizes, **shared, max_position_embeddings=64, tie_word_embeddings=True))
 
 

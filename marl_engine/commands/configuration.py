@@ -5,9 +5,11 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from importlib.resources import files
 from inspect import signature
 from itertools import product
+from operator import getitem
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +24,7 @@ from yaml import YAMLError
 
 from marl_engine.build import Refused, choice, class_of, unknown
 
-OWN = re.compile(r"(game|policy|responder|solver|runner)\._target_")
+OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
     *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite"),
     *("responder._target_", "responder.games", "responder.critic"),
@@ -85,27 +87,27 @@ def swept(overrides: Sequence[str]) -> list[list[str]]:
 
 def own_classes(overrides: Sequence[Override]) -> set[str]:
     """The sections for which the command line names a class of the user's, like game._target_=my_package.MyGame."""
-    return {override.key_or_group.partition(".")[0] for override in overrides if OWN.fullmatch(override.key_or_group)}
+    return {key.removesuffix("._target_") for override in overrides if OWN.fullmatch(key := override.key_or_group)}
 
 
 def opened(overrides: Sequence[Override]) -> list[str]:
     """The overrides as text; a class of the user's may have keys that the preset does not know."""
-    own = own_classes(overrides)
-    texts = [(override.key_or_group.partition(".")[0], str(override.input_line)) for override in overrides]
-    return [
-        f"++{text.lstrip('+')}" if part in own and not text.startswith(f"{part}=") else text for part, text in texts
-    ]
+    own = tuple(f"{section}." for section in own_classes(overrides))
+    texts = [(override.key_or_group, str(override.input_line)) for override in overrides]
+    return [f"++{text.lstrip('+')}" if key.startswith(own) else text for key, text in texts]
 
 
 def fitted(config: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
     """Without the keys of a preset that a class of the user's does not have."""
     asked = {override.key_or_group for override in overrides}
-    for part in own_classes(overrides):
-        has = signature(class_of(config[part]["_target_"])).parameters
-        config[part] = {
+    for section in sorted(own_classes(overrides)):  # that of a game before that of its judge
+        *outer, part = section.split(".")
+        place = reduce(getitem, outer, config)
+        has = signature(class_of(place[part]["_target_"])).parameters
+        place[part] = {
             key: value
-            for key, value in config[part].items()
-            if key == "_target_" or key in has or any(each.startswith(f"{part}.{key}") for each in asked)
+            for key, value in place[part].items()
+            if key == "_target_" or key in has or any(each.startswith(f"{section}.{key}") for each in asked)
         }
     return config
 

@@ -174,7 +174,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
         raise Refused(str(error)) from error
     except (Halted, OSError) as error:
         kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
-        console.print(f"stopped at iteration {run.iteration + 1}: {error}{kept}", style="red", soft_wrap=True)
+        console.print(f"stopped after iteration {run.iteration}: {error}{kept}", style="red", soft_wrap=True)
         with suppress(OSError):
             folder.close()
         return FAILED
