@@ -3,8 +3,9 @@
 The same model, prompts, chat template, adapters (rank 16 on all linear layers, alpha 16), numbers of prompts and of
 tokens: in a step each side writes an answer by the policy and one by the mixture to each prompt, has them compared at
 next to no cost, and makes one gradient step. Answers are counted that way, two to a prompt. TRL 1.13 is the last one
-with the trainer; as it comes, every token of its mixture reads the whole text again, and of its policy too: with
-the cache on, the mixture's two models share one and are no mixture (`--cache` measures that). It runs in an
+with the trainer. As it comes it computes activations again for the gradient, and so does this engine beside it; every
+token of its mixture reads the whole text again, and of its policy too. `--setting plain` keeps the activations on both
+sides; `cached` lets the peer cache, which its mixture's two models share, so that they are no mixture. It runs in an
 environment of its own (`make peers`). The last line is JSON; a ratio above 1 means that this engine leads.
 """
 
@@ -23,6 +24,7 @@ from side_by_side import ROOT, Row, ask, last_line, require, show
 ENVIRONMENT, SCRIPT, PEER = "trl", "trl_nash_md.py", "TRL 1.13"
 PROMPTS = ROOT / "games" / "prompts.txt"
 RANK, MIXTURE, PULL = 16, 0.125, 0.1
+SETTINGS = {"defaults": "as it comes", "plain": "activations kept", "cached": "cache on (no mixture)"}
 
 
 class Even:
@@ -60,7 +62,8 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(options.seed)
     texts = [line for line in PROMPTS.read_text().splitlines() if line]
     game = Even(texts)
-    network = Language(rank=options.lora, alpha=RANK, length=options.tokens)
+    again = options.setting == "defaults"
+    network = Language(rank=options.lora, alpha=RANK, length=options.tokens, gradient_checkpointing=again)
     profile = network.profile(game)
     for policy in profile:
         policy.ends = ()  # every answer has as many tokens, as with the peer
@@ -79,17 +82,8 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
 def theirs(options: argparse.Namespace, model: Path) -> dict[str, Any]:
     """What the peer measures."""
     arguments = ["--model", model, "--prompts", PROMPTS, "--batch", options.batch, "--tokens", options.tokens]
-    arguments += [
-        "--steps",
-        options.steps,
-        "--threads",
-        options.threads,
-        "--lora",
-        options.lora,
-        "--seed",
-        options.seed,
-    ]
-    return ask(ENVIRONMENT, SCRIPT, *arguments, *(["--cache"] if options.cache else []))
+    arguments += ["--steps", options.steps, "--threads", options.threads, "--lora", options.lora]
+    return ask(ENVIRONMENT, SCRIPT, *arguments, "--seed", options.seed, "--setting", options.setting)
 
 
 def compared(mine: list[dict[str, Any]], other: list[dict[str, Any]], options: argparse.Namespace) -> list[Row]:
@@ -97,7 +91,7 @@ def compared(mine: list[dict[str, Any]], other: list[dict[str, Any]], options: a
     rates = [2 * options.batch / median(each for turn in turns for each in turn["seconds"]) for turns in (mine, other)]
     peaks = [max(turn["peak_bytes"] for turn in turns) / 1e9 for turns in (mine, other)]
     case = f"{options.batch} prompts, {options.tokens} tokens, rank {options.lora or 'of all weights'}"
-    peer = f"{PEER}{', cache on (no mixture)' if options.cache else ''}"
+    peer = f"{PEER}, {SETTINGS[options.setting]}"
     return [
         Row(f"{case}: a training step", peer, rates[0] / rates[1], *rates, "answers/s"),
         Row(f"{case}: peak memory", peer, peaks[1] / peaks[0], *peaks, "GB"),
@@ -114,7 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--lora", type=int, default=RANK, help="rank (default 16); 0: all weights")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", action="store_true", help="let the peer cache, and be wrong")
+    parser.add_argument("--setting", default="defaults", choices=list(SETTINGS), help="of the peer (its defaults)")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:

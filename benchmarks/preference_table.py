@@ -36,6 +36,7 @@ FAMILIES = {"gradient": (0.007, 0.0003), "pairs": (0.007, 0.0003), "offline": (0
 HELD = f"solver.pull={PULL}"
 # those that step once in an iteration ask for about 128 comparisons; the others take 8 steps towards one closed form
 TWO, THEIRS, GROUP = ["responder.prompts=128"], ["responder.prompts=64"], ["responder.prompts=21"]
+TWICE = ["responder.prompts=32"]  # both of Mirror-Prox's steps
 INNER = ["responder.prompts=256", "responder.minibatches=4", "responder.epochs=2"]
 
 
@@ -51,14 +52,14 @@ class Method(NamedTuple):
 METHODS = {
     "self-play": Method("mmd", "regularised", "gradient", [HELD, "solver.step_size=inf", *TWO]),
     "RLOO": Method("rloo", "regularised", "gradient", [HELD, *GROUP]),
-    "GRPO": Method("grpo", "regularised", "gradient", [HELD, *GROUP]),
+    "GRPO": Method("grpo", "", "gradient", [HELD, *GROUP]),
     "Nash-MD b=.125": Method("nash_md", "mixture 1/8", "gradient", [HELD, *THEIRS, "solver.step_size=2.5"]),
     "Nash-MD b=.5": Method("nash_md", "mixture 1/2", "gradient", [HELD, *THEIRS, "solver.step_size=10"]),
     "best response": Method("best_response", "response", "gradient", [HELD, *THEIRS]),
     "Nash-EMA": Method("nash_ema", "regularised", "gradient", [HELD, *THEIRS]),
-    "Nash-MP": Method("mirror_prox", "regularised", "gradient", [HELD, *THEIRS]),
+    "Nash-MP": Method("mirror_prox", "regularised", "gradient", [HELD, *TWICE]),
     "Nash Prox": Method("nash_prox", "regularised", "gradient", [HELD, "solver.step_size=5", "solver.keep=0.95", *TWO]),
-    "MDPO": Method("mmd", "average", "gradient", ["solver.step_size=2", "solver.pull=0", *INNER]),
+    "mirror descent, pull 0": Method("mmd", "average", "gradient", ["solver.step_size=2", "solver.pull=0", *INNER]),
     "SPO": Method("spo", "average", "gradient", THEIRS),
     "INPO": Method("inpo", "regularised", "pairs", [HELD, *INNER]),
     "INPO tournament": Method(

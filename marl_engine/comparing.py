@@ -53,7 +53,8 @@ class Referee:
         """A winner and a loser of each group (B, 1, 2), and how often it is preferred (B, 1); -1 where it is not.
 
         Winners of pairs meet winners and losers losers, the first advancing from a tie, until there is one of each;
-        the pair is kept if the winner beats the loser: 11 comparisons for K = 8 (Zhang et al. 2024, appendix B).
+        the pair is kept if the winner beats the loser: 11 comparisons for K = 8 (Zhang et al. 2024, appendix B, whose
+        label is then certain; here it is what the judge gave, unless that is a coin).
         """
         places = torch.arange(len(said[0])).expand(len(said), -1)
         winners, losers = self.round(numbers, said, places)

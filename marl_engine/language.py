@@ -160,7 +160,7 @@ class Language:
     rank: int = 16  # of LoRA; 0: all weights are learned
     alpha: int = 32  # of LoRA
     adapter: str | None = None  # a folder of PEFT to start from
-    length: int = 32  # tokens in an answer at most
+    length: int = 24  # tokens in an answer at most
     temperature: float = 1.0
     dtype: str = "float32"  # of the body's weights; or bfloat16
     gradient_checkpointing: bool = False  # activations are computed again for the gradient, and not kept

@@ -118,7 +118,10 @@ def contrastive(batch: Compared, settings: Settings) -> Tensor:
 
 
 def pointwise(batch: Compared, settings: Settings) -> Tensor:
-    """(W h(y) - (P(y > opponent) - 1/2))^2: SPPO (Wu et al. 2024, arXiv:2405.00675), which takes log Z for 1/2."""
+    """(W h(y) - (P(y > opponent) - 1/2))^2: SPPO (Wu et al. 2024, arXiv:2405.00675), which takes log Z for 1/2.
+
+    Of all answers, where the paper's code takes the best and the worst of five, whose mean is not the policy's.
+    """
     return ((excess(batch) - (batch.wins - 0.5)) ** 2).mean()
 
 

@@ -2,7 +2,8 @@
 
 DNO-Prct (Rosset et al. 2024, arXiv:2404.03715, algorithm 2): DPO whose reference is the profile itself, so that it
 climbs for ever; labels that are certain have no finite answer, and more steps on the same pairs make it worse. What is
-best on prompts held out is what is kept.
+best on prompts held out is what is kept. Margins are differences of win rates within the group, where the paper has
+scores from 0 to 5 by a language model; pairs of earlier iterations are not learned from again.
 """
 
 from collections.abc import Iterator, Mapping

@@ -2,8 +2,8 @@
 
 Sokota et al. 2023 (arXiv:2206.05825, section 3). With `pull` above 0 and a step that is small enough the last
 iterate goes to the equilibrium of the regularised game; INPO's exact step (Zhang et al. 2024, arXiv:2407.00617) is the
-same one, with step_size = eta / (1 - eta * pull) in its letters. Without a pull it is Hedge, and so is the exact
-form of SPO, SPPO and DNO: their averages converge, their last iterates run in circles.
+same one, with step_size = 1 / (eta - pull) in its letters, whose eta is the inverse of a step. Without a pull it is
+Hedge, and so is the exact form of SPO, SPPO and DNO: their averages converge, their last iterates run in circles.
 
 With `anneal` step and pull are divided by the square root of the iteration, which leads to an equilibrium of the
 game itself; with `move_every` the magnet moves to the profile after so many iterations, as in COMAL and the proximal

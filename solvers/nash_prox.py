@@ -24,9 +24,9 @@ class NashProx:
     """
 
     step_size: float = 5.0  # eta / beta: the target attracts with 1 / step_size
-    pull: float = 0.02  # beta
-    move_every: int = 1  # iterations after which the target moves
-    keep: float = 0.95  # kappa: how much of the target stays when it moves; 0: it becomes the profile
+    pull: float = 0.05  # beta
+    move_every: int = 10  # iterations after which the target moves
+    keep: float = 0.0  # kappa: how much of the target stays when it moves; 0: it becomes the profile
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.pull)

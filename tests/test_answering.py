@@ -284,6 +284,7 @@ ENDS = {  # solver, the responder's keys, comparisons in an iteration for each p
     "self_play": (MMD(inf, A13), {}, 1),
     "nash_md": (NashMD(0.125 / A13, A13), {}, 2),
     "inpo": (MMD(10.0, A13), {"loss": "squared", "minibatches": 2}, 1),
+    "mirror_prox": (MirrorProx(10.0, A13), {}, 4),
     "nash_prox": (NashProx(10.0, A13, move_every=1, keep=0.8), {}, 1),
     "best": (NashMD(1 / A13, A13), {}, 2),
 }

@@ -521,17 +521,18 @@ def regularised_gap(game, here, tau):
     return gap(game.form, strategy_in(profile), reference, tau)
 
 
-def gaps_of_inpo(pairs_of, eta=0.6, tau=0.1, iterations=300):
+def gaps_of_inpo(pairs_of, labels=CYCLE, eta=0.6, tau=0.1, iterations=300):
     """The regularised gaps on the way, of steps that are exact means over the pairs that a policy would draw.
 
-    `pairs_of` gives, for a policy (A,), how often each answer is learned from with each other, (A, A).
+    `pairs_of` gives, for a policy (A,), how often each answer is learned from with each other, (A, A); `labels` how
+    often the first of them is then said to be preferred.
     """
     game, here, found = cycle(), START, []
     for _ in range(iterations):
         share = pairs_of(here)
         share = share + share.T
         weight = torch.diag(share.sum(1)) - share  # normal equations of share * (eta * (h - h') - (P - 1/2))^2
-        h = torch.linalg.pinv(eta * weight, rcond=1e-12) @ (share * (CYCLE - 0.5)).sum(1)
+        h = torch.linalg.pinv(eta * weight, rcond=1e-12) @ (share * (labels - 0.5)).sum(1)
         here = (tau / eta * START.log() + (1 - tau / eta) * here.log() + h).softmax(-1)
         found.append(regularised_gap(game, here, tau))
     return found
@@ -562,3 +563,21 @@ def test_the_best_and_the_worst_of_many_do_not_lead_to_the_equilibrium(size, cho
     assert gaps_of_inpo(lambda here: here[:, None] * here)[-1] < 1e-6
     late = gaps_of_inpo(chosen)[-100:]
     assert max(late) < 1e-6 if rests else min(late) > 0.05, (min(late), max(late))
+
+
+def test_a_tournament_of_two_sharpens_what_a_judge_in_doubt_says():
+    """A12: the winner of a coin has to win the next one, so p^2 and (1 - p)^2 are kept, and .003 is left of the gap."""
+    chance, count = 0.7, 20_000
+    asked = Referee(
+        Judge(lambda first, second: chance if (first, second) == ("a", "b") else 1 - chance),
+        True,
+        torch.Generator().manual_seed(0),
+    )
+    pairs, likes = asked.tournament(torch.zeros(count, dtype=torch.int64), [["a", "b"]] * count)
+    kept = pairs[:, 0, 0]
+    shares = [float((kept == first).float().mean()) for first in (0, 1)]
+    assert shares == pytest.approx([chance**2, (1 - chance) ** 2], abs=4 * 0.5 / count**0.5)
+    assert likes[kept >= 0].eq(1).all()
+    again = CYCLE**2 + (1 - CYCLE) ** 2
+    found = gaps_of_inpo(lambda here: again * here[:, None] * here, labels=CYCLE**2 / again)
+    assert found[-1] == pytest.approx(0.0033, abs=1e-4)

@@ -4,8 +4,9 @@ Run by `benchmarks/nash_md_speed.py` with the Python of that package: `trl_nash_
 Prints one line of JSON. A step is all between two gradient steps: writing, scoring, both passes, the optimiser; the
 first, which warms up, is left out. Every answer has exactly so many tokens, and its score is looked up by token.
 
-Without `--cache` each new token reads the whole text again, in both of its answers. With it, the two models of the
-mixture write to one cache of keys and values, and what they draw from is not their mixture: faster, and wrong.
+As it comes (`--setting defaults`) activations are computed again for the gradient, and each new token reads the whole
+text again, in both of its answers. `plain` keeps the activations; `cached` writes with a cache of keys and values,
+which the two models of the mixture then share, so that what they draw from is not their mixture: faster, and wrong.
 """
 
 import argparse
@@ -95,10 +96,10 @@ def settings(options: argparse.Namespace, folder: str) -> NashMDConfig:
         per_device_train_batch_size=options.batch,
         max_steps=options.steps + 1,
         max_new_tokens=options.tokens,
-        generation_kwargs={"min_new_tokens": options.tokens, "use_cache": options.cache},
+        generation_kwargs={"min_new_tokens": options.tokens, "use_cache": options.setting == "cached"},
         temperature=1.0,
         mixture_coef=MIXTURE,
-        gradient_checkpointing=False,
+        gradient_checkpointing=options.setting == "defaults",
         bf16=False,
         use_cpu=True,
         seed=options.seed,
@@ -146,7 +147,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
     parser.add_argument("--lora", type=int, default=16, help="rank; 0 for all weights (default 16)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", action="store_true", help="faster, and the mixture is wrong")
+    parser.add_argument("--setting", default="defaults", choices=["defaults", "plain", "cached"])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.set_verbosity_error()
