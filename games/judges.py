@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from games.raters import preferred
+from games.raters import preferred, shared
 from games.scores import SCORES, check, words
 from marl_engine.types import Halted
 
@@ -55,7 +55,7 @@ class Raters:
         check(names)
         self.weights = np.array([[rater.get(name, 0.0) for name in names] for rater in self.raters])  # (K, scores)
         self.names = names
-        self.share = shared(self.shares, len(self.raters))
+        self.share = shared(self.shares, len(self.raters), "game.judge.shares")
 
     def scores(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
         """What each rater thinks of each answer, (K, N). Raises Halted where a score is no number."""
@@ -83,14 +83,6 @@ def majority(chance: np.ndarray, jury: int) -> np.ndarray:
     ways = np.array([comb(jury, vote) for vote in votes], float)
     won, lost = ((ways * p[:, None] ** votes * (1 - p[:, None]) ** (jury - votes)).sum(1) for p in (chance, 1 - chance))
     return won / (won + lost)
-
-
-def shared(shares: Sequence[float] | None, raters: int) -> np.ndarray:
-    """Shares (K,) of raters, given or alike. Raises ValueError."""
-    found = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
-    if len(found) != raters or not found.min() >= 0 or not abs(found.sum() - 1) < 1e-6:
-        raise ValueError(f"game.judge.shares must be {raters} numbers, one for each rater, that sum to 1, not {shares}")
-    return found / found.sum()
 
 
 def table(judge: Judge, prompt: str, answers: Sequence[str]) -> np.ndarray:

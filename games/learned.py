@@ -211,7 +211,8 @@ def saved(folder: Path, heads: dict[str, Head], report: dict[str, float]) -> Non
     weights = {f"{kind}.{name}": each for kind, head in heads.items() for name, each in head.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
-    (folder / REPORT).write_text(json.dumps(report, indent=1) + "\n")
+    numbers = {name: number if np.isfinite(number) else None for name, number in report.items()}  # JSON has no NaN
+    (folder / REPORT).write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -33,7 +33,12 @@ def population(
     score = (
         np.random.default_rng(draw).standard_normal((raters, answers)) if scores is None else np.array(scores, float)
     )
-    share = np.full(len(score), 1 / len(score)) if shares is None else np.array(shares, float)
-    if len(share) != len(score) or share.min() < 0 or abs(share.sum() - 1) > 1e-6:
-        raise ValueError(f"game.shares must be {len(score)} numbers, one for each rater, that sum to 1, not {shares}")
-    return score, share / share.sum()
+    return score, shared(shares, len(score), "game.shares")
+
+
+def shared(shares: Sequence[float] | None, raters: int, key: str) -> np.ndarray:
+    """Shares (K,) of raters, given or alike. Raises ValueError, with the key that they were given by."""
+    found = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
+    if len(found) != raters or not found.min() >= 0 or not abs(found.sum() - 1) < 1e-6:
+        raise ValueError(f"{key} must be {raters} numbers, one for each rater, that sum to 1, not {shares}")
+    return found / found.sum()
