@@ -27,7 +27,7 @@ SOLVERS = {  # what each asks `marl-train` for
     "inpo": ["solver=inpo"],
     "spo": ["solver=spo", "solver.pull=0.02"],  # with nothing to hold it, it is 61 nats away after 1,280 comparisons
     "online_dpo": ["solver=online_dpo"],
-    "online_dpo_loose": ["solver=online_dpo", "solver.pull=0.02"],
+    "online_dpo_loose": ["solver=online_dpo", "solver.pull=0.02"],  # as loose as those above
     "reward_model": ["solver=grpo", "solver.pull=0.02"],  # a reward in units of its own spread
 }
 RESPONSE = ["solver=best_response", "responder.learning_rate=0.004"]  # nothing holds it
