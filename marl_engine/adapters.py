@@ -1,5 +1,6 @@
 """Adapters of language models: LoRA by peft (Hu et al. 2021, arXiv:2106.09685), and which weights are learned."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -49,6 +50,8 @@ def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
         return get_peft_model(
             model, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         )
+    if not Path(adapter).is_dir() and (Path(adapter).is_absolute() or adapter.count("/") != 1):
+        raise ValueError(f"there is no adapter at policy.adapter={adapter}: give a folder, or owner/name of a hub")
     try:
         found = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:

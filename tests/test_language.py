@@ -341,7 +341,7 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
         ({"model": str(tmp_path / "no")}, "there is no model at policy.model="),
         ({"model": str(tmp_path / "no.gguf")}, "there is no file policy.model="),
         ({"model": str(tmp_path / "none")}, "policy.model=.*cannot be loaded"),
-        ({"adapter": str(tmp_path / "no")}, "policy.adapter=.*does not fit"),
+        ({"adapter": str(tmp_path / "no")}, "there is no adapter at policy.adapter="),
         ({"adapter": str(tmp_path / "wide")}, "policy.adapter=.*does not fit"),
     ):
         with pytest.raises(ValueError, match=says) as refusal:
@@ -524,7 +524,7 @@ def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, m
     ("key", "says"),
     [
         ("policy.model=no/where/at/all", "there is no model at policy.model=no/where/at/all: give a folder"),
-        ("policy.adapter=nowhere", "policy.adapter=nowhere does not fit this model"),
+        ("policy.adapter=nowhere", "there is no adapter at policy.adapter=nowhere: give a folder"),
         ("game.prompts=nothing.txt", "there are no prompts in nothing.txt"),
         ("game.prompts=nowhere.txt", "nowhere.txt"),
         ("game.judge.raters=[{wit:1.0}]", "there is no score 'wit'; choose from sentiment"),
