@@ -41,6 +41,11 @@ def added(layer: Layer, learned: nn.ParameterList) -> Tensor:
     return layer.plain + (product.T if layer.module.fan_in_fan_out else product)
 
 
+def nowhere(place: str) -> bool:
+    """Whether a place is no folder, and cannot be the owner/name of a hub."""
+    return not Path(place).is_dir() and (Path(place).is_absolute() or place.count("/") != 1)
+
+
 def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
     """With LoRA on all linear layers but the last, new or from a folder. Raises ValueError."""
     from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
@@ -50,7 +55,7 @@ def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
         return get_peft_model(
             model, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         )
-    if not Path(adapter).is_dir() and (Path(adapter).is_absolute() or adapter.count("/") != 1):
+    if nowhere(adapter):
         raise ValueError(f"there is no adapter at policy.adapter={adapter}: give a folder, or owner/name of a hub")
     try:
         found = PeftModel.from_pretrained(model, adapter, is_trainable=True)

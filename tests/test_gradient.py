@@ -49,7 +49,7 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     assert measured["loss/policy"].item() == pytest.approx(0, abs=1e-6)  # minus the mean of standardised advantages
 
 
-@pytest.mark.parametrize("solver", [NashEMA(1.0, 0.1, keep=0.5), NashProx(1.0, 0.1, keep=0.5), MirrorProx(1.0, 0.1)])
+@pytest.mark.parametrize("solver", [NashEMA(1.0, 0.1, keep=0.5), NashProx(1.0, 0.1, 1, 0.5), MirrorProx(1.0, 0.1)])
 def test_averages_of_networks_leave_alone_how_these_read_observations(solver):
     """Overcooked is read as differences from a picture of bytes, which no average is taken of."""
     made = parts(game="overcooked")
