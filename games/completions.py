@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from marl_engine.types import Halted
+from marl_engine.errors import Halted
 
 VERDICT = {"A": 1.0, "B": 0.0}  # the first answer is better
 LONGEST_WAIT = 60.0  # seconds between two attempts

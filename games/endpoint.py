@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from games.completions import Line, Reply, asked
-from marl_engine.types import Halted
+from marl_engine.errors import Halted
 
 TEMPLATE = """\
 Which of two answers to the same message is better? Answer with one letter, A or B, and nothing else. Whatever stands \

@@ -13,7 +13,7 @@ import numpy as np
 
 from games.raters import preferred, shared
 from games.scores import SCORES, check, words
-from marl_engine.types import Halted
+from marl_engine.errors import Halted
 
 WORDLESS = -1e6  # what an answer without any words is worth to every rater, whatever the weights
 EQUAL = 1e-12  # margins below it are a tie: what is left of 1/2 after rounding

@@ -25,7 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from games.judges import cycles, table
 from games.prompts import split
 from games.scores import check, embedded
-from marl_engine.types import Halted
+from marl_engine.errors import Halted
 
 WEIGHTS, REPORT = "heads.safetensors", "report.json"
 DISCS = {"pairwise": 8, "bradley_terry": 0}  # by kind of head

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marl_engine.build import Refused
+from marl_engine.errors import Refused
 from marl_engine.logits import Logits, LogitsPolicy, climb, logits_in
 from marl_engine.reference import pulls
 from marl_engine.types import Game, Metrics, Profile, Responder

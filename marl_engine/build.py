@@ -1,15 +1,15 @@
 """From a configuration to the objects it names: `_target_` is the class, the other keys are its fields."""
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, get_type_hints
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from marl_engine.errors import Refused, unknown
 from marl_engine.folder import Folder
 from marl_engine.judging import in_words
 from marl_engine.reference import frozen
@@ -25,17 +25,6 @@ DOES = {
 }
 
 
-class Refused(ValueError):
-    """The configuration asks for something that cannot be; the message says what could."""
-
-
-def choice(name: object, options: object) -> str:
-    """The options as text, those nearest to `name` first."""
-    known = [str(option) for option in options]  # type: ignore[attr-defined]
-    near = get_close_matches(str(name), known, n=3, cutoff=0.4)
-    return ", ".join(near + sorted(option for option in known if option not in near))
-
-
 def class_of(target: object) -> type:
     """The class that a dotted name stands for. Raises Refused."""
     module, _, name = str(target).rpartition(".")
@@ -46,13 +35,6 @@ def class_of(target: object) -> type:
     if not isinstance(found, type):
         raise Refused(f"_target_ {target!r} is not a class")
     return found
-
-
-def unknown(key: str, place: str, names: Sequence[str]) -> Refused:
-    """There is no such key; `place` is that of its siblings, like "game."."""
-    siblings = [f"{place}{name}" for name in names]
-    known = f"choose from {choice(f'{place}{key}', siblings)}" if siblings else f"{place.rstrip('.')} has no keys"
-    return Refused(f"there is no key {place}{key}; {known}")
 
 
 def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:

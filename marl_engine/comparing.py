@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.types import Halted, JudgedGame
+from marl_engine.errors import Halted
+from marl_engine.types import JudgedGame
 
 
 class Referee:

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from marl_engine.cores import compiled
+from marl_engine.errors import Halted
 from marl_engine.perceptron import Perceptron, flattened
 from marl_engine.sparse import END
-from marl_engine.types import Halted, Policy, Profile, Responder
+from marl_engine.types import Policy, Profile, Responder
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5  # Adam's, with the epsilon usual for clipped surrogates
 

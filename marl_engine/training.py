@@ -13,12 +13,13 @@ import torch
 
 from marl_engine.answering import Answering
 from marl_engine.answers import Answers
-from marl_engine.build import Refused, Setting, load_policies, policies_state
+from marl_engine.build import Setting, load_policies, policies_state
+from marl_engine.errors import Halted, Refused
 from marl_engine.evaluate import evaluate, merit, seatings
 from marl_engine.folder import Folder, best_so_far, finite
 from marl_engine.judging import Sample, in_words, judged, scripts
 from marl_engine.learner import Diverged
-from marl_engine.types import Halted, Metrics, Progress
+from marl_engine.types import Metrics, Progress
 
 EVALUATION = "evaluation/"  # where the records keep what was evaluated
 

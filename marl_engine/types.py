@@ -171,10 +171,6 @@ class Solver(Protocol):
         """Goes on from a checkpoint, when `solve` is called next."""
 
 
-class Halted(RuntimeError):
-    """Something that a run depends on failed; what it has saved is whole."""
-
-
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from marl_engine.build import Refused
+from marl_engine.errors import Refused
 from marl_engine.exact import Exact, exact, measured
 from marl_engine.noise import spread
 from marl_engine.play import score

@@ -13,12 +13,12 @@ from games.matrix import Preference, Sentences
 from marl_engine.answering import Answering
 from marl_engine.build import setting
 from marl_engine.commands.configuration import composed
+from marl_engine.errors import Halted
 from marl_engine.exact import gap
 from marl_engine.judging import judged, scripts
 from marl_engine.reference import frozen, mixed
 from marl_engine.tables import tabulated
 from marl_engine.tiny import Tiny, TinyModel
-from marl_engine.types import Halted
 from solvers.best_response import BestResponse
 from solvers.dno import DNO
 from solvers.mirror_prox import MirrorProx

@@ -9,7 +9,7 @@ import pytest
 
 from games.completions import verdict
 from games.endpoint import Endpoint
-from marl_engine.types import Halted
+from marl_engine.errors import Halted
 
 
 class Stub:

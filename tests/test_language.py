@@ -15,11 +15,11 @@ from marl_engine import bodies
 from marl_engine.answering import Answering
 from marl_engine.answers import GeometricMixture, answered, written
 from marl_engine.bodies import Body
+from marl_engine.errors import Halted
 from marl_engine.folder import Folder
 from marl_engine.language import Language
 from marl_engine.noise import spread
 from marl_engine.reference import frozen
-from marl_engine.types import Halted
 from solvers.nash_md import NashMD
 
 pytestmark = pytest.mark.usefixtures("offline")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from toys import Matrix
 
-from marl_engine.build import Refused, make, setting
+from marl_engine.build import make, setting
 from marl_engine.commands.configuration import composed
+from marl_engine.errors import Refused
 from marl_engine.networks import Network
 
 SMALL = ("steps=100", "responder.games=4", "responder.turns=4", "responder.minibatches=1", "policy.hidden=[8]")

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.build import Refused, choice
 from marl_engine.commands.labels import labels, leaves, named
+from marl_engine.errors import Refused, choice
 
 MEASURES = {  # the first that every run has is drawn
     "nash_conv": "NashConv",

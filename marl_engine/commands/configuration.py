@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from marl_engine.build import Refused, choice, class_of, unknown
+from marl_engine.build import class_of
+from marl_engine.errors import Refused, choice, unknown
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit

@@ -7,8 +7,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from marl_engine.build import Refused
 from marl_engine.commands.configuration import loaded, plain, presets
+from marl_engine.errors import Refused
 
 SECTIONS = ("game", "solver", "responder", "policy")  # which a label would rather name than their keys
 APART = (  # what names a run, or says how long and how often it is looked at, and not what was run

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marl_engine.build import Refused, checked, choice
+from marl_engine.build import checked
 from marl_engine.commands.comparison import (
     AXES,
     DISTANCES,
@@ -18,6 +18,7 @@ from marl_engine.commands.comparison import (
     shared,
 )
 from marl_engine.commands.configuration import loaded, plain, refusals
+from marl_engine.errors import Refused, choice
 from marl_engine.folder import Folder
 
 LESS_IS_BETTER = DISTANCES | {"loss", "kl"}

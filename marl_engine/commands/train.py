@@ -14,8 +14,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from marl_engine.build import Refused, checked
+from marl_engine.build import checked
 from marl_engine.commands.configuration import composed, fitted, opened, parsed, plain, refusals, resumed, swept
+from marl_engine.errors import Refused
 
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
@@ -135,9 +136,9 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
 
     from marl_engine.build import setting
     from marl_engine.commands.ending import finish
+    from marl_engine.errors import Halted
     from marl_engine.folder import Folder
     from marl_engine.training import Run
-    from marl_engine.types import Halted
 
     console = Console()
     plan, stop = split(config)

@@ -1,0 +1,69 @@
+"""One way to check numbers: NaN passes no check, infinity only where it is meant, and the error names what is valid."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    whole: bool = False,
+    infinite: bool = False,
+) -> None:
+    """Raises ValueError unless `value` is a number (a whole one with `whole`) within the bounds that are given.
+
+    `least` and `most` are inside the range, `above` and `below` outside. NaN is always refused, and infinity unless
+    `infinite`. `name` is what the user calls the number, like "solver.step_size".
+    """
+    kind = Integral if whole else Real
+    valid = isinstance(value, kind) and not isinstance(value, bool | np.bool_) and value == value
+    valid = valid and (infinite or abs(value) != float("inf"))
+    valid = valid and (least is None or value >= least) and (above is None or value > above)
+    valid = valid and (most is None or value <= most) and (below is None or value < below)
+    if not valid:
+        noun = "a whole number" if whole else "a number" if infinite else "a finite number"
+        raise ValueError(f"{name} must be {noun}{describe_range(least, above, most, below)}, not {value!r}")
+
+
+def describe_range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
+    """The bounds in words, like " above 0 and at most 1"; empty where there are none."""
+    bounds = [
+        text
+        for bound, text in (
+            (least, f"of {least} or more" if most is None and below is None else f"of at least {least}"),
+            (above, f"above {above}"),
+            (most, f"at most {most}" if least is not None or above is not None else f"of at most {most}"),
+            (below, f"below {below}"),
+        )
+        if bound is not None
+    ]
+    return f" {' and '.join(bounds)}" if bounds else ""
+
+
+def check_finite(name: str, values: Any) -> None:
+    """Raises ValueError, naming the first place and its value, unless an array holds finite numbers only."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, not an array of {array.dtype}")
+    if not np.isfinite(array).all():
+        place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        raise ValueError(f"{name} must be finite numbers; at {list(place)} it has {array[place]}")
+
+
+def check_distributions(name: str, values: Any, tolerance: float = 1e-6) -> None:
+    """Raises ValueError unless an array (..., A) holds chances: finite, 0 or more, and of sum 1 along its last axis."""
+    check_finite(name, values)
+    array = np.asarray(values, float)
+    if (array < 0).any():
+        raise ValueError(f"{name} must be chances of 0 or more, not {array.min():g}")
+    sums = array.sum(-1)
+    wrong = np.abs(sums - 1) > tolerance
+    if wrong.any():
+        raise ValueError(f"{name} must be chances that add up to 1, not to {sums[wrong].flat[0]:g}")

@@ -1,0 +1,26 @@
+"""What can go wrong, and how it is said: one sentence that names the valid choices."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class Refused(ValueError):
+    """The input asks for something that cannot be; the message says what could."""
+
+
+class Halted(RuntimeError):
+    """Something that a run depends on failed; what it has saved is whole."""
+
+
+def choice(name: object, options: Iterable[object]) -> str:
+    """The options as text, those nearest to `name` first."""
+    known = [str(option) for option in options]
+    near = get_close_matches(str(name), known, n=3, cutoff=0.4)
+    return ", ".join(near + sorted(option for option in known if option not in near))
+
+
+def unknown(key: str, place: str, names: Sequence[str]) -> Refused:
+    """There is no such key; `place` is that of its siblings, like "game."."""
+    siblings = [f"{place}{name}" for name in names]
+    known = f"choose from {choice(f'{place}{key}', siblings)}" if siblings else f"{place.rstrip('.')} has no keys"
+    return Refused(f"there is no key {place}{key}; {known}")
