@@ -2,7 +2,8 @@
 
 A state is a tree of dicts and lists with tensors, numbers, strings and None as leaves. Its tensors go to
 tensors.safetensors, the rest to state.json, the digests of both to manifest.json; all is written to a
-folder aside, forced to disk, and renamed, so that a folder with its final name is complete.
+folder aside, forced to disk, and renamed, so that a folder with its final name is complete. What is damaged later
+is renamed, too, and counts no more.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-ASIDE = ".partial-"
+ASIDE, DAMAGED = ".partial-", "damaged-"
 
 
 class Damaged(ValueError):
@@ -36,24 +38,17 @@ def write(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     for name, content in {**contents, MANIFEST: json.dumps(digests).encode()}.items():
         _write_through(aside / name, content)
+    _force(aside)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(aside, target)
+    _force(folder)
     return target
 
 
 def read(path: Path) -> dict[str, Any]:
     """The state that was written to `path`. Raises Damaged when it is not whole."""
-    try:
-        digests = json.loads((path / MANIFEST).read_bytes())
-        contents = {name: (path / name).read_bytes() for name in (STATE, TENSORS)}
-        for name, content in contents.items():
-            if hashlib.sha256(content).hexdigest() != digests[name]:
-                raise Damaged(f"{path / name} is damaged")
-        return _with_tensors(json.loads(contents[STATE]), "", load(contents[TENSORS]))
-    except Damaged:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{path} is damaged ({type(error).__name__})") from error
+    contents = _contents(path)
+    return _with_tensors(json.loads(contents[STATE]), "", load(contents[TENSORS]))
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -71,11 +66,59 @@ def readable(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
             yield int(path.name), damage
 
 
+def quarantine(folder: Path) -> None:
+    """Renames each damaged checkpoint 00000030 to damaged-00000030, so that it counts as none and is still there."""
+    for path in newest_first(folder):
+        if not _is_whole(path, _stamp(path)):
+            target = folder / f"{DAMAGED}{path.name}"
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(path, target)
+
+
 def prune(folder: Path, keep: int, always: int | None = None) -> None:
-    """Leaves the newest `keep` checkpoints and, if there is one, that of iteration `always`."""
+    """Leaves the newest `keep` whole checkpoints and, if there is one, that of iteration `always`."""
+    quarantine(folder)
     for path in newest_first(folder)[keep:]:
         if int(path.name) != always:
             shutil.rmtree(path)
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    """The files of a checkpoint, by name. Raises Damaged when one is not what was written."""
+    try:
+        digests = json.loads((path / MANIFEST).read_bytes())
+        contents = {name: (path / name).read_bytes() for name in (STATE, TENSORS)}
+        wrong = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() != digests[name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} is damaged ({type(error).__name__})") from error
+    if wrong:
+        raise Damaged(f"{path / wrong[0]} is damaged")
+    return contents
+
+
+@lru_cache(maxsize=64)
+def _is_whole(path: Path, stamp: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether a checkpoint is as it was written, which is looked up again when its files have another stamp."""
+    try:
+        _contents(path)
+    except Damaged:
+        return False
+    return True
+
+
+def _stamp(path: Path) -> tuple[tuple[int, ...], ...]:
+    """Inode, size and time of change, in nanoseconds, of each file that is there."""
+    files = (file.stat() for name in (MANIFEST, STATE, TENSORS) if (file := path / name).exists())
+    return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in files)
+
+
+def _force(folder: Path) -> None:
+    """Forces to disk which names a folder has."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write_through(path: Path, content: bytes) -> None:

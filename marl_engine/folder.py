@@ -17,6 +17,7 @@ from marl_engine import checkpoint
 from marl_engine.types import Metrics
 
 KEPT = 3  # checkpoints, and the best one beside them
+BAD_LINES = "metrics.damaged"  # what was found between the records of metrics.jsonl
 LIBRARIES = ("marl_engine", "torch", "numpy", "numba", "hydra-core")
 
 
@@ -38,7 +39,7 @@ class Folder:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """The composed configuration, for `resume` and for readers."""
         self.path.mkdir(parents=True, exist_ok=True)
-        replaced(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        replace(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
     def config(self) -> dict[str, Any]:
         """What `write_config` wrote. Raises FileNotFoundError."""
@@ -60,24 +61,29 @@ class Folder:
                 self.writer.add_scalar(name, number, int(record["steps"]))
 
     def records(self) -> list[dict[str, float]]:
-        """The lines of metrics.jsonl; one that a kill cut short is left out."""
-        if not self.metrics.exists():
-            return []
-        found = []
-        for line in self.metrics.read_text().splitlines():
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return found
+        """The lines of metrics.jsonl that are records; bad ones, and one that a kill cut short, are left out."""
+        return [record for line in self._lines() if (record := record_in(line)) is not None]
 
-    def forget_after(self, iteration: int) -> None:
-        """Drops the lines that were written after the checkpoint that a run goes on from."""
-        kept = [record for record in self.records() if record["iteration"] <= iteration]
-        replaced(self.metrics, "".join(json.dumps(record) + "\n" for record in kept))
+    def _lines(self) -> list[bytes]:
+        """Of metrics.jsonl, without an end that is still being written, or was when a kill cut it short."""
+        lines = self.metrics.read_bytes().split(b"\n") if self.metrics.exists() else [b""]
+        end = [lines[-1]] if record_in(lines[-1]) else []
+        return [line for line in lines[:-1] if line.strip()] + end
+
+    def go_on_after(self, iteration: int) -> list[str]:
+        """Drops what was measured after a checkpoint, and puts aside what is damaged; returns what that was."""
+        checkpoint.quarantine(self.checkpoints)
+        bad = [line for line in self._lines() if record_in(line) is None]
+        if bad:
+            with open(self.path / BAD_LINES, "ab") as file:
+                file.writelines(line + b"\n" for line in bad)
+        records = [record for record in self.records() if record["iteration"] <= iteration]
+        replace(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+        count = "1 bad line of {} is" if len(bad) == 1 else f"{len(bad)} bad lines of {{}} are"
+        return [f"{count.format(self.metrics)} now in {self.path / BAD_LINES}"] if bad else []
 
     def save(self, iteration: int, state: dict[str, Any], best: int | None) -> None:
-        """A checkpoint; the newest few and the best one stay."""
+        """A checkpoint; the newest few that are whole and the best one stay."""
         checkpoint.write(self.checkpoints, iteration, state)
         checkpoint.prune(self.checkpoints, KEPT, always=best)
 
@@ -98,7 +104,7 @@ class Folder:
     def summarise(self, found: Mapping[str, Any]) -> None:
         """summary.json, with the versions that made it."""
         whole = {**found, "versions": versions(), "git_commit": git_commit()}
-        replaced(self.path / "summary.json", json.dumps(whole, indent=2) + "\n")
+        replace(self.path / "summary.json", json.dumps(whole, indent=2) + "\n")
 
     def close(self) -> None:
         """Flushes TensorBoard."""
@@ -112,11 +118,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MARL_ENGINE_CACHE") or Path(base) / "marl_engine")
 
 
-def replaced(path: Path, text: str) -> None:
-    """Writes a file so that it is the old one or the new one, whenever the process dies."""
+def replace(path: Path, text: str) -> None:
+    """Writes a file so that it is the old one or the new one, whenever the process dies or the power fails."""
     aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text)
+    with open(aside, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(aside, path)
+
+
+def record_in(line: bytes) -> dict[str, float] | None:
+    """The record that a line of metrics.jsonl holds: numbers by name, the iteration and the steps among them."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(record, dict) and {"iteration", "steps"} <= record.keys()
+    return record if whole and all(isinstance(number, int | float) for number in record.values()) else None
 
 
 def versions() -> dict[str, str]:

@@ -102,14 +102,14 @@ class Run:
         return self.parts.responder.steps
 
     def restore(self) -> list[str]:
-        """Goes back to the newest whole checkpoint; returns what is wrong with newer ones."""
+        """Goes back to the newest whole checkpoint; returns what is wrong with newer ones, and with the records."""
         self.iteration, state, damages = self.folder.latest()
         load_policies(self.parts.profile, state["profile"])
         self.parts.responder.restore(self.parts.profile, state["responder"])
         self.parts.solver.restore(state["solver"])
         torch.set_rng_state(state["torch"])
         self.seconds = state["seconds"]
-        self.folder.forget_after(self.iteration)
+        damages += self.folder.go_on_after(self.iteration)
         self.best = best_so_far(self.folder.records(), partial(merit, place=EVALUATION))
         self.saved = self.iteration
         return damages

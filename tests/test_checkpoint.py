@@ -1,6 +1,7 @@
 """A checkpoint comes back as it was written, whole or not at all, and the newest and the best ones stay."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -158,3 +159,24 @@ def test_newest_is_by_number_not_by_name(tmp_path):
     for iteration in (99_999_999, 100_000_000):
         checkpoint.write(tmp_path, iteration, {})
     assert [iteration for iteration, _ in checkpoint.readable(tmp_path)] == [100_000_000, 99_999_999]
+
+
+def test_prune_counts_whole_checkpoints_and_puts_damaged_ones_aside(tmp_path):
+    for iteration in (14, 24, 27, 30):
+        checkpoint.write(tmp_path, iteration, STATE)
+    for iteration, damage in ((24, cut), (27, flip), (30, Path.unlink)):
+        damage(tmp_path / f"{iteration:08d}" / "tensors.safetensors")
+    checkpoint.write(tmp_path, 15, STATE)
+    checkpoint.prune(tmp_path, 3)
+    assert [number for number, state in checkpoint.readable(tmp_path) if same(state, STATE)] == [15, 14]
+    assert names(tmp_path) == ["00000014", "00000015", "damaged-00000024", "damaged-00000027", "damaged-00000030"]
+
+
+def test_a_checkpoint_that_is_damaged_after_it_was_found_whole_counts_no_more(tmp_path):
+    for iteration in (1, 2, 3):
+        checkpoint.write(tmp_path, iteration, STATE)
+    checkpoint.prune(tmp_path, 3)
+    flip(tmp_path / "00000003" / "state.json")
+    checkpoint.write(tmp_path, 4, STATE)
+    checkpoint.prune(tmp_path, 3)
+    assert names(tmp_path) == ["00000001", "00000002", "00000004", "damaged-00000003"]

@@ -302,6 +302,31 @@ def test_no_whole_checkpoint_is_refused_and_each_is_named(copy):
     assert contents(copy) == before
 
 
+def test_a_run_goes_on_from_the_last_whole_checkpoint_and_keeps_it(six, copy):
+    """Of 4, 5 and 6 damaged and 3 whole, 3 outlives all saves, and what was damaged counts for nothing."""
+    shutil.copytree(copy / "checkpoints" / "00000006", copy / "checkpoints" / "00000003", dirs_exist_ok=True)
+    for path in checkpoint.newest_first(copy / "checkpoints"):
+        if path.name != "00000003":
+            cut(path / "tensors.safetensors")
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=5")
+    assert (done.code, done.err) == (0, "")
+    assert checkpoints(copy) == [5, 4, 3]
+    assert all(isinstance(state, dict) for _, state in checkpoint.readable(copy / "checkpoints"))
+    assert (copy / "checkpoints" / "damaged-00000006").is_dir()
+
+
+@pytest.mark.parametrize("line", [b"{", b"\xff\x00\x00", b"[]", b'{"iteration": 3}', b'{"iteration": "3", "steps": 9}'])
+def test_a_bad_line_is_put_aside_and_no_later_record_is_lost(whole, copy, line):
+    lines = copy.joinpath("metrics.jsonl").read_bytes().splitlines(keepends=True)
+    copy.joinpath("metrics.jsonl").write_bytes(b"".join([*lines[:2], line + b"\n", *lines[2:], lines[-1][:20]]))
+    done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=8")
+    assert (done.code, done.err) == (0, "")
+    (sentence,) = [each for each in done.out.splitlines() if "bad line" in each]
+    assert sentence.startswith("1 bad line of runs/x/metrics.jsonl is now in runs/x/metrics.damaged")
+    assert copy.joinpath("metrics.damaged").read_bytes() == line + b"\n"
+    assert_same_run(whole, copy, 8)
+
+
 def test_a_best_checkpoint_that_is_gone_is_not_drawn(copy):
     best = json.loads((copy / "summary.json").read_text())["best"]["iteration"]
     shutil.rmtree(copy / "checkpoints" / f"{best:08d}")
