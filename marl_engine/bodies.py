@@ -36,6 +36,7 @@ class Body:
         """Computes with these weights from now on, or with what `summed` returned of them, unless it is empty."""
         chosen = summed or learned
         if self.worn is not chosen:
+            self.worn = None  # until all of them are in place, should a signal come
             if not summed:
                 for place, weight in zip(self.places, learned, strict=True):
                     for module in place.modules:

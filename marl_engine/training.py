@@ -1,22 +1,21 @@
 """A run: the solver's iterations, measured, saved, stopped and gone on with."""
 
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 from time import perf_counter, time
-from types import FrameType
 
 import torch
 
+from marl_engine import checkpoint
 from marl_engine.answering import Answering
 from marl_engine.answers import Answers
 from marl_engine.build import Setting, load_policies, policies_state
 from marl_engine.errors import Halted, Refused
 from marl_engine.evaluate import evaluate, merit, seatings
 from marl_engine.folder import Folder, best_so_far, finite
+from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.judging import Sample, in_words, judged, scripts
 from marl_engine.learner import Diverged
 from marl_engine.types import Metrics, Progress
@@ -62,26 +61,6 @@ class Plan:
                 raise Refused(f"{name} must be 1 or more, not {number}")
 
 
-class Interrupted:
-    """Ctrl-C asks a run to stop after its iteration; a second one stops it at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    @contextmanager
-    def listening(self) -> Iterator["Interrupted"]:
-        before = signal.signal(signal.SIGINT, self.ask)
-        try:
-            yield self
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
 class Run:
     """Plays a setting's solver until something says stop."""
 
@@ -102,7 +81,12 @@ class Run:
         return self.parts.responder.steps
 
     def restore(self) -> list[str]:
-        """Goes back to the newest whole checkpoint; returns what is wrong with newer ones, and with the records."""
+        """Goes back to the newest whole checkpoint, or to the start where there is none yet.
+
+        Returns what is wrong with newer ones, and with the records.
+        """
+        if not checkpoint.newest_first(self.folder.checkpoints):
+            return [*self.folder.go_on_after(0), f"{self.folder.path} has no checkpoint yet"]
         self.iteration, state, damages = self.folder.latest()
         load_policies(self.parts.profile, state["profile"])
         self.parts.responder.restore(self.parts.profile, state["responder"])
@@ -141,6 +125,18 @@ class Run:
             seatings=chosen if full else chosen[:1],
         )
 
+    def evaluated_unless_interrupted(self) -> Metrics:
+        """What `evaluated` says; nothing where a signal came before or ends it."""
+        if INTERRUPTION.signals:
+            return {}
+        try:
+            with INTERRUPTION.defer(False):
+                return self.evaluated()
+        except Interrupted:
+            if len(INTERRUPTION.signals) > 1:
+                raise
+            return {}
+
     def judged(self) -> Metrics:
         """How often the profile's answers are preferred to those of where it began."""
         parts, plan = self.parts, self.plan
@@ -167,9 +163,9 @@ class Run:
         if score is not None and (self.best is None or score > self.best[1]):
             self.best = self.iteration, score
 
-    def ended(self, seconds: float, interrupted: Interrupted) -> str | None:
+    def ended(self, seconds: float) -> str | None:
         """Why the run is over, if it is."""
-        if interrupted.asked:
+        if INTERRUPTION.signals:
             return "interrupted"
         if self.plan.steps is not None and self.steps >= self.plan.steps:
             return "steps"
@@ -188,8 +184,8 @@ class Run:
         """
         start, self.started = perf_counter() - self.seconds, time()
         progress = self.parts.solver.solve(self.parts.profile, self.parts.responder, after=self.iteration)
-        with Interrupted().listening() as interrupted:
-            while (reason := self.ended(perf_counter() - start, interrupted)) is None:
+        with INTERRUPTION.defer():
+            while (reason := self.ended(perf_counter() - start)) is None:
                 before = self.steps, perf_counter()
                 show(self.step(next(progress), start, *before))
             self.save(perf_counter() - start)
@@ -207,7 +203,7 @@ class Run:
         self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
         try:
             if passed(last, self.iteration, self.plan.evaluate_every):
-                found = self.evaluated()
+                found = self.evaluated_unless_interrupted()
                 record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
                 self.consider(found)
         except Halted:

@@ -363,17 +363,60 @@ def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tmp_path):
     assert "Traceback" not in done.out
 
 
-def test_interrupt_saves_and_sums_up(tmp_path):
+def signalled(process, number):
+    """Sends a signal, and returns the exit code and how many seconds the process took to end."""
+    since = time.monotonic()
+    os.kill(process.pid, number)
+    process.join(60)
+    return process.exitcode, time.monotonic() - since
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_sums_up(tmp_path, number):
     folder = Folder(tmp_path / "runs" / "x")
     process = started(tmp_path, *SMALL, "run=x", "save_every=1000000", "evaluate_every=1000000")
     await_that(lambda: len(folder.records()) >= 3, process)
-    os.kill(process.pid, signal.SIGINT)
-    process.join(60)
-    assert process.exitcode == 130
+    assert signalled(process, number)[0] == 128 + number
     assert {path.name for path in folder.path.iterdir()} == PARTS
     summary = json.loads((folder.path / "summary.json").read_text())
     assert summary["exit"] == "interrupted"
     assert checkpoints(folder.path) == [summary["iterations"]] == [folder.records()[-1]["iteration"]]
+
+
+def test_a_signal_ends_an_evaluation_too(tmp_path):
+    """One of 4,000 games of 400 steps takes minutes; its iteration is logged without it and saved within seconds."""
+    folder = Folder(tmp_path / "runs" / "x")
+    keys = "run=x", "game.horizon=400", "episodes=4000", "evaluate_every=3", "save_every=1000000"
+    process = started(tmp_path, *SMALL, *keys)
+    await_that(lambda: len(folder.records()) == 2, process)
+    process.join(1)
+    code, seconds = signalled(process, signal.SIGTERM)
+    assert code == 143
+    assert seconds < 20
+    assert checkpoints(folder.path) == [3]
+    assert [record["iteration"] for record in folder.records()] == [1, 2, 3]
+    assert "evaluation/return/mean" not in folder.records()[-1]
+
+
+def test_a_hangup_that_is_ignored_stays_so(tmp_path, monkeypatch):
+    """As under nohup."""
+    monkeypatch.setattr(
+        Run, "step", lambda self, *_: signal.raise_signal(signal.SIGHUP) or setattr(self, "iteration", 1)
+    )
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert marl_train(tmp_path, *SMALL, "run=x", "iterations=1").code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(six, copy):
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "summary.json").unlink()
+    done = marl_train(copy.parent.parent, "resume=runs/x")
+    assert (done.code, done.err) == (0, "")
+    assert "runs/x has no checkpoint yet; going on from iteration 0" in done.out
+    assert_same_run(six, copy, 6)
 
 
 def test_second_interrupt_ends_at_once(tmp_path, monkeypatch):
@@ -384,6 +427,8 @@ def test_second_interrupt_ends_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Run, "step", twice)
     done = marl_train(tmp_path, *SMALL, "run=x")
     assert (done.code, done.err) == (130, "interrupted\n")
+    assert "SIGINT: the run stops as soon as it can be saved" in done.out
+    assert not checkpoints(tmp_path / "runs" / "x")
 
 
 def strike(process, folder, chance):

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,25 @@ from omegaconf import DictConfig
 from marl_engine.build import checked
 from marl_engine.commands.configuration import composed, fitted, opened, parsed, plain, refusals, resumed, swept
 from marl_engine.errors import Refused
+from marl_engine.interruption import INTERRUPTION, Interrupted
 
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
+GRACE = 5.0  # seconds that a run which a signal has stopped takes to sum up
 
 
 def main() -> None:
-    """The command. Exit codes: 0 done, 1 diverged or could not write, 2 refused, 130 interrupted."""
+    """The command. Exit codes: 0 done, 1 diverged or could not write, 2 refused, 128 + the number of a signal."""
     gc.disable()  # what is loaded is no garbage, and looking for some takes half a second
     try:
-        with refusals():
+        with INTERRUPTION.listen(), refusals():
             code = commanded(sys.argv[1:])
-    except KeyboardInterrupt:
+    except Interrupted:
         print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
+        code = INTERRUPTION.code
     except BrokenPipeError:  # who reads along has seen enough, as in `marl-train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
@@ -166,7 +168,10 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     begun = run.iteration
     try:
         reason, seconds = watched(run, console)
-        finish(run, reason, seconds, console)
+        if INTERRUPTION.signals:
+            console.print(f"saved as iteration {run.iteration} of {path}", highlight=False, soft_wrap=True)
+        with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
+            finish(run, reason, seconds, console)
     except ValueError as error:
         if run.iteration > begun:
             raise
@@ -179,7 +184,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
         with suppress(OSError):
             folder.close()
         return FAILED
-    return INTERRUPTED if reason == "interrupted" else 0
+    return INTERRUPTION.code if INTERRUPTION.signals else 0
 
 
 def restored(run: Any) -> list[str]:
