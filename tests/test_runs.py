@@ -400,9 +400,8 @@ def test_a_signal_ends_an_evaluation_too(tmp_path):
 
 def test_a_hangup_that_is_ignored_stays_so(tmp_path, monkeypatch):
     """As under nohup."""
-    monkeypatch.setattr(
-        Run, "step", lambda self, *_: signal.raise_signal(signal.SIGHUP) or setattr(self, "iteration", 1)
-    )
+    step = Run.step
+    monkeypatch.setattr(Run, "step", lambda *arguments: signal.raise_signal(signal.SIGHUP) or step(*arguments))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert marl_train(tmp_path, *SMALL, "run=x", "iterations=1").code == 0
