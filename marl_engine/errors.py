@@ -12,6 +12,13 @@ class Halted(RuntimeError):
     """Something that a run depends on failed; what it has saved is whole."""
 
 
+def describe(error: Exception) -> str:
+    """What is wrong, in a sentence: of a disk, which file it was, too."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 def choice(name: object, options: Iterable[object]) -> str:
     """The options as text, those nearest to `name` first."""
     known = [str(option) for option in options]

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from marl_engine import checkpoint
+from marl_engine.lock import LOCK
 from marl_engine.types import Metrics
 
 KEPT = 3  # checkpoints, and the best one beside them
@@ -35,6 +37,14 @@ class Folder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    def clear(self) -> None:
+        """Takes away all that is in the folder but its lock."""
+        for each in self.path.iterdir():
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            elif each.name != LOCK:
+                each.unlink()
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """The composed configuration, for `resume` and for readers."""

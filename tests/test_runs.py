@@ -1,5 +1,6 @@
 """A run leaves a folder from which it goes on as if nothing had happened, whatever stopped it."""
 
+import errno
 import io
 import json
 import multiprocessing
@@ -242,6 +243,65 @@ def test_sweep(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
     for seed in (0, 1):
         assert Folder(tmp_path / "runs" / f"of_{seed}").config()["seed"] == seed
+
+
+def test_a_folder_has_one_process_at_a_time(tmp_path):
+    folder = Folder(tmp_path / "runs" / "x")
+    process = started(tmp_path, *SMALL, "run=x", "save_every=1")
+    await_that(lambda: len(folder.records()) >= 2, process)
+    for keys in (("resume=runs/x",), (*SMALL, "run=x", "overwrite=true", "iterations=1")):
+        done = marl_train(tmp_path, *keys)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == f"runs/x is in use by process {process.pid}; wait until it ends, or stop it\n"
+    assert process.is_alive()
+    process.kill()
+    process.join()
+    steps = [record["iteration"] for record in folder.records()]
+    assert steps == list(range(1, len(steps) + 1)), "somebody else wrote among the records"
+    last = steps[-1] + 2
+    assert marl_train(tmp_path, "resume=runs/x", f"iterations={last}").code == 0
+    assert [record["iteration"] for record in folder.records()] == list(range(1, last + 1))
+    assert {path.name for path in folder.path.iterdir()} == PARTS
+
+
+def test_a_folder_in_which_nothing_was_written_is_free(tmp_path):
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "runs" / "x" / ".lock").write_text("1")
+    assert marl_train(tmp_path, *SMALL, "run=x", "iterations=1").code == 0
+
+
+def test_a_run_may_be_elsewhere(six, copy):
+    """A link to a folder on another disk is followed, and stays when the run is replaced."""
+    elsewhere = copy.rename(copy.parent.parent / "elsewhere")
+    copy.symlink_to(elsewhere)
+    assert marl_train(copy.parent.parent, *SMALL, "run=x", "iterations=1", "overwrite=true").code == 0
+    assert copy.is_symlink()
+    assert {path.name for path in elsewhere.iterdir()} == PARTS
+    assert checkpoints(elsewhere) == [1]
+
+
+def test_a_disk_that_refuses_a_name(tmp_path):
+    done = marl_train(tmp_path, *SMALL, f"run={300 * 'a'}", "iterations=1")
+    assert (done.code, done.out, done.err) == (2, "", f"runs/{300 * 'a'}: File name too long\n")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("keys", [("resume=runs/x", "iterations=8"), (*SMALL, "run=y"), ("-m", *SMALL, "run=y")])
+def test_a_disk_that_takes_nothing(copy, monkeypatch, keys, number):
+    """Full or read-only: one sentence, and nothing is lost."""
+
+    def fail(path, flags, *rest, **others):
+        if flags & (os.O_CREAT | os.O_WRONLY):
+            raise OSError(number, os.strerror(number), str(path))
+        return open_file(path, flags, *rest, **others)
+
+    open_file, before = os.open, contents(copy)
+    monkeypatch.setattr(os, "open", fail)
+    done = marl_train(copy.parent.parent, *keys)
+    assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert done.err.endswith(f": {os.strerror(number)}\n")
+    assert contents(copy) == before
 
 
 def test_a_name_that_is_taken(six, copy):

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from marl_engine.build import class_of
-from marl_engine.errors import Refused, choice, unknown
+from marl_engine.errors import Refused, choice, describe, unknown
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
@@ -40,13 +40,13 @@ def refuse(message: object) -> NoReturn:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns what is wrong with the input into one sentence; HYDRA_FULL_ERROR=1 shows where it came from."""
+    """Turns what is wrong with the input or a disk into one sentence; HYDRA_FULL_ERROR=1 shows where it came from."""
     try:
         yield
-    except Refused as refused:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    except (Refused, OSError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1" or isinstance(error, BrokenPipeError):
             raise
-        refuse(refused)
+        refuse(describe(error))
 
 
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -108,79 +107,93 @@ def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def new_folder(plan: Any) -> Path:
     """Where a run will live. Raises Refused when the name is taken."""
-    name = plan.run or unused_name(datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    path = RUNS / name
-    if Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
-        raise Refused(f"run must be the name of a folder inside {RUNS}/, not {name!r}")
-    if path.exists() and not plan.overwrite:
+    if not plan.run:
+        return dated_folder(datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    path = RUNS / plan.run
+    if Path(plan.run).is_absolute() or {".", ".."} & set(plan.run.split("/")):
+        raise Refused(f"run must be the name of a folder inside {RUNS}/, not {plan.run!r}")
+    if path.exists() and not (is_blank(path) or plan.overwrite):
         raise Refused(
             f"{path} exists; choose another run=, or go on with resume={path}, or replace it with overwrite=true"
         )
-    if path.exists() and not is_run(path):
+    if path.exists() and not (is_blank(path) or (path / "config.yaml").is_file()):
         raise Refused(f"{path} is not the folder of a run, so overwrite=true does not replace it; choose another run=")
     return path
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder is that of a run, or of one that was killed before it had written anything."""
-    return path.is_dir() and ((path / "config.yaml").is_file() or all(each.name[0] == "." for each in path.iterdir()))
+def is_blank(path: Path) -> bool:
+    """Whether a folder is empty, or that of a run which was killed before it had written anything."""
+    return path.is_dir() and all(each.name[0] == "." for each in path.iterdir())
 
 
-def unused_name(name: str) -> str:
-    """The name, or the name with a number when runs of the same second have taken it."""
-    others = (f"{name}_{number}" for number in range(2, 10**6))
-    return name if not (RUNS / name).exists() else next(each for each in others if not (RUNS / each).exists())
+def dated_folder(name: str) -> Path:
+    """Makes a folder of this name, with a number where runs of the same second have taken it."""
+    for path in (RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 10**6))):
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise Refused(f"all names that begin with {RUNS / name} are taken; choose run=")
 
 
 def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     """Runs a configuration, or goes on with the run in a folder; returns the exit code. Raises Refused."""
     from rich.console import Console
 
-    from marl_engine.build import setting
-    from marl_engine.commands.ending import finish
-    from marl_engine.errors import Halted
     from marl_engine.folder import Folder
+    from marl_engine.lock import locked
+
+    plan, stop = split(config)
+    folder, console = Folder(resume or new_folder(plan)), Console()
+    with locked(folder.path):
+        run = prepare(config, plan, stop, folder, resume is not None, console)
+        console.print(f"{headline(config)}, in {folder.path}", highlight=False, soft_wrap=True)
+        return carry_out(run, console, resume is None)
+
+
+def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume: bool, console: Any) -> Any:
+    """A run that can begin, or go on where it was, and its folder. Raises Refused."""
+    from marl_engine.build import setting
     from marl_engine.training import Run
 
-    console = Console()
-    plan, stop = split(config)
-    path = resume or new_folder(plan)
     if plan.threads is not None:
         import torch
 
         torch.set_num_threads(plan.threads)
     parts = setting({**config, "seed": plan.seed})  # as a whole number, also where 1e3 was written
-    folder = Folder(path)
     run = Run(parts, plan, stop, folder)
-    if resume is not None:
+    if resume:
         for damage in restored(run):
             console.print(f"{damage}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
-    elif path.exists():
-        shutil.rmtree(path)
+    else:
+        folder.clear()
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
-    try:
-        folder.write_config({**config, "resume": None, "overwrite": False})
-    except OSError as error:
-        raise Refused(f"cannot write to {path}: {error.strerror or error}") from error
-    console.print(f"{headline(config)}, in {path}", highlight=False, soft_wrap=True)
-    begun = run.iteration
+    folder.write_config({**config, "resume": None, "overwrite": False})
+    return run
+
+
+def carry_out(run: Any, console: Any, is_new: bool) -> int:
+    """Runs to the end and sums up; returns the exit code. Raises Refused where nothing could be done at all."""
+    from marl_engine.commands.ending import finish
+    from marl_engine.errors import Halted, describe
+
+    begun, folder = run.iteration, run.folder
     try:
         reason, seconds = watched(run, console)
         if INTERRUPTION.signals:
-            console.print(f"saved as iteration {run.iteration} of {path}", highlight=False, soft_wrap=True)
+            console.print(f"saved as iteration {run.iteration} of {folder.path}", highlight=False, soft_wrap=True)
         with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
             finish(run, reason, seconds, console)
     except ValueError as error:
         if run.iteration > begun:
             raise
-        if resume is None:
-            shutil.rmtree(path)  # nothing was done
+        if is_new:
+            folder.clear()
         raise Refused(str(error)) from error
     except (Halted, OSError) as error:
         kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
-        console.print(f"stopped after iteration {run.iteration}: {error}{kept}", style="red", soft_wrap=True)
+        console.print(f"stopped after iteration {run.iteration}: {describe(error)}{kept}", style="red", soft_wrap=True)
         with suppress(OSError):
             folder.close()
         return FAILED
