@@ -19,6 +19,12 @@ def describe(error: Exception) -> str:
     return str(error)
 
 
+def excerpt(text: str, most: int = 200) -> str:
+    """Somebody else's text in one line: signs that cannot be shown as their codes, a cut after `most` as "…"."""
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in " ".join(text.split()))
+    return line if len(line) <= most else f"{line[:most]}…"
+
+
 def choice(name: object, options: Iterable[object]) -> str:
     """The options as text, those nearest to `name` first."""
     known = [str(option) for option in options]

@@ -3,21 +3,27 @@
 import json
 import threading
 import time
+from email.message import Message
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from games.completions import verdict
+from games.completions import Line, NoCompletion, complete, read_completion, read_wait
 from games.endpoint import Endpoint
 from marl_engine.errors import Halted
 
 
 class Stub:
-    """A server whose `say` maps the text of a question to (status, content); it notes what it was sent."""
+    """A server whose `say` maps the text of a question to (status, content); it notes what it was sent.
+
+    Content that is a dict is the whole answer, a text that begins with "{" in an error too.
+    """
 
     def __init__(self):
         self.say = longer
         self.asked, self.keys, self.seconds, self.running, self.most = [], set(), 0.0, 0, 0
+        self.headers: dict[str, str] = {}  # of answers that are none
         stub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,12 +34,16 @@ class Stub:
                 stub.asked.append((self.path, body))
                 stub.keys.add(self.headers.get("Authorization"))
                 time.sleep(stub.seconds)
-                status, text = stub.say(body["messages"][0]["content"])
+                status, text = stub.say(body["messages"][-1]["content"])
                 usage = {"prompt_tokens": 100, "completion_tokens": 2}
                 answer = {"choices": [{"message": {"content": text}}], "usage": usage}
+                if isinstance(text, dict):
+                    answer = text
                 stub.running -= 1
                 try:
                     self.send_response(status)
+                    for name, value in stub.headers.items() if status != 200 else ():
+                        self.send_header(name, value)
                     self.end_headers()
                     self.wfile.write(json.dumps(answer).encode())
                 except OSError:  # it waited no longer
@@ -53,10 +63,10 @@ def longer(text):
     return 200, "A" if len(first) > len(second) else "B"
 
 
-def failing(times, status):
+def failing(times, status, words="not now"):
     """Does so after it has failed so many times."""
     left = iter(range(times))
-    return lambda text: longer(text) if next(left, None) is None else (status, "not now")
+    return lambda text: longer(text) if next(left, None) is None else (status, {"error": {"message": words}})
 
 
 @pytest.fixture
@@ -102,6 +112,42 @@ def test_nothing_is_paid_twice_not_even_by_the_next_run(stub, judge):
     assert len(stub.asked) == 8
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"options": {"temperature": 0, "max_tokens": 8}},
+        {"options": {"temperature": 1, "max_tokens": 16}},
+        {"system": "Be strict."},
+        {"template": "{prompt}|{first}|{second} "},
+    ],
+)
+def test_whatever_changes_the_answer_is_asked_anew(stub, judge, settings):
+    judge().prefers(["x"], ["long"], ["no"])
+    judge(**settings).prefers(["x"], ["long"], ["no"])
+    assert len(stub.asked) == 4
+    judge(**settings, wait=0.02, attempts=9, url=f"{stub.url}/").prefers(["x"], ["long"], ["no"])  # these do not
+    assert len(stub.asked) == 4
+
+
+def test_another_endpoint_with_the_same_model_is_asked(stub, judge):
+    judge().prefers(["x"], ["long"], ["no"])
+    other = Stub()
+    other.say = lambda text: (200, "B" if longer(text)[1] == "A" else "A")
+    try:
+        assert judge(url=other.url).prefers(["x"], ["long"], ["no"]).tolist() == [0.0]
+        assert len(other.asked) == 2
+    finally:
+        other.server.shutdown()
+        other.server.server_close()
+
+
+def test_verdicts_of_another_reader_are_not_taken(stub, judge, monkeypatch):
+    judge().prefers(["x"], ["long"], ["no"])
+    monkeypatch.setattr("games.verdict_cache.VERSION", 1)
+    judge().prefers(["x"], ["long"], ["no"])
+    assert len(stub.asked) == 4
+
+
 def test_what_is_asked_is_what_was_answered_whatever_it_looks_like(stub, judge):
     judge().prefers(["{first}"], ["{second} \\1"], ["{prompt}"])
     assert {body["messages"][0]["content"] for _, body in stub.asked} == {
@@ -120,8 +166,19 @@ def test_passing_failures_are_waited_out(stub, judge, status):
 @pytest.mark.parametrize(
     ("say", "settings", "says"),
     [
-        (failing(99, 503), {"attempts": 3}, "gave no answer in 3 attempts: 503"),
-        (failing(99, 401), {}, "refused the question: 401 .*not now"),
+        (failing(99, 503), {"attempts": 3}, "gave no answer in 3 attempts: 503 [a-zA-Z ]*: not now"),
+        (failing(99, 401), {}, "refused the question: 401 [a-zA-Z ]*: not now"),
+        (
+            failing(99, 400, "Unsupported [/INST] 'max_tokens'\n\x1b[1m"),
+            {},
+            r": Unsupported \[/INST\] 'max_tokens' \\x1b",
+        ),
+        (
+            failing(99, 200, "no credits"),
+            {"attempts": 2},
+            "gave no answer in 2 attempts: no chat completion: no credits",
+        ),
+        (failing(99, 400, "é" * 600), {}, "refused the question: 400 [a-zA-Z ]*: é{500}…"),
         (longer, {"url": "http://127.0.0.1:1/v1", "attempts": 2}, "gave no answer in 2 attempts: .*refused"),
         (longer, {"cache": "/dev/null/kept"}, "cache: /dev/null/kept cannot be used"),
     ],
@@ -132,16 +189,22 @@ def test_lasting_failures_halt_in_one_sentence(stub, judge, say, settings, says)
         judge(**settings).prefers(["x"] * 9, [f"long{n}" for n in range(9)], ["no"] * 9)
 
 
-def test_what_was_paid_before_a_failure_is_kept(stub, judge):
-    left = iter(range(4))
-    stub.say = lambda text: (400, "") if next(left, None) is None else longer(text)
-    texts = [f"long{number}" for number in range(4)]
-    with pytest.raises(Halted):
-        judge(parallel=1).prefers(["x"] * 4, texts, ["no"] * 4)
-    stub.say = longer
-    again = judge()
-    assert again.prefers(["x"] * 4, texts, ["no"] * 4).tolist() == [1.0] * 4
-    assert again.costs()["judge/kept"] == 4
+@pytest.mark.parametrize(("parallel", "prompts"), [(1, "abcdefg!"), (8, "!abcdefg")])
+def test_what_was_paid_before_a_failure_or_beside_it_is_kept(stub, judge, parallel, prompts):
+    """One question is refused: the last of them, or the first of eight at a time, while the others are under way."""
+
+    def say(text):
+        if text.startswith("!"):
+            return 400, ""
+        time.sleep(0.05 * (parallel - 1))
+        return longer(text)
+
+    stub.say, broken = say, judge(parallel=parallel)
+    with pytest.raises(Halted, match="400"):
+        broken.prefers(prompts, ["long"] * 8, ["no"] * 8)
+    stub.say, again = longer, judge()
+    assert again.prefers(prompts, ["long"] * 8, ["no"] * 8).tolist() == [1.0] * 8
+    assert again.costs()["judge/kept"] == broken.costs()["judge/requests"] >= 7
 
 
 def test_a_slow_endpoint_is_given_up_and_a_patient_judge_asks_many_at_once(stub, judge):
@@ -152,27 +215,122 @@ def test_a_slow_endpoint_is_given_up_and_a_patient_judge_asks_many_at_once(stub,
         judge(timeout=0.05, attempts=1).prefers(["y"], ["long"], ["no"])
 
 
-def test_rubbish_is_asked_again_then_a_tie_and_too_much_of_it_halts(stub, judge):
-    stub.say = lambda text: (200, "I cannot say.") if text.startswith("odd") else longer(text)
-    patient = judge(attempts=2)
-    assert patient.prefers(["odd", "x"], ["long", "long"], ["no", "no"]).tolist() == [0.5, 1.0]
-    assert (patient.costs()["judge/unreadable"], patient.costs()["judge/requests"]) == (2, 6)
+def test_what_is_unclear_is_a_tie_that_is_not_kept_and_too_much_of_it_halts(stub, judge):
+    stub.say = lambda text: (200, "A is better than B") if text.startswith("odd") else longer(text)
+    unsure = judge()
+    assert unsure.prefers(["odd", "x"], ["long", "long"], ["no", "no"]).tolist() == [0.5, 1.0]
+    assert (unsure.costs()["judge/unreadable"], unsure.costs()["judge/requests"]) == (2, 4)  # each is paid for once
     stub.say = longer
-    assert judge().prefers(["odd"], ["long"], ["no"]).tolist() == [1.0]  # a tie of that kind is not kept
-    stub.say = lambda text: (200, None)
-    with pytest.raises(Halted, match="with neither A nor B"):
-        judge(attempts=1).prefers(["x"] * 9, [f"other{number}" for number in range(9)], ["no"] * 9)
+    assert judge().prefers(["odd"], ["long"], ["no"]).tolist() == [1.0]
+    stub.say = lambda text: (200, "I prefer [A] over [/B]")
+    with pytest.raises(Halted, match=r"^game.judge: 3 of 3 replies of m gave no .*was 'I prefer \[A\] over \[/B\]'"):
+        judge(parallel=1).prefers(["x"] * 9, [f"other{number}" for number in range(9)], ["no"] * 9)
+
+
+def completion(message, reason="stop", **usage):
+    """An answer with a message."""
+    return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
 
 
 @pytest.mark.parametrize(
-    ("text", "first"),
+    ("answer", "words"),
     [
-        *(("A", 1), (" B.", 0), ("**A**", 1), ("Answer: B", 0), ("A: it is kind.", 1), ("B\nbecause A is dull.", 0)),
-        *(("The better answer is (A).", 1), ("A tie", None), ("A or B", None), ("", None), ("Neither", None)),
+        (completion({"content": None}, prompt_tokens=100, completion_tokens=2), "the last was empty"),
+        ({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 2}}, "the last was empty"),
+        (
+            completion({"content": None, "refusal": "I must not."}, prompt_tokens=100, completion_tokens=2),
+            "I must not.",
+        ),
+        (completion({"content": "A"}, "length", prompt_tokens=100, completion_tokens=2), "cut off after 2 tokens: 'A'"),
     ],
 )
-def test_a_verdict_is_one_letter(text, first):
-    assert verdict(text) == first
+def test_what_says_nothing_is_counted_since_it_is_billed(stub, judge, answer, words):
+    stub.say = lambda text: (200, answer)
+    paid = judge(input_price=1.0, output_price=1.0, unreadable=1)
+    assert paid.prefers(["x"], ["long"], ["no"]).tolist() == [0.5]
+    assert paid.costs()["judge/cost"] == pytest.approx(2 * 102 / 1e6)
+    assert (paid.costs()["judge/requests"], paid.costs()["judge/unreadable"]) == (2, 2)
+    with pytest.raises(Halted, match=words):
+        judge(unreadable=0).prefers(["x"], ["long"], ["no"])
+
+
+def test_content_in_parts_is_read(stub, judge):
+    parts = [{"type": "reasoning", "summary": []}, {"type": "text", "text": "Verdict:"}, {"type": "text", "text": " A"}]
+    stub.say = lambda text: (200, completion({"content": parts}, prompt_tokens=1))
+    found = judge()
+    assert found.prefers(["x"], ["long"], ["no"]).tolist() == [0.5]  # A in both orders
+    assert found.costs()["judge/unreadable"] == 0
+
+
+@pytest.mark.parametrize("answer", ["", "<html>Sign in</html>", "[]", '"A"', "{}", '{"choices": 5}', "[" * 10**5])
+def test_what_is_no_completion_is_a_failure_and_no_reply(answer):
+    with pytest.raises(NoCompletion, match=r"^no chat completion[^\n]*$"):
+        read_completion(answer.encode())
+
+
+@pytest.mark.parametrize(
+    "usage", [None, 5, {}, {"prompt_tokens": None}, {"prompt_tokens": "12", "completion_tokens": float("nan")}]
+)
+def test_tokens_that_are_not_told_count_nothing(usage):
+    assert read_completion(json.dumps({"choices": [], "usage": usage}).encode())[2:] == (0, 0)
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0.0),
+        ({"Retry-After": "3"}, 3.0),
+        ({"Retry-After": " 2.5 "}, 2.5),
+        ({"Retry-After": formatdate(NOW + 20, usegmt=True)}, 20.0),
+        ({"Retry-After": formatdate(NOW - 20, usegmt=True)}, 0.0),
+        ({"retry-after-ms": "1500", "Retry-After": "9"}, 1.5),
+        ({"retry-after-ms": "x", "Retry-After": "9"}, 9.0),
+        ({"Retry-After": "86400"}, 300.0),
+        *(({"Retry-After": text}, 0.0) for text in ("", "soon", "nan", "inf", "-5", "Mon, 99 Foo 99999999999")),
+    ],
+)
+def test_an_endpoint_says_how_long_to_wait(headers, seconds):
+    message = Message()
+    for name, text in headers.items():
+        message[name] = text
+    assert read_wait(message, NOW) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "0.4"}, {"Retry-After-Ms": "400"}])
+def test_it_is_left_alone_for_as_long_as_it_says(stub, headers):
+    stub.say, stub.headers = failing(1, 429), headers
+    body = json.dumps({"messages": [{"role": "user", "content": "x|long|no"}]}).encode()
+    start = time.perf_counter()
+    assert complete(Line(stub.url, None, 5.0, 2, 0.01), body, threading.Event()).text == "A"
+    assert 0.4 <= time.perf_counter() - start < 2
+
+
+def test_options_are_sent_as_they_are_and_those_that_are_null_are_not(stub, judge):
+    options = {"temperature": None, "max_tokens": None, "max_completion_tokens": 64, "reasoning_effort": "low"}
+    judge(options=options, system="Be strict.", parallel=1).prefers(["x"], ["long"], ["no"])
+    assert stub.asked[0][1] == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "x|long|no"}],
+        "max_completion_tokens": 64,
+        "reasoning_effort": "low",
+    }
+
+
+def test_a_template_may_be_a_file(stub, judge, tmp_path):
+    (tmp_path / "mine.txt").write_text("\ufeff{prompt}|{first}|{second}", encoding="utf-8")
+    assert judge(template=str(tmp_path / "mine.txt")).prefers(["x"], ["long"], ["no"]).tolist() == [1.0]
+    with pytest.raises(ValueError, match=r"^game.judge.template: .*none.txt cannot be read"):
+        judge(template=str(tmp_path / "none.txt"))
+
+
+def test_the_usual_template_asks_for_a_form_that_is_read(stub, judge):
+    stub.say = lambda text: (200, "Verdict: B" if text.rindex("good") > text.rindex("bad") else "Verdict: A")
+    found = judge(template=None)
+    assert found.prefers(["Why?"], ["good"], ["bad"]).tolist() == [1.0]
+    assert '"Verdict: A"' in stub.asked[0][1]["messages"][0]["content"]
 
 
 def test_the_key_goes_from_the_environment_to_the_header_and_nowhere_else(stub, judge, monkeypatch):
@@ -191,7 +349,9 @@ def test_the_key_goes_from_the_environment_to_the_header_and_nowhere_else(stub, 
     "settings",
     [
         *({"url": "localhost"}, {"model": ""}, {"template": "{prompt}{first}"}, {"parallel": 0}, {"timeout": 0}),
-        *({"attempts": 0}, {"wait": -1}, {"unreadable": -1}, {"input_price": -1}),
+        *({"attempts": 0}, {"wait": -1}, {"unreadable": -1}, {"input_price": -1}, {"wait": float("nan")}),
+        *({"url": "http://[::1/v1"}, {"url": "http://"}, {"url": "http://a b/v1"}, {"url": "http://a:99999/v1"}),
+        *({"options": {"stream": True}}, {"options": {"model": "other"}}),
     ],
 )
 def test_what_cannot_be_asked_is_refused(judge, settings):

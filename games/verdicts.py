@@ -1,0 +1,70 @@
+"""What a judge's reply says: a verdict where it can be read in one way only, and else none.
+
+Three forms are read: one letter alone; a last line with a mark, like `Verdict: A`; a JSON object with a mark for its
+key. A sentence is none of them: "A is better than B" and "the better answer is A, not B" name both letters, and "the
+answer is not A" names the wrong one.
+"""
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+VERSION = 2  # of the rules in this file; a verdict that other rules took is not taken from a cache
+VERDICTS = {"a": 1.0, "b": 0.0}  # 1: the first answer is better
+
+OPENING = r"[\s\"'“”„‘’‚«»‹›(\[{「『【《$]*"  # what may stand before a letter that is alone, and
+CLOSING = r"[ \t\"'“”„‘’‚«»‹›)\]}」』】》$.。!]*"  # behind it; neither "?" nor "not"
+NOUN = r"(?:answer|option|response|antwort|回答|答案|选项)"  # as in "Answer A"
+LETTER = rf"{OPENING}(?:{NOUN}{OPENING})?([ab]){CLOSING}"
+MARK = (
+    r"(?:(?:the|my|die|der|das|mein|meine|我的)[ ]*)?"
+    r"(?:(?:final|better|best|preferred|bessere|beste|endgültige|endgültiges|最终|更好的|较好的)[ ]*)?"
+    r"(?:verdict|answer|choice|winner|judg(?:e)?ment|decision|urteil|antwort|entscheidung|判决|判断|答案|回答|结论|选择)"
+)
+IS = r"(?:[ ]*(?:is|ist|lautet|是|为))?"
+ALONE = re.compile(LETTER, re.I)
+MARKED = re.compile(rf"^[ #]*{MARK}{IS}[ ]*[:=]{LETTER}$|^<({MARK})>{LETTER}\n?</\2>$", re.I | re.M)
+KEY = re.compile(MARK, re.I)
+THOUGHT, END_OF_THOUGHT = (re.compile(rf"<{slash}(?:think|thinking|thought|reasoning)>", re.I) for slash in ("", "/"))
+FENCE = re.compile(r"```\w*\n(.*?)\n?```", re.S)
+EMPHASIS = str.maketrans("", "", "*_`\u200b\ufeff")
+
+
+def parse_verdict(reply: str) -> float | None:
+    """1 for A, 0 for B, None for a reply that is in none of the forms, or in several that differ."""
+    text = END_OF_THOUGHT.split(unicodedata.normalize("NFKC", reply))[-1].strip()
+    if THOUGHT.search(text):
+        return None  # a thought without an end: the reply was cut off
+    if fenced := FENCE.fullmatch(text):
+        text = fenced[1].strip()
+    tree = parse_object(text)
+    letters = letters_of_object(tree) if tree is not None else letters_of_text(text.translate(EMPHASIS).strip())
+    return VERDICTS[letters.pop()] if len(letters) == 1 else None
+
+
+def parse_object(text: str) -> list[tuple[str, Any]] | None:
+    """The keys and values of a JSON object, repeated keys too; None for any other text."""
+    try:
+        pairs: list[tuple[str, Any]] | None = json.loads(text, object_pairs_hook=list) if text[:1] == "{" else None
+    except (ValueError, RecursionError):
+        return None
+    return pairs
+
+
+def letters_of_object(pairs: list[tuple[str, Any]]) -> set[str]:
+    """The letters under keys that are marks; "" for a mark without a letter."""
+    marked = [value for key, value in pairs if KEY.fullmatch(key.replace("_", " ").strip())]
+    matches = [ALONE.fullmatch(value.translate(EMPHASIS)) if isinstance(value, str) else None for value in marked]
+    letters = {match[1].lower() if match else "" for match in matches}
+    return set() if "" in letters else letters
+
+
+def letters_of_text(text: str) -> set[str]:
+    """The one letter that a text is, or those of its marked lines if the last line is one of them."""
+    if alone := ALONE.fullmatch(text):
+        return {alone[1].lower()}
+    marked = list(MARKED.finditer(text))
+    if not marked or marked[-1].end() != len(text):
+        return set()
+    return {(match[1] or match[3]).lower() for match in marked}
