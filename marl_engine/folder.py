@@ -88,7 +88,8 @@ class Folder:
             with open(self.path / BAD_LINES, "ab") as file:
                 file.writelines(line + b"\n" for line in bad)
         records = [record for record in self.records() if record["iteration"] <= iteration]
-        replace(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+        if self.metrics.exists():
+            replace(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
         count = "1 bad line of {} is" if len(bad) == 1 else f"{len(bad)} bad lines of {{}} are"
         return [f"{count.format(self.metrics)} now in {self.path / BAD_LINES}"] if bad else []
 
@@ -110,6 +111,14 @@ class Folder:
         raise FileNotFoundError(
             f"{self.checkpoints} has no checkpoint to go on from{': ' if damages else ''}{'; '.join(damages)}"
         )
+
+    def summary(self) -> dict[str, Any]:
+        """What `summarise` wrote; nothing where there is none, or none that can be read."""
+        try:
+            summary = json.loads((self.path / "summary.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return summary if isinstance(summary, dict) else {}
 
     def summarise(self, found: Mapping[str, Any]) -> None:
         """summary.json, with the versions that made it."""

@@ -224,7 +224,7 @@ def test_sweep_into_one_folder(refused):
 
 def test_folder_that_cannot_be_written(refused, tmp_path):
     (tmp_path / "runs").write_text("a file")
-    assert "cannot write to runs/new" in refused("game=overcooked", *SMALL, "run=new")
+    assert "runs/new: Not a directory" in refused("game=overcooked", *SMALL, "run=new")
 
 
 DRAWING = "drawing: |-\n  XPXXX\n  O1 2D\n  XXSXX\n"

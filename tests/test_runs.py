@@ -245,6 +245,54 @@ def test_sweep(tmp_path):
         assert Folder(tmp_path / "runs" / f"of_{seed}").config()["seed"] == seed
 
 
+SWEEP = ("-m", *SMALL, "iterations=6", "save_every=2", "responder.learning_rate=1e-3,1e+38,2e-3")
+
+
+def test_a_sweep_outlives_a_bad_job_and_goes_on_with_what_is_missing(tmp_path):
+    first = marl_train(tmp_path, *SWEEP)
+    assert (first.code, first.err) == (1, "1 of 3 jobs failed: responder.learning_rate=1e+38\n")
+    runs = {Folder(path).config()["responder"]["learning_rate"]: path for path in (tmp_path / "runs").iterdir()}
+    assert [len(Folder(runs[rate]).records()) for rate in (1e-3, 1e38, 2e-3)] == [6, 0, 6]
+    before = {rate: contents(path) for rate, path in runs.items()}
+    again = marl_train(tmp_path, *SWEEP)
+    assert (again.code, again.err) == (1, first.err)
+    assert again.out.count(": is done, in runs/") == 2
+    assert "has no checkpoint yet; going on from iteration 0" in again.out
+    assert sorted((tmp_path / "runs").iterdir()) == sorted(runs.values())
+    assert [contents(runs[rate]) == before[rate] for rate in (1e-3, 2e-3)] == [True, True]
+
+
+def test_a_sweep_goes_on_with_a_job_that_was_stopped(tmp_path, monkeypatch):
+    keys = ("-m", *SMALL, "save_every=1", "iterations=8", "seed=0,1", "run=of_${seed}")
+    step = Run.step
+
+    def stop_once(run, *arguments):
+        monkeypatch.setattr(Run, "step", step)
+        return signal.raise_signal(signal.SIGTERM) or step(run, *arguments)
+
+    monkeypatch.setattr(Run, "step", stop_once)
+    assert marl_train(tmp_path, *keys).code == 143
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"of_0"}
+    assert checkpoints(tmp_path / "runs" / "of_0") == [1]
+    assert marl_train(tmp_path, *keys).code == 0
+    assert marl_train(tmp_path, *SMALL, "save_every=1", "iterations=8", "run=whole").code == 0
+    assert_same_run(tmp_path / "runs" / "whole", tmp_path / "runs" / "of_0", 8)
+    assert checkpoints(tmp_path / "runs" / "of_1")[0] == 8
+
+
+def test_a_sweep_looks_at_its_folders_first(six, copy):
+    shutil.copytree(copy, copy.with_name("of_1"))
+    home = copy.parent.parent
+    done = marl_train(home, "-m", *SMALL, "iterations=1", "seed=0,1", "run=of_${seed}")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("runs/of_1 was made with another configuration; ")
+    (copy.with_name("of_0")).mkdir()
+    (copy.with_name("of_0") / "notes.txt").write_text("mine")
+    shutil.rmtree(copy.with_name("of_1"))
+    assert marl_train(home, "-m", *SMALL, "iterations=1", "seed=0,1", "run=of_${seed}").code == 2
+    assert {path.name for path in (home / "runs").iterdir()} == {"x", "of_0"}
+
+
 def test_a_folder_has_one_process_at_a_time(tmp_path):
     folder = Folder(tmp_path / "runs" / "x")
     process = started(tmp_path, *SMALL, "run=x", "save_every=1")

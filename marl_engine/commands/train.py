@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from marl_engine.build import checked
-from marl_engine.commands.configuration import composed, fitted, opened, parsed, plain, refusals, resumed, swept
+from marl_engine.commands.configuration import composed, fitted, parsed, plain, refusals, resumed, swept
 from marl_engine.errors import Refused
 from marl_engine.interruption import INTERRUPTION, Interrupted
 
@@ -55,9 +55,9 @@ def commanded(arguments: Sequence[str]) -> int:
         return train(resumed(Path(folders[0]), others), Path(folders[0]))
     if not flags:
         return train(composed(CONFIG, overrides))
-    if flags & {"-m", "--multirun"}:
-        check_all([composed(CONFIG, job) for job in swept(overrides)])
-        sys.argv[1:] = [*flags, *opened(parsed(overrides))]
+    if flags <= {"-m", "--multirun"}:
+        jobs = swept(overrides)
+        return sweep(jobs, [composed(CONFIG, job) for job in jobs])
     if flags & {"-h", "--help"} and not any(override.startswith("game=") for override in overrides):
         sys.argv.append(f"game={EXAMPLE}")
     by_hydra()
@@ -66,32 +66,25 @@ def commanded(arguments: Sequence[str]) -> int:
 
 @hydra.main(config_path="pkg://configs", config_name=CONFIG, version_base=None)
 def by_hydra(config: DictConfig) -> None:
-    """Sweeps, help and Hydra's other flags."""
+    """Help and Hydra's other flags."""
     with refusals():
         overrides = parsed(HydraConfig.get().overrides.task)
         if code := train(fitted(plain(config), overrides)):
             raise SystemExit(code)
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Raises Refused when a configuration cannot be run."""
+def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) -> int:
+    """Runs the jobs of a sweep, after a look at all of them; returns the exit code. Raises Refused."""
     from marl_engine.build import setting
+    from marl_engine.commands.sweep import carry_out, jobs_of
 
-    split(config)
-    setting(config)
-
-
-def check_all(configs: Sequence[Mapping[str, Any]]) -> None:
-    """Raises Refused when one of the jobs of a sweep cannot be run, or two have the same folder."""
-    names = [config["run"] for config in configs if config.get("run") is not None]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise Refused(
-            f"run={twice} names one folder for {names.count(twice)} runs; leave it out, and each gets its own, "
-            "or name what differs: run='of_${seed}'"
-        )
-    for config in configs:
-        check(config)
+    jobs = jobs_of(words, configs, RUNS)
+    for job in jobs:
+        plan, _ = split(job.config)
+        if plan.run and not job.folder:
+            named_folder(plan.run, plan.overwrite)
+        setting(job.config)
+    return carry_out(jobs, train)
 
 
 def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -105,14 +98,12 @@ def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
     return Plan(**checked(own, Plan, "")), Stop(**checked(config.get("stop"), Stop, "stop."))
 
 
-def new_folder(plan: Any) -> Path:
-    """Where a run will live. Raises Refused when the name is taken."""
-    if not plan.run:
-        return dated_folder(datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    path = RUNS / plan.run
-    if Path(plan.run).is_absolute() or {".", ".."} & set(plan.run.split("/")):
-        raise Refused(f"run must be the name of a folder inside {RUNS}/, not {plan.run!r}")
-    if path.exists() and not (is_blank(path) or plan.overwrite):
+def named_folder(name: str, overwrite: bool) -> Path:
+    """Where a run of a name will live. Raises Refused when it is taken."""
+    path = RUNS / name
+    if Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
+        raise Refused(f"run must be the name of a folder inside {RUNS}/, not {name!r}")
+    if path.exists() and not (is_blank(path) or overwrite):
         raise Refused(
             f"{path} exists; choose another run=, or go on with resume={path}, or replace it with overwrite=true"
         )
@@ -126,8 +117,9 @@ def is_blank(path: Path) -> bool:
     return path.is_dir() and all(each.name[0] == "." for each in path.iterdir())
 
 
-def dated_folder(name: str) -> Path:
-    """Makes a folder of this name, with a number where runs of the same second have taken it."""
+def dated_folder() -> Path:
+    """Makes a folder that is called by the time, with a number where runs of the same second have taken it."""
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for path in (RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 10**6))):
         with suppress(FileExistsError):
             path.mkdir(parents=True)
@@ -143,7 +135,8 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     from marl_engine.lock import locked
 
     plan, stop = split(config)
-    folder, console = Folder(resume or new_folder(plan)), Console()
+    path = resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder())
+    folder, console = Folder(path), Console()
     with locked(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
         console.print(f"{headline(config)}, in {folder.path}", highlight=False, soft_wrap=True)
