@@ -1,7 +1,8 @@
 """Continuous control: one player, a task of Gymnasium (Towers et al. 2024, arXiv:2407.17032) whose actions are a box.
 
 It departs from Gymnasium in that actions beyond the box are moved to its edge, and in seeds: each time that a copy
-opens it has another one, which is a function of the copy's own and of how often that has opened.
+opens it has another one, which is a function of the copy's own and of how often that has opened. A task ends by its own
+`terminated` and `truncated`; the clock that Gymnasium wraps around it is replaced by `horizon`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,8 +37,8 @@ class Copies(Protocol):
     def open(self, which: Sequence[int], seeds: Sequence[int]) -> None:
         """Starts some copies as Gymnasium does with these seeds."""
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Actions (B, D) float32 -> rewards (B,), and which copies are over by the rules (B,) bool."""
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Actions (B, D) float32 -> rewards (B,), which copies are over by the rules and which the task cut short."""
         ...
 
     def seen(self) -> np.ndarray:
@@ -92,16 +93,16 @@ class Tasks:
             self.seeds[copy], self.done[copy] = seed, []
             self.now[copy] = self.tasks[copy].reset(seed=seed)[0].ravel()
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = [self._step(copy, action) for copy, action in enumerate(actions)]
-        rewards, over = zip(*found, strict=True)
-        return np.array(rewards, float), np.array(over, bool)
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        results = [self._step(copy, action) for copy, action in enumerate(actions)]
+        rewards, over, stopped = zip(*results, strict=True)
+        return np.array(rewards, float), np.array(over, bool), np.array(stopped, bool)
 
-    def _step(self, copy: int, action: np.ndarray) -> tuple[float, bool]:
+    def _step(self, copy: int, action: np.ndarray) -> tuple[float, bool, bool]:
         self.done[copy].append(action.copy())
-        observation, reward, over, _, _ = self.tasks[copy].step(action)
+        observation, reward, over, stopped, _ = self.tasks[copy].step(action)
         self.now[copy] = observation.ravel()
-        return reward, over
+        return reward, over, stopped
 
     def seen(self) -> np.ndarray:
         return self.now.copy()
@@ -193,10 +194,11 @@ class Control:
         if actions.shape != expected or not actions.isfinite().all():
             raise ValueError(f"actions must be {expected} finite numbers, not {tuple(actions.shape)}")
         bounded = actions[:, 0].cpu().float().clamp(self.low, self.high)
-        reward, over = self.copies.step(bounded.numpy())
+        reward, *ends = self.copies.step(bounded.numpy())
+        over, stopped = (torch.from_numpy(each) for each in ends)
         self.clock += 1
-        done = torch.from_numpy(over) | (self.clock == self.horizon)
-        truncated = done & ~torch.from_numpy(over)
+        done = over | stopped | (self.clock == self.horizon)
+        truncated = done & ~over
         final = torch.from_numpy(self.copies.seen())
         if which := done.nonzero()[:, 0].tolist():
             self.openings[done] += 1

@@ -63,11 +63,11 @@ class Pendulums:
         for copy, seed in zip(which, seeds, strict=True):
             self.states[copy] = np.random.default_rng(seed).uniform(-START, START)
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Torques (B, 1) float32 -> rewards (B,), and which copies are over (B,): none ever is."""
-        rewards = np.empty(len(self.states))
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Torques (B, 1) float32 -> rewards (B,), and which copies are over or cut short (B,): none ever is."""
+        rewards, never = np.empty(len(self.states)), np.zeros(len(self.states), bool)
         _step(self.states, actions[:, 0], rewards)
-        return rewards, np.zeros(len(self.states), bool)
+        return rewards, never, never
 
     def seen(self) -> np.ndarray:
         """Observations (B, 3) float32."""

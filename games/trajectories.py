@@ -2,7 +2,7 @@
 
 The four regimes of SPO (Swamy et al. 2024, arXiv:2401.04056, section 4): by return, noisy, intransitive, and
 non-Markovian. It departs from the paper in its tasks, and in that policies are shown the time, without which they could
-not do one thing early and another late. A task that is over by its rules stands still until the horizon.
+not do one thing early and another late. A task that ends before the horizon stands still until then.
 """
 
 from collections.abc import Callable, Mapping
@@ -145,10 +145,9 @@ class TrajectoryPreference:
         """Actions (B, 1, D) float32. Raises ValueError, and plays nothing, for another shape or what is no number."""
         turn = self.task.step(actions.cpu())
         reward = turn.reward.masked_fill(self.resting[:, None], 0.0)
-        over = turn.done & ~turn.truncated & ~self.resting
         assert turn.final is not None
         self.held = torch.where(self.resting[:, None, None], self.held, turn.final)
-        self.resting |= over
+        self.resting |= turn.done
         self.clock += 1
         done = self.clock == self.horizon
         if done:

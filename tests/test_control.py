@@ -9,6 +9,7 @@ import torch
 from torch import distributions
 
 from games.control import Control, seeds_of
+from games.trajectories import TrajectoryPreference
 from marl_engine.densities import Gaussian, Squashed, standard
 from marl_engine.gradient import Gradient
 from marl_engine.networks import Network
@@ -68,6 +69,51 @@ def test_games_that_are_over_by_the_rules_are_not_truncated():
     assert not turn.truncated[over]
     assert turn.reward[over] > 90
     assert turn.final[over, 0, 0] >= 0.45
+
+
+class Fragile(gymnasium.Env):
+    """A number counts the steps; the task itself cuts a game short at the third, and one that is pushed is over."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        assert self.count < 3, "a task that was cut short is stepped on"
+        self.count += 1
+        return np.full(1, self.count, np.float32), 1.0, bool(action[0] > 0), self.count == 3, {}
+
+
+@pytest.fixture
+def fragile():
+    gymnasium.register("Fragile-v0", Fragile, max_episode_steps=10)
+    yield "Fragile-v0"
+    del gymnasium.registry["Fragile-v0"]
+
+
+def test_a_task_that_cuts_itself_short_is_truncated_and_opened_anew(fragile):
+    """Copy 0 is left alone; copy 1 is pushed at its third step, where it is over by the rules, cut short or not."""
+    game = Control(fragile)
+    game.reset(spread(0, 2))
+    pushes = [[-1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]
+    turns = [game.step(torch.tensor(push).view(2, 1, 1)) for push in pushes]
+    assert [turn.done.tolist() for turn in turns] == [[False] * 2, [False] * 2, [True] * 2, [False] * 2]
+    assert turns[2].truncated.tolist() == [True, False]
+    assert turns[2].final.flatten().tolist() == [3.0, 3.0]
+    assert turns[2].observation.flatten().tolist() == [0.0, 0.0]
+    assert turns[3].observation.flatten().tolist() == [1.0, 1.0]
+
+
+def test_a_trajectory_of_a_task_that_cuts_itself_short_stands_still(fragile):
+    game = TrajectoryPreference(fragile, horizon=5)
+    game.reset(spread(0, 1))
+    turns = [game.step(torch.full((1, 1, 1), -1.0)) for _ in range(5)]
+    assert [turn.reward.item() for turn in turns] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert [turn.observation[0, 0, 0].item() for turn in turns[:4]] == [1.0, 2.0, 3.0, 3.0]
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "Nowhere-v3", "FrozenLake-v1"])
