@@ -6,8 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from marl_engine.errors import Halted
 from marl_engine.noise import uniforms
+from marl_engine.turns import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
 from marl_engine.types import Game, Policy, Profile, Turn
+
+LONGEST = 50_000  # turns of a game that is scored
 
 
 class Trajectory(NamedTuple):
@@ -94,39 +98,58 @@ class Table:
 def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
     """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
     table = Table(profile, len(seeds), seeds.device)
-    record = []
-    for noise in noise_for(game, seeds, clock, turns):
+    record, finals = [], []
+    for number, noise in enumerate(noise_for(game, seeds, clock, turns), clock):
         action, log_prob = table.decide(turn, noise)
-        after = game.step(action)
-        record.append(
-            (turn.observation, turn.legal, turn.acting, action, log_prob, *after[3:7], after.final)
-        )  # reward, shaping, done, truncated
+        after = step(game, turn, action, number)
+        record.append((turn.observation, turn.legal, turn.acting, action, log_prob, *after[3:7]))  # reward to truncated
+        finals.append(after.final)
         turn = after
-    observation, legal, *rest, final = zip(*record, strict=True)
-    return Trajectory._make(
-        [
-            torch.stack(observation),
-            None if all(bool(each.all()) for each in legal) else torch.stack(legal),
-            *map(torch.stack, rest),
-            None if final[0] is None else torch.stack(final),
-        ]
-    ), turn
+    observation, legal, *rest = zip(*record, strict=True)
+    choices = None if all(bool(each.all()) for each in legal) else torch.stack(legal)
+    trajectory = Trajectory._make([torch.stack(observation), choices, *map(torch.stack, rest), None])
+    trajectory = trajectory._replace(final=stack_finals(game, finals, trajectory.observation, trajectory.truncated))
+    check_stretch(game, trajectory)
+    return trajectory, turn
+
+
+def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
+    """The turn after decision `number`, which is looked at if it is one of the first.
+
+    Raises Refused for a turn that is not as `Turn` says, be it the one before, of which a game's own error may come.
+    """
+    try:
+        after = game.step(action)
+    except Exception:
+        check_turn(game, turn, len(turn.done))
+        raise
+    if number < LOOK_AT:
+        check_turn(game, after, len(turn.done))
+    return after
 
 
 @torch.no_grad()
 def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) -> Tensor:
-    """Returns (B, P) of one whole game for each seed (B,): the payoff, without shaping or discount."""
+    """Returns (B, P) of one whole game for each seed (B,): the payoff, without shaping or discount.
+
+    Raises Refused for a game whose turns are not as `Turn` says, and Halted for one that does not end.
+    """
     turn = game.reset(seeds)
+    check_turn(game, turn, len(seeds))
     seeds = seeds.to(turn.reward.device)
     table = Table(profile, len(seeds), seeds.device)
     earned = torch.zeros_like(turn.reward)
     open_still = torch.ones_like(turn.done)
-    clock = 0
-    while open_still.any():
+    for clock in range(LONGEST):
         (noise,) = noise_for(game, seeds, clock, 1)
         action, _ = table.decide(turn, noise, greedy)
-        turn = game.step(action)
+        turn = step(game, turn, action, clock)
         earned += turn.reward * open_still[:, None]
         open_still &= ~turn.done
-        clock += 1
-    return earned
+        if not open_still.any():
+            check_earned(game, earned)
+            return earned
+    raise Halted(
+        f"{type(game).__name__}: {int(open_still.sum())} of {len(seeds)} games had not ended after {LONGEST:,} turns, "
+        "so they cannot be scored; a game must be done some time, or truncated, with what it closed with as final"
+    )

@@ -6,15 +6,20 @@ import torch
 from torch import Tensor
 
 from marl_engine.play import Trajectory, play
+from marl_engine.turns import check_turn
 from marl_engine.types import Game, Profile
 
 
 class Stream:
-    """Games that are always under way: a line-up goes on where the last one stopped."""
+    """Games that are always under way: a line-up goes on where the last one stopped.
+
+    Raises Refused for a game whose turns are not as `Turn` says, and Halted where that is seen later.
+    """
 
     def __init__(self, game: Game, seeds: Tensor):
         self.game, self.seeds = game, seeds
         self.turn = game.reset(seeds)
+        check_turn(game, self.turn, len(seeds))
         self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
         self.clock = 0  # decisions so far: the place of the next in the noise
 

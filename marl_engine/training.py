@@ -43,6 +43,7 @@ class Plan:
     run: str | None = None
     overwrite: bool = False
     resume: str | None = None
+    check: bool = False
     seed: int = 0
     device: str = "cpu"
     threads: int | None = None

@@ -19,11 +19,11 @@ class Turn(NamedTuple):
     observation: Tensor  # (B, P, ...) in the game's own type, often bytes
     legal: Tensor  # (B, P, A) bool
     acting: Tensor  # (B, P) bool: whose move it is; all True when moves are simultaneous
-    reward: Tensor  # (B, P) float: payoff of the last step, in the game's own units
-    shaping: Tensor  # (B, P) float: hints for the learner, never part of a score
+    reward: Tensor  # (B, P) float32: payoff of the last step, in the game's own units
+    shaping: Tensor  # (B, P) float32: hints for the learner, never part of a score
     done: Tensor  # (B,) bool
     truncated: Tensor  # (B,) bool: done because somebody stopped the clock, not by the rules of the game
-    final: Tensor | None = None  # (B, P, ...) what games that were truncated closed with; None where none can be
+    final: Tensor | None = None  # (B, P, ...) what games that were truncated closed with; None where none were
 
     def to(self, device: str) -> "Turn":
         """The same on a device."""

@@ -19,11 +19,12 @@ from toy_model import built
 from marl_engine.answers import answered
 from marl_engine.build import Setting, load_policies, policies_state, setting
 from marl_engine.commands.configuration import composed
+from marl_engine.contract import ENOUGH, play_on, strange
 from marl_engine.gradient import Gradient
 from marl_engine.noise import spread
 from marl_engine.off_policy import OffPolicy
-from marl_engine.play import Table, noise_for
-from marl_engine.types import Game, Policy, Progress, Turn
+from marl_engine.play import Table
+from marl_engine.types import Game, Policy, Progress
 
 HOME = TemporaryDirectory()  # of a language model, as long as tests run
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -101,90 +102,19 @@ def parts(*, device: str = "cpu", **choices: str) -> Setting:
     return setting(composed("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
 
 
-def rows(turn: Turn, index: int) -> list[torch.Tensor]:
-    """One game's part of a turn."""
-    return [each[index] for each in turn if each is not None]
-
-
-def random_actions(game: Game, turn: Turn, seed: int) -> torch.Tensor:
-    """Legal actions (B, P), others in each game; the same for the same seed and place in the batch.
-
-    Numbers (B, P, D) within the bounds of a game of continuous actions.
-    """
-    (noise,) = noise_for(game, spread(seed, len(turn.legal)), 0, 1)
-    if getattr(game, "continuous", False):
-        return game.low + (game.high - game.low) * noise
-    cumulative = turn.legal.float().cumsum(-1)
-    return (cumulative <= noise[..., None] * cumulative[..., -1:]).sum(-1)
-
-
-def check_shapes(game: Game, games: int = 5) -> None:
-    """Shapes and types of turns, at the start and later."""
-    turn = game.reset(spread(0, games))
-    for step in range(4):
-        assert turn.observation.shape == (games, game.players, *game.observation_shape)
-        assert turn.legal.shape == (games, game.players, game.actions)
-        assert turn.legal.dtype == turn.acting.dtype == turn.done.dtype == turn.truncated.dtype == torch.bool
-        assert turn.acting.shape == turn.reward.shape == turn.shaping.shape == (games, game.players)
-        assert turn.reward.dtype == turn.shaping.dtype == torch.float32
-        assert turn.done.shape == turn.truncated.shape == (games,)
-        assert (turn.legal.any(-1) | ~turn.acting).all(), "a seat that is acting has a legal action"
-        turn = game.step(random_actions(game, turn, step))
-
-
-def check_batching(game: Game, games: int = 64, steps: int = 60) -> None:
-    """Game b of a batch is the game that its seed alone gives."""
-    alone, together = deepcopy(game), deepcopy(game)
-    seeds = spread(1, games)
-    for index in (0, games // 2, games - 1):
-        one, many = alone.reset(seeds[index : index + 1]), together.reset(seeds)
-        for step in range(steps):
-            for mine, theirs in zip(rows(one, 0), rows(many, index), strict=True):
-                assert torch.equal(mine, theirs), f"game {index}, step {step}"
-            actions = random_actions(game, many, step)
-            one, many = alone.step(actions[index : index + 1]), together.step(actions)
-
-
-def check_restart(game: Game, longest: int = 2000) -> None:
+def check_reopenings(game: Game, longest: int = 2000) -> None:
     """Games that are done open the next one at once, with an observation that some game opens with.
 
     Where openings are drawn from a continuum, it lies in the range of some of them, give or take a twentieth.
     """
-    turn = game.reset(spread(2, 256))
-    openings = {each.numpy().tobytes() for each in turn.observation}
-    drawn = getattr(game, "continuous", False)
-    lowest, highest = turn.observation.amin(0), turn.observation.amax(0)
-    slack = (highest - lowest) / 20
-    ended = 0
-    for step in range(longest):
-        turn = game.step(random_actions(game, turn, step))
-        for copy in turn.done.nonzero()[:, 0].tolist():
-            seen = turn.observation[copy]
-            if drawn:
-                assert ((lowest - slack <= seen) & (seen <= highest + slack)).all()
-            else:
-                assert seen.numpy().tobytes() in openings
-            ended += 1
-        if ended >= 256:
-            return
-    raise AssertionError(f"only {ended} games ended in {longest} steps")
-
-
-def check_restore(game: Game) -> None:
-    """A saved state goes on as the game itself does, and saving shares no memory with it."""
-    turn = game.reset(spread(3, 3))
-    for step in range(30):
-        turn = game.step(random_actions(game, turn, step))
-    saved, other = game.state(), deepcopy(game)
-    kept = {name: each.clone() for name, each in saved.items()}
-    for step in range(30, 50):
-        turn = game.step(random_actions(game, turn, step))
-    assert all(torch.equal(saved[name], kept[name]) for name in kept)
-    again = other.restore(saved)
-    for step in range(30, 50):
-        again = other.step(random_actions(game, again, step))
-    for mine, theirs in zip(turn, again, strict=True):
-        assert (mine is None and theirs is None) or torch.equal(mine, theirs)
+    endings = play_on(game, longest=longest)
+    assert len(endings.lengths) >= ENOUGH
+    if getattr(game, "continuous", False):
+        lowest, highest = endings.openings.amin(0), endings.openings.amax(0)
+        slack = (highest - lowest) / 20
+        assert ((lowest - slack <= endings.reopenings) & (endings.reopenings <= highest + slack)).all()
+    else:
+        assert not strange(endings).any()
 
 
 def check_policy(policy: Policy, game: Game) -> None:

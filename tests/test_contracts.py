@@ -4,14 +4,11 @@ import pytest
 from contracts import (
     NOT_HERE,
     asks,
-    check_batching,
     check_beginning_anew,
     check_going_on,
     check_policy,
-    check_restart,
-    check_restore,
+    check_reopenings,
     check_saving,
-    check_shapes,
     check_solver,
     check_words,
     check_writer,
@@ -21,6 +18,7 @@ from contracts import (
 )
 
 from marl_engine.answers import Writer
+from marl_engine.contract import CHECKS
 
 REFUSED = (
     "use responder=(exact|ascent)|needs policy=network|needs a game with a judge|needs policies that answer"
@@ -28,7 +26,7 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize("check", [check_shapes, check_batching, check_restart, check_restore])
+@pytest.mark.parametrize("check", [*CHECKS, check_reopenings])
 @pytest.mark.parametrize("name", [name for name in presets("game") if not in_words(name)])
 def test_game(name, check):
     check(parts(game=name).game)

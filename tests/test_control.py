@@ -175,7 +175,7 @@ def test_squashed_gaussians_are_torchs():
 class Still:
     """Nothing happens, whatever the three numbers of an action."""
 
-    players, actions, continuous = 1, 3, True
+    players, actions, observation_shape, continuous = 1, 3, (1,), True
 
     def step(self, actions):
         assert actions.shape == (64, 1, 3)

@@ -131,12 +131,15 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     """Runs a configuration, or goes on with the run in a folder; returns the exit code. Raises Refused."""
     from rich.console import Console
 
+    from marl_engine.commands.contract import report_contract
     from marl_engine.folder import Folder
     from marl_engine.lock import locked
 
     plan, stop = split(config)
-    path = resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder())
-    folder, console = Folder(path), Console()
+    console = Console()
+    if plan.check:
+        return report_contract(config, console)
+    folder = Folder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with locked(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
         console.print(f"{headline(config)}, in {folder.path}", highlight=False, soft_wrap=True)
@@ -169,7 +172,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
 def carry_out(run: Any, console: Any, is_new: bool) -> int:
     """Runs to the end and sums up; returns the exit code. Raises Refused where nothing could be done at all."""
     from marl_engine.commands.ending import finish
-    from marl_engine.errors import Halted, describe
+    from marl_engine.errors import Halted
 
     begun, folder = run.iteration, run.folder
     try:
@@ -179,18 +182,27 @@ def carry_out(run: Any, console: Any, is_new: bool) -> int:
         with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
             finish(run, reason, seconds, console)
     except ValueError as error:
-        if run.iteration > begun:
+        if run.iteration == begun:
+            if is_new:
+                folder.clear()
+            raise Refused(str(error)) from error
+        if not isinstance(error, Refused):
             raise
-        if is_new:
-            folder.clear()
-        raise Refused(str(error)) from error
+        return halt(run, error, console)
     except (Halted, OSError) as error:
-        kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
-        console.print(f"stopped after iteration {run.iteration}: {describe(error)}{kept}", style="red", soft_wrap=True)
-        with suppress(OSError):
-            folder.close()
-        return FAILED
+        return halt(run, error, console)
     return INTERRUPTION.code if INTERRUPTION.signals else 0
+
+
+def halt(run: Any, error: Exception, console: Any) -> int:
+    """Says why a run cannot go on, and what is left of it; returns the exit code."""
+    from marl_engine.errors import describe
+
+    kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
+    console.print(f"stopped after iteration {run.iteration}: {describe(error)}{kept}", style="red", soft_wrap=True)
+    with suppress(OSError):
+        run.folder.close()
+    return FAILED
 
 
 def restored(run: Any) -> list[str]:

@@ -1,0 +1,91 @@
+"""Whether a game's turns are what `Turn` says: all of it at first, and in passing what is cheap to look at."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marl_engine.errors import Halted, Refused
+from marl_engine.types import Turn
+
+LOOK_AT = 8  # turns of a game that are looked at completely before only the cheap checks go on
+WITHOUT_FINAL = (
+    "a game is truncated and final is None; final must be the observation (B, P, …) that it closed with, of which "
+    "learners take the value, or truncated False where the game is over by its rules"
+)
+
+
+def check_turn(game: Any, turn: Any, copies: int) -> None:
+    """Raises Refused, with what was expected and given, unless a turn of B = `copies` games is as `Turn` says.
+
+    Shapes, types, finite numbers, a legal action for each seat that acts, and `final` where a game is truncated.
+    """
+    name = type(game).__name__
+    if not isinstance(turn, Turn):
+        raise Refused(f"{name} must return a marl_engine.types.Turn, not {type(turn).__name__}")
+    seats = (copies, game.players)
+    seen = (*seats, *game.observation_shape)
+    shapes = {"observation": seen, "legal": (*seats, game.actions), "acting": seats, "reward": seats}
+    shapes |= {"shaping": seats, "done": (copies,), "truncated": (copies,)}
+    if turn.final is not None:
+        shapes["final"] = seen
+    types = {"observation": None, "final": None, "reward": torch.float32, "shaping": torch.float32}
+    for field, shape in shapes.items():
+        if wrong := misfit(getattr(turn, field), shape, types.get(field, torch.bool)):
+            raise Refused(f"{name}: {field} must be {wrong}")
+    if wrong := fault(turn.observation, turn.reward, turn.shaping, turn.legal, turn.acting):
+        raise Refused(f"{name}: {wrong}")
+    if (turn.truncated & ~turn.done).any():
+        raise Refused(f"{name}: truncated must be False where done is False")
+    if turn.final is None and turn.truncated.any():
+        raise Refused(f"{name}: {WITHOUT_FINAL}")
+
+
+def misfit(value: Any, shape: tuple[int, ...], dtype: torch.dtype | None) -> str:
+    """What a tensor must be and is instead; empty where it is so. `dtype` None stands for any."""
+    expected = f"{tuple(shape)}" if dtype is None else f"{dtype} {tuple(shape)}"
+    if not isinstance(value, Tensor):
+        return f"a tensor {expected}, not {type(value).__name__}"
+    if value.shape != shape or dtype not in (None, value.dtype):
+        return f"{expected}, not {value.dtype} {tuple(value.shape)}"
+    return ""
+
+
+def fault(observation: Tensor, reward: Tensor, shaping: Tensor, legal: Tensor | None, acting: Tensor) -> str:
+    """What is wrong with numbers of any leading shape: one that is not finite, or a seat that can do nothing; or empty.
+
+    Where a sum is finite its terms are, and it is one pass without a mask; else they are looked at one by one.
+    """
+    for name, numbers in (("observation", observation), ("reward", reward), ("shaping", shaping)):
+        if numbers.is_floating_point() and not numbers.sum().isfinite() and not numbers.isfinite().all():
+            place = (~numbers.isfinite()).nonzero()[0].tolist()
+            return f"{name} must be finite numbers; at {place} it has {numbers[tuple(place)].item()}"
+    if legal is not None and not (able := legal.any(-1) | ~acting).all():
+        place = (~able).nonzero()[0].tolist()
+        return f"a seat that is acting must have a legal action; legal is False for all of them at {place}"
+    return ""
+
+
+def check_stretch(game: Any, played: Any) -> None:
+    """Raises Halted where a `Trajectory` has numbers that are not finite, or seats that act and can do nothing."""
+    if wrong := fault(played.observation, played.reward, played.shaping, played.legal, played.acting):
+        raise Halted(f"{type(game).__name__}: {wrong} (decision, copy, seat, …)")
+
+
+def stack_finals(game: Any, finals: list[Tensor | None], observation: Tensor, truncated: Tensor) -> Tensor | None:
+    """What games closed with (T, B, P, …), of turns that say so or None; None where no turn does.
+
+    Raises Halted where a game was truncated (T, B) at a turn that does not say.
+    """
+    silent = [turn for turn, final in enumerate(finals) if final is None]
+    if silent and truncated[silent].any():
+        raise Halted(f"{type(game).__name__}: {WITHOUT_FINAL}")
+    if len(silent) == len(finals):
+        return None
+    return torch.stack([observation[turn] if final is None else final for turn, final in enumerate(finals)])
+
+
+def check_earned(game: Any, earned: Tensor) -> None:
+    """Raises Halted where returns (B, P) are not finite."""
+    if not earned.isfinite().all():
+        raise Halted(f"{type(game).__name__}: reward must be finite numbers; a whole game earned {earned.tolist()[0]}")
