@@ -7,20 +7,27 @@ Bradley and Terry; several can prefer a to b, b to c and c to a, and `cycles` co
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb, isfinite
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from games.raters import preferred, shared
 from games.scores import SCORES, check, words
-from marl_engine.errors import Halted
+from marl_engine.comparing import check_chances
+from marl_engine.errors import Halted, Refused, excerpt
 
 WORDLESS = -1e6  # what an answer without any words is worth to every rater, whatever the weights
 EQUAL = 1e-12  # margins below it are a tie: what is left of 1/2 after rounding
+SAMPLE, FEWEST = 32, 8  # comparisons that a judge is tested by, at most, and at least where it draws its verdicts
+ROUNDED = 1e-6  # what the chances of both orders may lack of 1
+CERTAIN = 5.0  # standard errors that the mean of drawn verdicts may be off
 
 
 class Judge(Protocol):
-    """Says which answer is better; prefers(x, a, b) + prefers(x, b, a) = 1 and prefers(x, a, a) = 1/2."""
+    """Says which answer is better; prefers(x, a, b) + prefers(x, b, a) = 1 and prefers(x, a, a) = 1/2.
+
+    A class may declare `antisymmetric = True` where that is so by its form; others are tested by `check_antisymmetry`.
+    """
 
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
         """P(first is better), (N,) float64, of N prompts with two answers each. Raises Halted where it cannot say."""
@@ -36,6 +43,7 @@ class Raters:
     Raises ValueError for a population that there cannot be.
     """
 
+    antisymmetric: ClassVar[bool] = True
     raters: Sequence[Mapping[str, float]] = field(default_factory=lambda: [{"sentiment": 1.0}])  # weights by score
     shares: Sequence[float] | None = None  # of raters; null: all alike
     temperature: float = 0.1  # of their choices, in units of the scores; 0: the higher score for certain
@@ -62,7 +70,9 @@ class Raters:
         found = np.array([SCORES[name](prompts, answers) for name in self.names])
         if not np.isfinite(found).all():
             row, column = np.argwhere(~np.isfinite(found))[0]
-            raise Halted(f"game.judge.raters: {self.names[row]} of {answers[column][:80]!r} is {found[row, column]}")
+            raise Halted(
+                f"game.judge.raters: {self.names[row]} of {excerpt(answers[column])!r} is {found[row, column]}"
+            )
         liked = (self.weights[:, :, None] * found).sum(1)  # a matrix product's last bit depends on the other answers
         return np.where([bool(words(answer)) for answer in answers], liked, WORDLESS)
 
@@ -83,6 +93,28 @@ def majority(chance: np.ndarray, jury: int) -> np.ndarray:
     ways = np.array([comb(jury, vote) for vote in votes], float)
     won, lost = ((ways * p[:, None] ** votes * (1 - p[:, None]) ** (jury - votes)).sum(1) for p in (chance, 1 - chance))
     return won / (won + lost)
+
+
+def check_antisymmetry(judge: Judge, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> None:
+    """Raises Refused for a judge whose chances for the two orders of N pairs do not add up to 1.
+
+    A judge that says another thing when it is asked again draws its verdicts; then they are to add up on average.
+    """
+    orders = ((firsts, seconds), (seconds, firsts), (firsts, seconds))
+    there, back, again = (check_chances(judge.prefers(prompts, *order), len(prompts)) for order in orders)
+    excess = there + back - 1
+    if np.array_equal(there, again):
+        wrong = abs(excess).max(initial=0) > ROUNDED
+    else:
+        wrong = len(excess) >= FEWEST and abs(excess.mean()) > CERTAIN * excess.std() / len(excess) ** 0.5 + ROUNDED
+    if wrong:
+        place = int(abs(excess).argmax())
+        raise Refused(
+            f"game.judge: {type(judge).__name__} favours a place: to {excerpt(prompts[place])!r} it prefers "
+            f"{excerpt(firsts[place])!r} to {excerpt(seconds[place])!r} with a chance of {there[place]:.6g}, and in "
+            f"the other order the latter with {back[place]:.6g}; both must add up to 1: ask in both orders and return "
+            "(p + 1 - q) / 2"
+        )
 
 
 def table(judge: Judge, prompt: str, answers: Sequence[str]) -> np.ndarray:

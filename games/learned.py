@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -73,6 +73,7 @@ class Head(nn.Module):
 class Learned:
     """The judge that a folder has. Raises ValueError for one that has none."""
 
+    antisymmetric: ClassVar[bool] = True
     folder: str
     kind: str = "pairwise"  # or bradley_terry: the reward that was fitted once
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from games.judges import SAMPLE, check_antisymmetry
 from games.prompts import prompts, split
 from marl_engine.build import make
 
@@ -42,10 +43,18 @@ class Prompts:
             )
         self.questions, self.texts = len(learned), [*learned, *held]
         self.judges = make("game.judge", self.judge)
+        self.tested = getattr(self.judges, "antisymmetric", False)  # of a class that need not be ours
 
     def prefers(self, numbers: Tensor, firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
-        """How often the first of two answers to prompts (N,) is preferred, (N,). Raises Halted."""
-        found: np.ndarray = self.judges.prefers([self.texts[number] for number in numbers.tolist()], firsts, seconds)
+        """How often the first of two answers to prompts (N,) is preferred, (N,). Raises Halted.
+
+        The first comparisons also tell whether the judge favours a place. Raises Refused for one that does.
+        """
+        prompts = [self.texts[number] for number in numbers.tolist()]
+        if not self.tested:
+            check_antisymmetry(self.judges, prompts[:SAMPLE], firsts[:SAMPLE], seconds[:SAMPLE])
+            self.tested = True
+        found: np.ndarray = self.judges.prefers(prompts, firsts, seconds)
         return found
 
     def costs(self) -> dict[str, float]:

@@ -141,7 +141,7 @@ class Answering:
             "steps": self.steps,
             "generator": self.generator.get_state(),
             "descent": self._descent(learner).state(),
-            "costs": self._costs(),
+            "costs": self.costs(),
             "asked": None if self.fresh or not self.asked else flat(self.asked),
         }
 
@@ -157,7 +157,7 @@ class Answering:
             mine, every = (Answers(**each).to(self.device) for each in (written, answers))
             self.asked = Asked(numbers, mine, every, Found(**found), within)
 
-    def _costs(self) -> Metrics:
+    def costs(self) -> Metrics:
         """What the judge has cost, also before the run was stopped."""
         now = self.game.costs() if hasattr(self.game, "costs") else {}
         return {name: number + self.paid.get(name, 0.0) for name, number in now.items()}
@@ -183,7 +183,7 @@ class Answering:
         metrics = {
             "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
             "queries": float(self.steps),
-        } | self._costs()
+        } | self.costs()
         if not self.fresh:
             return metrics  # the answers are those of long ago, and say nothing of the learner
         metrics["win_rate/opponent"] = float(asked.found.wins[:, : self.answers].mean())

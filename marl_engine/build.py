@@ -1,7 +1,7 @@
 """From a configuration to the objects it names: `_target_` is the class, the other keys are its fields."""
 
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -13,7 +13,7 @@ from marl_engine.errors import Refused, unknown
 from marl_engine.folder import Folder
 from marl_engine.judging import in_words
 from marl_engine.reference import frozen
-from marl_engine.types import Game, Profile, Responder, Runner, Solver
+from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver
 
 DOES = {
     "game": ("step", "prefers"),  # one of them
@@ -97,6 +97,7 @@ class Setting:
     solver: Solver
     runner: Runner
     reference: Profile | None = None  # where the profile began, if answers are compared with its
+    costs: Callable[[], Metrics] = dict  # what a judge has been paid for in all sessions, if there is one
 
 
 def setting(config: Mapping[str, Any]) -> Setting:
@@ -119,8 +120,10 @@ def setting(config: Mapping[str, Any]) -> Setting:
         solver.solve(profile, responder)  # never begun: only to learn whether they go together
     except ValueError as error:
         raise Refused(str(error)) from error
-    reference = frozen(profile) if in_words(game) else None
-    return Setting(game, profile, responder, solver, make("runner", config["runner"]), reference)
+    parts = Setting(game, profile, responder, solver, make("runner", config["runner"]))
+    if in_words(game):
+        parts.reference, parts.costs = frozen(profile), responder.costs
+    return parts
 
 
 def saved_setting(folder: Folder) -> Setting:

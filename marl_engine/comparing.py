@@ -24,10 +24,7 @@ class Referee:
 
     def ask(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Tensor:
         """How often the first of two answers to a prompt (N,) is preferred, (N,) float32. Raises Halted."""
-        found = np.asarray(self.game.prefers(numbers, firsts, seconds), float)
-        if found.shape != (len(numbers),) or not ((found >= 0) & (found <= 1)).all():
-            wrong = found[~((found >= 0) & (found <= 1))] if found.shape == (len(numbers),) else found.shape
-            raise Halted(f"the judge must give a chance between 0 and 1 for each comparison, and gave {wrong}")
+        found = check_chances(self.game.prefers(numbers, firsts, seconds), len(numbers))
         self.queries += len(numbers)
         chance = torch.from_numpy(found).float()
         return (torch.rand(chance.shape, generator=self.generator) < chance).float() if self.coins else chance
@@ -78,6 +75,21 @@ class Referee:
             for places in (one, other)
         )
         return self.ask(numbers.repeat_interleave(one.shape[1]), firsts, seconds).view(one.shape)
+
+
+def check_chances(chances: Any, count: int) -> np.ndarray:
+    """What a judge gave for so many comparisons, (N,) float64. Raises Halted for anything but chances."""
+    rule = f"the judge must give a chance between 0 and 1 for each of {count} comparisons, and gave"
+    try:
+        array = np.asarray(chances, float)
+    except (ValueError, TypeError) as error:
+        raise Halted(f"{rule} what are no numbers: {error}") from error
+    if array.shape != (count,):
+        raise Halted(f"{rule} an array of shape {array.shape}")
+    if not ((array >= 0) & (array <= 1)).all():
+        place = int(np.flatnonzero(~((array >= 0) & (array <= 1)))[0])
+        raise Halted(f"{rule} {array[place]} for the one at {place}")
+    return array
 
 
 def wins_among(table: Tensor) -> Tensor:

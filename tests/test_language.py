@@ -389,6 +389,8 @@ def test_prompts_that_are_not_there_are_refused(tmp_path):
 class Tiring:
     """Likes the longer answer, and nothing any more after so many comparisons."""
 
+    antisymmetric = True
+
     def __init__(self, patience=10**6):
         self.patience = patience
 

@@ -15,7 +15,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary and the pictures, and says where they are."""
     found = run.evaluated(full=True)
     run.consider(found)
-    scores = {**known(run.folder.records()), **found}
+    scores = {**known(run.folder.records()), **run.parts.costs(), **found}
     run.folder.summarise(
         {
             **scores,
