@@ -134,11 +134,13 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     from marl_engine.commands.contract import report_contract
     from marl_engine.folder import Folder
     from marl_engine.lock import locked
+    from marl_engine.threads import choose_threads
 
     plan, stop = split(config)
     console = Console()
     if plan.check:
         return report_contract(config, console)
+    config = {**config, "threads": choose_threads(plan.threads)}  # in config.yaml, for going on bit for bit
     folder = Folder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with locked(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
@@ -148,13 +150,12 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
 
 def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume: bool, console: Any) -> Any:
     """A run that can begin, or go on where it was, and its folder. Raises Refused."""
+    import torch
+
     from marl_engine.build import setting
     from marl_engine.training import Run
 
-    if plan.threads is not None:
-        import torch
-
-        torch.set_num_threads(plan.threads)
+    torch.set_num_threads(config["threads"])
     parts = setting({**config, "seed": plan.seed})  # as a whole number, also where 1e3 was written
     run = Run(parts, plan, stop, folder)
     if resume:
@@ -220,7 +221,8 @@ def headline(config: Mapping[str, Any]) -> str:
     """What is run, in a few words."""
     names = [config[part]["_target_"].rpartition(".")[2] for part in ("game", "solver", "responder")]
     played = config["game"].get("layout") or config["game"].get("name")
-    return f"{names[0]}{f' ({played})' if played else ''} · {names[1]} · {names[2]} · seed {config['seed']}"
+    threads = f" · {config['threads']} threads" if config["threads"] > 1 else ""
+    return f"{names[0]}{f' ({played})' if played else ''} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
 
 
 def watched(run: Any, console: Any) -> tuple[str, float]:
