@@ -115,9 +115,11 @@ def main() -> None:
         print(json.dumps(alone(options)))
         return
     require([ENVIRONMENT])
-    from marl_engine.bodies import converted, shipped
+    from marl_engine.models import load_gguf, shipped, unpacked_folder
 
-    model = converted(Path(shipped()))
+    file = Path(shipped())
+    load_gguf(file)  # unpacks it
+    model = unpacked_folder(file)
     mine, other = [], []
     for _ in range(options.repeats):
         mine.append(ours(options))

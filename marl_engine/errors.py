@@ -8,6 +8,10 @@ class Refused(ValueError):
     """The input asks for something that cannot be; the message says what could."""
 
 
+class Notice(UserWarning):
+    """Something that costs time or comfort and no result, said by `warnings.warn`; commands print it as it stands."""
+
+
 class Halted(RuntimeError):
     """Something that a run depends on failed; what it has saved is whole."""
 

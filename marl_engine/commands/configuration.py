@@ -3,9 +3,10 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from importlib.resources import files
 from inspect import signature
 from itertools import product
@@ -23,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from marl_engine.build import class_of
-from marl_engine.errors import Refused, choice, describe, unknown
+from marl_engine.errors import Notice, Refused, choice, describe, unknown
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
@@ -40,13 +41,26 @@ def refuse(message: object) -> NoReturn:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns what is wrong with the input or a disk into one sentence; HYDRA_FULL_ERROR=1 shows where it came from."""
+    """Turns what is wrong with the input or a disk into one sentence; HYDRA_FULL_ERROR=1 shows where it came from.
+
+    A Notice is a sentence too, and ends nothing.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(show_warning, warnings.showwarning)
+            yield
     except (Refused, OSError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1" or isinstance(error, BrokenPipeError):
             raise
         refuse(describe(error))
+
+
+def show_warning(otherwise: Callable[..., None], message: Warning | str, *where: Any) -> None:
+    """Prints a Notice as it stands, and another warning as Python does."""
+    if isinstance(message, Notice):
+        print(" ".join(str(message).split()), file=sys.stderr)
+    else:
+        otherwise(message, *where)
 
 
 def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
