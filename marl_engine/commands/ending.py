@@ -1,8 +1,9 @@
 """How a run ends: the last evaluation, the summary, what is drawn and quoted, and the last lines that a person sees."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from shutil import which
@@ -31,12 +32,13 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     run.folder.close()
     if run.samples:
         quote(run)
+    adapters = save_adapters(run) if run.samples else ""
     illustrate(run)
-    report(run, scores, seconds, reason, console)
+    report(run, scores, seconds, reason, console, adapters)
 
 
 def quote(run: Any) -> None:
-    """samples.md: what the last profile answers beside where it began, unedited; and adapter/, as peft loads it."""
+    """samples.md: what the last profile answers beside where it began, unedited."""
     lines = [f"# {run.folder.path}: answers to prompts held out, before and after", ""]
     for each in run.samples:
         lines += [
@@ -48,7 +50,37 @@ def quote(run: Any) -> None:
             "",
         ]
     (run.folder.path / "samples.md").write_text("\n".join(lines))
-    run.parts.profile[0].save(run.folder.path / "adapter")
+
+
+def save_adapters(run: Any) -> str:
+    """adapter/, the last policy as peft loads it, and in it best/, the best one; returns which is which, in words.
+
+    Where all weights are learned, both are whole models of transformers.
+    """
+    folder, last = run.folder.path / "adapter", run.verdict[1]["win_rate/reference"]
+    run.parts.profile[0].save(folder)
+    with at_best(run) as iteration:
+        run.parts.profile[0].save(folder / "best")
+    best = last if iteration == run.iteration else run.best[1]
+    return f"{folder} (last, win rate {last:.3f}), {folder / 'best'} (iteration {iteration}, {best:.3f})"
+
+
+@contextmanager
+def at_best(run: Any) -> Iterator[int]:
+    """Within it the profile is that of the best checkpoint, or the last where that is damaged; yields its iteration."""
+    from marl_engine import checkpoint
+    from marl_engine.build import load_policies, policies_state
+
+    iteration, last = run.iteration, deepcopy(policies_state(run.parts.profile))  # weights are loaded in place
+    if run.best[0] != run.iteration:
+        with suppress(checkpoint.Damaged):
+            state = checkpoint.read(run.folder.checkpoints / f"{run.best[0]:08d}")
+            load_policies(run.parts.profile, state["profile"])
+            iteration = run.best[0]
+    try:
+        yield iteration
+    finally:
+        load_policies(run.parts.profile, last)
 
 
 def known(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -59,22 +91,17 @@ def known(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def illustrate(run: Any) -> None:
     """curve.png, and replay.gif of the best checkpoint where the game can draw itself."""
-    from marl_engine import checkpoint, pictures
-    from marl_engine.build import load_policies, policies_state
+    from marl_engine import pictures
 
     folder, parts = run.folder, run.parts
     pictures.curve(folder.records(), folder.path / "curve.png", str(folder.path))
     if not hasattr(parts.game, "render"):
         return
-    last = policies_state(parts.profile)
-    if run.best and run.best[0] != run.iteration:
-        with suppress(checkpoint.Damaged):  # then it is the last one that is drawn
-            load_policies(parts.profile, checkpoint.read(folder.checkpoints / f"{run.best[0]:08d}")["profile"])
-    pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
-    load_policies(parts.profile, last)
+    with at_best(run):
+        pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
 
 
-def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, console: Any) -> None:
+def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, console: Any, adapters: str) -> None:
     """The last lines that a person sees."""
     from marl_engine.display import duration
 
@@ -85,7 +112,9 @@ def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, c
     if (path / "replay.gif").exists():
         say(f"watch   {path / 'replay.gif'}")
     if (path / "samples.md").exists():
-        say(f"read    {path / 'samples.md'}   adapter {path / 'adapter'}")
+        say(f"read    {path / 'samples.md'}")
+    if adapters:
+        say(f"adapter {adapters}")
     say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
     say(f"go on   {'marl-train' if bare else command} resume={path}{further(run, reason, seconds)}")
     say(f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {path.parent}")
