@@ -31,17 +31,21 @@ class Prompts:
     symmetric: bool = field(init=False, default=True)
     questions: int = field(init=False)  # prompts to learn from: numbers 0, 1, …; the others are held out
     texts: list[str] = field(init=False)
+    places: list[int] = field(init=False)  # of each text where it comes from, counted from 1
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise ValueError(f"game.held_out must be between 0 and 1, not {self.held_out}")
-        learned, held = split(prompts(self.prompts), self.held_out)
+        every = prompts(self.prompts)
+        learned, held = split(every, self.held_out)
         if not (learned and held):
             raise ValueError(
                 f"game.prompts: {len(learned)} prompts to learn from and {len(held)} held out are too few; give more, "
                 "or another game.held_out"
             )
         self.questions, self.texts = len(learned), [*learned, *held]
+        aside = set(held)
+        self.places = sorted(range(1, len(every) + 1), key=lambda place: every[place - 1] in aside)
         self.judges = make("game.judge", self.judge)
         self.tested = getattr(self.judges, "antisymmetric", False)  # of a class that need not be ours
 

@@ -5,9 +5,11 @@ somebody else plays, with theirs, and learns by one of the losses in preferences
 held near, is the solver's to say.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor
 from marl_engine.answers import Answers, Writer
 from marl_engine.asking import PAIRS, POOLED, Asked, Asking, Found
 from marl_engine.comparing import Referee
+from marl_engine.judging import in_words
 from marl_engine.learner import Descent
 from marl_engine.population import alike
 from marl_engine.preferences import BASELINES, BY_VERDICT, LOSSES, OF_PAIRS, Compared, Settings
@@ -143,10 +146,16 @@ class Answering:
             "descent": self._descent(learner).state(),
             "costs": self.costs(),
             "asked": None if self.fresh or not self.asked else flat(self.asked),
+            "prompts": digest_of(self.game),
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint, with the policies that were saved beside it."""
+        """Goes on from a checkpoint, with the policies that were saved beside it.
+
+        Raises ValueError where the prompts are others: what was saved, and what queues recall, goes by their numbers.
+        """
+        if state["prompts"] != digest_of(self.game):
+            raise ValueError("game.prompts are others than when it was saved; bring them back, or start a new run")
         self.steps = state["steps"]
         self.generator.set_state(state["generator"])
         self._descent(writer_in(profile)).restore(state["descent"])
@@ -244,6 +253,11 @@ class Answering:
             return None
         few = torch.arange(len(answers.tokens), device=self.device).split(self.at_once)
         return torch.cat([other.log_probs(answers.rows[i], answers.tokens[i]) for i in few]) * answers.mask
+
+
+def digest_of(game: Any) -> str | None:
+    """What tells the prompts of a game, in their order, from others; None for a game without texts."""
+    return blake2b(json.dumps(game.texts).encode(), digest_size=16).hexdigest() if in_words(game) else None
 
 
 def flat(asked: Asked) -> list[Any]:

@@ -8,7 +8,7 @@ An answer is drawn from the whole distribution at `temperature`, and its log-pro
 distribution: nothing is cut off (no top-p, no top-k), for a distribution cut off has no KL to a reference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -118,9 +118,25 @@ class LanguageModel(Writer):
     def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         return self.body.texts(tokens, mask)
 
+    def check_lengths(self, name: Callable[[int], str]) -> None:
+        """Raises ValueError for the first prompt that leaves no room for an answer in the model; `name` names it."""
+        positions = self.body.positions
+        for number, tokens in enumerate(self.asked):
+            if positions is not None and len(tokens) + self.length > positions:
+                raise ValueError(
+                    f"{name(number)} has {len(tokens)} tokens and an answer has up to {self.length} (policy.length), "
+                    f"more than the {positions} that this model reads: shorten one of them"
+                )
+
     def save(self, folder: Path) -> None:
         """As transformers and peft load it: an adapter, or a whole model."""
         self.body.wear(self.learned)
+        self.body.save(folder)
+
+    def save_merged(self, folder: Path) -> None:
+        """As transformers loads it: a whole model, its adapters added to the weights. The body learns no more."""
+        self.body.wear(self.learned)
+        self.body.merge()
         self.body.save(folder)
 
 
@@ -185,8 +201,14 @@ class Language:
             raise ValueError(
                 f"policy=language needs a game of prompts, like preference/sentiment, unlike {type(game).__name__}"
             )
+        return [self.policy(texts, lambda number: f"game.prompts: prompt {game.places[number]}")] * game.players
+
+    def policy(self, prompts: Sequence[str], name: Callable[[int], str]) -> LanguageModel:
+        """A policy for these prompts, whose numbers are put into words by `name`. Raises ValueError."""
         body = body_of(self.model, self.rank, self.alpha, self.adapter, self.dtype)
         if self.gradient_checkpointing and not body.blocks():
             raise ValueError(f"policy.gradient_checkpointing: {self.model} has no layers that can; leave it out")
         new, forgetful = self.adapter is None, self.gradient_checkpointing
-        return [LanguageModel(body, texts, self.length, self.temperature, new, forgetful)] * game.players
+        policy = LanguageModel(body, prompts, self.length, self.temperature, new, forgetful)
+        policy.check_lengths(name)
+        return policy

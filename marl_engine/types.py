@@ -73,6 +73,13 @@ class JudgedGame(Protocol):
         ...
 
 
+class PromptGame(JudgedGame, Protocol):
+    """A judged game whose prompts are texts."""
+
+    texts: list[str]  # those that are learned from, and after them those held out
+    places: list[int]  # of each text where it comes from, counted from 1
+
+
 class Distribution(Protocol):
     """N independent distributions over actions."""
 

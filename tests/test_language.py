@@ -11,7 +11,7 @@ from test_runs import assert_same_checkpoint, assert_same_run, await_that, check
 from toy_model import PROMPTS, WORDS, built, written_prompts
 
 from games.preference import Prompts
-from marl_engine import bodies
+from marl_engine import bodies, checkpoint, judging, training
 from marl_engine.answering import Answering
 from marl_engine.answers import GeometricMixture, answered, written
 from marl_engine.bodies import Body
@@ -375,6 +375,58 @@ def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_pat
         Language(str(other), adapter=str(tmp_path / "adapter")).profile(game)
 
 
+@pytest.mark.parametrize("name", ["chat", "gpt2"])
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(homes, game, tmp_path, monkeypatch, name):
+    """By its number in the file, whichever side of the split it is on; also where the model would say nothing."""
+    monkeypatch.setattr(bodies, "KNOWN", {})
+    path = tmp_path / "prompts.txt"
+    for place in (3, 8):
+        lines = ["# not a prompt", *PROMPTS[:8]]
+        lines[place] = " ".join(["why", *["very"] * 40, f"{place} ?"])
+        path.write_text("\n".join(lines))
+        long = Prompts(JUDGE, str(path), held_out=0.3)
+        count = len(question(plainly(homes[name])[1], lines[place]))
+        says = (
+            rf"^game.prompts: prompt {place} has {count} tokens and an answer has up to {65 - count} \(policy.length\)"
+        )
+        with pytest.raises(ValueError, match=f"{says}, more than the 64 that this model reads: shorten one of them$"):
+            Language(str(homes[name]), rank=2, length=65 - count).profile(long)
+        policy = Language(str(homes[name]), rank=2, length=64 - count).profile(long)[0]
+        policy.ends = ()
+        told = answered(policy, torch.tensor([long.places.index(place)]), spread(0, 1))
+        assert told.mask.sum() == 64 - count
+    assert [game.places[number] for number in range(3)] == [1 + PROMPTS.index(text) for text in game.texts[:3]]
+
+
+def test_a_model_that_reads_any_number_of_tokens_has_no_limit(homes):
+    from transformers import BloomConfig
+
+    model, _ = plainly(homes["chat"])
+    assert bodies.positions_of(model) == 64
+    model.config.max_position_embeddings = -1
+    assert bodies.positions_of(model) is None
+    assert bodies.positions_of(SimpleNamespace(config=BloomConfig())) is None
+
+
+def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
+    """Queues and first answers go by the numbers of prompts."""
+    policy = make()
+    before = Answering(game, prompts=4, answers=2)
+    next(NashMD(2.5, 0.05).solve([policy, policy], before))
+    state = before.state([policy, policy])
+    after = Answering(game, prompts=4, answers=2)
+    after.restore([policy, policy], state)
+    assert after.steps == before.steps > 0
+    lines = [text.replace("cat", "dog") for text in PROMPTS]
+    (tmp_path / "others.txt").write_text("\n".join(lines))
+    (tmp_path / "order.txt").write_text("\n".join(reversed(PROMPTS)))
+    for name in ("others.txt", "order.txt"):
+        other = Answering(Prompts(JUDGE, str(tmp_path / name), held_out=0.3), prompts=4, answers=2)
+        with pytest.raises(ValueError, match=r"game.prompts are others than when it was saved"):
+            other.restore([policy, policy], state)
+        assert other.steps == 0
+
+
 def test_prompts_that_are_not_there_are_refused(tmp_path):
     (tmp_path / "few.txt").write_text("Why?\n")
     for prompts, held, says in (
@@ -464,14 +516,33 @@ def test_a_run_says_how_often_it_is_preferred(run, homes):
     assert set(WORDS) & set(samples.split())
 
 
-def test_the_adapter_of_a_run_is_its_last_policy(run, homes, game):
-    """By transformers and peft alone, against the checkpoint."""
+def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes, game, tmp_path, monkeypatch):
+    """By transformers and peft alone, against the checkpoints; the last line but two says which is which."""
+    monkeypatch.setattr(bodies, "KNOWN", {})
+    common = [*arguments, "solver=nash_md", "policy=language", "run=x"]
+    rates = iter([0.7, 0.5, 0.4])
+
+    def judged(*parts):
+        metrics, samples = judging.judged(*parts)
+        return metrics | {"win_rate/reference": next(rates)}, samples
+
+    monkeypatch.setattr(training, "judged", judged)
+    done = marl_train(tmp_path, *common, "iterations=5")
+    run = tmp_path / "runs/x"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["best"]["iteration"] == 2
     torch.manual_seed(0)
     policy = Language(str(homes["chat"]), rank=2, length=4).profile(game)[0]
-    policy.load_state_dict(Folder(run).latest()[1]["profile"]["policies"][0])
-    tokens = torch.tensor([7, 8, 9])
-    expected = one_by_one(*plainly(homes["chat"], run / "adapter"), game.texts[2], tokens, 1.0)
-    torch.testing.assert_close(policy.log_probs(asked(policy, [2]), tokens[None])[0].detach(), expected, **NEAR)
+    tokens, scores = torch.tensor([7, 8, 9]), []
+    for iteration, adapter in ((5, run / "adapter"), (2, run / "adapter/best")):
+        state = checkpoint.read(run / "checkpoints" / f"{iteration:08d}")
+        policy.load_state_dict(state["profile"]["policies"][0])
+        expected = one_by_one(*plainly(homes["chat"], adapter), game.texts[2], tokens, 1.0)
+        scores.append(policy.log_probs(asked(policy, [2]), tokens[None])[0].detach())
+        torch.testing.assert_close(scores[-1], expected, **NEAR)
+    assert not torch.allclose(*scores, atol=1e-3)
+    says = "adapter runs/x/adapter (last, win rate 0.400), runs/x/adapter/best (iteration 2, 0.700)"
+    assert says in done.out.splitlines()
 
 
 def test_a_run_that_was_stopped_goes_on(run, arguments, tmp_path, monkeypatch):
