@@ -1,60 +1,92 @@
 """Games of OpenSpiel by name: weighed, walked if they fit into memory, and kept on disk."""
 
-import hashlib
 import math
 import os
+import sys
 from difflib import get_close_matches
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from games import efg, gambit, trees
+from games.efg import efg_path, load_efg
+from games.identity import identity
 from games.trees import LARGEST, Tree, walked
+from marl_engine import sequences
 from marl_engine.folder import cache_folder
 from marl_engine.sequences import Form
 
 WIDTH, DESCENTS = 2000, 5  # histories at each depth that stand for all; random walks below where they are too many
-FORMAT = 5  # of the arrays on disk
+DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError)  # of files in a cache, and no home for it
+CODE = (sys.modules[__name__], trees, efg, gambit, sequences)  # what arrays depend on beside the game
+IN_MEMORY: dict[str, tuple[Tree, Form]] = {}  # by identity
 
 
-@cache
 def compiled(name: str) -> tuple[Tree, Form]:
-    """The arrays of a game, from disk if they are there. Raises ValueError for a game that does not fit."""
+    """The arrays of a game, from memory or disk if they are there. Raises ValueError for a game that does not fit."""
     game = sequential(name)
-    key = f"{game} {version('open_spiel')} {FORMAT}"
-    path = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
-    if path.is_file():
-        return read(path)
+    key = identity(name, CODE)
+    if key is None:
+        return walk_game(name, game)
+    if key not in IN_MEMORY:
+        IN_MEMORY[key] = from_disk(key) or onto_disk(key, walk_game(name, game))
+    return IN_MEMORY[key]
+
+
+def from_disk(key: str) -> tuple[Tree, Form] | None:
+    """The arrays of the game with this identity, if they are on disk; a damaged file is said and passed over."""
     try:
-        found = weighed_and_walked(name, game)
+        path = cache_folder() / f"{key}.npz"
+        return read(path) if path.is_file() else None
+    except DAMAGES as error:
+        warn(f"the game is compiled anew, for what was kept of it cannot be read: {error}")
+        return None
+
+
+def onto_disk(key: str, arrays: tuple[Tree, Form]) -> tuple[Tree, Form]:
+    """Keeps arrays; a folder that cannot be written is said, and costs no more. Returns the arrays."""
+    try:
+        write(cache_folder() / f"{key}.npz", arrays)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        warn(f"the compiled game cannot be kept for the next time: {error}; MARL_ENGINE_CACHE names another folder")
+    return arrays
+
+
+def warn(sentence: str) -> None:
+    """One line for the user."""
+    print(" ".join(sentence.split()), file=sys.stderr)
+
+
+def walk_game(name: str, game: Any) -> tuple[Tree, Form]:
+    """The arrays of a game. Raises ValueError for one that does not fit, or that cannot be played through."""
+    try:
+        return weighed_and_walked(name, game)
     except RuntimeError as error:  # pyspiel.SpielError is one
         raise ValueError(f"OpenSpiel cannot play {name!r} through: {str(error).splitlines()[0]}") from error
-    write(path, found)
-    return found
 
 
 def weighed_and_walked(name: str, game: Any) -> tuple[Tree, Form]:
     """The arrays of a game, made while a display says how far they are. Raises ValueError for one that does not fit."""
     from rich.console import Console
+    from rich.text import Text
 
     size = estimated(game)
     if size > LARGEST:
         raise ValueError(
-            f"game.name={name} has about {rounded(size)} histories, and at most {LARGEST:,} are compiled; "
-            "choose a smaller game"
+            f"{name} has about {rounded(size)} histories, and at most {LARGEST:,} are compiled; choose a smaller game"
         )
-    with Console(stderr=True).status(f"compiling {name}") as status:
+    with Console(stderr=True).status(Text(f"compiling {name}")) as status:
 
         def tell(done: int) -> None:
-            status.update(f"compiling {name}: {done:,} of about {rounded(size)} histories")
+            status.update(Text(f"compiling {name}: {done:,} of about {rounded(size)} histories"))
 
         try:
             return walked(game, tell, watched=not game.get_type().provides_information_state_string)
         except ValueError as error:
-            raise ValueError(f"game.name={name}: {error}") from error
+            raise ValueError(f"{name}: {error}") from error
 
 
 def estimated(game: Any) -> int:
@@ -62,7 +94,8 @@ def estimated(game: Any) -> int:
 
     Exact where there are no more than WIDTH. Below the depth at which there are too many, by random walks.
     """
-    draw, states, count, size = Random(0), [game.new_initial_state()], 1, 1
+    draw, root, count, size = Random(0), game.new_initial_state(), 1, 1
+    states = [] if root.is_terminal() else [root]
     while states and size <= LARGEST:
         children = [state.child(action) for state in states for action in state.legal_actions()]
         count = count * len(children) // len(states)
@@ -112,34 +145,65 @@ def write(path: Path, found: tuple[Tree, Form]) -> None:
 def knows(name: str) -> bool:
     """Whether OpenSpiel is here and has a game of this name."""
     try:
-        import pyspiel
+        return short_name(name) in registered_names(name)
     except ImportError:
         return False
-    return name.partition("(")[0] in pyspiel.registered_names()
+
+
+def short_name(name: str) -> str:
+    """A game's name without its parameters."""
+    return name.partition("(")[0]
+
+
+def registered_names(name: str) -> list[str]:
+    """The games of OpenSpiel, with those in Python, which have to be imported, where `name` may need one of them.
+
+    Raises ImportError without OpenSpiel.
+    """
+    import pyspiel
+
+    if "python_" in name or short_name(name) not in pyspiel.registered_names():
+        import open_spiel.python.games  # noqa: F401  # registers them
+    return pyspiel.registered_names()
 
 
 def sequential(name: str) -> Any:
-    """The pyspiel game of a string, simultaneous moves turned into successive ones. Raises ValueError."""
+    """The pyspiel game of a string, simultaneous moves turned into successive ones, or that of a .efg file.
+
+    Raises ValueError.
+    """
+    if path := efg_path(name):
+        return load_efg(path)
     try:
         import pyspiel
+
+        names = registered_names(name)
     except ImportError as error:
         raise ValueError("OpenSpiel is not installed; get it with pip install 'marl_engine[openspiel]'") from error
 
-    short, names = name.partition("(")[0], pyspiel.registered_names()
-    if short not in names:
-        near = get_close_matches(short, names, n=5, cutoff=0.0)
-        raise ValueError(f"OpenSpiel has no game {short!r}; choose from {', '.join(near)}, … ({len(names)} in all)")
+    if short_name(name) not in names:
+        near = get_close_matches(short_name(name), names, n=5, cutoff=0.0)
+        raise ValueError(
+            f"OpenSpiel has no game {short_name(name)!r}; choose from {', '.join(near)}, … ({len(names)} in all), "
+            "or give a Gambit .efg file"
+        )
     try:
         game = pyspiel.load_game(name)
     except (pyspiel.SpielError, IndexError) as error:
         raise ValueError(f"OpenSpiel refuses {name!r}: {str(error).splitlines()[0]}") from error
-    kind, values = game.get_type(), pyspiel.GameType
-    if kind.dynamics == values.Dynamics.MEAN_FIELD:
+    check_kind(name, game.get_type())
+    if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
+        game = pyspiel.convert_to_turn_based(game)
+    return game
+
+
+def check_kind(name: str, kind: Any) -> None:
+    """Raises ValueError for a game whose type says that it cannot be compiled."""
+    from pyspiel import GameType
+
+    if kind.dynamics == GameType.Dynamics.MEAN_FIELD:
         raise ValueError(f"OpenSpiel's {name!r} is a game of infinitely many players, so it cannot be compiled")
-    if kind.chance_mode == values.ChanceMode.SAMPLED_STOCHASTIC:
+    if kind.chance_mode == GameType.ChanceMode.SAMPLED_STOCHASTIC:
         raise ValueError(f"OpenSpiel's {name!r} does not say what its chances are, so it cannot be compiled")
     if not (kind.provides_information_state_string or kind.provides_observation_string):
         raise ValueError(f"OpenSpiel's {name!r} does not say what a player has seen, so it cannot be compiled")
-    if kind.dynamics == values.Dynamics.SIMULTANEOUS:
-        game = pyspiel.convert_to_turn_based(game)
-    return game

@@ -63,12 +63,19 @@ def quoted(word: Any) -> bool:
     return isinstance(word, str) and word.startswith('"')
 
 
-def number(word: Any) -> float:
-    """A number written as 2, -1.5, .5, 1e-3 or 1/3. Raises ValueError."""
+def fraction(word: Any) -> Fraction:
+    """A number written as 2, -1.5, .5, 1e-3 or 1/3, exactly. Raises ValueError."""
     try:
-        return float(Fraction(word))
+        value = Fraction(word)
+        float(value)  # what is too large for one is no number either
     except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise ValueError(f"{word!r} is no number") from error
+    return value
+
+
+def number(word: Any) -> float:
+    """A number written as 2, -1.5, .5, 1e-3 or 1/3. Raises ValueError."""
+    return float(fraction(word))
 
 
 def payoffs_in(words: list[Any]) -> np.ndarray:

@@ -28,7 +28,8 @@ PREFERENCES = {  # how often the row is preferred to the column
     "dice": [[1 / 2, 5 / 9, 4 / 9], [4 / 9, 1 / 2, 5 / 9], [5 / 9, 4 / 9, 1 / 2]],
     "rock_paper_scissors": [[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]],
 }
-FILES = (".npy", ".csv", ".nfg")
+FILES = (".npy", ".csv", ".nfg", ".efg")
+GAMBIT = (".nfg", ".efg")  # which say how many players there are
 
 
 def named(name: str) -> np.ndarray:
@@ -55,7 +56,7 @@ def named(name: str) -> np.ndarray:
 
 
 def loaded(path: str, preference: bool) -> np.ndarray:
-    """Payoffs (P, A, B, …) from a .npy or .nfg file, or of the row player of a zero-sum game from a .csv.
+    """Payoffs (P, A, B, …) from a .npy, .nfg or .efg file, or of the row player of a zero-sum game from a .csv.
 
     A preference matrix (A, A) stands in a file as it is. Raises ValueError.
     """
@@ -65,7 +66,7 @@ def loaded(path: str, preference: bool) -> np.ndarray:
         raise ValueError(f"game.payoffs: {path} cannot be read as a {Path(path).suffix} file: {error}") from error
     if not np.isfinite(found).all():
         raise ValueError(f"game.payoffs: {path} has payoffs that are no finite numbers")
-    if found.ndim == 2 and not preference:
+    if found.ndim == 2 and not preference and not path.endswith(GAMBIT):
         found = np.stack([found, -found])
     if not preference and (found.ndim < 2 or found.shape[0] != found.ndim - 1 or found.size == 0):
         raise ValueError(
@@ -77,7 +78,9 @@ def loaded(path: str, preference: bool) -> np.ndarray:
 def read(path: str) -> np.ndarray:
     """The numbers in a file. Raises ValueError and OSError."""
     if path.endswith(".nfg"):
-        return gambit.parsed(Path(path).read_text(encoding="utf-8"))
+        return gambit.parsed(Path(path).read_text(encoding="utf-8-sig"))
+    if path.endswith(".efg"):
+        return reduced(compiled(path)[1])
     if path.endswith(".npy"):
         return np.asarray(np.load(path), float)
     if path.endswith(".csv"):

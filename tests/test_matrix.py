@@ -1,6 +1,7 @@
 """Games in normal form are what their sources say: names, files, formulae, raters."""
 
 import re
+from itertools import islice
 
 import numpy as np
 import pyspiel
@@ -67,6 +68,19 @@ def test_nfg_of_outcomes():
     assert np.array_equal(gambit.parsed(outcomes), expected)
 
 
+def test_a_player_alone_in_an_nfg(tmp_path):
+    """It has no opponent, and takes what is best."""
+    path = tmp_path / "game.nfg"
+    path.write_text('NFG 1 R "alone" { "P" } { 3 }\n1 3 2\n')
+    game = Matrix(payoffs=str(path))
+    assert (game.players, game.actions) == (1, 3)
+    assert game.earns.tolist() == [[1, 3, 2]]
+    profile = Table().profile(game)
+    *_, last = islice(MMD().solve(profile, Exact(game)), 300)
+    assert last.metrics["nash_conv"] < 0.01
+    assert profile[0].strategy[1] > 0.99
+
+
 def test_nfg_is_read_as_openspiel_reads_it(tmp_path):
     path = tmp_path / "game.nfg"
     path.write_text('NFG 1 R "t" { "one" "two" } { 2 3 }\n1 -1  0.5 2  0.25 3\n0 0  10 4  -3 -2.5\n')
@@ -100,7 +114,7 @@ def test_what_is_no_nfg_is_refused(text, sentence, tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "game.txt").write_text("1 2")
-    with pytest.raises(ValueError, match=r"its name must end with one of \.npy, \.csv, \.nfg"):
+    with pytest.raises(ValueError, match=r"its name must end with one of \.npy, \.csv, \.nfg, \.efg"):
         Matrix(payoffs=str(tmp_path / "game.txt"))
     (tmp_path / "game.csv").write_text("1,nan")
     with pytest.raises(ValueError, match=r"game\.csv has payoffs that are no finite numbers"):

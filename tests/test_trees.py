@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from games.compiled import compiled, estimated, rounded, sequential
+from games.compiled import estimated, rounded, sequential
 from games.openspiel import OpenSpiel
 from games.trees import END, walked
 from marl_engine.exact import Exact
@@ -114,18 +114,6 @@ def test_a_long_game(tmp_path):
     path.write_text("\n".join(['EFG 2 R "centipede" { "one" "two" }', *moves, f't "" {legs + 1} "" {{ 0, 0 }}']))
     tree, form = walked(sequential(f"efg_game(filename={path})"), nothing)
     assert (len(tree.player), len(tree.name), form.sequences) == (2 * legs + 1, legs, 2 * legs + 2)
-
-
-def test_disk_keeps_what_was_compiled(tmp_path, monkeypatch):
-    monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path))
-    compiled.cache_clear()
-    fresh = compiled("kuhn_poker")
-    compiled.cache_clear()
-    kept = compiled("kuhn_poker")
-    compiled.cache_clear()
-    assert len(list(tmp_path.iterdir())) == 1
-    for one, other in zip(fresh, kept, strict=True):
-        assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
 
 def test_a_walk_tells_how_far_it_is():
