@@ -6,6 +6,7 @@ on its sequence form, and play is a table look-up for all copies at once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,27 @@ from torch import Tensor
 
 from games.compiled import compiled
 from games.trees import CHANCE, END, within
+from marl_engine.checks import check_distributions
 from marl_engine.noise import GOLDEN, mix, unit
-from marl_engine.sequences import uniform
+from marl_engine.sequences import Form, payoffs, plan_of, uniform
 from marl_engine.types import Turn
 
 CHANCE_STREAM = 0x5DEECE66D  # sets the noise of chance apart from that of policies
+RAREST = 1e-3  # probability of games in which somebody decides; play opens games until it has one
+LISTED = 10_000  # names of information sets that a message is chosen from
 
 
 @dataclass
 class OpenSpiel:
-    """Any game of OpenSpiel that fits into memory, by its own string, such as "leduc_poker(players=3)".
+    """Any game of OpenSpiel that fits into memory, by its own string, such as "leduc_poker(players=3)", or a .efg file.
 
     An observation (B, P, 1) int32 is the number of an information set for the seat that moves, -1 for the others;
-    `features` (I, D) is what OpenSpiel shows there. Payoffs come at the end of a game.
+    `features` (I, D) is what OpenSpiel shows there. Payoffs come at the end of a game. One that chance ends before
+    anybody decides teaches nothing, so the next one opens at once: its payoff counts in values and in what `reset`
+    returns, not in what is learned from.
 
-    Raises ValueError for an unknown game, for one that does not fit, and where a player forgets what it did or knew.
+    Raises ValueError for an unknown game, for one that does not fit, where a player forgets what it did or knew, and
+    where (nearly) always nobody decides anything.
     """
 
     name: str = "kuhn_poker"
@@ -41,6 +48,7 @@ class OpenSpiel:
 
     def __post_init__(self) -> None:
         self.tree, self.form = compiled(self.name)
+        check_decided(self.name, self.form)
         self.legal = self.tree.legal
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features = torch.from_numpy(self.tree.tensor)
@@ -50,7 +58,8 @@ class OpenSpiel:
 
     def reset(self, seeds: Tensor) -> Turn:
         """Opens as many copies as there are seeds; chance in copy b is a function of seeds[b]."""
-        return self.restore({"at": torch.zeros_like(seeds), "drawn": torch.zeros_like(seeds), "seeds": seeds})
+        self._place({"at": torch.zeros_like(seeds), "drawn": torch.zeros_like(seeds), "seeds": seeds})
+        return self._turn(*self._settle())
 
     def state(self) -> dict[str, Tensor]:
         """Where each copy is (B,), how often chance has drawn there (B,), and its seed (B,)."""
@@ -60,10 +69,18 @@ class OpenSpiel:
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state."""
-        self.at, self.drawn, self.seeds = (state[name].cpu().numpy().copy() for name in ("at", "drawn", "seeds"))
-        self._draw()
+        """Goes back to a saved state. Raises ValueError for one that this game cannot be in."""
+        at = state["at"].cpu()
+        if at.ndim != 1 or any(state[name].shape != at.shape for name in ("drawn", "seeds")):
+            raise ValueError(f"a state of {self.name} has one number for each copy, not {tuple(at.shape)}")
+        inside = (at >= 0) & (at < len(self.tree.player))
+        if not inside.all() or (self.tree.player[at.numpy()] < 0).any():
+            raise ValueError(f"the saved state is of another game than {self.name}")
+        self._place(state)
         return self._turn(np.zeros((len(self.at), self.players)), np.zeros(len(self.at), bool))
+
+    def _place(self, state: Mapping[str, Tensor]) -> None:
+        self.at, self.drawn, self.seeds = (state[name].cpu().numpy().copy() for name in ("at", "drawn", "seeds"))
 
     def step(self, actions: Tensor) -> Turn:
         """Actions (B, P) int64, of which that of the seat that moves counts.
@@ -81,12 +98,7 @@ class OpenSpiel:
                 f"action {chosen[wrong]} is illegal at {tree.name[infoset[wrong]]!r}; choose from {choices}"
             )
         self.at = tree.to[tree.child[self.at] + self.place[infoset, chosen]].astype(np.int64)
-        self._draw()
-        done = tree.player[self.at] == END
-        reward = np.where(done[:, None], tree.payoff[np.where(done, tree.infoset[self.at], 0)], 0.0)
-        self.at[done] = 0
-        self._draw()
-        return self._turn(reward, done)
+        return self._turn(*self._settle())
 
     def tabular(self, strategy: np.ndarray) -> dict[str, list[tuple[int, float]]]:
         """A strategy (S,) as what pyspiel.TabularPolicy is made from: for each information set its actions' chances."""
@@ -97,13 +109,40 @@ class OpenSpiel:
         }
 
     def strategy(self, policy: Mapping[str, Any]) -> np.ndarray:
-        """The strategy (S,) of chances like those of `tabular`, or {action: chance}; what is left out is uniform."""
-        found = uniform(self.form)
-        for name, legal, start in zip(self.tree.name, self.legal, self.form.first[:-1], strict=True):
-            if (chances := policy.get(str(name))) is not None:
+        """The strategy (S,) of chances like those of `tabular`, or {action: chance}; what is left out is uniform.
+
+        Raises ValueError for an information set that there is not, and for chances that are none.
+        """
+        names, strategy = self.tree.name.tolist(), uniform(self.form)
+        strange = next((name for name in set(policy).difference(names)), None)
+        if strange is not None:
+            near = get_close_matches(str(strange), names[:LISTED], n=3, cutoff=0.0)
+            raise ValueError(
+                f"{self.name} has no information set {strange!r}; choose from {', '.join(map(repr, near))}, … "
+                f"({len(names):,} in all)"
+            )
+        for name, legal, start in zip(names, self.legal, self.form.first[:-1], strict=True):
+            if name in policy:
                 actions = np.flatnonzero(legal)
-                found[start : start + len(actions)] = [dict(chances).get(int(action), 0.0) for action in actions]
-        return found
+                strategy[start : start + len(actions)] = chances_in(policy[name], actions.tolist(), name)
+        return strategy
+
+    def _settle(self) -> tuple[np.ndarray, np.ndarray]:
+        """Chance moves, and games that are over open anew, until somebody decides in every copy.
+
+        Returns what the first game that ended in each copy paid (B, P), and where one did (B,).
+        """
+        tree = self.tree
+        reward, done = np.zeros((len(self.at), self.players)), np.zeros(len(self.at), bool)
+        while True:
+            self._draw()
+            over = tree.player[self.at] == END
+            if not over.any():
+                return reward, done
+            first = over & ~done
+            reward[first] = tree.payoff[tree.infoset[self.at[first]]]
+            done |= over
+            self.at[over] = 0
 
     def _draw(self) -> None:
         """Chance moves until nobody waits for it."""
@@ -136,3 +175,32 @@ class OpenSpiel:
             done=torch.from_numpy(done),
             truncated=torch.zeros(len(self.at), dtype=torch.bool),
         ).to(self.device)
+
+
+def check_decided(name: str, form: Form) -> None:
+    """Raises ValueError, and says what a game is worth, where (nearly) always nobody decides anything in it."""
+    empty = slice(form.entry[0], form.entry[1])  # what the first player has done nothing in
+    idle = form.chance[empty][(form.others[empty] < form.players).all(axis=1)].sum()
+    if 1 - idle < RAREST:
+        value = payoffs(form, plan_of(form, uniform(form)))
+        raise ValueError(
+            f"in {name} chance alone decides, with probability {idle:.6g}, so there is nothing to solve or to learn; "
+            f"it is worth {value.tolist()} to its players"
+        )
+
+
+def chances_in(entry: Any, actions: list[int], name: str) -> list[float]:
+    """The chances of actions in an information set, from {action: chance} or pairs. Raises ValueError."""
+    place = f"the policy at {name!r}"
+    try:
+        pairs = [(action, float(chance)) for action, chance in (entry.items() if isinstance(entry, Mapping) else entry)]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place} must be {{action: chance}} or pairs of them, not {entry!r}") from error
+    chances = dict(pairs)
+    illegal = [action for action, chance in pairs if action not in actions and chance != 0]
+    if illegal or len(chances) < len(pairs):
+        fault = f"has the illegal action {illegal[0]!r}" if illegal else "has an action twice"
+        raise ValueError(f"{place} {fault}; choose from {actions}")
+    found = [chances.get(action, 0.0) for action in actions]
+    check_distributions(f"{place}, of actions {actions},", found)
+    return found

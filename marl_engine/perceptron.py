@@ -100,7 +100,7 @@ class Perceptron(nn.Module):
         """Rows (N, K) int32 as lists of differences, or (N, D + seats) where these are not bytes on the processor."""
         rows = observation.flatten(1)
         if self.shown is not None:
-            rows = self.shown[rows.long()].flatten(1)
+            rows = self.shown[rows.long().where(rows >= 0, len(self.shown) - 1)].flatten(1)
         features = rows.shape[1]
         if rows.dtype == torch.uint8 and not rows.is_cuda:
             lists = differences(rows, self.background[:features])

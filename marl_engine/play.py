@@ -138,8 +138,8 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
     check_turn(game, turn, len(seeds))
     seeds = seeds.to(turn.reward.device)
     table = Table(profile, len(seeds), seeds.device)
-    earned = torch.zeros_like(turn.reward)
-    open_still = torch.ones_like(turn.done)
+    earned = turn.reward * turn.done[:, None]  # games that ended before anybody acted
+    open_still = ~turn.done
     for clock in range(LONGEST):
         (noise,) = noise_for(game, seeds, clock, 1)
         action, _ = table.decide(turn, noise, greedy)

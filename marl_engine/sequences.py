@@ -127,6 +127,12 @@ def ends_of(form: Form) -> np.ndarray:
     return np.repeat(np.arange(form.sequences), np.diff(form.entry).astype(np.int64))
 
 
+def owners(form: Form) -> np.ndarray:
+    """The player (S,) that each sequence is of."""
+    players = np.arange(form.players)
+    return np.concatenate([players, np.repeat(players, actions_of(form))])
+
+
 def uniform(form: Form) -> np.ndarray:
     """The strategy (S,) that chooses every action alike."""
     counts = np.diff(form.first)
@@ -159,8 +165,7 @@ def payoffs(form: Form, plan: np.ndarray) -> np.ndarray:
     """What each player earns (P,) when all follow a plan (S,)."""
     gradient = np.empty_like(plan)
     gradients(form, plan, gradient)
-    owner = np.concatenate([np.arange(form.players), np.repeat(np.arange(form.players), actions_of(form))])
-    return np.bincount(owner, weights=gradient * plan, minlength=form.players)
+    return np.bincount(owners(form), weights=gradient * plan, minlength=form.players)
 
 
 def actions_of(form: Form) -> np.ndarray:

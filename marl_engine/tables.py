@@ -44,14 +44,18 @@ class TablePolicy(Policy):
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Rows (N,) of the table; what a seat sees while others move stands for its first information set."""
-        return (observation[:, 0].long() - self.begin).clamp(0, len(self.place) - 1)
+        rows = observation[:, 0].long() - self.begin
+        return rows.where((rows >= 0) & (rows < len(self.place)), 0)
 
     def forward(
         self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
     ) -> tuple[Categorical, Tensor | None]:
+        if not len(self.place):  # a seat that never moves
+            return Categorical(torch.zeros(len(rows), self.place.shape[1], device=rows.device), legal), memory
         place = self.place[rows]
-        found = self.strategy[place.clamp(min=0)].log().masked_fill(place < 0, -torch.inf)
-        return Categorical(found.float(), legal), memory
+        there = place >= 0
+        logits = self.strategy[place.where(there, 0)].log().masked_fill(~there, -torch.inf)
+        return Categorical(logits.float(), legal), memory
 
 
 @dataclass

@@ -44,7 +44,10 @@ class Game(Protocol):
     symmetric: bool  # the seats may be exchanged without changing the game
 
     def reset(self, seeds: Tensor) -> Turn:
-        """Starts as many copies as there are seeds (B,) int64; copy b depends on seeds[b] alone."""
+        """Starts as many copies as there are seeds (B,) int64; copy b depends on seeds[b] alone.
+
+        A copy whose first game ends before anybody has acted is done, with what that game paid, as in any turn.
+        """
         ...
 
     def step(self, actions: Tensor) -> Turn:

@@ -18,7 +18,7 @@ from torch import Tensor
 from marl_engine.exact import Exact, exact, greedy, measured
 from marl_engine.population import Population, support
 from marl_engine.reference import frozen
-from marl_engine.sequences import Form, best_values, ends_of, gradients, plan_of
+from marl_engine.sequences import Form, best_values, ends_of, gradients, owners, plan_of
 from marl_engine.tables import fill, plan_in, pooled
 from marl_engine.types import Profile, Progress, Responder
 from solvers.meta.nash import zero_sum
@@ -28,7 +28,8 @@ ROUNDING = 1e-9  # of payoffs
 
 
 class Cut(NamedTuple):
-    """An opponent's answer that a seat has been tested with, and what its own sequences earn against it (own,)."""
+    """An opponent's answer that a seat has been tested with, and what it earns against it with nothing done and by
+    each of its own sequences (1 + own,)."""
 
     earned: np.ndarray
     answer: np.ndarray  # (S,) a strategy
@@ -106,13 +107,13 @@ def guarded(
 
     These are the other seat's part of the equilibrium, the most played first. `cuts` are added to.
     """
-    plans, span = np.array([plan_in(member) for member in members]), members[0].span
-    table = plans @ np.reshape([cut.earned for cut in cuts], (-1, plans.shape[1])).T
+    plans, span = np.array([[1, *plan_in(member)] for member in members]), members[0].span  # 1: nothing done yet
+    table = plans @ np.reshape([cut.earned for cut in cuts], (len(cuts), plans.shape[1])).T
     while True:
         mixture, weights = zero_sum(table) if cuts else (np.eye(len(plans))[0], np.empty(0))
         promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=0.0)
         plan, value = np.zeros((2, form.sequences))
-        plan[: form.players], plan[span] = 1, mixture @ plans
+        plan[: form.players], plan[span] = 1, mixture @ plans[:, 1:]
         gradients(form, plan, value)
         best_values(form, value)
         answer = greedy(form, value)
@@ -120,7 +121,7 @@ def guarded(
         if known or promised + value[1 - seat] <= slack:
             return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
         gradients(form, plan_of(form, answer), value)
-        cuts.append(Cut(value[span].copy(), answer))
+        cuts.append(Cut(np.concatenate([value[seat : seat + 1], value[span]]), answer))
         table = np.column_stack([table, plans @ cuts[-1].earned])
 
 
@@ -128,8 +129,8 @@ def is_zero_sum(form: Form) -> bool:
     """Whether what one of two players earns the other loses, wherever the game ends."""
     if form.players != 2:
         return False
-    own = ends_of(form)
-    half = len(own) // 2  # entries of one player, then those of the other, of the same endings
-    order = np.lexsort((own[half:], form.others[half:, 0]))
-    sums = form.payoff[:half] + form.payoff[half:][order]
+    own, other = ends_of(form), form.others[:, 0].astype(np.int64)
+    first = owners(form)[own] == 0
+    one, two = np.lexsort((other[first], own[first])), np.lexsort((own[~first], other[~first]))  # endings in one order
+    sums = form.payoff[first][one] + form.payoff[~first][two]
     return bool(np.abs(sums).max() <= ROUNDING * np.abs(form.payoff).max())

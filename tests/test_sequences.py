@@ -1,5 +1,7 @@
 """Games in sequence form are OpenSpiel's: the same values, best responses and NashConv, by another way."""
 
+import re
+
 import numpy as np
 import pyspiel
 import pytest
@@ -76,6 +78,39 @@ def test_tables_go_to_openspiel_and_back():
     assert payoffs(game.form, plan_of(game.form, strategy)) == pytest.approx(value, abs=1e-9)
     back = {name: dict(enumerate(python.policy_for_key(name))) for name in game.tabular(strategy)}
     assert np.array_equal(game.strategy(back), strategy)
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        ({"0": {5: 1.0}}, "the policy at '0' has the illegal action 5; choose from [0, 1]"),
+        ({"0": {-1: 0.5, 0: 0.5}}, "the policy at '0' has the illegal action -1; choose from [0, 1]"),
+        ({"0": {"bet": 1.0}}, "the policy at '0' has the illegal action 'bet'; choose from [0, 1]"),
+        ({"0": [(0, 0.5), (7, float("nan"))]}, "the policy at '0' has the illegal action 7; choose from [0, 1]"),
+        ({"0": [(0, 0.3), (0, 1.0)]}, "the policy at '0' has an action twice; choose from [0, 1]"),
+        ({"0": {0: 0.7, 1: 0.7}}, "the policy at '0', of actions [0, 1], must be chances that add up to 1, not to 1.4"),
+        ({"0": {0: 1.5, 1: -0.5}}, "the policy at '0', of actions [0, 1], must be chances of 0 or more, not -0.5"),
+        ({"0": {0: float("nan"), 1: 1.0}}, "the policy at '0', of actions [0, 1], must be finite numbers"),
+        ({"0": {}}, "the policy at '0', of actions [0, 1], must be chances that add up to 1, not to 0"),
+        ({"0": [0.5, 0.5]}, "the policy at '0' must be {action: chance} or pairs of them, not [0.5, 0.5]"),
+        ({"0": None}, "the policy at '0' must be {action: chance} or pairs of them, not None"),
+        ({"0": {0: 1.0}, "0q": {0: 1.0}}, "kuhn_poker has no information set '0q'; choose from '0"),
+        ({0: {0: 1.0}}, "kuhn_poker has no information set 0; choose from '0"),
+    ],
+)
+def test_what_is_no_policy_is_refused(policy, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        OpenSpiel("kuhn_poker").strategy(policy)
+
+
+def test_a_state_of_another_game_is_refused():
+    """A history where chance moves, one that there is not, and arrays of unlike shapes."""
+    game, zeros = OpenSpiel("kuhn_poker"), torch.zeros(2, dtype=torch.int64)
+    for at in (0, -1, 58):
+        with pytest.raises(ValueError, match="the saved state is of another game than kuhn_poker"):
+            game.restore({"at": zeros + at, "drawn": zeros, "seeds": zeros})
+    with pytest.raises(ValueError, match="a state of kuhn_poker has one number for each copy"):
+        game.restore({"at": zeros + 2, "drawn": zeros, "seeds": zeros[:1]})
 
 
 @pytest.mark.parametrize("name", GAMES)
