@@ -96,7 +96,7 @@ class Setting:
     responder: Responder
     solver: Solver
     runner: Runner
-    reference: Profile | None = None  # where the profile began, if answers are compared with its
+    reference: Profile  # the profile as it was at first
     costs: Callable[[], Metrics] = dict  # what a judge has been paid for in all sessions, if there is one
 
 
@@ -120,9 +120,9 @@ def setting(config: Mapping[str, Any]) -> Setting:
         solver.solve(profile, responder)  # never begun: only to learn whether they go together
     except ValueError as error:
         raise Refused(str(error)) from error
-    parts = Setting(game, profile, responder, solver, make("runner", config["runner"]))
+    parts = Setting(game, profile, responder, solver, make("runner", config["runner"]), frozen(profile))
     if in_words(game):
-        parts.reference, parts.costs = frozen(profile), responder.costs
+        parts.costs = responder.costs
     return parts
 
 

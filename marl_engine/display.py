@@ -16,6 +16,7 @@ SHOWN = {
     "evaluation/win_rate/reference": ("win rate", ".3f"),
     "win_rate/opponent": ("wins", ".3f"),
     "nash_conv": ("nash_conv", ".4g"),
+    "evaluation/return/initial/mean": ("against where it began", ".3g"),
     "evaluation/return/mean": ("return", ".1f"),
     "return/mean": ("return", ".1f"),
 }  # the first that has been measured, under its name and so many digits

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 
 from marl_engine import checkpoint
 from marl_engine.lock import LOCK
-from marl_engine.types import Metrics
 
 KEPT = 3  # checkpoints, and the best one beside them
 BAD_LINES = "metrics.damaged"  # what was found between the records of metrics.jsonl
@@ -187,9 +186,3 @@ def column(records: Iterable[Mapping[str, float]], name: str) -> tuple[list[floa
     """(steps, values) of the records that have a metric."""
     having = [record for record in records if name in record]
     return [record["steps"] for record in having], [record[name] for record in having]
-
-
-def best_so_far(records: Iterable[Metrics], merit: Callable[[Metrics], float | None]) -> tuple[int, float] | None:
-    """(iteration, merit) of the record with the largest merit, the first of equals."""
-    found = [(int(record["iteration"]), score) for record in records if (score := merit(record)) is not None]
-    return max(found, key=lambda each: each[1], default=None)

@@ -16,6 +16,7 @@ from marl_engine.types import Game, Profile
 CURVES = {
     "return/mean": "while learning",
     "evaluation/return/mean": "evaluation",
+    "evaluation/return/initial/mean": "evaluation against where it began",
     "value/0": "value to seat 0",
     "value/1": "value to seat 1",
 }

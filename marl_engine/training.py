@@ -1,8 +1,7 @@
 """A run: the solver's iterations, measured, saved, stopped and gone on with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from math import inf
 from time import perf_counter, time
 
@@ -13,8 +12,8 @@ from marl_engine.answering import Answering
 from marl_engine.answers import Answers
 from marl_engine.build import Setting, load_policies, policies_state
 from marl_engine.errors import Halted, Refused
-from marl_engine.evaluate import evaluate, merit, seatings
-from marl_engine.folder import Folder, best_so_far, finite
+from marl_engine.evaluate import Best, best_of, evaluate
+from marl_engine.folder import Folder, finite
 from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.judging import Sample, in_words, judged, scripts
 from marl_engine.learner import Diverged
@@ -70,7 +69,8 @@ class Run:
         self.iteration = 0
         self.seconds = 0.0  # of the sessions before this one
         self.started = 0.0  # the time of day when this session began to iterate, in seconds
-        self.best: tuple[int, float] | None = None
+        self.evaluations: list[tuple[int, Metrics]] = []  # iterations, and what was evaluated then
+        self.best: Best | None = None
         self.saved: int | None = None
         self.nash_conv = inf  # as last measured
         self.theirs: list[Answers] | None = None  # what the reference answers where answers are judged
@@ -95,7 +95,8 @@ class Run:
         torch.set_rng_state(state["torch"])
         self.seconds = state["seconds"]
         damages += self.folder.go_on_after(self.iteration)
-        self.best = best_so_far(self.folder.records(), partial(merit, place=EVALUATION))
+        self.evaluations = list(evaluations_in(self.folder.records()))
+        self.best = best_of(self.evaluations)
         self.saved = self.iteration
         return damages
 
@@ -110,21 +111,15 @@ class Run:
             "torch": torch.get_rng_state(),
             "seconds": seconds,
         }
-        self.folder.save(self.iteration, state, self.best[0] if self.best else None)
+        self.folder.save(self.iteration, state, self.best.iteration if self.best else None)
         self.saved = self.iteration
 
     def evaluated(self, full: bool = False) -> Metrics:
         """Scores of the profile as it is: sampled play as trained, or all seatings."""
         if in_words(self.parts.game):
             return self.judged()
-        chosen = seatings(self.parts.game.players)
-        return evaluate(
-            self.parts.game,
-            self.parts.profile,
-            self.parts.runner,
-            episodes=self.plan.episodes,
-            seatings=chosen if full else chosen[:1],
-        )
+        parts, episodes = self.parts, self.plan.episodes
+        return evaluate(parts.game, parts.profile, parts.runner, episodes=episodes, full=full, initial=parts.reference)
 
     def evaluated_unless_interrupted(self) -> Metrics:
         """What `evaluated` says; nothing where a signal came before or ends it."""
@@ -141,7 +136,6 @@ class Run:
     def judged(self) -> Metrics:
         """How often the profile's answers are preferred to those of where it began."""
         parts, plan = self.parts, self.plan
-        assert parts.reference is not None
         if self.theirs is None:
             self.theirs = scripts(parts.game, parts.reference[0], plan.episodes, plan.device, who=1)
         if self.verdict[0] != self.iteration:
@@ -160,9 +154,10 @@ class Run:
 
     def consider(self, found: Metrics) -> None:
         """The profile is the best so far, if what was found of it says so."""
-        score = merit(found)
-        if score is not None and (self.best is None or score > self.best[1]):
-            self.best = self.iteration, score
+        if found:
+            others = [each for each in self.evaluations if each[0] != self.iteration]
+            self.evaluations = [*others, (self.iteration, found)]
+            self.best = best_of(self.evaluations)
 
     def ended(self, seconds: float) -> str | None:
         """Why the run is over, if it is."""
@@ -212,9 +207,17 @@ class Run:
             raise
         finally:
             self.folder.log(record)
-        if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best[0] == self.iteration):
+        if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best.iteration == self.iteration):
             self.save(perf_counter() - start)
         return record
+
+
+def evaluations_in(records: Iterable[Mapping[str, float]]) -> Iterator[tuple[int, Metrics]]:
+    """The iterations of records in which something was evaluated, and what that was."""
+    for record in records:
+        metrics = {name.removeprefix(EVALUATION): each for name, each in record.items() if name.startswith(EVALUATION)}
+        if metrics:
+            yield int(record["iteration"]), metrics
 
 
 def passed(last: int, now: int, every: int) -> bool:

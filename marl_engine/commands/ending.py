@@ -26,7 +26,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
             "seconds": seconds,
             "started": run.started,
             "exit": reason,
-            "best": {"iteration": run.best[0], "score": run.best[1]},
+            "best": run.best._asdict(),
         }
     )
     run.folder.close()
@@ -61,7 +61,7 @@ def save_adapters(run: Any) -> str:
     run.parts.profile[0].save(folder)
     with at_best(run) as iteration:
         run.parts.profile[0].save(folder / "best")
-    best = last if iteration == run.iteration else run.best[1]
+    best = last if iteration == run.iteration else run.best.score
     return f"{folder} (last, win rate {last:.3f}), {folder / 'best'} (iteration {iteration}, {best:.3f})"
 
 
@@ -72,11 +72,11 @@ def at_best(run: Any) -> Iterator[int]:
     from marl_engine.build import load_policies, policies_state
 
     iteration, last = run.iteration, deepcopy(policies_state(run.parts.profile))  # weights are loaded in place
-    if run.best[0] != run.iteration:
+    if run.best.iteration != run.iteration:
         with suppress(checkpoint.Damaged):
-            state = checkpoint.read(run.folder.checkpoints / f"{run.best[0]:08d}")
+            state = checkpoint.read(run.folder.checkpoints / f"{run.best.iteration:08d}")
             load_policies(run.parts.profile, state["profile"])
-            iteration = run.best[0]
+            iteration = run.best.iteration
     try:
         yield iteration
     finally:
@@ -137,6 +137,13 @@ def headlined(run: Any, scores: Mapping[str, float]) -> str:
             f"[bold]nash_conv {scores['nash_conv']:.6f}[/] (exploitability {scores['exploitability']:.6f}{gap}), "
             f"returns {', '.join(f'{scores[name]:.4f}' for name in sorted(scores) if name[7:].isdigit())} "
             f"after {run.iteration:,} iterations"
+        )
+    if "return/initial/mean" in scores:
+        mean, error = scores["return/initial/mean"], scores["return/initial/stderr"]
+        return (
+            f"[bold]return {mean:.4g} ± {error:.2g}[/] against where it began, sampled ({run.plan.episodes} games from "
+            f"each seat; all returns sum to {scores['return/mean'] * run.parts.game.players:.4g}) "
+            f"after {run.steps:,} steps"
         )
     return (
         f"[bold]return {scores['return/mean']:.4g} ± {scores['return/stderr']:.2g}[/] sampled, "
