@@ -37,6 +37,28 @@ def class_of(target: object) -> type:
     return found
 
 
+def declared_types(kind: type) -> dict[str, Any]:
+    """The types that a class declares for what it is made from; none where its annotations cannot be read."""
+    try:
+        return get_type_hints(kind if is_dataclass(kind) else kind.__init__)  # type: ignore[misc]
+    except NameError:  # a name that only a type checker imports
+        return {}
+
+
+def converter(kind: Any) -> TypeAdapter[Any]:
+    """What converts values to a declared type."""
+    return TypeAdapter(kind, config={"arbitrary_types_allowed": True})
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Whether a value can be converted to a declared type."""
+    try:
+        converter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
 def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
     """The values, converted to the types of a dataclass's fields other than `apart`.
 
@@ -53,7 +75,7 @@ def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> 
         if isinstance(value, float) and math.isnan(value):
             raise Refused(f"{place}{key} must be a number, not {value}")
         try:
-            found[key] = TypeAdapter(types[key], config={"arbitrary_types_allowed": True}).validate_python(value)
+            found[key] = converter(types[key]).validate_python(value)
         except ValidationError as error:
             wanted = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
             wanted = wanted.replace("an instance of Sequence", "a list, like [64,64]")

@@ -51,7 +51,7 @@ TYPES = [
     ("seed=x", "seed='x'", "valid integer"),
     ("seed=1.5", "seed=1.5", "valid integer"),
     ("game.horizon=long", "game.horizon='long'", "valid integer"),
-    ("game.layout=5", "game.layout=5", "valid string"),
+    ("responder.value_loss=5", "responder.value_loss must be one of", "not '5'"),
     ("policy.hidden=64", "policy.hidden=64", "a list, like [64,64]"),
     ("policy.hidden=[wide]", "policy.hidden=['wide']", "valid integer"),
     ("policy.shared=perhaps", "policy.shared='perhaps'", "valid boolean"),
@@ -106,6 +106,8 @@ VALUES = [
 KITCHENS = [
     ("game.layout=cramped_rom", "no layout 'cramped_rom'", "choose from cramped_room, "),
     ("game.layout=coord-ring", "no layout 'coord-ring'", "choose from coord_ring, "),
+    ("game.layout=5", "no layout '5'"),
+    ("game.layout=[1,2", "no layout '[1,2'"),
     ("game.layout=missing.txt", "no layout file 'missing.txt'"),
     ("game.layout=missing.yaml", "no layout file 'missing.yaml'"),
     (drawn("XXPXX", "O 1 O", "X  2X", "XDXS"), "row 4 has 4 cells and row 1 has 5"),
@@ -121,7 +123,7 @@ KITCHENS = [
 SYNTAX = [
     ("steps", "cannot read 'steps'", "key=value"),
     ("=5", "cannot read '=5'", "key=value"),
-    ("game.layout=[1,2", "cannot read 'game.layout=[1,2'", "brackets"),
+    ("policy.hidden=[1,2", "policy.hidden='[1,2'", "a list, like [64,64]"),
     ("seed=${nowhere}", "cannot be resolved", "nowhere"),
     ("seed=1,2", "seed=1,2 names several values", "-m"),
 ]

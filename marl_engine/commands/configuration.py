@@ -4,19 +4,15 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial, reduce
-from importlib.resources import files
-from inspect import signature
-from itertools import product
-from operator import getitem
+from functools import cache, partial
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from marl_engine.build import class_of
+from marl_engine.commands.environment import CONFIGS
+from marl_engine.commands.overrides import parse_overrides, quote, restore_texts
 from marl_engine.errors import Notice, Refused, choice, describe, unknown
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
@@ -63,41 +61,41 @@ def show_warning(otherwise: Callable[..., None], message: Warning | str, *where:
         otherwise(message, *where)
 
 
-def composed(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration that config `name` and the overrides describe. Raises Refused."""
-    found = parsed(overrides)
-    for override in found:
+def composed(name: str, words: Sequence[str], own: Path | None = None) -> dict[str, Any]:
+    """The configuration that config `name` and key=value words describe, with presets of `own` folder, too.
+
+    Raises Refused.
+    """
+    overrides = parse_overrides(words)
+    for override in overrides:
         if override.is_sweep_override():
-            raise Refused(f"{override.input_line} names several values; add -m to run one after the other")
-    first = opened(found)
+            raise Refused(
+                f"{override.input_line} names several values; add -m to run one after the other, "
+                "or quote what is one value with commas"
+            )
+    first = [*search_path(own), *opened(overrides)]
     try:
-        with initialize_config_module("configs", version_base=None):
-            check_groups(found)
-            return fitted(plain(compose(name, overrides=first)), found)
+        with initialize_config_dir(str(CONFIGS), version_base=None):
+            check_groups(overrides)
+            return completed(compose(name, overrides=first, return_hydra_config=True), overrides)
     except MissingConfigException as error:
         group, _, asked = (error.missing_cfg_file or "").partition("/")
-        raise Refused(f"there is no {group} {asked!r}; choose from {choice(asked, presets(group))}") from error
+        raise Refused(f"there is no {group} {asked!r}; choose from {choice(asked, presets(group, own))}") from error
     except ConfigCompositionException as error:
         raise Refused(explained(error, name, first)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise Refused(f"the configuration cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def presets(group: str) -> list[str]:
-    """The names of a group's presets, those in its subfolders too."""
-    folder = Path(str(files("configs"))) / group
-    return [str(path.relative_to(folder).with_suffix("")) for path in sorted(folder.rglob("*.yaml"))]
+def search_path(own: Path | None) -> list[str]:
+    """The override by which Hydra looks for presets in a folder of the user's, too."""
+    return [] if own is None else [f"hydra.searchpath=[{quote(f'file://{own.resolve()}')}]"]
 
 
-def swept(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep, in the order in which they are run. Raises Refused."""
-    values = [
-        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-        if override.is_sweep_override()
-        else [str(override.input_line)]
-        for override in parsed(overrides)
-    ]
-    return [list(job) for job in product(*values)]
+def presets(group: str, own: Path | None = None) -> list[str]:
+    """The names of a group's presets, those in its subfolders and those in a folder of the user's, too."""
+    folders = [folder / group for folder in (CONFIGS, own) if folder is not None]
+    return [str(path.relative_to(each).with_suffix("")) for each in folders for path in sorted(each.rglob("*.yaml"))]
 
 
 def own_classes(overrides: Sequence[Override]) -> set[str]:
@@ -112,19 +110,66 @@ def opened(overrides: Sequence[Override]) -> list[str]:
     return [f"++{text.lstrip('+')}" if key.startswith(own) else text for key, text in texts]
 
 
-def fitted(config: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
-    """Without the keys of a preset that a class of the user's does not have."""
-    asked = {override.key_or_group for override in overrides}
-    for section in sorted(own_classes(overrides)):  # that of a game before that of its judge
-        *outer, part = section.split(".")
-        place = reduce(getitem, outer, config)
-        has = signature(class_of(place[part]["_target_"])).parameters
-        place[part] = {
-            key: value
-            for key, value in place[part].items()
-            if key == "_target_" or key in has or any(each.startswith(f"{section}.{key}") for each in asked)
-        }
-    return config
+def completed(composition: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
+    """What a run is made from: Hydra's composition with texts as they were written, resolved, and fitted.
+
+    Raises Refused.
+    """
+    config = OmegaConf.masked_copy(composition, [str(key) for key in composition if key != "hydra"])
+    restore_texts(config, overrides)
+
+    @cache
+    def written() -> set[str]:
+        own = tuple(f"{section}." for section in own_classes(overrides))
+        keys = {override.key_or_group for override in overrides}
+        return keys | {key for key in preset_keys(composition.hydra) if not key.startswith(own)}
+
+    return fitted(plain(config), written)
+
+
+def fitted(section: Mapping[str, Any], written: Callable[[], Collection[str]], place: str = "") -> dict[str, Any]:
+    """Without the keys that the class of a section does not have, unless they were `written` for it.
+
+    Such keys come from presets of other groups, meant for another class, or from the preset of a class that the user
+    has exchanged. `place` is the section's, like "game.judge.".
+    """
+    names = class_keys(section)
+    return {
+        key: fitted(value, written, f"{place}{key}.") if isinstance(value, Mapping) else value
+        for key, value in section.items()
+        if names is None or key in names or any(f"{each}.".startswith(f"{place}{key}.") for each in written())
+    }
+
+
+def class_keys(section: Mapping[str, Any]) -> set[str] | None:
+    """The keys that the class of a section has; None where there is no class, or one that takes any."""
+    if "_target_" not in section:
+        return None
+    kind = class_of(section["_target_"])
+    try:
+        parameters = signature(kind).parameters.values()
+    except ValueError:  # some of Python's own classes have no signature
+        return None
+    takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+    return None if takes_any else {"_target_", *(parameter.name for parameter in parameters)}
+
+
+def preset_keys(hydra: DictConfig) -> set[str]:
+    """The dotted keys that the chosen presets write in the sections of their own groups."""
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    keys: set[str] = set()
+    for group, name in hydra.runtime.choices.items():
+        for file in (folder / group / f"{name}.yaml" for folder in folders):
+            if "/" not in group and file.is_file():
+                preset = loaded(file)
+                keys |= dotted_keys(OmegaConf.to_container(preset.get(group, preset)), group)
+    return keys
+
+
+def dotted_keys(section: Any, place: str) -> set[str]:
+    """The place of a section and of everything in it."""
+    below = section.items() if isinstance(section, Mapping) else ()
+    return {place}.union(*(dotted_keys(value, f"{place}.{key}") for key, value in below))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -145,23 +190,6 @@ def check_groups(overrides: Sequence[Override]) -> None:
             raise Refused(f"{override.key_or_group} must be the name of a preset, not {override.value()!r}")
         if options and not isinstance(override.value(), str):
             raise Refused(f"there is no {override.input_line}; choose from {choice('', options)}")
-
-
-def parsed(overrides: Sequence[str]) -> list[Override]:
-    """The overrides, read. Raises Refused."""
-    found: list[Override] = []
-    for text in overrides:
-        as_hydra = re.sub(r"=(-?)\.inf$", r"=\1inf", text)  # which YAML, and so our presets, write with a point
-        try:
-            (override,) = OverridesParser.create().parse_overrides([as_hydra])
-        except HydraException as error:
-            raise Refused(f"cannot read {text!r}; write key=value, and quote values with spaces or brackets") from error
-        if not override.key_or_group:
-            raise Refused(f"cannot read {text!r}; write key=value")
-        if override.is_delete():
-            raise Refused(f"cannot take away {override.key_or_group}; give it another value, or null where that is one")
-        found.append(override)
-    return found
 
 
 def explained(error: Exception, name: str, overrides: Sequence[str]) -> str:
@@ -202,7 +230,7 @@ def resumed(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
         raise Refused(f"there is no run to resume at {str(folder)!r}{known}")
     config = loaded(file)
     OmegaConf.set_struct(config, True)
-    for override in parsed(overrides):
+    for override in parse_overrides(overrides):
         key = override.key_or_group
         if override.is_sweep_override():
             raise Refused(f"{override.input_line} names several values, but resume= goes on with one run")

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from marl_engine.commands.configuration import loaded, plain, presets
+from marl_engine.commands.environment import CONFIGS
 from marl_engine.errors import Refused
 
 SECTIONS = ("game", "solver", "responder", "policy")  # which a label would rather name than their keys
@@ -35,7 +34,7 @@ def sections(group: str) -> dict[str, dict[str, Any]]:
     found = {}
     for name in presets(group):
         try:
-            whole = plain(loaded(Path(str(files("configs"))) / group / f"{name}.yaml"))
+            whole = plain(loaded(CONFIGS / group / f"{name}.yaml"))
         except Refused:  # a value of it depends on the rest of a configuration
             continue
         section = whole.get(group, whole)

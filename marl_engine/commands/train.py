@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from marl_engine import __version__
 from marl_engine.build import checked
-from marl_engine.commands.configuration import composed, fitted, parsed, plain, refusals, resumed, swept
+from marl_engine.commands.configuration import composed, opened, refusals, resumed
+from marl_engine.commands.environment import CONFIGS, encode_any_text, prepare_imports
+from marl_engine.commands.line import read_line
+from marl_engine.commands.overrides import parse_overrides, sweep_jobs
 from marl_engine.errors import Refused
 from marl_engine.interruption import INTERRUPTION, Interrupted
 
@@ -29,6 +32,8 @@ GRACE = 5.0  # seconds that a run which a signal has stopped takes to sum up
 def main() -> None:
     """The command. Exit codes: 0 done, 1 diverged or could not write, 2 refused, 128 + the number of a signal."""
     gc.disable()  # what is loaded is no garbage, and looking for some takes half a second
+    encode_any_text()
+    prepare_imports()
     try:
         with INTERRUPTION.listen(), refusals():
             code = commanded(sys.argv[1:])
@@ -45,32 +50,34 @@ def main() -> None:
 
 def commanded(arguments: Sequence[str]) -> int:
     """Does what the command line says; returns the exit code. Raises Refused."""
-    flags = {argument for argument in arguments if argument.startswith("-")}
-    overrides = [argument for argument in arguments if argument not in flags]
-    folders = [override.partition("=")[2] for override in overrides if override.startswith("resume=")]
+    if "--version" in arguments:
+        print(f"marl_engine {__version__}")
+        return 0
+    line = read_line(arguments)
+    folders = [word.partition("=")[2] for word in line.words if word.startswith("resume=")]
     if folders:
-        if flags:
-            raise Refused(f"resume={folders[0]} goes on with one run; leave out {', '.join(sorted(flags))}")
-        others = [override for override in overrides if not override.startswith("resume=")]
+        if line.flags:
+            raise Refused(f"resume={folders[0]} goes on with one run; leave out {', '.join(line.flags)}")
+        others = [word for word in line.words if not word.startswith("resume=")]
         return train(resumed(Path(folders[0]), others), Path(folders[0]))
-    if not flags:
-        return train(composed(CONFIG, overrides))
-    if flags <= {"-m", "--multirun"}:
-        jobs = swept(overrides)
-        return sweep(jobs, [composed(CONFIG, job) for job in jobs])
-    if flags & {"-h", "--help"} and not any(override.startswith("game=") for override in overrides):
-        sys.argv.append(f"game={EXAMPLE}")
-    by_hydra()
+    if line.action in (None, "run"):
+        return train(composed(CONFIG, line.words, line.presets))
+    if line.action == "multirun":
+        jobs = sweep_jobs(line.words)
+        return sweep(jobs, [composed(CONFIG, job, line.presets) for job in jobs])
+    words = opened(parse_overrides(line.words))
+    if line.action == "cfg":
+        composed(CONFIG, line.words, line.presets)  # says in a sentence what is wrong
+    elif not any(word.startswith("game=") for word in words):
+        words.append(f"game={EXAMPLE}")
+    sys.argv[1:] = [*words, *line.flags]
+    show_by_hydra()
     return 0
 
 
-@hydra.main(config_path="pkg://configs", config_name=CONFIG, version_base=None)
-def by_hydra(config: DictConfig) -> None:
-    """Help and Hydra's other flags."""
-    with refusals():
-        overrides = parsed(HydraConfig.get().overrides.task)
-        if code := train(fitted(plain(config), overrides)):
-            raise SystemExit(code)
+@hydra.main(config_path=str(CONFIGS), config_name=CONFIG, version_base=None)
+def show_by_hydra(config: DictConfig) -> None:
+    """Help, and what else Hydra shows of a configuration; it runs nothing."""
 
 
 def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) -> int:
