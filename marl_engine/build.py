@@ -15,6 +15,7 @@ from marl_engine.judging import in_words
 from marl_engine.reference import frozen
 from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver
 
+LIST = "a list, like [64,64]"
 DOES = {
     "game": ("step", "prefers"),  # one of them
     "policy": ("profile",),
@@ -78,7 +79,8 @@ def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> 
             found[key] = converter(types[key]).validate_python(value)
         except ValidationError as error:
             wanted = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
-            wanted = wanted.replace("an instance of Sequence", "a list, like [64,64]")
+            wanted = wanted.replace("'str' instances are not allowed as a Sequence value", f"Input should be {LIST}")
+            wanted = wanted.replace("an instance of Sequence", LIST)
             raise Refused(f"{place}{key}={value!r}: {wanted[0].lower()}{wanted[1:]}") from error
     return found
 

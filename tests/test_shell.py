@@ -205,6 +205,7 @@ def refusal(monkeypatch, capsys, *arguments):
         (("game=kuhn_poker", "--multrun"), "there is no flag --multrun; choose from --multirun"),
         (("game=kuhn_poker", "--cfg", "jobs"), "invalid choice: 'jobs'"),
         (("game=kuhn_poker", "--cfg", "job", "-m"), "--multirun and --cfg do not go together"),
+        (("game=kuhn_poker", "--config-name", "x"), "--config-name is not for this command"),
         (("game=kuhn_pokr", "--cfg", "job"), "no game 'kuhn_pokr'; choose from kuhn_poker, "),
     ],
 )
