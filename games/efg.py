@@ -59,6 +59,7 @@ class InformationSet(NamedTuple):
     name: str
     actions: tuple[int, ...]  # numbers, from the lowest on
     chances: tuple[float, ...]  # of chance; empty for a player
+    labels: tuple[str, ...] = ()  # of a player's actions
 
 
 @dataclass(slots=True)
@@ -79,6 +80,9 @@ class EfgNode:
 
     def legal_actions(self) -> list[int]:
         return list(self.options.actions)
+
+    def action_to_string(self, player: int, action: int) -> str:
+        return self.options.labels[self.options.actions.index(action)]
 
     def child(self, action: int) -> "EfgNode":
         return self.children[self.options.actions.index(action)]
@@ -190,9 +194,10 @@ class EfgReader:
         if not all(map(quoted, words)):
             raise ValueError(f"actions must be names in quotes, not {words}")
         labels = [(word, words[:place].count(word)) for place, word in enumerate(words)]
-        return InformationSet(
-            name, tuple(sorted(self.labels.setdefault(each, len(self.labels)) for each in labels)), ()
-        )
+        numbers = [self.labels.setdefault(each, len(self.labels)) for each in labels]
+        order = sorted(range(len(words)), key=numbers.__getitem__)
+        texts = [word[1:-1].replace('\\"', '"') for word in words]
+        return InformationSet(name, tuple(sorted(numbers)), (), tuple(texts[place] for place in order))
 
     def chance_set(self, name: str, words: list[Any]) -> InformationSet:
         """What chance may do, and how probably; what is rounded is made to add up."""

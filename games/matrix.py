@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from games.classics import names_of
 from games.families import drawn
 from games.payoffs import PREFERENCES, above_half, loaded, named
 from games.raters import population, preferred
@@ -38,9 +39,11 @@ class OneShot:
     observation_shape: tuple[int, ...] = (1,)
     symmetric: bool
     device: str
+    action_names: Sequence[Sequence[str]]  # of each player
 
-    def _make(self, earns: np.ndarray) -> None:
-        """Of payoffs (P, A, B, …)."""
+    def _make(self, earns: np.ndarray, action_names: Sequence[Sequence[str]] | None = None) -> None:
+        """Of payoffs (P, A, B, …); actions without names are called by their numbers."""
+        self.action_names = action_names or [[str(action) for action in range(count)] for count in earns.shape[1:]]
         self.earns = torch.from_numpy(earns)
         self.players, self.actions = earns.shape[0], max(earns.shape[1:])
         self.symmetric = self.players == 2 and np.array_equal(earns[0], earns[1].T)
@@ -58,6 +61,10 @@ class OneShot:
                     f"game.reference must be {self.actions} positive numbers that sum to 1, not {start.tolist()}"
                 )
             self.start = np.concatenate([[1.0, 1.0], start, start])
+
+    def information_sets(self) -> list[tuple[str, list[str]]]:
+        """The one information set of each player, which needs no name, and the names of its actions."""
+        return [("", list(names)) for names in self.action_names]
 
     def reset(self, seeds: Tensor) -> Turn:
         """As many copies as there are seeds; there is no chance in them."""
@@ -102,7 +109,8 @@ class Matrix(OneShot):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        self._make(named(self.name) if self.payoffs is None else loaded(self.payoffs, preference=False))
+        earns = named(self.name) if self.payoffs is None else loaded(self.payoffs, preference=False)
+        self._make(earns, names_of(self.name, len(earns)) if self.payoffs is None else None)
 
 
 @dataclass
@@ -145,7 +153,7 @@ class Preference(Judged):
         if self.payoffs is None and self.name not in PREFERENCES:
             raise ValueError(f"there is no preference game {self.name!r}; choose from {', '.join(PREFERENCES)}")
         found = loaded(self.payoffs, preference=True) if self.payoffs else np.array(PREFERENCES[self.name])
-        self._make(above_half(found))
+        self._make(above_half(found), None if self.payoffs else names_of(self.name, players=2))
         self._start_from(self.reference)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.compiled import compiled
-from games.trees import CHANCE, END, within
+from games.compiled import compiled, sequential
+from games.trees import CHANCE, END, label_actions, within
 from marl_engine.checks import check_distributions
 from marl_engine.noise import GOLDEN, mix, unit
 from marl_engine.sequences import Form, payoffs, plan_of, uniform
@@ -99,6 +99,10 @@ class OpenSpiel:
             )
         self.at = tree.to[tree.child[self.at] + self.place[infoset, chosen]].astype(np.int64)
         return self._turn(*self._settle())
+
+    def information_sets(self) -> list[tuple[str, list[str]]]:
+        """The names (I,) of information sets and of the legal actions there, as OpenSpiel has them."""
+        return list(zip(self.tree.name.tolist(), label_actions(self.tree, sequential(self.name)), strict=True))
 
     def tabular(self, strategy: np.ndarray) -> dict[str, list[tuple[int, float]]]:
         """A strategy (S,) as what pyspiel.TabularPolicy is made from: for each information set its actions' chances."""

@@ -210,3 +210,25 @@ def within(tree: Tree) -> np.ndarray:
     total = np.cumsum(tree.chance)
     before = np.concatenate([[0.0], total])[tree.child[:-1]]
     return total - np.repeat(before, np.diff(tree.child))
+
+
+def label_actions(tree: Tree, game: Any) -> list[list[str]]:
+    """What the game calls the legal actions of each information set (I,), asked at the first history of each."""
+    counts = np.diff(tree.child)
+    parent, place = np.full((2, len(tree.player)), -1)
+    parent[tree.to] = np.repeat(np.arange(len(counts)), counts)
+    place[tree.to] = np.arange(len(tree.to)) - np.repeat(tree.child[:-1], counts)
+    decisions = np.flatnonzero(tree.player >= 0)
+    first = decisions[np.unique(tree.infoset[decisions], return_index=True)[1]]
+    labels = []
+    for history in first:
+        path, at = [], history
+        while parent[at] >= 0:
+            path.append(place[at])
+            at = parent[at]
+        state = game.new_initial_state()
+        for number in reversed(path):
+            state = state.child(state.legal_actions()[number])
+        mover = state.current_player()
+        labels.append([state.action_to_string(mover, action) for action in state.legal_actions()])
+    return labels

@@ -30,9 +30,10 @@ def check_declarations(game: Any) -> str:
         value = getattr(game, attribute, None)
         if not isinstance(value, kind):
             raise Refused(f"{name}.{attribute} must be of type {kind.__name__}, not {value!r}")
-    missing = [method for method in METHODS if not callable(getattr(game, method, None))]
+    methods = (*METHODS, "information_sets") if hasattr(game, "form") else METHODS
+    missing = [method for method in methods if not callable(getattr(game, method, None))]
     if missing:
-        raise Refused(f"{name} has no {', '.join(missing)}; a game has {', '.join(METHODS)}")
+        raise Refused(f"{name} has no {', '.join(missing)}; a game has {', '.join(methods)}")
     if min(game.players, game.actions) < 1:
         raise Refused(f"{name}: players and actions must be 1 or more, not {game.players} and {game.actions}")
     return f"{game.players} players, {game.actions} actions, observations {tuple(game.observation_shape)}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from marl_engine.noise import spread
 from marl_engine.play import score
 from marl_engine.sequences import best_responses, payoffs, plan_of
-from marl_engine.tables import TablePolicy, strategy_in, tabulated
+from marl_engine.tables import strategy_of_any
 from marl_engine.types import Game, Metrics, Profile, Runner
 
 SEED = 2**40  # games to be scored share no seed with games to learn from
@@ -89,12 +89,12 @@ def against(
 
 def solved(game: Any, profile: Profile) -> Metrics:
     """Without playing, for a game in sequence form: payoffs, and how far the profile is from an equilibrium."""
-    tables = all(isinstance(policy, TablePolicy) for policy in profile)
-    plan = plan_of(game.form, strategy_in(profile) if tables else tabulated(game, profile))
+    plan = plan_of(game.form, strategy_of_any(game, profile))
     earned, best = payoffs(game.form, plan), best_responses(game.form, plan)
     found = {"nash_conv": float((best - earned).sum())}
     found["exploitability"] = found["nash_conv"] / game.players
     found["return/mean"] = float(earned.mean())
+    found |= {f"gain/{seat}": float(each) for seat, each in enumerate(best - earned)}
     return found | {f"return/{seat}": float(each) for seat, each in enumerate(earned)}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from marl_engine.cores import compiled
 from marl_engine.reference import pulls
 from marl_engine.sequences import Form, action_values, best_values, gradients, nash_conv, plan_of, reaches
-from marl_engine.tables import Table, TablePolicy, fill, strategy_in, tabulated
+from marl_engine.tables import Table, TablePolicy, fill, strategy_in, strategy_of_any
 from marl_engine.types import Game, Metrics, Profile, Responder
 
 
@@ -155,18 +155,13 @@ def measured(
     form = getattr(responder, "form", None)
     if form is None:
         return {}
-    strategy = strategy_of_any(responder, profile)
+    game: Any = responder.game  # type: ignore[attr-defined]
+    strategy = strategy_of_any(game, profile)
     distance = nash_conv(form, plan_of(form, strategy))
     found = {"nash_conv": distance, f"nash_conv/{iterate}": distance, "queries": float(responder.steps)}
     if reference is not None:
-        found["gap"] = gap(form, strategy, strategy_of_any(responder, reference), pull)
+        found["gap"] = gap(form, strategy, strategy_of_any(game, reference), pull)
     return found
-
-
-def strategy_of_any(responder: Any, profile: Profile) -> np.ndarray:
-    """The strategy (S,) of tables, or of policies that answer in every information set when asked."""
-    tables = all(isinstance(policy, TablePolicy) for policy in profile)
-    return strategy_in(profile) if tables else tabulated(responder.game, profile)
 
 
 def exact(responder: Responder, profile: Profile, asks: str) -> Exact:

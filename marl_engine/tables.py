@@ -131,3 +131,9 @@ def tabulated(game: Any, profile: Profile) -> np.ndarray:
         assert isinstance(distribution, Categorical)
         parts.append(distribution.log_probs.exp()[legal].double().cpu().numpy())
     return np.concatenate(parts)
+
+
+def strategy_of_any(game: Any, profile: Profile) -> np.ndarray:
+    """The strategy (S,) of tables, or of policies that answer in every information set when asked."""
+    tables = all(isinstance(policy, TablePolicy) for policy in profile)
+    return strategy_in(profile) if tables else tabulated(game, profile)

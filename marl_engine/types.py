@@ -34,8 +34,9 @@ class Game(Protocol):
     """B independent copies stepped together, one seed each.
 
     A game of continuous actions says so: it has `continuous`, and bounds `low` and `high` (D,) of its D = `actions`
-    numbers; actions are then (B, P, D) float32. A game of answers has `prefers` in place of all that is stepped; see
-    `JudgedGame`.
+    numbers; actions are then (B, P, D) float32. A game that knows its `form` (see `sequences`) has
+    `information_sets()`: the name of each of its I information sets, with the names of the legal actions there. A game
+    of answers has `prefers` in place of all that is stepped; see `JudgedGame`.
     """
 
     players: int

@@ -1,5 +1,6 @@
 """How a run ends: the last evaluation, the summary, what is drawn and quoted, and the last lines that a person sees."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -33,8 +34,9 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     if run.samples:
         quote(run)
     adapters = save_adapters(run) if run.samples else ""
+    equilibrium = save_strategies(run) if hasattr(run.parts.game, "form") else []
     illustrate(run)
-    report(run, scores, seconds, reason, console, adapters)
+    report(run, scores, seconds, reason, console, adapters, equilibrium)
 
 
 def quote(run: Any) -> None:
@@ -50,6 +52,22 @@ def quote(run: Any) -> None:
             "",
         ]
     (run.folder.path / "samples.md").write_text("\n".join(lines))
+
+
+def save_strategies(run: Any) -> list[str]:
+    """strategy.json: the strategies of the last profile, and what deviating gains; returns what a screen shows."""
+    from marl_engine.folder import replace
+    from marl_engine.strategies import SAVED, lines_of, read_strategies
+
+    path = run.folder.path / "strategy.json"
+    strategies = read_strategies(run.parts.game, run.parts.profile)
+    if strategies is None:
+        path.unlink(missing_ok=True)
+        return [f"there is no {path.name}: the strategies have more than {SAVED:,} actions"]
+    rows = {name: ",\n  ".join(map(json.dumps, each)) for name, each in strategies._asdict().items()}
+    lists = ",\n".join(f' "{name}": [\n  {row}\n ]' for name, row in rows.items())
+    replace(path, f'{{\n "iteration": {run.iteration},\n{lists}\n}}\n')
+    return lines_of(strategies)
 
 
 def save_adapters(run: Any) -> str:
@@ -101,12 +119,22 @@ def illustrate(run: Any) -> None:
         pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
 
 
-def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, console: Any, adapters: str) -> None:
+def report(
+    run: Any,
+    scores: Mapping[str, float],
+    seconds: float,
+    reason: str,
+    console: Any,
+    adapters: str,
+    equilibrium: Sequence[str],
+) -> None:
     """The last lines that a person sees."""
     from marl_engine.display import duration
 
     path, say = run.folder.path, partial(console.print, highlight=False, soft_wrap=True)
     say(f"{headlined(run, scores)} in {duration(seconds)}; ended by {reason}")
+    for line in equilibrium:
+        say(line, markup=False)
     command = Path(sys.argv[0])
     bare = which("marl-train") is not None
     if (path / "replay.gif").exists():
@@ -115,6 +143,8 @@ def report(run: Any, scores: Mapping[str, float], seconds: float, reason: str, c
         say(f"read    {path / 'samples.md'}")
     if adapters:
         say(f"adapter {adapters}")
+    if (path / "strategy.json").exists():
+        say(f"play    {path / 'strategy.json'}")
     say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
     say(f"go on   {'marl-train' if bare else command} resume={path}{further(run, reason, seconds)}")
     say(f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {path.parent}")
