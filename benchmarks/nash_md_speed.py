@@ -33,7 +33,8 @@ class Even:
     players, symmetric, device = 2, True, "cpu"
 
     def __init__(self, texts: Sequence[str]):
-        self.texts, self.questions = list(texts), len(texts)
+        self.chats = self.texts = list(texts)
+        self.questions = len(texts)
 
     def prefers(self, numbers: Any, firsts: Sequence[str], seconds: Sequence[str]) -> list[float]:
         """1 or 0, and 1/2 for the same answer."""

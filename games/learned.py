@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
+from games.comparisons import Comparisons, held_out, read_comparisons
 from games.judges import cycles, table
-from games.prompts import split
 from games.scores import check, embedded
 from marl_engine.errors import Halted
 
@@ -31,25 +31,8 @@ WEIGHTS, REPORT = "heads.safetensors", "report.json"
 DISCS = {"pairwise": 8, "bradley_terry": 0}  # by kind of head
 HIDDEN = 64
 EPOCHS, BATCH, LEARNING_RATE, DECAY = 60, 256, 3e-3, 3.0
-FEWEST = 20  # comparisons
-MANY = 20  # prompts, from which on some of them are held out, and else some pairs
 WATCHED = 6
-SHARE = 0.2  # held out
 ANSWERS = 40  # of a prompt, among which circles are counted
-
-
-class Comparisons(NamedTuple):
-    """N pairs of answers, and how often the first was preferred."""
-
-    prompts: list[str]
-    firsts: list[str]
-    seconds: list[str]
-    preferred: np.ndarray  # (N,) float64
-
-    def only(self, kept: np.ndarray) -> "Comparisons":
-        """Those at these places."""
-        texts = [[column[place] for place in kept] for column in self[:3]]
-        return Comparisons(texts[0], texts[1], texts[2], self.preferred[kept])
 
 
 class Head(nn.Module):
@@ -141,45 +124,6 @@ def fitted(kind: str, first: Tensor, second: Tensor, preferred: Tensor, seed: in
     return best.eval().requires_grad_(False)
 
 
-def read(path: Path) -> Comparisons:
-    """The comparisons of a file of JSON lines. Raises ValueError with the number of a line that is none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    rows = [comparison(f"{path}, line {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if len(rows) < FEWEST:
-        raise ValueError(f"{path} has {len(rows)} comparisons; {FEWEST} are the fewest to learn from")
-    prompts, firsts, seconds, preferred = zip(*rows, strict=True)
-    return Comparisons(list(prompts), list(firsts), list(seconds), np.array(preferred, float))
-
-
-def comparison(place: str, line: str) -> tuple[str, str, str, float]:
-    """Prompt, first answer, second answer, P(first is better). Raises ValueError."""
-    try:
-        row = json.loads(line)
-        prompt, first, second, preferred = (row[key] for key in ("prompt", "first", "second", "preferred"))
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{place}, is not {{prompt, first, second, preferred}} in JSON: {error}") from error
-    if not all(isinstance(text, str) for text in (prompt, first, second)):
-        raise ValueError(f"{place}: prompt, first and second must be texts")
-    if not isinstance(preferred, int | float) or not 0 <= preferred <= 1:
-        raise ValueError(f"{place}: preferred must be from 0 to 1, how often the first was, not {preferred!r}")
-    return prompt, first, second, float(preferred)
-
-
-def held_out(comparisons: Comparisons) -> np.ndarray:
-    """Which comparisons are not learned from, (N,) bool: of some prompts, or of some pairs where prompts are few.
-
-    Not as a game divides its prompts: those of a run are all on one side of that.
-    """
-    keys = ["compared\n" + prompt for prompt in comparisons.prompts]
-    if len(set(keys)) < MANY:
-        keys = ["\n".join((prompt, *sorted(pair))) for prompt, *pair in zip(*comparisons[:3], strict=True)]
-    apart = set(split(keys, SHARE)[1])
-    return np.array([key in apart for key in keys])
-
-
 def trained(comparisons: Comparisons) -> tuple[dict[str, Head], dict[str, float]]:
     """Both heads, and what they make of comparisons that were held out. Raises ValueError where none are."""
     out = held_out(comparisons)
@@ -222,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
         if len(arguments) != 2:
             raise ValueError("name a file and a folder: python -m games.learned comparisons.jsonl FOLDER")
         check(["relevance"])
-        comparisons, folder = read(Path(arguments[0])), Path(arguments[1])
+        comparisons, folder = read_comparisons(Path(arguments[0])), Path(arguments[1])
         heads, report = trained(comparisons)
         saved(folder, heads, report)
         report["cycles/pairwise"] = circles(Learned(str(folder)), comparisons)

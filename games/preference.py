@@ -12,8 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from games.judges import SAMPLE, check_antisymmetry
-from games.prompts import prompts, split
+from games.prompts import is_held_out, prompts
 from marl_engine.build import make
+from marl_engine.chats import Chat, transcript
 
 
 @dataclass
@@ -24,28 +25,31 @@ class Prompts:
     """
 
     judge: Mapping[str, Any] = field(default_factory=lambda: {"_target_": "games.judges.Raters"})
-    prompts: str | None = None  # a .txt or .jsonl file, or a folder of datasets; null: those that are shipped
+    prompts: str | None = None  # a .txt, .jsonl, .json, .csv or .parquet file, or a folder of datasets; null: ours
     held_out: float = 0.2  # the share of prompts that nothing is learned from
+    column: str | None = None  # of the file, with texts or chats; null: prompt, or messages
     device: str = "cpu"
     players: int = field(init=False, default=2)
     symmetric: bool = field(init=False, default=True)
     questions: int = field(init=False)  # prompts to learn from: numbers 0, 1, …; the others are held out
-    texts: list[str] = field(init=False)
+    chats: list[Chat] = field(init=False)  # as a model is asked them
+    texts: list[str] = field(init=False)  # as a judge reads them
     places: list[int] = field(init=False)  # of each text where it comes from, counted from 1
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
             raise ValueError(f"game.held_out must be between 0 and 1, not {self.held_out}")
-        every = prompts(self.prompts)
-        learned, held = split(every, self.held_out)
-        if not (learned and held):
+        every = prompts(self.prompts, self.column)
+        aside = [is_held_out(transcript(chat), self.held_out) for chat in every]
+        self.questions = aside.count(False)
+        if not 0 < self.questions < len(every):
             raise ValueError(
-                f"game.prompts: {len(learned)} prompts to learn from and {len(held)} held out are too few; give more, "
-                "or another game.held_out"
+                f"game.prompts: {self.questions} prompts to learn from and {aside.count(True)} held out are too few; "
+                "give more, or another game.held_out"
             )
-        self.questions, self.texts = len(learned), [*learned, *held]
-        aside = set(held)
-        self.places = sorted(range(1, len(every) + 1), key=lambda place: every[place - 1] in aside)
+        order = sorted(range(len(every)), key=aside.__getitem__)
+        self.chats, self.places = [every[place] for place in order], [place + 1 for place in order]
+        self.texts = [transcript(chat) for chat in self.chats]
         self.judges = make("game.judge", self.judge)
         self.tested = getattr(self.judges, "antisymmetric", False)  # of a class that need not be ours
 

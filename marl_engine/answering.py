@@ -256,8 +256,8 @@ class Answering:
 
 
 def digest_of(game: Any) -> str | None:
-    """What tells the prompts of a game, in their order, from others; None for a game without texts."""
-    return blake2b(json.dumps(game.texts).encode(), digest_size=16).hexdigest() if in_words(game) else None
+    """What tells the prompts of a game, in their order, from others; None for a game without prompts."""
+    return blake2b(json.dumps(game.chats).encode(), digest_size=16).hexdigest() if in_words(game) else None
 
 
 def flat(asked: Asked) -> list[Any]:

@@ -14,7 +14,8 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from marl_engine.adapters import adapted, added, layers_of, places_of, sums
-from marl_engine.errors import Notice
+from marl_engine.chats import Chat, Prompt, opening, question, transcript
+from marl_engine.errors import Notice, excerpt
 from marl_engine.models import INSTALL, load_causal
 
 KNOWN: dict[tuple[Any, ...], "Body"] = {}  # bodies are everybody's
@@ -120,13 +121,23 @@ class Body:
 
         return DynamicCache(config=self.model.config)
 
-    def asked(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Prompts as the model is asked them, by its chat template if it has one, as tokens."""
-        texts = list(prompts)
-        if self.tokenizer.chat_template:
-            chats = [[{"role": "user", "content": text}] for text in texts]
-            texts = [self.tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True) for c in chats]
+    def asked(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Prompts as the model is asked them, by its chat template if it has one, as tokens. Raises ValueError."""
+        chats = [question(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+        texts = list(map(self.render if self.tokenizer.chat_template else opening, chats))
         return self.tokenizer(texts, add_special_tokens=not self.tokenizer.chat_template).input_ids
+
+    def render(self, chat: Chat) -> str:
+        """A chat by the model's template. Raises ValueError for what that refuses, like a system's message."""
+        from jinja2 import TemplateError
+
+        try:
+            text: str = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            return text
+        except TemplateError as error:
+            raise ValueError(
+                f"game.prompts: the model's chat template refuses {excerpt(transcript(chat))!r}: {excerpt(str(error))}"
+            ) from error
 
     def texts(self, tokens: Tensor, mask: Tensor) -> list[str]:
         """What tokens (N, L) say."""

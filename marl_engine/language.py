@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from marl_engine.answers import Writer
 from marl_engine.bodies import Body, body_of
+from marl_engine.chats import Prompt
 from marl_engine.types import Policy
 
 PAD = -1  # stands where a question has no token
@@ -37,7 +38,7 @@ class LanguageModel(Writer):
     def __init__(
         self,
         body: Body,
-        questions: Sequence[str],
+        questions: Sequence[Prompt],
         length: int,
         temperature: float,
         new: bool = True,
@@ -196,14 +197,14 @@ class Language:
 
     def profile(self, game: Any) -> list[Policy]:
         """The same model in every seat; LoRA's first matrices are drawn from torch's random state."""
-        texts = getattr(game, "texts", None)
-        if texts is None:
+        chats = getattr(game, "chats", None)
+        if chats is None:
             raise ValueError(
                 f"policy=language needs a game of prompts, like preference/sentiment, unlike {type(game).__name__}"
             )
-        return [self.policy(texts, lambda number: f"game.prompts: prompt {game.places[number]}")] * game.players
+        return [self.policy(chats, lambda number: f"game.prompts: prompt {game.places[number]}")] * game.players
 
-    def policy(self, prompts: Sequence[str], name: Callable[[int], str]) -> LanguageModel:
+    def policy(self, prompts: Sequence[Prompt], name: Callable[[int], str]) -> LanguageModel:
         """A policy for these prompts, whose numbers are put into words by `name`. Raises ValueError."""
         body = body_of(self.model, self.rank, self.alpha, self.adapter, self.dtype)
         if self.gradient_checkpointing and not body.blocks():

@@ -78,9 +78,10 @@ class JudgedGame(Protocol):
 
 
 class PromptGame(JudgedGame, Protocol):
-    """A judged game whose prompts are texts."""
+    """A judged game whose prompts are chats."""
 
-    texts: list[str]  # those that are learned from, and after them those held out
+    chats: Sequence[Any]  # those that are learned from, and after them those held out, as `chats.Prompt`
+    texts: list[str]  # the same as a judge reads them
     places: list[int]  # of each text where it comes from, counted from 1
 
 

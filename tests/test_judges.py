@@ -1,5 +1,6 @@
 """Judges that compute: what their scores say of known texts, that they are preferences, and what goes in a circle."""
 
+import csv
 import json
 from itertools import product
 
@@ -8,11 +9,13 @@ import pytest
 import torch
 
 from games import scores
+from games.comparisons import Comparisons, held_out, read_comparison
 from games.judges import Raters, cycles, majority, table
-from games.learned import Comparisons, Learned, fitted, held_out, main
+from games.learned import Learned, fitted, main
 from games.prompts import prompts, split
 from games.scores import SCORES
 from marl_engine.build import make
+from marl_engine.chats import transcript
 from marl_engine.commands.configuration import composed
 
 WORDS = "the sun is a warm happy friend but rain and cold grey mud ruin every sad walk in town"
@@ -176,7 +179,7 @@ def preferences(circular, seed=0):
 
 def test_comparisons_of_the_prompts_of_a_run_are_held_out_too():
     """Those that a game holds out of its prompts never come before a judge in training."""
-    asked = split(prompts(None))[0]
+    asked = split([transcript(chat) for chat in prompts(None)])[0]
     out = held_out(Comparisons(asked, asked, asked, np.zeros(len(asked))))
     assert 0.1 < out.mean() < 0.3
 
@@ -248,13 +251,13 @@ GOOD = '{"prompt": "x", "first": "a", "second": "b", "preferred": 1}\n'
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "cannot be read"),
+        (None, "there is no "),
         ("", "has 0 comparisons; 20 are the fewest"),
-        (GOOD * 2 + "{", "line 3, is not {prompt, first, second, preferred} in JSON"),
+        (GOOD * 2 + "{", "line 3, is no JSON"),
         (GOOD + '\n{"prompt": "x", "first": "a"}', "line 3, is not {prompt, first, second, preferred}"),
         (GOOD.replace("1", "2"), "line 1: preferred must be from 0 to 1"),
         (GOOD.replace("1", "NaN"), "line 1: preferred must be from 0 to 1"),
-        (GOOD.replace('"a"', "5"), "line 1: prompt, first and second must be texts"),
+        (GOOD.replace('"a"', "5"), "line 1: first and second must be texts"),
         (GOOD * 30, "too much alike"),
     ],
 )
@@ -266,3 +269,84 @@ def test_files_without_comparisons_are_refused(tmp_path, capsys, text, says):
     assert says in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+USER, BOT = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
+OTHER = {"role": "assistant", "content": "No."}
+SYSTEM = {"role": "system", "content": "Be kind."}
+SPOKEN = "\n\nHuman: Why?\n\nAssistant: "
+
+
+@pytest.mark.parametrize(
+    ("row", "comparison"),
+    [
+        ({"prompt": "Why?", "chosen": "So.", "rejected": "No."}, ("Why?", "So.", "No.", 1.0)),
+        ({"prompt": "Why?", "chosen": "So.", "rejected": " So. "}, ("Why?", "So.", "So.", 0.5)),
+        ({"prompt": [USER], "chosen": [BOT], "rejected": [OTHER]}, ("Why?", "So.", "No.", 1.0)),
+        ({"prompt": "Why?", "chosen": [USER, BOT], "rejected": [USER, OTHER]}, ("Why?", "So.", "No.", 1.0)),
+        ({"chosen": [USER, BOT], "rejected": [USER, OTHER]}, ("Why?", "So.", "No.", 1.0)),
+        (
+            {"chosen": [SYSTEM, USER, OTHER, USER, BOT], "rejected": [SYSTEM, USER, OTHER, USER, OTHER]},
+            ("System: Be kind.\n\nUser: Why?\n\nAssistant: No.\n\nUser: Why?", "So.", "No.", 1.0),
+        ),
+        ({"chosen": f"{SPOKEN}So.", "rejected": f"{SPOKEN}No."}, ("Why?", "So.", "No.", 1.0)),
+        (
+            {"prompt": [SYSTEM, USER], "first": "a", "second": "b", "preferred": 0.3},
+            ("System: Be kind.\n\nUser: Why?", "a", "b", 0.3),
+        ),
+        ({"prompt": "Why?", "first": "a", "second": "b", "preferred": "0.3"}, ("Why?", "a", "b", 0.3)),  # as in a CSV
+    ],
+)
+def test_comparisons_come_as_preference_data_sets_have_them(row, comparison):
+    assert read_comparison("row 1", row) == comparison
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"chosen": "So.", "rejected": "No."}, "row 1, chosen, must be a text beside a prompt"),
+        ({"prompt": None, "chosen": "So.", "rejected": "No."}, "row 1, prompt, must be a text or a list of messages"),
+        ({"chosen": [BOT], "rejected": [OTHER]}, "row 1, has no prompt"),
+        ({"chosen": [USER, BOT], "rejected": [SYSTEM, USER, OTHER]}, "chosen and rejected must answer the same"),
+        ({"chosen": [USER], "rejected": [USER, OTHER]}, "row 1, chosen, must be a text beside a prompt, or a chat"),
+        ({"prompt": "Why?", "chosen": 5, "rejected": "No."}, "row 1, chosen, must be a text or a list of messages"),
+        ({"prompt": "Why?", "chosen": "So."}, "row 1, is not {prompt, first, second, preferred} or {prompt, chosen"),
+        ("So.", "row 1, is not {prompt, first, second, preferred} or .*, but has no columns"),
+        ({"prompt": "Why?", "first": "a", "second": "b", "preferred": "first"}, "preferred must be from 0 to 1"),
+    ],
+)
+def test_what_is_no_comparison_is_refused(row, says):
+    with pytest.raises(ValueError, match=says):
+        read_comparison("row 1", row)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_chosen_and_rejected_answers_train_a_judge(tmp_path, ending):
+    """Fish is always preferred to music, and so it is among texts that were not learned from."""
+    answers = [[f"My {a} and a {b}" for a in topic for b in topic if a != b] for topic in TOPICS[:2]]
+    rows = [
+        {"prompt": f"What do you like, {n}?", "chosen": a, "rejected": b}
+        for n, (a, b) in enumerate(zip(*answers, strict=True))
+    ]
+    path = tmp_path / f"pairs.{ending}"
+    if ending == "csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        from pyarrow import Table, parquet
+
+        chats = [
+            {
+                side: [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row[side]}]
+                for side in ("chosen", "rejected")
+            }
+            for row in rows
+        ]
+        parquet.write_table(Table.from_pylist(chats), path)
+    assert main([str(path), str(tmp_path / "out")]) == 0
+    said = Learned(str(tmp_path / "out")).prefers(
+        ["What do you like?"] * 2, ["A halibut", "A flute"], ["A flute", "A halibut"]
+    )
+    assert said[0] > 0.8

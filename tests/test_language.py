@@ -61,7 +61,7 @@ def make(homes, game, monkeypatch):
     def making(name="chat", moved=0.3, seed=0, texts=None, **keys):
         torch.manual_seed(seed)
         maker = Language(**{"model": str(homes[name]), "rank": 4, "alpha": 8, "length": 6} | keys)
-        policy = maker.profile(SimpleNamespace(texts=texts or game.texts, players=2))[0]
+        policy = maker.profile(SimpleNamespace(chats=texts or game.chats, players=2))[0]
         with torch.no_grad():
             for each in policy.learned:
                 each.add_(moved * torch.randn(each.shape, generator=torch.Generator().manual_seed(seed)) / 4)
@@ -436,6 +436,46 @@ def test_prompts_that_are_not_there_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=says):
             Prompts(JUDGE, prompts and str(prompts), held)
+
+
+ROLES = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} </s> {% endfor %}<bot>"
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + ROLES
+SAID = [
+    {"role": "system", "content": "it is very sad"},
+    {"role": "user", "content": "who are you ?"},
+    {"role": "assistant", "content": "a happy cat"},
+    {"role": "user", "content": "and why ?"},
+]
+
+
+def test_a_chat_is_asked_as_the_template_has_it(homes, monkeypatch):
+    monkeypatch.setattr(bodies, "KNOWN", {})
+    body = bodies.body_of(str(homes["chat"]), 2, 4, None)
+    monkeypatch.setattr(body.tokenizer, "chat_template", ROLES)
+    chats = [SAID, [{"role": "user", "content": "why ?"}]]
+    told = [body.tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=False) for c in chats]
+    assert body.asked([SAID, "why ?"]) == told
+    assert body.tokenizer.decode(told[0]).count("</s>") == 4
+
+
+def test_a_model_without_a_template_reads_what_was_said(homes, monkeypatch):
+    monkeypatch.setattr(bodies, "KNOWN", {})
+    body = bodies.body_of(str(homes["plain"]), 2, 4, None)
+    lines = ("System: it is very sad", "User: who are you ?", "Assistant: a happy cat", "User: and why ?", "Assistant:")
+    assert body.asked([SAID, "why ?"]) == body.tokenizer(["\n\n".join(lines), "why ?"]).input_ids
+
+
+def test_what_a_chat_template_refuses_is_told(homes, tmp_path, monkeypatch):
+    monkeypatch.setattr(bodies, "KNOWN", {})
+    home = built(tmp_path / "strict")
+    tokenizer = plainly(home)[1]
+    tokenizer.chat_template = NO_SYSTEM
+    tokenizer.save_pretrained(home)
+    maker = Language(str(home), rank=2)
+    maker.profile(SimpleNamespace(chats=[SAID[1:]], players=2))
+    says = r"^game.prompts: the model's chat template refuses 'System: it is very sad .*': no system role$"
+    with pytest.raises(ValueError, match=says):
+        maker.profile(SimpleNamespace(chats=[SAID], players=2))
 
 
 class Tiring:

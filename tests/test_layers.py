@@ -13,7 +13,7 @@ FORBIDDEN = {"games": {"solvers", "marl_engine.commands"}, "solvers": {"games", 
 FILES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
 LAZY = (
     *("ray", "open_spiel", "pyspiel", "pettingzoo", "transformers", "matplotlib", "PIL", "tensorboard"),
-    *("quantecon", "clarabel", "peft", "gguf", "gymnasium", "vaderSentiment"),
+    *("quantecon", "clarabel", "peft", "gguf", "gymnasium", "vaderSentiment", "pyarrow", "datasets"),
 )
 
 
