@@ -146,14 +146,19 @@ def test_what_an_endpoint_cost_is_in_the_summary_the_last_evaluation_and_earlier
     server = Stub()
     server.say = lambda text: (200, "A" if len(text) % 2 else "B")
     paid = [f"game.judge.url={server.url}", "game.judge.input_price=1", "game.judge.cache=null"]
-    free = ["game.judge.options.max_tokens=null", "game.judge.unreadable=0.2", "game.judge.wait=0.1"]
+    free = [
+        "game.judge.options.max_tokens=null",
+        "game.judge.options.top_p=0.9",
+        "game.judge.unreadable=0.2",
+        "game.judge.wait=0.1",
+    ]
     try:
         keys = ("game=preference/endpoint", *paid, *free, *arguments)
         assert marl_train(tmp_path, *keys, "run=x", "iterations=1").code == 0
         one = json.loads((tmp_path / "runs/x/summary.json").read_text())
         assert one["judge/requests"] == len(server.asked) > 0
         assert one["judge/cost"] == pytest.approx(len(server.asked) * 100 / 1e6)
-        assert "max_tokens" not in server.asked[0][1]
+        assert set(server.asked[0][1]) == {"model", "messages", "temperature", "top_p"}
         monkeypatch.setattr(bodies, "KNOWN", {})
         assert marl_train(tmp_path, "resume=runs/x", "iterations=2").code == 0
         both = json.loads((tmp_path / "runs/x/summary.json").read_text())

@@ -25,6 +25,7 @@ from marl_engine.commands.overrides import parse_overrides, quote, restore_texts
 from marl_engine.errors import Notice, Refused, choice, describe, unknown
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
+OPEN = ("game.judge.options.",)  # sections whose keys somebody else knows, here an endpoint
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
     *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite"),
     *("responder._target_", "responder.games", "responder.critic"),
@@ -104,8 +105,8 @@ def own_classes(overrides: Sequence[Override]) -> set[str]:
 
 
 def opened(overrides: Sequence[Override]) -> list[str]:
-    """The overrides as text; a class of the user's may have keys that the preset does not know."""
-    own = tuple(f"{section}." for section in own_classes(overrides))
+    """The overrides as text; a class of the user's may have keys that the preset does not know, and so may OPEN."""
+    own = (*OPEN, *(f"{section}." for section in own_classes(overrides)))
     texts = [(override.key_or_group, str(override.input_line)) for override in overrides]
     return [f"++{text.lstrip('+')}" if key.startswith(own) else text for key, text in texts]
 
