@@ -73,12 +73,19 @@ class Writer(Policy):
 
 
 @torch.no_grad()
-def written(writer: Writer, rows: Tensor, seeds: Tensor) -> Answers:
-    """An answer to each of N questions; token n is drawn by the n-th number of the question's seed (N,) int64."""
+def written(writer: Writer, rows: Tensor, seeds: Tensor, greedy: bool = False) -> Answers:
+    """An answer to each of N questions; token n is drawn by the n-th number of the question's seed (N,) int64.
+
+    With `greedy` it is the most probable one, whatever the seed.
+    """
     sheet, going = writer.opened(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     record, ends = [], torch.tensor(writer.ends, dtype=torch.int64, device=rows.device)
     for noise in uniforms(seeds, 0, writer.length, 1)[..., 0]:
-        token, log_prob = Categorical(sheet.logits).sample(noise)
+        choices = Categorical(sheet.logits)
+        token, log_prob = choices.sample(noise)
+        if greedy:
+            token = choices.mode()
+            log_prob = choices.log_prob(token)
         token = going * token
         record.append((token, going, going * log_prob))
         going = going & ~torch.isin(token, ends)

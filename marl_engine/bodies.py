@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from marl_engine.adapters import adapted, added, layers_of, places_of, sums
 from marl_engine.chats import Chat, Prompt, opening, question, transcript
 from marl_engine.errors import Notice, excerpt
-from marl_engine.models import INSTALL, load_causal
+from marl_engine.models import INSTALL, load_causal, save_model
 
 KNOWN: dict[tuple[Any, ...], "Body"] = {}  # bodies are everybody's
 
@@ -125,7 +125,7 @@ class Body:
         """Prompts as the model is asked them, by its chat template if it has one, as tokens. Raises ValueError."""
         chats = [question(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
         texts = list(map(self.render if self.tokenizer.chat_template else opening, chats))
-        return self.tokenizer(texts, add_special_tokens=not self.tokenizer.chat_template).input_ids
+        return self.tokenizer(texts, add_special_tokens=not self.tokenizer.chat_template).input_ids if texts else []
 
     def render(self, chat: Chat) -> str:
         """A chat by the model's template. Raises ValueError for what that refuses, like a system's message."""
@@ -148,18 +148,17 @@ class Body:
         return [text.strip() for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def save(self, folder: Path) -> None:
-        """As transformers and peft load it."""
-        if self.layers:
-            self.model.save_pretrained(str(folder), save_embedding_layers=False)  # else peft asks a hub about them
-        else:
-            self.causal.save_pretrained(str(folder))
-        self.tokenizer.save_pretrained(str(folder))
+        """As transformers and peft load it. Raises OSError."""
+        keys = {"save_embedding_layers": False} if self.layers else {}  # else peft asks a hub about them
+        save_model(self.model, self.tokenizer, folder, **keys)
 
     def merge(self) -> None:
-        """Adds the adapters that it computes with to its weights for good; nothing is learned after that."""
+        """Adds the adapters that it computes with to its weights for good: it is no other policy's body after that."""
         if self.layers:
             self.causal = self.model = self.model.merge_and_unload()
             self.layers = []
+        for key in [key for key, body in KNOWN.items() if body is self]:
+            del KNOWN[key]
 
 
 def body_of(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str = "float32") -> Body:

@@ -135,7 +135,7 @@ class LanguageModel(Writer):
         self.body.save(folder)
 
     def save_merged(self, folder: Path) -> None:
-        """As transformers loads it: a whole model, its adapters added to the weights. The body learns no more."""
+        """As transformers loads it: a whole model, its adapters added to the weights. The body is spent after that."""
         self.body.wear(self.learned)
         self.body.merge()
         self.body.save(folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from marl_engine.adapters import nowhere
 from marl_engine.errors import Notice
@@ -45,7 +46,6 @@ def load_causal(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
 
 def load_folder(place: str | Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """A model and its tokenizer, from a folder or a hub. Raises OSError, ValueError, KeyError."""
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
@@ -120,10 +120,18 @@ def keep(causal: Any, tokenizer: Any, folder: Path) -> None:
     """Saves a model so that its folder is whole or not there. Raises OSError."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        causal.save_pretrained(str(aside))
-        tokenizer.save_pretrained(str(aside))
+        save_model(causal, tokenizer, aside)
         os.replace(aside, folder)
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         if not folder.is_dir():  # else another process was faster
             raise
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path, **keys: Any) -> None:
+    """What transformers or peft saves of a model, and its tokenizer. Raises OSError."""
+    try:
+        model.save_pretrained(str(folder), **keys)
+    except SafetensorError as error:
+        raise OSError(f"cannot write to {folder}: {error}") from error
+    tokenizer.save_pretrained(str(folder))

@@ -1,11 +1,9 @@
 """marl-plot: what several runs measured, one curve over another, in a picture and in a few numbers."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marl_engine.build import checked
 from marl_engine.commands.comparison import (
     AXES,
     DISTANCES,
@@ -17,7 +15,8 @@ from marl_engine.commands.comparison import (
     measure,
     shared,
 )
-from marl_engine.commands.configuration import loaded, plain, refusals
+from marl_engine.commands.configuration import loaded, plain
+from marl_engine.commands.process import read_keys, run_command
 from marl_engine.errors import Refused, choice
 from marl_engine.folder import Folder
 
@@ -70,27 +69,27 @@ class Figure:
 
 
 def main() -> None:
-    """The command. Exit codes: 0 done, 2 refused."""
-    with refusals():
-        commanded(sys.argv[1:])
-    raise SystemExit(0)
+    """The command. Exit codes: 0 done, 2 refused, 128 + the number of a signal."""
+    run_command(commanded)
 
 
-def commanded(arguments: Sequence[str]) -> None:
-    """Does what the command line says. Raises Refused."""
+def commanded(arguments: Sequence[str]) -> int:
+    """Does what the command line says; returns the exit code. Raises Refused."""
     flags = [argument for argument in arguments if argument.startswith("-")]
     if {"-h", "--help"} & set(flags):
-        return print(HELP.format(measures=", ".join(MEASURES)))
+        print(HELP.format(measures=", ".join(MEASURES)))
+        return 0
     if flags:
         raise Refused(f"there is no flag {flags[0]}; write folders of runs and key=value, or --help")
     keys = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
-    figure = Figure(**checked(dict(key.split("=", 1) for key in keys), Figure, ""))
+    figure = read_keys(keys, Figure)
     runs = [read(path) for path in found([argument for argument in arguments if argument not in keys])]
     y = measure(runs, figure.y)
     x = figure.x or ("steps" if "return" in y.split("/") else "iteration")
     curves = compared(runs, x, y)
     draw(curves, x, y, shared(runs) if figure.title is None else figure.title, figure.out)
     report(curves, x, y, figure.out)
+    return 0
 
 
 def found(arguments: Sequence[str]) -> list[Path]:

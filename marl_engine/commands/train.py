@@ -1,7 +1,6 @@
 """marl-train: a game, a solver, a policy and a responder; trains, shows, evaluates, and leaves a run folder."""
 
 import gc
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -14,38 +13,28 @@ from omegaconf import DictConfig
 
 from marl_engine import __version__
 from marl_engine.build import checked
-from marl_engine.commands.configuration import composed, opened, refusals, resumed
-from marl_engine.commands.environment import CONFIGS, encode_any_text, prepare_imports
+from marl_engine.commands.configuration import composed, opened, resumed
+from marl_engine.commands.environment import CONFIGS
 from marl_engine.commands.line import read_line
 from marl_engine.commands.overrides import parse_overrides, sweep_jobs
+from marl_engine.commands.process import FAILED, run_command
 from marl_engine.errors import Refused
-from marl_engine.interruption import INTERRUPTION, Interrupted
+from marl_engine.interruption import INTERRUPTION
 
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
-FAILED = 1
 GRACE = 5.0  # seconds that a run which a signal has stopped takes to sum up
 
 
 def main() -> None:
     """The command. Exit codes: 0 done, 1 diverged or could not write, 2 refused, 128 + the number of a signal."""
     gc.disable()  # what is loaded is no garbage, and looking for some takes half a second
-    encode_any_text()
-    prepare_imports()
     try:
-        with INTERRUPTION.listen(), refusals():
-            code = commanded(sys.argv[1:])
-    except Interrupted:
-        print("interrupted", file=sys.stderr)
-        code = INTERRUPTION.code
-    except BrokenPipeError:  # who reads along has seen enough, as in `marl-train --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAILED
+        run_command(commanded)
     finally:
         gc.enable()
-    raise SystemExit(code)
 
 
 def commanded(arguments: Sequence[str]) -> int:

@@ -1,0 +1,117 @@
+"""marl-ask: questions to a language model that a run has trained."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+from marl_engine.checks import check_number
+from marl_engine.commands.process import read_keys, run_command
+from marl_engine.errors import Refused
+
+KEY = re.compile(r"[a-z_]+=\S*")
+SIDE_BY_SIDE = 32  # answers that are written at once
+HELP = """\
+marl-ask: asks a language model that a run has trained.
+
+Name the folder of a run of policy=language and what to ask; write key=value beside them.
+
+  marl-ask runs/smol "Are cats or dogs better company?"
+  marl-ask runs/smol "Is it cold?" "Why?" samples=3 reference=true
+  marl-ask runs/smol greedy=true < questions.txt       # a question in each line
+  marl-ask runs/smol -- "x=2"                          # what follows is a question, whatever it looks like
+
+Keys
+  samples      answers to each question; 1 without it
+  greedy       true: the most likely token each time, and so one answer
+  reference    true: also what the model answered before it learned
+  checkpoint   last (without it), best, or an iteration that the run has kept
+  length       tokens in an answer at most; as in training without it
+  temperature  1: as the model says; below it, its likelier answers more often; as in training without it
+  seed         of what is drawn; 0 without it
+  device       cpu (without it) or cuda
+
+Exit codes: 0 done, 2 refused, 128 + the number of a signal."""
+
+
+@dataclass
+class Wishes:
+    """What is asked for beside the run and the questions."""
+
+    samples: int = 1
+    greedy: bool = False
+    reference: bool = False
+    checkpoint: str = "last"
+    length: int | None = None
+    temperature: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_number("samples", self.samples, least=1, whole=True)
+        check_number("seed", self.seed, least=0, below=2**32, whole=True)
+        if self.greedy and self.samples > 1:
+            raise Refused(f"greedy=true has one answer to a question; leave out samples={self.samples}")
+
+
+def main() -> None:
+    """The command. Exit codes: 0 done, 2 refused, 128 + the number of a signal."""
+    run_command(ask)
+
+
+def ask(arguments: Sequence[str]) -> int:
+    """Does what the command line says; returns the exit code. Raises Refused."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    words, questions = arguments[:end], list(arguments[end + 1 :])
+    flags = [word for word in words if word.startswith("-")]
+    if {"-h", "--help"} & set(flags):
+        print(HELP)
+        return 0
+    if flags:
+        raise Refused(f"there is no flag {flags[0]}; write the folder of a run, questions and key=value, or --help")
+    keys = [word for word in words if KEY.fullmatch(word)]
+    wishes = read_keys(keys, Wishes)
+    run, *others = [word for word in words if word not in keys] or [""]
+    if not run:
+        raise Refused('say which run, like marl-ask runs/NAME "Why?"')
+    questions = [*others, *questions] or [line.strip() for line in sys.stdin if line.strip()]
+    if not questions:
+        raise Refused(f'ask something, like marl-ask {run} "Why?"')
+    answer(Path(run), questions, wishes)
+    return 0
+
+
+def answer(run: Path, questions: Sequence[str], wishes: Wishes) -> None:
+    """Prints each question with its answers. Raises Refused."""
+    from marl_engine.commands.trained import load_trained
+
+    changes = {"length": wishes.length, "temperature": wishes.temperature}
+    trained = load_trained(run, wishes.checkpoint, questions, wishes.device, **changes)
+    print(f"{run}, iteration {trained.iteration}")
+    step = max(1, SIDE_BY_SIDE // wishes.samples)
+    for start in range(0, len(questions), step):
+        numbers = range(start, min(start + step, len(questions)))
+        before = texts_of(trained.reference, numbers, wishes) if wishes.reference else []
+        after = texts_of(trained.policy, numbers, wishes)
+        for place, number in enumerate(numbers):
+            print(f"\n{questions[number]}")
+            for label, texts in (("before", before), ("after", after)):
+                for text in texts[place * wishes.samples : (place + 1) * wishes.samples]:
+                    print(indent(f"{label}: {text}" if wishes.reference else text, "  "))
+
+
+def texts_of(policy: Any, numbers: Sequence[int], wishes: Wishes) -> list[str]:
+    """Answers to questions, `samples` to each, which follow each other; each is a function of its own seed."""
+    import torch
+
+    from marl_engine.answers import written
+    from marl_engine.noise import spread
+
+    each = torch.tensor(numbers).repeat_interleave(wishes.samples)
+    places = each * wishes.samples + torch.arange(wishes.samples).repeat(len(numbers))
+    seeds = spread(wishes.seed, int(places.max()) + 1)[places].to(wishes.device)
+    rows = policy.encode(each[:, None].to(wishes.device), torch.zeros_like(each))
+    return written(policy, rows, seeds, greedy=wishes.greedy).said

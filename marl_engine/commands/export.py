@@ -1,0 +1,83 @@
+"""marl-export: a language model that a run has trained, as transformers and peft load it."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from marl_engine.commands.process import read_keys, run_command
+from marl_engine.errors import Refused
+
+HELP = """\
+marl-export: saves a language model that a run has trained, for transformers and peft.
+
+Name the folder of a run of policy=language and where to; write key=value beside it.
+
+  marl-export runs/smol out=smol_adapter                # the adapter, as peft loads it
+  marl-export runs/smol out=smol merge=true             # the whole model, as transformers and what reads it do
+
+Keys
+  out          a folder that is not there yet
+  merge        true: the adapter is added to the weights of its model, in float32
+  checkpoint   last (without it), best, or an iteration that the run has kept
+
+A run that learned all weights (policy.rank=0) has no adapter: its whole model is saved in any case.
+
+Exit codes: 0 done, 2 refused, and then nothing is written, 128 + the number of a signal."""
+
+
+@dataclass
+class Wishes:
+    """What is asked for beside the run."""
+
+    out: str = ""
+    merge: bool = False
+    checkpoint: str = "last"
+
+    def __post_init__(self) -> None:
+        if not self.out:
+            raise Refused("say where to: out=FOLDER")
+        if Path(self.out).exists():
+            raise Refused(f"{self.out} exists; choose another out=")
+
+
+def main() -> None:
+    """The command. Exit codes: 0 done, 2 refused, 128 + the number of a signal."""
+    run_command(export)
+
+
+def export(arguments: Sequence[str]) -> int:
+    """Does what the command line says; returns the exit code. Raises Refused."""
+    flags = [word for word in arguments if word.startswith("-")]
+    if {"-h", "--help"} & set(flags):
+        print(HELP)
+        return 0
+    if flags:
+        raise Refused(f"there is no flag {flags[0]}; write the folder of a run and key=value, or --help")
+    keys = [word for word in arguments if "=" in word and not Path(word).exists()]
+    runs = [word for word in arguments if word not in keys]
+    if len(runs) != 1:
+        raise Refused(f"say which run, one and not {len(runs)}: marl-export runs/NAME out=FOLDER")
+    save(Path(runs[0]), read_keys(keys, Wishes))
+    return 0
+
+
+def save(run: Path, wishes: Wishes) -> None:
+    """Saves the model so that its folder is whole or not there, and says how it is loaded. Raises Refused, OSError."""
+    from marl_engine.commands.trained import load_trained
+
+    out = Path(wishes.out)
+    trained = load_trained(run, wishes.checkpoint, [], dtype="float32" if wishes.merge else None)
+    policy, base = trained.policy, trained.policy.body.causal.name_or_path
+    whole = wishes.merge or not policy.body.layers
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        (policy.save_merged if wishes.merge else policy.save)(aside)
+        os.replace(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    model = "AutoModelForCausalLM.from_pretrained({!r})"
+    load = model.format(str(out)) if whole else f"PeftModel.from_pretrained({model.format(base)}, {str(out)!r})"
+    print(f"saved   {out}: the {'model' if whole else 'adapter'} of {run}, iteration {trained.iteration}")
+    print(f"load    {load}")

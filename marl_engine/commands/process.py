@@ -1,0 +1,42 @@
+"""How a command begins and ends: signals are heard, what is refused is one sentence, and the exit code says which."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from marl_engine.build import checked
+from marl_engine.commands.configuration import refusals
+from marl_engine.commands.environment import encode_any_text, prepare_imports
+from marl_engine.errors import Refused
+from marl_engine.interruption import INTERRUPTION, Interrupted
+
+FAILED = 1
+Keys = TypeVar("Keys")
+
+
+def run_command(command: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Ends the process with the exit code that a command returns for its arguments.
+
+    Or with 2 where they are refused, 128 + the number of a signal, and 1 where nobody reads on.
+    """
+    encode_any_text()
+    prepare_imports()
+    try:
+        with INTERRUPTION.listen(), refusals():
+            code = command(sys.argv[1:])
+    except Interrupted:
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTION.code
+    except BrokenPipeError:  # who reads along has seen enough, as in `marl-train --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    raise SystemExit(code)
+
+
+def read_keys(words: Sequence[str], kind: type[Keys]) -> Keys:
+    """The dataclass that words like key=value describe. Raises Refused."""
+    try:
+        return kind(**checked(dict(word.split("=", 1) for word in words), kind, ""))
+    except ValueError as error:
+        raise Refused(str(error)) from error

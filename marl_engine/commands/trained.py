@@ -1,0 +1,78 @@
+"""Language models that runs have trained, for commands that use them without the game, its judge and its solver."""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from marl_engine.build import check_device, make
+from marl_engine.checkpoint import Damaged, newest_first, read
+from marl_engine.commands.configuration import loaded, plain
+from marl_engine.commands.plot import known
+from marl_engine.errors import Refused, choice
+from marl_engine.evaluate import best_of
+from marl_engine.folder import Folder
+from marl_engine.language import Language, LanguageModel
+from marl_engine.training import evaluations_in
+
+
+class Trained(NamedTuple):
+    """A policy of a run, and where it began."""
+
+    policy: LanguageModel
+    reference: LanguageModel
+    iteration: int
+
+
+def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: str = "cpu", **keys: Any) -> Trained:
+    """The policy of a checkpoint (last, best or an iteration) for questions, with some keys of `policy` changed.
+
+    Raises Refused where there is none, it is no language model, or a question is too long.
+    """
+    if not (path / "config.yaml").is_file():
+        raise Refused(f"there is no run at {str(path)!r}{known(path)}")
+    config = plain(loaded(path / "config.yaml"))
+    maker = make("policy", {**config["policy"], **{key: value for key, value in keys.items() if value is not None}})
+    if not isinstance(maker, Language):
+        raise Refused(f"{path} has trained no language model; name a run of policy=language{known(path)}")
+    iteration, state = read_checkpoint(Folder(path), checkpoint)
+    check_device(device)
+    try:
+        policy = maker.policy(questions, lambda number: f"question {number + 1}").to(device)
+        reference = deepcopy(policy).requires_grad_(False)
+        policy.load_state_dict(state["profile"]["policies"][0])
+    except (ValueError, RuntimeError) as error:
+        raise Refused(str(error).splitlines()[0]) from error
+    return Trained(policy, reference, iteration)
+
+
+def read_checkpoint(folder: Folder, name: str) -> tuple[int, dict[str, Any]]:
+    """Iteration and state of the checkpoint `name`: last, best or an iteration. Raises Refused."""
+    options = ["last", "best", *(str(int(path.name)) for path in newest_first(folder.checkpoints))]
+    if name not in options:
+        raise Refused(f"{folder.path} has no checkpoint={name}; choose from {choice(name, options)}")
+    try:
+        if name == "last":
+            return folder.latest()[:2]
+        iteration = find_best(folder) if name == "best" else int(name)
+        return iteration, read(folder.checkpoints / f"{iteration:08d}")
+    except (Damaged, FileNotFoundError) as error:
+        raise Refused(f"{error}; choose another checkpoint= from {choice(name, options)}") from error
+
+
+def find_best(folder: Folder) -> int:
+    """The best iteration: as the summary says, or where the run went on since, as evaluations on the way do.
+
+    Raises FileNotFoundError where nothing was evaluated yet.
+    """
+    try:
+        summary = json.loads((folder.path / "summary.json").read_text())
+        if summary["iterations"] == folder.latest()[0]:
+            return int(summary["best"]["iteration"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    best = best_of(list(evaluations_in(folder.records())))
+    if best is None:
+        raise FileNotFoundError(f"{folder.path} has evaluated nothing yet")
+    return best.iteration
