@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
@@ -14,6 +15,7 @@ from marl_engine.folder import Folder
 from marl_engine.judging import in_words
 from marl_engine.reference import frozen
 from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver
+from marl_engine.weights import warm_start
 
 LIST = "a list, like [64,64]"
 DOES = {
@@ -134,6 +136,8 @@ def setting(config: Mapping[str, Any]) -> Setting:
         profile = network.profile(game)
     except ValueError as error:
         raise Refused(str(error)) from error
+    if config.get("init"):
+        warm_start(profile, Path(config["init"]))
     for policy in profile:
         policy.to(config["device"])
     responder = make(

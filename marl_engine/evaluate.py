@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from marl_engine.folder import Folder
 from marl_engine.noise import spread
 from marl_engine.play import score
 from marl_engine.sequences import best_responses, payoffs, plan_of
@@ -18,6 +19,7 @@ from marl_engine.types import Game, Metrics, Profile, Runner
 
 SEED = 2**40  # games to be scored share no seed with games to learn from
 ROUNDING = 1e-5  # of the largest payoff: sums of float32 numbers that differ by less are the same
+EVALUATION = "evaluation/"  # where the records of a run keep what was evaluated
 INITIAL = "return/initial"  # what the learner earns in one seat, the others being as they were at first
 MEASURES = ("nash_conv", "win_rate/reference", f"{INITIAL}/mean", "return/mean")  # what the best is best by
 
@@ -148,6 +150,19 @@ def best_of(evaluations: Sequence[tuple[int, Metrics]]) -> Best | None:
     _, highest, error = max(scores, key=itemgetter(1))
     as_good = [(iteration, score) for iteration, score, own in scores if score >= highest - 2 * math.hypot(error, own)]
     return Best(*as_good[-1], measure)
+
+
+def evaluations_of(folder: Folder) -> list[tuple[int, Metrics]]:
+    """The iterations of a run in which it was evaluated, and what was measured then; at its end, too."""
+    evaluations = {
+        int(record["iteration"]): {
+            name.removeprefix(EVALUATION): each for name, each in record.items() if name.startswith(EVALUATION)
+        }
+        for record in folder.records()
+        if any(name.startswith(EVALUATION) for name in record)
+    }
+    summary = folder.summary()
+    return sorted((evaluations | ({summary["iterations"]: summary} if summary else {})).items())
 
 
 def measure_of(evaluations: Sequence[Metrics]) -> str | None:

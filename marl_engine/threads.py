@@ -5,13 +5,26 @@ product: a language model then learns several times more slowly with two threads
 """
 
 import os
+import warnings
+from collections.abc import Collection
 from functools import cache
 from math import inf
 from pathlib import Path
 
+from marl_engine.errors import Notice
+
 
 def choose_threads(number: int | None) -> int:
-    """The number itself; without one, that of OMP_NUM_THREADS, and without that, the cores that are free."""
+    """The number itself; without one, that of OMP_NUM_THREADS, and without that, the cores that are free.
+
+    A number above that of the cores is taken, and warned about.
+    """
+    cores = len(usable_cores())
+    if number is not None and number > cores:
+        warnings.warn(
+            Notice(f"threads={number} is more than the {cores} cores here, which makes a run slower, not faster"),
+            stacklevel=2,
+        )
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": the second is of nested loops
     return number or (int(first) if first.isdecimal() else 0) or count_free_cores()
 
@@ -24,10 +37,18 @@ def count_free_cores() -> int:
     """
     every = os.cpu_count() or 1
     try:
-        allowed, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+        load = os.getloadavg()[0]
     except (AttributeError, OSError):  # not everywhere is there such a thing
-        allowed, load = every, 0.0
-    return max(1, int(min(allowed, read_quota(), every - round(load))))
+        load = 0.0
+    return max(1, int(min(len(usable_cores()), read_quota(), every - round(load))))
+
+
+def usable_cores() -> Collection[int]:
+    """The numbers of the cores that this process may use."""
+    try:
+        return os.sched_getaffinity(0)
+    except (AttributeError, OSError):  # not everywhere is there such a thing
+        return range(os.cpu_count() or 1)
 
 
 def read_quota(groups: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("/proc/self/cgroup")) -> float:

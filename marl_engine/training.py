@@ -1,6 +1,6 @@
 """A run: the solver's iterations, measured, saved, stopped and gone on with."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter, time
@@ -12,14 +12,12 @@ from marl_engine.answering import Answering
 from marl_engine.answers import Answers
 from marl_engine.build import Setting, load_policies, policies_state
 from marl_engine.errors import Halted, Refused
-from marl_engine.evaluate import Best, best_of, evaluate
+from marl_engine.evaluate import EVALUATION, Best, best_of, evaluate, evaluations_of
 from marl_engine.folder import Folder, finite
 from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.judging import Sample, in_words, judged, scripts
 from marl_engine.learner import Diverged
 from marl_engine.types import Metrics, Progress
-
-EVALUATION = "evaluation/"  # where the records keep what was evaluated
 
 
 @dataclass
@@ -42,6 +40,7 @@ class Plan:
     run: str | None = None
     overwrite: bool = False
     resume: str | None = None
+    init: str | None = None
     check: bool = False
     seed: int = 0
     device: str = "cpu"
@@ -95,7 +94,7 @@ class Run:
         torch.set_rng_state(state["torch"])
         self.seconds = state["seconds"]
         damages += self.folder.go_on_after(self.iteration)
-        self.evaluations = list(evaluations_in(self.folder.records()))
+        self.evaluations = [each for each in evaluations_of(self.folder) if each[0] <= self.iteration]
         self.best = best_of(self.evaluations)
         self.saved = self.iteration
         return damages
@@ -210,14 +209,6 @@ class Run:
         if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best.iteration == self.iteration):
             self.save(perf_counter() - start)
         return record
-
-
-def evaluations_in(records: Iterable[Mapping[str, float]]) -> Iterator[tuple[int, Metrics]]:
-    """The iterations of records in which something was evaluated, and what that was."""
-    for record in records:
-        metrics = {name.removeprefix(EVALUATION): each for name, each in record.items() if name.startswith(EVALUATION)}
-        if metrics:
-            yield int(record["iteration"]), metrics
 
 
 def passed(last: int, now: int, every: int) -> bool:

@@ -136,7 +136,7 @@ def test_check_says_what_is_wrong(fault):
 
 
 def test_the_command_checks_a_game(tmp_path):
-    named = ("game=overcooked", "game._target_=test_own_games.Walk", "check=true")
+    named = ("game._target_=test_own_games.Walk", "check=true")
     fine, broken = marl_train(tmp_path, *named), marl_train(tmp_path, *named, "game.fault=done type")
     assert (fine.code, fine.out.count("ok  "), broken.code, broken.out.count("ok  ")) == (0, 5, 2, 1)
     assert broken.err == "Walk: done must be torch.bool (5,), not torch.int32 (5,)\n"
@@ -179,7 +179,7 @@ def test_a_game_that_does_not_end_cannot_be_scored(monkeypatch):
 def test_a_run_stops_with_the_sentence(tmp_path, fault, code, sentence):
     """Before anything is learned nothing is left; later the run says where it was."""
     small = ("responder.games=3", "responder.turns=8", "responder.minibatches=1", "policy.hidden=[8]", "iterations=3")
-    named = ("game=overcooked", "game._target_=test_own_games.Walk", f"game.fault={fault}", "run=own")
+    named = ("game._target_=test_own_games.Walk", f"game.fault={fault}", "run=own")
     run = marl_train(tmp_path, *named, *small)
     assert run.code == code
     assert re.search(sentence, run.err if code == 2 else run.out.replace("\n", " "))

@@ -26,8 +26,9 @@ from marl_engine.errors import Notice, Refused, choice, describe, unknown
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 OPEN = ("game.judge.options.",)  # sections whose keys somebody else knows, here an endpoint
+STEPS = 1_000_000  # of a game without a preset
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
-    *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite"),
+    *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite", "init"),
     *("responder._target_", "responder.games", "responder.critic"),
 }
 
@@ -105,10 +106,14 @@ def own_classes(overrides: Sequence[Override]) -> set[str]:
 
 
 def opened(overrides: Sequence[Override]) -> list[str]:
-    """The overrides as text; a class of the user's may have keys that the preset does not know, and so may OPEN."""
+    """The overrides as text; a class of the user's may have keys that the preset does not know, and so may OPEN.
+
+    A game of the user's needs no preset; then it is played for STEPS steps, if nobody says another number.
+    """
     own = (*OPEN, *(f"{section}." for section in own_classes(overrides)))
     texts = [(override.key_or_group, str(override.input_line)) for override in overrides]
-    return [f"++{text.lstrip('+')}" if key.startswith(own) else text for key, text in texts]
+    alone = ["~game", f"steps={STEPS}"] if "game." in own and "game" not in dict(texts) else []
+    return alone + [f"++{text.lstrip('+')}" if key.startswith(own) else text for key, text in texts]
 
 
 def completed(composition: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:

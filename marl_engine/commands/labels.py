@@ -11,7 +11,7 @@ from marl_engine.errors import Refused
 
 SECTIONS = ("game", "solver", "responder", "policy")  # which a label would rather name than their keys
 APART = (  # what names a run, or says how long and how often it is looked at, and not what was run
-    *("run", "overwrite", "resume", "seed", "threads"),
+    *("run", "overwrite", "resume", "check", "seed", "threads"),
     *("stop", "iterations", "evaluate_every", "save_every", "episodes"),
 )
 MOST = 3  # keys in a label

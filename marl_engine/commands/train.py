@@ -57,7 +57,7 @@ def commanded(arguments: Sequence[str]) -> int:
     words = opened(parse_overrides(line.words))
     if line.action == "cfg":
         composed(CONFIG, line.words, line.presets)  # says in a sentence what is wrong
-    elif not any(word.startswith("game=") for word in words):
+    elif not any(word.startswith(("game=", "~game")) for word in words):
         words.append(f"game={EXAMPLE}")
     sys.argv[1:] = [*words, *line.flags]
     show_by_hydra()
@@ -148,17 +148,22 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     """A run that can begin, or go on where it was, and its folder. Raises Refused."""
     import torch
 
-    from marl_engine.build import setting
+    from marl_engine.build import policies_state, setting
+    from marl_engine.folder import Folder
     from marl_engine.training import Run
 
     torch.set_num_threads(config["threads"])
-    parts = setting({**config, "seed": plan.seed})  # as a whole number, also where 1e3 was written
+    initial = Folder(folder.path / "initial")  # of a run that began with another's weights
+    start = initial.path if plan.init and resume else plan.init
+    parts = setting({**config, "seed": plan.seed, "init": start})  # the seed as a whole number, also of 1e3
     run = Run(parts, plan, stop, folder)
     if resume:
         for damage in restored(run):
             console.print(f"{damage}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
     else:
         folder.clear()
+        if plan.init:
+            initial.save(0, {"profile": policies_state(parts.reference)}, None)
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
