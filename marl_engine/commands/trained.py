@@ -1,6 +1,5 @@
 """Language models that runs have trained, for commands that use them without the game, its judge and its solver."""
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -11,10 +10,9 @@ from marl_engine.checkpoint import Damaged, newest_first, read
 from marl_engine.commands.configuration import loaded, plain
 from marl_engine.commands.plot import known
 from marl_engine.errors import Refused, choice
-from marl_engine.evaluate import best_of
+from marl_engine.evaluate import best_of, evaluations_of
 from marl_engine.folder import Folder
 from marl_engine.language import Language, LanguageModel
-from marl_engine.training import evaluations_in
 
 
 class Trained(NamedTuple):
@@ -62,17 +60,8 @@ def read_checkpoint(folder: Folder, name: str) -> tuple[int, dict[str, Any]]:
 
 
 def find_best(folder: Folder) -> int:
-    """The best iteration: as the summary says, or where the run went on since, as evaluations on the way do.
-
-    Raises FileNotFoundError where nothing was evaluated yet.
-    """
-    try:
-        summary = json.loads((folder.path / "summary.json").read_text())
-        if summary["iterations"] == folder.latest()[0]:
-            return int(summary["best"]["iteration"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    best = best_of(list(evaluations_in(folder.records())))
+    """The best iteration of those evaluated. Raises FileNotFoundError where nothing was evaluated yet."""
+    best = best_of(evaluations_of(folder))
     if best is None:
         raise FileNotFoundError(f"{folder.path} has evaluated nothing yet")
     return best.iteration
