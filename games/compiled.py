@@ -132,14 +132,18 @@ def read(path: Path) -> tuple[Tree, Form]:
     return Tree(*tree), Form(*form)._replace(unit=float(form[-1]))
 
 
-def write(path: Path, found: tuple[Tree, Form]) -> None:
+def write(path: Path, arrays: tuple[Tree, Form]) -> None:
     """Keeps compiled arrays on disk, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.npz")
-    np.savez(
-        partial, **{f"{type(part).__name__}.{name}": each for part in found for name, each in part._asdict().items()}
-    )
-    partial.replace(path)
+    try:
+        np.savez(
+            partial,
+            **{f"{type(part).__name__}.{name}": each for part in arrays for name, each in part._asdict().items()},
+        )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a disk that was full
 
 
 def knows(name: str) -> bool:

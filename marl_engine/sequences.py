@@ -17,6 +17,7 @@ import numpy as np
 
 from marl_engine.cores import compiled, inlined
 
+TOLERANCE = 1e-4  # of sums of chances, which a network gives in float32
 PARTS = 12  # of the smallest payoff that are tried as a unit
 
 
@@ -72,14 +73,22 @@ def gradients(form, plan, out):
 
 @compiled
 def realise(form, strategy, plan):
-    """The plan (S,) of a strategy (S,)."""
-    players = form.begin.size - 1
+    """The plan (S,) of a strategy (S,). Returns the first information set that has no chances which add up to 1, or I.
+
+    NaN passes: it is what a solver comes to that diverges, and whatever is measured of it tells.
+    """
+    players, wrong = form.begin.size - 1, form.parent.size
     for player in range(players):
         plan[player] = 1
     for infoset in range(form.parent.size):
-        reach = plan[form.parent[infoset]]
+        reach, total, least = plan[form.parent[infoset]], 0.0, 0.0
         for sequence in range(form.first[infoset], form.first[infoset + 1]):
             plan[sequence] = reach * strategy[sequence]
+            total += strategy[sequence]
+            least = min(least, strategy[sequence])
+        if abs(total - 1) > TOLERANCE or least < 0:
+            wrong = min(wrong, infoset)
+    return wrong
 
 
 @compiled
@@ -122,6 +131,12 @@ def action_values(form, strategy, value):
         value[form.parent[infoset]] += mean
 
 
+def check_sequences(form: Form, numbers: np.ndarray) -> None:
+    """Raises ValueError unless there is one number for each sequence, before compiled code looks for them."""
+    if numbers.shape != (form.sequences,):
+        raise ValueError(f"this game has {form.sequences} sequences, so one number for each, not {numbers.shape}")
+
+
 def ends_of(form: Form) -> np.ndarray:
     """The sequence (E,) that each entry belongs to."""
     return np.repeat(np.arange(form.sequences), np.diff(form.entry).astype(np.int64))
@@ -140,14 +155,22 @@ def uniform(form: Form) -> np.ndarray:
 
 
 def plan_of(form: Form, strategy: np.ndarray) -> np.ndarray:
-    """The plan (S,) of a strategy (S,)."""
+    """The plan (S,) of a strategy (S,). Raises ValueError for chances that do not add up to 1."""
+    check_sequences(form, strategy)
     plan = np.empty(form.sequences)
-    realise(form, strategy, plan)
+    wrong = realise(form, strategy, plan)
+    if wrong < len(form.parent):
+        chances = strategy[form.first[wrong] : form.first[wrong + 1]].tolist()
+        raise ValueError(
+            f"a strategy must be chances of 0 or more that add up to 1 in each information set; in number {wrong} they "
+            f"are {chances}"
+        )
     return plan
 
 
 def strategy_of(form: Form, plan: np.ndarray) -> np.ndarray:
     """The strategy (S,) of a plan (S,), or of a sum of plans."""
+    check_sequences(form, plan)
     strategy = np.empty(form.sequences)
     behave(form, plan, strategy)
     return strategy
@@ -163,6 +186,7 @@ def reaches(form: Form, strategy: np.ndarray, plan: np.ndarray) -> np.ndarray:
 
 def payoffs(form: Form, plan: np.ndarray) -> np.ndarray:
     """What each player earns (P,) when all follow a plan (S,)."""
+    check_sequences(form, plan)
     gradient = np.empty_like(plan)
     gradients(form, plan, gradient)
     return np.bincount(owners(form), weights=gradient * plan, minlength=form.players)
@@ -175,6 +199,7 @@ def actions_of(form: Form) -> np.ndarray:
 
 def best_responses(form: Form, plan: np.ndarray) -> np.ndarray:
     """What each player could earn (P,) by a best response to the others' part of a plan (S,)."""
+    check_sequences(form, plan)
     value = np.empty_like(plan)
     gradients(form, plan, value)
     best_values(form, value)

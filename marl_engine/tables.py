@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.distributions import Categorical
-from marl_engine.sequences import Form, plan_of, strategy_of, uniform
+from marl_engine.sequences import Form, realise, strategy_of, uniform
 from marl_engine.types import Policy, Profile
 
 TINY = 1e-300  # chances below it are taken for it where their logarithm is
@@ -114,9 +114,10 @@ def pooled(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarr
 
 def plan_in(table: TablePolicy) -> np.ndarray:
     """The plan (n,) of the strategy that a table holds."""
-    strategy = np.ones(table.form.sequences)
+    strategy, plan = np.ones((2, table.form.sequences))  # what other seats do is left open, so it is no plan of all
     strategy[table.span] = table.strategy.cpu().numpy()
-    return plan_of(table.form, strategy)[table.span]
+    realise(table.form, strategy, plan)
+    return plan[table.span]
 
 
 @torch.no_grad()

@@ -103,6 +103,30 @@ def test_what_is_no_policy_is_refused(policy, sentence):
         OpenSpiel("kuhn_poker").strategy(policy)
 
 
+@pytest.mark.parametrize(
+    ("chances", "sentence"),
+    [
+        ([0.0, 0.0], "in each information set; in number 3 they are [0.0, 0.0]"),
+        ([0.8, 0.8], "in each information set; in number 3 they are [0.8, 0.8]"),
+        ([1.5, -0.5], "in each information set; in number 3 they are [1.5, -0.5]"),
+    ],
+)
+def test_a_strategy_that_is_none_gets_no_score(chances, sentence):
+    """Playing nothing at all would have a NashConv of 0."""
+    form = OpenSpiel("kuhn_poker").form
+    strategy = uniform(form)
+    strategy[form.first[3] : form.first[4]] = chances
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        plan_of(form, strategy)
+
+
+@pytest.mark.parametrize("measure", [plan_of, strategy_of, payoffs, best_responses, nash_conv])
+def test_numbers_of_another_game_are_refused(measure):
+    one, other = (OpenSpiel(name).form for name in ("kuhn_poker", "kuhn_poker(players=3)"))
+    with pytest.raises(ValueError, match=re.escape("this game has 26 sequences, so one number for each, not (99,)")):
+        measure(one, uniform(other))
+
+
 def test_a_state_of_another_game_is_refused():
     """A history where chance moves, one that there is not, and arrays of unlike shapes."""
     game, zeros = OpenSpiel("kuhn_poker"), torch.zeros(2, dtype=torch.int64)
