@@ -59,7 +59,7 @@ class InformationSet(NamedTuple):
     name: str
     actions: tuple[int, ...]  # numbers, from the lowest on
     chances: tuple[float, ...]  # of chance; empty for a player
-    labels: tuple[str, ...] = ()  # of a player's actions
+    labels: tuple[str, ...]  # of the actions, in the order of the file, which is that of children
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class EfgGame:
         return self.root
 
 
-NO_OPTIONS = InformationSet("", (), ())
+NO_OPTIONS = InformationSet("", (), (), ())
 
 
 class EfgReader:
@@ -194,10 +194,8 @@ class EfgReader:
         if not all(map(quoted, words)):
             raise ValueError(f"actions must be names in quotes, not {words}")
         labels = [(word, words[:place].count(word)) for place, word in enumerate(words)]
-        numbers = [self.labels.setdefault(each, len(self.labels)) for each in labels]
-        order = sorted(range(len(words)), key=numbers.__getitem__)
-        texts = [word[1:-1].replace('\\"', '"') for word in words]
-        return InformationSet(name, tuple(sorted(numbers)), (), tuple(texts[place] for place in order))
+        numbers = sorted(self.labels.setdefault(each, len(self.labels)) for each in labels)
+        return InformationSet(name, tuple(numbers), (), tuple(word[1:-1].replace('\\"', '"') for word in words))
 
     def chance_set(self, name: str, words: list[Any]) -> InformationSet:
         """What chance may do, and how probably; what is rounded is made to add up."""
@@ -205,7 +203,8 @@ class EfgReader:
         if len(labels) != len(chances) or not all(map(quoted, labels)):
             raise ValueError(f"chance needs pairs of a name in quotes and a probability, not {words}")
         check_distributions("the probabilities of chance", [float(each) for each in chances])
-        return InformationSet(name, tuple(range(len(labels))), tuple(float(each / sum(chances)) for each in chances))
+        shares = tuple(float(each / sum(chances)) for each in chances)
+        return InformationSet(name, tuple(range(len(labels))), shares, tuple(label[1:-1] for label in labels))
 
     def read_outcome(self) -> Payoffs:
         """What is paid at a node (P,), by an outcome that is described here or before."""

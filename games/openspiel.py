@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.compiled import compiled, sequential
-from games.trees import CHANCE, END, label_actions, within
+from games.compiled import compiled
+from games.trees import CHANCE, END, within
 from marl_engine.checks import check_distributions
 from marl_engine.noise import GOLDEN, mix, unit
 from marl_engine.sequences import Form, payoffs, plan_of, uniform
@@ -102,7 +102,8 @@ class OpenSpiel:
 
     def information_sets(self) -> list[tuple[str, list[str]]]:
         """The names (I,) of information sets and of the legal actions there, as OpenSpiel has them."""
-        return list(zip(self.tree.name.tolist(), label_actions(self.tree, sequential(self.name)), strict=True))
+        words = np.split(self.tree.word[self.tree.label], self.legal.sum(1).cumsum()[:-1])
+        return [(name, each.tolist()) for name, each in zip(self.tree.name.tolist(), words, strict=True)]
 
     def tabular(self, strategy: np.ndarray) -> dict[str, list[tuple[int, float]]]:
         """A strategy (S,) as what pyspiel.TabularPolicy is made from: for each information set its actions' chances."""

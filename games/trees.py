@@ -30,6 +30,10 @@ class Tree(NamedTuple):
     legal: np.ndarray  # (I, A) bool
     tensor: np.ndarray  # (I, D) float32: OpenSpiel's of the information set, or of what is seen, or else its number
     name: np.ndarray  # (I,) str: OpenSpiel's string of it
+    label: (
+        np.ndarray
+    )  # (L,) int32: which of the words a legal action is called by; information set after information set
+    word: np.ndarray  # (W,) str: what actions are called
 
 
 class Visit(NamedTuple):
@@ -58,6 +62,7 @@ class Walk:
         self.owner, self.lead, self.first = array("i"), array("i"), array("i", [self.players])
         self.legal: list[tuple[int, ...]] = []
         self.name: list[str] = []
+        self.label, self.word = array("i"), dict[str, int]()  # of actions: numbers of words, and words
         self.tensor = array("f")
         self.sights: dict[tuple[int, str], int] = {}  # what was seen before, what is seen now
         self.sight = [""]  # what is seen now
@@ -142,6 +147,9 @@ class Walk:
             self.legal.append(tuple(state.legal_actions()))
             self.first.append(self.first[-1] + len(self.legal[-1]))
             self.name.append(f"{self.sight[seen]} ({number})" if self.watched else key)
+            for action in self.legal[-1]:
+                word = state.action_to_string(mover, action)
+                self.label.append(self.word.setdefault(word, len(self.word)))
             if self.with_state:
                 self.tensor.extend(state.information_state_tensor(mover))
             elif self.with_view:
@@ -185,8 +193,8 @@ def tree_of(walk: Walk, order: np.ndarray) -> Tree:
     rank[order] = np.arange(len(order))
     infoset[player >= 0] = rank[infoset[player >= 0]]
     to = (np.argsort(parent, kind="stable") + 1).astype(np.int32)  # children were found in the order of their actions
-    legal = np.zeros((len(order), walk.actions), bool)
-    legal[np.repeat(rank, np.diff(walk.first)), [action for each in walk.legal for action in each]] = True
+    legal, owner = np.zeros((len(order), walk.actions), bool), np.repeat(rank, np.diff(walk.first))
+    legal[owner, [action for each in walk.legal for action in each]] = True
     return Tree(
         player=player,
         infoset=infoset,
@@ -196,7 +204,9 @@ def tree_of(walk: Walk, order: np.ndarray) -> Tree:
         payoff=np.array(walk.payoff).reshape(-1, walk.players),
         legal=legal,
         tensor=np.array(walk.tensor).reshape(len(order), -1)[order] if walk.tensor else bits(len(order)),
-        name=np.array(walk.name)[order],
+        name=np.array(walk.name, str)[order],
+        label=np.array(walk.label, np.int32)[np.argsort(owner, kind="stable")],
+        word=np.array(list(walk.word), str),
     )
 
 
@@ -210,25 +220,3 @@ def within(tree: Tree) -> np.ndarray:
     total = np.cumsum(tree.chance)
     before = np.concatenate([[0.0], total])[tree.child[:-1]]
     return total - np.repeat(before, np.diff(tree.child))
-
-
-def label_actions(tree: Tree, game: Any) -> list[list[str]]:
-    """What the game calls the legal actions of each information set (I,), asked at the first history of each."""
-    counts = np.diff(tree.child)
-    parent, place = np.full((2, len(tree.player)), -1)
-    parent[tree.to] = np.repeat(np.arange(len(counts)), counts)
-    place[tree.to] = np.arange(len(tree.to)) - np.repeat(tree.child[:-1], counts)
-    decisions = np.flatnonzero(tree.player >= 0)
-    first = decisions[np.unique(tree.infoset[decisions], return_index=True)[1]]
-    labels = []
-    for history in first:
-        path, at = [], history
-        while parent[at] >= 0:
-            path.append(place[at])
-            at = parent[at]
-        state = game.new_initial_state()
-        for number in reversed(path):
-            state = state.child(state.legal_actions()[number])
-        mover = state.current_player()
-        labels.append([state.action_to_string(mover, action) for action in state.legal_actions()])
-    return labels

@@ -111,6 +111,18 @@ def saved(tmp_path, monkeypatch):
     return save
 
 
+def information_sets(root, names):
+    """What pyspiel calls the actions of each information set."""
+    labels, waiting = {}, [root]
+    while waiting:
+        state = waiting.pop()
+        if not (state.is_terminal() or state.is_chance_node()):
+            actions = [state.action_to_string(action) for action in state.legal_actions()]
+            labels[state.information_state_string()] = actions
+        waiting += [state.child(action) for action in state.legal_actions()]
+    return [(name, labels[name]) for name in names]
+
+
 @pytest.mark.parametrize("text", [POKER, LABELS])
 def test_arrays_are_those_of_openspiel(text, saved):
     """All of them but what networks are shown; and NashConv, with a strategy that goes to OpenSpiel and back."""
@@ -120,6 +132,7 @@ def test_arrays_are_those_of_openspiel(text, saved):
         for name in set(one._fields) - {"tensor"}:
             assert np.array_equal(getattr(one, name), getattr(other, name)), name
     game = OpenSpiel(f"efg_game(filename={path})")
+    assert game.information_sets() == information_sets(theirs.new_initial_state(), game.tree.name.tolist())
     strategy = np.where(uniform(game.form) < 1, 0.0, 1.0)
     strategy[game.form.first[:-1]] = 1
     policy = game.tabular(strategy)
@@ -149,6 +162,17 @@ def test_what_is_paid_is_summed_exactly():
     """A tenth and two tenths are three tenths, which the sum of their floats is not."""
     text = f'{PLAYERS} p "" 1 1 "" {{ "a" }} 1 "" {{ 0.1 0 }} t "" 2 "" {{ 0.2 0 }}'
     assert walked(parse_efg(text), nothing)[0].payoff.tolist() == [[0.3, 0]]
+
+
+def test_a_file_that_is_gone_is_still_understood(saved, tmp_path):
+    """A run that ends after its file was moved shows what it found."""
+    game = OpenSpiel(saved(POKER))
+    (tmp_path / "game.efg").unlink()
+    assert game.information_sets() == [
+        ("0-0-1-king", ["bet", "fold"]),
+        ("0-0-2-queen", ["bet", "fold"]),
+        ("1-1-1-B", ["call", "fold"]),
+    ]
 
 
 def test_forgetting_is_refused(saved):
@@ -185,6 +209,10 @@ def test_forgetting_is_refused(saved):
         (
             f'{PLAYERS} p "" 1 1 "" {{ "a" }} 0 p "" 1 1 "" {{ "b" }} 0',
             "node 2: information set 1 of player 1 is not what it was before",
+        ),
+        (
+            f'{PLAYERS} p "" 1 1 "" {{ "a" "b" }} 0 t "" 0 p "" 1 1 "" {{ "b" "a" }} 0',
+            "node 3: information set 1 of player 1 is not what it was before",
         ),
         (f'{PLAYERS} t "" 1 "" {{ 1 1', "a { is not closed"),
     ],
