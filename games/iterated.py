@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from games.payoffs import loaded, named
+from marl_engine.inputs import outside
 from marl_engine.noise import GOLDEN, mix, unit
 from marl_engine.types import Turn
 
@@ -29,8 +30,8 @@ class Iterated:
     Raises ValueError for a game that is not there, one that is not for two with the same actions, and a wrong discount.
     """
 
-    name: str = "prisoners_dilemma"
-    payoffs: str | None = None  # a file
+    name: str = outside("prisoners_dilemma", folders=False)
+    payoffs: str | None = outside(None)  # a file
     discount: float = 0.96  # gamma: how likely a round is followed by another
     device: str = "cpu"
 

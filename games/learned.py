@@ -26,6 +26,7 @@ from games.comparisons import Comparisons, held_out, read_comparisons
 from games.judges import cycles, table
 from games.scores import check, embedded
 from marl_engine.errors import Halted
+from marl_engine.inputs import outside
 
 WEIGHTS, REPORT = "heads.safetensors", "report.json"
 DISCS = {"pairwise": 8, "bradley_terry": 0}  # by kind of head
@@ -57,7 +58,7 @@ class Learned:
     """The judge that a folder has. Raises ValueError for one that has none."""
 
     antisymmetric: ClassVar[bool] = True
-    folder: str
+    folder: str = outside()
     kind: str = "pairwise"  # or bradley_terry: the reward that was fitted once
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from games.classics import names_of
 from games.families import drawn
 from games.payoffs import PREFERENCES, above_half, loaded, named
 from games.raters import population, preferred
+from marl_engine.inputs import outside
 from marl_engine.sequences import Ends, Form, assembled
 from marl_engine.types import Turn
 
@@ -104,8 +105,8 @@ class OneShot:
 class Matrix(OneShot):
     """A classic or a small game of OpenSpiel by name, or `payoffs` from a file. Raises ValueError without them."""
 
-    name: str = "rock_paper_scissors"
-    payoffs: str | None = None  # a file
+    name: str = outside("rock_paper_scissors", folders=False)
+    payoffs: str | None = outside(None)  # a file
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -145,7 +146,7 @@ class Preference(Judged):
     """
 
     name: str = "cycle"
-    payoffs: str | None = None  # a file
+    payoffs: str | None = outside(None)  # a file
     reference: Sequence[float] | None = None  # null: all alike
     device: str = "cpu"
 

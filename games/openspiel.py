@@ -16,6 +16,7 @@ from torch import Tensor
 from games.compiled import compiled
 from games.trees import CHANCE, END, within
 from marl_engine.checks import check_distributions
+from marl_engine.inputs import outside
 from marl_engine.noise import GOLDEN, mix, unit
 from marl_engine.sequences import Form, payoffs, plan_of, uniform
 from marl_engine.types import Turn
@@ -38,7 +39,7 @@ class OpenSpiel:
     where (nearly) always nobody decides anything.
     """
 
-    name: str = "kuhn_poker"
+    name: str = outside("kuhn_poker", folders=False)
     device: str = "cpu"
 
     players: int = field(init=False)

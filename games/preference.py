@@ -15,6 +15,7 @@ from games.judges import SAMPLE, check_antisymmetry
 from games.prompts import is_held_out, prompts
 from marl_engine.build import make
 from marl_engine.chats import Chat, transcript
+from marl_engine.inputs import outside
 
 
 @dataclass
@@ -25,7 +26,9 @@ class Prompts:
     """
 
     judge: Mapping[str, Any] = field(default_factory=lambda: {"_target_": "games.judges.Raters"})
-    prompts: str | None = None  # a .txt, .jsonl, .json, .csv or .parquet file, or a folder of datasets; null: ours
+    prompts: str | None = outside(
+        None
+    )  # a .txt, .jsonl, .json, .csv or .parquet file, or a folder of datasets; null: ours
     held_out: float = 0.2  # the share of prompts that nothing is learned from
     column: str | None = None  # of the file, with texts or chats; null: prompt, or messages
     device: str = "cpu"

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from marl_engine.classes import class_of
 from marl_engine.errors import Refused, unknown
 from marl_engine.folder import Folder
+from marl_engine.inputs import localise
 from marl_engine.judging import in_words
 from marl_engine.reference import frozen
 from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver
@@ -26,18 +27,6 @@ DOES = {
     "runner": ("map",),
     "judge": ("prefers",),
 }
-
-
-def class_of(target: object) -> type:
-    """The class that a dotted name stands for. Raises Refused."""
-    module, _, name = str(target).rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise Refused(f"_target_ {target!r} is not an importable class: {error}") from error
-    if not isinstance(found, type):
-        raise Refused(f"_target_ {target!r} is not a class")
-    return found
 
 
 def declared_types(kind: type) -> dict[str, Any]:
@@ -156,7 +145,7 @@ def setting(config: Mapping[str, Any]) -> Setting:
 
 def saved_setting(folder: Folder) -> Setting:
     """The setting of a run with the profile of its newest checkpoint. Raises Refused, FileNotFoundError."""
-    made = setting(folder.config())
+    made = setting(localise(folder.config(), folder.path)[0])
     _, state, _ = folder.latest()
     load_policies(made.profile, state["profile"])
     return made

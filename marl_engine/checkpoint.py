@@ -51,6 +51,27 @@ def read(path: Path) -> dict[str, Any]:
     return _with_tensors(json.loads(contents[STATE]), "", load(contents[TENSORS]))
 
 
+def check_like(saved: Any, fresh: Any, place: str) -> None:
+    """Raises ValueError unless a saved tree has the names, shapes and types of what a fresh one keeps at `place`.
+
+    What is empty in the fresh one grows in a run: dicts, lists, None, and lengths of 0.
+    """
+    if isinstance(fresh, Tensor):
+        if not _is_like(saved, fresh):
+            raise ValueError(f"{place} is {_describe(saved)}, and must be {_describe(fresh)}")
+    elif isinstance(fresh, dict) and fresh:
+        names = set(saved) if isinstance(saved, dict) else set()
+        if wrong := names ^ set(map(str, fresh)):
+            raise ValueError(f"{place} must have {', '.join(map(str, fresh))}, unlike {', '.join(sorted(wrong))}")
+        for name, each in fresh.items():
+            check_like(saved[str(name)], each, _inside(place, name))
+    elif isinstance(fresh, list | tuple) and fresh:
+        if not isinstance(saved, list | tuple) or len(saved) != len(fresh):
+            raise ValueError(f"{place} must be a list of {len(fresh)}, not {_describe(saved)}")
+        for number, (one, other) in enumerate(zip(saved, fresh, strict=True)):
+            check_like(one, other, _inside(place, number))
+
+
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the latest iteration first."""
     found = (path for path in folder.glob("[0-9]*") if path.name.isdigit())
@@ -64,6 +85,11 @@ def readable(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
             yield int(path.name), read(path)
         except Damaged as damage:
             yield int(path.name), damage
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that is as it was written, if there is one."""
+    return next((path for path in newest_first(folder) if _is_whole(path, _stamp(path))), None)
 
 
 def quarantine(folder: Path) -> None:
@@ -110,6 +136,18 @@ def _stamp(path: Path) -> tuple[tuple[int, ...], ...]:
     """Inode, size and time of change, in nanoseconds, of each file that is there."""
     files = (file.stat() for name in (MANIFEST, STATE, TENSORS) if (file := path / name).exists())
     return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in files)
+
+
+def _is_like(saved: Any, fresh: Tensor) -> bool:
+    if not isinstance(saved, Tensor) or saved.dtype != fresh.dtype or saved.ndim != fresh.ndim:
+        return False
+    return all(length in (other, 0) for other, length in zip(saved.shape, fresh.shape, strict=True))
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    return f"a list of {len(value)}" if isinstance(value, list | tuple) else type(value).__name__
 
 
 def _force(folder: Path) -> None:

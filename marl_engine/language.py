@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from marl_engine.answers import Writer
 from marl_engine.bodies import Body, body_of
 from marl_engine.chats import Prompt
+from marl_engine.inputs import outside
 from marl_engine.types import Policy
 
 PAD = -1  # stands where a question has no token
@@ -173,10 +174,10 @@ class Language:
     Raises ValueError for a game without prompts, a model that is not there, and numbers out of range.
     """
 
-    model: str | None = None  # a folder or name of transformers, a .gguf file; null: SmolLM2-135M-Instruct
+    model: str | None = outside(None)  # a folder or name of transformers, a .gguf file; null: SmolLM2-135M-Instruct
     rank: int = 16  # of LoRA; 0: all weights are learned
     alpha: int = 32  # of LoRA
-    adapter: str | None = None  # a folder of PEFT to start from
+    adapter: str | None = outside(None)  # a folder of PEFT to start from
     length: int = 24  # tokens in an answer at most
     temperature: float = 1.0
     dtype: str = "float32"  # of the body's weights; or bfloat16

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.checkpoint import check_like
 from marl_engine.play import Trajectory, play
 from marl_engine.turns import check_turn
 from marl_engine.types import Game, Profile
@@ -40,7 +41,8 @@ class Stream:
         return {"game": self.game.state(), "running": self.running, "clock": self.clock}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Goes on from a checkpoint. Raises ValueError for one of another game."""
+        check_like(state, self.state(), "stream")
         self.turn = self.game.restore(state["game"])
         self.running = state["running"].to(self.running.device)
         self.clock = state["clock"]

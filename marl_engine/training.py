@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter, time
+from typing import Any
 
 import torch
 
@@ -88,6 +89,7 @@ class Run:
         if not checkpoint.newest_first(self.folder.checkpoints):
             return [*self.folder.go_on_after(0), f"{self.folder.path} has no checkpoint yet"]
         self.iteration, state, damages = self.folder.latest()
+        checkpoint.check_like(state, self.state(0.0), "state")
         load_policies(self.parts.profile, state["profile"])
         self.parts.responder.restore(self.parts.profile, state["responder"])
         self.parts.solver.restore(state["solver"])
@@ -99,18 +101,21 @@ class Run:
         self.saved = self.iteration
         return damages
 
-    def save(self, seconds: float) -> None:
-        """A checkpoint of everything."""
-        if self.saved == self.iteration:
-            return
-        state = {
+    def state(self, seconds: float) -> dict[str, Any]:
+        """For a checkpoint, after so many seconds."""
+        return {
             "profile": policies_state(self.parts.profile),
             "responder": self.parts.responder.state(self.parts.profile),
             "solver": self.parts.solver.state(),
             "torch": torch.get_rng_state(),
             "seconds": seconds,
         }
-        self.folder.save(self.iteration, state, self.best.iteration if self.best else None)
+
+    def save(self, seconds: float) -> None:
+        """A checkpoint of everything."""
+        if self.saved == self.iteration:
+            return
+        self.folder.save(self.iteration, self.state(seconds), self.best.iteration if self.best else None)
         self.saved = self.iteration
 
     def evaluated(self, full: bool = False) -> Metrics:

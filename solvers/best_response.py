@@ -12,6 +12,7 @@ from typing import Any
 from marl_engine import checkpoint
 from marl_engine.exact import measured
 from marl_engine.folder import Folder
+from marl_engine.inputs import outside
 from marl_engine.population import loaded
 from marl_engine.reference import Reference, check_holds, check_step
 from marl_engine.types import Profile, Progress, Responder
@@ -24,7 +25,7 @@ class BestResponse:
     Raises ValueError for a pull below 0, and a run without a checkpoint that fits.
     """
 
-    opponent: str | None = None  # a run folder; null: the reference
+    opponent: str | None = outside(None)  # a run folder; null: the reference
     pull: float = 0.0  # tau
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from marl_engine.checkpoint import check_like
 from marl_engine.cores import compiled, inlined
 from marl_engine.exact import Exact, exact
 from marl_engine.sequences import Form, earned, nash_conv, plan_of, strategy_of, uniform
@@ -147,8 +148,10 @@ class CFR:
 
     def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
         form = responder.form
+        start = fresh(form)
         if after == 0 or self.learned is None:
-            self.learned = fresh(form)
+            self.learned = start
+        check_like(tensors_of(self.learned), tensors_of(start), "solver")
         advance = self._advance(form, self.learned, responder.device)
         for before in count(after, self.stride):
             advance(before, self.stride)
@@ -165,11 +168,7 @@ class CFR:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return (
-            {}
-            if self.learned is None
-            else {name: torch.from_numpy(each) for name, each in self.learned._asdict().items()}
-        )
+        return {} if self.learned is None else tensors_of(self.learned)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
@@ -179,6 +178,11 @@ class CFR:
         assert self.learned is not None
         mean, last = nash_conv(form, plan_of(form, average)), nash_conv(form, self.learned.plan)
         return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}
+
+
+def tensors_of(state: State) -> dict[str, torch.Tensor]:
+    """The arrays of a state by name, as tensors that share their memory."""
+    return {name: torch.from_numpy(each) for name, each in state._asdict().items()}
 
 
 def fresh(form: Form) -> State:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_engine.exact import measured
+from marl_engine.inputs import outside
 from marl_engine.reference import Reference, check_holds, check_step, frozen
 from marl_engine.types import Profile, Progress, Responder
 from solvers.best_response import saved
@@ -25,7 +26,7 @@ class DNO:
     Raises ValueError for a step that is not above 0, and a teacher without a checkpoint that fits.
     """
 
-    teacher: str | None = None  # a run folder; null: the reference
+    teacher: str | None = outside(None)  # a run folder; null: the reference
     step_size: float = 10.0  # 1 / beta
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from marl_engine.checkpoint import check_like
 from marl_engine.exact import Exact, exact
 from marl_engine.sequences import Form, nash_conv, plan_of, strategy_of
 from marl_engine.tables import fill
@@ -21,6 +22,7 @@ from marl_engine.types import Metrics, Profile, Progress, Responder
 from solvers.sampling import Learned, learned, paths, traverse
 
 SAMPLING = ("external", "outcome")
+LEARNED = ("regret", "total")  # what a checkpoint keeps
 NONE_GIVEN = np.empty(0)
 
 
@@ -61,6 +63,7 @@ class MCCFR:
         ways = paths(tree, form)
         if after == 0 or self.learned is None:
             self.learned = learned(*np.zeros((2, form.sequences)))
+        check_like(self.state(), dict.fromkeys(LEARNED, torch.zeros(form.sequences, dtype=torch.float64)), "solver")
         exploration = self.exploration if self.sampling == "outcome" else 0.0
         seed, share = responder.seed, self.traversals * form.players
         for iteration in count(after + 1):
@@ -74,11 +77,11 @@ class MCCFR:
         """For a checkpoint."""
         if self.learned is None:
             return {}
-        return {name: torch.from_numpy(getattr(self.learned, name)) for name in ("regret", "total")}
+        return {name: torch.from_numpy(getattr(self.learned, name)) for name in LEARNED}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.learned = learned(*(state[name].numpy().copy() for name in ("regret", "total"))) if state else None
+        self.learned = learned(*(state[name].numpy().copy() for name in LEARNED)) if state else None
 
     def _measured(self, form: Form, average: np.ndarray) -> Metrics:
         assert self.learned is not None

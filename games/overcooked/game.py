@@ -9,6 +9,7 @@ from torch import Tensor
 
 from games.overcooked import layouts, rules
 from marl_engine.cores import over_rows
+from marl_engine.inputs import outside
 from marl_engine.types import Turn
 
 SHARE = 512  # games; fewer are not worth handing to another core
@@ -29,7 +30,7 @@ class Overcooked:
     Raises ValueError for an unknown or malformed layout and for a horizon below 1.
     """
 
-    layout: str = "cramped_room"
+    layout: str = outside("cramped_room", folders=False)
     horizon: int = 400  # steps; the game ends there by its rules, and its last 40 steps are announced
     old_dynamics: bool | None = None  # a full pot lights itself; None: when every order takes a full pot
     device: str = "cpu"

@@ -16,10 +16,11 @@ from omegaconf import OmegaConf
 from marl_engine.commands.configuration import loaded, plain
 from marl_engine.errors import Refused, describe
 from marl_engine.folder import Folder
+from marl_engine.inputs import Input, kept_in, look
 from marl_engine.interruption import INTERRUPTION
 
 FAILED = 1
-OF_FOLDERS = {"run", "resume", "overwrite"}  # keys that say where a run lives, and not what it is
+BESIDE = {"run", "resume", "overwrite", "threads"}  # keys that say where a run lives and on what, not what it is
 
 
 class Job(NamedTuple):
@@ -33,7 +34,7 @@ class Job(NamedTuple):
 def jobs_of(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]], runs: Path) -> list[Job]:
     """The jobs of a sweep, with the folders below `runs` that they go on in. Raises Refused where two share one."""
     check_names([config["run"] for config in configs if config.get("run")])
-    made = {identity(config): path for path, config in configs_in(runs)}
+    made = identities_in(runs)
     common = set.intersection(*map(set, words))
     jobs = []
     for each, config in zip(words, configs, strict=True):
@@ -52,31 +53,32 @@ def check_names(names: Sequence[str]) -> None:
         )
 
 
-def configs_in(runs: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """(folder, configuration) of the runs below a folder, the newest last; a damaged one is of no job."""
-    configs = []
+def identities_in(runs: Path) -> dict[str, Path]:
+    """The folders of runs below a folder by their identity, the newest of equals; damaged ones are of no job."""
+    folders = {}
     for file in sorted(runs.rglob("config.yaml"), key=lambda file: file.stat().st_mtime):
         with suppress(Refused):
-            configs.append((file.parent, plain(loaded(file))))
-    return configs
+            folders[identity(plain(loaded(file)), kept_in(file.parent))] = file.parent
+    return folders
 
 
-def identity(config: Mapping[str, Any]) -> str:
-    """A text that two configurations share if and only if they are of the same run."""
-    return OmegaConf.to_yaml(
-        OmegaConf.create({key: value for key, value in config.items() if key not in OF_FOLDERS}), sort_keys=True
-    )
+def identity(config: Mapping[str, Any], inputs: Sequence[Input]) -> str:
+    """A text that two configurations share if and only if they, and the files that they name, make the same run."""
+    own = {key: value for key, value in config.items() if key not in BESIDE}
+    files = sorted((each.key, each.text, each.digest) for each in inputs)
+    return f"{OmegaConf.to_yaml(OmegaConf.create(own), sort_keys=True)}{files}"
 
 
 def folder_of(config: Mapping[str, Any], made: Mapping[str, Path], runs: Path) -> Path | None:
     """The folder made with a configuration: of its name, if it has one. Raises Refused for one made with another."""
-    path = made.get(identity(config))
+    path = made.get(identity(config, look(config)))
     if not config.get("run"):
         return path
     named = runs / str(config["run"])
     if named in made.values() and path != named:
         raise Refused(
-            f"{named} was made with another configuration; choose another run=, or replace it with overwrite=true"
+            f"{named} was made with another configuration or other files; choose another run=, or replace it with "
+            "overwrite=true"
         )
     return path if path == named else None
 

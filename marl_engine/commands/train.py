@@ -19,6 +19,7 @@ from marl_engine.commands.line import read_line
 from marl_engine.commands.overrides import parse_overrides, sweep_jobs
 from marl_engine.commands.process import FAILED, run_command
 from marl_engine.errors import Refused
+from marl_engine.inputs import INPUTS
 from marl_engine.interruption import INTERRUPTION
 
 RUNS = Path("runs")
@@ -109,8 +110,8 @@ def named_folder(name: str, overwrite: bool) -> Path:
 
 
 def is_blank(path: Path) -> bool:
-    """Whether a folder is empty, or that of a run which was killed before it had written anything."""
-    return path.is_dir() and all(each.name[0] == "." for each in path.iterdir())
+    """Whether a folder is empty, or that of a run which was killed before it had written its configuration."""
+    return path.is_dir() and all(each.name[0] == "." or each.name in (INPUTS, "initial") for each in path.iterdir())
 
 
 def dated_folder() -> Path:
@@ -150,18 +151,22 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
 
     from marl_engine.build import policies_state, setting
     from marl_engine.folder import Folder
+    from marl_engine.inputs import keep, localise, look
     from marl_engine.training import Run
 
     torch.set_num_threads(config["threads"])
+    inputs = [] if resume else look(config)
+    local, notes = localise(config, folder.path) if resume else (config, [])
     initial = Folder(folder.path / "initial")  # of a run that began with another's weights
     start = initial.path if plan.init and resume else plan.init
-    parts = setting({**config, "seed": plan.seed, "init": start})  # the seed as a whole number, also of 1e3
+    parts = setting({**local, "seed": plan.seed, "init": start})  # the seed as a whole number, also of 1e3
     run = Run(parts, plan, stop, folder)
     if resume:
-        for damage in restored(run):
-            console.print(f"{damage}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
+        for note in [*notes, *restored(run)]:
+            console.print(f"{note}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
     else:
         folder.clear()
+        keep(inputs, folder.path)
         if plan.init:
             initial.save(0, {"profile": policies_state(parts.reference)}, None)
     if not gc.isenabled():
@@ -213,7 +218,7 @@ def restored(run: Any) -> list[str]:
         return run.restore()
     except FileNotFoundError as error:
         raise Refused(str(error)) from error
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, LookupError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {first}") from error
 
