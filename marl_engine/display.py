@@ -23,6 +23,14 @@ SHOWN = {
 BESIDE = {"kl/reference": "KL {:.1f}", "length": "length {:.0f}"}  # of answers: nats, tokens
 
 
+def new_console() -> Console:
+    """A console that prints text as it stands: none is taken for markup or a picture, coloured, or broken.
+
+    Whatever comes from files, games, judges and users is printed on one of these.
+    """
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
 def sparkline(values: list[float], width: int = WIDTH) -> str:
     """The last values as blocks; longer histories are thinned out evenly."""
     if len(values) > width:
@@ -86,23 +94,21 @@ class Display:
             "steps": f"{record['steps']:,}",
             "pace": f"{record['steps_per_second']:,.0f}",
             "score": "  ".join([score, *beside]),
-            "trend": trend,
+            "trend": "" if self.console.options.ascii_only else trend,
             "left": duration(left) if isfinite(left) else "-:--",
         }
         if self.console.is_terminal:
             self.live.update(self.task, completed=done, **numbers)
             if sample and perf_counter() - self.last_line > SAMPLE_EVERY:
                 self.last_line = perf_counter()
-                self.console.print(one_line(sample), style="dim", highlight=False, markup=False)
+                self.console.print(one_line(sample), style="dim", soft_wrap=False)
         elif perf_counter() - self.last_line > PLAIN_EVERY:
             self.last_line = perf_counter()
             self.console.print(
-                "iteration {iteration}  {steps} steps  {pace}/s  {score} {trend}  {left} left".format(**numbers),
-                highlight=False,
-                soft_wrap=True,
+                "iteration {iteration}  {steps} steps  {pace}/s  {score} {trend}  {left} left".format(**numbers)
             )
             if sample:
-                self.console.print(f"  {one_line(sample)}", highlight=False, markup=False, soft_wrap=True)
+                self.console.print(f"  {one_line(sample)}")
 
     def scored(self, record: Mapping[str, float]) -> tuple[str, str]:
         """The number that matters most of those measured so far, and how it went."""

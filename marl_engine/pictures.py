@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from marl_engine.folder import column
-from marl_engine.noise import spread, uniforms
-from marl_engine.play import Table
+from marl_engine.noise import spread
+from marl_engine.play import Table, noise_for, step
 from marl_engine.types import Game, Profile
 
 CURVES = {
@@ -34,14 +35,17 @@ COLOURS = 127  # of a replay; one more is left for what does not change
 FRAME = 100  # milliseconds
 
 
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of so many inches, of no window and no backend."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
     """The return against steps, or where it was measured the distance from equilibrium, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7, 4)
+    axes = figure.add_subplot()
     solved, above = (
         any(name in record and record[name] > least for record in records for name in DISTANCES) for least in (-inf, 0)
     )
@@ -53,16 +57,16 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
             axes.plot(steps, values, label=label, alpha=0.5 if faint else 1.0)
     if solved:
         scale = "log" if above else "linear"  # an equilibrium from the first iteration on has no logarithm
-        axes.set(xscale=scale, yscale=scale, xlabel="iterations", ylabel="NashConv", title=title)
+        axes.set(xscale=scale, yscale=scale, xlabel="iterations", ylabel="NashConv")
     elif judged:
-        axes.set(xlabel="comparisons", ylabel="win rate", ylim=(0, 1), title=title)
+        axes.set(xlabel="comparisons", ylabel="win rate", ylim=(0, 1))
     else:
-        axes.set(xlabel="steps", ylabel="return of an episode", title=title)
+        axes.set(xlabel="steps", ylabel="return of an episode")
+    axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend()
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)
 
 
 @torch.no_grad()
@@ -70,22 +74,18 @@ def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> 
     """One game of sampled play as the game draws itself, (H, W, 3) uint8 each."""
     game = deepcopy(game)
     seeds = spread(seed, 1)
-    turn = game.reset(seeds.to(profile_device(profile)))
-    table = Table(profile, 1, turn.reward.device)
+    turn = game.reset(seeds)
+    seeds = seeds.to(turn.reward.device)
+    table = Table(profile, 1, seeds.device)
     drawn, earned = [], 0.0
     for clock in range(longest):
         drawn.append(game.render(caption=f"step {clock}   score {earned:.0f}"))
-        noise = uniforms(seeds, clock, 1, game.players)[0].to(turn.reward.device)
-        turn = game.step(table.decide(turn, noise)[0])
+        (noise,) = noise_for(game, seeds, clock, 1)
+        turn = step(game, turn, table.decide(turn, noise)[0], clock)
         earned += turn.reward.mean().item()
         if turn.done.any():
             break
     return drawn
-
-
-def profile_device(profile: Profile) -> torch.device:
-    """Where the policies are."""
-    return next(profile[0].parameters()).device
 
 
 def gif(pictures: Sequence[np.ndarray], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from time import perf_counter, time
 from typing import Any
 
@@ -14,11 +14,13 @@ from marl_engine.answers import Answers
 from marl_engine.build import Setting, load_policies, policies_state
 from marl_engine.errors import Halted, Refused
 from marl_engine.evaluate import EVALUATION, Best, best_of, evaluate, evaluations_of
-from marl_engine.folder import Folder, finite
+from marl_engine.folder import Folder
 from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.judging import Sample, in_words, judged, scripts
 from marl_engine.learner import Diverged
 from marl_engine.types import Metrics, Progress
+
+STEPS = (("responder", "learning_rate"), ("solver", "step_size"))  # keys that say how far an iteration goes
 
 
 @dataclass
@@ -193,8 +195,7 @@ class Run:
 
     def step(self, progress: Progress, start: float, steps: int, since: float) -> dict[str, float]:
         """Measures, logs and saves one iteration, also where its evaluation fails. Raises Halted."""
-        if not finite(progress.metrics):
-            raise Diverged("a measured number is not finite; try a smaller responder.learning_rate or another seed")
+        check_metrics(progress, self.folder)
         last, self.iteration = self.iteration, progress.iteration
         record: dict[str, float] = {"iteration": self.iteration, "steps": self.steps}
         record["seconds"] = perf_counter() - start
@@ -214,6 +215,18 @@ class Run:
         if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best.iteration == self.iteration):
             self.save(perf_counter() - start)
         return record
+
+
+def check_metrics(progress: Progress, folder: Folder) -> None:
+    """Raises Diverged, naming the keys of this run that could help, where a measured number is not finite."""
+    name = next((name for name, number in progress.metrics.items() if not isfinite(number)), None)
+    if name is not None:
+        config = folder.config()
+        keys = [f"{part}.{key}" for part, key in STEPS if config[part].get(key) is not None]
+        raise Diverged(
+            f"{name} is {progress.metrics[name]} in iteration {progress.iteration}; "
+            + (f"try a smaller {' or '.join(keys)}" if keys else "look at the payoffs of the game")
+        )
 
 
 def passed(last: int, now: int, every: int) -> bool:

@@ -16,6 +16,6 @@ def report_contract(config: Mapping[str, Any], console: Any) -> int:
     if in_words(game):
         raise Refused(f"check=true plays games, and {name} is one of prompts, whose judge is asked instead")
     for line in check_game(game):
-        console.print(f"ok  {line}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{name} is as a game must be", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"ok  {line}")
+    console.print(f"{name} is as a game must be")
     return 0

@@ -2,13 +2,16 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
+from shlex import quote as quote_word
 from shutil import which
 from typing import Any
+
+from marl_engine.errors import Notice
 
 OF_SOLVERS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
 
@@ -51,7 +54,7 @@ def quote(run: Any) -> None:
             f"after ({each.preferred:.2f}): {each.answer}",
             "",
         ]
-    (run.folder.path / "samples.md").write_text("\n".join(lines))
+    (run.folder.path / "samples.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def save_strategies(run: Any) -> list[str]:
@@ -115,8 +118,14 @@ def illustrate(run: Any) -> None:
     pictures.curve(folder.records(), folder.path / "curve.png", str(folder.path))
     if not hasattr(parts.game, "render"):
         return
-    with at_best(run):
-        pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
+    try:
+        with at_best(run):
+            pictures.gif(pictures.frames(parts.game, parts.profile), folder.path / "replay.gif")
+    except OSError:
+        raise
+    except Exception as error:  # whatever a game does when it draws itself; what was learned is safe
+        name = type(parts.game).__name__
+        warnings.warn(Notice(f"no replay.gif: {name} cannot be drawn: {type(error).__name__}: {error}"), stacklevel=2)
 
 
 def report(
@@ -129,12 +138,14 @@ def report(
     equilibrium: Sequence[str],
 ) -> None:
     """The last lines that a person sees."""
+    from rich.text import Text
+
     from marl_engine.display import duration
 
-    path, say = run.folder.path, partial(console.print, highlight=False, soft_wrap=True)
-    say(f"{headlined(run, scores)} in {duration(seconds)}; ended by {reason}")
+    path, say = run.folder.path, console.print
+    say(Text.from_markup(f"{headlined(run, scores)} in {duration(seconds)}; ended by {reason}"))  # numbers of ours
     for line in equilibrium:
-        say(line, markup=False)
+        say(line)
     command = Path(sys.argv[0])
     bare = which("marl-train") is not None
     if (path / "replay.gif").exists():
@@ -146,8 +157,10 @@ def report(
     if (path / "strategy.json").exists():
         say(f"play    {path / 'strategy.json'}")
     say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
-    say(f"go on   {'marl-train' if bare else command} resume={path}{further(run, reason, seconds)}")
-    say(f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {path.parent}")
+    say(f"go on   {'marl-train' if bare else command} resume={quote_word(str(path))}{further(run, reason, seconds)}")
+    say(
+        f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {quote_word(str(path.parent))}"
+    )
 
 
 def headlined(run: Any, scores: Mapping[str, float]) -> str:

@@ -1,5 +1,6 @@
 """What a command needs of its surroundings, whatever they are: our own packages and presets, and output of any text."""
 
+import os
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -25,8 +26,12 @@ def prepare_imports() -> None:
         sys.path.append("")
 
 
-def encode_any_text() -> None:
-    """Letters that the encoding of the output does not have are written as question marks, and raise nothing."""
+def prepare_output() -> None:
+    """Nothing that is printed or drawn fails for the screen: letters that its encoding lacks become question marks.
+
+    Pictures are files, so a backend for windows is not looked for, nor whether $MPLBACKEND names one.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+    os.environ["MPLBACKEND"] = "Agg"

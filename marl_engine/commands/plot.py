@@ -131,15 +131,14 @@ def read(path: Path) -> Run:
 
 def draw(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:
     """The picture. Raises Refused where it cannot be written."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.ticker import EngFormatter
+    from marl_engine.pictures import new_figure
 
     few = len(curves) <= FEW
     beside = 0 if few else 0.6 + 0.08 * max(len(curve.label) for curve in curves)  # inches for the legend
-    figure, axes = pyplot.subplots(figsize=(7 + beside, 4), layout="constrained")
+    figure = new_figure(7 + beside, 4)
+    from matplotlib.ticker import EngFormatter
+
+    axes = figure.add_subplot()
     for number, curve in enumerate(curves):
         colour = COLOURS[number % len(COLOURS)]
         stroke = STROKES[number // len(COLOURS) % len(STROKES)]
@@ -162,15 +161,14 @@ def draw(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:
         figure.savefig(out, dpi=130)
     except OSError as error:
         raise Refused(f"cannot write to {out}: {error.strerror or error}") from error
-    finally:
-        pyplot.close(figure)
 
 
 def report(curves: Sequence[Curve], x: str, y: str, out: str) -> None:
     """The last and the best of each curve, and where the picture is."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from marl_engine.display import new_console
 
     less = not LESS_IS_BETTER.isdisjoint(y.split("/"))
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -181,6 +179,6 @@ def report(curves: Sequence[Curve], x: str, y: str, out: str) -> None:
         best = int(curve.middle.argmin() if less else curve.middle.argmax())
         numbers = f"{curve.middle[-1]:.6g}", f"{curve.middle[best]:.6g}", f"{curve.x[best]:,.10g}"
         table.add_row(Text(curve.label), *numbers)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"picture {out}", markup=False, soft_wrap=True)
+    console = new_console()
+    console.print(table, soft_wrap=False)
+    console.print(f"picture {out}")

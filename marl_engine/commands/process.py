@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
+from marl_engine import __version__
 from marl_engine.build import checked
 from marl_engine.commands.configuration import refusals
-from marl_engine.commands.environment import encode_any_text, prepare_imports
+from marl_engine.commands.environment import prepare_imports, prepare_output
 from marl_engine.errors import Refused
 from marl_engine.interruption import INTERRUPTION, Interrupted
 
@@ -20,11 +21,12 @@ def run_command(command: Callable[[Sequence[str]], int]) -> NoReturn:
 
     Or with 2 where they are refused, 128 + the number of a signal, and 1 where nobody reads on.
     """
-    encode_any_text()
+    prepare_output()
     prepare_imports()
+    flags = sys.argv[1 : [*sys.argv, "--"].index("--")]
     try:
         with INTERRUPTION.listen(), refusals():
-            code = command(sys.argv[1:])
+            code = show_version() if "--version" in flags else command(sys.argv[1:])
     except Interrupted:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTION.code
@@ -32,6 +34,12 @@ def run_command(command: Callable[[Sequence[str]], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     raise SystemExit(code)
+
+
+def show_version() -> int:
+    """Prints the version of the engine; returns the exit code."""
+    print(f"marl_engine {__version__}")
+    return 0
 
 
 def read_keys(words: Sequence[str], kind: type[Keys]) -> Keys:

@@ -11,14 +11,13 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from marl_engine import __version__
 from marl_engine.build import checked
 from marl_engine.commands.configuration import composed, opened, resumed
 from marl_engine.commands.environment import CONFIGS
 from marl_engine.commands.line import read_line
 from marl_engine.commands.overrides import parse_overrides, sweep_jobs
 from marl_engine.commands.process import FAILED, run_command
-from marl_engine.errors import Refused
+from marl_engine.errors import Refused, excerpt
 from marl_engine.inputs import INPUTS
 from marl_engine.interruption import INTERRUPTION
 
@@ -26,6 +25,7 @@ RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
+PLAYED = ("payoffs", "prompts", "layout", "name", "family")  # what a game is called by: a file of the user's first
 GRACE = 5.0  # seconds that a run which a signal has stopped takes to sum up
 
 
@@ -40,9 +40,6 @@ def main() -> None:
 
 def commanded(arguments: Sequence[str]) -> int:
     """Does what the command line says; returns the exit code. Raises Refused."""
-    if "--version" in arguments:
-        print(f"marl_engine {__version__}")
-        return 0
     line = read_line(arguments)
     folders = [word.partition("=")[2] for word in line.words if word.startswith("resume=")]
     if folders:
@@ -126,22 +123,21 @@ def dated_folder() -> Path:
 
 def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     """Runs a configuration, or goes on with the run in a folder; returns the exit code. Raises Refused."""
-    from rich.console import Console
-
     from marl_engine.commands.contract import report_contract
+    from marl_engine.display import new_console
     from marl_engine.folder import Folder
     from marl_engine.lock import locked
     from marl_engine.threads import choose_threads
 
     plan, stop = split(config)
-    console = Console()
+    console = new_console()
     if plan.check:
         return report_contract(config, console)
     config = {**config, "threads": choose_threads(plan.threads)}  # in config.yaml, for going on bit for bit
     folder = Folder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with locked(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
-        console.print(f"{headline(config)}, in {folder.path}", highlight=False, soft_wrap=True)
+        console.print(f"{headline(config)}, in {folder.path}")
         return carry_out(run, console, resume is None)
 
 
@@ -163,7 +159,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     run = Run(parts, plan, stop, folder)
     if resume:
         for note in [*notes, *restored(run)]:
-            console.print(f"{note}; going on from iteration {run.iteration}", style="yellow", soft_wrap=True)
+            console.print(f"{note}; going on from iteration {run.iteration}", style="yellow")
     else:
         folder.clear()
         keep(inputs, folder.path)
@@ -185,7 +181,7 @@ def carry_out(run: Any, console: Any, is_new: bool) -> int:
     try:
         reason, seconds = watched(run, console)
         if INTERRUPTION.signals:
-            console.print(f"saved as iteration {run.iteration} of {folder.path}", highlight=False, soft_wrap=True)
+            console.print(f"saved as iteration {run.iteration} of {folder.path}")
         with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
             finish(run, reason, seconds, console)
     except ValueError as error:
@@ -206,7 +202,7 @@ def halt(run: Any, error: Exception, console: Any) -> int:
     from marl_engine.errors import describe
 
     kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
-    console.print(f"stopped after iteration {run.iteration}: {describe(error)}{kept}", style="red", soft_wrap=True)
+    console.print(f"stopped after iteration {run.iteration}: {describe(error)}{kept}", style="red")
     with suppress(OSError):
         run.folder.close()
     return FAILED
@@ -219,14 +215,14 @@ def restored(run: Any) -> list[str]:
     except FileNotFoundError as error:
         raise Refused(str(error)) from error
     except (RuntimeError, LookupError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {first}") from error
+        reason = excerpt(str(error))
+        raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {reason}") from error
 
 
 def headline(config: Mapping[str, Any]) -> str:
     """What is run, in a few words."""
     names = [config[part]["_target_"].rpartition(".")[2] for part in ("game", "solver", "responder")]
-    played = config["game"].get("layout") or config["game"].get("name")
+    played = next((excerpt(str(config["game"][key])) for key in PLAYED if config["game"].get(key)), "")
     threads = f" · {config['threads']} threads" if config["threads"] > 1 else ""
     return f"{names[0]}{f' ({played})' if played else ''} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
 
