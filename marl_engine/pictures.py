@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,8 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
     """The return against steps, or where it was measured the distance from equilibrium, as a PNG."""
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
-    solved, above = (
-        any(name in record and record[name] > least for record in records for name in DISTANCES) for least in (-inf, 0)
-    )
+    measured = [(record["steps"], record[name]) for record in records for name in DISTANCES if name in record]
+    solved, above = bool(measured), any(min(point) > 0 for point in measured)
     judged = any(name in record for record in records for name in RATES)
     for name, label in (DISTANCES if solved else RATES if judged else CURVES).items():
         steps, values = column(records, name)

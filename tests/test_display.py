@@ -1,11 +1,24 @@
 """What a person sees while a run goes on."""
 
-from io import StringIO
+import re
+import warnings
+from dataclasses import dataclass
+from io import BytesIO, StringIO, TextIOWrapper
+from math import inf
+from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
-from marl_engine.display import Display, ahead, duration, sparkline
+from marl_engine.commands.environment import prepare_output
+from marl_engine.commands.train import headline
+from marl_engine.display import Display, ahead, duration, new_console, sparkline
+from marl_engine.networks import Network
+from marl_engine.pictures import curve, frames
+from marl_engine.types import Turn
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_sparkline_is_scaled_to_its_values_and_thinned_out():
@@ -56,3 +69,117 @@ def test_a_terminal_shows_the_newest_numbers():
     said = console.file.getvalue()
     assert "2,048 steps" in said
     assert "12.5" in said
+
+
+def printed(*texts, **options):
+    """What our console prints of texts, into a file of some encoding."""
+    buffer = BytesIO()
+    stream = TextIOWrapper(buffer, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", stream)
+        prepare_output()
+        for text in texts:
+            new_console().print(text)
+        stream.flush()
+    return buffer.getvalue().decode(options["encoding"])
+
+
+def test_text_from_outside_is_printed_as_it_stands():
+    """Rich's own console drops "[nan nan]" and fails at "[/INST]"; it also draws ":warning:" and breaks long lines."""
+    text = "error 400: [/INST] [nan nan] [bold]x[/] :warning: " + "long " * 60
+    assert printed(text, encoding="utf-8") == f"{text}\n"
+
+
+def test_letters_that_an_encoding_lacks_become_question_marks():
+    assert printed("12.5 ± 1 · ▁█", encoding="latin-1") == "12.5 ± 1 · ??\n"
+    assert printed("12.5 ± 1 · ▁█", encoding="ascii") == "12.5 ? 1 ? ??\n"
+
+
+def test_sparklines_are_left_out_where_they_cannot_be_written():
+    record = {"iteration": 1, "steps": 2048, "steps_per_second": 1e4, "return/mean": 12.5}
+    for encoding, trend in (("utf-8", " ▁ "), ("latin-1", "  ")):
+        console = Console(file=TextIOWrapper(BytesIO(), encoding=encoding), width=200)
+        with console.capture() as capture:
+            display = Display(console, {})
+            display.last_line = -inf
+            display.show(record)
+        assert f"return 12.5{trend}" in capture.get()
+
+
+def test_there_is_one_kind_of_console():
+    """Which takes no text for markup."""
+    files = [path for package in ("marl_engine", "games", "solvers") for path in (ROOT / package).rglob("*.py")]
+    makers = {path.name for path in files if re.search(r"\bConsole\(", path.read_text())}
+    assert makers == {"display.py", "compiled.py"}  # the second prints a Text
+
+
+CONFIG = {
+    "solver": {"_target_": "solvers.normal_form.NormalForm"},
+    "responder": {"_target_": "marl_engine.exact.Exact"},
+    "seed": 0,
+    "threads": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("game", "name"),
+    [
+        ({"_target_": "games.matrix.Matrix", "name": "rock_paper_scissors", "payoffs": None}, "rock_paper_scissors"),
+        ({"_target_": "games.matrix.Matrix", "name": "rock_paper_scissors", "payoffs": "my [x].csv"}, "my [x].csv"),
+        ({"_target_": "games.matrix.Matrix", "name": "chicken", "payoffs": ["a.csv", "b.csv"]}, "a.csv, b.csv"),
+        ({"_target_": "games.overcooked.Overcooked", "layout": "kitchens/[a].txt"}, "kitchens/[a].txt"),
+        ({"_target_": "games.matrix.Random", "family": "zero_sum", "draw": 0}, "zero_sum"),
+        ({"_target_": "games.preference.Prompts", "prompts": "mine.jsonl"}, "mine.jsonl"),
+    ],
+)
+def test_the_header_names_what_the_user_named(game, name):
+    assert f" ({name}) · NormalForm · Exact · seed 0" in headline({**CONFIG, "game": game})
+
+
+@dataclass
+class Drawn:
+    """A game of one player and continuous actions, done after three turns, that draws what it was given."""
+
+    dimensions: int
+    players = 1
+    continuous = True
+    observation_shape = (2,)
+    symmetric = True
+
+    def __post_init__(self):
+        self.actions = self.dimensions
+        self.low, self.high = -torch.ones(self.dimensions), torch.ones(self.dimensions)
+        self.shapes = []
+
+    def reset(self, seeds):
+        self.clock, self.shapes = 0, [len(seeds)]
+        return self.turn()
+
+    def step(self, actions):
+        self.clock += 1
+        self.shapes.append(tuple(actions.shape))
+        return self.turn()
+
+    def turn(self):
+        zeros, over = torch.zeros(1, 1), torch.tensor([self.clock == 3])
+        legal = torch.ones(1, 1, self.dimensions, dtype=torch.bool)
+        return Turn(torch.zeros(1, 1, 2), legal, zeros == 0, zeros, zeros, over, ~over & over, torch.zeros(1, 1, 2))
+
+    def render(self, copy=0, caption=""):
+        return self.shapes[-1]
+
+
+@pytest.mark.parametrize("dimensions", [1, 3])
+def test_frames_of_a_continuous_game_hand_over_actions_of_its_shape(dimensions):
+    """(B, P, D) = (1, 1, D) in each turn but the first, which has none."""
+    game = Drawn(dimensions)
+    profile = Network(hidden=[4]).profile(game)
+    assert frames(game, profile) == [1, (1, 1, dimensions), (1, 1, dimensions)]
+
+
+@pytest.mark.parametrize(("steps", "distance"), [(0, 1e-17), (1, 0.0)])
+def test_a_curve_without_a_point_that_has_logarithms_is_drawn_without_a_warning(tmp_path, steps, distance):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curve([{"steps": steps, "nash_conv/last": distance}], tmp_path / "curve.png", "$ [/x]")
+    assert (tmp_path / "curve.png").stat().st_size > 0

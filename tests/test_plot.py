@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from marl_engine import pictures
 from marl_engine.commands import plot, train
 from marl_engine.commands.comparison import Run, compared
 from marl_engine.commands.configuration import composed
 from marl_engine.commands.labels import labels
+from marl_engine.pictures import new_figure
 
 
 def made(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_conv", seed=0, more=""):
@@ -75,13 +77,11 @@ def test_of_returns_the_highest_is_the_best(home, table):
 
 def test_what_is_drawn_is_what_was_logged(home, command, monkeypatch):
     """Distances on logarithmic axes, returns on plain ones; each line goes through what its run measured."""
-    from matplotlib import pyplot
-
     made(home / "runs/a", [4, 2, 1])
     made(home / "runs/b", [3, 2, 2], ["game=kuhn_poker", "solver=cfr_plus"])
     made(home / "runs/c", [7, 8, 9], y="return/mean")
     figures = []
-    monkeypatch.setattr(pyplot, "close", figures.append)
+    monkeypatch.setattr(pictures, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[-1])
     for runs, scale, lines in (
         (("runs/a", "runs/b"), "log", {"solver=cfr": [4, 2, 1], "solver=cfr_plus": [3, 2, 2]}),
         (("runs/c",), "linear", {"c": [7, 8, 9]}),

@@ -8,14 +8,20 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
+from marl_engine import __version__
 from marl_engine.build import checked, class_of
 from marl_engine.commands.configuration import composed
 from marl_engine.commands.environment import CONFIGS
 from marl_engine.commands.line import read_line
 from marl_engine.commands.overrides import parse_override, sweep_jobs
-from marl_engine.commands.train import PARTS, main, split
+from marl_engine.commands.train import PARTS, main, restored, split
+from marl_engine.errors import Halted, Refused
+from marl_engine.folder import Folder
+from marl_engine.training import check_metrics
+from marl_engine.types import Progress
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -128,7 +134,7 @@ def run_in(folder, *arguments, **environment):
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places)), **environment},
         capture_output=True,
-        text=True,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"),
         timeout=300,
     )
 
@@ -215,9 +221,83 @@ def test_flags_that_are_refused(own_presets, monkeypatch, capsys, arguments, phr
     assert not (own_presets / "runs").exists()
 
 
+def test_nothing_that_is_shown_ends_a_run(tmp_path):
+    """Neither what the screen cannot write, nor brackets and dollars in names, nor a backend that is none."""
+    (tmp_path / "my [x] $a$.csv").write_text("0,1\n1,0\n")
+    screen = {"MPLBACKEND": "no backend", "PYTHONIOENCODING": "latin-1"}
+    done = run_in(tmp_path, *FORM, "run=[/b] $x$ [nan]", "game.payoffs=my [x] $a$.csv", **screen)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Matrix (my [x] $a$.csv) · NormalForm" in done.stdout
+    assert "resume='runs/[/b] $x$ [nan]' iterations=2" in done.stdout
+    assert (tmp_path / "runs" / "[" / "b] $x$ [nan]" / "curve.png").is_file()
+    plot = [sys.executable, "-c", PROCESS.replace("train", "plot"), "runs", "title=[/c] $"]
+    drawn = subprocess.run(plot, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **screen}, check=True)
+    assert drawn.returncode == 0
+    assert (tmp_path / "plot.png").is_file()
+
+
+UNDRAWABLE = """
+from dataclasses import dataclass
+from games.matrix import Matrix
+
+@dataclass
+class Mine(Matrix):
+    def render(self, copy=0, caption=""):
+        raise KeyError("[/no picture]")
+"""
+
+
+def test_a_game_that_cannot_draw_itself_ends_well(tmp_path):
+    (tmp_path / "mine.py").write_text(UNDRAWABLE)
+    done = run_in(tmp_path, *FORM, "game._target_=mine.Mine", "run=x")
+    assert (done.returncode, done.stderr) == (0, "no replay.gif: Mine cannot be drawn: KeyError: '[/no picture]'\n")
+    assert (tmp_path / "runs" / "x" / "curve.png").is_file()
+
+
+def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_path):
+    """The preset of Overcooked writes responder.shaping, which an exact responder does not have."""
+    monkeypatch.chdir(tmp_path)
+    sentence = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact")
+    assert "responder=exact needs a game in sequence form, and Overcooked is none" in sentence
+    asked = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
+    assert "there is no key responder.shaping" in asked
+    config = composed("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
+    assert config["responder"] == {"_target_": "marl_engine.exact.Exact"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "advice"),
+    [
+        ({"responder": {"learning_rate": 1e-3}, "solver": {}}, "try a smaller responder.learning_rate"),
+        ({"responder": {}, "solver": {"step_size": 1.0}}, "try a smaller solver.step_size"),
+        ({"responder": {}, "solver": {"step_size": None}}, "look at the payoffs of the game"),
+    ],
+)
+def test_a_number_that_is_none_is_named_with_the_keys_that_there_are(tmp_path, parts, advice):
+    folder = Folder(tmp_path)
+    folder.write_config(parts)
+    with pytest.raises(Halted) as end:
+        check_metrics(Progress(7, [], {"nash_conv": 0.5, "value/0": float("nan")}), folder)
+    assert str(end.value) == f"value/0 is nan in iteration 7; {advice}"
+    check_metrics(Progress(7, [], {"nash_conv": 0.5}), folder)
+
+
+def test_checkpoints_that_do_not_fit_are_said_in_a_whole_sentence(tmp_path):
+    """Torch's own message has its first line end at a colon, and the reason in the lines below."""
+
+    class Stale:
+        folder = Folder(tmp_path)
+
+        def restore(self):
+            torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())
+
+    with pytest.raises(Refused, match=r"do not fit its config\.yaml: Error\(s\) .* size mismatch for weight"):
+        restored(Stale())
+
+
 def test_version_is_ours(tmp_path):
     done = run_in(tmp_path, "--version")
-    assert (done.returncode, done.stdout) == (0, "marl_engine 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"marl_engine {__version__}\n")
 
 
 def classes_of(group):

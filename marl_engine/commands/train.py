@@ -222,7 +222,8 @@ def restored(run: Any) -> list[str]:
 def headline(config: Mapping[str, Any]) -> str:
     """What is run, in a few words."""
     names = [config[part]["_target_"].rpartition(".")[2] for part in ("game", "solver", "responder")]
-    played = next((excerpt(str(config["game"][key])) for key in PLAYED if config["game"].get(key)), "")
+    played = next((config["game"][key] for key in PLAYED if config["game"].get(key)), "")
+    played = excerpt(", ".join(map(str, played)) if isinstance(played, list) else str(played))
     threads = f" · {config['threads']} threads" if config["threads"] > 1 else ""
     return f"{names[0]}{f' ({played})' if played else ''} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
 
