@@ -143,9 +143,15 @@ def setting(config: Mapping[str, Any]) -> Setting:
     return parts
 
 
+def kept_config(folder: Folder) -> dict[str, Any]:
+    """The configuration of a run, with the files and first weights that its folder keeps. Raises Refused, OSError."""
+    config, _ = localise(folder.config(), folder.path)
+    return {**config, "init": str(folder.path / "initial") if config.get("init") else None}
+
+
 def saved_setting(folder: Folder) -> Setting:
     """The setting of a run with the profile of its newest checkpoint. Raises Refused, FileNotFoundError."""
-    made = setting(localise(folder.config(), folder.path)[0])
+    made = setting(kept_config(folder))
     _, state, _ = folder.latest()
     load_policies(made.profile, state["profile"])
     return made

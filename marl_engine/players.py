@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from marl_engine.build import load_policies, setting
+from marl_engine.build import kept_config, load_policies, setting
 from marl_engine.comparing import Referee
 from marl_engine.errors import Refused
 from marl_engine.evaluate import Seating, evaluate, mean_and_error, play_whole_games
@@ -54,8 +54,7 @@ def load_player(folder: str | Path) -> Player:
         iteration, state = read_best(path)
     except FileNotFoundError as error:
         raise Refused(f"{folder} is not the folder of a run that has been saved: {error}") from error
-    start = str(path / "initial") if config.get("init") else None
-    parts = setting({**config, "init": start})
+    parts = setting(kept_config(Folder(path)))
     load_policies(parts.profile, state["profile"])
     return Player(str(folder), parts.profile, parts.game, config, parts.reference, iteration)
 

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -589,3 +590,18 @@ def test_kills_change_nothing(tmp_path):
     assert marl_train(tmp_path, *common, "run=whole").code == 0
     assert_same_run(tmp_path / "runs" / "whole", killed, LONG)
     assert {path.name for path in killed.iterdir()} == PARTS
+
+
+def test_a_signal_in_the_start_prints_one_line(tmp_path):
+    """At any moment of loading and making, and no traceback."""
+    code = "from marl_engine.commands.entry import train; print('began', flush=True); train()"
+    for wait, number in ((0.0, signal.SIGINT), (0.3, signal.SIGTERM), (0.8, signal.SIGHUP), (1.5, signal.SIGINT)):
+        command = [sys.executable, "-c", code, *SMALL, "run=x"]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            assert run.stdout.readline() == "began\n"
+            time.sleep(wait)
+            run.send_signal(number)
+            out, err = run.communicate(timeout=60)
+        assert run.returncode == 128 + number
+        assert (err == "interrupted\n" and not out) or ("saved as iteration" in out and not err)
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)

@@ -1,0 +1,23 @@
+"""What the shell calls: signals are heard before anything else is loaded, which takes a second or more."""
+
+import sys
+from functools import partial
+from importlib import import_module
+from typing import NoReturn
+
+from marl_engine.interruption import INTERRUPTION, Interrupted
+
+
+def start(command: str) -> NoReturn:
+    """Loads a command and runs it. Exit code: its own, or 128 + the number of a signal that came before."""
+    with INTERRUPTION.listen():
+        try:
+            main = import_module(f"marl_engine.commands.{command}").main
+        except Interrupted:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(INTERRUPTION.code) from None
+        main()
+    raise AssertionError("a command ends its process")
+
+
+train, plot, ask, export = (partial(start, command) for command in ("train", "plot", "ask", "export"))
