@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from games.pendulum import Pendulums
+from marl_engine.checks import check_fields
 from marl_engine.noise import GOLDEN, mix
 from marl_engine.types import Turn
 
@@ -163,8 +164,7 @@ class Control:
     def __post_init__(self) -> None:
         self.copies: Copies = COMPILED.get(self.name, lambda: Tasks(self.name))()
         self.horizon = self.copies.limit if self.horizon is None else self.horizon
-        if self.horizon is None or self.horizon < 1:
-            raise ValueError(f"game.horizon must be 1 or more steps, not {self.horizon}")
+        check_fields("game", self, "horizon", least=1, whole=True)
         self.low, self.high = torch.from_numpy(self.copies.low), torch.from_numpy(self.copies.high)
         self.actions, self.observation_shape = len(self.low), (self.copies.features,)
         self.reset(torch.zeros(1, dtype=torch.int64))

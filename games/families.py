@@ -10,6 +10,8 @@ from math import isqrt
 import numpy as np
 from numpy.random import Generator
 
+from marl_engine.checks import check_number
+
 LARGEST = 1_000_000  # combinations of actions
 
 
@@ -113,10 +115,8 @@ def drawn(family: str, players: int, actions: int, draw: int) -> np.ndarray:
     """The payoffs (P, A, …) of game number `draw` of a family. Raises ValueError for one that there cannot be."""
     if family not in GENERAL and family not in SYMMETRIC:
         raise ValueError(f"game.family must be one of {', '.join([*GENERAL, *SYMMETRIC])}, not {family!r}")
-    if players < 2 or actions < 2 or draw < 0:
-        raise ValueError(
-            f"game.players and game.actions must be 2 or more, game.draw 0 or more: {players, actions, draw}"
-        )
+    for name, number, least in (("players", players, 2), ("actions", actions, 2), ("draw", draw, 0)):
+        check_number(f"game.{name}", number, least=least, whole=True)
     if actions**players > LARGEST:
         raise ValueError(f"{actions} actions of {players} players are more than {LARGEST:,} combinations")
     generator = np.random.default_rng(draw)

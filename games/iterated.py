@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from games.payoffs import loaded, named
+from games.payoffs import load_payoffs, named
+from marl_engine.checks import check_fields
 from marl_engine.inputs import outside
 from marl_engine.noise import GOLDEN, mix, unit
 from marl_engine.types import Turn
@@ -42,13 +43,12 @@ class Iterated:
     symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        earns = torch.from_numpy(named(self.name) if self.payoffs is None else loaded(self.payoffs, preference=False))
+        earns = torch.from_numpy(named(self.name) if self.payoffs is None else load_payoffs(self.payoffs))
         if len(earns) != 2 or earns.shape[1] != earns.shape[2]:
             raise ValueError(
                 f"an iterated game is one of two players with equally many actions, not of payoffs {tuple(earns.shape)}"
             )
-        if not 0 <= self.discount < 1:
-            raise ValueError(f"game.discount must be 0 or more and below 1, not {self.discount}")
+        check_fields("game", self, "discount", least=0, below=1)
         self.actions = earns.shape[1]
         self.states = 1 + self.actions**2
         self.symmetric = torch.equal(earns[0], earns[1].T)

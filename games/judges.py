@@ -13,6 +13,7 @@ import numpy as np
 
 from games.raters import preferred, shared
 from games.scores import SCORES, check, words
+from marl_engine.checks import check_fields
 from marl_engine.comparing import check_chances
 from marl_engine.errors import Halted, Refused, excerpt
 
@@ -56,8 +57,7 @@ class Raters:
             raise ValueError(f"game.judge.raters: there is no score {unknown[0]!r}; choose from {', '.join(SCORES)}")
         if not self.raters or not all(self.raters) or not all(isfinite(w) for r in self.raters for w in r.values()):
             raise ValueError(f"game.judge.raters must be one or more of {{score: weight}}, not {self.raters}")
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"game.judge.temperature must be 0 or more, not {self.temperature}")
+        check_fields("game.judge", self, "temperature", least=0)
         if self.jury < 1 or self.jury % 2 == 0:
             raise ValueError(f"game.judge.jury must be an odd number, so that there is no draw, not {self.jury}")
         check(names)

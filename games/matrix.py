@@ -6,6 +6,7 @@ lies above one half, and every solver that regularises starts from its `referenc
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from games.classics import names_of
 from games.families import drawn
-from games.payoffs import PREFERENCES, above_half, loaded, named
+from games.payoffs import PREFERENCES, above_half, load_payoffs, load_preference, named
 from games.raters import population, preferred
+from marl_engine.checks import check_distributions, check_fields
+from marl_engine.errors import Refused
 from marl_engine.inputs import outside
 from marl_engine.sequences import Ends, Form, assembled
 from marl_engine.types import Turn
@@ -57,10 +60,12 @@ class OneShot:
         """Lets solvers start from a strategy (A,) of both seats. Raises ValueError where it is none."""
         if reference is not None:
             start = np.array(reference, float)
-            if len(start) != self.actions or start.min() <= 0 or abs(start.sum() - 1) > 1e-6:
+            if start.shape != (self.actions,) or not (start > 0).all():
                 raise ValueError(
-                    f"game.reference must be {self.actions} positive numbers that sum to 1, not {start.tolist()}"
+                    f"game.reference must be {self.actions} positive numbers that sum to 1, not {start.tolist()}; "
+                    "or null, for all actions alike"
                 )
+            check_distributions("game.reference", start)
             self.start = np.concatenate([[1.0, 1.0], start, start])
 
     def information_sets(self) -> list[tuple[str, list[str]]]:
@@ -101,16 +106,22 @@ class OneShot:
         ).to(self.device)
 
 
+SENTENCES = 4096  # of `Sentences`, at most
+
+
 @dataclass
 class Matrix(OneShot):
-    """A classic or a small game of OpenSpiel by name, or `payoffs` from a file. Raises ValueError without them."""
+    """A classic or a small game of OpenSpiel by name, or `payoffs` from files. Raises ValueError without them."""
 
     name: str = outside("rock_paper_scissors", folders=False)
     payoffs: str | None = outside(None)  # a file
+    column_payoffs: str | None = outside(None)  # a file with those of the column player; null: the game is zero-sum
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        earns = named(self.name) if self.payoffs is None else loaded(self.payoffs, preference=False)
+        if self.column_payoffs is not None and self.payoffs is None:
+            raise Refused("game.column_payoffs are those of one player; give game.payoffs, those of the other, too")
+        earns = named(self.name) if self.payoffs is None else load_payoffs(self.payoffs, self.column_payoffs)
         self._make(earns, names_of(self.name, len(earns)) if self.payoffs is None else None)
 
 
@@ -140,21 +151,37 @@ class Judged(OneShot):
 
 @dataclass
 class Preference(Judged):
-    """A preference matrix by name or from a file, and the policy that solvers start from and are drawn to.
+    """A preference matrix by name, and the policy that solvers start from and are drawn to.
 
-    Raises ValueError for a matrix that is none, and a reference that is no distribution.
+    Raises ValueError for a name that is none, and a reference that is no distribution.
     """
 
     name: str = "cycle"
-    payoffs: str | None = outside(None)  # a file
     reference: Sequence[float] | None = None  # null: all alike
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.payoffs is None and self.name not in PREFERENCES:
-            raise ValueError(f"there is no preference game {self.name!r}; choose from {', '.join(PREFERENCES)}")
-        found = loaded(self.payoffs, preference=True) if self.payoffs else np.array(PREFERENCES[self.name])
-        self._make(above_half(found), None if self.payoffs else names_of(self.name, players=2))
+        if self.name not in PREFERENCES:
+            raise Refused(
+                f"there is no preference game {self.name!r}; choose from {', '.join(PREFERENCES)}; or use "
+                "game=preference/file for a matrix of your own"
+            )
+        self._make(above_half(np.array(PREFERENCES[self.name])), names_of(self.name, players=2))
+        self._start_from(self.reference)
+
+
+@dataclass
+class PreferenceFile(Judged):
+    """A preference matrix from a file. Raises ValueError as `Preference` does, and for a matrix that is none."""
+
+    payoffs: str | None = outside(None)  # the file
+    reference: Sequence[float] | None = None  # null: all alike
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.payoffs is None:
+            raise Refused("game.payoffs must be a .csv or .npy file with a preference matrix")
+        self._make(above_half(load_preference(self.payoffs)))
         self._start_from(self.reference)
 
 
@@ -172,8 +199,7 @@ class Raters(Judged):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"game.temperature must be 0 or more, not {self.temperature}")
+        check_fields("game", self, "temperature", least=0)
         scores, shares = population(self.raters, self.answers, self.draw, self.scores, self.shares)
         self.raters, self.answers = scores.shape
         self._make(above_half(preferred(scores, shares, self.temperature)))
@@ -198,10 +224,13 @@ class Sentences(Judged):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.vocabulary < 2 or self.length < 1 or self.vocabulary**self.length > 4096 or self.draw < 0:
-            raise ValueError(
-                "game.vocabulary must be 2 or more, game.length 1, game.draw 0 or more, and sentences 4,096 at most"
-            )
+        check_fields("game", self, "vocabulary", least=2, whole=True)
+        check_fields("game", self, "length", least=1, whole=True)
+        check_fields("game", self, "draw", least=0, whole=True)
+        check_fields("game", self, "cycle")
+        check_fields("game", self, "spread", "shape", least=0)
+        if self.length * log(self.vocabulary) > log(SENTENCES):
+            raise ValueError(f"game.vocabulary ** game.length must be {SENTENCES:,} sentences or fewer")
         random, sentences = np.random.default_rng(self.draw), self.vocabulary**self.length
         kind, skill = np.arange(sentences) % self.vocabulary, self.spread * random.standard_normal(sentences)
         step = (kind[:, None] - kind) % self.vocabulary

@@ -1,6 +1,9 @@
 """Where the payoffs of games in normal form come from: classics by name, small games of OpenSpiel, files."""
 
+import csv
+from collections.abc import Callable
 from difflib import get_close_matches
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,8 @@ import numpy as np
 from games import gambit
 from games.compiled import compiled, knows
 from games.reduced import reduced
+from marl_engine.checks import check_finite
+from marl_engine.errors import Refused
 
 ZERO_SUM = {  # what the row player earns
     "matching_pennies": [[1, -1], [-1, 1]],
@@ -28,8 +33,8 @@ PREFERENCES = {  # how often the row is preferred to the column
     "dice": [[1 / 2, 5 / 9, 4 / 9], [4 / 9, 1 / 2, 5 / 9], [5 / 9, 4 / 9, 1 / 2]],
     "rock_paper_scissors": [[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]],
 }
-FILES = (".npy", ".csv", ".nfg", ".efg")
 GAMBIT = (".nfg", ".efg")  # which say how many players there are
+ROUNDED = 2e-6  # how far a preference matrix may be from P + P' = 1: float32, or six digits
 
 
 def named(name: str) -> np.ndarray:
@@ -51,46 +56,130 @@ def named(name: str) -> np.ndarray:
     others = ", ".join(near + [other for other in names if other not in near])
     raise ValueError(
         f"there is no matrix game {name!r}; choose from {others}; or a small game of OpenSpiel, such as "
-        f"'blotto(coins=5)'; or give game.payoffs, a {' or '.join(FILES)} file"
+        f"'blotto(coins=5)'; or give game.payoffs, a {' or '.join(READERS)} file"
     )
 
 
-def loaded(path: str, preference: bool) -> np.ndarray:
-    """Payoffs (P, A, B, …) from a .npy, .nfg or .efg file, or of the row player of a zero-sum game from a .csv.
+def load_payoffs(path: str, column_path: str | None = None) -> np.ndarray:
+    """Payoffs (P, A, B, …) from a .npy, .nfg or .efg file; from a .csv or a .npy of two axes those of the row player.
 
-    A preference matrix (A, A) stands in a file as it is. Raises ValueError.
+    `column_path` is such a file with the payoffs (A, B) of the column player; without one the game is zero-sum. Raises
+    Refused for files that are none.
     """
+    payoffs = read_numbers("game.payoffs", path)
+    if column_path is not None:
+        column = read_numbers("game.column_payoffs", column_path)
+        if payoffs.ndim != 2 or payoffs.shape != column.shape:
+            raise Refused(
+                f"game.payoffs and game.column_payoffs must be two tables of one shape, not {payoffs.shape} in {path} "
+                f"and {column.shape} in {column_path}"
+            )
+        payoffs = np.stack([payoffs, column])
+    elif payoffs.ndim == 2 and not path.lower().endswith(GAMBIT):
+        payoffs = np.stack([payoffs, -payoffs])
+    if payoffs.ndim < 2 or payoffs.shape[0] != payoffs.ndim - 1 or payoffs.size == 0:
+        raise Refused(f"game.payoffs: {path} has shape {payoffs.shape}; it must be (P, actions of each of the P seats)")
+    return payoffs
+
+
+def load_preference(path: str) -> np.ndarray:
+    """The preference matrix (A, A) in a .csv or .npy file. Raises Refused for a file that is none."""
+    return read_numbers("game.payoffs", path)
+
+
+def read_numbers(key: str, path: str) -> np.ndarray:
+    """The numbers in a file, float64. Raises Refused, with the key that the file was given by."""
+    ending = Path(path).suffix.lower()
+    if ending not in READERS:
+        raise Refused(f"{key}: {path} cannot be read: its name must end with one of {', '.join(READERS)}")
     try:
-        found = read(path)
+        numbers = READERS[ending](Path(path))
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"game.payoffs: {path} cannot be read as a {Path(path).suffix} file: {error}") from error
-    if not np.isfinite(found).all():
-        raise ValueError(f"game.payoffs: {path} has payoffs that are no finite numbers")
-    if found.ndim == 2 and not preference and not path.endswith(GAMBIT):
-        found = np.stack([found, -found])
-    if not preference and (found.ndim < 2 or found.shape[0] != found.ndim - 1 or found.size == 0):
-        raise ValueError(
-            f"game.payoffs: {path} has shape {found.shape}; it must be (P, actions of each of the P seats)"
-        )
-    return found
+        raise Refused(f"{key}: {path} cannot be read as a {ending} file: {error}") from error
+    check_finite(f"{key}: the payoffs in {path}", numbers)
+    return np.asarray(numbers, float)
 
 
-def read(path: str) -> np.ndarray:
-    """The numbers in a file. Raises ValueError and OSError."""
-    if path.endswith(".nfg"):
-        return gambit.parsed(Path(path).read_text(encoding="utf-8-sig"))
-    if path.endswith(".efg"):
-        return reduced(compiled(path)[1])
-    if path.endswith(".npy"):
-        return np.asarray(np.load(path), float)
-    if path.endswith(".csv"):
-        return np.loadtxt(path, delimiter=",", ndmin=2)
-    raise ValueError(f"its name must end with one of {', '.join(FILES)}")
+def read_nfg(path: Path) -> np.ndarray:
+    """The payoffs in a file of Gambit. Raises ValueError and OSError."""
+    return gambit.parsed(path.read_text(encoding="utf-8-sig"))
+
+
+def read_efg(path: Path) -> np.ndarray:
+    """The payoffs of plans for a tree in a file of Gambit. Raises ValueError and OSError."""
+    return reduced(compiled(str(path))[1])
+
+
+def read_csv(path: Path) -> np.ndarray:
+    """The numbers (A, B) in a table of text. Raises ValueError and OSError."""
+    return parse_table(path.read_text(encoding="utf-8-sig"))
+
+
+def parse_table(text: str) -> np.ndarray:
+    """The numbers (A, B) in lines whose cells are parted by semicolons, tabs, commas or blanks.
+
+    Numbers may be fractions, and beside semicolons have a decimal comma. A first line, and a first column, without a
+    number are names. Raises ValueError, with the place of what is no number.
+    """
+    mark = next((mark for mark in ";\t," if mark in text), None)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
+    cells = [[cell.strip().replace(",", ".") for cell in row] for row in rows]
+    first_row = int(len(cells) > 1 and not any(map(is_number, cells[0])))
+    first_column = int(bool(cells) and not any(is_number(row[0]) for row in cells[first_row:]))
+    widths = {len(row) - first_column for row in cells[first_row:]}
+    if len(widths) != 1:
+        raise ValueError(f"its rows have {' or '.join(map(str, sorted(widths)))} numbers" if widths else "it is empty")
+    return np.array(
+        [
+            [parse_number(cell, f"row {row}, column {column}") for column, cell in enumerate(each[first_column:], 1)]
+            for row, each in enumerate(cells[first_row:], 1)
+        ]
+    )
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell of a table is a number or a fraction."""
+    try:
+        parse_number(cell, "")
+    except ValueError:
+        return False
+    return True
+
+
+def parse_number(cell: str, place: str) -> float:
+    """The number in a cell, like -0.5, 1e3, nan or 1/3. Raises ValueError, with the place of what is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        pass
+    try:
+        return float(Fraction(cell))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError(f"{cell!r} in {place} is no number") from None
+
+
+READERS: dict[str, Callable[[Path], np.ndarray]] = {
+    ".npy": np.load,
+    ".csv": read_csv,
+    ".nfg": read_nfg,
+    ".efg": read_efg,
+}
 
 
 def above_half(preference: np.ndarray) -> np.ndarray:
-    """The payoffs (2, A, A) of a preference matrix (A, A). Raises ValueError where it is none."""
-    square = preference.ndim == 2 and preference.shape[0] == preference.shape[1]
-    if not square or np.abs(preference + preference.T - 1).max() > 1e-9 or preference.min() < 0:
-        raise ValueError("a preference matrix is square, from 0 to 1, and P[a, b] + P[b, a] = 1")
-    return np.stack([preference - 0.5, preference.T - 0.5])
+    """The payoffs (2, A, A) of a preference matrix (A, A); what rounding or float32 leave between sides is halved.
+
+    Raises Refused where it is none.
+    """
+    if preference.ndim != 2 or preference.shape[0] != preference.shape[1] or not preference.size:
+        raise Refused(f"a preference matrix is square, and not of shape {preference.shape}")
+    excess = preference + preference.T - 1
+    if not np.abs(excess).max() <= ROUNDED or preference.min() < -ROUNDED:
+        row, column = np.unravel_index(np.abs(excess).argmax(), excess.shape)
+        raise Refused(
+            f"a preference matrix is from 0 to 1, and P[a, b] + P[b, a] = 1; P[{row}, {column}] is "
+            f"{preference[row, column]:g} and P[{column}, {row}] is {preference[column, row]:g}"
+        )
+    margin = np.clip((preference - preference.T) / 2, -0.5, 0.5)
+    return np.stack([margin, margin.T])

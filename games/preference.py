@@ -15,6 +15,7 @@ from games.judges import SAMPLE, check_antisymmetry
 from games.prompts import is_held_out, prompts
 from marl_engine.build import make
 from marl_engine.chats import Chat, transcript
+from marl_engine.checks import check_fields
 from marl_engine.inputs import outside
 
 
@@ -40,8 +41,7 @@ class Prompts:
     places: list[int] = field(init=False)  # of each text where it comes from, counted from 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"game.held_out must be between 0 and 1, not {self.held_out}")
+        check_fields("game", self, "held_out", above=0, below=1)
         every = prompts(self.prompts, self.column)
         aside = [is_held_out(transcript(chat), self.held_out) for chat in every]
         self.questions = aside.count(False)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from marl_engine.checks import check_distributions, check_finite, check_number
+
 
 def preferred(scores: np.ndarray, shares: np.ndarray, temperature: float) -> np.ndarray:
     """P[a, b] = sum over raters of share / (1 + exp((score[b] - score[a]) / temperature)), (A, A).
@@ -24,21 +26,21 @@ def population(
     raters: int, answers: int, draw: int, scores: Sequence[Sequence[float]] | None, shares: Sequence[float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores (K, A), given or ~ N(0, 1), and shares (K,), given or alike. Raises ValueError."""
-    if min(raters, answers - 1) < 1 or draw < 0:
-        raise ValueError(
-            f"game.raters must be 1 or more, game.answers 2 or more, game.draw 0 or more: {raters, answers, draw}"
-        )
+    for name, number, least in (("raters", raters, 1), ("answers", answers, 2), ("draw", draw, 0)):
+        check_number(f"game.{name}", number, least=least, whole=True)
     if scores is not None and (len({len(row) for row in scores}) != 1 or len(scores[0]) < 2):
         raise ValueError("game.scores must be a list of as many numbers, 2 or more, for each rater")
     score = (
         np.random.default_rng(draw).standard_normal((raters, answers)) if scores is None else np.array(scores, float)
     )
+    check_finite("game.scores", score)
     return score, shared(shares, len(score), "game.shares")
 
 
 def shared(shares: Sequence[float] | None, raters: int, key: str) -> np.ndarray:
     """Shares (K,) of raters, given or alike. Raises ValueError, with the key that they were given by."""
     found = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
-    if len(found) != raters or not found.min() >= 0 or not abs(found.sum() - 1) < 1e-6:
+    if found.shape != (raters,):
         raise ValueError(f"{key} must be {raters} numbers, one for each rater, that sum to 1, not {shares}")
+    check_distributions(key, found)
     return found / found.sum()

@@ -28,7 +28,7 @@ def reduced(form: Form) -> np.ndarray:
         mine = np.flatnonzero(plan.max(0)[own])
         last = np.insert(form.others[mine].astype(np.int64), player, own[mine], axis=1)  # (entries, P)
         ends = [each[:, last[:, seat]] for seat, each in enumerate(plans)]
-        found.append(np.einsum(subscripts, *ends, form.payoff[mine] * form.unit, optimize=True))
+        found.append(np.einsum(subscripts, *ends, form.payoff[mine], optimize=True) + form.centre[player])
     return np.stack(found)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from games.control import Control
+from marl_engine.checks import check_fields
 from marl_engine.noise import GOLDEN, mix
 from marl_engine.types import Turn
 
@@ -95,15 +96,12 @@ class TrajectoryPreference:
     def __post_init__(self) -> None:
         if self.preference not in PREFERENCES:
             raise ValueError(f"game.preference must be one of {', '.join(PREFERENCES)}, not {self.preference!r}")
-        if self.temperature < 0 or not 0 <= self.flips < 0.5:
-            raise ValueError(
-                "game.temperature must be 0 or more and game.flips from 0 to below a half, "
-                f"not {self.temperature} and {self.flips}"
-            )
+        check_fields("game", self, "temperature", least=0)
+        check_fields("game", self, "flips", least=0, below=0.5)
+        check_fields("game", self, "limit")
         self.task = Control(self.name, self.horizon)
         self.horizon = self.task.horizon
-        if self.horizon is None or self.horizon < QUARTERS:
-            raise ValueError(f"game.horizon must be {QUARTERS} or more steps, not {self.horizon}")
+        check_fields("game", self, "horizon", least=QUARTERS, whole=True)
         self.low, self.high, self.actions = self.task.low, self.task.high, self.task.actions
         self.observation_shape = (self.task.observation_shape[0] + 1,)
         self.reset(torch.zeros(1, dtype=torch.int64))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from marl_engine.answers import Answers, Writer
 from marl_engine.asking import PAIRS, POOLED, Asked, Asking, Found
+from marl_engine.checks import check_fields
 from marl_engine.comparing import Referee
 from marl_engine.judging import in_words
 from marl_engine.learner import Descent
@@ -26,6 +27,8 @@ from marl_engine.preferences import BASELINES, BY_VERDICT, LOSSES, OF_PAIRS, Com
 from marl_engine.reference import pulls
 from marl_engine.schedules import Schedule, schedule
 from marl_engine.types import Metrics, Policy, Profile
+
+COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "at_once")
 
 
 @dataclass
@@ -65,15 +68,16 @@ class Answering:
                 f"responder=answers needs a game with a judge, like preference/tiny or preference/sentiment, and "
                 f"{type(self.game).__name__} has none"
             )
-        for name in ("prompts", "opponents", "epochs", "minibatches", "at_once", "gradient_norm", "clip", "scale"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"responder.{name} must be above 0, not {getattr(self, name)}")
+        check_fields("responder", self, *COUNTS, least=1, whole=True)
+        check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
+        check_fields("responder", self, "scale", above=0)
+        check_fields("responder", self, "least_margin", "margin", "optimism")
         for name, choices in (("loss", LOSSES), ("pairs", PAIRS), ("baseline", BASELINES)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if self.pairs == "tournament" and (self.answers < 2 or self.answers & (self.answers - 1)):
             raise ValueError(f"responder.answers must be 2, 4, 8, … for responder.pairs=tournament, not {self.answers}")
-        if self.answers < 1 or (self.answers < 2 and self.pairs not in POOLED and self.loss in OF_PAIRS):
+        if self.answers < 2 and self.pairs not in POOLED and self.loss in OF_PAIRS:
             raise ValueError(f"responder.answers must be 2 or more where pairs are learned from, not {self.answers}")
         if self.pairs == "tournament" and self.loss not in BY_VERDICT:
             raise ValueError(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.checks import check_fields
 from marl_engine.errors import Refused
 from marl_engine.logits import Logits, LogitsPolicy, climb, logits_in
 from marl_engine.reference import pulls
@@ -53,8 +54,7 @@ class Ascent:
             )
         if not isinstance(self.network, Logits | None):
             raise ValueError("responder=ascent moves logits; use policy=logits")
-        if self.learning_rate <= 0:
-            raise ValueError(f"responder.learning_rate must be above 0, not {self.learning_rate}")
+        check_fields("responder", self, "learning_rate", above=0)
 
     def respond(
         self,

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.errors import Refused
+
 
 def check_number(
     name: str,
@@ -17,7 +19,7 @@ def check_number(
     whole: bool = False,
     infinite: bool = False,
 ) -> None:
-    """Raises ValueError unless `value` is a number (a whole one with `whole`) within the bounds that are given.
+    """Raises Refused unless `value` is a number (a whole one with `whole`) within the bounds that are given.
 
     `least` and `most` are inside the range, `above` and `below` outside. NaN is always refused, and infinity unless
     `infinite`. `name` is what the user calls the number, like "solver.step_size".
@@ -29,7 +31,13 @@ def check_number(
     valid = valid and (most is None or value <= most) and (below is None or value < below)
     if not valid:
         noun = "a whole number" if whole else "a number" if infinite else "a finite number"
-        raise ValueError(f"{name} must be {noun}{describe_range(least, above, most, below)}, not {value!r}")
+        raise Refused(f"{name} must be {noun}{describe_range(least, above, most, below)}, not {value!r}")
+
+
+def check_fields(place: str, owner: Any, *names: str, **bounds: Any) -> None:
+    """Raises Refused unless the fields of an object meet the bounds of `check_number`; `place` is "solver" or so."""
+    for name in names:
+        check_number(f"{place}.{name}", vars(owner)[name], **bounds)
 
 
 def describe_range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
@@ -48,22 +56,22 @@ def describe_range(least: float | None, above: float | None, most: float | None,
 
 
 def check_finite(name: str, values: Any) -> None:
-    """Raises ValueError, naming the first place and its value, unless an array holds finite numbers only."""
+    """Raises Refused, naming the first place and its value, unless an array holds finite numbers only."""
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be real numbers, not an array of {array.dtype}")
+        raise Refused(f"{name} must be real numbers, not an array of {array.dtype}")
     if not np.isfinite(array).all():
         place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
-        raise ValueError(f"{name} must be finite numbers; at {list(place)} it has {array[place]}")
+        raise Refused(f"{name} must be finite numbers; at {list(place)} it has {array[place]}")
 
 
 def check_distributions(name: str, values: Any, tolerance: float = 1e-6) -> None:
-    """Raises ValueError unless an array (..., A) holds chances: finite, 0 or more, and of sum 1 along its last axis."""
+    """Raises Refused unless an array (..., A) holds chances: finite, 0 or more, and of sum 1 along its last axis."""
     check_finite(name, values)
     array = np.asarray(values, float)
     if (array < 0).any():
-        raise ValueError(f"{name} must be chances of 0 or more, not {array.min():g}")
+        raise Refused(f"{name} must be chances of 0 or more, not {array.min():g}")
     sums = array.sum(-1)
     wrong = np.abs(sums - 1) > tolerance
     if wrong.any():
-        raise ValueError(f"{name} must be chances that add up to 1, not to {sums[wrong].flat[0]:g}")
+        raise Refused(f"{name} must be chances that add up to 1, not to {sums[wrong].flat[0]:g}")

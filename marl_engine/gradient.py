@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.advantage import gae
+from marl_engine.checks import check_fields
 from marl_engine.cores import side_by_side
 from marl_engine.learner import Decisions, Descent, Estimates, Learner, joined, take
 from marl_engine.losses import VALUE_LOSSES, fast_surrogate
@@ -80,16 +81,14 @@ class Gradient:
     gradient_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("games", "turns", "epochs", "minibatches", "gradient_norm", "payoff_scale", "value_width", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"responder.{name} must be above 0, not {getattr(self, name)}")
+        check_fields("responder", self, "games", "turns", "epochs", "minibatches", least=1, whole=True)
+        check_fields("responder", self, "payoff_scale", "value_width", above=0)
+        check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
         if not hasattr(self.network, "critic"):
             raise ValueError(
                 f"responder=ippo needs policy=network, which has a critic; {type(self.network).__name__} has none"
             )
-        for name in ("discount", "trace"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"responder.{name} must be within [0, 1], not {getattr(self, name)}")
+        check_fields("responder", self, "discount", "trace", least=0, most=1)
         for name, choices in (("critic", CRITICS), ("value_loss", tuple(VALUE_LOSSES))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")

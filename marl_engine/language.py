@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from marl_engine.answers import Writer
 from marl_engine.bodies import Body, body_of
 from marl_engine.chats import Prompt
+from marl_engine.checks import check_fields
 from marl_engine.inputs import outside
 from marl_engine.types import Policy
 
@@ -184,11 +185,9 @@ class Language:
     gradient_checkpointing: bool = False  # activations are computed again for the gradient, and not kept
 
     def __post_init__(self) -> None:
-        for name in ("length", "temperature", "alpha"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"policy.{name} must be above 0, not {getattr(self, name)}")
-        if self.rank < 0:
-            raise ValueError(f"policy.rank must be 0 (all weights) or more, not {self.rank}")
+        check_fields("policy", self, "length", least=1, whole=True)
+        check_fields("policy", self, "temperature", "alpha", above=0)
+        check_fields("policy", self, "rank", least=0, whole=True)  # 0: all weights
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"policy.dtype must be float32 or bfloat16, not {self.dtype}")
         if self.dtype == "bfloat16" and not self.rank and self.adapter is None:

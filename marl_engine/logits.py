@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marl_engine.checks import check_fields
 from marl_engine.distributions import Categorical
 from marl_engine.types import Policy
 
@@ -38,8 +39,7 @@ class Logits:
     std: float = 1.0  # of the first logits
 
     def __post_init__(self) -> None:
-        if self.std < 0:
-            raise ValueError(f"policy.std must be 0 or more, not {self.std}")
+        check_fields("policy", self, "std", least=0)
 
     def profile(self, game: Any) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.checks import check_fields
 from marl_engine.densities import Squashed
 from marl_engine.learner import Descent
 from marl_engine.networks import Network
@@ -73,12 +74,9 @@ class OffPolicy:
     payoff_scale: float = 0.1  # payoffs are multiplied by it before they are learned
 
     def __post_init__(self) -> None:
-        for name in ("games", "turns", "updates", "batch", "memory", "payoff_scale"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"responder.{name} must be above 0, not {getattr(self, name)}")
-        for name in ("discount", "follow"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"responder.{name} must be within [0, 1], not {getattr(self, name)}")
+        check_fields("responder", self, "games", "turns", "updates", "batch", "memory", least=1, whole=True)
+        check_fields("responder", self, "payoff_scale", above=0)
+        check_fields("responder", self, "discount", "follow", least=0, most=1)
         if not getattr(self.network, "squashed", False) or not getattr(self.game, "continuous", False):
             raise ValueError(
                 "responder=off_policy needs policy=network with policy.squashed=true, and a game of continuous "

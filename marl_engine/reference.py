@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from marl_engine.answers import GeometricMixture, Writer
+from marl_engine.checks import check_number
 from marl_engine.tables import TablePolicy, fill, geometric
 from marl_engine.types import Profile, Responder
 
@@ -43,12 +44,10 @@ def blend(profile: Profile, other: Profile, weight: float) -> None:
                 each.lerp_(numbers[name], weight)
 
 
-def check_step(step_size: float, pull: float) -> None:
-    """Raises ValueError for a step that is not above 0 and a pull below 0."""
-    if step_size <= 0:
-        raise ValueError(f"solver.step_size must be above 0, not {step_size}")
-    if pull < 0:
-        raise ValueError(f"solver.pull must be 0 or more, not {pull}")
+def check_step(step_size: float, pull: float, infinite: bool = False) -> None:
+    """Raises ValueError for a step that is not above 0, or infinite where that is not meant, and a pull below 0."""
+    check_number("solver.step_size", step_size, above=0, infinite=infinite)
+    check_number("solver.pull", pull, least=0)
 
 
 def check_holds(responder: Responder, asks: str) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from marl_engine.checks import check_number
+
 
 @dataclass
 class Linear:
@@ -13,8 +15,7 @@ class Linear:
     over: float
 
     def __post_init__(self) -> None:
-        if self.over <= 0:
-            raise ValueError(f"a schedule must take some steps: over must be above 0, not {self.over}")
+        check_number("over, the steps that a schedule takes,", self.over, above=0)
 
     def at(self, steps: float) -> float:
         """The number after so many steps of play."""
@@ -51,6 +52,6 @@ def schedule(given: Any, name: str) -> Schedule:
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in parts.values())
     if not numbers or set(parts) not in ({"value"}, {"start", "end", "over"}):
         raise ValueError(f"{name} must be a number, or numbers for start, end and over; not {given!r}")
-    if min(parts.values()) < 0:
-        raise ValueError(f"{name} must be 0 or more, not {given!r}")
+    for part, number in parts.items():
+        check_number(name if part == "value" else f"{name}.{part}", number, least=0)
     return Constant(**parts) if "value" in parts else Linear(**parts)

@@ -19,6 +19,8 @@ from marl_engine.cores import compiled, inlined
 
 TOLERANCE = 1e-4  # of sums of chances, which a network gives in float32
 PARTS = 12  # of the smallest payoff that are tried as a unit
+LARGEST = 2**31  # whole numbers are below
+ROUNDING = 1e-14  # of the largest payoff
 
 
 class Form(NamedTuple):
@@ -33,8 +35,9 @@ class Form(NamedTuple):
     first: np.ndarray  # (I + 1,) uint32: the sequence of its first action
     entry: np.ndarray  # (S + 1,) uint32: where the entries of each sequence begin
     others: np.ndarray  # (E, P - 1) uint16 or uint32: the sequences that the other players end with
-    payoff: np.ndarray  # (E,) float32 or float64: to the player of the sequence, times that of chance, in `unit`s
+    units: np.ndarray  # (E,) int32 or float64: `payoff` in `unit`s, for compiled loops
     chance: np.ndarray  # (E,) float64: the probability of chance alone
+    centre: np.ndarray  # (P,) float64: the middle of what each player can earn, from which `payoff` is counted
     unit: float
 
     @property
@@ -47,6 +50,15 @@ class Form(NamedTuple):
         """S."""
         return len(self.entry) - 1
 
+    @property
+    def payoff(self) -> np.ndarray:
+        """Payoffs (E,) float64 to the player of the sequence above its `centre`, times the probability of chance."""
+        return self.units * self.unit
+
+    def with_payoff(self, payoff: np.ndarray) -> "Form":
+        """The same game with other payoffs (E,) float64, counted as `payoff` is."""
+        return self._replace(units=payoff, unit=1.0)
+
 
 @inlined
 def earned(form, plan, sequence):
@@ -54,10 +66,10 @@ def earned(form, plan, sequence):
     total = 0.0
     if form.others.shape[1] == 1:  # two players: no loop over the others, a third of the time
         for entry in range(form.entry[sequence], form.entry[sequence + 1]):
-            total += form.payoff[entry] * plan[form.others[entry, 0]]
+            total += form.units[entry] * plan[form.others[entry, 0]]
         return total * form.unit
     for entry in range(form.entry[sequence], form.entry[sequence + 1]):
-        weight = np.float64(form.payoff[entry])
+        weight = np.float64(form.units[entry])
         for other in range(form.others.shape[1]):
             weight *= plan[form.others[entry, other]]
         total += weight
@@ -179,7 +191,7 @@ def strategy_of(form: Form, plan: np.ndarray) -> np.ndarray:
 def reaches(form: Form, strategy: np.ndarray, plan: np.ndarray) -> np.ndarray:
     """How probable the others' plan and chance make each sequence (S,), if its player means to play it."""
     value = np.empty_like(plan)
-    gradients(form._replace(payoff=form.chance, unit=1.0), plan, value)
+    gradients(form.with_payoff(form.chance), plan, value)
     action_values(form, strategy, value)
     return value
 
@@ -189,7 +201,7 @@ def payoffs(form: Form, plan: np.ndarray) -> np.ndarray:
     check_sequences(form, plan)
     gradient = np.empty_like(plan)
     gradients(form, plan, gradient)
-    return np.bincount(owners(form), weights=gradient * plan, minlength=form.players)
+    return form.centre + np.bincount(owners(form), weights=gradient * plan, minlength=form.players)
 
 
 def actions_of(form: Form) -> np.ndarray:
@@ -203,12 +215,13 @@ def best_responses(form: Form, plan: np.ndarray) -> np.ndarray:
     value = np.empty_like(plan)
     gradients(form, plan, value)
     best_values(form, value)
-    return value[: form.players].copy()
+    return form.centre + value[: form.players]
 
 
 def nash_conv(form: Form, plan: np.ndarray) -> float:
     """The sum over players of what a best response gains; 0 at an equilibrium (Lanctot et al. 2017, section 2)."""
-    return float((best_responses(form, plan) - payoffs(form, plan)).sum())
+    centred = form._replace(centre=np.zeros(form.players))  # what a player earns in any case costs no digits
+    return float((best_responses(centred, plan) - payoffs(centred, plan)).sum())
 
 
 class Ends(NamedTuple):
@@ -223,20 +236,22 @@ def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int],
     """The form of a game from its information sets and ends; ends with the same sequences are added up."""
     players = len(begin) - 1
     last, same = distinct(ends.last, int(first[-1]))
-    weights = (*(ends.payoff * ends.chance[:, None]).T, ends.chance)
+    centre = ends.payoff.min(0) / 2 + ends.payoff.max(0) / 2
+    weights = (*((ends.payoff - centre) * ends.chance[:, None]).T, ends.chance)
     *earned, chance = (np.bincount(same, weights=each, minlength=len(last)) for each in weights)
     own = last.T.ravel()  # entries of player 0, then of player 1, …
     rest = np.concatenate([np.delete(last, player, axis=1) for player in range(players)])
     order = np.lexsort((*rest.T[::-1], own))
-    payoff, unit = in_units(np.concatenate(earned)[order])
+    units, unit = in_units(np.concatenate(earned)[order])
     return Form(
         begin=np.array(begin, np.int32),
         parent=np.array(parent, np.uint32),
         first=np.array(first, np.uint32),
         entry=np.concatenate([[0], np.bincount(own, minlength=first[-1]).cumsum()]).astype(np.uint32),
         others=np.ascontiguousarray(rest[order], np.uint16 if first[-1] <= 2**16 else np.uint32),
-        payoff=payoff,
+        units=units,
         chance=np.tile(chance, players)[order],
+        centre=centre,
         unit=unit,
     )
 
@@ -254,9 +269,11 @@ def distinct(rows: np.ndarray, below: int) -> tuple[np.ndarray, np.ndarray]:
 def in_units(payoff: np.ndarray) -> tuple[np.ndarray, float]:
     """Payoffs as whole numbers of a unit, exact in half the bytes; as they are, of unit 1, where there is none."""
     sizes = np.abs(payoff[payoff != 0])
-    unit = float(sizes.min()) if len(sizes) else 1.0
+    least, most = (float(sizes.min()), float(sizes.max())) if len(sizes) else (1.0, 1.0)
     for part in range(1, PARTS + 1):  # payoffs of 2 and 3 thirtieths have the unit of one thirtieth
-        whole = payoff / (unit / part)
-        if np.abs(whole).max(initial=0) < 2**24 and np.abs(whole - whole.round()).max(initial=0) < 1e-9:
-            return whole.round().astype(np.float32), unit / part
+        unit = least / part
+        if unit > 0 and most / unit < LARGEST:
+            whole = (payoff / unit).round()
+            if np.abs(whole * unit - payoff).max() <= ROUNDING * most:
+                return whole.astype(np.int32), unit
     return payoff, 1.0

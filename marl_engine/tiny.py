@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from marl_engine.answers import Writer
+from marl_engine.checks import check_fields
 from marl_engine.distributions import Categorical
 from marl_engine.tables import TINY
 from marl_engine.types import Policy
@@ -86,10 +87,8 @@ class Tiny:
     length: int = 3  # L
 
     def __post_init__(self) -> None:
-        if self.vocabulary < 2 or self.length < 1:
-            raise ValueError(
-                f"policy.vocabulary must be 2 or more and policy.length 1 or more, not {self.vocabulary}, {self.length}"
-            )
+        check_fields("policy", self, "vocabulary", least=2, whole=True)
+        check_fields("policy", self, "length", least=1, whole=True)
 
     def profile(self, game: Any) -> list[Policy]:
         """The same model in every seat."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marl_engine.checks import check_fields
 from marl_engine.exact import Exact, exact, greedy, measured
 from marl_engine.population import Population, support
 from marl_engine.reference import frozen
@@ -45,8 +46,7 @@ class AnytimeDoubleOracle:
     tolerance: float = 1e-6  # how far a mixture may be from the best, over the largest payoff
 
     def __post_init__(self) -> None:
-        if self.tolerance <= 0:
-            raise ValueError(f"solver.tolerance must be above 0, not {self.tolerance}")
+        check_fields("solver", self, "tolerance", above=0)
         self.members: Population | None = None
         self.cuts: list[list[Cut]]  # of each seat
         self.saved: Mapping[str, Any] = {}

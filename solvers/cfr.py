@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from marl_engine.checkpoint import check_like
+from marl_engine.checks import check_fields
 from marl_engine.cores import compiled, inlined
 from marl_engine.exact import Exact, exact
 from marl_engine.sequences import Form, earned, nash_conv, plan_of, strategy_of, uniform
@@ -133,11 +134,9 @@ class CFR:
     stride: int = 1  # iterations in one go; looking at the average takes as long as a few
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta", "gamma"):
-            if getattr(self, name) is not None and getattr(self, name) < 0:
-                raise ValueError(f"solver.{name} must be 0 or more, not {getattr(self, name)}")
-        if self.stride < 1:
-            raise ValueError(f"solver.stride must be 1 or more, not {self.stride}")
+        exponents = [name for name in ("alpha", "beta", "gamma") if vars(self)[name] is not None]
+        check_fields("solver", self, *exponents, least=0)
+        check_fields("solver", self, "stride", least=1, whole=True)
         alpha, beta = (np.inf if each is None else each for each in (self.alpha, self.beta))
         self.rule = Rule(alpha, beta, self.gamma, int(self.floor), int(self.predict))
         self.learned: State | None = None

@@ -42,10 +42,9 @@ def sides(form: Form, device: str) -> list[Side]:
         mine, infosets = owner == player, np.arange(form.begin[player], form.begin[player + 1])
         levels = [infosets[depth[infosets] == each] for each in range(int(depth[infosets].max(initial=-1)) + 1)]
         own, others, payoff = (
-            torch.from_numpy(each[mine]).to(device)
-            for each in (ends, form.others.astype(np.int64), form.payoff * form.unit)
+            torch.from_numpy(each[mine]).to(device) for each in (ends, form.others.astype(np.int64), form.payoff)
         )
-        found.append(Side(own, others, payoff.double(), [level_of(form, each, device) for each in levels]))
+        found.append(Side(own, others, payoff, [level_of(form, each, device) for each in levels]))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from marl_engine.ascent import Ascent, Values, ascent, slopes, values_of, worth
+from marl_engine.checks import check_fields
 from marl_engine.logits import climb, logits_in
 from marl_engine.types import Profile, Progress, Responder
 
@@ -37,8 +38,7 @@ class LOLA:
     look_ahead: float = 25.0  # eta: the step that the others are taken to make; 0: naive learning
 
     def __post_init__(self) -> None:
-        if self.look_ahead < 0:
-            raise ValueError(f"solver.look_ahead must be 0 or more, not {self.look_ahead}")
+        check_fields("solver", self, "look_ahead", least=0)
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of logits."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from marl_engine.checkpoint import check_like
+from marl_engine.checks import check_fields
 from marl_engine.exact import Exact, exact
 from marl_engine.sequences import Form, nash_conv, plan_of, strategy_of
 from marl_engine.tables import fill
@@ -41,10 +42,8 @@ class MCCFR:
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLING:
             raise ValueError(f"solver.sampling must be one of {', '.join(SAMPLING)}, not {self.sampling!r}")
-        if not 0 < self.exploration <= 1:
-            raise ValueError(f"solver.exploration must be above 0 and at most 1, not {self.exploration}")
-        if self.traversals < 1:
-            raise ValueError(f"solver.traversals must be 1 or more, not {self.traversals}")
+        check_fields("solver", self, "exploration", above=0, most=1)
+        check_fields("solver", self, "traversals", least=1, whole=True)
         self.learned: Learned | None = None
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
@@ -61,6 +60,7 @@ class MCCFR:
     def _solve(self, tree: Any, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
         form = responder.form
         ways = paths(tree, form)
+        ways = ways._replace(payoff=ways.payoff - form.centre)
         if after == 0 or self.learned is None:
             self.learned = learned(*np.zeros((2, form.sequences)))
         check_like(self.state(), dict.fromkeys(LEARNED, torch.zeros(form.sequences, dtype=torch.float64)), "solver")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from marl_engine.checks import check_fields
 from marl_engine.exact import measured
 from marl_engine.reference import Reference, blend, check_holds, check_step, frozen
 from marl_engine.types import Profile, Progress, Responder
@@ -28,8 +29,7 @@ class NashEMA:
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.pull)
-        if not 0 <= self.keep < 1:
-            raise ValueError(f"solver.keep must be within [0, 1), not {self.keep}")
+        check_fields("solver", self, "keep", least=0, below=1)
         self.reference, self.average = Reference(), Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:

@@ -2,7 +2,8 @@
 
 Munos et al. 2023 (arXiv:2312.00886, section 6). The mixture ~ profile^(1 - step_size * pull) *
 reference^(step_size * pull). The last iterate goes to the equilibrium of the regularised game only as the step goes to
-0 (`anneal`, 1/iteration); with a constant step the *mixture* is the equilibrium at pull / (1 - step_size * pull).
+0: with `anneal` as in the paper's theorem, 2 / (pull * (iteration + 1)), once that is below step_size. With a constant
+step the *mixture* is the equilibrium at pull / (1 - step_size * pull).
 
 KL(. || mixture) / step_size is pull * KL(. || reference) + (1 / step_size - pull) * KL(. || profile) and a constant,
 and is written so: of whole answers, the mixture has no log-probabilities. One gradient step of that is Nash-MD-PG
@@ -15,6 +16,7 @@ from itertools import count
 from math import inf
 from typing import Any
 
+from marl_engine.checks import check_fields, check_number
 from marl_engine.exact import measured
 from marl_engine.reference import Reference, frozen, mixed
 from marl_engine.types import Profile, Progress, Responder
@@ -32,11 +34,8 @@ class NashMD:
     anneal: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.step_size > 0 and self.pull > 0 and self.step_size * self.pull <= 1):
-            raise ValueError(
-                "solver.step_size and solver.pull must be above 0 and their product 1 or below, "
-                f"not {self.step_size} and {self.pull}"
-            )
+        check_fields("solver", self, "step_size", "pull", above=0)
+        check_number("solver.step_size times solver.pull", self.step_size * self.pull, most=1)
         self.reference = Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
@@ -47,7 +46,7 @@ class NashMD:
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            step_size = self.step_size / iteration if self.anneal else self.step_size
+            step_size = min(self.step_size, 2 / (self.pull * (iteration + 1))) if self.anneal else self.step_size
             itself, weight = frozen(profile), step_size * self.pull
             held: dict[str, Any] = {"anchor": itself, "step_size": step_size / (1 - weight) if weight < 1 else inf}
             mixture = mixed(itself, reference, weight)

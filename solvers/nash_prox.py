@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from marl_engine.checks import check_fields
 from marl_engine.exact import measured
 from marl_engine.reference import Reference, blend, check_holds, check_step
 from marl_engine.types import Profile, Progress, Responder
@@ -30,10 +31,8 @@ class NashProx:
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.pull)
-        if self.move_every < 1 or not 0 <= self.keep < 1:
-            raise ValueError(
-                f"solver.move_every must be 1 or more and solver.keep within [0, 1), not {self.move_every}, {self.keep}"
-            )
+        check_fields("solver", self, "move_every", least=1, whole=True)
+        check_fields("solver", self, "keep", least=0, below=1)
         self.reference, self.target = Reference(), Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:

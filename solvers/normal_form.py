@@ -1,10 +1,11 @@
 """Games in normal form, solved at once by one of the meta-solvers, with no iterations to wait for.
 
 `solvers/meta` has the methods and their sources. Unlike other solvers it is done with its first iteration; those that
-follow change nothing.
+follow change nothing. With `method=all` every equilibrium of a two-player game is listed in the metrics, and the
+profile is the one in which the players earn most in all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import prod
@@ -18,7 +19,10 @@ from marl_engine.tables import fill
 from marl_engine.types import Metrics, Profile, Progress, Responder
 from solvers.meta import META
 from solvers.meta.alpha_rank import MOST
+from solvers.meta.enumeration import all_equilibria, check_size
 from solvers.meta.regrets import Strategies, values
+
+ALL = "all"
 
 
 @dataclass
@@ -31,8 +35,8 @@ class NormalForm:
     method: str = "nash"
 
     def __post_init__(self) -> None:
-        if self.method not in META:
-            raise ValueError(f"solver.method must be one of {', '.join(META)}, not {self.method!r}")
+        if self.method not in (*META, ALL):
+            raise ValueError(f"solver.method must be one of {', '.join([*META, ALL])}, not {self.method!r}")
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
@@ -45,13 +49,17 @@ class NormalForm:
         joint = prod(np.diff(form.first).tolist())
         if self.method == "alpha_rank" and joint > MOST:
             raise ValueError(f"solver.method=alpha_rank takes up to {MOST:,} joint actions, not {joint:,}; use nash")
+        if self.method == ALL:
+            check_size(np.diff(form.first).tolist())
         return self._solve(form, profile, responder, after)
 
     def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         payoffs = payoffs_of(form)
-        strategies = META[self.method](payoffs)
+        answers = all_equilibria(payoffs) if self.method == ALL else [META[self.method](payoffs)]
+        strategies = max(answers, key=lambda each: sum(earned(payoffs, each).values()))
         fill(profile, np.concatenate([np.ones(form.players), *strategies]))
         metrics = earned(payoffs, strategies) | measured(responder, profile)
+        metrics |= listed(answers) if self.method == ALL else {}
         for iteration in count(after + 1):
             yield Progress(iteration, profile, metrics)
 
@@ -61,6 +69,17 @@ class NormalForm:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
+
+
+def listed(equilibria: Sequence[Strategies]) -> Metrics:
+    """How many equilibria there are, and how often each seat plays each action, equilibrium/NUMBER/SEAT/ACTION."""
+    chances = {
+        f"equilibrium/{number}/{seat}/{action}": float(chance)
+        for number, strategies in enumerate(equilibria)
+        for seat, own in enumerate(strategies)
+        for action, chance in enumerate(own)
+    }
+    return {"equilibria": float(len(equilibria)), **chances}
 
 
 def at_once(form: Form) -> bool:
@@ -79,7 +98,8 @@ def payoffs_of(form: Form) -> np.ndarray:
         joint = np.empty((where.stop - where.start, form.players), np.int64)
         joint[:, player] = np.repeat(np.arange(mine.start, mine.stop), entries[mine])
         joint[:, [other for other in range(form.players) if other != player]] = form.others[where]
-        np.add.at(payoffs[player], tuple((joint - first[:-1]).T), form.payoff[where] * form.unit)
+        np.add.at(payoffs[player], tuple((joint - first[:-1]).T), form.payoff[where])
+        payoffs[player] += form.centre[player]
     return payoffs
 
 

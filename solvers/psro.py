@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.checks import check_fields
 from marl_engine.errors import Refused
 from marl_engine.exact import Exact, exact, measured
 from marl_engine.noise import spread
@@ -51,8 +52,8 @@ class PSRO:
     def __post_init__(self) -> None:
         if self.meta not in (*META, RECTIFIED):
             raise ValueError(f"solver.meta must be one of {', '.join([*META, RECTIFIED])}, not {self.meta!r}")
-        if self.games is not None and self.games < 1:
-            raise ValueError(f"solver.games must be 1 or more, or null for exact payoffs, not {self.games}")
+        if self.games is not None:  # else payoffs are exact
+            check_fields("solver", self, "games", least=1, whole=True)
         self.population: Population | None = None
         self.saved: Mapping[str, Any] = {}
         self.paths: Paths | None = None  # of a tree, where games are played fast

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.checks import check_fields
 from marl_engine.cores import compiled
 from marl_engine.exact import Exact, exact, measured
 from marl_engine.reference import Reference, frozen
@@ -35,11 +36,8 @@ class RNaD:
     move_every: int = 100  # steps of the dynamics between moves of the reference
 
     def __post_init__(self) -> None:
-        for name in ("step_size", "tax"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"solver.{name} must be above 0, not {getattr(self, name)}")
-        if self.move_every < 1:
-            raise ValueError(f"solver.move_every must be 1 or more, not {self.move_every}")
+        check_fields("solver", self, "step_size", "tax", above=0)
+        check_fields("solver", self, "move_every", least=1, whole=True)
         self.reference = Reference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
@@ -75,7 +73,7 @@ def taxed(form: Form, strategy: np.ndarray, reference: np.ndarray, tax: float) -
     along = np.zeros_like(ratio)
     accumulate(form, ratio, along)
     more = along[form.others].sum(1) - along[ends_of(form)]
-    return form._replace(payoff=form.payoff * form.unit + tax * form.chance * more, unit=1.0)
+    return form.with_payoff(form.payoff + tax * form.chance * more)
 
 
 @compiled

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.bradley_terry import Comparisons, RewardModel
+from marl_engine.checks import check_fields
 from marl_engine.gradient import Gradient
 from marl_engine.play import Trajectory
 from marl_engine.types import Game, Profile, Progress, Responder
@@ -37,11 +38,9 @@ class RewardModelling:
     timed: bool = False  # whether the model knows the time of a step
 
     def __post_init__(self) -> None:
-        if self.refit_every < 0:
-            raise ValueError(f"solver.refit_every must be 0 or more iterations, not {self.refit_every}")
-        for name in ("comparisons", "updates", "memory", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"solver.{name} must be above 0, not {getattr(self, name)}")
+        check_fields("solver", self, "refit_every", least=0, whole=True)
+        check_fields("solver", self, "comparisons", "updates", "memory", least=1, whole=True)
+        check_fields("solver", self, "learning_rate", above=0)
         self.queries = 0
         self.model: RewardModel | None = None
         self.asked: list[Comparisons] = []

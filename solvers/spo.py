@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.answers import Queue, Writer
+from marl_engine.checks import check_fields
 from marl_engine.exact import measured
 from marl_engine.reference import Reference, check_step
 from marl_engine.types import Profile, Progress, Responder
@@ -28,8 +29,7 @@ class SPO:
 
     def __post_init__(self) -> None:
         check_step(1.0, self.pull)
-        if self.queue < 1:
-            raise ValueError(f"solver.queue must be 1 or more, not {self.queue}")
+        check_fields("solver", self, "queue", least=1, whole=True)
         self.reference = Reference()
         self.recent: Queue | None = None
         self.saved: Mapping[str, Any] = {}

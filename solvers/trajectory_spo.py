@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.checks import check_fields
 from marl_engine.gradient import Gradient
 from marl_engine.play import Trajectory
 from marl_engine.types import Profile, Progress, Responder
@@ -32,8 +33,7 @@ class TrajectorySPO:
     queue: int = 64  # |Q|: earlier trajectories that new ones are compared with, beside each other
 
     def __post_init__(self) -> None:
-        if self.queue < 0:
-            raise ValueError(f"solver.queue must be 0 or more trajectories, not {self.queue}")
+        check_fields("solver", self, "queue", least=0, whole=True)
         self.recent, self.queries = torch.zeros(0, 0), 0
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:

@@ -33,7 +33,7 @@ CLIMBING = {"game": "iterated_prisoners_dilemma", "policy": "logits", "responder
 PLAYS_FOR = {"off_policy": "control", "trajectory_spo": "preference/control", "reward_model": "preference/control"}
 ANSWERING = {"game": "preference/tiny", "policy": "tiny", "responder": "answers"}
 WORDS = {"game": "preference/sentiment", "policy": "language"}
-NOT_HERE = {"preference/endpoint", "preference/learned"}  # whose judge is served, or trained, before
+NOT_HERE = {"preference/endpoint", "preference/learned", "preference/file"}  # judges served or trained, own files
 AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
 SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
 OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]

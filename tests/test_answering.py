@@ -350,13 +350,13 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs():
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"prompts": 0}, "responder.prompts must be above 0"),
+        ({"prompts": 0}, "responder.prompts must be a whole number of 1 or more"),
         ({"loss": "best"}, "responder.loss must be one of reinforce, squared"),
         ({"pairs": "all"}, "responder.pairs must be one of product"),
         ({"baseline": "none"}, "responder.baseline must be one of half"),
         ({"pairs": "tournament", "answers": 6, "loss": "squared"}, "must be 2, 4, 8"),
         ({"answers": 1, "loss": "squared"}, "responder.answers must be 2 or more"),
-        ({"learning_rate": -1.0}, "responder.learning_rate must be 0 or more"),
+        ({"learning_rate": -1.0}, "responder.learning_rate must be a finite number of 0 or more"),
     ],
 )
 def test_what_cannot_be_is_refused(keys, says):

@@ -220,7 +220,12 @@ def test_a_tiny_model_begins_as_its_game_does():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "says"), [((2, 3), "2\\^3 = 8 answers"), ((1, 3), "vocabulary must be 2"), ((3, 0), "length 1 or more")]
+    ("sizes", "says"),
+    [
+        ((2, 3), "2\\^3 = 8 answers"),
+        ((1, 3), "vocabulary must be a whole number of 2 or more"),
+        ((3, 0), "length must be a whole number of 1 or more"),
+    ],
 )
 def test_a_tiny_model_fits_its_game(sizes, says):
     with pytest.raises(ValueError, match=says):

@@ -103,7 +103,7 @@ def test_a_stride_changes_nothing_but_how_often_one_looks():
 def test_whole_levels_in_torch_are_the_compiled_loop(name, solver):
     form = OpenSpiel(name).form
     noise = np.random.default_rng(0).normal(size=len(form.payoff))  # without it ties are decided by rounding
-    form = form._replace(payoff=form.payoff * form.unit + form.chance * noise, unit=1.0)
+    form = form.with_payoff(form.payoff + form.chance * noise)
     cfr = CFR(alternating=False) if solver == "simultaneous" else parts(solver=solver).solver
     one, other = fresh(form), fresh(form)
     iterate(form, cfr.rule, one, 0, 8, int(cfr.alternating))
@@ -133,8 +133,6 @@ def test_leduc_after_300_iterations():
 
     assert distance(CFR(), form) == pytest.approx(0.071048, abs=5e-7)
     plus = CFR(floor=True, gamma=1.0)
-    units = [
-        distance(plus, form._replace(payoff=form.payoff * form.unit * unit, unit=1.0)) / unit for unit in (1, 3, 7)
-    ]
+    units = [distance(plus, form.with_payoff(form.payoff * unit)) / unit for unit in (1, 3, 7)]
     assert units == pytest.approx([0.004581] * 3, rel=0.03)
     assert max(units) - min(units) > 1e-6

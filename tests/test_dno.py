@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from games.matrix import Preference
+from games.matrix import Preference, PreferenceFile
 from games.payoffs import PREFERENCES
 from marl_engine.answering import Answering
 from marl_engine.build import policies_state
@@ -149,7 +149,7 @@ def test_a_judge_leads_beyond_the_teacher(seed, tmp_path, monkeypatch):
     np.save(tmp_path / "judge.npy", preference)
 
     def game(reference):
-        return Preference(payoffs=str(tmp_path / "judge.npy"), reference=reference.tolist())
+        return PreferenceFile(payoffs=str(tmp_path / "judge.npy"), reference=reference.tolist())
 
     state = {"profile": policies_state(Tiny().profile(game(teacher)))}
     Folder(tmp_path / "teacher").save(1, state, best=None)

@@ -157,7 +157,7 @@ def triples(number):
         ({"raters": [{}]}, "game.judge.raters must be one or more"),
         ({"raters": [{"plain": float("inf")}]}, "game.judge.raters must be one or more"),
         ({"shares": [0.5, 0.5]}, "game.judge.shares must be 1 numbers"),
-        ({"temperature": -1.0}, "game.judge.temperature must be 0 or more"),
+        ({"temperature": -1.0}, "game.judge.temperature must be a finite number of 0 or more"),
         ({"jury": 4}, "game.judge.jury must be an odd number"),
         ({"jury": -1}, "game.judge.jury must be an odd number"),
     ],

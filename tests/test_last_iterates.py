@@ -93,7 +93,7 @@ def test_a_tax_is_paid_to_the_other_along_the_whole_path():
     for sequence in range(form.sequences):
         for entry in range(form.entry[sequence], form.entry[sequence + 1]):
             paid = 0.3 * form.chance[entry] * (along(int(form.others[entry, 0])) - along(sequence))
-            assert changed.payoff[entry] == pytest.approx(form.payoff[entry] * form.unit + paid, abs=1e-12)
+            assert changed.payoff[entry] == pytest.approx(form.payoff[entry] + paid, abs=1e-12)
 
 
 def test_the_gap_of_a_tree_vanishes_at_the_agent_equilibrium_alone():

@@ -2,17 +2,19 @@
 
 import re
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pyspiel
 import pytest
+import torch
 from scipy.optimize import linprog
 
 from games import gambit
 from games.compiled import sequential
 from games.families import GENERAL, SYMMETRIC, drawn
-from games.matrix import Matrix, Random, Raters
-from games.payoffs import loaded, named
+from games.matrix import Matrix, Preference, PreferenceFile, Random, Raters
+from games.payoffs import load_payoffs, named
 from games.raters import preferred
 from marl_engine.exact import Exact
 from marl_engine.sequences import nash_conv, plan_of, uniform
@@ -86,7 +88,7 @@ def test_nfg_is_read_as_openspiel_reads_it(tmp_path):
     path.write_text('NFG 1 R "t" { "one" "two" } { 2 3 }\n1 -1  0.5 2  0.25 3\n0 0  10 4  -3 -2.5\n')
     game = pyspiel.load_game(f"nfg_game(filename={path})")
     theirs = [[[game.player_utility(p, a, b) for b in range(3)] for a in range(2)] for p in range(2)]
-    assert np.array_equal(loaded(str(path), preference=False), theirs)
+    assert np.array_equal(load_payoffs(str(path)), theirs)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +119,98 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"its name must end with one of \.npy, \.csv, \.nfg, \.efg"):
         Matrix(payoffs=str(tmp_path / "game.txt"))
     (tmp_path / "game.csv").write_text("1,nan")
-    with pytest.raises(ValueError, match=r"game\.csv has payoffs that are no finite numbers"):
+    with pytest.raises(ValueError, match=r"game\.csv must be finite numbers; at \[0, 1\] it has nan"):
         Matrix(payoffs=str(tmp_path / "game.csv"))
     with pytest.raises(ValueError, match=r"nowhere\.nfg cannot be read as a \.nfg file"):
         Matrix(payoffs="nowhere.nfg")
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("\ufeff1,-1\n-1,1\n", [[1, -1], [-1, 1]]),
+        ("1;-1\r\n-1;1\r\n", [[1, -1], [-1, 1]]),
+        ("0,5;-1\n\n-1;1e3\n", [[0.5, -1], [-1, 1000]]),
+        ("left,right\n1,-1\n-1,1", [[1, -1], [-1, 1]]),
+        (',"to the left",right\nup, 1, -1/2\ndown,-1,1', [[1, -0.5], [-1, 1]]),
+        ("1/3,-1/3\n-1/3,1/3\n", [[1 / 3, -1 / 3], [-1 / 3, 1 / 3]]),
+        ("1\t2\n3\t4", [[1, 2], [3, 4]]),
+        ("1  2\n3  4", [[1, 2], [3, 4]]),
+        ("0.3", [[0.3]]),
+    ],
+)
+def test_tables_of_text_as_people_have_them(text, row, tmp_path):
+    (tmp_path / "game.CSV").write_text(text, encoding="utf-8")
+    assert load_payoffs(str(tmp_path / "game.CSV")).tolist() == [row, (-np.array(row)).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("1,2\n3", "its rows have 1 or 2 numbers"),
+        ("1,2\n3,x", "'x' in row 2, column 2 is no number"),
+        ("a,b\n1,1/0", "'1/0' in row 1, column 2 is no number"),
+        ("", "it is empty"),
+        ("1,inf", "must be finite numbers; at [0, 1] it has inf"),
+    ],
+)
+def test_what_is_no_table_is_refused(text, sentence, tmp_path):
+    (tmp_path / "game.csv").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Matrix(payoffs=str(tmp_path / "game.csv"))
+
+
+def test_two_tables_make_a_bimatrix(tmp_path):
+    for name, table in zip(("row", "column"), named("chicken"), strict=True):
+        np.savetxt(tmp_path / f"{name}.csv", table, delimiter=",")
+    (tmp_path / "long.csv").write_text("1,2,3")
+    row, column, long = (str(tmp_path / f"{name}.csv") for name in ("row", "column", "long"))
+    assert np.array_equal(Matrix(payoffs=row, column_payoffs=column).earns, named("chicken"))
+    with pytest.raises(ValueError, match=r"must be two tables of one shape, not \(2, 2\) in .*row.csv and \(1, 3\)"):
+        Matrix(payoffs=row, column_payoffs=long)
+    with pytest.raises(ValueError, match=r"give game\.payoffs"):
+        Matrix(column_payoffs=column)
+
+
+@pytest.mark.parametrize("kind", ["complex128", "datetime64[s]"])
+def test_arrays_that_are_no_real_numbers_are_refused(kind, tmp_path):
+    np.save(tmp_path / "game.npy", np.ones((2, 2)).astype(kind))
+    for game in (Matrix, PreferenceFile):
+        with pytest.raises(ValueError, match="must be real numbers, not an array of"):
+            game(payoffs=str(tmp_path / "game.npy"))
+
+
+@pytest.mark.parametrize("rounded", ["float32", "six digits"])
+def test_rounded_preferences_are_preferences(rounded, tmp_path):
+    """P + P' = 1 is made exact; what is further away is refused, with the place."""
+    for draw in range(100):
+        chance = np.random.default_rng(draw).random((4, 4))
+        whole = np.tril(chance, -1) + np.triu(1 - chance.T, 1) + np.eye(4) / 2
+        np.save(tmp_path / "mine.NPY", whole.astype(np.float32) if rounded == "float32" else whole.round(6))
+        Path(tmp_path / "mine.NPY.npy").rename(tmp_path / "mine.NPY")
+        game = PreferenceFile(payoffs=str(tmp_path / "mine.NPY"))
+        assert game.earns[0].numpy() == pytest.approx(whole - 0.5, abs=1e-6)
+        assert game.symmetric
+        assert torch.equal(game.earns[0], -game.earns[1])
+    np.savetxt(tmp_path / "wrong.csv", whole.round(2) + 0.01 * np.eye(4), delimiter=",")
+    with pytest.raises(ValueError, match=r"P\[a, b\] \+ P\[b, a\] = 1; P\[0, 0\] is 0\.51 and P\[0, 0\] is 0\.51"):
+        PreferenceFile(payoffs=str(tmp_path / "wrong.csv"))
+
+
+def test_own_preferences_start_from_all_alike(tmp_path):
+    from marl_engine.build import setting
+    from marl_engine.commands.configuration import composed
+
+    (tmp_path / "mine.csv").write_text("0.5,1,0\n0,0.5,1\n1,0,0.5\n")
+    asked = ["game=preference/file", f"game.payoffs={tmp_path}/mine.csv", "solver=nash_md"]
+    made = setting(composed("train", asked))
+    assert strategy_in(made.profile)[2:] == pytest.approx(np.full(6, 1 / 3))
+
+
+@pytest.mark.parametrize("reference", [[np.nan, 0.5, 0.5], [0.6, 0.6, 0.1], [1, 0, 0], [0.5, 0.5]])
+def test_references_that_are_none_are_refused(reference):
+    with pytest.raises(ValueError, match=r"game\.reference must be"):
+        Preference(reference=reference)
 
 
 @pytest.mark.parametrize("name", ["matrix_rpsw", "matrix_shapleys_game", "matrix_bos", "blotto(coins=4,fields=3)"])
@@ -229,7 +319,7 @@ def test_blotto_by_hand():
         ({"family": "disc", "players": 3}, "game.players must be 2 for family=disc, not 3; more have uniform, "),
         ({"family": "blotto", "actions": 11}, "game.actions of family=blotto must be one of 3, 6, 10, 15, "),
         ({"family": "normal", "players": 7}, "10 actions of 7 players are more than 1,000,000 combinations"),
-        ({"actions": 1}, "game.players and game.actions must be 2 or more"),
+        ({"actions": 1}, "game.actions must be a whole number of 2 or more"),
     ],
 )
 def test_random_games_that_cannot_be_are_refused(keys, sentence):
@@ -306,10 +396,12 @@ def test_the_preset_goes_in_circles():
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"temperature": -1}, "game.temperature must be 0 or more, not -1"),
+        ({"temperature": -1}, "game.temperature must be a finite number of 0 or more, not -1"),
         ({"shares": [0.5, 0.5]}, "game.shares must be 3 numbers, one for each rater, that sum to 1, not [0.5, 0.5]"),
         ({"scores": [[1, 2], [1]]}, "game.scores must be a list of as many numbers, 2 or more, for each rater"),
-        ({"answers": 1}, "game.answers 2 or more"),
+        ({"scores": [[1, float("nan")], [1, 2]]}, "game.scores must be finite numbers; at [0, 1] it has nan"),
+        ({"temperature": float("inf")}, "game.temperature must be a finite number of 0 or more, not inf"),
+        ({"answers": 1}, "game.answers must be a whole number of 2 or more, not 1"),
         ({"reference": [0.5, 0.5]}, "game.reference must be 4 positive numbers that sum to 1"),
     ],
 )

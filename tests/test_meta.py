@@ -17,6 +17,7 @@ from solvers.meta.alpha_rank import alpha_rank, alpha_rank_symmetric, marginals,
 from solvers.meta.correlated import cce_regrets, ce_regrets, correlated, most_even_correlated
 from solvers.meta.dynamics import fictitious_play, projected_replicator, regret_matching, replicator
 from solvers.meta.entropy import most_even
+from solvers.meta.enumeration import all_equilibria
 from solvers.meta.logit import logit_equilibrium, logit_limit, logit_path
 from solvers.meta.nash import by_dynamics, by_highs, by_logit, by_pivots, gap, nash, zero_sum
 from solvers.meta.nash_averaging import nash_averaging, nash_averaging_tasks
@@ -123,10 +124,44 @@ def test_three_ways_to_the_only_equilibrium():
 
 
 def test_payoffs_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="finite numbers of shape"):
+    with pytest.raises(ValueError, match="payoffs must have the shape"):
         nash(np.zeros((3, 2, 2)))
-    with pytest.raises(ValueError, match="finite numbers of shape"):
+    with pytest.raises(ValueError, match="payoffs must be finite numbers"):
         nash(np.full((2, 2, 2), np.nan))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "solve",
+    [*META.values(), alpha_rank_symmetric, nash_averaging, nash_averaging_tasks, correlated, all_equilibria, zero_sum],
+)
+def test_what_is_no_number_passes_nowhere(solve, number):
+    payoff = CYCLE[0].copy()
+    payoff[0, 1] = number
+    one_table = solve in (alpha_rank_symmetric, nash_averaging, nash_averaging_tasks, zero_sum)
+    if solve is not uniform:
+        with pytest.raises(ValueError, match="must be finite numbers; at"):
+            solve(payoff if one_table else np.stack([payoff, -payoff]))
+
+
+@pytest.mark.parametrize(
+    ("solve", "keys"),
+    [
+        (alpha_rank, {"alpha": np.nan}),
+        (alpha_rank, {"population": 2.5}),
+        (alpha_rank, {"noise": np.nan}),
+        (regret_matching, {"floor": np.nan}),
+        (regret_matching, {"steps": 0}),
+        (fictitious_play, {"steps": -1}),
+        (projected_replicator, {"step_size": np.inf}),
+        (projected_replicator, {"floor": 0.5}),
+        (logit_limit, {"steps": 0}),
+        (logit_equilibrium, {"precision": np.nan}),
+    ],
+)
+def test_parameters_out_of_range_are_refused(solve, keys):
+    with pytest.raises(ValueError, match=f"{next(iter(keys))} must be a"):
+        solve(CYCLE, **keys)
 
 
 def test_best_correlated_equilibrium_of_chicken():
@@ -190,7 +225,7 @@ def test_dynamics_are_openspiels(shape):
     """The second pair of parameters puts most probabilities on the floor in every step."""
     theirs = import_module("open_spiel.python.algorithms.projected_replicator_dynamics")
     matching = import_module("open_spiel.python.algorithms.regret_matching")
-    payoffs = random_payoffs(10, *shape)
+    payoffs = in_range(random_payoffs(10, *shape))
     for step, floor in ((0.05, 1e-3), (2.0, 0.1)):
         found = theirs.projected_replicator_dynamics(
             list(payoffs), prd_iterations=1000, prd_dt=step, prd_gamma=floor, use_approx=False
@@ -388,6 +423,51 @@ def test_a_matrix_game_is_solved_in_its_first_iteration(method):
     progress = next(NormalForm(method).solve(profile, Exact(game)))
     assert strategy_in(profile)[2:] == pytest.approx(np.concatenate(expected))
     assert progress.metrics["nash_conv"] == pytest.approx(nash_conv(named("chicken"), expected), abs=1e-12)
+
+
+def test_all_equilibria_by_hand():
+    """Of chicken both pure ones and (1/3, 2/3); of meeting at one of six places one for each set of places."""
+    found = all_equilibria(CHICKEN)
+    assert [np.concatenate(each).tolist() for each in found] == [
+        [1, 0, 0, 1],
+        pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3], abs=1e-15),
+        [0, 1, 1, 0],
+    ]
+    assert len(all_equilibria(np.stack([np.eye(6)] * 2))) == 2**6 - 1
+    assert len(all_equilibria(np.zeros((2, 2, 3)))) == 6
+    assert [own.tolist() for own in all_equilibria(np.array([[[1.0, 2.0, 2.0]], [[1.0, 2.0, 2.0]]]))[1]] == [
+        [1],
+        [0, 0, 1],
+    ]
+    assert [own[1] for own in all_equilibria(DILEMMA)[0]] == [1, 1]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_all_equilibria_are_quantecons_and_more_where_there_are_infinitely_many(whole):
+    """Of whole numbers from 0 to 3, which leave ties, each is one, and none of QuantEcon's is missed."""
+    from quantecon.game_theory import NormalFormGame, Player, support_enumeration, vertex_enumeration
+
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        payoffs = random.integers(0, 4, (2, 3, 4)).astype(float) if whole else random.normal(size=(2, 4, 5))
+        found = all_equilibria(payoffs)
+        assert max(regrets(payoffs, each).max() for each in found) < 1e-12
+        game = NormalFormGame((Player(payoffs[0]), Player(payoffs[1].T)))
+        for theirs in (*support_enumeration(game), *vertex_enumeration(game)):
+            distances = [np.abs(np.concatenate(each) - np.concatenate(theirs)).max() for each in found]
+            assert min(distances) < 1e-9
+        assert whole or len(found) == len(vertex_enumeration(game))
+
+
+def test_all_equilibria_in_the_metrics():
+    game = Matrix("chicken")
+    profile = Table().profile(game)
+    metrics = next(NormalForm("all").solve(profile, Exact(game))).metrics
+    assert metrics["equilibria"] == 3
+    assert [metrics[f"equilibrium/1/{seat}/0"] for seat in (0, 1)] == pytest.approx([1 / 3, 1 / 3])
+    assert strategy_in(profile)[2:].tolist() == pytest.approx([1 / 3, 2 / 3] * 2)  # 14/3 each, and 9 in a pure one
+    with pytest.raises(ValueError, match="two players with up to 12 actions each, not of 3 with 2, 2, 2"):
+        NormalForm("all").solve(Table().profile(Matrix("matching_pennies_3p")), Exact(Matrix("matching_pennies_3p")))
 
 
 def test_games_that_take_more_than_one_choice_are_refused():

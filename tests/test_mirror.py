@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from games.matrix import Matrix, Preference
+from games.matrix import Matrix, Preference, PreferenceFile
 from games.payoffs import PREFERENCES
 from marl_engine.exact import Exact, gap
 from marl_engine.sequences import nash_conv, payoffs, plan_of
@@ -195,9 +195,7 @@ def test_copies_of_answers_change_nothing_for_mirror_prox(tmp_path):
     np.save(tmp_path / "many.npy", np.kron(PREFERENCES["cycle"], np.ones((10, 10))))
     shared = tuple(np.repeat(START, 10) / 10)
     one, one_metrics = trace(MirrorProx(pull=0.05), Preference("cycle", reference=START), 20)
-    many, many_metrics = trace(
-        MirrorProx(pull=0.05), Preference(payoffs=str(tmp_path / "many.npy"), reference=shared), 20
-    )
+    many, many_metrics = trace(MirrorProx(pull=0.05), PreferenceFile(str(tmp_path / "many.npy"), reference=shared), 20)
     assert many.reshape(21, 3, 10).sum(-1) == pytest.approx(one, abs=1e-12)
     assert many_metrics["gap"] == pytest.approx(one_metrics["gap"], rel=1e-6)
 

@@ -74,7 +74,7 @@ def test_steps_of_nash_md_keep_to_their_bound(name):
     found = first_seat(NashMD(scale, PULL, anneal=True), Preference(name, reference=START), 400)
     distances = [divergence(target, each) for each in found]
     for iteration, (now, following) in enumerate(pairwise(distances), 1):
-        eta = scale / iteration
+        eta = min(scale, 2 / (PULL * (iteration + 1)))
         assert following <= (1 - eta * PULL) * now + 2 * eta**2
     slope = np.polyfit(np.log(np.arange(50, 401)), np.log(distances[50:]), 1)[0]
     assert slope < -0.9 or distances[-1] < 1e-10

@@ -153,7 +153,7 @@ def test_values_of_the_root_are_payoffs(name):
     value = np.empty(form.sequences)
     gradients(form, plan, value)
     action_values(form, strategy, value)
-    assert value[: form.players] == pytest.approx(payoffs(form, plan), abs=1e-12)
+    assert form.centre + value[: form.players] == pytest.approx(payoffs(form, plan), abs=1e-12)
     assert (best_responses(form, plan) >= payoffs(form, plan) - 1e-12).all()
 
 

@@ -17,13 +17,15 @@ digits of every entry; in logarithms, where rates are too small.
 import numpy as np
 import torch
 
+from marl_engine.checks import check_finite, check_number
 from marl_engine.cores import compiled
-from solvers.meta.regrets import Strategies, in_range
+from solvers.meta.regrets import Strategies, check_payoffs
 
 BLOCK = 96  # states that are eliminated together, the rest then being updated by a product of matrices,
 ALONE = 768  # in chains of more states than this
 MOST = 10_000  # joint actions; their chain takes 1.6 GB
-TIE = 1e-12  # payoffs that are as near as this, in units of the largest, are the same
+TIE = 1e-12  # payoffs that are as near as this, in units of the largest gain, are the same,
+ROUNDING = 4 * np.finfo(float).eps  # and as near as this, in units of the largest payoff
 
 
 def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6) -> np.ndarray:
@@ -31,16 +33,15 @@ def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50,
 
     Raises ValueError for payoffs that are none, more joint actions than fit, and parameters out of range.
     """
-    in_range(payoffs)  # raises
-    payoffs = np.asarray(payoffs, float)
-    checked(payoffs[0].size, alpha, population, noise)
+    payoffs = check_payoffs(payoffs)
+    check_chain(payoffs[0].size, alpha, population, noise)
     places = np.arange(payoffs[0].size).reshape(payoffs.shape[1:])
     logs = np.full((payoffs[0].size,) * 2, -np.inf)
     for player, earns in enumerate(payoffs):
         mine = np.moveaxis(earns, player, -1).reshape(-1, earns.shape[player])
         where = np.moveaxis(places, player, -1).reshape(mine.shape)
         gain = mine[:, None, :] - mine[:, :, None]  # (others, from, to)
-        logs[where[:, :, None], where[:, None, :]] = log_fixation(gain, alpha, population, noise)
+        logs[where[:, :, None], where[:, None, :]] = log_fixation(gain, rounding(earns), alpha, population, noise)
     return stationary(logs).reshape(payoffs.shape[1:])
 
 
@@ -48,9 +49,17 @@ def alpha_rank_symmetric(
     payoff: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6
 ) -> np.ndarray:
     """The same (A,) for one population that plays against itself: payoff (A, A) to the row, u = M[r, s] - M[s, r]."""
+    check_finite("payoff", payoff)
     payoff = np.asarray(payoff, float)
-    checked(len(payoff), alpha, population, noise)
-    return stationary(log_fixation(payoff.T - payoff, alpha, population, noise))
+    if payoff.ndim != 2 or payoff.shape[0] != payoff.shape[1] or not payoff.size:
+        raise ValueError(f"payoff must have the shape (A, A), not {payoff.shape}")
+    check_chain(len(payoff), alpha, population, noise)
+    return stationary(log_fixation(payoff.T - payoff, rounding(payoff), alpha, population, noise))
+
+
+def rounding(payoff: np.ndarray) -> float:
+    """The largest difference of payoffs that rounding can make."""
+    return float(ROUNDING * np.abs(payoff).max())
 
 
 def marginals(joint: np.ndarray) -> Strategies:
@@ -59,20 +68,18 @@ def marginals(joint: np.ndarray) -> Strategies:
     return [joint.sum(tuple(other for other in axes if other != player)) for player in axes]
 
 
-def checked(states: int, alpha: float, population: int, noise: float) -> None:
-    """Raises ValueError."""
+def check_chain(states: int, alpha: float, population: int, noise: float) -> None:
+    """Raises ValueError for more states than fit, and for parameters out of range."""
     if states > MOST:
         raise ValueError(f"alpha-Rank takes up to {MOST} joint actions, not {states}")
-    if alpha <= 0 or population < 2 or not 0 < noise < 0.5:
-        raise ValueError(
-            "alpha must be above 0, population 2 or more and noise between 0 and 1/2, "
-            f"not {alpha}, {population} and {noise}"
-        )
+    check_number("alpha", alpha, above=0, infinite=True)
+    check_number("population", population, least=2, whole=True)
+    check_number("noise", noise, above=0, below=0.5)
 
 
-def log_fixation(gain: np.ndarray, alpha: float, population: int, noise: float) -> np.ndarray:
-    """log rho of mutants that earn `gain` more than those they meet."""
-    tie = np.abs(gain) <= TIE * max(np.abs(gain).max(), 1e-300)
+def log_fixation(gain: np.ndarray, indifference: float, alpha: float, population: int, noise: float) -> np.ndarray:
+    """log rho of mutants that earn `gain` more than those they meet; gains up to `indifference` count as none."""
+    tie = np.abs(gain) <= max(TIE * np.abs(gain).max(), indifference)
     if np.isinf(alpha):
         return np.where(tie, np.log(0.5), np.where(gain > 0, np.log1p(-noise), np.log(noise)))
     size = np.where(tie, 1.0, alpha * np.abs(gain))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from solvers.meta.entropy import most_even
-from solvers.meta.regrets import in_range
+from solvers.meta.regrets import in_range, subtract_least
 
 METHODS = {"ce": "highs-ds", "cce": "highs-ipm"}  # many sparse conditions; few that are not sparse: the faster one
 EXACT = 1e-10  # how far HiGHS may miss a condition
@@ -77,16 +77,18 @@ def switches(payoffs: np.ndarray, player: int) -> Any:
 def correlated(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | None = None) -> np.ndarray:
     """The joint distribution (A, B, …) of a "ce" or "cce" with the largest mean of an objective (A, B, …).
 
-    Without one, of the sum of what all players earn. Raises ValueError for an unknown kind, and RuntimeError if HiGHS
-    finds nothing, though there always is an equilibrium.
+    Without one, of the sum of what all players earn. Raises ValueError for an unknown kind and an objective of another
+    shape or that is not finite, and RuntimeError if HiGHS finds nothing, though there always is an equilibrium.
     """
     from scipy.optimize import linprog
 
-    payoffs = np.asarray(payoffs, float)
     gains = conditions(in_range(payoffs), kind)
-    worth = (payoffs.sum(0) if objective is None else np.asarray(objective, float)).ravel()
+    joint = np.shape(payoffs)[1:]
+    if objective is not None and np.shape(objective) != joint:
+        raise ValueError(f"the objective must have the shape of the joint actions, {joint}, not {np.shape(objective)}")
+    worth = in_range(np.reshape(subtract_least(payoffs).sum(0) if objective is None else objective, (1, -1)))[0]
     found = linprog(
-        -worth / max(np.abs(worth).max(), 1e-300),
+        -worth,
         A_ub=gains,
         b_ub=np.zeros(gains.shape[0]),
         A_eq=np.ones((1, len(worth))),
@@ -96,11 +98,10 @@ def correlated(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | No
     )
     if found.x is None:
         raise RuntimeError(f"HiGHS found no correlated equilibrium: {found.message}")
-    joint = np.maximum(found.x, 0)
-    return (joint / joint.sum()).reshape(payoffs.shape[1:])
+    chances = np.maximum(found.x, 0)
+    return (chances / chances.sum()).reshape(joint)
 
 
 def most_even_correlated(payoffs: np.ndarray, kind: str = "ce") -> np.ndarray:
     """The joint distribution (A, B, …) with the largest entropy among all "ce" or "cce". Raises ValueError."""
-    payoffs = np.asarray(payoffs, float)
-    return most_even(conditions(in_range(payoffs), kind)).reshape(payoffs.shape[1:])
+    return most_even(conditions(in_range(payoffs), kind)).reshape(np.shape(payoffs)[1:])

@@ -7,7 +7,8 @@ With u_p(a) what action a earns player p against what the others play now, and x
     fictitious play        x is the average of best responses so far
 
 All players move at once; what is returned is the average over time. Sources: Taylor and Jonker (1978), projected by
-Lanctot et al. 2017 (arXiv:1711.00832), in the payoffs' own unit, as there; Hart and Mas-Colell (2000); Brown (1951).
+Lanctot et al. 2017 (arXiv:1711.00832); Hart and Mas-Colell (2000); Brown (1951). Those that return averages play for
+payoffs in units of each player's range, so that no answer depends on the unit; `replicator` for payoffs as they are.
 The average of regret matching and fictitious play is an equilibrium in the limit for two players with opposite
 interests; with replicators for them and for little else, but the floor makes it a robust way to weigh a population.
 
@@ -19,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from marl_engine.checks import check_distributions, check_number
 from marl_engine.cores import compiled, inlined
-from solvers.meta.regrets import Strategies
+from solvers.meta.regrets import Strategies, in_range, subtract_least
 
 REPLICATOR, REGRET_MATCHING, FICTITIOUS_PLAY = range(3)
 FIRST_REGRET = 1e-6  # of every action, so that the first steps are uniform
@@ -167,8 +169,7 @@ def play(game, learner, rule, after, steps, step, floor):
 
 
 def table(payoffs: np.ndarray) -> Table:
-    """Payoffs (P, A, B, …) for compiled loops."""
-    payoffs = np.asarray(payoffs, float)
+    """Payoffs (P, A, B, …) float64 for compiled loops."""
     players, counts = len(payoffs), payoffs.shape[1:]
     order = [[*(other for other in range(players) if other != player), player] for player in range(players)]
     turned = [np.moveaxis(earns, player, -1).ravel() for player, earns in enumerate(payoffs)]
@@ -189,35 +190,48 @@ def split(game: Table, weights: np.ndarray) -> Strategies:
 
 
 def projected_replicator(
-    payoffs: np.ndarray, steps: int = 50_000, step_size: float = 1e-3, floor: float = 1e-6
+    payoffs: np.ndarray, steps: int = 50_000, step_size: float = 5e-3, floor: float = 1e-6
 ) -> Strategies:
-    """The average strategies of `steps` steps; `step_size` is dt and `floor` gamma of the paper."""
-    game = table(payoffs)
-    learner = learner_of(game)
-    play(game, learner, REPLICATOR, 0, steps, step_size, floor)
+    """The average strategies of `steps` steps; `floor` is gamma of the paper, `step_size` dt in ranges of payoffs.
+
+    The paper's 1e-3 for payoffs that range over five. Raises ValueError for numbers out of range, as all of these do.
+    """
+    check_number("step_size", step_size, above=0)
+    game = table(in_range(payoffs))
+    check_number("floor", floor, least=0, below=1 / np.diff(game.first).max())
+    learner = simulate(game, learner_of(game), REPLICATOR, steps, step_size, floor)
     return split(game, learner.total + learner.strategy)
 
 
 def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0) -> Strategies:
     """The average strategies of `steps` steps; a share `floor` of every strategy is uniform."""
-    game = table(payoffs)
-    learner = learner_of(game)
-    play(game, learner, REGRET_MATCHING, 0, steps, 0.0, floor)
+    check_number("floor", floor, least=0, most=1)
+    game = table(in_range(payoffs))
+    learner = simulate(game, learner_of(game), REGRET_MATCHING, steps, floor=floor)
     return split(game, learner.total + learner.strategy)
 
 
 def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
     """The average of best responses to averages; the first move counts as uniform."""
-    game = table(payoffs)
-    learner = learner_of(game)
-    play(game, learner, FICTITIOUS_PLAY, 0, steps, 0.0, 0.0)
-    return split(game, learner.strategy)
+    game = table(in_range(payoffs))
+    return split(game, simulate(game, learner_of(game), FICTITIOUS_PLAY, steps).strategy)
 
 
 def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
     """Where `start` is after `steps` steps of replicator dynamics, with no floor and nothing averaged."""
-    game = table(payoffs)
+    check_number("step_size", step_size, above=0)
+    for own in start:
+        check_distributions("start", own)
+    game = table(subtract_least(payoffs))
     learner = learner_of(game)
     learner.strategy[:] = np.concatenate(start)
-    play(game, learner, REPLICATOR, 0, steps, step_size, 0.0)
-    return split(game, learner.strategy)
+    return split(game, simulate(game, learner, REPLICATOR, steps, step_size).strategy)
+
+
+def simulate(
+    game: Table, learner: Learner, rule: int, steps: int, step_size: float = 0.0, floor: float = 0.0
+) -> Learner:
+    """Plays `steps` steps and returns the learner, changed in place. Raises ValueError for fewer than 1."""
+    check_number("steps", steps, least=1, whole=True)
+    play(game, learner, rule, 0, steps, step_size, floor)
+    return learner

@@ -7,7 +7,8 @@ correction along its length, as it may turn back in l (Turocy 2005), in x = log 
     x(a) - x(0) - l (u(a) - u(0)) = 0 for every action but the first,   log sum exp x = 0,   for each player
 
 Departs from the source in the last equation (there sum exp x = 1), and in that strategies are exp x divided by its
-sum: Newton's method comes from farther away.
+sum: Newton's method comes from farther away. The path is followed for payoffs in units of the widest range of a
+player; precisions are given in the game's own unit.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from solvers.meta.regrets import Strategies, in_range, pair_values, regrets, values
+from marl_engine.checks import check_number
+from solvers.meta.regrets import Strategies, pair_values, regrets, scale_by_widest, values
 from solvers.meta.supports import refined
 
 CORRECTIONS = 4  # of Newton, before the step is halved
@@ -34,10 +36,11 @@ class Point(NamedTuple):
 
 
 class Game(NamedTuple):
-    """Payoffs (P, A, B, …), and where the D actions of each player begin."""
+    """Payoffs (P, A, B, …) from 0 to 1, and where the D actions of each player begin."""
 
     payoffs: np.ndarray
     first: np.ndarray  # (P + 1,)
+    unit: float  # that the game's own payoffs were divided by
 
 
 def residual(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
@@ -111,9 +114,9 @@ def corrected(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = C
 
 
 def game_of(payoffs: np.ndarray) -> Game:
-    """Payoffs (P, A, B, …) of any numbers."""
-    payoffs = np.asarray(payoffs, float)
-    return Game(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]))
+    """Payoffs (P, A, B, …) of any numbers. Raises ValueError for payoffs that are none."""
+    payoffs, unit = scale_by_widest(payoffs)
+    return Game(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]), unit)
 
 
 def followed(game: Game, steps: int) -> Iterator[np.ndarray]:
@@ -140,21 +143,22 @@ def logit_path(payoffs: np.ndarray, steps: int = 500) -> Iterator[Point]:
     """At most `steps` points of the path of payoffs (P, A, B, …), from uniform on; sparse where it is straight."""
     game = game_of(payoffs)
     for point in followed(game, steps):
-        yield Point(float(point[-1]), split(game, point[:-1]))
+        yield Point(float(point[-1]) / game.unit, split(game, point[:-1]))
 
 
 def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000) -> Strategies:
     """The quantal response equilibrium at a precision l, the first that the path comes to.
 
-    Raises RuntimeError if the path does not come there in so many steps.
+    Raises ValueError for a precision below 0, and RuntimeError if the path does not come there in so many steps.
     """
+    check_number("precision", precision, least=0)
     game = game_of(payoffs)
-    before = None
+    sharpness, before = precision * game.unit, None
     for point in followed(game, steps):
-        if point[-1] >= precision:
-            share = 1.0 if before is None else (precision - before[-1]) / (point[-1] - before[-1])
+        if point[-1] >= sharpness:
+            share = 1.0 if before is None else (sharpness - before[-1]) / (point[-1] - before[-1])
             guess = point if before is None else before + share * (point - before)
-            found = corrected(game, np.append(guess[:-1], precision), np.eye(len(guess))[-1], CLOSEST)
+            found = corrected(game, np.append(guess[:-1], sharpness), np.eye(len(guess))[-1], CLOSEST)
             if found is None:
                 break
             return split(game, found[:-1])
@@ -165,17 +169,15 @@ def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000)
 def logit_limit(payoffs: np.ndarray, steps: int = 2_000) -> Strategies:
     """The equilibrium that the path leads to: its support solved exactly once nobody gains more than END.
 
-    The last point itself where that is not near, or not better. All payoffs are divided by the widest range of a
-    player, which moves nothing but the unit of precision. Raises ValueError for payoffs that are none.
+    The last point itself where that is not near, or not better. Raises ValueError for payoffs that are none.
     """
-    if steps < 1:
-        raise ValueError(f"a path has 1 step or more, not {steps}")
-    widths = np.ptp(np.asarray(payoffs, float), axis=tuple(range(1, np.ndim(payoffs))), keepdims=True)
-    scaled = in_range(payoffs) * widths / max(widths.max(), 1e-300)
-    for point in logit_path(scaled, steps):
-        if regrets(scaled, point.strategies).max() < END:
+    check_number("steps", steps, least=1, whole=True)
+    game = game_of(payoffs)
+    for point in followed(game, steps):
+        strategies = split(game, point[:-1])
+        if regrets(game.payoffs, strategies).max() < END:
             break
-    exact = refined(scaled, point.strategies)
-    near = max(np.abs(one - other).max() for one, other in zip(exact, point.strategies, strict=True)) < 1e-2
-    better = regrets(scaled, exact).max() <= regrets(scaled, point.strategies).max()
-    return exact if near and better else point.strategies
+    exact = refined(game.payoffs, strategies)
+    near = max(np.abs(one - other).max() for one, other in zip(exact, strategies, strict=True)) < 1e-2
+    better = regrets(game.payoffs, exact).max() <= regrets(game.payoffs, strategies).max()
+    return exact if near and better else strategies

@@ -9,6 +9,7 @@ Departs in how p is found: linear programming where the equilibrium is unique, e
 
 import numpy as np
 
+from marl_engine.checks import check_finite
 from solvers.meta.entropy import most_even
 from solvers.meta.nash import zero_sum
 
@@ -17,6 +18,7 @@ NONE = 1e-9  # probabilities, gains and losses below count as none, in ranges of
 
 def nash_averaging(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """p (A,) and skill (A,) of agents that earn payoff (A, A) from each other. Raises ValueError if A + A' is not 0."""
+    check_finite("payoff", payoff)
     payoff = np.asarray(payoff, float)
     size = np.abs(payoff).max(initial=0.0)
     if (
@@ -50,10 +52,15 @@ def nash_averaging_tasks(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     """Of scores (A, T) of agents in tasks: the weights (A,) and (T,), skills (A,), and difficulties (T,).
 
     Scores of each task are scaled to [0, 1] first, as units of tasks differ; a task that all do alike has zeros.
-    The agents' weights are the most even max-min strategy, those of tasks the most even min-max strategy.
+    The agents' weights are the most even max-min strategy, those of tasks the most even min-max strategy. Raises
+    ValueError for scores that are not finite numbers of that shape.
     """
+    check_finite("scores", scores)
     scores = np.asarray(scores, float)
+    if scores.ndim != 2 or not scores.size:
+        raise ValueError(f"scores must have the shape (agents, tasks), not {scores.shape}")
     low, high = scores.min(0), scores.max(0)
+    check_finite("the differences between scores", high - low)
     earns = np.divide(scores - low, high - low, out=np.zeros_like(scores), where=high > low)
     row, column = zero_sum(earns)
     value = row @ earns @ column

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from marl_engine.checks import check_finite
+
 Strategies = list[np.ndarray]
 
 
@@ -52,9 +54,39 @@ def in_range(payoffs: np.ndarray) -> np.ndarray:
 
     A player to whom nothing matters has zeros. Raises ValueError for payoffs that are not (P, A, B, …) and finite.
     """
+    above = subtract_least(payoffs)
+    width = measure_ranges(above)
+    return np.divide(above, width, out=np.zeros_like(above), where=width > 0)
+
+
+def scale_by_widest(payoffs: np.ndarray) -> tuple[np.ndarray, float]:
+    """Payoffs of each player moved to 0 and all divided by one number, the widest range of a player; and that number.
+
+    1 where nothing matters to anybody. Raises ValueError as `in_range`.
+    """
+    above = subtract_least(payoffs)
+    widest = float(measure_ranges(above).max()) or 1.0
+    return above / widest, widest
+
+
+def subtract_least(payoffs: np.ndarray) -> np.ndarray:
+    """What each player earns above the least that it can earn, (P, A, B, …). Raises ValueError as `in_range`."""
+    payoffs = check_payoffs(payoffs)
+    with np.errstate(over="ignore"):
+        above = payoffs - payoffs.min(tuple(range(1, payoffs.ndim)), keepdims=True)
+    check_finite("the differences between payoffs", above)
+    return above
+
+
+def measure_ranges(above: np.ndarray) -> np.ndarray:
+    """The most of each player, (P, 1, 1, …), of payoffs above its least."""
+    return above.max(tuple(range(1, above.ndim)), keepdims=True)
+
+
+def check_payoffs(payoffs: np.ndarray) -> np.ndarray:
+    """Payoffs as float64. Raises ValueError for payoffs that are not (P, A, B, …) and finite."""
+    check_finite("payoffs", payoffs)
     payoffs = np.asarray(payoffs, float)
-    if payoffs.ndim < 2 or payoffs.shape[0] != payoffs.ndim - 1 or not np.isfinite(payoffs).all():
-        raise ValueError(f"payoffs must be finite numbers of shape (P, actions of each seat), not {payoffs.shape}")
-    axes = tuple(range(1, payoffs.ndim))
-    low, high = payoffs.min(axes, keepdims=True), payoffs.max(axes, keepdims=True)
-    return np.divide(payoffs - low, high - low, out=np.zeros_like(payoffs), where=high > low)
+    if payoffs.ndim < 2 or payoffs.shape[0] != payoffs.ndim - 1 or payoffs.size == 0:
+        raise ValueError(f"payoffs must have the shape (P, actions of each of the P seats), not {payoffs.shape}")
+    return payoffs
