@@ -276,7 +276,7 @@ def test_quantal_responses_in_asymmetric_matching_pennies():
     """The row player wins 9 or 1, the column player 1; by bisection: q falls in p, and p rises in q."""
     payoffs = np.array([[[9, 0], [0, 1]], [[0, 1], [1, 0]]], float)
     low, high = 0.0, 1.0
-    for _ in range(60):
+    for _ in range(20):
         p = (low + high) / 2
         q = 1 / (1 + np.exp(0.7 * (2 * p - 1)))
         low, high = (p, high) if 1 / (1 + np.exp(-0.7 * (10 * q - 1))) > p else (low, p)
@@ -448,7 +448,7 @@ def test_all_equilibria_are_quantecons_and_more_where_there_are_infinitely_many(
     from quantecon.game_theory import NormalFormGame, Player, support_enumeration, vertex_enumeration
 
     random = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(20):
         payoffs = random.integers(0, 4, (2, 3, 4)).astype(float) if whole else random.normal(size=(2, 4, 5))
         found = all_equilibria(payoffs)
         assert max(regrets(payoffs, each).max() for each in found) < 1e-12
