@@ -486,3 +486,27 @@ def test_payoffs_and_forms_are_two_views_of_a_game(tmp_path):
     np.save(tmp_path / "three.npy", payoffs)
     assert payoffs_of(Matrix(payoffs=str(tmp_path / "three.npy")).form) == pytest.approx(payoffs, abs=1e-12)
     assert regrets(payoffs, uniform(payoffs)).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("strategies", "sentence"),
+    [
+        ([[0.0, 0.0], [0.0, 0.0]], "the strategy of player 0 must be chances that add up to 1, not to 0"),
+        ([[0.5, 0.5], [1.5, -0.5]], "the strategy of player 1 must be chances of 0 or more, not -0.5"),
+        ([[0.5, np.nan], [0.5, 0.5]], "the strategy of player 0 must be finite numbers"),
+        ([[0.5, 0.5], [1.0]], r"strategies must have \[2, 2\] chances, player by player, not"),
+        ([[0.5, 0.5]], r"strategies must have \[2, 2\] chances, player by player, not"),
+    ],
+)
+def test_what_are_no_strategies_get_no_score(strategies, sentence):
+    """Zeros would have no regret."""
+    with pytest.raises(ValueError, match=sentence):
+        nash_conv(CHICKEN, [np.array(each) for each in strategies])
+
+
+@pytest.mark.parametrize("regrets_of", [ce_regrets, cce_regrets])
+def test_what_is_no_joint_distribution_gets_no_score(regrets_of):
+    with pytest.raises(ValueError, match="joint must be chances that add up to 1, not to 0"):
+        regrets_of(CHICKEN, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"joint must be chances of shape \(2, 2\), not \(4,\)"):
+        regrets_of(CHICKEN, np.full(4, 0.25))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.checks import check_distributions
 from solvers.meta.entropy import most_even
 from solvers.meta.regrets import in_range, subtract_least
 
@@ -31,12 +32,21 @@ def deviations(payoffs: np.ndarray, joint: np.ndarray, player: int) -> np.ndarra
 
 def ce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
     """What each player gains (P,) by the best swap of each action for another; at most 0 in a CE, and there 0."""
+    check_joint(payoffs, joint)
     return np.array([deviations(payoffs, joint, player).max(1).sum() for player in range(len(payoffs))])
 
 
 def cce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
     """What each player gains (P,) by one action, whatever it was told; at most 0 in a CCE."""
+    check_joint(payoffs, joint)
     return np.array([deviations(payoffs, joint, player).sum(0).max() for player in range(len(payoffs))])
+
+
+def check_joint(payoffs: np.ndarray, joint: np.ndarray) -> None:
+    """Raises ValueError unless an array (A, B, …) is a distribution over the joint actions of a game (P, A, B, …)."""
+    if np.shape(joint) != np.shape(payoffs)[1:]:
+        raise ValueError(f"joint must be chances of shape {np.shape(payoffs)[1:]}, not {np.shape(joint)}")
+    check_distributions("joint", np.ravel(joint))
 
 
 def conditions(payoffs: np.ndarray, kind: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from marl_engine.checks import check_finite
+from marl_engine.checks import check_distributions, check_finite
 
 Strategies = list[np.ndarray]
 
@@ -45,8 +45,18 @@ def regrets(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> np.ndarray
 
 
 def nash_conv(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> float:
-    """The sum of all regrets; 0 at an equilibrium and nowhere else."""
+    """The sum of all regrets; 0 at an equilibrium and nowhere else. Raises ValueError for strategies that are none."""
+    check_strategies(payoffs, strategies)
     return float(regrets(payoffs, strategies).sum())
+
+
+def check_strategies(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> None:
+    """Raises ValueError unless strategies are a distribution for each player of a game (P, A, B, …)."""
+    shapes, counts = [np.shape(each) for each in strategies], np.shape(payoffs)[1:]
+    if shapes != [(count,) for count in counts]:
+        raise ValueError(f"strategies must have {list(counts)} chances, player by player, not {shapes}")
+    for player, strategy in enumerate(strategies):
+        check_distributions(f"the strategy of player {player}", strategy)
 
 
 def in_range(payoffs: np.ndarray) -> np.ndarray:
