@@ -16,6 +16,7 @@ from games.efg import efg_path, load_efg
 from games.identity import identity
 from games.trees import LARGEST, Tree, walked
 from marl_engine import sequences
+from marl_engine.errors import excerpt
 from marl_engine.folder import cache_folder
 from marl_engine.sequences import Form
 
@@ -65,7 +66,7 @@ def walk_game(name: str, game: Any) -> tuple[Tree, Form]:
     try:
         return weighed_and_walked(name, game)
     except RuntimeError as error:  # pyspiel.SpielError is one
-        raise ValueError(f"OpenSpiel cannot play {name!r} through: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"OpenSpiel cannot play {name!r} through: {excerpt(str(error))}") from error
 
 
 def weighed_and_walked(name: str, game: Any) -> tuple[Tree, Form]:
@@ -194,7 +195,7 @@ def sequential(name: str) -> Any:
     try:
         game = pyspiel.load_game(name)
     except (pyspiel.SpielError, IndexError) as error:
-        raise ValueError(f"OpenSpiel refuses {name!r}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"OpenSpiel refuses {name!r}: {excerpt(str(error))}") from error
     check_kind(name, game.get_type())
     if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
         game = pyspiel.convert_to_turn_based(game)

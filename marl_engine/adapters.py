@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from marl_engine.errors import excerpt
+
 
 class Place(NamedTuple):
     """Where a body keeps a weight that is learned."""
@@ -60,7 +62,7 @@ def adapted(model: Any, rank: int, alpha: int, adapter: str | None) -> Any:
     try:
         found = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = excerpt(str(error))
         raise ValueError(f"policy.adapter={adapter} does not fit this model: {first}") from error
     saved, placed = (
         set(load_peft_weights(adapter, device="cpu")),

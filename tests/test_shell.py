@@ -4,7 +4,9 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from inspect import signature
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -30,22 +32,27 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     CONFIGS / "train.yaml",
 ]
-COMMAND = re.compile(r"^\s+(?:\.venv/bin/)?(marl-train .*)$|`(?:\.venv/bin/)?(marl-train [^`]+)`", re.M)
+COMMAND = re.compile(r"^\s+(?:\.venv/bin/)?(marl-[a-z]+ .*)$|`(?:\.venv/bin/)?(marl-[a-z]+ [^`]+)`", re.M)
 PROCESS = "import sys; sys.path.pop(0); from marl_engine.commands.train import main; main()"
+PRESET = "# @package _global_\ngame: {_target_: games.matrix.Matrix, name: chicken, payoffs: null}\niterations: 1\n"
 FORM = (*("game=matrix", "solver=normal_form", "iterations=1"),)
 
 
 def documented():
-    """Every command line of the documents for marl-train, with its comment."""
+    """Every command line of the documents, with its comment."""
     texts = [re.sub(r"(?<=\S)\n(?! |\n)", " ", path.read_text()) for path in DOCUMENTS]
     lines = [line.strip() for text in texts for groups in COMMAND.findall(text) for line in groups if line]
     return sorted(set(lines))
 
 
-def shell_words(line):
+def shell_words(line, folder=None):
     """The words that bash makes of a line, without the command itself."""
     done = subprocess.run(
-        ["bash", "-c", f'words() {{ printf "%s\\0" "$@"; }}; words {line}'], capture_output=True, text=True, check=True
+        ["bash", "-c", f'words() {{ printf "%s\\0" "$@"; }}; words {line}'],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.split("\0")[1:-1]
 
@@ -64,15 +71,30 @@ def test_documents_have_commands():
     assert any("kuhn_poker(players=3)" in line for line in lines)
 
 
-@pytest.mark.parametrize("line", documented())
-def test_documented_command_is_accepted(line, monkeypatch):
+@pytest.mark.parametrize("line", [line for line in documented() if not line.startswith("marl-train")])
+def test_documented_command_lacks_nothing_but_its_run(line, tmp_path, monkeypatch, capsys):
+    (tmp_path / "questions.txt").write_text("Why?")
+    command = import_module(f"marl_engine.commands.{line.split()[0].removeprefix('marl-')}")
+    monkeypatch.setattr(sys, "argv", [line.split()[0], *shell_words(line, tmp_path)])
+    monkeypatch.setattr(sys, "stdin", StringIO("Why?"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert capsys.readouterr().err.startswith("there is no run at 'runs")
+
+
+@pytest.mark.parametrize("line", [line for line in documented() if line.startswith("marl-train")])
+def test_documented_command_is_accepted(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_presets" / "game").mkdir(parents=True)
+    (tmp_path / "my_presets" / "game" / "mine.yaml").write_text(PRESET)
     typed = read_line(shell_words(line))
     if typed.action == "help" or any(word.startswith("resume=") for word in typed.words):
         return
     words = [word.replace("my_package.MyGame", "toys.Matrix") for word in typed.words if word != "game.size=3"]
     jobs = sweep_jobs(words) if typed.action == "multirun" else [words]
     for job in jobs:
-        config = composed("train", job)
+        config = composed("train", job, typed.presets)
         split(config)
         for part in PARTS:
             check_declared(config[part], part)
@@ -174,8 +196,7 @@ def own_presets(tmp_path):
     """A folder of presets: a game, and a solver with a key that its class does not have."""
     (tmp_path / "my presets" / "game").mkdir(parents=True)
     (tmp_path / "my presets" / "solver").mkdir()
-    preset = "# @package _global_\ngame: {_target_: games.matrix.Matrix, name: chicken, payoffs: null}\niterations: 1\n"
-    (tmp_path / "my presets" / "game" / "mine.yaml").write_text(preset)
+    (tmp_path / "my presets" / "game" / "mine.yaml").write_text(PRESET)
     (tmp_path / "my presets" / "solver" / "typing.yaml").write_text("_target_: solvers.mmd.MMD\nstepsize: 1.0\n")
     return tmp_path
 

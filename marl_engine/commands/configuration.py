@@ -22,7 +22,7 @@ from yaml import YAMLError
 from marl_engine.build import class_of
 from marl_engine.commands.environment import CONFIGS
 from marl_engine.commands.overrides import parse_overrides, quote, restore_texts
-from marl_engine.errors import Notice, Refused, choice, describe, unknown
+from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unknown
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 OPEN = ("game.judge.options.",)  # sections whose keys somebody else knows, here an endpoint
@@ -86,7 +86,7 @@ def composed(name: str, words: Sequence[str], own: Path | None = None) -> dict[s
     except ConfigCompositionException as error:
         raise Refused(explained(error, name, first)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise Refused(f"the configuration cannot be read: {str(error).splitlines()[0]}") from error
+        raise Refused(f"the configuration cannot be read: {excerpt(str(error))}") from error
 
 
 def search_path(own: Path | None) -> list[str]:
@@ -183,7 +183,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     try:
         found = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise Refused(f"the configuration cannot be resolved: {str(error).splitlines()[0]}") from error
+        raise Refused(f"the configuration cannot be resolved: {excerpt(str(error))}") from error
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 
@@ -210,7 +210,7 @@ def explained(error: Exception, name: str, overrides: Sequence[str]) -> str:
         return str(no_key(OmegaConf.create(composed(name, others)), exact[1] if exact else wrong[1]))
     if unfit := re.match(r"Error merging override (.*)", text):
         return misfit(unfit[1])
-    return f"the configuration cannot be composed: {text.splitlines()[0]}"
+    return f"the configuration cannot be composed: {excerpt(text)}"
 
 
 def misfit(override: str) -> str:

@@ -9,7 +9,7 @@ from marl_engine.build import check_device, make
 from marl_engine.checkpoint import Damaged, newest_first, read
 from marl_engine.commands.configuration import loaded, plain
 from marl_engine.commands.plot import known
-from marl_engine.errors import Refused, choice
+from marl_engine.errors import Refused, choice, excerpt
 from marl_engine.evaluate import best_of, evaluations_of
 from marl_engine.folder import Folder
 from marl_engine.language import Language, LanguageModel
@@ -41,7 +41,7 @@ def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: 
         reference = deepcopy(policy).requires_grad_(False)
         policy.load_state_dict(state["profile"]["policies"][0])
     except (ValueError, RuntimeError) as error:
-        raise Refused(str(error).splitlines()[0]) from error
+        raise Refused(excerpt(str(error))) from error
     return Trained(policy, reference, iteration)
 
 
