@@ -99,7 +99,9 @@ def read_answer(place: str, answer: Any, bare: bool) -> tuple[Chat, str]:
 
 def read_speech(text: str) -> Chat:
     """The messages of a text of "\\n\\nHuman: …\\n\\nAssistant: …"; none of other texts."""
-    _, *parts = SPEAKER.split(text)
+    preface, *parts = SPEAKER.split(text)
+    if preface.strip():
+        return []
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return [{"role": ROLES[speaker], "content": content.strip()} for speaker, content in pairs]
 

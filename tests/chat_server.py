@@ -48,6 +48,10 @@ class Stub:
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
 
 def longer(text):
     """Prefers the longer answer, whichever place it has."""

@@ -24,8 +24,7 @@ def failing(times, status, words="not now"):
 def stub():
     made = Stub()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 @pytest.fixture
@@ -88,8 +87,7 @@ def test_another_endpoint_with_the_same_model_is_asked(stub, judge):
         assert judge(url=other.url).prefers(["x"], ["long"], ["no"]).tolist() == [0.0]
         assert len(other.asked) == 2
     finally:
-        other.server.shutdown()
-        other.server.server_close()
+        other.close()
 
 
 def test_verdicts_of_another_reader_are_not_taken(stub, judge, monkeypatch):

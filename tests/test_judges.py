@@ -306,6 +306,10 @@ def test_comparisons_come_as_preference_data_sets_have_them(row, comparison):
     [
         ({"chosen": "So.", "rejected": "No."}, "row 1, chosen, must be a text beside a prompt"),
         ({"prompt": None, "chosen": "So.", "rejected": "No."}, "row 1, prompt, must be a text or a list of messages"),
+        (
+            {"chosen": f"Note.{SPOKEN}So.", "rejected": f"Note.{SPOKEN}No."},
+            "row 1, chosen, must be a text beside a prompt",
+        ),
         ({"chosen": [BOT], "rejected": [OTHER]}, "row 1, has no prompt"),
         ({"chosen": [USER, BOT], "rejected": [SYSTEM, USER, OTHER]}, "chosen and rejected must answer the same"),
         ({"chosen": [USER], "rejected": [USER, OTHER]}, "row 1, chosen, must be a text beside a prompt, or a chat"),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from importlib.resources import files
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from games.judges import Raters, check_antisymmetry
 from games.preference import Prompts
 from marl_engine import bodies
 from marl_engine.build import class_of
+from marl_engine.commands.ending import quote
 from marl_engine.comparing import check_chances
 from marl_engine.errors import Halted, Refused
+from marl_engine.judging import Sample
 
 PAIRS = [f"question {n}" for n in range(32)], [f"one {n}" for n in range(32)], ["other"] * 32
 
@@ -164,5 +167,22 @@ def test_what_an_endpoint_cost_is_in_the_summary_the_last_evaluation_and_earlier
         both = json.loads((tmp_path / "runs/x/summary.json").read_text())
         assert one["judge/requests"] < both["judge/requests"] <= len(server.asked)
     finally:
-        server.server.shutdown()
-        server.server.server_close()
+        server.close()
+
+
+def test_what_an_endpoint_says_is_shown_to_the_letter(arguments, tmp_path):
+    server, words = Stub(), "model [/INST] has [nan nan] and [bold]no[/bold] 'max_tokens' \\[x]"
+    server.say = lambda text: (400, {"error": {"message": words}})
+    try:
+        keys = ("game=preference/endpoint", f"game.judge.url={server.url}", *arguments)
+        done = marl_train(tmp_path, *keys, "run=x", "iterations=1")
+    finally:
+        server.close()
+    assert (done.code, done.err) == (1, ""), done
+    assert f"refused the question: 400 Bad Request: {words}" in done.out
+
+
+def test_a_chat_is_quoted_message_by_message(tmp_path):
+    samples = [Sample("System: Be kind.\n\nUser: Why?", "So.", "No.", 1.0)]
+    quote(SimpleNamespace(samples=samples, folder=SimpleNamespace(path=tmp_path)))
+    assert "**System: Be kind.**\n\n**User: Why?**\n\nbefore: No." in (tmp_path / "samples.md").read_text()

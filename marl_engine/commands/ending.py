@@ -47,7 +47,7 @@ def quote(run: Any) -> None:
     lines = [f"# {run.folder.path}: answers to prompts held out, before and after", ""]
     for each in run.samples:
         lines += [
-            f"**{each.prompt}**",
+            "\n\n".join(f"**{part}**" for part in each.prompt.split("\n\n")),  # a chat has several
             "",
             f"before: {each.reference}",
             "",
