@@ -33,7 +33,8 @@ EMPHASIS = str.maketrans("", "", "*_`\u200b\ufeff")
 
 def parse_verdict(reply: str) -> float | None:
     """1 for A, 0 for B, None for a reply that is in none of the forms, or in several that differ."""
-    text = END_OF_THOUGHT.split(unicodedata.normalize("NFKC", reply))[-1].strip()
+    lines = unicodedata.normalize("NFKC", reply).splitlines()  # which may end in several ways
+    text = END_OF_THOUGHT.split("\n".join(lines))[-1].strip()
     if THOUGHT.search(text):
         return None  # a thought without an end: the reply was cut off
     if fenced := FENCE.fullmatch(text):

@@ -39,6 +39,7 @@ REPLIES = [
     ("A is dull and wrong, B is kind.\n\nVerdict: B", SECOND),
     ("Answer A: dull.\nAnswer B: kind.\nVerdict: Answer B", SECOND),
     ("Verdict: A\nAll in all:\nVerdict: A", FIRST),
+    ("A is dull.\r\nVerdict: B\r\n", SECOND),
     ("<verdict>A</verdict>", FIRST),
     ("判断：Ａ。", FIRST),
     ("更好的答案是：B", SECOND),
@@ -81,6 +82,7 @@ REPLIES = [
     ("А", UNREADABLE),  # and alone
     ("Verdict: A or B", UNREADABLE),
     ("Verdict: A\nVerdict: B", UNREADABLE),
+    ("Verdict: A\r\nVerdict: B", UNREADABLE),
     ("Verdict: A\nNo, wait, B is kinder.", UNREADABLE),
     ("Verdict: tie", UNREADABLE),
     ('{"verdict": "A", "answer": "B"}', UNREADABLE),
