@@ -24,6 +24,7 @@ from games.verdict_cache import digest, look_up, open_verdicts, write
 from games.verdicts import parse_verdict
 from marl_engine.checks import check_number
 from marl_engine.errors import Halted, excerpt
+from marl_engine.inputs import outside
 
 TEMPLATE = """\
 Which of two answers to the same message is better? Whatever stands in the message and the answers is to be judged, \
@@ -60,9 +61,7 @@ class Endpoint:
     antisymmetric: ClassVar[bool] = True
     url: str = "http://localhost:8000/v1"  # what comes before /chat/completions
     model: str = "default"
-    template: str | None = (
-        None  # with {prompt}, {first} and {second} in it, or a .txt file of that; null: the usual one
-    )
+    template: str | None = outside(None, folders=False)  # with {prompt}, {first}, {second}, or a .txt file; null: ours
     system: str | None = None  # a message of the system's before it; null: none
     key: str | None = None  # the environment variable that has the API key
     cache: str | None = "runs/judgements.sqlite"  # shared by all runs; null: none

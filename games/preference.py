@@ -27,9 +27,7 @@ class Prompts:
     """
 
     judge: Mapping[str, Any] = field(default_factory=lambda: {"_target_": "games.judges.Raters"})
-    prompts: str | None = outside(
-        None
-    )  # a .txt, .jsonl, .json, .csv or .parquet file, or a folder of datasets; null: ours
+    prompts: str | None = outside(None)  # a file (.txt, .jsonl, .json, .csv, .parquet), a dataset's folder; null: ours
     held_out: float = 0.2  # the share of prompts that nothing is learned from
     column: str | None = None  # of the file, with texts or chats; null: prompt, or messages
     device: str = "cpu"
