@@ -255,7 +255,7 @@ def test_chance_that_ends_a_game_before_anybody_moves(text, saved):
     assert (abs(earned.mean(0).numpy() - exact) < 4 * earned.std(0).numpy() / 4000**0.5).all()
 
 
-@pytest.mark.parametrize("solver", [CFR(floor=True, gamma=1.0), MCCFR(traversals=20), MCCFR("outcome", traversals=20)])
+@pytest.mark.parametrize("solver", [CFR(floor=True, gamma=1.0), MCCFR(traversals=20), MCCFR("outcome", traversals=100)])
 @pytest.mark.parametrize(("text", "value"), [(CHANCE_ENDS, [2, 0]), (OVER_LAST, [2, 0]), (A_ALONE, [8, 0])])
 def test_such_games_are_solved(solver, text, value, saved):
     game = OpenSpiel(saved(text))

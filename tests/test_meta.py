@@ -276,7 +276,7 @@ def test_quantal_responses_in_asymmetric_matching_pennies():
     """The row player wins 9 or 1, the column player 1; by bisection: q falls in p, and p rises in q."""
     payoffs = np.array([[[9, 0], [0, 1]], [[0, 1], [1, 0]]], float)
     low, high = 0.0, 1.0
-    for _ in range(20):
+    for _ in range(60):
         p = (low + high) / 2
         q = 1 / (1 + np.exp(0.7 * (2 * p - 1)))
         low, high = (p, high) if 1 / (1 + np.exp(-0.7 * (10 * q - 1))) > p else (low, p)
