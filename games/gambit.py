@@ -39,6 +39,11 @@ def parsed(text: str) -> np.ndarray:
     return rows.reshape(*counts[::-1], players).T
 
 
+def strategy_names(text: str) -> list[list[str]]:
+    """What a .nfg file that can be `parsed` calls the strategies of each player; empty where it gives a number."""
+    return [[word[1:-1] for word in each] if isinstance(each, list) else [] for each in nested(text)[5]]
+
+
 def nested(text: str) -> list[Any]:
     """The words of a text, those between braces as a list. Raises ValueError."""
     stack: list[list[Any]] = [[]]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from games.classics import names_of
 from games.families import drawn
-from games.payoffs import PREFERENCES, above_half, load_payoffs, load_preference, named
+from games.payoffs import PREFERENCES, above_half, load_payoffs, load_preference, named, read_action_names
 from games.raters import population, preferred
 from marl_engine.checks import check_distributions, check_fields
 from marl_engine.errors import Refused
@@ -46,8 +46,10 @@ class OneShot:
     action_names: Sequence[Sequence[str]]  # of each player
 
     def _make(self, earns: np.ndarray, action_names: Sequence[Sequence[str]] | None = None) -> None:
-        """Of payoffs (P, A, B, …); actions without names are called by their numbers."""
-        self.action_names = action_names or [[str(action) for action in range(count)] for count in earns.shape[1:]]
+        """Of payoffs (P, A, B, …); actions of players without names are called by their numbers."""
+        names = action_names or [()] * len(earns)
+        numbers = [list(map(str, range(count))) for count in earns.shape[1:]]
+        self.action_names = [own or places for own, places in zip(names, numbers, strict=True)]
         self.earns = torch.from_numpy(earns)
         self.players, self.actions = earns.shape[0], max(earns.shape[1:])
         self.symmetric = self.players == 2 and np.array_equal(earns[0], earns[1].T)
@@ -122,7 +124,7 @@ class Matrix(OneShot):
         if self.column_payoffs is not None and self.payoffs is None:
             raise Refused("game.column_payoffs are those of one player; give game.payoffs, those of the other, too")
         earns = named(self.name) if self.payoffs is None else load_payoffs(self.payoffs, self.column_payoffs)
-        self._make(earns, names_of(self.name, len(earns)) if self.payoffs is None else None)
+        self._make(earns, names_of(self.name, len(earns)) if self.payoffs is None else read_action_names(self.payoffs))
 
 
 @dataclass
@@ -181,7 +183,8 @@ class PreferenceFile(Judged):
     def __post_init__(self) -> None:
         if self.payoffs is None:
             raise Refused("game.payoffs must be a .csv or .npy file with a preference matrix")
-        self._make(above_half(load_preference(self.payoffs)))
+        names = read_action_names(self.payoffs)  # of rows, or else of columns
+        self._make(above_half(load_preference(self.payoffs)), [max(names, key=len)] * 2 if names else None)
         self._start_from(self.reference)
 
 

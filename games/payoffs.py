@@ -5,6 +5,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -112,11 +113,30 @@ def read_efg(path: Path) -> np.ndarray:
 
 def read_csv(path: Path) -> np.ndarray:
     """The numbers (A, B) in a table of text. Raises ValueError and OSError."""
-    return parse_table(path.read_text(encoding="utf-8-sig"))
+    return parse_table(path.read_text(encoding="utf-8-sig")).numbers
 
 
-def parse_table(text: str) -> np.ndarray:
-    """The numbers (A, B) in lines whose cells are parted by semicolons, tabs, commas or blanks.
+def read_action_names(path: str) -> list[list[str]]:
+    """What a .csv or .nfg file calls the actions of each of its players; empty for those that it does not name."""
+    ending = Path(path).suffix.lower()
+    if ending == ".nfg":
+        return gambit.strategy_names(Path(path).read_text(encoding="utf-8-sig"))
+    if ending == ".csv":
+        table = parse_table(Path(path).read_text(encoding="utf-8-sig"))
+        return [table.row_names, table.column_names]
+    return []
+
+
+class Table(NamedTuple):
+    """Numbers (A, B) in a text, and the names of its rows and columns: A and B, or none."""
+
+    numbers: np.ndarray
+    row_names: list[str]
+    column_names: list[str]
+
+
+def parse_table(text: str) -> Table:
+    """The table in lines whose cells are parted by semicolons, tabs, commas or blanks.
 
     Numbers may be fractions, and beside semicolons have a decimal comma. A first line, and a first column, without a
     number are names. Raises ValueError, with the place of what is no number.
@@ -130,12 +150,15 @@ def parse_table(text: str) -> np.ndarray:
     widths = {len(row) - first_column for row in cells[first_row:]}
     if len(widths) != 1:
         raise ValueError(f"its rows have {' or '.join(map(str, sorted(widths)))} numbers" if widths else "it is empty")
-    return np.array(
+    numbers = np.array(
         [
             [parse_number(cell, f"row {row}, column {column}") for column, cell in enumerate(each[first_column:], 1)]
             for row, each in enumerate(cells[first_row:], 1)
         ]
     )
+    row_names = [row[0].strip() for row in rows[first_row:]] if first_column else []
+    header = rows[0][-numbers.shape[1] :] if first_row else []  # without the corner above the names of rows
+    return Table(numbers, row_names, [cell.strip() for cell in header] if len(header) == numbers.shape[1] else [])
 
 
 def is_number(cell: str) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_runs import marl_train
 
-from games.matrix import Matrix, Random
+from games.matrix import Matrix, PreferenceFile, Random
 from games.openspiel import OpenSpiel
 from marl_engine import strategies
 from marl_engine.strategies import lines_of, read_strategies
@@ -76,6 +76,32 @@ def test_actions_of_a_file_are_called_what_the_file_calls_them(tmp_path):
     (tmp_path / "pennies.efg").write_text(PENNIES)
     names = [actions for _, actions in OpenSpiel(str(tmp_path / "pennies.efg")).information_sets()]
     assert names == [["Tail", "Head"], ["Head", 'say "t"']]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("both.csv", "row,left,right,none\nup,1,-1,0\ndown,-1,1,0\n", [["up", "down"], ["left", "right", "none"]]),
+        ("header.csv", "left;right\n1;-1\n-1;1\n", [["0", "1"], ["left", "right"]]),
+        ("rows.csv", "up,1,-1\ndown,-1,1\n", [["up", "down"], ["0", "1"]]),
+        ("bare.csv", "1,-1\n-1,1\n", [["0", "1"]] * 2),
+        (
+            "named.nfg",
+            'NFG 1 R "" { "A" "B" } { { "up" "down" } { "l" "r" } }\n1 1 0 3 3 0 2 2',
+            [["up", "down"], ["l", "r"]],
+        ),
+        ("counted.nfg", 'NFG 1 R "" { "A" "B" } { 2 2 }\n1 1 0 3 3 0 2 2', [["0", "1"]] * 2),
+    ],
+)
+def test_actions_of_a_matrix_are_called_what_its_file_calls_them(tmp_path, name, text, names):
+    (tmp_path / name).write_text(text)
+    assert [actions for _, actions in Matrix(payoffs=str(tmp_path / name)).information_sets()] == names
+
+
+def test_answers_of_a_preference_file_have_its_names(tmp_path):
+    (tmp_path / "tea.csv").write_text("tea,coffee\n0.5,0.7\n0.3,0.5\n")
+    game = PreferenceFile(payoffs=str(tmp_path / "tea.csv"))
+    assert game.information_sets() == [("", ["tea", "coffee"])] * 2
 
 
 def test_of_many_actions_the_most_probable_are_shown():
