@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from games.overcooked import Overcooked
 from marl_engine import checkpoint
+from marl_engine.commands.sweep import is_done
 from marl_engine.commands.train import main
 from marl_engine.folder import KEPT, Folder, column
 from marl_engine.training import Run
@@ -261,6 +262,27 @@ def test_a_sweep_outlives_a_bad_job_and_goes_on_with_what_is_missing(tmp_path):
     assert "has no checkpoint yet; going on from iteration 0" in again.out
     assert sorted((tmp_path / "runs").iterdir()) == sorted(runs.values())
     assert [contents(runs[rate]) == before[rate] for rate in (1e-3, 2e-3)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("summary", "limits", "done"),
+    [
+        ({}, {"iterations": 5}, False),
+        ({"exit": "interrupted", "iterations": 9}, {"iterations": 5}, False),
+        ({"exit": "iterations", "iterations": 5}, {"iterations": 5, "steps": None}, True),
+        ({"exit": "iterations", "iterations": 5}, {"iterations": 9}, False),
+        ({"exit": "steps", "steps": 64}, {"steps": 60.0}, True),
+        ({"exit": "steps", "steps": 64}, {"iterations": 5}, False),
+        ({"exit": "seconds", "seconds": 3.2}, {"stop": {"seconds": 3}}, True),
+        ({"exit": "seconds", "seconds": 3.2}, {"stop": {"seconds": 4}}, False),
+        ({"exit": "nash_conv", "nash_conv": 0.01}, {"stop": {"nash_conv": 0.01}}, True),
+        ({"exit": "nash_conv", "nash_conv": 0.01}, {"stop": {"nash_conv": 0.001}}, False),
+    ],
+)
+def test_when_a_job_is_done(tmp_path, summary, limits, done):
+    """Not where a longer run was asked for since."""
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    assert is_done(tmp_path, limits) is done
 
 
 def test_a_sweep_goes_on_with_a_job_that_was_stopped(tmp_path, monkeypatch):

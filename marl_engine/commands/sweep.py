@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,16 +84,21 @@ def folder_of(config: Mapping[str, Any], made: Mapping[str, Path], runs: Path) -
     return path if path == named else None
 
 
-def is_done(folder: Path) -> bool:
-    """Whether a run has come to an end that it was given."""
-    return Folder(folder).summary().get("exit", "interrupted") != "interrupted"
+def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the run in a folder has come to an end that a configuration gives it."""
+    summary, stop = Folder(folder).summary(), config.get("stop") or {}
+    reason = str(summary.get("exit"))
+    if reason == "nash_conv":
+        return float(summary.get("nash_conv", inf)) <= (stop.get("nash_conv") or 0)
+    limit = stop.get("seconds") if reason == "seconds" else config.get(reason)
+    return limit is not None and summary.get(reason, 0) >= float(limit)
 
 
 def carry_out(jobs: Sequence[Job], train: Callable[[Mapping[str, Any], Path | None], int]) -> int:
     """Runs what is not done yet; returns 0, 1 where a job failed, or the code of the signal that ended the sweep."""
     failures = []
     for number, job in enumerate(jobs, start=1):
-        if job.folder and is_done(job.folder):
+        if job.folder and is_done(job.folder, job.config):
             print(f"job {number} of {len(jobs)}, {job.label}: is done, in {job.folder}", flush=True)
             continue
         print(f"job {number} of {len(jobs)}, {job.label}:", flush=True)

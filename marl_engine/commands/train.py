@@ -181,7 +181,7 @@ def carry_out(run: Any, console: Any, is_new: bool) -> int:
     try:
         reason, seconds = watched(run, console)
         if INTERRUPTION.signals:
-            console.print(f"saved as iteration {run.iteration} of {folder.path}")
+            console.print(f"saved as iteration {run.iteration}; resume={folder.path} goes on with it")
         with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
             finish(run, reason, seconds, console)
     except ValueError as error:
