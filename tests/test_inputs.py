@@ -12,9 +12,10 @@ import torch
 from test_runs import SMALL, assert_same_run, contents, cut, marl_train
 
 from games.control import Control
+from games.endpoint import Endpoint
 from games.iterated import Iterated
 from games.learned import Learned
-from games.matrix import Matrix, Preference
+from games.matrix import Matrix, PreferenceFile
 from games.openspiel import OpenSpiel
 from games.overcooked import Overcooked
 from games.preference import Prompts
@@ -37,8 +38,22 @@ COOKS = (*SMALL, "game.layout=kitchen.txt", "run=x", "save_every=1")
 SOLVED = ("game=matrix", "solver=cfr_plus", "game.payoffs=mine/game.csv", "run=x", "evaluate_every=1")
 DECLARED = {
     (Overcooked, "layout"),
-    *((Matrix, "name"), (Matrix, "payoffs"), (Iterated, "name"), (Iterated, "payoffs"), (Preference, "payoffs")),
-    *((OpenSpiel, "name"), (Prompts, "prompts"), (Learned, "folder"), (Language, "model"), (Language, "adapter")),
+    *(
+        (Matrix, "name"),
+        (Matrix, "payoffs"),
+        (Matrix, "column_payoffs"),
+        (Iterated, "name"),
+        (Iterated, "payoffs"),
+        (PreferenceFile, "payoffs"),
+    ),
+    *(
+        (Endpoint, "template"),
+        (OpenSpiel, "name"),
+        (Prompts, "prompts"),
+        (Learned, "folder"),
+        (Language, "model"),
+        (Language, "adapter"),
+    ),
     *((BestResponse, "opponent"), (DNO, "teacher")),
 }
 
