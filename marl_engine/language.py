@@ -122,14 +122,14 @@ class LanguageModel(Writer):
         return self.body.texts(tokens, mask)
 
     def check_lengths(self, name: Callable[[int], str]) -> None:
-        """Raises ValueError for the first prompt that leaves no room for an answer in the model; `name` names it."""
-        positions = self.body.positions
-        for number, tokens in enumerate(self.asked):
-            if positions is not None and len(tokens) + self.length > positions:
-                raise ValueError(
-                    f"{name(number)} has {len(tokens)} tokens and an answer has up to {self.length} (policy.length), "
-                    f"more than the {positions} that this model reads: shorten one of them"
-                )
+        """Raises ValueError where the longest prompt leaves no room for an answer in the model; `name` names it."""
+        sizes, positions = [len(tokens) for tokens in self.asked], self.body.positions
+        longest = max(sizes, default=0)
+        if positions is not None and longest + self.length > positions:
+            raise ValueError(
+                f"{name(sizes.index(longest))} has {longest} tokens and an answer has up to {self.length} "
+                f"(policy.length), more than the {positions} that this model reads: shorten one of them"
+            )
 
     def save(self, folder: Path) -> None:
         """As transformers and peft load it: an adapter, or a whole model."""

@@ -639,6 +639,10 @@ def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, m
         ("policy.model=no/where/at/all", "there is no model at policy.model=no/where/at/all: give a folder"),
         ("policy.adapter=nowhere", "there is no adapter at policy.adapter=nowhere: give a folder"),
         ("game.prompts=nothing.txt", "there are no prompts in nothing.txt"),
+        (
+            "policy.length=62",
+            "has 7 tokens and an answer has up to 62 (policy.length), more than the 64 that this model",
+        ),
         ("game.prompts=nowhere.txt", "nowhere.txt"),
         ("game.judge.raters=[{wit:1.0}]", "there is no score 'wit'; choose from sentiment"),
         ("game.judge._target_=test_language.Tirng", "is not an importable class"),

@@ -24,6 +24,7 @@ QUESTIONS = ["who is the cat ?", "why ?", "tell me about your friend and my enem
 def offline(monkeypatch):
     """No hub, and as in a new process: no body that is there already."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(bodies, "KNOWN", {})
 
 
@@ -153,7 +154,7 @@ def test_what_is_asked_and_said_is_printed_as_it_stands(home):
         (marl_ask, ["runs/llama", "why ?", "tempo=1"], "there is no key tempo; choose from temperature"),
         (marl_ask, ["runs/llama", "why ?", "samples=0"], "samples must be a whole number of 1 or more, not 0"),
         (marl_ask, ["runs/llama", "why ?", "samples=some"], "samples='some': input should be a valid integer"),
-        (marl_ask, ["runs/llama", "why ?", "temperature=0"], "policy.temperature must be above 0"),
+        (marl_ask, ["runs/llama", "why ?", "temperature=0"], "policy.temperature must be a finite number above 0"),
         (marl_ask, ["runs/llama", "why ?", "greedy=true", "samples=2"], "greedy=true has one answer"),
         (marl_ask, ["runs/llama", "why ?", "device=tpu"], "device must be one of cpu, cuda"),
         (marl_ask, ["runs/llama", "why ?", "-v"], "there is no flag -v"),

@@ -5,6 +5,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from marl_engine.build import check_device, make
 from marl_engine.checkpoint import Damaged, newest_first, read
 from marl_engine.commands.configuration import loaded, plain
@@ -13,6 +15,7 @@ from marl_engine.errors import Refused, choice, excerpt
 from marl_engine.evaluate import best_of, evaluations_of
 from marl_engine.folder import Folder
 from marl_engine.language import Language, LanguageModel
+from marl_engine.threads import choose_threads
 
 
 class Trained(NamedTuple):
@@ -36,6 +39,7 @@ def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: 
         raise Refused(f"{path} has trained no language model; name a run of policy=language{known(path)}")
     iteration, state = read_checkpoint(Folder(path), checkpoint)
     check_device(device)
+    torch.set_num_threads(choose_threads(None))
     try:
         policy = maker.policy(questions, lambda number: f"question {number + 1}").to(device)
         reference = deepcopy(policy).requires_grad_(False)
