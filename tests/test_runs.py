@@ -492,7 +492,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(si
 
 
 def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tmp_path):
-    done = marl_train(tmp_path, *SMALL, "run=x", "iterations=3", "responder.learning_rate={start:inf,end:inf}")
+    done = marl_train(tmp_path, *SMALL, "run=x", "iterations=3", "responder.learning_rate=1e30")
     assert (done.code, done.err) == (1, "")
     assert "stopped after iteration" in done.out
     assert "Traceback" not in done.out
