@@ -1,9 +1,11 @@
 """Mirror descent and its relatives go where the theory says they go, as fast as it says, and no further."""
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
+import yaml
+from contracts import CONFIGS
 from scipy.optimize import minimize
 
 from games.matrix import Matrix, Preference, PreferenceFile
@@ -259,3 +261,44 @@ def test_kuhn_by_annealed_mmd():
             break
     assert all(later < earlier for earlier, later in pairwise(distances))
     assert distances[-1] < 0.01
+
+
+@pytest.mark.parametrize("pull", [0.1, 0.02])
+def test_annealed_nash_md_forgets_its_start_with_the_step_of_the_preset(pull):
+    """The start fades as 1 / t^2, and the last iterate comes to the regularised equilibrium, whatever the pull."""
+    game = Preference("cycle", reference=[0.6, 0.3, 0.1])
+    profile = Table().profile(game)
+    solver = NashMD(**{**preset("nash_md"), "pull": pull, "anneal": True})
+    gaps = [progress.metrics["gap"] for progress in islice(solver.solve(profile, Exact(game)), 5000)]
+    assert gaps[-1] < 1e-5
+    assert gaps[-1] < gaps[500] / 50
+
+
+@pytest.mark.parametrize("name", ["mmd", "inpo"])
+def test_annealed_mmd_forgets_its_start_with_the_numbers_of_the_preset(name):
+    """As 1 / t, not as t^-(step_size * pull): the last iterate comes to an equilibrium as the pull falls."""
+    game = Preference("cycle", reference=[0.6, 0.3, 0.1])
+    profile = Table().profile(game)
+    solver = MMD(**{**preset(name), "anneal": True})
+    distances = [progress.metrics["nash_conv"] for progress in islice(solver.solve(profile, Exact(game)), 5000)]
+    assert distances[-1] < 0.04
+    assert distances[-1] < distances[500] / 2
+
+
+def preset(name):
+    """The keys of a solver's preset."""
+    keys = yaml.safe_load((CONFIGS / "solver" / f"{name}.yaml").read_text())["solver"]
+    return {key: value for key, value in keys.items() if key != "_target_"}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("solver", [MirrorProx, NashMD, MMD])
+def test_steps_and_pulls_are_finite_numbers(solver, number):
+    """But for MMD's step, which may be infinite: nothing then holds the profile but the magnet."""
+    with pytest.raises(ValueError, match=r"solver\.pull must be a finite number"):
+        solver(pull=number)
+    if solver is MMD and number > 0:
+        assert MMD(step_size=number).step_size == number
+    else:
+        with pytest.raises(ValueError, match=r"solver\.step_size must be a .*number above 0"):
+            solver(step_size=number)

@@ -329,3 +329,13 @@ def test_full_error_shows_where_it_came_from(tmp_path):
     assert code == 1
     assert "Traceback" in err
     assert "responder.epochs='four'" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("solver", [name for name in presets("solver") if overrides(name, "policy") == "tiny"])
+def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
+    """Solvers of answers whose presets set the loss go with tables too, or say that they do not; never by that key."""
+    words = ["game=preference/cycle", f"solver={solver}", "policy=table", "responder=exact"]
+    composition = composed("train", words)
+    assert "loss" not in composition["responder"]
+    if composition["solver"]["_target_"] == "solvers.mmd.MMD":
+        assert next(setting(composition).solver.solve(*setting(composition)[1:3])).iteration == 1
