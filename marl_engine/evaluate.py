@@ -13,7 +13,7 @@ from torch import Tensor
 from marl_engine.folder import Folder
 from marl_engine.noise import spread
 from marl_engine.play import score
-from marl_engine.sequences import best_responses, payoffs, plan_of
+from marl_engine.sequences import gains, payoffs, plan_of
 from marl_engine.tables import strategy_of_any
 from marl_engine.types import Game, Metrics, Profile, Runner
 
@@ -92,11 +92,11 @@ def against(
 def solved(game: Any, profile: Profile) -> Metrics:
     """Without playing, for a game in sequence form: payoffs, and how far the profile is from an equilibrium."""
     plan = plan_of(game.form, strategy_of_any(game, profile))
-    earned, best = payoffs(game.form, plan), best_responses(game.form, plan)
-    found = {"nash_conv": float((best - earned).sum())}
+    earned, more = payoffs(game.form, plan), gains(game.form, plan)
+    found = {"nash_conv": float(more.sum())}
     found["exploitability"] = found["nash_conv"] / game.players
     found["return/mean"] = float(earned.mean())
-    found |= {f"gain/{seat}": float(each) for seat, each in enumerate(best - earned)}
+    found |= {f"gain/{seat}": float(each) for seat, each in enumerate(more)}
     return found | {f"return/{seat}": float(each) for seat, each in enumerate(earned)}
 
 

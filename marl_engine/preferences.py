@@ -44,11 +44,9 @@ class Settings(NamedTuple):
 
 
 def excess(batch: Compared) -> Tensor:
-    """W * h(y), (B, K)."""
-    total = sum(batch.weights) * batch.log_prob
-    for weight, near in zip(batch.weights, batch.near, strict=True):
-        total = total - weight * near
-    return total.sum(-1)
+    """W * h(y), (B, K): exactly 0 where the policy is what it is held near."""
+    apart = (weight * (batch.log_prob - near) for weight, near in zip(batch.weights, batch.near, strict=True))
+    return sum(apart, torch.zeros_like(batch.log_prob)).sum(-1)
 
 
 def paired(each: Tensor, pairs: Tensor) -> Tensor:

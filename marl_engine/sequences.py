@@ -218,10 +218,15 @@ def best_responses(form: Form, plan: np.ndarray) -> np.ndarray:
     return form.centre + value[: form.players]
 
 
+def gains(form: Form, plan: np.ndarray) -> np.ndarray:
+    """What a best response to the others' part of a plan (S,) gains each player (P,)."""
+    centred = form._replace(centre=np.zeros(form.players))  # what a player earns in any case costs no digits
+    return best_responses(centred, plan) - payoffs(centred, plan)
+
+
 def nash_conv(form: Form, plan: np.ndarray) -> float:
     """The sum over players of what a best response gains; 0 at an equilibrium (Lanctot et al. 2017, section 2)."""
-    centred = form._replace(centre=np.zeros(form.players))  # what a player earns in any case costs no digits
-    return float((best_responses(centred, plan) - payoffs(centred, plan)).sum())
+    return float(gains(form, plan).sum())
 
 
 class Ends(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.sequences import best_responses, payoffs, plan_of, reaches
+from marl_engine.sequences import gains, payoffs, plan_of, reaches
 from marl_engine.tables import strategy_of_any
 from marl_engine.types import Profile
 
@@ -33,7 +33,7 @@ def read_strategies(game: Any, profile: Profile) -> Strategies | None:
         return None
     strategy = strategy_of_any(game, profile)
     plan = plan_of(form, strategy)
-    earned, best = payoffs(form, plan), best_responses(form, plan)
+    earned, more = payoffs(form, plan), gains(form, plan)
     probable = plan[form.parent] * reaches(form, strategy, plan)[form.first[:-1]]
     owner = np.repeat(np.arange(form.players), np.diff(form.begin)).tolist()
     sets = [
@@ -42,7 +42,7 @@ def read_strategies(game: Any, profile: Profile) -> Strategies | None:
             owner, game.information_sets(), probable, np.split(strategy, form.first[:-1])[1:], strict=True
         )
     ]
-    players = [{"return": float(one), "gain": float(two - one)} for one, two in zip(earned, best, strict=True)]
+    players = [{"return": float(one), "gain": float(gain)} for one, gain in zip(earned, more, strict=True)]
     return Strategies(players, sets)
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from contracts import parts
 
 from games.matrix import Preference, Sentences
 from marl_engine.answering import Answering
@@ -502,3 +503,16 @@ def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
     profile, reference = ([TinyModel(torch.tensor([each]).log(), 3, 1)] for each in (mine, theirs))
     found, _ = judged(asked, profile, reference, scripts(asked, reference[0], 20_000, "cpu", who=1), 20_000, "cpu")
     assert found["win_rate/reference"] == pytest.approx(mine @ CIRCLE @ theirs, abs=0.012)
+
+
+@pytest.mark.parametrize("policy", ["tiny", "language"])
+def test_where_all_comparisons_are_ties_nobody_moves(policy):
+    """Not by rounding either, of which Adam would make whole steps: weights stay what they are, to the bit."""
+    around = {"game": "preference/tiny"} if policy == "tiny" else {"game": "preference/sentiment"}
+    made = parts(solver="inpo", policy=policy, **around)
+    assert made.responder.minibatches == 2
+    made.game.prefers = lambda numbers, firsts, seconds: np.full(len(firsts), 0.5)
+    before = [each.clone() for each in made.profile[0].parameters()]
+    for _ in islice(made.solver.solve(made.profile, made.responder), 2):
+        pass
+    assert all(torch.equal(*pair) for pair in zip(before, made.profile[0].parameters(), strict=True))

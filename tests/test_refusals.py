@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from contracts import overrides, presets
 from omegaconf import OmegaConf
 
+from marl_engine.build import setting
 from marl_engine.commands.configuration import composed
 from marl_engine.commands.train import main
 
@@ -338,4 +340,5 @@ def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
     composition = composed("train", words)
     assert "loss" not in composition["responder"]
     if composition["solver"]["_target_"] == "solvers.mmd.MMD":
-        assert next(setting(composition).solver.solve(*setting(composition)[1:3])).iteration == 1
+        made = setting(composition)
+        assert next(made.solver.solve(made.profile, made.responder)).iteration == 1

@@ -10,17 +10,19 @@ from games.matrix import OneShot
 from games.openspiel import OpenSpiel
 from games.payoffs import named
 from games.reduced import reduced
+from marl_engine.evaluate import solved
 from marl_engine.exact import Exact
 from marl_engine.sequences import best_responses, nash_conv, payoffs, plan_of, uniform
-from marl_engine.tables import Table, strategy_in
+from marl_engine.tables import Table, fill, strategy_in
 from solvers.anytime_double_oracle import AnytimeDoubleOracle
 from solvers.cfr import CFR
 from solvers.meta import META
 from solvers.meta.alpha_rank import alpha_rank
-from solvers.meta.correlated import correlated
+from solvers.meta.correlated import cce_regrets, ce_regrets, correlated
 from solvers.meta.dynamics import replicator
 from solvers.meta.enumeration import all_equilibria
 from solvers.meta.logit import logit_equilibrium
+from solvers.meta.regrets import nash_conv as meta_nash_conv
 from solvers.normal_form import NormalForm, payoffs_of
 
 ELSEWHERE = {"external_mccfr", "outcome_mccfr", "mdpo", "lola", "trajectory_spo", "reward_model"}  # no matrix, no table
@@ -156,6 +158,22 @@ def test_quantal_responses_and_correlated_equilibria_from_any_zero():
     assert (correlated(CHICKEN, "ce", earns) * (earns - 1e12)).sum() == pytest.approx(
         (correlated(CHICKEN, "ce", earns - 1e12) * (earns - 1e12)).sum()
     )
+
+
+def test_what_deviations_gain_from_any_zero():
+    strategies, joint = [np.array([0.5, 0.5]), np.array([0.25, 0.75])], np.array([[0.125, 0.375], [0.25, 0.25]])
+    for zero in (1e6, 1e12):
+        assert meta_nash_conv(CHICKEN + zero, strategies) == meta_nash_conv(CHICKEN, strategies)
+        assert ce_regrets(CHICKEN + zero, joint) == pytest.approx(ce_regrets(CHICKEN, joint), abs=1e-15)
+        assert cce_regrets(CHICKEN + zero, joint) == pytest.approx(cce_regrets(CHICKEN, joint), abs=1e-15)
+        found = []
+        for earns in (CHICKEN, CHICKEN + zero):
+            game = OwnMatrix(earns)
+            profile = Table().profile(game)
+            fill(profile, np.concatenate([np.ones(2), *strategies]))
+            found.append(solved(game, profile))
+        assert [found[1][f"gain/{seat}"] for seat in (0, 1)] == [found[0][f"gain/{seat}"] for seat in (0, 1)]
+        assert found[1]["nash_conv"] == found[0]["nash_conv"] > 0
 
 
 def test_alpha_rank_takes_what_rounding_sets_apart_for_the_same():

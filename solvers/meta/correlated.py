@@ -25,7 +25,7 @@ EXACT = 1e-10  # how far HiGHS may miss a condition
 def deviations(payoffs: np.ndarray, joint: np.ndarray, player: int) -> np.ndarray:
     """What a player gains (its A, its A) by playing a' whenever told a, times the probability of being told a."""
     own = np.moveaxis(joint, player, 0).reshape(joint.shape[player], -1)
-    earns = np.moveaxis(np.asarray(payoffs, float)[player], player, 0).reshape(own.shape)
+    earns = np.moveaxis(subtract_least(payoffs)[player], player, 0).reshape(own.shape)
     found = own @ earns.T
     return found - np.diag(found)[:, None]
 

@@ -39,7 +39,7 @@ def pair_values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: i
 
 def regrets(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> np.ndarray:
     """What a best response gains each player (P,): max over a of u_p(a, others) - u_p(own, others)."""
-    payoffs = np.asarray(payoffs, float)
+    payoffs = subtract_least(payoffs)  # what a player earns in any case costs no digits
     found = (values(payoffs, strategies, player) for player in range(len(payoffs)))
     return np.array([value.max() - own @ value for own, value in zip(strategies, found, strict=True)])
 
