@@ -33,7 +33,7 @@ CLIMBING = {"game": "iterated_prisoners_dilemma", "policy": "logits", "responder
 PLAYS_FOR = {"off_policy": "control", "trajectory_spo": "preference/control", "reward_model": "preference/control"}
 ANSWERING = {"game": "preference/tiny", "policy": "tiny", "responder": "answers"}
 WORDS = {"game": "preference/sentiment", "policy": "language"}
-NOT_HERE = {"preference/endpoint", "preference/learned", "preference/file"}  # judges served or trained, own files
+NOT_HERE = {"preference/endpoint", "preference/learned"}  # whose judge is served, or trained, before
 AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
 SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
 OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]
@@ -85,6 +85,14 @@ def toy_model() -> Path:
     return built(Path(HOME.name))
 
 
+@cache
+def own_preferences() -> Path:
+    """A file of a preference matrix."""
+    path = Path(HOME.name) / "preferences.csv"
+    path.write_text("0.5,0.9,0.2\n0.1,0.5,0.9\n0.8,0.1,0.5\n")
+    return path
+
+
 def few(around: Mapping[str, str], responder: str | None) -> list[str]:
     """Keys that make a setting small."""
     if around is WORDS:
@@ -99,6 +107,8 @@ def parts(*, device: str = "cpu", **choices: str) -> Setting:
     """A small setting with some presets chosen."""
     around = surroundings(choices)
     named = [f"{group}={name}" for group, name in {**around, **choices}.items()]
+    if choices.get("game") == "preference/file":
+        named.append(f"game.payoffs={own_preferences()}")
     return setting(composed("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
 
 
