@@ -193,8 +193,8 @@ class Answering:
             for index in torch.randperm(len(asked.found.wins), generator=self.generator).chunk(self.minibatches):
                 # Where the learner still is the other, rounding between batches must not set them apart: Adam makes a
                 # step of any gradient, and of ties a walk.
-                apart = [None if alike(learner, other[1]) else each for other, each in zip(held, near, strict=True)]
-                parts = self._parts(learner, asked, index, apart, weights, losses)
+                near_now = [None if alike(learner, other[1]) else each for other, each in zip(held, near, strict=True)]
+                parts = self._parts(learner, asked, index, near_now, weights, losses)
                 self._descent(learner).step(parts, self.schedule.at(self.steps), self.gradient_norm)
         metrics = {
             "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
