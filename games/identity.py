@@ -49,11 +49,11 @@ def nested_games(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def in_python(parameters: Mapping[str, Any]) -> bool:
-    """Whether a game is written in Python."""
+    """Whether a game is written in Python; classes of C++ are of pyspiel or of a module in it, like pyspiel.tic_tac_toe."""
     import pyspiel
 
     rest = {key: value for key, value in parameters.items() if key != "name"}
-    return type(pyspiel.load_game(parameters["name"], rest)).__module__ != "pyspiel"
+    return type(pyspiel.load_game(parameters["name"], rest)).__module__.partition(".")[0] != "pyspiel"
 
 
 @cache

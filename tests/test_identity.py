@@ -159,6 +159,13 @@ def test_games_of_openspiel_in_python():
     assert uniform_value("misere(game=python_kuhn_poker())") == pytest.approx(-uniform_value("kuhn_poker"))
 
 
+@pytest.mark.parametrize(
+    "name", ["tic_tac_toe", "kuhn_poker", "repeated_game(stage_game=matrix_pd(),num_repetitions=2)"]
+)
+def test_games_in_cpp_are_kept_also_those_with_a_class_of_their_own(name):
+    assert identity(name, CODE) is not None
+
+
 def test_disk_keeps_what_was_compiled(cache):
     fresh = compiled("kuhn_poker")
     memory.IN_MEMORY.clear()

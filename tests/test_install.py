@@ -109,7 +109,7 @@ def test_help(marl_train, tmp_path):
         "pdcfr_plus, psro, r_nad, reward_model, rloo, self_play, simpo",
         "nash_ema, nash_md, nash_prox",
         "overwrite=true",
-        "Exit codes: 0 done, 1 diverged, 2 refused, 130 interrupted",
+        "Exit codes: 0 done, 1 failed, 2 refused, 130, 143 or 129 stopped by SIGINT, SIGTERM or SIGHUP",
         "learning_rate:",
         "layout: cramped_room",
     ):
