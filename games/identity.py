@@ -49,7 +49,7 @@ def nested_games(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def in_python(parameters: Mapping[str, Any]) -> bool:
-    """Whether a game is written in Python; classes of C++ are of pyspiel or of a module in it, like pyspiel.tic_tac_toe."""
+    """Whether a game is written in Python; classes of C++ are in pyspiel, or in a module of it (tic_tac_toe)."""
     import pyspiel
 
     rest = {key: value for key, value in parameters.items() if key != "name"}
