@@ -29,7 +29,7 @@ class Interruption:
     @property
     def code(self) -> int:
         """The exit code of a process that a signal ended."""
-        return 128 + self.signals[0]
+        return 128 + (self.signals[0] if self.signals else signal.SIGINT)
 
     @contextmanager
     def listen(self) -> Iterator[None]:

@@ -10,13 +10,12 @@ from marl_engine.interruption import INTERRUPTION, Interrupted
 
 def start(command: str) -> NoReturn:
     """Loads a command and runs it. Exit code: its own, or 128 + the number of a signal that came before."""
-    with INTERRUPTION.listen():
-        try:
-            main = import_module(f"marl_engine.commands.{command}").main
-        except Interrupted:
-            print("interrupted", file=sys.stderr)
-            raise SystemExit(INTERRUPTION.code) from None
-        main()
+    try:
+        with INTERRUPTION.listen():
+            import_module(f"marl_engine.commands.{command}").main()
+    except (Interrupted, KeyboardInterrupt):  # the latter before anything listens
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTION.code) from None
     raise AssertionError("a command ends its process")
 
 
