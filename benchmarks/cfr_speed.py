@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from side_by_side import Row, ask, last_line, require, show
 
-from games.openspiel import OpenSpiel
-from marl_engine.sequences import Form, nash_conv, plan_of, strategy_of
-from solvers.cfr import Rule, fresh, iterate
+from games.openspiel.game import OpenSpiel
+from marl_engine.extensive_form.sequence_form import Form, nash_conv, plan_of, strategy_of
+from solvers.cfr.cfr import Rule, fresh, iterate
 
 GAMES = {
     "kuhn_poker": "kuhn_poker",

@@ -19,18 +19,18 @@ import torch
 from side_by_side import Row, ask, last_line, require, show
 from torch import Tensor
 
-from games.control import Control
-from games.trajectories import CENTRE, TrajectoryPreference
-from marl_engine.gradient import Gradient
-from marl_engine.networks import Network
-from marl_engine.noise import spread
-from marl_engine.off_policy import OffPolicy
-from marl_engine.play import play, score
-from marl_engine.win_rates import summaries
-from solvers.mdpo import MDPO
-from solvers.reward_model import RewardModelling
+from games.control.gymnasium import Control
+from games.control.trajectory_preference import CENTRE, TrajectoryPreference
+from marl_engine.numerics.rng import spread
+from marl_engine.policies.mlp import Network
+from marl_engine.responders.ppo import Gradient
+from marl_engine.responders.preference.trajectories import summaries
+from marl_engine.responders.sac import OffPolicy
+from marl_engine.rollout.rollout import play, score
+from solvers.mirror_descent.mdpo import MDPO
+from solvers.preference.reward_model import RewardModelling
+from solvers.preference.trajectory_spo import TrajectorySPO
 from solvers.self_play import SelfPlay
-from solvers.trajectory_spo import TrajectorySPO
 
 EPISODES = 128
 ASKED = 32 * 31 // 2 + 32 * 64  # comparisons in an iteration of SPO: 32 trajectories among each other and with a queue

@@ -69,7 +69,7 @@ def reward_model(options: argparse.Namespace) -> Path:
         made.mkdir(parents=True, exist_ok=True)
         file = made / "comparisons.jsonl"
         file.write_text("".join(json.dumps(each) + "\n" for each in comparisons(options)))
-        subprocess.run([sys.executable, "-m", "games.learned", file, made], check=True)
+        subprocess.run([sys.executable, "-m", "games.preference.judges.learned", file, made], check=True)
     return made
 
 
@@ -77,10 +77,10 @@ def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
     """As many as a solver asks for, of answers of the reference to the prompts that are learned from."""
     import torch
 
-    from marl_engine.answers import answered
-    from marl_engine.build import setting
-    from marl_engine.commands.configuration import composed
-    from marl_engine.noise import spread
+    from marl_engine.commands.command_line.cli_config import composed
+    from marl_engine.numerics.rng import spread
+    from marl_engine.policies.language.generation import answered
+    from marl_engine.runs.factory import setting
 
     made = setting(composed("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
     game, found = made.game, []
@@ -159,23 +159,23 @@ def met(options: argparse.Namespace, seed: int) -> np.ndarray:
 
 def saved(path: Path) -> Any:
     """The setting of a run, with what it has learned."""
-    from marl_engine.build import saved_setting
-    from marl_engine.folder import Folder
+    from marl_engine.runs.factory import saved_setting
+    from marl_engine.runs.folder import Folder
 
     return saved_setting(Folder(path))
 
 
 def answers_of(game: Any, policy: Any, who: int) -> list[str]:
     """Of a policy to the prompts held out; `who` keeps its random numbers apart from those of others."""
-    from marl_engine.judging import scripts
+    from marl_engine.evaluation.win_rate import scripts
 
     return [each for batch in scripts(game, policy, ANSWERS, "cpu", who) for each in batch.said]
 
 
 def referee_of(game: Any) -> tuple[Any, Any]:
     """Who asks the judge, and the numbers of the prompts that all answer."""
-    from marl_engine.comparing import Referee
-    from marl_engine.judging import held_out
+    from marl_engine.evaluation.win_rate import held_out
+    from marl_engine.responders.preference.referee import Referee
 
     return Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
 
@@ -184,8 +184,8 @@ def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
     """How often the best of a run's last checkpoints wins against half of the answers: the one that wins most often
     against the other half. Nothing without a run.
     """
-    from marl_engine import checkpoint
-    from marl_engine.build import load_policies
+    from marl_engine.policies.weights import load_policies
+    from marl_engine.runs import checkpoint
 
     if not (path / "summary.json").exists():
         return np.nan

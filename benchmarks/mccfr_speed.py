@@ -16,10 +16,10 @@ import numpy as np
 from cfr_speed import ENVIRONMENT, GAMES, timed
 from side_by_side import Row, ask, last_line, require, show
 
-from games.openspiel import OpenSpiel
-from marl_engine.sequences import nash_conv, plan_of, strategy_of
-from solvers.mccfr import NONE_GIVEN
-from solvers.sampling import learned, paths, traverse
+from games.openspiel.game import OpenSpiel
+from marl_engine.extensive_form.sequence_form import nash_conv, plan_of, strategy_of
+from solvers.cfr.mccfr import NONE_GIVEN
+from solvers.cfr.tree_sampling import learned, paths, traverse
 
 EXPLORATION = {"external": 0.0, "outcome": 0.6}
 CHECKED = 10_000  # iterations whose average is compared

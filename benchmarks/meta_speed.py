@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from side_by_side import Row, ask, last_line, require, show
 
-from solvers.meta.alpha_rank import alpha_rank
-from solvers.meta.correlated import cce_regrets, ce_regrets, correlated, most_even_correlated
-from solvers.meta.dynamics import projected_replicator, regret_matching
-from solvers.meta.nash import nash
-from solvers.meta.nash_averaging import nash_averaging
-from solvers.meta.regrets import in_range, regrets
-from solvers.meta.supports import pure
+from solvers.normal_form.alpha_rank import alpha_rank
+from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated, most_even_correlated
+from solvers.normal_form.dynamics import projected_replicator, regret_matching
+from solvers.normal_form.nash import nash
+from solvers.normal_form.nash_averaging import nash_averaging
+from solvers.normal_form.regrets import in_range, regrets
+from solvers.normal_form.supports import pure
 
 ENVIRONMENT, SCRIPT = "openspiel", "meta.py"
 FAR = 1e-3

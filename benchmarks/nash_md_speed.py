@@ -22,7 +22,7 @@ from typing import Any
 from side_by_side import ROOT, Row, ask, last_line, require, show
 
 ENVIRONMENT, SCRIPT, PEER = "trl", "trl_nash_md.py", "TRL 1.13"
-PROMPTS = ROOT / "games" / "prompts.txt"
+PROMPTS = ROOT / "games" / "preference" / "prompts.txt"
 RANK, MIXTURE, PULL = 16, 0.125, 0.1
 SETTINGS = {"defaults": "as it comes", "plain": "activations kept", "cached": "cache on (no mixture)"}
 
@@ -55,9 +55,9 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
     """Steps of this engine: seconds of each after the first, answers a second, peak memory."""
     import torch
 
-    from marl_engine.answering import Answering
-    from marl_engine.language import Language
-    from solvers.nash_md import NashMD
+    from marl_engine.policies.language.transformer import Language
+    from marl_engine.responders.preference.responder import Answering
+    from solvers.mirror_descent.nash_md import NashMD
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -116,7 +116,7 @@ def main() -> None:
         print(json.dumps(alone(options)))
         return
     require([ENVIRONMENT])
-    from marl_engine.models import load_gguf, shipped, unpacked_folder
+    from marl_engine.policies.language.models import load_gguf, shipped, unpacked_folder
 
     file = Path(shipped())
     load_gguf(file)  # unpacks it

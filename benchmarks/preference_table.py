@@ -23,8 +23,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from marl_engine.build import Setting, setting
-from marl_engine.commands.configuration import composed
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.runs.factory import Setting, setting
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PICTURE = (ROOT / "docs" / name for name in ("tiny_table.json", "tiny_table.png"))

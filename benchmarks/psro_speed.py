@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from side_by_side import Row, ask, last_line, require, show
 
-from games.openspiel import OpenSpiel
-from marl_engine.exact import Exact
-from marl_engine.tables import Table
-from solvers.psro import PSRO
+from games.openspiel.game import OpenSpiel
+from marl_engine.policies.tabular import Table
+from marl_engine.responders.exact import Exact
+from solvers.populations.psro import PSRO
 
 ENVIRONMENT, SCRIPT = "openspiel", "openspiel_psro.py"
 GAMES = 200  # that a sampled cell is the mean of

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from side_by_side import Row, ask, last_line, require, show
 
-from games.openspiel import OpenSpiel
-from marl_engine.build import setting
-from marl_engine.commands.configuration import composed
+from games.openspiel.game import OpenSpiel
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.runs.factory import setting
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PICTURE, PAGE = (

@@ -41,3 +41,7 @@ def unknown(key: str, place: str, names: Sequence[str]) -> Refused:
     siblings = [f"{place}{name}" for name in names]
     known = f"choose from {choice(f'{place}{key}', siblings)}" if siblings else f"{place.rstrip('.')} has no keys"
     return Refused(f"there is no key {place}{key}; {known}")
+
+
+class Diverged(Halted):
+    """A loss was not a finite number; the policies are as they were before it."""

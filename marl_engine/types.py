@@ -191,3 +191,8 @@ class Runner(Protocol):
     """Runs pure jobs that carry their seed; every runner returns the same results in the same order."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
+
+
+def in_words(game: Any) -> bool:
+    """Whether a game is one of prompts, whose answers are judged and not stepped."""
+    return hasattr(game, "texts")

@@ -9,13 +9,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from marl_engine import checkpoint
+from marl_engine.configuration import outside
 from marl_engine.errors import excerpt
-from marl_engine.exact import measured
-from marl_engine.folder import Folder
-from marl_engine.inputs import outside
-from marl_engine.population import loaded
-from marl_engine.reference import Reference, check_holds, check_step
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.policies.mixture import Reference
+from marl_engine.policies.weights import loaded
+from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.runs import checkpoint
+from marl_engine.runs.folder import Folder
 from marl_engine.types import Profile, Progress, Responder
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from games.overcooked import layouts, rules
-from marl_engine.cores import over_rows
-from marl_engine.inputs import outside
+from marl_engine.configuration import outside
+from marl_engine.numerics.threads import over_rows
 from marl_engine.types import Turn
 
 SHARE = 512  # games; fewer are not worth handing to another core
@@ -90,10 +90,10 @@ class Overcooked:
 
     def render(self, copy: int = 0, caption: str = "") -> np.ndarray:
         """Kitchen number `copy` as a picture (H, W, 3) uint8; the caption is its step, unless one is given."""
-        from games.overcooked import drawing
+        from games.overcooked import render as render_module
 
         row = self.rows[copy].cpu().numpy()
-        return drawing.draw(self.kitchen, row, caption or f"step {row[0]}")
+        return render_module.draw(self.kitchen, row, caption or f"step {row[0]}")
 
     def _check(self, actions: Tensor) -> None:
         """Raises ValueError unless actions can be played: the compiled rules use them as indices, unasked."""
@@ -117,7 +117,7 @@ class Overcooked:
         """One thread for each game, in place on the GPU's tensors."""
         from numba import cuda
 
-        from games.overcooked.kernel import step_games
+        from games.overcooked.cuda import step_games
 
         if self._there is None:
             there = [cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen]

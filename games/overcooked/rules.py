@@ -8,7 +8,7 @@ cell, then the cooking clock of each pot. Cells are numbered x * height + y, so 
 number of channels is where its features start in the reference's (width, height, channels) encoding.
 
 Every function here is plain Python that numba compiles for the processor, and, called from the
-kernel in kernel.py, for CUDA: there is one source of the rules. docs/overcooked.md says why numba.
+kernel in cuda.py, for CUDA: there is one source of the rules. docs/overcooked.md says why numba.
 
 Three things made it three times as fast: parts are compiled into the loop, for a call passes the whole
 kitchen; rows are read without sign, for a number that cannot be negative needs no test as an index; and
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marl_engine.cores import compiled, inlined
+from marl_engine.numerics.jit import compiled, inlined
 
 NORTH, SOUTH, EAST, WEST, STAY, INTERACT = range(6)
 FLOOR, COUNTER, ONIONS, TOMATOES, DISHES, POT, HATCH = range(7)

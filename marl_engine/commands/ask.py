@@ -8,9 +8,9 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from marl_engine.checks import check_number
 from marl_engine.commands.process import read_keys, run_command
 from marl_engine.errors import Refused
+from marl_engine.numerics.checks import check_number
 
 KEY = re.compile(r"[a-z_]+=\S*")
 SIDE_BY_SIDE = 32  # answers that are written at once
@@ -86,7 +86,7 @@ def ask(arguments: Sequence[str]) -> int:
 
 def answer(run: Path, questions: Sequence[str], wishes: Wishes) -> None:
     """Prints each question with its answers. Raises Refused."""
-    from marl_engine.commands.trained import load_trained
+    from marl_engine.commands.command_line.trained_models import load_trained
 
     changes = {"length": wishes.length, "temperature": wishes.temperature}
     trained = load_trained(run, wishes.checkpoint, questions, wishes.device, **changes)
@@ -107,8 +107,8 @@ def texts_of(policy: Any, numbers: Sequence[int], wishes: Wishes) -> list[str]:
     """Answers to questions, `samples` to each, which follow each other; each is a function of its own seed."""
     import torch
 
-    from marl_engine.answers import written
-    from marl_engine.noise import spread
+    from marl_engine.numerics.rng import spread
+    from marl_engine.policies.language.generation import written
 
     each = torch.tensor(numbers).repeat_interleave(wishes.samples)
     places = each * wishes.samples + torch.arange(wishes.samples).repeat(len(numbers))

@@ -65,7 +65,7 @@ def export(arguments: Sequence[str]) -> int:
 
 def save(run: Path, wishes: Wishes) -> None:
     """Saves the model so that its folder is whole or not there, and says how it is loaded. Raises Refused, OSError."""
-    from marl_engine.commands.trained import load_trained
+    from marl_engine.commands.command_line.trained_models import load_trained
 
     out = Path(wishes.out)
     trained = load_trained(run, wishes.checkpoint, [], dtype="float32" if wishes.merge else None)

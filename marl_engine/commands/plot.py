@@ -4,21 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marl_engine.commands.comparison import (
-    AXES,
-    DISTANCES,
-    MEASURES,
-    Curve,
-    Run,
-    compared,
-    is_distance,
-    measure,
-    shared,
-)
-from marl_engine.commands.configuration import loaded, plain
+from marl_engine.commands.command_line.cli_config import loaded, plain
+from marl_engine.commands.curves import AXES, DISTANCES, MEASURES, Curve, Run, compared, is_distance, measure, shared
 from marl_engine.commands.process import read_keys, run_command
 from marl_engine.errors import Refused, choice
-from marl_engine.folder import Folder
+from marl_engine.runs.folder import Folder
 
 LESS_IS_BETTER = DISTANCES | {"loss", "kl"}
 KINDS = (".png", ".pdf", ".svg")
@@ -131,7 +121,7 @@ def read(path: Path) -> Run:
 
 def draw(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:
     """The picture. Raises Refused where it cannot be written."""
-    from marl_engine.pictures import new_figure
+    from marl_engine.view.plots import new_figure
 
     few = len(curves) <= FEW
     beside = 0 if few else 0.6 + 0.08 * max(len(curve.label) for curve in curves)  # inches for the legend
@@ -168,7 +158,7 @@ def report(curves: Sequence[Curve], x: str, y: str, out: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from marl_engine.display import new_console
+    from marl_engine.view.progress import new_console
 
     less = not LESS_IS_BETTER.isdisjoint(y.split("/"))
     table = Table(box=None, pad_edge=False, header_style="bold")

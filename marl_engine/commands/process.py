@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from marl_engine import __version__
-from marl_engine.build import checked
-from marl_engine.commands.configuration import refusals
-from marl_engine.commands.environment import prepare_imports, prepare_output
+from marl_engine.commands.command_line.cli_config import refusals
+from marl_engine.commands.command_line.environment import prepare_imports, prepare_output
+from marl_engine.configuration import checked
 from marl_engine.errors import Refused
 from marl_engine.interruption import INTERRUPTION, Interrupted
 

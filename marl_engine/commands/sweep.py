@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from marl_engine.commands.configuration import loaded, plain
+from marl_engine.commands.command_line.cli_config import loaded, plain
 from marl_engine.errors import Refused, describe
-from marl_engine.folder import Folder
-from marl_engine.inputs import Input, kept_in, look
 from marl_engine.interruption import INTERRUPTION
+from marl_engine.runs.folder import Folder
+from marl_engine.runs.inputs import Input, kept_in, look
 
 FAILED = 1
 BESIDE = {"run", "resume", "overwrite", "threads"}  # keys that say where a run lives and on what, not what it is

@@ -11,15 +11,15 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from marl_engine.build import checked
-from marl_engine.commands.configuration import composed, opened, resumed
-from marl_engine.commands.environment import CONFIGS
-from marl_engine.commands.line import read_line
-from marl_engine.commands.overrides import parse_overrides, sweep_jobs
+from marl_engine.commands.command_line.arguments import read_line
+from marl_engine.commands.command_line.cli_config import composed, opened, resumed
+from marl_engine.commands.command_line.environment import CONFIGS
+from marl_engine.commands.command_line.overrides import parse_overrides, sweep_jobs
 from marl_engine.commands.process import FAILED, run_command
+from marl_engine.configuration import checked
 from marl_engine.errors import Refused, excerpt
-from marl_engine.inputs import INPUTS
 from marl_engine.interruption import INTERRUPTION
+from marl_engine.runs.inputs import INPUTS
 
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
@@ -69,8 +69,8 @@ def show_by_hydra(config: DictConfig) -> None:
 
 def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) -> int:
     """Runs the jobs of a sweep, after a look at all of them; returns the exit code. Raises Refused."""
-    from marl_engine.build import setting
     from marl_engine.commands.sweep import carry_out, jobs_of
+    from marl_engine.runs.factory import setting
 
     jobs = jobs_of(words, configs, RUNS)
     for job in jobs:
@@ -83,7 +83,7 @@ def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) 
 
 def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The plan and the stopping rule of a configuration. Raises Refused."""
-    from marl_engine.training import Plan, Stop
+    from marl_engine.runs.run import Plan, Stop
 
     for part in PARTS:
         if not isinstance(config.get(part), Mapping):
@@ -123,11 +123,11 @@ def dated_folder() -> Path:
 
 def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     """Runs a configuration, or goes on with the run in a folder; returns the exit code. Raises Refused."""
-    from marl_engine.commands.contract import report_contract
-    from marl_engine.display import new_console
-    from marl_engine.folder import Folder
-    from marl_engine.lock import locked
-    from marl_engine.threads import choose_threads
+    from marl_engine.commands.check_game import report_contract
+    from marl_engine.numerics.threads import choose_threads
+    from marl_engine.runs.folder import Folder
+    from marl_engine.runs.lock import locked
+    from marl_engine.view.progress import new_console
 
     plan, stop = split(config)
     console = new_console()
@@ -145,10 +145,11 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     """A run that can begin, or go on where it was, and its folder. Raises Refused."""
     import torch
 
-    from marl_engine.build import policies_state, setting
-    from marl_engine.folder import Folder
-    from marl_engine.inputs import keep, localise, look
-    from marl_engine.training import Run
+    from marl_engine.policies.weights import policies_state
+    from marl_engine.runs.factory import setting
+    from marl_engine.runs.folder import Folder
+    from marl_engine.runs.inputs import keep, localise, look
+    from marl_engine.runs.run import Run
 
     torch.set_num_threads(config["threads"])
     inputs = [] if resume else look(config)
@@ -174,7 +175,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
 
 def carry_out(run: Any, console: Any, is_new: bool) -> int:
     """Runs to the end and sums up; returns the exit code. Raises Refused where nothing could be done at all."""
-    from marl_engine.commands.ending import finish
+    from marl_engine.commands.summary import finish
     from marl_engine.errors import Halted
 
     begun, folder = run.iteration, run.folder
@@ -230,7 +231,7 @@ def headline(config: Mapping[str, Any]) -> str:
 
 def watched(run: Any, console: Any) -> tuple[str, float]:
     """Runs to the end with a display of how far it is."""
-    from marl_engine.display import Display
+    from marl_engine.view.progress import Display
 
     limits: dict[str, tuple[float, float | None]] = {
         "steps": (run.steps, run.plan.steps),

@@ -1,0 +1,6 @@
+"""Continuous control: Gymnasium's tasks, and preferences between trajectories."""
+
+from games.control.gymnasium import Control
+from games.control.trajectory_preference import TrajectoryPreference
+
+__all__ = ["Control", "TrajectoryPreference"]

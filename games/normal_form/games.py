@@ -1,0 +1,248 @@
+"""Games in normal form: everybody chooses once, at the same time. By name, from a file, drawn at random.
+
+A preference game is a matrix of how often the row is preferred to the column, P + P' = 1: both seats earn what
+lies above one half, and every solver that regularises starts from its `reference`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.normal_form.action_names import names_of
+from games.normal_form.catalogue import PREFERENCES, named
+from games.normal_form.payoff_files import above_half, load_payoffs, load_preference, read_action_names
+from games.normal_form.random_families import drawn
+from games.preference.judges.population import population, preferred
+from marl_engine.configuration import outside
+from marl_engine.errors import Refused
+from marl_engine.extensive_form.sequence_form import Ends, Form, assembled
+from marl_engine.numerics.checks import check_distributions, check_fields
+from marl_engine.types import Turn
+
+
+def in_sequence_form(payoffs: np.ndarray) -> Form:
+    """Payoffs (P, A, B, …) with one information set for each player."""
+    players, counts = payoffs.shape[0], payoffs.shape[1:]
+    first = np.cumsum([players, *counts])
+    last = np.stack([each.ravel() for each in np.indices(counts)], axis=1) + first[:-1]
+    ends = Ends(last, payoffs.reshape(players, -1).T, np.ones(len(last)))
+    return assembled(range(players + 1), range(players), first.tolist(), ends)
+
+
+class OneShot:
+    """How a game in normal form is played, wherever its payoffs come from.
+
+    An observation (B, P, 1) int32 is the number of the seat.
+    """
+
+    players: int
+    actions: int
+    observation_shape: tuple[int, ...] = (1,)
+    symmetric: bool
+    device: str
+    action_names: Sequence[Sequence[str]]  # of each player
+
+    def _make(self, earns: np.ndarray, action_names: Sequence[Sequence[str]] | None = None) -> None:
+        """Of payoffs (P, A, B, …); actions of players without names are called by their numbers."""
+        names = action_names or [()] * len(earns)
+        numbers = [list(map(str, range(count))) for count in earns.shape[1:]]
+        self.action_names = [own or places for own, places in zip(names, numbers, strict=True)]
+        self.earns = torch.from_numpy(earns)
+        self.players, self.actions = earns.shape[0], max(earns.shape[1:])
+        self.symmetric = self.players == 2 and np.array_equal(earns[0], earns[1].T)
+        self.form = in_sequence_form(earns)
+        self.legal = np.arange(self.actions) < np.array(earns.shape[1:])[:, None]
+        self.features = torch.eye(self.players)
+        self.copies = 1
+
+    def _start_from(self, reference: Sequence[float] | None) -> None:
+        """Lets solvers start from a strategy (A,) of both seats. Raises ValueError where it is none."""
+        if reference is not None:
+            start = np.array(reference, float)
+            if start.shape != (self.actions,) or not (start > 0).all():
+                raise ValueError(
+                    f"game.reference must be {self.actions} positive numbers that sum to 1, not {start.tolist()}; "
+                    "or null, for all actions alike"
+                )
+            check_distributions("game.reference", start)
+            self.start = np.concatenate([[1.0, 1.0], start, start])
+
+    def information_sets(self) -> list[tuple[str, list[str]]]:
+        """The one information set of each player, which needs no name, and the names of its actions."""
+        return [("", list(names)) for names in self.action_names]
+
+    def reset(self, seeds: Tensor) -> Turn:
+        """As many copies as there are seeds; there is no chance in them."""
+        return self.restore({"copies": torch.tensor(len(seeds))})
+
+    def state(self) -> dict[str, Tensor]:
+        """How many copies there are."""
+        return {"copies": torch.tensor(self.copies)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> Turn:
+        """Goes back to a saved state."""
+        self.copies = int(state["copies"])
+        return self._turn(torch.zeros(self.copies, self.players), done=False)
+
+    def step(self, actions: Tensor) -> Turn:
+        """Actions (B, P) int64; every game ends with them. Raises ValueError for an illegal one."""
+        chosen = actions.cpu()
+        counts = torch.tensor(self.earns.shape[1:])
+        if ((chosen < 0) | (chosen >= counts)).any():
+            raise ValueError(f"actions must be below {counts.tolist()}, seat by seat")
+        earned = torch.stack([each[tuple(chosen.T)] for each in self.earns], dim=-1)
+        return self._turn(earned.float(), done=True)
+
+    def _turn(self, reward: Tensor, done: bool) -> Turn:
+        return Turn(
+            observation=torch.arange(self.players, dtype=torch.int32).expand(self.copies, -1)[..., None].clone(),
+            legal=torch.from_numpy(self.legal).expand(self.copies, -1, -1).clone(),
+            acting=torch.ones(self.copies, self.players, dtype=torch.bool),
+            reward=reward,
+            shaping=torch.zeros(self.copies, self.players),
+            done=torch.full((self.copies,), done),
+            truncated=torch.zeros(self.copies, dtype=torch.bool),
+        ).to(self.device)
+
+
+SENTENCES = 4096  # of `Sentences`, at most
+
+
+@dataclass
+class Matrix(OneShot):
+    """A classic or a small game of OpenSpiel by name, or `payoffs` from files. Raises ValueError without them."""
+
+    name: str = outside("rock_paper_scissors", folders=False)
+    payoffs: str | None = outside(None)  # a file
+    column_payoffs: str | None = outside(None)  # a file with those of the column player; null: the game is zero-sum
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.column_payoffs is not None and self.payoffs is None:
+            raise Refused("game.column_payoffs are those of one player; give game.payoffs, those of the other, too")
+        earns = named(self.name) if self.payoffs is None else load_payoffs(self.payoffs, self.column_payoffs)
+        self._make(earns, names_of(self.name, len(earns)) if self.payoffs is None else read_action_names(self.payoffs))
+
+
+@dataclass
+class Random(OneShot):
+    """A game of a random family; see `families` for their formulae. Raises ValueError for one that there cannot be."""
+
+    family: str = "zero_sum"
+    players: int = 2
+    actions: int = 10  # of each player
+    draw: int = 0  # which of them: the same number, the same game
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self._make(drawn(self.family, self.players, self.actions, self.draw))
+
+
+class Judged(OneShot):
+    """A matrix of how often the row is preferred: one prompt, and answers that are numbers of actions."""
+
+    questions = 1
+
+    def prefers(self, numbers: Tensor, firsts: Sequence[int], seconds: Sequence[int]) -> np.ndarray:
+        """How often the first of two answers is preferred, (N,)."""
+        return 0.5 + self.earns[0][list(firsts), list(seconds)].numpy()
+
+
+@dataclass
+class Preference(Judged):
+    """A preference matrix by name, and the policy that solvers start from and are drawn to.
+
+    Raises ValueError for a name that is none, and a reference that is no distribution.
+    """
+
+    name: str = "cycle"
+    reference: Sequence[float] | None = None  # null: all alike
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.name not in PREFERENCES:
+            raise Refused(
+                f"there is no preference game {self.name!r}; choose from {', '.join(PREFERENCES)}; or use "
+                "game=preference/file for a matrix of your own"
+            )
+        self._make(above_half(np.array(PREFERENCES[self.name])), names_of(self.name, players=2))
+        self._start_from(self.reference)
+
+
+@dataclass
+class PreferenceFile(Judged):
+    """A preference matrix from a file. Raises ValueError as `Preference` does, and for a matrix that is none."""
+
+    payoffs: str | None = outside(None)  # the file
+    reference: Sequence[float] | None = None  # null: all alike
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.payoffs is None:
+            raise Refused("game.payoffs must be a .csv or .npy file with a preference matrix")
+        names = read_action_names(self.payoffs)  # of rows, or else of columns
+        self._make(above_half(load_preference(self.payoffs)), [max(names, key=len)] * 2 if names else None)
+        self._start_from(self.reference)
+
+
+@dataclass
+class Raters(Judged):
+    """The preferences of a population of raters; see `raters`. Raises ValueError for one that there cannot be."""
+
+    raters: int = 3  # and answers, where scores are drawn
+    answers: int = 4
+    scores: Sequence[Sequence[float]] | None = None  # (raters, answers); null: drawn from N(0, 1)
+    shares: Sequence[float] | None = None  # of raters; null: all alike
+    temperature: float = 1.0  # of their choices; 0: the higher score for certain
+    draw: int = 0  # which population: the same number, the same scores
+    reference: Sequence[float] | None = None  # null: all alike
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_fields("game", self, "temperature", least=0)
+        scores, shares = population(self.raters, self.answers, self.draw, self.scores, self.shares)
+        self.raters, self.answers = scores.shape
+        self._make(above_half(preferred(scores, shares, self.temperature)))
+        self._start_from(self.reference)
+
+
+@dataclass
+class Sentences(Judged):
+    """All V^L sentences of L out of V words, of which the last word makes the class, and classes go in a circle.
+
+    P = 1 / (1 + exp(-(cycle * c + skill - skill'))), c = 1 where the class follows the other's, -1 where it is
+    followed; skills ~ N(0, spread^2). The reference writes word by word, its logits ~ N(0, shape^2) after every prefix.
+    Raises ValueError for numbers out of range.
+    """
+
+    vocabulary: int = 3  # V
+    length: int = 3  # L
+    cycle: float = 1.5
+    spread: float = 0.3
+    shape: float = 0.3
+    draw: int = 0  # which of them: the same number, the same game
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        check_fields("game", self, "vocabulary", least=2, whole=True)
+        check_fields("game", self, "length", least=1, whole=True)
+        check_fields("game", self, "draw", least=0, whole=True)
+        check_fields("game", self, "cycle")
+        check_fields("game", self, "spread", "shape", least=0)
+        if self.length * log(self.vocabulary) > log(SENTENCES):
+            raise ValueError(f"game.vocabulary ** game.length must be {SENTENCES:,} sentences or fewer")
+        random, sentences = np.random.default_rng(self.draw), self.vocabulary**self.length
+        kind, skill = np.arange(sentences) % self.vocabulary, self.spread * random.standard_normal(sentences)
+        step = (kind[:, None] - kind) % self.vocabulary
+        circle = (step == 1).astype(float) - (step == self.vocabulary - 1)
+        lead = self.cycle * circle + skill[:, None] - skill
+        self._make(above_half(1 / (1 + np.exp(-lead))))
+        chances = np.ones(1)
+        for place in range(self.length):
+            odds = np.exp(self.shape * random.standard_normal((self.vocabulary**place, self.vocabulary)))
+            chances = (chances[:, None] * odds / odds.sum(-1, keepdims=True)).ravel()
+        self._start_from((chances / chances.sum()).tolist())

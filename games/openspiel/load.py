@@ -1,0 +1,216 @@
+"""Games of OpenSpiel by name: weighed, walked if they fit into memory, and kept on disk."""
+
+import math
+import os
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from random import Random
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from games.gambit import efg, nfg
+from games.gambit.efg import efg_path, load_efg
+from games.openspiel import tree_walk
+from games.openspiel.identity import identity
+from games.openspiel.tree_walk import LARGEST, walked
+from marl_engine.errors import excerpt
+from marl_engine.extensive_form import sequence_form
+from marl_engine.extensive_form.sequence_form import Form
+from marl_engine.extensive_form.tree import Tree
+from marl_engine.numerics.cache import cache_folder
+
+WIDTH, DESCENTS = 2000, 5  # histories at each depth that stand for all; random walks below where they are too many
+DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError)  # of files in a cache, and no home for it
+CODE = (sys.modules[__name__], tree_walk, efg, nfg, sequence_form)  # what arrays depend on beside the game
+IN_MEMORY: dict[str, tuple[Tree, Form]] = {}  # by identity
+
+
+def compiled(name: str) -> tuple[Tree, Form]:
+    """The arrays of a game, from memory or disk if they are there. Raises ValueError for a game that does not fit."""
+    game = sequential(name)
+    key = identity(name, CODE)
+    if key is None:
+        return walk_game(name, game)
+    if key not in IN_MEMORY:
+        IN_MEMORY[key] = from_disk(key) or onto_disk(key, walk_game(name, game))
+    return IN_MEMORY[key]
+
+
+def from_disk(key: str) -> tuple[Tree, Form] | None:
+    """The arrays of the game with this identity, if they are on disk; a damaged file is said and passed over."""
+    try:
+        path = cache_folder() / f"{key}.npz"
+        return read(path) if path.is_file() else None
+    except DAMAGES as error:
+        warn(f"the game is compiled anew, for what was kept of it cannot be read: {error}")
+        return None
+
+
+def onto_disk(key: str, arrays: tuple[Tree, Form]) -> tuple[Tree, Form]:
+    """Keeps arrays; a folder that cannot be written is said, and costs no more. Returns the arrays."""
+    try:
+        write(cache_folder() / f"{key}.npz", arrays)
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        warn(f"the compiled game cannot be kept for the next time: {error}; MARL_ENGINE_CACHE names another folder")
+    return arrays
+
+
+def warn(sentence: str) -> None:
+    """One line for the user."""
+    print(" ".join(sentence.split()), file=sys.stderr)
+
+
+def walk_game(name: str, game: Any) -> tuple[Tree, Form]:
+    """The arrays of a game. Raises ValueError for one that does not fit, or that cannot be played through."""
+    try:
+        return weighed_and_walked(name, game)
+    except RuntimeError as error:  # pyspiel.SpielError is one
+        raise ValueError(f"OpenSpiel cannot play {name!r} through: {excerpt(str(error))}") from error
+
+
+def weighed_and_walked(name: str, game: Any) -> tuple[Tree, Form]:
+    """The arrays of a game, made while a display says how far they are. Raises ValueError for one that does not fit."""
+    from rich.console import Console
+    from rich.text import Text
+
+    size = estimated(game)
+    if size > LARGEST:
+        raise ValueError(
+            f"{name} has about {rounded(size)} histories, and at most {LARGEST:,} are compiled; choose a smaller game"
+        )
+    with Console(stderr=True).status(Text(f"compiling {name}")) as status:
+
+        def tell(done: int) -> None:
+            status.update(Text(f"compiling {name}: {done:,} of about {rounded(size)} histories"))
+
+        try:
+            return walked(game, tell, watched=not game.get_type().provides_information_state_string)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+
+def estimated(game: Any) -> int:
+    """How many histories a tree has: at each depth some, drawn at random, stand for all of them (Chen 1992).
+
+    Exact where there are no more than WIDTH. Below the depth at which there are too many, by random walks.
+    """
+    draw, root, count, size = Random(0), game.new_initial_state(), 1, 1
+    states = [] if root.is_terminal() else [root]
+    while states and size <= LARGEST:
+        children = [state.child(action) for state in states for action in state.legal_actions()]
+        count = count * len(children) // len(states)
+        size += count
+        width = max(DESCENTS, WIDTH * len(states) // len(children))  # so that there are as many children again
+        states = [child for child in children if not child.is_terminal()]
+        count = count * len(states) // len(children)
+        states = draw.sample(states, min(width, len(states)))
+    below = [descended(state, draw) for state in states[:DESCENTS]]
+    return size + (count * sum(below) // len(below) if below else 0)
+
+
+def descended(state: Any, draw: Random) -> int:
+    """How many histories lie below a state, from one random walk weighted by its branching (Knuth 1975)."""
+    weight, size = 1, 0
+    while not state.is_terminal():
+        actions = state.legal_actions()
+        weight *= len(actions)
+        size += weight
+        state.apply_action(draw.choice(actions))
+    return size
+
+
+def rounded(size: int) -> str:
+    """Two digits of a number, or its power of ten."""
+    power = math.floor(math.log10(size))
+    return f"{round(size, 1 - power):,}" if power < 15 else f"10^{power}"
+
+
+def read(path: Path) -> tuple[Tree, Form]:
+    """What `write` wrote."""
+    with np.load(path) as found:
+        tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, Form))
+    return Tree(*tree), Form(*form)._replace(unit=float(form[-1]))
+
+
+def write(path: Path, arrays: tuple[Tree, Form]) -> None:
+    """Keeps compiled arrays on disk, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.npz")
+    try:
+        np.savez(
+            partial,
+            **{f"{type(part).__name__}.{name}": each for part in arrays for name, each in part._asdict().items()},
+        )
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a disk that was full
+
+
+def knows(name: str) -> bool:
+    """Whether OpenSpiel is here and has a game of this name."""
+    try:
+        return short_name(name) in registered_names(name)
+    except ImportError:
+        return False
+
+
+def short_name(name: str) -> str:
+    """A game's name without its parameters."""
+    return name.partition("(")[0]
+
+
+def registered_names(name: str) -> list[str]:
+    """The games of OpenSpiel, with those in Python, which have to be imported, where `name` may need one of them.
+
+    Raises ImportError without OpenSpiel.
+    """
+    import pyspiel
+
+    if "python_" in name or short_name(name) not in pyspiel.registered_names():
+        import open_spiel.python.games  # noqa: F401  # registers them
+    return pyspiel.registered_names()
+
+
+def sequential(name: str) -> Any:
+    """The pyspiel game of a string, simultaneous moves turned into successive ones, or that of a .efg file.
+
+    Raises ValueError.
+    """
+    if path := efg_path(name):
+        return load_efg(path)
+    try:
+        import pyspiel
+
+        names = registered_names(name)
+    except ImportError as error:
+        raise ValueError("OpenSpiel is not installed; get it with pip install 'marl_engine[openspiel]'") from error
+
+    if short_name(name) not in names:
+        near = get_close_matches(short_name(name), names, n=5, cutoff=0.0)
+        raise ValueError(
+            f"OpenSpiel has no game {short_name(name)!r}; choose from {', '.join(near)}, … ({len(names)} in all), "
+            "or give a Gambit .efg file"
+        )
+    try:
+        game = pyspiel.load_game(name)
+    except (pyspiel.SpielError, IndexError) as error:
+        raise ValueError(f"OpenSpiel refuses {name!r}: {excerpt(str(error))}") from error
+    check_kind(name, game.get_type())
+    if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
+        game = pyspiel.convert_to_turn_based(game)
+    return game
+
+
+def check_kind(name: str, kind: Any) -> None:
+    """Raises ValueError for a game whose type says that it cannot be compiled."""
+    from pyspiel import GameType
+
+    if kind.dynamics == GameType.Dynamics.MEAN_FIELD:
+        raise ValueError(f"OpenSpiel's {name!r} is a game of infinitely many players, so it cannot be compiled")
+    if kind.chance_mode == GameType.ChanceMode.SAMPLED_STOCHASTIC:
+        raise ValueError(f"OpenSpiel's {name!r} does not say what its chances are, so it cannot be compiled")
+    if not (kind.provides_information_state_string or kind.provides_observation_string):
+        raise ValueError(f"OpenSpiel's {name!r} does not say what a player has seen, so it cannot be compiled")

@@ -1,0 +1,197 @@
+"""The trees of OpenSpiel's games (Lanctot et al. 2019, arXiv:1908.09453) as arrays, walked once, depth first.
+
+A game that does not say what its players know, only what they see (Hanabi), is watched: a player knows what it has
+seen and done so far, in that order; what looks the same as before is not seen twice.
+"""
+
+from array import array
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from marl_engine.extensive_form.sequence_form import Ends, Form, assembled
+from marl_engine.extensive_form.tree import CHANCE, END, Tree
+
+LARGEST = 20_000_000  # histories; a tree of as many takes some gigabytes
+WIDEST = 5e8  # bytes of the features and actions of information sets
+TELL_EVERY = 10_000  # histories
+
+
+class Visit(NamedTuple):
+    """A history that the walk has still to go to."""
+
+    state: Any
+    parent: int  # the history before; -1: none
+    share: float  # the probability of this child of it
+    chance: float  # the product of those of chance so far
+    last: tuple[int, ...]  # (P,) the last sequence of each player, numbered as they are found
+    seen: tuple[int, ...]  # (P,) the number of what each player has seen, where it is watched
+
+
+class Walk:
+    """One walk through a tree, with what it finds, in flat arrays: lists in lists would take longer than the game."""
+
+    def __init__(self, game: Any, tell: Callable[[int], None], watched: bool):
+        kind = game.get_type()
+        self.players, self.actions = game.num_players(), game.num_distinct_actions()
+        self.tell, self.watched = tell, watched
+        self.with_state = kind.provides_information_state_tensor
+        self.with_view = not self.with_state and kind.provides_observation_tensor
+        self.player, self.infoset, self.parent, self.share = array("b"), array("i"), array("i"), array("d")
+        self.payoff, self.last, self.chance = array("d"), array("i"), array("d")  # of ends
+        self.known: list[dict[Any, int]] = [{} for _ in range(self.players)]
+        self.owner, self.lead, self.first = array("i"), array("i"), array("i", [self.players])
+        self.legal: list[tuple[int, ...]] = []
+        self.name: list[str] = []
+        self.label, self.word = array("i"), dict[str, int]()  # of actions: numbers of words, and words
+        self.tensor = array("f")
+        self.sights: dict[tuple[int, str], int] = {}  # what was seen before, what is seen now
+        self.sight = [""]  # what is seen now
+
+    def run(self, root: Any) -> None:
+        """Goes everywhere. Raises ValueError when there are too many histories, or a player forgets."""
+        waiting = [Visit(root, -1, 1.0, 1.0, tuple(range(self.players)), (0,) * self.players)]
+        while waiting:
+            visit = waiting.pop()
+            number = len(self.player)
+            if number % TELL_EVERY == 0:
+                self._check(number)
+            mover = visit.state.current_player()
+            self.player.append(max(mover, END))
+            self.parent.append(visit.parent)
+            self.share.append(visit.share)
+            if mover < CHANCE:
+                self._end(visit)
+            elif mover == CHANCE:
+                waiting += reversed(self._by_chance(visit, number))
+            else:
+                waiting += reversed(self._by(mover, visit, number))
+
+    def _check(self, number: int) -> None:
+        """Tells how many histories are done. Raises ValueError when memory would not do."""
+        self.tell(number)
+        if number > LARGEST:
+            raise ValueError(f"there are more than {LARGEST:,} histories; choose a smaller game")
+        if len(self.owner) * self.actions + 4 * len(self.tensor) > WIDEST:
+            raise ValueError(
+                f"{len(self.owner):,} information sets with {self.actions:,} actions do not fit; choose a smaller game"
+            )
+
+    def _end(self, visit: Visit) -> None:
+        """Remembers an end."""
+        self.infoset.append(len(self.chance))
+        self.payoff.extend(visit.state.returns())
+        self.last.extend(visit.last)
+        self.chance.append(visit.chance)
+
+    def _by_chance(self, visit: Visit, number: int) -> list[Visit]:
+        """The children of a history in which chance moves."""
+        self.infoset.append(-1)
+        state, chance = visit.state, visit.chance
+        return [
+            Visit(state.child(action), number, share, chance * share, visit.last, visit.seen)
+            for action, share in state.chance_outcomes()
+        ]
+
+    def _by(self, mover: int, visit: Visit, number: int) -> list[Visit]:
+        """The children of a history in which a player moves."""
+        state, chance, last = visit.state, visit.chance, visit.last
+        seen = self._watched(state, visit.seen) if self.watched else visit.seen
+        infoset = self._infoset(state, mover, last[mover], seen[mover])
+        self.infoset.append(infoset)
+        before, after, first = last[:mover], last[mover + 1 :], self.first[infoset]
+        return [
+            Visit(state.child(action), number, 1.0, chance, (*before, first + place, *after), seen)
+            for place, action in enumerate(self.legal[infoset])
+        ]
+
+    def _watched(self, state: Any, seen: tuple[int, ...]) -> tuple[int, ...]:
+        """What the players have seen (P,) with what they see now."""
+        found = []
+        for player, before in enumerate(seen):
+            now = state.observation_string(player)
+            if now != self.sight[before]:
+                before = self.sights.setdefault((before, now), len(self.sight))
+                if before == len(self.sight):
+                    self.sight.append(now)
+            found.append(before)
+        return tuple(found)
+
+    def _infoset(self, state: Any, mover: int, lead: int, seen: int) -> int:
+        """The number of a state's information set. Raises ValueError when its player forgets."""
+        key: Any = (lead, seen) if self.watched else state.information_state_string(mover)
+        number = self.known[mover].get(key)
+        if number is None:
+            number = self.known[mover][key] = len(self.owner)
+            self.owner.append(mover)
+            self.lead.append(lead)
+            self.legal.append(tuple(state.legal_actions()))
+            self.first.append(self.first[-1] + len(self.legal[-1]))
+            self.name.append(f"{self.sight[seen]} ({number})" if self.watched else key)
+            for action in self.legal[-1]:
+                word = state.action_to_string(mover, action)
+                self.label.append(self.word.setdefault(word, len(self.word)))
+            if self.with_state:
+                self.tensor.extend(state.information_state_tensor(mover))
+            elif self.with_view:
+                self.tensor.extend(state.observation_tensor(mover))
+        elif self.lead[number] != lead:
+            raise ValueError(
+                f"player {mover} forgets what it did or knew before {key!r}; exact solvers need perfect recall"
+            )
+        return number
+
+
+def walked(game: Any, tell: Callable[[int], None], watched: bool = False) -> tuple[Tree, Form]:
+    """The tree and the sequence form of a sequential pyspiel game; `tell` hears how many histories are done.
+
+    `watched`: by what players see, not by what the game says that they know. Raises ValueError when a player forgets
+    what it did or knew, and when there is too much for the memory.
+    """
+    walk = Walk(game, tell, watched)
+    walk.run(game.new_initial_state())
+    owner, found = np.array(walk.owner), np.array(walk.first)
+    order = np.argsort(owner, kind="stable")  # information sets of player 0, then of player 1, …
+    counts = np.diff(found)
+    first = np.concatenate([[walk.players], walk.players + counts[order].cumsum()])
+    moved = np.empty_like(counts)  # how far the sequences of an information set move
+    moved[order] = first[:-1] - found[:-1][order]
+    sequence = np.arange(found[-1]) + np.concatenate([np.zeros(walk.players, int), np.repeat(moved, counts)])
+    last, payoff = (np.array(each).reshape(-1, walk.players) for each in (walk.last, walk.payoff))
+    form = assembled(
+        begin=np.searchsorted(owner[order], np.arange(walk.players + 1)).tolist(),
+        parent=sequence[np.array(walk.lead)[order]].tolist(),
+        first=first.tolist(),
+        ends=Ends(sequence[last], payoff, np.array(walk.chance)),
+    )
+    return tree_of(walk, order), form
+
+
+def tree_of(walk: Walk, order: np.ndarray) -> Tree:
+    """The arrays of a walk, its information sets in this order."""
+    player, infoset, parent = np.array(walk.player), np.array(walk.infoset), np.array(walk.parent[1:])
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order))
+    infoset[player >= 0] = rank[infoset[player >= 0]]
+    to = (np.argsort(parent, kind="stable") + 1).astype(np.int32)  # children were found in the order of their actions
+    legal, owner = np.zeros((len(order), walk.actions), bool), np.repeat(rank, np.diff(walk.first))
+    legal[owner, [action for each in walk.legal for action in each]] = True
+    return Tree(
+        player=player,
+        infoset=infoset,
+        child=np.concatenate([[0], np.bincount(parent, minlength=len(player)).cumsum()]).astype(np.int32),
+        to=to,
+        chance=np.array(walk.share)[to],
+        payoff=np.array(walk.payoff).reshape(-1, walk.players),
+        legal=legal,
+        tensor=np.array(walk.tensor).reshape(len(order), -1)[order] if walk.tensor else bits(len(order)),
+        name=np.array(walk.name, str)[order],
+        label=np.array(walk.label, np.int32)[np.argsort(owner, kind="stable")],
+        word=np.array(list(walk.word), str),
+    )
+
+
+def bits(count: int) -> np.ndarray:
+    """The binary digits (count, D) of the numbers below `count`, lowest first."""
+    return (np.arange(count)[:, None] >> np.arange(max(1, (count - 1).bit_length())) & 1).astype(np.float32)

@@ -1,0 +1,5 @@
+"""Preference games: prompts, answers, and judges who compare them."""
+
+from games.preference.game import Prompts
+
+__all__ = ["Prompts"]

@@ -1,0 +1,108 @@
+"""Where prompts come from: the file beside this one, or rows of a file with a column of texts or chats.
+
+A chat is asked from its first message to the user's last, with the system's; what the assistant says after that is the
+answer that somebody else gave, and left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from games.preference.rows import read_rows
+from marl_engine.errors import Refused, choice
+from marl_engine.policies.language.chats import ROLES, Chat, Message, question
+
+SHIPPED = Path(__file__).with_name("prompts.txt")
+COLUMNS = ("prompt", "messages")  # the first that a row has, where none is named
+SYNONYMS = {"developer": "system"}
+
+
+def prompts(source: str | None, column: str | None = None) -> list[Chat]:
+    """The prompts of a source, in its order; None: those of this engine. Raises Refused."""
+    path = SHIPPED if source is None else Path(source)
+    try:
+        chats = [read_prompt(place, row, column) for place, row in read_rows(path)]
+    except Refused as error:
+        raise Refused(f"game.prompts: {error}") from error
+    if not chats:
+        raise Refused(f"game.prompts: there are no prompts in {path}")
+    return chats
+
+
+def split(texts: Sequence[str], share: float = 0.2) -> tuple[list[str], list[str]]:
+    """Texts to train on, and about `share` of them held out.
+
+    By a hash of each text alone, so that a prompt stays on its side whatever else is in the list; either may be empty.
+    """
+    sides = [[text for text in texts if is_held_out(text, share) is side] for side in (False, True)]
+    return sides[0], sides[1]
+
+
+def is_held_out(text: str, share: float) -> bool:
+    """Whether a text is on the other side of a split."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") < share * 2**64
+
+
+def read_prompt(place: str, row: Any, column: str | None = None) -> Chat:
+    """The prompt of a row: a text alone, or that of a column. Raises Refused."""
+    if isinstance(row, str) and column is None:
+        return read_chat(place, row)
+    columns = list(map(str, row)) if isinstance(row, Mapping) else []
+    name = next((each for each in ([column] if column else COLUMNS) if each in columns), None)
+    if name is None:
+        wanted = f"no column {column}" if column else f"none of the columns {' and '.join(COLUMNS)}"
+        options = f"its columns are {choice(column or COLUMNS[0], columns)}" if columns else "it has no columns"
+        raise Refused(f"{place}, has {wanted}: {options}; game.column names one")
+    return read_chat(f"{place}, {name}", row[name])
+
+
+def read_chat(place: str, prompt: Any) -> Chat:
+    """A text, or messages up to the user's last, as a chat. Raises Refused for anything else."""
+    if isinstance(prompt, str):
+        chat = question(clean(place, prompt))
+    else:
+        chat = read_messages(place, prompt)
+        while chat and chat[-1]["role"] == "assistant":
+            chat.pop()
+    if not chat or chat[-1]["role"] != "user" or not chat[-1]["content"]:
+        raise Refused(f"{place}, has no text, and no message of the user's at the end of a chat")
+    return chat
+
+
+def read_messages(place: str, messages: Any) -> Chat:
+    """A list of messages; without empty ones of the system's. Raises Refused for what is none."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        raise Refused(f"{place}, must be a text or a list of messages, not {type(messages).__name__}")
+    chat = [read_message(f"{place}, message {number}", each) for number, each in enumerate(messages, start=1)]
+    return [message for message in chat if message["content"] or message["role"] != "system"]
+
+
+def read_message(place: str, message: Any) -> Message:
+    """One with a role and a text, which may come in parts. Raises Refused for roles of tools, and pictures."""
+    if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+        raise Refused(f"{place}, must have a role and a content")
+    role, content = str(message["role"]), message["content"]
+    role = SYNONYMS.get(role, role)
+    if role not in ROLES:
+        raise Refused(f"{place}, has the role {role!r}; only {', '.join(ROLES)} can be asked")
+    parts = [content] if isinstance(content, str) else content if isinstance(content, Sequence) else [None]
+    texts = [text for text in map(read_part, parts) if text is not None]
+    if len(texts) < len(parts):
+        raise Refused(f"{place}, has content that is no text; only texts can be asked")
+    return {"role": role, "content": clean(place, "\n".join(texts))}
+
+
+def read_part(part: Any) -> str | None:
+    """The text of a part of a message; None for pictures, sounds and the like."""
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else part
+    return text if isinstance(text, str) else None
+
+
+def clean(place: str, text: str) -> str:
+    """Without space around it. Raises Refused for halves of signs, which no model and no file can take."""
+    try:
+        text.encode()
+    except UnicodeError as error:
+        raise Refused(f"{place}, has half a sign in it: {error}") from error
+    return text.strip()

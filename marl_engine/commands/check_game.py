@@ -1,0 +1,21 @@
+"""marl-train … check=true: what each check of the game saw, a line each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marl_engine.configuration import make
+from marl_engine.errors import Refused
+from marl_engine.rollout.game_contract import check_game
+from marl_engine.types import in_words
+
+
+def report_contract(config: Mapping[str, Any], console: Any) -> int:
+    """Checks the game of a configuration, on the CPU. Raises Refused with what is wrong with it."""
+    game = make("game", config["game"], device="cpu")
+    name = config["game"]["_target_"]
+    if in_words(game):
+        raise Refused(f"check=true plays games, and {name} is one of prompts, whose judge is asked instead")
+    for line in check_game(game):
+        console.print(f"ok  {line}")
+    console.print(f"{name} is as a game must be")
+    return 0

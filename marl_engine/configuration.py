@@ -1,0 +1,103 @@
+"""Classes by their dotted names, as `_target_` gives them."""
+
+import math
+from collections.abc import Container, Mapping
+from dataclasses import MISSING, field, fields, is_dataclass
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from marl_engine.errors import Refused, unknown
+
+
+def class_of(target: object) -> type:
+    """The class that a dotted name stands for. Raises Refused."""
+    module, _, name = str(target).rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise Refused(f"_target_ {target!r} is not an importable class: {error}") from error
+    if not isinstance(found, type):
+        raise Refused(f"_target_ {target!r} is not a class")
+    return found
+
+
+def outside(default: Any = MISSING, *, folders: bool = True) -> Any:
+    """A field of a dataclass that may name a file, or a folder unless it may not; its other values name none."""
+    return field(default=default, metadata={"outside": folders})
+
+
+LIST = "a list, like [64,64]"
+DOES = {
+    "game": ("step", "prefers"),  # one of them
+    "policy": ("profile",),
+    "responder": ("respond",),
+    "solver": ("solve",),
+    "runner": ("map",),
+    "judge": ("prefers",),
+}
+
+
+def declared_types(kind: type) -> dict[str, Any]:
+    """The types that a class declares for what it is made from; none where its annotations cannot be read."""
+    try:
+        return get_type_hints(kind if is_dataclass(kind) else kind.__init__)  # type: ignore[misc]
+    except NameError:  # a name that only a type checker imports
+        return {}
+
+
+def converter(kind: Any) -> TypeAdapter[Any]:
+    """What converts values to a declared type."""
+    return TypeAdapter(kind, config={"arbitrary_types_allowed": True})
+
+
+def fits(kind: Any, value: Any) -> bool:
+    """Whether a value can be converted to a declared type."""
+    try:
+        converter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
+    """The values, converted to the types of a dataclass's fields other than `apart`.
+
+    Raises Refused for an unknown key or a wrong type.
+    """
+    types = get_type_hints(kind)
+    names = [field.name for field in fields(kind) if field.init and field.name not in apart]  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise Refused(f"{place.rstrip('.')} must have the keys {', '.join(names)}, not be {values!r}")
+    found = {}
+    for key, value in values.items():
+        if key not in names:
+            raise unknown(key, place, names)
+        if isinstance(value, float) and math.isnan(value):
+            raise Refused(f"{place}{key} must be a number, not {value}")
+        try:
+            found[key] = converter(types[key]).validate_python(value)
+        except ValidationError as error:
+            wanted = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
+            wanted = wanted.replace("'str' instances are not allowed as a Sequence value", f"Input should be {LIST}")
+            wanted = wanted.replace("an instance of Sequence", LIST)
+            raise Refused(f"{place}{key}={value!r}: {wanted[0].lower()}{wanted[1:]}") from error
+    return found
+
+
+def make(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
+    """The object of a config section; `parts` are arguments that are no configuration. Raises Refused."""
+    target = values.get("_target_")
+    arguments = {key: value for key, value in values.items() if key != "_target_"}
+    kind = class_of(target)
+    noun = section.rpartition(".")[2]
+    if not any(hasattr(kind, name) for name in DOES[noun]):
+        raise Refused(f"{section}._target_ {target!r} is no {noun}: it has no {' or '.join(DOES[noun])}")
+    if is_dataclass(kind):
+        arguments = checked(arguments, kind, f"{section}.", apart=parts)
+    try:
+        return kind(**arguments, **parts)
+    except (ValueError, TypeError) as error:
+        place = "" if any(name in str(error) for name in (*arguments, f"{section}=")) else f"{section}: "
+        raise Refused(f"{place}{error}") from error

@@ -1,0 +1,1 @@
+"""How good a profile is: returns, exploitability, win rates."""

@@ -1,0 +1,1 @@
+"""Games with chance and imperfect information as arrays: trees, sequence form, regularised steps."""

@@ -1,0 +1,50 @@
+"""Generalised advantage estimation for any order of moves (Schulman et al. 2016, arXiv:1506.02438, equation 16)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.jit import compiled
+
+
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    done: Tensor,
+    acting: Tensor,
+    *,
+    after: Tensor,
+    ending: Tensor | None,
+    discount: float,
+    trace: float,
+) -> Tensor:
+    """Advantages (T, B, P) of the decisions of each seat, zero where a seat was not acting.
+
+    reward, value, acting (T, B, P), done (T, B); `after` (B, P) is the value of the observation after the
+    last decision; `ending` (T, B, P) the value that a game ended with: zero where it was over by its rules,
+    the critic's where it was truncated; None is zero everywhere. A decision earns all until the seat's next one:
+
+        delta_t = sum r + discount * V(next own decision) - V_t,    A_t = delta_t + discount * trace * A_next.
+    """
+    arrays = [each.cpu().numpy() for each in (reward, value, done, acting, after)]
+    ends = torch.zeros(1, 1, 1).expand(reward.shape) if ending is None else ending.cpu()
+    out = np.zeros(reward.shape, np.float32)
+    _sweep(*arrays, ends.numpy(), np.float32(discount), np.float32(trace), out)
+    return torch.from_numpy(out).to(reward.device)
+
+
+@compiled
+def _sweep(reward, value, done, acting, after, ending, discount, trace, out):
+    turns, games, players = reward.shape
+    for game in range(games):
+        for seat in range(players):
+            next_value, next_advantage, earned = after[game, seat], np.float32(0), np.float32(0)
+            for turn in range(turns - 1, -1, -1):
+                if done[turn, game]:
+                    next_value, next_advantage, earned = ending[turn, game, seat], np.float32(0), np.float32(0)
+                earned += reward[turn, game, seat]
+                if acting[turn, game, seat]:
+                    delta = earned + discount * next_value - value[turn, game, seat]
+                    next_advantage = delta + discount * trace * next_advantage
+                    out[turn, game, seat] = next_advantage
+                    next_value, earned = value[turn, game, seat], np.float32(0)

@@ -1,0 +1,118 @@
+"""What gradient learners minimise, as pure functions on rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from marl_engine.numerics.categorical import Categorical, log_sum
+from marl_engine.numerics.jit import compiled
+from marl_engine.types import Distribution
+
+
+def clipped_surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """-min(r A, clip(r, 1 - clip, 1 + clip) A), r = exp(log_prob - old_log_prob); all (N,).
+
+    Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347, equation 7).
+    """
+    ratio = (log_prob - old_log_prob).exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+class Surrogate(NamedTuple):
+    """The loss of a policy, and what to report of it; all ()."""
+
+    loss: Tensor  # surrogate - bonus * entropy
+    surrogate: Tensor
+    entropy: Tensor
+    kl: Tensor  # from the policy that acted, by the estimator E[r - 1 - log r]
+
+
+def surrogate(
+    pi: Distribution, action: Tensor, old_log_prob: Tensor, advantage: Tensor, *, clip: float, bonus: float
+) -> Surrogate:
+    """Means over rows of the clipped surrogate less `bonus` times the entropy."""
+    log_prob, entropy = pi.log_prob(action), pi.entropy().mean()
+    clipped = clipped_surrogate(log_prob, old_log_prob, advantage, clip).mean()
+    with torch.no_grad():
+        moved = log_prob - old_log_prob
+        kl = (moved.exp() - 1 - moved).mean()
+    return Surrogate(clipped - bonus * entropy, clipped.detach(), entropy.detach(), kl)
+
+
+@compiled
+def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, gradient, sums):
+    """Adds up surrogate, entropy and divergence in sums (3,), and writes the gradient (N, A) of the mean loss."""
+    rows, actions = logits.shape
+    for row in range(rows):
+        total = log_sum(logits, row)
+        entropy = np.float32(0)
+        for each in range(actions):
+            log_prob = logits[row, each] - total
+            gradient[row, each] = np.exp(log_prob)
+            if gradient[row, each] > 0:
+                entropy -= gradient[row, each] * log_prob
+        moved = logits[row, action[row]] - total - old_log_prob[row]
+        ratio = np.exp(moved)
+        plain = ratio * advantage[row]
+        clipped = min(max(ratio, 1 - clip), 1 + clip) * advantage[row]
+        stopped = ratio > 1 + clip if advantage[row] > 0 else ratio < 1 - clip
+        push = np.float32(0) if stopped else plain
+        for each in range(actions):
+            share = gradient[row, each]
+            if share > 0:
+                toward = np.float32(each == action[row]) - share
+                spread = bonus * share * (logits[row, each] - total + entropy)
+                gradient[row, each] = (spread - push * toward) / rows
+        sums[0] -= min(plain, clipped)
+        sums[1] += entropy
+        sums[2] += ratio - 1 - moved
+
+
+class _Compiled(torch.autograd.Function):
+    """`surrogate` of logits (N, A) with its gradient written out."""
+
+    @staticmethod
+    def forward(ctx, logits, action, old_log_prob, advantage, clip, bonus):
+        gradient = torch.empty_like(logits)
+        arrays = [each.numpy() for each in (logits, action, old_log_prob, advantage)]
+        sums = np.zeros(3)
+        _surrogate(*arrays, np.float32(clip), np.float32(bonus), gradient.numpy(), sums)
+        clipped, entropy, kl = torch.from_numpy(sums / len(logits)).float()
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(clipped, entropy, kl)
+        return clipped - bonus * entropy, clipped, entropy, kl
+
+    @staticmethod
+    def backward(ctx, weight, *_):
+        return ctx.saved_tensors[0] * weight, None, None, None, None, None
+
+
+def fast_surrogate(
+    pi: Distribution, action: Tensor, old_log_prob: Tensor, advantage: Tensor, *, clip: float, bonus: float
+) -> Surrogate:
+    """`surrogate` in one compiled pass where there is one: 50 small operations took half of the learner's time."""
+    if not isinstance(pi, Categorical) or pi.logits.is_cuda:
+        return surrogate(pi, action, old_log_prob, advantage, clip=clip, bonus=bonus)
+    return Surrogate(*_Compiled.apply(pi.logits, action, old_log_prob, advantage, clip, bonus))
+
+
+def squared(value: Tensor, target: Tensor, old_value: Tensor, width: float) -> Tensor:
+    """(value - target)^2 / 2, (N,)."""
+    return 0.5 * (value - target) ** 2
+
+
+def huber(value: Tensor, target: Tensor, old_value: Tensor, width: float) -> Tensor:
+    """Squared within `width` of the target and linear beyond, (N,)."""
+    return F.huber_loss(value, target, reduction="none", delta=width)
+
+
+def clipped_value(value: Tensor, target: Tensor, old_value: Tensor, width: float) -> Tensor:
+    """The larger of the squared errors of the value and of the value clipped to old_value ± width, (N,)."""
+    near = old_value + (value - old_value).clamp(-width, width)
+    return 0.5 * torch.maximum((value - target) ** 2, (near - target) ** 2)
+
+
+VALUE_LOSSES = {"squared": squared, "huber": huber, "clipped": clipped_value}

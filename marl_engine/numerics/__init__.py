@@ -1,0 +1,1 @@
+"""Numbers: random streams, compiled loops, threads, schedules, distributions and the optimiser."""

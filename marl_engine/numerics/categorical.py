@@ -1,0 +1,93 @@
+"""Distributions over actions that are sampled by noise handed in, so that the same noise is the same play."""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from marl_engine.numerics.jit import compiled, inlined
+
+WIDE = 1024  # actions from which on a row is worth a vector
+
+
+@inlined
+def log_sum(logits, row):
+    """log sum_a exp(logits[row, a])."""
+    highest = logits[row, 0]
+    for each in range(1, logits.shape[1]):
+        highest = max(highest, logits[row, each])
+    total = np.float32(0)
+    for each in range(logits.shape[1]):
+        total += np.exp(logits[row, each] - highest)
+    return highest + np.log(total)
+
+
+@compiled
+def _draw(logits, noise, action, log_prob):
+    """Actions by inverting the cumulative distribution, and their log-probabilities; all rows in one pass."""
+    rows, actions = logits.shape
+    for row in range(rows):
+        total, left, chosen = log_sum(logits, row), noise[row], 0
+        for each in range(actions):
+            share = np.exp(logits[row, each] - total)
+            if share > 0:
+                chosen = each  # the last action that can be, should rounding leave something over
+                left -= share
+                if left < 0:
+                    break
+        action[row] = chosen
+        log_prob[row] = logits[row, chosen] - total
+
+
+class Categorical:
+    """N distributions over A actions, from logits (N, A); illegal actions have probability zero."""
+
+    def __init__(self, logits: Tensor, legal: Tensor | None = None):
+        self.logits = logits if legal is None else logits.masked_fill(~legal, -torch.inf)
+        self.legal = legal
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """(N, A)."""
+        return F.log_softmax(self.logits, dim=-1)
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions (N,) and their log-probabilities (N,), by noise (N,) in [0, 1); no gradient."""
+        if noise.is_cuda or self.logits.shape[-1] > WIDE:
+            return self._inverted(noise)
+        action, log_prob = torch.empty(len(noise), dtype=torch.int64), torch.empty(len(noise))
+        _draw(self.logits.detach().numpy(), noise.contiguous().numpy(), action.numpy(), log_prob.numpy())
+        return action, log_prob
+
+    @torch.no_grad()
+    def _inverted(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """`sample` by whole rows: on a GPU, and among the tokens of a language model, where `exp` is vectorised."""
+        highest = self.logits.amax(-1, keepdim=True)
+        cumulative = (self.logits - highest).exp_().cumsum(-1)
+        total = cumulative[:, -1:].clone()
+        action = torch.searchsorted(cumulative, noise[:, None] * total, right=True)
+        action.clamp_(max=self.logits.shape[-1] - 1)
+        return action[:, 0], (self.logits.gather(-1, action) - highest - total.log())[:, 0]
+
+    def mode(self) -> Tensor:
+        """The most probable actions (N,)."""
+        return self.logits.argmax(-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """log pi(action), (N,)."""
+        return self.log_probs.gather(-1, actions[:, None])[:, 0]
+
+    def entropy(self) -> Tensor:
+        """-sum_a pi(a) log pi(a), (N,), in nats."""
+        return -self._expected(self.log_probs)
+
+    def kl(self, other: "Categorical") -> Tensor:
+        """sum_a pi(a) (log pi(a) - log other(a)), (N,), in nats."""
+        return self._expected(self.log_probs - other.log_probs)
+
+    def _expected(self, what: Tensor) -> Tensor:
+        """sum_a pi(a) what(a), (N,); an illegal action counts nothing even where `what` is infinite."""
+        finite = what if self.legal is None else what.masked_fill(~self.legal, 0)
+        return (self.log_probs.exp() * finite).sum(-1)

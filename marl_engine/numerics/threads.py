@@ -1,0 +1,120 @@
+"""How many threads a run takes: as many as it is told to; else as the environment says; else the cores that are free.
+
+A thread too few costs little. One too many, where other jobs have the cores, waits for them at the end of every
+product: a language model then learns several times more slowly with two threads than with one.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from math import inf
+from pathlib import Path
+
+import torch
+
+from marl_engine.errors import Notice
+from marl_engine.types import Result
+
+
+def choose_threads(number: int | None) -> int:
+    """The number itself; without one, that of OMP_NUM_THREADS, and without that, the cores that are free.
+
+    A number above that of the cores is taken, and warned about.
+    """
+    cores = len(usable_cores())
+    if number is not None and number > cores:
+        warnings.warn(
+            Notice(f"threads={number} is more than the {cores} cores here, which makes a run slower, not faster"),
+            stacklevel=2,
+        )
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": the second is of nested loops
+    return number or (int(first) if first.isdecimal() else 0) or count_free_cores()
+
+
+@cache
+def count_free_cores() -> int:
+    """Cores that this process may use and nobody used in the last minute, at least 1; counted once in a process.
+
+    A process may be kept to some cores (its affinity), or to a share of their time (its control groups).
+    """
+    every = os.cpu_count() or 1
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # not everywhere is there such a thing
+        load = 0.0
+    return max(1, int(min(len(usable_cores()), read_quota(), every - round(load))))
+
+
+def usable_cores() -> Collection[int]:
+    """The numbers of the cores that this process may use."""
+    try:
+        return os.sched_getaffinity(0)
+    except (AttributeError, OSError):  # not everywhere is there such a thing
+        return range(os.cpu_count() or 1)
+
+
+def read_quota(groups: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("/proc/self/cgroup")) -> float:
+    """Seconds of processor in a second that the control groups of this process leave it; inf where none is a limit.
+
+    A group is in those above it; version 1 keeps groups of processor time in a tree of their own, `cpu`.
+    """
+    shares = [inf]
+    for line in read_text(memberships).splitlines():
+        controllers, place = line.split(":", 2)[1:]
+        tree = groups / "cpu" if "cpu" in controllers.split(",") else groups
+        group = tree / place.lstrip("/")
+        shares += [read_share(each) for each in (group, *group.parents) if each.is_relative_to(tree)]
+    return min(shares)
+
+
+def read_share(group: Path) -> float:
+    """The limit of one control group, see `read_quota`."""
+    names = "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"  # version 2 has one file, version 1 two
+    quota, period = (" ".join(read_text(group / name) for name in names).split() + ["max"] * 2)[:2]
+    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else inf
+
+
+def read_text(path: Path) -> str:
+    """What a file holds; nothing where it is not there or not for us."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+@cache
+def _workers(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="rows")
+
+
+def over_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -> int:
+    """Calls work(share, first, last) for consecutive shares of `rows`; returns how many shares there were.
+
+    There is one share for each of torch's threads, or fewer, so that each has `at_least` rows, the number from
+    which a hand-over pays.
+    """
+    cores = max(1, min(torch.get_num_threads(), rows // at_least))
+    bounds = [rows * core // cores for core in range(cores + 1)]
+    others = [_workers(cores).submit(work, core, bounds[core], bounds[core + 1]) for core in range(1, cores)]
+    work(0, bounds[0], bounds[1])
+    for other in others:
+        other.result()
+    return cores
+
+
+def side_by_side(*jobs: Callable[[], Result]) -> list[Result]:
+    """The results of jobs that do not touch each other, done at the same time; raises what one of them raises."""
+    threads = torch.get_num_threads()
+
+    def as_here(job: Callable[[], Result]) -> Result:
+        torch.set_num_threads(threads)  # a new thread would share its first operations among all cores
+        return job()
+
+    others = [_workers(len(jobs)).submit(as_here, job) for job in jobs[1:]]
+    try:
+        first = jobs[0]()
+    finally:
+        wait(others)
+    return [first, *(other.result() for other in others)]

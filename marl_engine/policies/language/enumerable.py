@@ -1,0 +1,113 @@
+"""A language model so small that all it can say is known: V tokens, answers of L of them, a table for every prefix.
+
+With three tokens and three places there are 27 answers and 13 prefixes. It learns as a language model does, token by
+token, and answers exactly, as a distribution over all V^L answers: the bridge from tables to text.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.language.generation import Writer
+from marl_engine.policies.tabular import TINY
+from marl_engine.types import Policy
+
+
+class TinyModel(Writer):
+    """Logits (R, V) of the next token after each of R = 1 + V + … + V^(L - 1) prefixes.
+
+    Answer number sum_n token_n * V^(L - 1 - n) is an action of the game.
+    """
+
+    ends = ()
+    opening: Tensor
+    every: Tensor
+    place: Tensor
+
+    def __init__(self, logits: Tensor, vocabulary: int, length: int):
+        super().__init__()
+        self.vocabulary, self.length = vocabulary, length
+        self.logits = nn.Parameter(logits)
+        powers = vocabulary ** torch.arange(length)
+        self.register_buffer("opening", powers.cumsum(0) - powers, persistent=False)  # (L,) the first prefix of a place
+        every = torch.arange(vocabulary**length)[:, None] // powers.flip(0) % vocabulary
+        self.register_buffer("every", every, persistent=False)  # (V^L, L) the tokens of every answer
+        self.register_buffer("place", powers.flip(0), persistent=False)
+
+    def prefixes(self, tokens: Tensor) -> Tensor:
+        """Numbers (N, L) of the prefixes before each token (N, L)."""
+        number, before = torch.zeros_like(tokens[:, 0]), []
+        for place in range(tokens.shape[1]):
+            before.append(self.opening[place] + number)
+            number = number * self.vocabulary + tokens[:, place]
+        return torch.stack(before, dim=-1)
+
+    def opened(self, rows: Tensor) -> "TinySheet":
+        return TinySheet(self.logits.detach().log_softmax(-1), len(rows))
+
+    def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        likely = self.logits.log_softmax(-1)[self.prefixes(tokens)]
+        return likely.gather(-1, tokens[..., None])[..., 0]
+
+    def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
+        return (tokens * self.place).sum(-1).tolist()
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Categorical, Tensor | None]:
+        whole = self.log_probs(rows, self.every).sum(-1)
+        return Categorical(whole.expand(len(rows), -1).contiguous(), legal), memory
+
+
+class TinySheet:
+    """Prefixes that grow by a token."""
+
+    def __init__(self, table: Tensor, copies: int):
+        self.table, self.number = table, torch.zeros(copies, dtype=torch.int64, device=table.device)
+        self.logits = table[self.number]
+
+    def append(self, token: Tensor) -> None:
+        self.number = self.number * self.table.shape[1] + token + 1  # the prefixes of a place follow those before it
+        self.logits = self.table[self.number]
+
+
+@dataclass
+class Tiny:
+    """Makes a profile of one such model in all seats of a game in which everybody chooses once.
+
+    It begins as the game's own `start`, or alike. Raises ValueError for a game that does not have V^L actions.
+    """
+
+    vocabulary: int = 3  # V
+    length: int = 3  # L
+
+    def __post_init__(self) -> None:
+        check_fields("policy", self, "vocabulary", least=2, whole=True)
+        check_fields("policy", self, "length", least=1, whole=True)
+
+    def profile(self, game: Any) -> list[Policy]:
+        """The same model in every seat."""
+        answers = self.vocabulary**self.length
+        if not (hasattr(game, "prefers") and getattr(game, "actions", None) == answers):
+            raise ValueError(
+                f"policy=tiny has {self.vocabulary}^{self.length} = {answers} answers and needs a preference game with "
+                "as many, like game=preference/tiny; set policy.vocabulary and policy.length, or use policy=table"
+            )
+        start = getattr(game, "start", None)
+        chances = np.full(answers, 1 / answers) if start is None else start[game.players : game.players + answers]
+        model = TinyModel(next_tokens(chances, self.vocabulary, self.length), self.vocabulary, self.length)
+        return [model] * game.players
+
+
+def next_tokens(chances: np.ndarray, vocabulary: int, length: int) -> Tensor:
+    """Log-probabilities (R, V) of the next token after every prefix, of a distribution over all answers (V^L,)."""
+    tables = []
+    for place in range(length):
+        mass = chances.reshape(vocabulary**place, vocabulary, -1).sum(-1)
+        tables.append(np.log(np.maximum(mass, TINY)) - np.log(np.maximum(mass.sum(-1, keepdims=True), TINY)))
+    return torch.from_numpy(np.concatenate(tables)).float()

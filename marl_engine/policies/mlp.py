@@ -1,0 +1,128 @@
+"""Small networks: a policy over discrete or continuous actions, and a critic."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from marl_engine.networks.mlp import ACTIVATIONS, Perceptron
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.gaussian import Gaussian, Squashed
+from marl_engine.types import Game, Policy
+
+NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may give
+
+
+class NetworkPolicy(Policy):
+    """A multi-layer perceptron from observations to logits."""
+
+    def __init__(self, perceptron: Perceptron):
+        super().__init__()
+        self.perceptron = perceptron
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Categorical, Tensor | None]:
+        return Categorical(self.perceptron(rows), legal), memory
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.perceptron.encode(observation, seat)
+
+
+class BoxPolicy(Policy):
+    """A multi-layer perceptron from observations to Gaussians over actions of D numbers, in the game's own units.
+
+    Plain ones have one standard deviation for all observations; squashed ones lie in the box from `low` to `high` (D,),
+    and the perceptron gives their deviations too. Where the box has no end, its half width counts as 1.
+    """
+
+    centre: Tensor
+    width: Tensor
+
+    def __init__(self, perceptron: Perceptron, low: Tensor, high: Tensor, squashed: bool):
+        super().__init__()
+        self.perceptron, self.squashed = perceptron, squashed
+        bounded = low.isfinite() & high.isfinite()
+        self.register_buffer("centre", torch.where(bounded, (low + high) / 2, 0.0), persistent=False)
+        self.register_buffer("width", torch.where(bounded, (high - low) / 2, 1.0), persistent=False)
+        if not squashed:
+            self.log_std = nn.Parameter(torch.zeros(len(low)))  # in half widths of the box
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Gaussian | Squashed, Tensor | None]:
+        found = self.perceptron(rows)
+        if not self.squashed:
+            return Gaussian(self.centre + self.width * found, self.width.log() + self.log_std), memory
+        mean, log_std = found.chunk(2, dim=-1)
+        return Squashed(Gaussian(mean, log_std.clamp(NARROWEST, WIDEST)), self.centre, self.width), memory
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.perceptron.encode(observation, seat)
+
+
+def background_of(game: Game) -> Tensor:
+    """What all opening observations of a game share, (…): the features that never change, and no others."""
+    if (features := features_of(game)) is not None:
+        return torch.zeros(features.shape[1])
+    return deepcopy(game).reset(torch.arange(8)).observation.flatten(0, 1).amin(0).cpu()
+
+
+def features_of(game: Game) -> Tensor | None:
+    """What the information sets of a small game look like (I + 1, D), the last row zeros; None for other games."""
+    features = getattr(game, "features", None)
+    return None if features is None else torch.cat([features.cpu(), torch.zeros(1, features.shape[1])])
+
+
+@dataclass
+class Network:
+    """Makes a profile of networks for a game.
+
+    Raises ValueError for sizes below 1 and for an unknown activation.
+    """
+
+    hidden: Sequence[int] = (64, 64)
+    activation: str = "relu"
+    shared: bool = True  # one network for all seats, or one each
+    seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
+    squashed: bool = False  # actions that are numbers are pressed into their box by tanh, as learning off-policy needs
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(
+                f"policy.hidden must name at least one layer, each of 1 unit or more, not {list(self.hidden)}"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"policy.activation must be one of {', '.join(ACTIVATIONS)}, not {self.activation!r}")
+
+    def profile(self, game: Game) -> list[Policy]:
+        """A policy for each seat, drawn from torch's random state."""
+        background = background_of(game)
+        fresh = [self._policy(background, game) for _ in range(1 if self.shared else game.players)]
+        return fresh * game.players if self.shared else fresh
+
+    def _policy(self, background: Tensor, game: Game) -> Policy:
+        if not getattr(game, "continuous", False):
+            return NetworkPolicy(self._perceptron(background, game, game.actions, gain=0.01))
+        perceptron = self._perceptron(background, game, game.actions * (2 if self.squashed else 1), gain=0.01)
+        return BoxPolicy(perceptron, game.low, game.high, self.squashed)  # type: ignore[attr-defined]
+
+    def critic(self, game: Game, joint: bool) -> Perceptron:
+        """Values from one seat's observation, or from all of them, own first (MAPPO's centralised critic)."""
+        background = background_of(game).flatten().repeat(game.players if joint else 1)
+        return self._perceptron(background, game, 1, gain=1.0)
+
+    def _perceptron(self, background: Tensor, game: Game, outputs: int, gain: float) -> Perceptron:
+        indicated = not game.symmetric if self.seat_indicator is None else self.seat_indicator
+        seats = game.players if indicated and self.shared else 0
+        return Perceptron(
+            background,
+            self.hidden,
+            outputs,
+            seats=seats,
+            activation=self.activation,
+            gain=gain,
+            shown=features_of(game),
+        )

@@ -1,0 +1,64 @@
+"""Policies that are tables of logits: a distribution for every state of a game that numbers its states."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.checks import check_fields
+from marl_engine.types import Policy
+
+
+class LogitsPolicy(Policy):
+    """pi(a | s) ~ exp logits[s, a], for S states and A actions; it is shown the number of a state, (N, 1)."""
+
+    def __init__(self, logits: Tensor):
+        super().__init__()
+        self.logits = nn.Parameter(logits)  # (S, A) float64
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        """Rows (N,) of the table."""
+        return observation[:, 0].long()
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Categorical, Tensor | None]:
+        return Categorical(self.logits[rows].float(), legal), memory
+
+
+@dataclass
+class Logits:
+    """Makes a profile of them, of normal numbers at first.
+
+    Raises ValueError for a spread below 0, and for a game that does not say how many `states` there are.
+    """
+
+    std: float = 1.0  # of the first logits
+
+    def __post_init__(self) -> None:
+        check_fields("policy", self, "std", least=0)
+
+    def profile(self, game: Any) -> list[Policy]:
+        """A policy for each seat, drawn from torch's random state."""
+        if not hasattr(game, "states"):
+            raise ValueError(
+                f"policy=logits and solver=lola need a game with numbered states, like iterated_prisoners_dilemma, and "
+                f"{type(game).__name__} is none"
+            )
+        drawn = torch.randn(game.players, game.states, game.actions, dtype=torch.float64)
+        return [LogitsPolicy(self.std * each) for each in drawn]
+
+
+def logits_in(profile: Sequence[Any]) -> list[Tensor]:
+    """The logits of all seats, (S, A) each, as leaves of a graph of their own."""
+    return [policy.logits.detach().clone().requires_grad_() for policy in profile]
+
+
+@torch.no_grad()
+def climb(profile: Sequence[Any], slopes: Sequence[Tensor], rate: float) -> None:
+    """logits += rate * slope, for all seats."""
+    for policy, slope in zip(profile, slopes, strict=True):
+        policy.logits += rate * slope

@@ -1,0 +1,140 @@
+"""Policies that are tables: a distribution for every information set of a seat."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_engine.extensive_form.sequence_form import Form, realise, strategy_of, uniform
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.types import Policy, Profile
+
+TINY = 1e-300  # chances below it are taken for it where their logarithm is
+
+
+class TablePolicy(Policy):
+    """The strategy of one seat of a game in sequence form: a probability for each of its actions (n,) float64.
+
+    It is shown the numbers of information sets, (N, 1), as small games do.
+    """
+
+    strategy: Tensor
+    place: Tensor
+
+    def __init__(self, form: Form, legal: np.ndarray, seat: int, start: np.ndarray):
+        super().__init__()
+        self.form = form
+        begin, end = form.begin[seat], form.begin[seat + 1]
+        self.begin, self.span = int(begin), slice(int(form.first[begin]), int(form.first[end]))
+        allowed = torch.from_numpy(legal[begin:end])
+        place = torch.full(allowed.shape, -1)
+        place[allowed] = torch.arange(int(allowed.sum()))
+        self.register_buffer("place", place, persistent=False)  # (I, A): where in `strategy` an action stands, or -1
+        self.register_buffer("strategy", torch.from_numpy(start[self.span].copy()))
+
+    def __deepcopy__(self, known: dict[int, Any]) -> "TablePolicy":
+        """A table of its own for the same game, of which there is only one."""
+        other = copy(self)
+        other._buffers = {**self._buffers, "strategy": self.strategy.clone()}
+        return known.setdefault(id(self), other)
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        """Rows (N,) of the table; what a seat sees while others move stands for its first information set."""
+        rows = observation[:, 0].long() - self.begin
+        return rows.where((rows >= 0) & (rows < len(self.place)), 0)
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Categorical, Tensor | None]:
+        if not len(self.place):  # a seat that never moves
+            return Categorical(torch.zeros(len(rows), self.place.shape[1], device=rows.device), legal), memory
+        place = self.place[rows]
+        there = place >= 0
+        logits = self.strategy[place.where(there, 0)].log().masked_fill(~there, -torch.inf)
+        return Categorical(logits.float(), legal), memory
+
+
+@dataclass
+class Table:
+    """Makes a profile of tables for a game in sequence form: at first the game's own `start` (S,), or uniform.
+
+    Raises ValueError for a game that has none.
+    """
+
+    def profile(self, game: Any) -> list[Policy]:
+        """A table for each seat."""
+        if not hasattr(game, "form"):
+            raise ValueError(
+                f"policy=table and exact solvers need a game in sequence form, and {type(game).__name__} is none; "
+                "choose another game, or solver=self_play policy=network"
+            )
+        start = getattr(game, "start", uniform(game.form))
+        return [TablePolicy(game.form, game.legal, seat, start) for seat in range(game.players)]
+
+
+def fill(profile: Sequence[Any], strategy: np.ndarray) -> None:
+    """Writes a strategy (S,) of all seats into their tables."""
+    for policy in profile:
+        policy.strategy.copy_(torch.from_numpy(strategy[policy.span]))
+
+
+def strategy_in(profile: Sequence[Any]) -> np.ndarray:
+    """The strategy (S,) that the tables of all seats hold."""
+    return np.concatenate([np.ones(len(profile)), *(policy.strategy.cpu().numpy() for policy in profile)])
+
+
+def geometric(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np.ndarray:
+    """The strategy (S,) ~ profile^(1 - weight) * other^weight in each information set; beyond the profile below 0."""
+    form = profile[0].form
+    one, two = (np.log(np.maximum(strategy_in(each), TINY)) for each in (profile, other))
+    starts, players = form.first[:-1].astype(np.int64), form.players
+    logit = (1 - weight) * one + weight * two
+    highest = np.repeat(np.maximum.reduceat(logit, starts), np.diff(form.first))
+    mixture = np.exp(logit[players:] - highest)
+    total = np.add.reduceat(mixture, starts - players)
+    return np.concatenate([np.ones(players), mixture / np.repeat(total, np.diff(form.first))])
+
+
+def pooled(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarray:
+    """The strategy (S,) that plays as one member of each seat does, drawn by its weights (n,) when a game begins.
+
+    It is the mean of their plans (sequence form), not of their strategies.
+    """
+    form = members[0][0].form
+    plan = np.ones(form.sequences)
+    for known, mixture in zip(members, weights, strict=True):
+        span = known[0].span
+        plan[span] = sum(weight * plan_in(member) for member, weight in zip(known, mixture, strict=True) if weight > 0)
+    return strategy_of(form, plan)
+
+
+def plan_in(table: TablePolicy) -> np.ndarray:
+    """The plan (n,) of the strategy that a table holds."""
+    strategy, plan = np.ones((2, table.form.sequences))  # what other seats do is left open, so it is no plan of all
+    strategy[table.span] = table.strategy.cpu().numpy()
+    realise(table.form, strategy, plan)
+    return plan[table.span]
+
+
+@torch.no_grad()
+def tabulated(game: Any, profile: Profile) -> np.ndarray:
+    """The strategy (S,) of any policies in a game in sequence form: each is asked in all of its information sets."""
+    form, parts = game.form, [np.ones(game.players)]
+    for seat, policy in enumerate(profile):
+        numbers = torch.arange(int(form.begin[seat]), int(form.begin[seat + 1]), device=game.device)
+        legal = torch.from_numpy(game.legal).to(numbers.device)[numbers]
+        rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
+        distribution, _ = policy(rows, legal)
+        assert isinstance(distribution, Categorical)
+        parts.append(distribution.log_probs.exp()[legal].double().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def strategy_of_any(game: Any, profile: Profile) -> np.ndarray:
+    """The strategy (S,) of tables, or of policies that answer in every information set when asked."""
+    tables = all(isinstance(policy, TablePolicy) for policy in profile)
+    return strategy_in(profile) if tables else tabulated(game, profile)

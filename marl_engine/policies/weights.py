@@ -1,0 +1,42 @@
+"""Weights of policies: saved, loaded and compared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from marl_engine.policies.mixture import frozen
+from marl_engine.types import Policy, Profile
+
+
+def equal(one: Policy, other: Policy) -> bool:
+    """Whether two policies of a kind have the same weights."""
+    weights = other.state_dict()
+    return all(torch.equal(each, weights[name]) for name, each in one.state_dict().items())
+
+
+def alike(one: Policy, other: Policy) -> bool:
+    """Whether two policies are of a kind, and have the same weights."""
+    return one is other or (type(one) is type(other) and equal(one, other))
+
+
+def loaded(policy: Policy, weights: Mapping[str, Any]) -> Policy:
+    """A frozen copy of a policy, with other weights."""
+    (copy,) = frozen([policy])
+    copy.load_state_dict(weights)
+    return copy
+
+
+def policies_state(profile: Profile) -> dict[str, Any]:
+    """The weights of the different policies of a profile, and which seat has which."""
+    different = list(dict.fromkeys(profile))
+    return {
+        "policies": [policy.state_dict() for policy in different],
+        "seats": [different.index(policy) for policy in profile],
+    }
+
+
+def load_policies(profile: Profile, state: Mapping[str, Any]) -> None:
+    """Puts saved weights into a profile made from the same configuration."""
+    for policy, weights in zip(dict.fromkeys(profile), state["policies"], strict=True):
+        policy.load_state_dict(weights)

@@ -1,0 +1,5 @@
+"""Populations of frozen policies and their payoff tables."""
+
+from marl_engine.populations.population import Population
+
+__all__ = ["Population"]

@@ -1,0 +1,81 @@
+"""A policy and its critic, and the batches that they learn from."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from marl_engine.networks.mlp import Perceptron
+from marl_engine.networks.sparse_input import END
+from marl_engine.numerics.adam import Descent
+from marl_engine.types import Policy, Profile, Responder
+
+
+class Decisions(NamedTuple):
+    """N decisions of one policy: what it learns from."""
+
+    rows: Tensor  # (N, ...) what it was shown, as it encodes it
+    legal: Tensor | None  # (N, A) bool
+    action: Tensor  # (N,) int64, or (N, D) of numbers
+    log_prob: Tensor  # (N,) when it was taken
+    advantage: Tensor  # (N,)
+
+
+class Estimates(NamedTuple):
+    """N values of its critic: what that learns from."""
+
+    rows: Tensor  # (N, ...) what it was shown
+    target: Tensor  # (N,)
+    value: Tensor  # (N,) before learning
+
+
+Batch = TypeVar("Batch", Decisions, Estimates)
+
+
+def take(batch: Batch, index: Tensor) -> Batch:
+    """Some of the rows, by number or by mask."""
+    return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one; lists of differences are filled up to the same length."""
+    if len(batches) == 1:
+        return batches[0]
+    columns = []
+    for each in zip(*batches, strict=True):
+        if each[0] is not None and each[0].dtype == torch.int32:
+            longest = max(lists.shape[1] for lists in each)
+            each = tuple(F.pad(lists, (0, longest - lists.shape[1]), value=END) for lists in each)
+        columns.append(None if each[0] is None else torch.cat(each))
+    return type(batches[0])(*columns)  # type: ignore[arg-type]
+
+
+def momenta(responder: Responder, profile: Profile) -> list[tuple[Descent, dict[str, Any]]]:
+    """How a responder by gradient goes down for each policy, and copies of its momenta; nothing for another one."""
+    descents = responder.descents_of(profile) if hasattr(responder, "descents_of") else []
+    return [(descent, deepcopy(descent.state())) for descent in descents]
+
+
+class Learner:
+    """One policy and its critic."""
+
+    def __init__(self, policy: Policy, critic: Perceptron):
+        self.policy, self.critic = policy, critic
+        self.policy_descent, self.critic_descent = Descent(policy), Descent(critic)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; the policy is saved with its profile."""
+        return {
+            "critic": self.critic.state_dict(),
+            "policy_descent": self.policy_descent.state(),
+            "critic_descent": self.critic_descent.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.critic.load_state_dict(state["critic"])
+        self.policy_descent.restore(state["policy_descent"])
+        self.critic_descent.restore(state["critic_descent"])

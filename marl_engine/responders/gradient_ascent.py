@@ -1,0 +1,105 @@
+"""The responder of games that say what strategies are worth: one step up the gradient, the others standing still.
+
+If all seats take it at once, that is naive learning, as LOLA calls what it is compared with (Foerster et al. 2018,
+arXiv:1709.04326, with exact gradients). Nothing is played, and a step is not held near anything.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marl_engine.errors import Refused
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.softmax_table import Logits, LogitsPolicy, climb, logits_in
+from marl_engine.responders.regulariser import pulls
+from marl_engine.types import Game, Metrics, Profile, Responder
+
+Values = Callable[[Sequence[Tensor]], Tensor]  # strategies (..., S, A) of P seats to what these earn (..., P)
+
+
+def slopes(values: Values, own: Sequence[Tensor], others: Sequence[Tensor], again: bool = False) -> list[Tensor]:
+    """d V_i(softmax own_i, softmax others_-i) / d own_i, (..., S, A) for each seat i, all being logits (..., S, A).
+
+    Where the logits of the others depend on own_i, so does the derivative. With `again` it can be differentiated.
+    """
+    found: list[Tensor] = []
+    for seat, logits in enumerate(own):
+        seated = [*others[:seat], logits, *others[seat + 1 :]]
+        value = values([each.softmax(-1) for each in seated])[..., seat].sum()
+        found += torch.autograd.grad(value, logits, create_graph=again, retain_graph=True)
+    return found
+
+
+@dataclass
+class Ascent:
+    """Raises ValueError for a game without `values`, policies that are not logits, and a rate that is not above 0."""
+
+    game: Game
+    network: Any = None  # the maker of the policies
+    seed: int = 0
+    device: str = "cpu"
+    learning_rate: float = 25.0  # delta; in units of values
+    steps: int = field(init=False, default=0)  # how often gradients were asked for
+    holds: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.game, "values"):
+            raise ValueError(
+                f"responder=ascent needs a game that says what strategies are worth, like iterated_prisoners_dilemma, "
+                f"and {type(self.game).__name__} does not; use responder=exact or responder=ippo"
+            )
+        if not isinstance(self.network, Logits | None):
+            raise ValueError("responder=ascent moves logits; use policy=logits")
+        check_fields("responder", self, "learning_rate", above=0)
+
+    def respond(
+        self,
+        profile: Profile,
+        against: Profile | None = None,
+        *,
+        anchor: Profile | None = None,
+        step_size: float = math.inf,
+        magnet: Profile | None = None,
+        pull: float = 0.0,
+    ) -> Metrics:
+        """See `Responder`; all seats move at once. Raises Refused for an anchor and for a magnet."""
+        if pulls(magnet, pull, anchor, step_size):
+            raise Refused("responder=ascent takes a step that is not held near anything; use solver=self_play")
+        own = logits_in(profile)
+        climb(profile, slopes(values_of(self), own, own if against is None else logits_in(against)), self.learning_rate)
+        self.steps += 1
+        return worth(self, profile)
+
+    def state(self, profile: Profile) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"steps": self.steps}
+
+    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.steps = state["steps"]
+
+
+def ascent(responder: Responder, profile: Profile, asks: str) -> Ascent:
+    """The responder, if it is this one. Raises ValueError when it is not, or policies are no logits."""
+    if not isinstance(responder, Ascent) or not all(isinstance(policy, LogitsPolicy) for policy in profile):
+        raise ValueError(f"{asks} differentiates what strategies are worth: use responder=ascent policy=logits")
+    return responder
+
+
+def values_of(responder: Ascent) -> Values:
+    """What its game says that strategies are worth."""
+    return responder.game.values  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def worth(responder: Ascent, profile: Profile) -> Metrics:
+    """What each seat earns, value/SEAT, and how likely it is to take the first action, first_action/SEAT/STATE."""
+    strategies = [logits.softmax(-1) for logits in logits_in(profile)]
+    found = {f"value/{seat}": each.item() for seat, each in enumerate(values_of(responder)(strategies))}
+    for seat, strategy in enumerate(strategies):
+        found |= {f"first_action/{seat}/{state}": chance for state, chance in enumerate(strategy[:, 0].tolist())}
+    return found

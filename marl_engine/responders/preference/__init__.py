@@ -1,0 +1,5 @@
+"""The responder that learns from preferences between answers or trajectories."""
+
+from marl_engine.responders.preference.responder import Answering
+
+__all__ = ["Answering"]

@@ -1,0 +1,88 @@
+"""Win rates of trajectories among recent ones: what SPO pays where nobody else does.
+
+Swamy et al. 2024 (arXiv:2401.04056, algorithm 2). Every comparison is counted.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.rng import GOLDEN, mix, unit
+from marl_engine.responders.ppo import Gradient
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.types import Responder
+
+
+class Judge(Protocol):
+    """A game of one player whose trajectories are compared; what it shows ends with the time."""
+
+    horizon: int  # H: steps of every trajectory
+
+    def summary(self, reward: Tensor, action: Tensor) -> Tensor:
+        """What is compared (N, K) of trajectories with rewards (H, N) and actions (H, N, ...)."""
+        ...
+
+    def preferred(self, one: Tensor, other: Tensor) -> Tensor:
+        """How often a trajectory (..., K) is preferred to another (..., K)."""
+        ...
+
+
+def said(chances: Tensor, seed: int, asked: int) -> Tensor:
+    """0, 1/2 or 1: what is answered where the first of two wins with these chances, `asked` being questions before.
+
+    The number of a question and the seed decide it. A tie that is certain to be one stays one half.
+    """
+    place = torch.arange(asked + 1, asked + 1 + chances.numel()).view(chances.shape).to(chances.device)
+    noise = unit(mix(mix(torch.tensor(seed, device=chances.device)) + GOLDEN * place))
+    return torch.where(chances == 0.5, chances, (noise < chances).to(chances.dtype))
+
+
+def contest(judge: Judge, new: Tensor, old: Tensor, seed: int, asked: int) -> tuple[Tensor, int]:
+    """Outcomes (N, N + M) of new trajectories (N, K) against themselves and old ones (M, K), and how many were asked.
+
+    No trajectory is compared with itself: that counts one half. A pair of new ones is asked about once.
+    """
+    count = len(new)
+    row, column = torch.triu_indices(count, count, 1, device=new.device)
+    pairs = said(judge.preferred(new[row], new[column]), seed, asked)
+    among = pairs.new_full((count, count), 0.5)
+    among[row, column], among[column, row] = pairs, 1 - pairs
+    past = said(judge.preferred(new[:, None], old[None]), seed, asked + len(pairs))
+    return torch.cat([among, past], dim=1), len(pairs) + past.numel()
+
+
+def win_rates(outcomes: Tensor) -> Tensor:
+    """The mean over a queue, own place included, of outcomes (N, M): (N,)."""
+    return outcomes.mean(1)
+
+
+def whole(each: Tensor, horizon: int) -> Tensor:
+    """Of a stretch of play (T, B, ...) its trajectories (H, N, ...), N = T / H * B."""
+    return each.unflatten(0, (-1, horizon)).transpose(0, 1).flatten(1, 2)
+
+
+def stretched(each: Tensor, turns: int, horizon: int) -> Tensor:
+    """Numbers of trajectories (H, N) or (N,), the same in all steps, as those of a stretch of play (T, B, 1)."""
+    every = each.expand(horizon, -1)
+    return every.unflatten(1, (turns // horizon, -1)).transpose(0, 1).flatten(0, 1)[..., None]
+
+
+def summaries(judge: Judge, trajectory: Trajectory) -> Tensor:
+    """What is compared of the trajectories (N, K) in a stretch of play."""
+    reward, action = (whole(each[:, :, 0], judge.horizon) for each in (trajectory.reward, trajectory.action))
+    return judge.summary(reward, action)
+
+
+def comparing(responder: Responder, asks: str) -> tuple[Gradient, Judge]:
+    """The responder and its game. Raises ValueError unless it plays whole trajectories that can be compared."""
+    if not isinstance(responder, Gradient) or not hasattr(responder.game, "preferred"):
+        raise ValueError(
+            f"{asks} compares trajectories, which needs policy=network, responder=ippo and game=preference/control"
+        )
+    horizon = responder.game.horizon  # type: ignore[attr-defined]
+    if responder.turns % horizon:
+        raise ValueError(
+            f"responder.turns must be a multiple of the {horizon} steps of a trajectory, not {responder.turns}"
+        )
+    return responder, responder.game  # type: ignore[return-value]

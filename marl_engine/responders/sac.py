@@ -1,0 +1,207 @@
+"""A responder that learns from everything it remembers: soft actor and critics, held near what it is told to.
+
+Held near nothing it is SAC (Haarnoja et al. 2018, arXiv:1801.01290, with two critics and no separate value as in
+arXiv:1812.05905). Anchored to the policy that an iteration began with (`solver=mdpo`) it is off-policy MDPO (Tomar et
+al. 2020, arXiv:2005.09814, section 5). It departs from both in that games are played side by side, and from MDPO's code
+in that both critics teach the policy and that what is remembered was sampled from it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.adam import Descent
+from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.gaussian import Squashed
+from marl_engine.numerics.rng import spread
+from marl_engine.numerics.schedules import Schedule, schedule
+from marl_engine.policies.mlp import Network
+from marl_engine.responders.regulariser import pulls
+from marl_engine.responders.replay_buffer import Moves, Replay, Twins, actor_loss, soft_target
+from marl_engine.rollout.stream import Stream
+from marl_engine.types import Game, Metrics, Policy, Profile
+
+
+class Actor:
+    """A policy, its two critics, and copies of these that follow slowly."""
+
+    def __init__(self, policy: Policy, twins: Twins):
+        self.policy, self.twins, self.slow = policy, twins, deepcopy(twins)
+        self.descent, self.twins_descent = Descent(policy), Descent(twins)
+        self.followed = Descent(self.slow).vector.data
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint; the policy is saved with its profile."""
+        found = {"twins": self.twins.state_dict(), "slow": self.slow.state_dict()}
+        return found | {"descent": self.descent.state(), "twins_descent": self.twins_descent.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        for name in ("twins", "slow"):
+            getattr(self, name).load_state_dict(state[name])
+        for name in ("descent", "twins_descent"):
+            getattr(self, name).restore(state[name])
+
+
+@dataclass
+class OffPolicy:
+    """Learns from `games` copies of the game played side by side, `updates` steps for each decision of each.
+
+    Raises ValueError for a hyperparameter out of range, a game that is not one player's with continuous actions, and
+    a policy that is not squashed.
+    """
+
+    game: Game
+    network: Network
+    seed: int = 0
+    device: str = "cpu"
+    games: int = 16  # B
+    turns: int = 64  # T: decisions of each game in an iteration
+    updates: int = 1
+    batch: int = 256
+    memory: int = 1_000_000  # decisions remembered
+    warm_up: int = 500  # decisions before the first update
+    learning_rate: Any = 1e-3
+    discount: float = 0.99  # gamma
+    entropy_bonus: Any = 0.02  # lambda of MDPO, alpha of SAC; in scaled payoff
+    follow: float = 0.005  # tau: how far slow critics move to the others in an update
+    payoff_scale: float = 0.1  # payoffs are multiplied by it before they are learned
+
+    def __post_init__(self) -> None:
+        check_fields("responder", self, "games", "turns", "updates", "batch", "memory", least=1, whole=True)
+        check_fields("responder", self, "payoff_scale", above=0)
+        check_fields("responder", self, "discount", "follow", least=0, most=1)
+        if not getattr(self.network, "squashed", False) or not getattr(self.game, "continuous", False):
+            raise ValueError(
+                "responder=off_policy needs policy=network with policy.squashed=true, and a game of continuous "
+                "actions, like game=control"
+            )
+        if self.game.players != 1:
+            raise ValueError(f"responder=off_policy learns games of one player, not of {self.game.players}")
+        self.schedules: dict[str, Schedule] = {
+            name: schedule(getattr(self, name), f"responder.{name}") for name in ("learning_rate", "entropy_bonus")
+        }
+        self.steps, self.holds = 0, True
+        self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers, and checkpoints, on any device
+        self.features = math.prod(self.game.observation_shape)
+        self.replay = Replay(self.memory, self.features, self.game.actions, self.device)
+        self.stream: Stream | None = None
+        self.actor: Actor | None = None
+
+    def respond(
+        self,
+        profile: Profile,
+        against: Profile | None = None,
+        *,
+        anchor: Profile | None = None,
+        step_size: float = math.inf,
+        magnet: Profile | None = None,
+        pull: float = 0.0,
+    ) -> Metrics:
+        """Plays and learns in turns; see `Responder`. Raises Diverged."""
+        start, playing = perf_counter(), 0.0
+        stream, actor = self._stream(), self._actor(profile[0])
+        near = [(others[0], self.payoff_scale * weight) for others, weight in pulls(magnet, pull, anchor, step_size)]
+        ended: list[Tensor] = []
+        found: list[Tensor] = []
+        for _ in range(self.turns):
+            began = perf_counter()
+            earned = self._play(stream, profile)
+            ended += [] if earned is None else [earned[:, 0]]
+            self.steps += self.games
+            playing += perf_counter() - began
+            if self.steps >= self.warm_up:
+                found += [self._update(actor, near) for _ in range(self.games * self.updates)]
+        metrics = {} if not ended else {f"return/{name}": torch.cat(ended).mean().item() for name in ("0", "mean")}
+        if found:
+            means = torch.stack(found).mean(0).tolist()
+            metrics |= dict(zip(("loss/value", "loss/policy", "entropy"), means, strict=True))
+        return metrics | {"seconds/play": playing, "seconds/learn": perf_counter() - start - playing}
+
+    def state(self, profile: Profile) -> dict[str, Any]:
+        """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
+        return {
+            "steps": self.steps,
+            "generator": self.generator.get_state(),
+            "stream": self._stream().state(),
+            "actor": self._actor(profile[0]).state(),
+            "replay": self.replay.state(),
+        }
+
+    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint, with the policies that were saved beside it."""
+        self.steps = state["steps"]
+        self.generator.set_state(state["generator"])
+        self._stream().restore(state["stream"])
+        self._actor(profile[0]).restore(state["actor"])
+        self.replay.restore(state["replay"])
+
+    def _stream(self) -> Stream:
+        if self.stream is None:
+            self.stream = Stream(deepcopy(self.game), spread(self.seed, self.games, self.device))
+        return self.stream
+
+    def _actor(self, policy: Policy) -> Actor:
+        if self.actor is None or self.actor.policy is not policy:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                twins = Twins(self.features + self.game.actions, self.network.hidden).to(self.device)
+            self.actor = Actor(policy, twins)
+        return self.actor
+
+    def _play(self, stream: Stream, profile: Profile) -> Tensor | None:
+        """A decision of every game, remembered; the payoff (games, 1) of those that ended with it."""
+        trajectory, ended = stream.play(profile, 1)
+        after = stream.turn.observation if trajectory.final is None else trajectory.final[0]
+        over = (trajectory.done & ~trajectory.truncated)[0].float()
+        seen, reward = trajectory.observation[0].flatten(1).float(), self.payoff_scale * trajectory.reward[0, :, 0]
+        self.replay.add(Moves(seen, trajectory.action[0, :, 0], reward, after.flatten(1).float(), over))
+        return ended
+
+    def _update(self, actor: Actor, near: Sequence[tuple[Policy, float]]) -> Tensor:
+        """A step of the critics, of the policy, and of what follows the critics; what is reported of it (3,)."""
+        index = torch.randint(len(self.replay), (self.batch,), generator=self.generator).to(self.device)
+        moves = self.replay.take(index)
+        learning_rate = self.schedules["learning_rate"].at(self.steps)
+        bonus = self.schedules["entropy_bonus"].at(self.steps)
+        value_loss = self._critics_loss(actor, moves, bonus)
+        actor.twins_descent.step(value_loss, learning_rate, math.inf)
+        loss, log_prob = self._policy_loss(actor, moves.observation, near, bonus)
+        actor.descent.step(loss, learning_rate, math.inf)
+        actor.followed.lerp_(actor.twins_descent.vector.data, self.follow)
+        return torch.stack([value_loss.detach(), loss.detach(), -log_prob.detach().mean()])
+
+    def _drawn(self, policy: Policy, rows: Tensor) -> tuple[Squashed, Tensor]:
+        """A policy's distributions, and numbers before squashing (N, D) drawn from them, with a gradient."""
+        pi, _ = policy(rows)
+        assert isinstance(pi, Squashed)
+        normal = torch.randn(pi.inner.mean.shape, generator=self.generator).to(self.device)
+        return pi, pi.inner.reached(normal)
+
+    def _critics_loss(self, actor: Actor, moves: Moves, bonus: float) -> Tensor:
+        """The squared distance of both values from the soft target."""
+        with torch.no_grad():
+            pi, inner = self._drawn(actor.policy, moves.after)
+            value = actor.slow(moves.after, pi.squash(inner))
+            likely = pi.log_prob_of(inner)
+            target = soft_target(moves.reward, moves.over, value, likely, discount=self.discount, bonus=bonus)
+        return ((actor.twins(moves.observation, moves.action) - target) ** 2).mean()
+
+    def _policy_loss(
+        self, actor: Actor, rows: Tensor, near: Sequence[tuple[Policy, float]], bonus: float
+    ) -> tuple[Tensor, Tensor]:
+        """`actor_loss` of actions drawn anew, and their log-densities (N,)."""
+        pi, inner = self._drawn(actor.policy, rows)
+        log_prob = pi.log_prob_of(inner)
+        others = [other(rows)[0].log_prob_of(inner) for other, _ in near]
+        actor.twins.requires_grad_(False)
+        value = actor.twins(rows, pi.squash(inner))
+        loss = actor_loss(log_prob, value, others, [weight for _, weight in near], bonus)
+        actor.twins.requires_grad_(True)
+        return loss, log_prob

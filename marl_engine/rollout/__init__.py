@@ -1,0 +1,1 @@
+"""Profiles play games: stretches to learn from, and whole games."""

@@ -1,0 +1,203 @@
+"""What every game must do: checks for the author of one (`marl-train game._target_=… check=true`) and for tests.
+
+A check plays a game with random legal actions. It returns a sentence of what it saw, and raises Refused with one that
+says what is wrong, expected and given.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from marl_engine.errors import Refused
+from marl_engine.numerics.rng import spread
+from marl_engine.rollout.rollout import noise_for
+from marl_engine.rollout.turn_checks import check_turn
+from marl_engine.types import Game, Turn
+
+DECLARED = {"players": int, "actions": int, "observation_shape": tuple, "symmetric": bool}
+METHODS = ("reset", "step", "state", "restore")
+LONGEST = 10_000  # turns in which a game should end
+ENOUGH = 256  # games that ended, of as many side by side
+
+
+def check_declarations(game: Any) -> str:
+    """The game says how many players, actions and features it has, and has the methods of `Game`."""
+    name = type(game).__name__
+    for attribute, kind in DECLARED.items():
+        value = getattr(game, attribute, None)
+        if not isinstance(value, kind):
+            raise Refused(f"{name}.{attribute} must be of type {kind.__name__}, not {value!r}")
+    methods = (*METHODS, "information_sets") if hasattr(game, "form") else METHODS
+    missing = [method for method in methods if not callable(getattr(game, method, None))]
+    if missing:
+        raise Refused(f"{name} has no {', '.join(missing)}; a game has {', '.join(methods)}")
+    if min(game.players, game.actions) < 1:
+        raise Refused(f"{name}: players and actions must be 1 or more, not {game.players} and {game.actions}")
+    return f"{game.players} players, {game.actions} actions, observations {tuple(game.observation_shape)}"
+
+
+def check_shapes(game: Game, copies: int = 5, turns: int = 50) -> str:
+    """Turns have the shapes and types of `Turn` and finite numbers, and who acts can do something."""
+    turn = game.reset(spread(0, copies))
+    kind = None
+    for number in range(turns):
+        check_turn(game, turn, copies)
+        kind = kind or turn.observation.dtype
+        if turn.observation.dtype != kind:
+            raise Refused(f"{type(game).__name__}: observation must stay {kind}, and is {turn.observation.dtype} later")
+        turn = game.step(random_actions(game, turn, number))
+    return f"{turns} turns of {copies} copies have the shapes and types of Turn, finite numbers and legal actions"
+
+
+def check_batching(game: Game, copies: int = 64, turns: int = 60) -> str:
+    """Copy b of a batch is the game that its seed alone gives."""
+    alone, together = deepcopy(game), deepcopy(game)
+    seeds = spread(1, copies)
+    for copy in (0, copies // 2, copies - 1):
+        one, many = alone.reset(seeds[copy : copy + 1]), together.reset(seeds)
+        for number in range(turns):
+            if field := difference(one, many, 0, copy):
+                raise Refused(
+                    f"{type(game).__name__}: copy {copy} of {copies} must be what its seed alone gives, whatever is "
+                    f"played beside it; {field} differs at turn {number}"
+                )
+            actions = random_actions(game, many, number)
+            one, many = alone.step(actions[copy : copy + 1]), together.step(actions)
+    return f"a copy is what its seed alone gives, whatever is played beside it ({turns} turns of {copies} copies)"
+
+
+def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20) -> str:
+    """A saved state goes on in a new game as in the old one, and saving shares no memory with it."""
+    name, other, turn = type(game).__name__, deepcopy(game), game.reset(spread(3, copies))
+    for number in range(before):
+        turn = game.step(random_actions(game, turn, number))
+    saved = game.state()
+    kept = {key: each.clone() for key, each in saved.items()}
+    again, here = other.restore(deepcopy(saved)), turn
+    for field in ("observation", "legal", "acting"):
+        if not torch.equal(getattr(here, field), getattr(again, field)):
+            raise Refused(f"{name}: restore must return the turn that was to be played; its {field} is another")
+    for number in range(before, before + after):
+        turn = game.step(random_actions(game, turn, number))
+        again = other.step(random_actions(game, again, number))
+        if field := difference(turn, again):
+            raise Refused(f"{name}: a restored game must go on as the saved one; {field} differs at turn {number}")
+    changed = next((key for key in kept if not torch.equal(saved[key], kept[key])), None)
+    if changed is not None:
+        raise Refused(f"{name}: state()[{changed!r}] must be a copy; it changes while the game goes on")
+    return f"a restored game goes on as the saved one ({after} turns of {copies} copies)"
+
+
+class Endings(NamedTuple):
+    """How games opened and ended that were played on and on."""
+
+    openings: Tensor  # (B, P, ...) what copies saw first
+    reopenings: Tensor  # (N, P, ...) what they saw after an end
+    lengths: list[int]  # (N,) turns of the games that ended
+    truncated: int  # of them
+
+
+def play_on(game: Game, copies: int = ENOUGH, longest: int = LONGEST, enough: int = ENOUGH) -> Endings:
+    """Plays until `enough` games have ended, or for `longest` turns. Raises Refused for a turn that is wrong."""
+    turn = game.reset(spread(2, copies))
+    openings, reopenings, lengths, truncated = turn.observation.clone(), [], [], 0
+    since = torch.zeros(copies, dtype=torch.int64)
+    for number in range(longest):
+        turn = game.step(random_actions(game, turn, number))
+        since += 1
+        if turn.done.any():
+            check_turn(game, turn, copies)
+            reopenings.append(turn.observation[turn.done].clone())
+            lengths += since[turn.done].tolist()
+            truncated += int(turn.truncated.sum())
+            since[turn.done] = 0
+        if len(lengths) >= enough:
+            break
+    return Endings(openings, torch.cat([openings[:0], *reopenings]), lengths, truncated)
+
+
+def strange(endings: Endings) -> Tensor:
+    """Which reopenings (N,) show what no copy opened with."""
+    openings = {each.numpy().tobytes() for each in endings.openings}
+    return torch.tensor([each.numpy().tobytes() not in openings for each in endings.reopenings], dtype=torch.bool)
+
+
+def check_ends(game: Game, longest: int = LONGEST) -> str:
+    """Games end, and the turn that ends one opens the next.
+
+    Where openings repeat, most reopenings must be among them: as often as an opening was seen once only (Good 1953) one
+    is expected that none of them is.
+    """
+    name, endings = type(game).__name__, play_on(game, longest=longest)
+    ended = len(endings.lengths)
+    if not ended:
+        raise Refused(
+            f"{name}: no game ended within {longest:,} turns of random play; a game must be done some time, or "
+            "truncated, with what it closed with as final, or it cannot be scored"
+        )
+    seen = endings.openings.flatten(1).unique(dim=0, return_counts=True)[1]
+    if (seen == 1).float().sum() < len(endings.openings) / 4 and strange(endings).float().mean() > 0.5:
+        raise Refused(
+            f"{name}: where done is True, observation must be that of the game that opens next; it is one with which "
+            f"none of {len(endings.openings)} games opens (what a truncated game closed with belongs into final)"
+        )
+    lengths, cut = f"{min(endings.lengths):,} to {max(endings.lengths):,}", endings.truncated
+    return f"{ended} games ended after {lengths} turns{f', {cut} of them truncated' if cut else ''}, and opened anew"
+
+
+def difference(one: Turn, other: Turn, row: int | None = None, other_row: int | None = None) -> str:
+    """The first field in which two turns differ, all of them or the games in these rows; empty where none does."""
+    for field, mine, its in zip(Turn._fields, one, other, strict=True):
+        if mine is None or its is None:
+            if mine is not its and (one.truncated.any() or row is None):
+                return field
+        elif not torch.equal(*((mine, its) if row is None else (mine[row], its[other_row]))):
+            return field
+    return ""
+
+
+def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
+    """Legal actions (B, P), others in each game; the same for the same seed and place in the batch.
+
+    Numbers (B, P, D) within the bounds of a game of continuous actions.
+    """
+    (noise,) = noise_for(game, spread(seed, len(turn.legal)), 0, 1)
+    if getattr(game, "continuous", False):
+        return game.low + (game.high - game.low) * noise
+    cumulative = turn.legal.float().cumsum(-1)
+    return (cumulative <= noise[..., None] * cumulative[..., -1:]).sum(-1)
+
+
+CHECKS: tuple[Callable[[Any], str], ...] = (
+    check_declarations,
+    check_shapes,
+    check_batching,
+    check_restore,
+    check_ends,
+)
+
+
+def check_game(game: Any) -> Iterator[str]:
+    """What each check of a game saw, one after the other. Raises Refused with what is wrong.
+
+    An error of the game's own is told with its place.
+    """
+    for check in CHECKS:
+        try:
+            yield check(deepcopy(game))
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused(f"{type(game).__name__} raises {locate(error)} in {check.__name__}") from error
+
+
+def locate(error: Exception) -> str:
+    """An error of somebody's code, with the line where it rose."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})"
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,0 +1,155 @@
+"""Profiles play games: a stretch of play to learn from, or whole games to be scored."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from marl_engine.errors import Halted
+from marl_engine.numerics.rng import uniforms
+from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
+from marl_engine.types import Game, Policy, Profile, Turn
+
+LONGEST = 50_000  # turns of a game that is scored
+
+
+class Trajectory(NamedTuple):
+    """T decisions of B games of P seats; row t is what was seen, done and earned at decision t."""
+
+    observation: Tensor  # (T, B, P, ...)
+    legal: Tensor | None  # (T, B, P, A) bool; None where every action always was
+    acting: Tensor  # (T, B, P) bool
+    action: Tensor  # (T, B, P) int64, or (T, B, P, D) of numbers
+    log_prob: Tensor  # (T, B, P) of the action, when it was taken
+    reward: Tensor  # (T, B, P)
+    shaping: Tensor  # (T, B, P)
+    done: Tensor  # (T, B) bool
+    truncated: Tensor  # (T, B) bool
+    final: Tensor | None  # (T, B, P, ...) what truncated games closed with
+
+
+def tables(profile: Profile) -> list[tuple[Policy, list[int]]]:
+    """The different policies of a profile, each with the seats where it sits."""
+    seats: dict[Policy, list[int]] = {}
+    for seat, policy in enumerate(profile):
+        seats.setdefault(policy, []).append(seat)
+    return list(seats.items())
+
+
+def rows_of(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
+    """Of (B, P, …), the rows (N, …) of some seats, game by game."""
+    return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
+
+
+def noise_for(game: Game, seeds: Tensor, first: int, turns: int) -> Tensor:
+    """Uniform numbers (turns, B, P) for decisions from number `first` on; (turns, B, P, D) for actions of D numbers."""
+    if not getattr(game, "continuous", False):
+        return uniforms(seeds, first, turns, game.players)
+    return uniforms(seeds, first, turns, game.players * game.actions).unflatten(-1, (game.players, game.actions))
+
+
+class Table:
+    """The seats of B games, and who sits there; memories are carried from turn to turn, and empty when a game opens."""
+
+    def __init__(self, profile: Profile, games: int, device: torch.device):
+        self.parties = tables(profile)
+        self.players, self.games = len(profile), games
+        self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.parties]
+        self.memory: list[Tensor | None] = [None] * len(self.parties)
+
+    def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
+        """Actions (B, P) or (B, P, D), and their log-probabilities (B, P), by noise of their shape in [0, 1)."""
+        legal = None if turn.legal.all() else turn.legal
+        decided = [self._party(party, turn, legal, noise, greedy) for party in range(len(self.parties))]
+        if len(decided) == 1:
+            return decided[0]
+        first = decided[0][0]
+        action = torch.empty(self.games, self.players, *first.shape[2:], dtype=first.dtype, device=noise.device)
+        log_prob = torch.empty(self.games, self.players, device=noise.device)
+        for (_, seats), (chosen, likely) in zip(self.parties, decided, strict=True):
+            action[:, seats], log_prob[:, seats] = chosen, likely
+        return action, log_prob
+
+    def _party(
+        self, party: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Actions (B, seats) of one policy, and their log-probabilities."""
+        policy, seats = self.parties[party]
+        rows = policy.encode(rows_of(turn.observation, seats, self.players), self.seat[party])
+        allowed = None if legal is None else rows_of(legal, seats, self.players)
+        distribution, self.memory[party] = policy(rows, allowed, self._kept(party, turn.done))
+        if greedy:
+            action = distribution.mode()
+            log_prob = distribution.log_prob(action)
+        else:
+            action, log_prob = distribution.sample(rows_of(noise, seats, self.players))
+        return action.view(self.games, len(seats), *action.shape[1:]), log_prob.view(self.games, -1)
+
+    def _kept(self, party: int, done: Tensor) -> Tensor | None:
+        """What a policy remembers (N, …): zeros in games that have just opened."""
+        memory, seats = self.memory[party], self.parties[party][1]
+        if memory is None or not done.any():
+            return memory
+        return memory * ~done.repeat_interleave(len(seats)).view(-1, *[1] * (memory.ndim - 1))
+
+
+@torch.no_grad()
+def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
+    """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
+    table = Table(profile, len(seeds), seeds.device)
+    record, finals = [], []
+    for number, noise in enumerate(noise_for(game, seeds, clock, turns), clock):
+        action, log_prob = table.decide(turn, noise)
+        after = step(game, turn, action, number)
+        record.append((turn.observation, turn.legal, turn.acting, action, log_prob, *after[3:7]))  # reward to truncated
+        finals.append(after.final)
+        turn = after
+    observation, legal, *rest = zip(*record, strict=True)
+    choices = None if all(bool(each.all()) for each in legal) else torch.stack(legal)
+    trajectory = Trajectory._make([torch.stack(observation), choices, *map(torch.stack, rest), None])
+    trajectory = trajectory._replace(final=stack_finals(game, finals, trajectory.observation, trajectory.truncated))
+    check_stretch(game, trajectory)
+    return trajectory, turn
+
+
+def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
+    """The turn after decision `number`, which is looked at if it is one of the first.
+
+    Raises Refused for a turn that is not as `Turn` says, be it the one before, of which a game's own error may come.
+    """
+    try:
+        after = game.step(action)
+    except Exception:
+        check_turn(game, turn, len(turn.done))
+        raise
+    if number < LOOK_AT:
+        check_turn(game, after, len(turn.done))
+    return after
+
+
+@torch.no_grad()
+def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) -> Tensor:
+    """Returns (B, P) of one whole game for each seed (B,): the payoff, without shaping or discount.
+
+    Raises Refused for a game whose turns are not as `Turn` says, and Halted for one that does not end.
+    """
+    turn = game.reset(seeds)
+    check_turn(game, turn, len(seeds))
+    seeds = seeds.to(turn.reward.device)
+    table = Table(profile, len(seeds), seeds.device)
+    earned = turn.reward * turn.done[:, None]  # games that ended before anybody acted
+    open_still = ~turn.done
+    for clock in range(LONGEST):
+        (noise,) = noise_for(game, seeds, clock, 1)
+        action, _ = table.decide(turn, noise, greedy)
+        turn = step(game, turn, action, clock)
+        earned += turn.reward * open_still[:, None]
+        open_still &= ~turn.done
+        if not open_still.any():
+            check_earned(game, earned)
+            return earned
+    raise Halted(
+        f"{type(game).__name__}: {int(open_still.sum())} of {len(seeds)} games had not ended after {LONGEST:,} turns, "
+        "so they cannot be scored; a game must be done some time, or truncated, with what it closed with as final"
+    )

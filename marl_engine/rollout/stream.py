@@ -1,0 +1,48 @@
+"""Games that are always under way, so that a learner goes on where it stopped."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.state_checks import check_like
+from marl_engine.rollout.rollout import Trajectory, play
+from marl_engine.rollout.turn_checks import check_turn
+from marl_engine.types import Game, Profile
+
+
+class Stream:
+    """Games that are always under way: a line-up goes on where the last one stopped.
+
+    Raises Refused for a game whose turns are not as `Turn` says, and Halted where that is seen later.
+    """
+
+    def __init__(self, game: Game, seeds: Tensor):
+        self.game, self.seeds = game, seeds
+        self.turn = game.reset(seeds)
+        check_turn(game, self.turn, len(seeds))
+        self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
+        self.clock = 0  # decisions so far: the place of the next in the noise
+
+    def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
+        """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
+        trajectory, self.turn = play(self.game, profile, self.turn, self.seeds, self.clock, turns)
+        self.clock += turns
+        ended = []
+        for reward, done in zip(trajectory.reward, trajectory.done, strict=True):
+            self.running += reward
+            if done.any():
+                ended.append(self.running[done])
+                self.running[done] = 0
+        return trajectory, torch.cat(ended) if ended else None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"game": self.game.state(), "running": self.running, "clock": self.clock}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint. Raises ValueError for one of another game."""
+        check_like(state, self.state(), "stream")
+        self.turn = self.game.restore(state["game"])
+        self.running = state["running"].to(self.running.device)
+        self.clock = state["clock"]

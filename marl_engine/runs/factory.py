@@ -1,0 +1,81 @@
+"""From a configuration to the objects it names: `_target_` is the class, the other keys are its fields."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marl_engine.configuration import make
+from marl_engine.errors import Refused
+from marl_engine.policies.mixture import frozen
+from marl_engine.policies.weights import load_policies
+from marl_engine.runs.folder import Folder
+from marl_engine.runs.inputs import localise
+from marl_engine.runs.saved_weights import warm_start
+from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver, in_words
+
+
+def check_device(name: str) -> None:
+    """Raises Refused when a name is neither the processor nor a GPU that is here."""
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or name.endswith(":"):
+        raise Refused(f"device must be one of cpu, cuda, cuda:0, cuda:1, …, not {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise Refused(f"device={name}: torch finds {torch.cuda.device_count()} CUDA devices here; use device=cpu")
+
+
+@dataclass
+class Setting:
+    """The parts of a run, made from its configuration."""
+
+    game: Game
+    profile: Profile
+    responder: Responder
+    solver: Solver
+    runner: Runner
+    reference: Profile  # the profile as it was at first
+    costs: Callable[[], Metrics] = dict  # what a judge has been paid for in all sessions, if there is one
+
+
+def setting(config: Mapping[str, Any]) -> Setting:
+    """Everything that a run needs. Seeds torch, so that the first policies are a function of the seed."""
+    torch.manual_seed(config["seed"])
+    check_device(config["device"])
+    game = make("game", config["game"], device=config["device"])
+    network = make("policy", config["policy"])
+    try:
+        profile = network.profile(game)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if config.get("init"):
+        warm_start(profile, Path(config["init"]))
+    for policy in profile:
+        policy.to(config["device"])
+    responder = make(
+        "responder", config["responder"], game=game, network=network, seed=config["seed"], device=config["device"]
+    )
+    solver = make("solver", config["solver"])
+    try:
+        solver.solve(profile, responder)  # never begun: only to learn whether they go together
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    parts = Setting(game, profile, responder, solver, make("runner", config["runner"]), frozen(profile))
+    if in_words(game):
+        parts.costs = responder.costs
+    return parts
+
+
+def kept_config(folder: Folder) -> dict[str, Any]:
+    """The configuration of a run, with the files and first weights that its folder keeps. Raises Refused, OSError."""
+    config, _ = localise(folder.config(), folder.path)
+    return {**config, "init": str(folder.path / "initial") if config.get("init") else None}
+
+
+def saved_setting(folder: Folder) -> Setting:
+    """The setting of a run with the profile of its newest checkpoint. Raises Refused, FileNotFoundError."""
+    made = setting(kept_config(folder))
+    _, state, _ = folder.latest()
+    load_policies(made.profile, state["profile"])
+    return made

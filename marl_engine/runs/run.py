@@ -1,0 +1,239 @@
+"""A run: the solver's iterations, measured, saved, stopped and gone on with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
+from time import perf_counter, time
+from typing import Any
+
+import torch
+
+from marl_engine.errors import Diverged, Halted, Refused
+from marl_engine.evaluation.evaluator import Best, best_of, evaluate
+from marl_engine.evaluation.win_rate import Sample, judged, scripts
+from marl_engine.interruption import INTERRUPTION, Interrupted
+from marl_engine.numerics.state_checks import check_like
+from marl_engine.policies.language.generation import Answers
+from marl_engine.policies.weights import load_policies, policies_state
+from marl_engine.responders.preference.responder import Answering
+from marl_engine.runs import checkpoint
+from marl_engine.runs.factory import Setting
+from marl_engine.runs.folder import Folder
+from marl_engine.runs.saved_weights import EVALUATION, evaluations_of
+from marl_engine.types import Metrics, Progress, in_words
+
+STEPS = (("responder", "learning_rate"), ("solver", "step_size"))  # keys that say how far an iteration goes
+
+
+@dataclass
+class Stop:
+    """When a run ends by itself."""
+
+    seconds: float | None = None
+    nash_conv: float | None = None  # of the profile; only solvers of exact games measure it
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "nash_conv"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise Refused(f"stop.{name} must be above 0, not {getattr(self, name)}")
+
+
+@dataclass
+class Plan:
+    """The keys of a configuration that are not about a part of the run."""
+
+    run: str | None = None
+    overwrite: bool = False
+    resume: str | None = None
+    init: str | None = None
+    check: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    threads: int | None = None
+    steps: int | None = None
+    iterations: int | None = None
+    evaluate_every: int = 50
+    save_every: int = 50
+    episodes: int = 128
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise Refused(f"seed must be from 0 to 2**32 - 1, not {self.seed}")
+        for name in ("threads", "steps", "iterations", "evaluate_every", "save_every", "episodes"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise Refused(f"{name} must be 1 or more, not {number}")
+
+
+class Run:
+    """Plays a setting's solver until something says stop."""
+
+    def __init__(self, parts: Setting, plan: Plan, stop: Stop, folder: Folder):
+        self.parts, self.plan, self.stop, self.folder = parts, plan, stop, folder
+        self.iteration = 0
+        self.seconds = 0.0  # of the sessions before this one
+        self.started = 0.0  # the time of day when this session began to iterate, in seconds
+        self.evaluations: list[tuple[int, Metrics]] = []  # iterations, and what was evaluated then
+        self.best: Best | None = None
+        self.saved: int | None = None
+        self.nash_conv = inf  # as last measured
+        self.theirs: list[Answers] | None = None  # what the reference answers where answers are judged
+        self.verdict: tuple[int, Metrics] = -1, {}  # of the last evaluation, and when it was
+        self.samples: list[Sample] = []  # of the last evaluation
+
+    @property
+    def steps(self) -> int:
+        return self.parts.responder.steps
+
+    def restore(self) -> list[str]:
+        """Goes back to the newest whole checkpoint, or to the start where there is none yet.
+
+        Returns what is wrong with newer ones, and with the records.
+        """
+        if not checkpoint.newest_first(self.folder.checkpoints):
+            return [*self.folder.go_on_after(0), f"{self.folder.path} has no checkpoint yet"]
+        self.iteration, state, damages = self.folder.latest()
+        check_like(state, self.state(0.0), "state")
+        load_policies(self.parts.profile, state["profile"])
+        self.parts.responder.restore(self.parts.profile, state["responder"])
+        self.parts.solver.restore(state["solver"])
+        torch.set_rng_state(state["torch"])
+        self.seconds = state["seconds"]
+        damages += self.folder.go_on_after(self.iteration)
+        self.evaluations = [each for each in evaluations_of(self.folder) if each[0] <= self.iteration]
+        self.best = best_of(self.evaluations)
+        self.saved = self.iteration
+        return damages
+
+    def state(self, seconds: float) -> dict[str, Any]:
+        """For a checkpoint, after so many seconds."""
+        return {
+            "profile": policies_state(self.parts.profile),
+            "responder": self.parts.responder.state(self.parts.profile),
+            "solver": self.parts.solver.state(),
+            "torch": torch.get_rng_state(),
+            "seconds": seconds,
+        }
+
+    def save(self, seconds: float) -> None:
+        """A checkpoint of everything."""
+        if self.saved == self.iteration:
+            return
+        self.folder.save(self.iteration, self.state(seconds), self.best.iteration if self.best else None)
+        self.saved = self.iteration
+
+    def evaluated(self, full: bool = False) -> Metrics:
+        """Scores of the profile as it is: sampled play as trained, or all seatings."""
+        if in_words(self.parts.game):
+            return self.judged()
+        parts, episodes = self.parts, self.plan.episodes
+        return evaluate(parts.game, parts.profile, parts.runner, episodes=episodes, full=full, initial=parts.reference)
+
+    def evaluated_unless_interrupted(self) -> Metrics:
+        """What `evaluated` says; nothing where a signal came before or ends it."""
+        if INTERRUPTION.signals:
+            return {}
+        try:
+            with INTERRUPTION.defer(False):
+                return self.evaluated()
+        except Interrupted:
+            if len(INTERRUPTION.signals) > 1:
+                raise
+            return {}
+
+    def judged(self) -> Metrics:
+        """How often the profile's answers are preferred to those of where it began."""
+        parts, plan = self.parts, self.plan
+        if self.theirs is None:
+            self.theirs = scripts(parts.game, parts.reference[0], plan.episodes, plan.device, who=1)
+        if self.verdict[0] != self.iteration:
+            found, self.samples = judged(
+                parts.game, parts.profile, parts.reference, self.theirs, plan.episodes, plan.device
+            )
+            self.verdict = self.iteration, found
+        return self.verdict[1]
+
+    def sample(self) -> str:
+        """What the learner said last, for a person to see."""
+        game, responder = self.parts.game, self.parts.responder
+        if not (in_words(game) and isinstance(responder, Answering) and responder.asked):
+            return ""
+        return f"{responder.game.texts[int(responder.asked.numbers[0])]} → {responder.asked.written.said[0]}"
+
+    def consider(self, found: Metrics) -> None:
+        """The profile is the best so far, if what was found of it says so."""
+        if found:
+            others = [each for each in self.evaluations if each[0] != self.iteration]
+            self.evaluations = [*others, (self.iteration, found)]
+            self.best = best_of(self.evaluations)
+
+    def ended(self, seconds: float) -> str | None:
+        """Why the run is over, if it is."""
+        if INTERRUPTION.signals:
+            return "interrupted"
+        if self.plan.steps is not None and self.steps >= self.plan.steps:
+            return "steps"
+        if self.plan.iterations is not None and self.iteration >= self.plan.iterations:
+            return "iterations"
+        if self.stop.seconds is not None and seconds >= self.stop.seconds:
+            return "seconds"
+        if self.stop.nash_conv is not None and self.nash_conv <= self.stop.nash_conv:
+            return "nash_conv"
+        return None
+
+    def run(self, show: Callable[[Mapping[str, float]], None]) -> tuple[str, float]:
+        """Iterates until the end; returns the reason and the seconds of all sessions. Raises Diverged.
+
+        `show` is called with the record of every iteration.
+        """
+        start, self.started = perf_counter() - self.seconds, time()
+        progress = self.parts.solver.solve(self.parts.profile, self.parts.responder, after=self.iteration)
+        with INTERRUPTION.defer():
+            while (reason := self.ended(perf_counter() - start)) is None:
+                before = self.steps, perf_counter()
+                show(self.step(next(progress), start, *before))
+            self.save(perf_counter() - start)
+        return reason, perf_counter() - start
+
+    def step(self, progress: Progress, start: float, steps: int, since: float) -> dict[str, float]:
+        """Measures, logs and saves one iteration, also where its evaluation fails. Raises Halted."""
+        check_metrics(progress, self.folder)
+        last, self.iteration = self.iteration, progress.iteration
+        record: dict[str, float] = {"iteration": self.iteration, "steps": self.steps}
+        record["seconds"] = perf_counter() - start
+        record["steps_per_second"] = (self.steps - steps) / (perf_counter() - since)
+        record |= progress.metrics
+        self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
+        try:
+            if passed(last, self.iteration, self.plan.evaluate_every):
+                found = self.evaluated_unless_interrupted()
+                record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
+                self.consider(found)
+        except Halted:
+            self.save(perf_counter() - start)
+            raise
+        finally:
+            self.folder.log(record)
+        if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best.iteration == self.iteration):
+            self.save(perf_counter() - start)
+        return record
+
+
+def check_metrics(progress: Progress, folder: Folder) -> None:
+    """Raises Diverged, naming the keys of this run that could help, where a measured number is not finite."""
+    name = next((name for name, number in progress.metrics.items() if not isfinite(number)), None)
+    if name is not None:
+        config = folder.config()
+        keys = [f"{part}.{key}" for part, key in STEPS if config[part].get(key) is not None]
+        raise Diverged(
+            f"{name} is {progress.metrics[name]} in iteration {progress.iteration}; "
+            + (f"try a smaller {' or '.join(keys)}" if keys else "look at the payoffs of the game")
+        )
+
+
+def passed(last: int, now: int, every: int) -> bool:
+    """Whether a multiple of a number of iterations has been reached since the last one."""
+    return now // every > last // every
+
+
+__all__ = ["Diverged", "Plan", "Run", "Stop"]

@@ -1,0 +1,97 @@
+"""Pictures of a run: the curve of what was measured, and the game as it was played."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from marl_engine.numerics.rng import spread
+from marl_engine.rollout.rollout import Table, noise_for, step
+from marl_engine.runs.folder import column
+from marl_engine.types import Game, Profile
+
+CURVES = {
+    "return/mean": "while learning",
+    "evaluation/return/mean": "evaluation",
+    "evaluation/return/initial/mean": "evaluation against where it began",
+    "value/0": "value to seat 0",
+    "value/1": "value to seat 1",
+}
+DISTANCES = {
+    "nash_conv/last": "current strategy",
+    "nash_conv/average": "average strategy",
+    "nash_conv/mixture": "mixture of the population",
+    "evaluation/nash_conv": "evaluation",
+}
+RATES = {
+    "win_rate/opponent": "against its opponent, while learning",
+    "evaluation/win_rate/reference": "against the reference, evaluation",
+}
+COLOURS = 127  # of a replay; one more is left for what does not change
+FRAME = 100  # milliseconds
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of so many inches, of no window and no backend."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+    """The return against steps, or where it was measured the distance from equilibrium, as a PNG."""
+    figure = new_figure(7, 4)
+    axes = figure.add_subplot()
+    measured = [(record["steps"], record[name]) for record in records for name in DISTANCES if name in record]
+    solved, above = bool(measured), any(min(point) > 0 for point in measured)
+    judged = any(name in record for record in records for name in RATES)
+    for name, label in (DISTANCES if solved else RATES if judged else CURVES).items():
+        steps, values = column(records, name)
+        if steps:
+            faint = name in ("return/mean", "win_rate/opponent")
+            axes.plot(steps, values, label=label, alpha=0.5 if faint else 1.0)
+    if solved:
+        scale = "log" if above else "linear"  # an equilibrium from the first iteration on has no logarithm
+        axes.set(xscale=scale, yscale=scale, xlabel="iterations", ylabel="NashConv")
+    elif judged:
+        axes.set(xlabel="comparisons", ylabel="win rate", ylim=(0, 1))
+    else:
+        axes.set(xlabel="steps", ylabel="return of an episode")
+    axes.set_title(title, parse_math=False)
+    axes.grid(alpha=0.3)
+    if axes.has_data():
+        axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+@torch.no_grad()
+def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
+    """One game of sampled play as the game draws itself, (H, W, 3) uint8 each."""
+    game = deepcopy(game)
+    seeds = spread(seed, 1)
+    turn = game.reset(seeds)
+    seeds = seeds.to(turn.reward.device)
+    table = Table(profile, 1, seeds.device)
+    drawn, earned = [], 0.0
+    for clock in range(longest):
+        drawn.append(game.render(caption=f"step {clock}   score {earned:.0f}"))
+        (noise,) = noise_for(game, seeds, clock, 1)
+        turn = step(game, turn, table.decide(turn, noise)[0], clock)
+        earned += turn.reward.mean().item()
+        if turn.done.any():
+            break
+    return drawn
+
+
+def gif(pictures: Sequence[np.ndarray], path: Path) -> None:
+    """Pictures (H, W, 3) uint8 as a moving picture with one palette, so that what stands still costs nothing."""
+    from PIL import Image
+
+    none = Image.Dither.NONE
+    sample = Image.fromarray(np.concatenate(pictures[::10]))
+    palette = sample.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=none)
+    images = [Image.fromarray(picture).quantize(palette=palette, dither=none) for picture in pictures]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=FRAME, loop=0, optimize=True)

@@ -1,0 +1,52 @@
+"""Mirror descent policy optimisation: answer the game's own reward, anchored to oneself, by a few steps of gradient.
+
+Tomar et al. 2020 (arXiv:2005.09814, sections 4 and 5): max <A, pi> - KL(pi || pi_k) / t_k, the new policy first. With
+`responder=mdpo` it is the on-policy algorithm, m = responder.epochs full-batch steps on advantages of the last play;
+with `responder=off_policy`, the other one, in which pi_k stands still for an iteration of that responder.
+
+It departs from the paper in the unit of t_k, which is one over the game's payoff, as everywhere here: standardised
+advantages are brought back to it. The paper's t_k falls as 1 - k / K; here it is a number, or falls to `end`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from marl_engine.numerics.schedules import Schedule, schedule
+from marl_engine.policies.mixture import frozen
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class MDPO:
+    """Plays against: itself. Anchored to: itself. Magnet: none. Raises ValueError for a step that is not above 0."""
+
+    step_size: Any = 0.1  # t_k
+
+    def __post_init__(self) -> None:
+        self.schedule: Schedule = schedule(self.step_size, "solver.step_size")
+        if min(self.schedule.at(0), self.schedule.at(float("inf"))) <= 0:
+            raise ValueError(f"solver.step_size must be above 0 all the time, not {self.step_size!r}")
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. Raises ValueError for a responder that takes no steps along a gradient."""
+        if not hasattr(responder, "schedules"):
+            raise ValueError(
+                "solver=mdpo takes steps along a gradient, which needs policy=network and responder=mdpo or "
+                "off_policy; its exact form is solver=hedge"
+            )
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        for iteration in count(after + 1):
+            step_size = self.schedule.at(responder.steps)
+            metrics = responder.respond(profile, anchor=frozen(profile), step_size=step_size)
+            yield Progress(iteration, profile, metrics | {"step_size": step_size})
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: where the step stands is the responder's steps."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

@@ -1,0 +1,56 @@
+"""Nash-EMA: answer an exponential average of your own past parameters, drawn to the reference.
+
+Munos et al. 2023 (arXiv:2312.00886, section 7, Nash-EMA-PG): fictitious play to first order, for what is averaged are
+parameters. For tables these are probabilities, and the opponent is the mixture of what was played; for networks and
+language models nothing is promised.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.mixture import Reference, blend, frozen
+from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class NashEMA:
+    """Plays against: the average. Anchored to: itself. Magnet: the reference.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    step_size: float = 0.1  # eta
+    pull: float = 0.1  # tau
+    keep: float = 0.99  # how much of the average stays in an iteration; the paper's decay is .999
+
+    def __post_init__(self) -> None:
+        check_step(self.step_size, self.pull)
+        check_fields("solver", self, "keep", least=0, below=1)
+        self.reference, self.average = Reference(), Reference()
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`."""
+        check_holds(responder, "solver=nash_ema")
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        reference, average = self.reference.of(profile, after), self.average.of(profile, after)
+        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
+        for iteration in count(after + 1):
+            metrics = responder.respond(profile, against=average, anchor=frozen(profile), **held)
+            blend(average, profile, 1 - self.keep)
+            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"reference": self.reference.state(), "average": self.average.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.reference.restore(state["reference"])
+        self.average.restore(state["average"])

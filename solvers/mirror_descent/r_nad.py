@@ -1,0 +1,86 @@
+"""Regularised Nash dynamics: solve the game with a tax on leaving a reference, move the reference there, and repeat.
+
+Perolat et al. 2021 (arXiv:2002.08456, section 5) and 2022 (DeepNash, arXiv:2206.15378), on tables. Each player's payoff
+is reduced by eta times the log-ratio of its own choices to the reference, along the whole path, and increased by that
+of the others, so that a zero-sum game stays one. Replicator dynamics then go to the one equilibrium of the game so
+regularised, and the sequence of these to an equilibrium of the game itself, in the last iterate. Here a step of the
+dynamics is a step of Hedge in every information set, and the reference moves after a fixed number of them.
+"""
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.extensive_form.sequence_form import Form, ends_of
+from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.jit import compiled
+from marl_engine.policies.mixture import Reference, frozen
+from marl_engine.policies.tabular import TINY, strategy_in
+from marl_engine.responders.exact import Exact, exact
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class RNaD:
+    """Plays against: itself, taxed. Anchored to: itself. The reference is its own past.
+
+    Raises ValueError for a step or a tax that is not above 0, and for `move_every` below 1.
+    """
+
+    step_size: float = 0.1
+    tax: float = 0.2  # eta
+    move_every: int = 100  # steps of the dynamics between moves of the reference
+
+    def __post_init__(self) -> None:
+        check_fields("solver", self, "step_size", "tax", above=0)
+        check_fields("solver", self, "move_every", least=1, whole=True)
+        self.reference = Reference()
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of tables."""
+        return self._solve(profile, exact(responder, profile, "solver=r_nad"), after)
+
+    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        reference = self.reference.of(profile, after)
+        for iteration in count(after + 1):
+            taxing = copy(responder)
+            taxing.form = taxed(responder.form, strategy_in(profile), strategy_in(reference), self.tax)
+            metrics = taxing.respond(profile, anchor=frozen(profile), step_size=self.step_size)
+            responder.steps = taxing.steps
+            if iteration % self.move_every == 0:
+                reference = self.reference.moved(profile)
+            yield Progress(iteration, profile, metrics | measured(responder, profile))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return self.reference.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.reference.restore(state)
+
+
+def taxed(form: Form, strategy: np.ndarray, reference: np.ndarray, tax: float) -> Form:
+    """The game in which an ending earns, besides, tax * (log-ratios of the others' choices - those of the own).
+
+    Log-ratios are log(strategy / reference) (S,), summed along the path of each player to the ending.
+    """
+    ratio = np.log(np.maximum(strategy, TINY) / np.maximum(reference, TINY))
+    along = np.zeros_like(ratio)
+    accumulate(form, ratio, along)
+    more = along[form.others].sum(1) - along[ends_of(form)]
+    return form.with_payoff(form.payoff + tax * form.chance * more)
+
+
+@compiled
+def accumulate(form, ratio, along):
+    """Sums of a number of each sequence (S,) along the way to it."""
+    for infoset in range(form.parent.size):
+        before = along[form.parent[infoset]]
+        for sequence in range(form.first[infoset], form.first[infoset + 1]):
+            along[sequence] = before + ratio[sequence]

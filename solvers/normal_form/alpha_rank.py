@@ -1,0 +1,183 @@
+"""alpha-Rank: how much time evolution spends at each joint action (Omidshafiei et al. 2019, arXiv:1903.01373).
+
+A chain moves among joint actions. One population after another meets a mutant that plays another action; it takes
+over with probability (Fermi selection, population of m, u = alpha * what it earns more)
+
+    rho = (1 - exp(-u)) / (1 - exp(-m u)),   1 / m if u = 0,
+
+chosen among all sum_p (A_p - 1) mutants alike. With infinite alpha a mutant takes over with probability 1 - noise if it
+earns more, 1/2 if as much, noise if less. The stationary distribution of the chain is the answer.
+
+Where alpha is large or noise small, the chain hardly moves between some of its parts, eigenvectors are lost to
+rounding, and rates may be too small for a float. Departs in how the stationary distribution is found: states are
+eliminated one after the other without a subtraction (Grassmann, Taksar and Heyman 1985), which is exact to the last
+digits of every entry; in logarithms, where rates are too small.
+"""
+
+import numpy as np
+import torch
+
+from marl_engine.numerics.checks import check_finite, check_number
+from marl_engine.numerics.jit import compiled
+from solvers.normal_form.regrets import Strategies, check_payoffs
+
+BLOCK = 96  # states that are eliminated together, the rest then being updated by a product of matrices,
+ALONE = 768  # in chains of more states than this
+MOST = 10_000  # joint actions; their chain takes 1.6 GB
+TIE = 1e-12  # payoffs that are as near as this, in units of the largest gain, are the same,
+ROUNDING = 4 * np.finfo(float).eps  # and as near as this, in units of the largest payoff
+
+
+def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6) -> np.ndarray:
+    """The stationary distribution (A, B, …) of payoffs (P, A, B, …), a population for each player.
+
+    Raises ValueError for payoffs that are none, more joint actions than fit, and parameters out of range.
+    """
+    payoffs = check_payoffs(payoffs)
+    check_chain(payoffs[0].size, alpha, population, noise)
+    places = np.arange(payoffs[0].size).reshape(payoffs.shape[1:])
+    logs = np.full((payoffs[0].size,) * 2, -np.inf)
+    for player, earns in enumerate(payoffs):
+        mine = np.moveaxis(earns, player, -1).reshape(-1, earns.shape[player])
+        where = np.moveaxis(places, player, -1).reshape(mine.shape)
+        gain = mine[:, None, :] - mine[:, :, None]  # (others, from, to)
+        logs[where[:, :, None], where[:, None, :]] = log_fixation(gain, rounding(earns), alpha, population, noise)
+    return stationary(logs).reshape(payoffs.shape[1:])
+
+
+def alpha_rank_symmetric(
+    payoff: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6
+) -> np.ndarray:
+    """The same (A,) for one population that plays against itself: payoff (A, A) to the row, u = M[r, s] - M[s, r]."""
+    check_finite("payoff", payoff)
+    payoff = np.asarray(payoff, float)
+    if payoff.ndim != 2 or payoff.shape[0] != payoff.shape[1] or not payoff.size:
+        raise ValueError(f"payoff must have the shape (A, A), not {payoff.shape}")
+    check_chain(len(payoff), alpha, population, noise)
+    return stationary(log_fixation(payoff.T - payoff, rounding(payoff), alpha, population, noise))
+
+
+def rounding(payoff: np.ndarray) -> float:
+    """The largest difference of payoffs that rounding can make."""
+    return float(ROUNDING * np.abs(payoff).max())
+
+
+def marginals(joint: np.ndarray) -> Strategies:
+    """The distributions of all players from a joint one (A, B, …)."""
+    axes = range(joint.ndim)
+    return [joint.sum(tuple(other for other in axes if other != player)) for player in axes]
+
+
+def check_chain(states: int, alpha: float, population: int, noise: float) -> None:
+    """Raises ValueError for more states than fit, and for parameters out of range."""
+    if states > MOST:
+        raise ValueError(f"alpha-Rank takes up to {MOST} joint actions, not {states}")
+    check_number("alpha", alpha, above=0, infinite=True)
+    check_number("population", population, least=2, whole=True)
+    check_number("noise", noise, above=0, below=0.5)
+
+
+def log_fixation(gain: np.ndarray, indifference: float, alpha: float, population: int, noise: float) -> np.ndarray:
+    """log rho of mutants that earn `gain` more than those they meet; gains up to `indifference` count as none."""
+    tie = np.abs(gain) <= max(TIE * np.abs(gain).max(), indifference)
+    if np.isinf(alpha):
+        return np.where(tie, np.log(0.5), np.where(gain > 0, np.log1p(-noise), np.log(noise)))
+    size = np.where(tie, 1.0, alpha * np.abs(gain))
+    found = np.log(-np.expm1(-size)) - np.log(-np.expm1(-population * size))
+    found -= np.where(gain < 0, (population - 1) * size, 0.0)
+    return np.where(tie, -np.log(population), found)
+
+
+def stationary(logs: np.ndarray) -> np.ndarray:
+    """p (N,) with p C = p and sum 1, from logarithms of rates (N, N) between states; the diagonal does not matter.
+
+    Common factors of all rates do not matter either.
+    """
+    with np.errstate(under="ignore"):
+        rates = np.exp(logs)
+    np.fill_diagonal(rates, 0)
+    if eliminate(rates):
+        weights = np.zeros(len(rates))
+        weigh(rates, weights)
+        if np.isfinite(weights.sum()):
+            return weights / weights.sum()
+    logs = logs.copy()
+    found = np.zeros(len(logs))
+    eliminate_logs(logs, found)
+    found = np.exp(found - found.max())
+    return found / found.sum()
+
+
+def eliminate(rates: np.ndarray) -> bool:
+    """Takes states out of a chain from the last to the second, in place; False where one is never left, to rounding.
+
+    Column k ends as the rates into state k over the rate at which it is left for states below.
+    """
+    block, rest = len(rates) if len(rates) <= ALONE else BLOCK, torch.from_numpy(rates)  # torch adds in place
+    for end in range(len(rates), 1, -block):
+        begin = max(end - block, 1)
+        if not eliminate_block(rates, begin, end):
+            return False
+        rest[:begin, :begin].addmm_(rest[:begin, begin:end], rest[begin:end, :begin])
+    return True
+
+
+@compiled
+def eliminate_block(rates, begin, end):
+    """Takes out states `end` - 1 to `begin`; what is above and left of both is updated by the caller, all at once."""
+    for state in range(end - 1, begin - 1, -1):
+        leaving = 0.0
+        for other in range(state):
+            leaving += rates[state, other]
+        if leaving < 1e-290:
+            return False
+        for row in range(state):
+            rates[row, state] /= leaving
+            factor = rates[row, state]
+            if factor != 0:
+                for column in range(begin if row < begin else 0, state):
+                    place = np.uintp(row), np.uintp(column)  # indices without a sign need no test
+                    rates[place] += factor * rates[np.uintp(state), np.uintp(column)]
+    return True
+
+
+@compiled
+def weigh(rates, found):
+    """What is stationary in `found` (N,), but for a factor, from a chain all of whose states were eliminated."""
+    found[0] = 1.0
+    for state in range(found.size):
+        weight = found[state]
+        for other in range(state + 1, found.size):
+            found[np.uintp(other)] += weight * rates[np.uintp(state), np.uintp(other)]
+
+
+@compiled
+def eliminate_logs(logs, found):
+    """The same in logarithms, one state after the other, and the logarithm of what is stationary in `found` (N,)."""
+    states = found.size
+    for state in range(states - 1, 0, -1):
+        highest = -np.inf
+        for other in range(state):
+            highest = max(highest, logs[state, other])
+        leaving = 0.0
+        for other in range(state):
+            leaving += np.exp(logs[state, other] - highest)
+        leaving = highest + np.log(leaving)
+        for row in range(state):
+            into = logs[row, state] - leaving
+            logs[row, state] = into
+            if into == -np.inf:
+                continue
+            for column in range(state):
+                a, b = logs[row, column], into + logs[state, column]
+                low, high = min(a, b), max(a, b)
+                logs[row, column] = high if high - low > 40 or high == -np.inf else high + np.log1p(np.exp(low - high))
+    found[0] = 0.0
+    for state in range(1, states):
+        highest = -np.inf
+        for row in range(state):
+            highest = max(highest, found[row] + logs[row, state])
+        total = 0.0
+        for row in range(state):
+            total += np.exp(found[row] + logs[row, state] - highest)
+        found[state] = highest + np.log(total)

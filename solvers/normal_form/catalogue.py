@@ -1,0 +1,27 @@
+"""Solution concepts of games in normal form, by name."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from solvers.normal_form.alpha_rank import alpha_rank, marginals
+from solvers.normal_form.dynamics import fictitious_play, projected_replicator, regret_matching
+from solvers.normal_form.logit import logit_limit
+from solvers.normal_form.nash import nash
+from solvers.normal_form.regrets import Strategies, uniform
+
+
+def ranked(payoffs: np.ndarray) -> Strategies:
+    """How often each action is played where alpha-Rank's chain is, player by player."""
+    return marginals(alpha_rank(payoffs))
+
+
+META: dict[str, Callable[[np.ndarray], Strategies]] = {
+    "uniform": uniform,
+    "nash": nash,
+    "logit": logit_limit,
+    "prd": projected_replicator,
+    "regret_matching": regret_matching,
+    "fictitious_play": fictitious_play,
+    "alpha_rank": ranked,
+}

@@ -1,0 +1,237 @@
+"""Players who learn by playing over and over: replicator dynamics, regret matching, fictitious play, in normal form.
+
+With u_p(a) what action a earns player p against what the others play now, and x_p its strategy:
+
+    replicator             x(a) += step * x(a) (u(a) - x u), then the nearest distribution with all x(a) >= floor
+    regret matching        R(a) += u(a) - x u;  x ~ [R]+, uniform where nothing is regretted, mixed with `floor`
+    fictitious play        x is the average of best responses so far
+
+All players move at once; what is returned is the average over time. Sources: Taylor and Jonker (1978), projected by
+Lanctot et al. 2017 (arXiv:1711.00832); Hart and Mas-Colell (2000); Brown (1951). Those that return averages play for
+payoffs in units of each player's range, so that no answer depends on the unit; `replicator` for payoffs as they are.
+The average of regret matching and fictitious play is an equilibrium in the limit for two players with opposite
+interests; with replicators for them and for little else, but the floor makes it a robust way to weigh a population.
+
+Payoffs are stored with a player's own axis last, so that the others are averaged out one axis after the other,
+each time over numbers side by side.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from marl_engine.numerics.checks import check_distributions, check_number
+from marl_engine.numerics.jit import compiled, inlined
+from solvers.normal_form.regrets import Strategies, in_range, subtract_least
+
+REPLICATOR, REGRET_MATCHING, FICTITIOUS_PLAY = range(3)
+FIRST_REGRET = 1e-6  # of every action, so that the first steps are uniform
+
+
+class Table(NamedTuple):
+    """A game for compiled loops: P players, D actions of all players together, N joint actions."""
+
+    payoff: np.ndarray  # (P, N): for each player a tensor with its own axis last, the others in order
+    order: np.ndarray  # (P, P): the players in the order of those axes
+    first: np.ndarray  # (P + 1,) where the actions of each player begin
+    work: np.ndarray  # (N,) space
+    value: np.ndarray  # (D,) space
+
+
+class Learner(NamedTuple):
+    """What the players know, (D,) each."""
+
+    strategy: np.ndarray
+    regret: np.ndarray
+    total: np.ndarray  # the sum of strategies so far
+
+
+@inlined
+def average_out(work, source, weights, begin, actions, size):
+    """Writes the sum over actions of weights[begin + action] * source[action * size + …] into work (size,).
+
+    Four actions at a time, and indices without a sign: five times as fast.
+    """
+    weight = weights[begin]
+    for index in range(size):
+        work[np.uintp(index)] = weight * source[np.uintp(index)]
+    fours = (actions - 1) // 4
+    for four in range(fours):
+        action = 1 + 4 * four
+        a, b = weights[begin + action], weights[begin + action + 1]
+        c, d = weights[begin + action + 2], weights[begin + action + 3]
+        start = action * size
+        if a + b + c + d > 0:
+            for index in range(size):
+                work[np.uintp(index)] += (
+                    a * source[np.uintp(start + index)]
+                    + b * source[np.uintp(start + size + index)]
+                    + c * source[np.uintp(start + 2 * size + index)]
+                    + d * source[np.uintp(start + 3 * size + index)]
+                )
+    for action in range(1 + 4 * fours, actions):
+        weight, start = weights[begin + action], action * size
+        for index in range(size):
+            work[np.uintp(index)] += weight * source[np.uintp(start + index)]
+
+
+@inlined
+def evaluate(game, strategy, player):
+    """Writes what each action of a player earns against the strategies (D,) into `game.value`."""
+    size = game.payoff.shape[1]
+    source = game.payoff[player]
+    for axis in range(game.order.shape[0] - 1):
+        other = game.order[player, axis]
+        begin, actions = game.first[other], game.first[other + 1] - game.first[other]
+        size //= actions
+        average_out(game.work, source, strategy, begin, actions, size)
+        source = game.work
+    begin = game.first[player]
+    for index in range(size):
+        game.value[begin + index] = source[index]
+
+
+@inlined
+def project(strategy, begin, end, floor):
+    """The nearest distribution with no probability below `floor`, in place (Michelot 1986)."""
+    actions, total = end - begin, 0.0
+    for index in range(begin, end):
+        total += strategy[index]
+    free, excess, low = actions, (total - 1) / actions, -1
+    while free != low:  # those that are cut off at the floor stay so
+        low = free
+        free, total = 0, 0.0
+        for index in range(begin, end):
+            if strategy[index] - excess > floor:
+                free += 1
+                total += strategy[index]
+        if free > 0:
+            excess = (total - (1 - (actions - free) * floor)) / free
+    for index in range(begin, end):
+        strategy[index] = max(strategy[index] - excess, floor)
+
+
+@inlined
+def replicate(game, learner, player, step, floor):
+    """One step of projected replicator dynamics."""
+    begin, end, mean = game.first[player], game.first[player + 1], 0.0
+    for index in range(begin, end):
+        mean += learner.strategy[index] * game.value[index]
+    for index in range(begin, end):
+        learner.strategy[index] += step * learner.strategy[index] * (game.value[index] - mean)
+    project(learner.strategy, begin, end, floor)
+
+
+@inlined
+def match(game, learner, player, floor):
+    """One step of regret matching."""
+    begin, end, mean, whole = game.first[player], game.first[player + 1], 0.0, 0.0
+    for index in range(begin, end):
+        mean += learner.strategy[index] * game.value[index]
+    for index in range(begin, end):
+        learner.regret[index] += game.value[index] - mean
+        whole += max(learner.regret[index], 0.0)
+    even = 1.0 / (end - begin)
+    for index in range(begin, end):
+        chance = max(learner.regret[index], 0.0) / whole if whole > 0 else even
+        learner.strategy[index] = floor * even + (1 - floor) * chance
+
+
+@inlined
+def answer(game, learner, player, count):
+    """One step of fictitious play: the average of `count` moves gets a best response added."""
+    begin, end = game.first[player], game.first[player + 1]
+    best = begin
+    for index in range(begin, end):
+        if game.value[index] > game.value[best]:
+            best = index
+    for index in range(begin, end):
+        learner.strategy[index] *= count / (count + 1)
+    learner.strategy[best] += 1 / (count + 1)
+
+
+@compiled
+def play(game, learner, rule, after, steps, step, floor):
+    """`steps` steps of all players at once, in place; `after` steps were made before."""
+    players = game.order.shape[0]
+    for number in range(after, after + steps):
+        for index in range(learner.total.size):
+            learner.total[index] += learner.strategy[index]
+        for player in range(players):
+            evaluate(game, learner.strategy, player)
+        for player in range(players):
+            if rule == REPLICATOR:
+                replicate(game, learner, player, step, floor)
+            elif rule == REGRET_MATCHING:
+                match(game, learner, player, floor)
+            else:
+                answer(game, learner, player, number + 1.0)
+
+
+def table(payoffs: np.ndarray) -> Table:
+    """Payoffs (P, A, B, …) float64 for compiled loops."""
+    players, counts = len(payoffs), payoffs.shape[1:]
+    order = [[*(other for other in range(players) if other != player), player] for player in range(players)]
+    turned = [np.moveaxis(earns, player, -1).ravel() for player, earns in enumerate(payoffs)]
+    first = np.concatenate([[0], np.cumsum(counts)])
+    return Table(np.stack(turned), np.array(order), first, np.empty(payoffs[0].size), np.empty(first[-1]))
+
+
+def learner_of(game: Table) -> Learner:
+    """Before the first step: uniform strategies."""
+    counts = np.diff(game.first)
+    strategy = np.repeat(1 / counts, counts)
+    return Learner(strategy, np.full_like(strategy, FIRST_REGRET), np.zeros_like(strategy))
+
+
+def split(game: Table, weights: np.ndarray) -> Strategies:
+    """The distributions of all players from weights (D,)."""
+    return [part / part.sum() for part in np.split(weights, game.first[1:-1])]
+
+
+def projected_replicator(
+    payoffs: np.ndarray, steps: int = 50_000, step_size: float = 5e-3, floor: float = 1e-6
+) -> Strategies:
+    """The average strategies of `steps` steps; `floor` is gamma of the paper, `step_size` dt in ranges of payoffs.
+
+    The paper's 1e-3 for payoffs that range over five. Raises ValueError for numbers out of range, as all of these do.
+    """
+    check_number("step_size", step_size, above=0)
+    game = table(in_range(payoffs))
+    check_number("floor", floor, least=0, below=1 / np.diff(game.first).max())
+    learner = simulate(game, learner_of(game), REPLICATOR, steps, step_size, floor)
+    return split(game, learner.total + learner.strategy)
+
+
+def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0) -> Strategies:
+    """The average strategies of `steps` steps; a share `floor` of every strategy is uniform."""
+    check_number("floor", floor, least=0, most=1)
+    game = table(in_range(payoffs))
+    learner = simulate(game, learner_of(game), REGRET_MATCHING, steps, floor=floor)
+    return split(game, learner.total + learner.strategy)
+
+
+def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
+    """The average of best responses to averages; the first move counts as uniform."""
+    game = table(in_range(payoffs))
+    return split(game, simulate(game, learner_of(game), FICTITIOUS_PLAY, steps).strategy)
+
+
+def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
+    """Where `start` is after `steps` steps of replicator dynamics, with no floor and nothing averaged."""
+    check_number("step_size", step_size, above=0)
+    for own in start:
+        check_distributions("start", own)
+    game = table(subtract_least(payoffs))
+    learner = learner_of(game)
+    learner.strategy[:] = np.concatenate(start)
+    return split(game, simulate(game, learner, REPLICATOR, steps, step_size).strategy)
+
+
+def simulate(
+    game: Table, learner: Learner, rule: int, steps: int, step_size: float = 0.0, floor: float = 0.0
+) -> Learner:
+    """Plays `steps` steps and returns the learner, changed in place. Raises ValueError for fewer than 1."""
+    check_number("steps", steps, least=1, whole=True)
+    play(game, learner, rule, 0, steps, step_size, floor)
+    return learner

@@ -1,0 +1,183 @@
+"""Quantal response equilibria: everybody answers everybody by a softmax, ever sharper, from uniform to an equilibrium.
+
+At precision l all players play p(a) ~ exp(l u(a, others)) (McKelvey and Palfrey 1995). From p uniform at l = 0 one
+path of solutions starts; almost always it leads to one Nash equilibrium as l grows. It is followed by prediction and
+correction along its length, as it may turn back in l (Turocy 2005), in x = log p:
+
+    x(a) - x(0) - l (u(a) - u(0)) = 0 for every action but the first,   log sum exp x = 0,   for each player
+
+Departs from the source in the last equation (there sum exp x = 1), and in that strategies are exp x divided by its
+sum: Newton's method comes from farther away. The path is followed for payoffs in units of the widest range of a
+player; precisions are given in the game's own unit.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from marl_engine.numerics.checks import check_number
+from solvers.normal_form.regrets import Strategies, pair_values, regrets, scale_by_widest, values
+from solvers.normal_form.supports import refined
+
+CORRECTIONS = 4  # of Newton, before the step is halved
+CLOSE, CLOSEST = 1e-8, 1e-12  # how small residuals are on the way, and at its end, in units of a point's largest number
+SHARPEST = 1e9  # precision, after which nothing happens any more
+FARTHEST = 0.3  # that a correction may lead away from its prediction, in units of the step
+SHORTEST = 1e-7  # step
+END = 1e-7  # regret, in ranges of payoffs
+
+
+class Point(NamedTuple):
+    """A quantal response equilibrium: the precision l, and strategies."""
+
+    precision: float
+    strategies: Strategies
+
+
+class Game(NamedTuple):
+    """Payoffs (P, A, B, …) from 0 to 1, and where the D actions of each player begin."""
+
+    payoffs: np.ndarray
+    first: np.ndarray  # (P + 1,)
+    unit: float  # that the game's own payoffs were divided by
+
+
+def residual(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
+    """How far log-probabilities (D,) are from a solution, (D,); the first equation of a player is that of its sum."""
+    found = np.empty_like(x)
+    strategies = split(game, x)
+    for player, (begin, end) in enumerate(zip(game.first[:-1], game.first[1:], strict=True)):
+        value = values(game.payoffs, strategies, player)
+        found[begin:end] = x[begin:end] - x[begin] - precision * (value - value[0])
+        found[begin] = log_sum(x[begin:end])
+    return found
+
+
+def slope(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
+    """The derivative (D, D + 1) of the residual by x and by the precision."""
+    strategies = split(game, x)
+    found = np.zeros((len(x), len(x) + 1))
+    for player, (begin, end) in enumerate(zip(game.first[:-1], game.first[1:], strict=True)):
+        mine = slice(begin, end)
+        for other, there in enumerate(game.first[:-1]):
+            if other != player:
+                by_chance = pair_values(game.payoffs, strategies, player, other) * strategies[other]
+                by_chance -= by_chance.sum(1, keepdims=True) * strategies[other]  # as split makes the sum 1
+                found[mine, there : game.first[other + 1]] = -precision * (by_chance - by_chance[0])
+        value = values(game.payoffs, strategies, player)
+        found[mine, mine] += np.eye(end - begin)
+        found[mine, begin] -= 1
+        found[mine, -1] = value[0] - value
+        found[begin] = 0
+        found[begin, mine] = np.exp(x[mine] - log_sum(x[mine]))
+    return found
+
+
+def log_sum(x: np.ndarray) -> float:
+    """log sum exp x."""
+    highest = x.max()
+    return float(highest + np.log(np.exp(x - highest).sum()))
+
+
+def split(game: Game, x: np.ndarray) -> Strategies:
+    """The distribution of each player from log-probabilities (D,)."""
+    return [np.exp(part - log_sum(part)) for part in np.split(x, game.first[1:-1])]
+
+
+def direction(game: Game, point: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """The tangent (D + 1,) of the path at a point (D + 1,), of length 1, that goes on as the one before did."""
+    rows = np.vstack([slope(game, point[:-1], point[-1]), before])
+    found = solved(rows, np.append(np.zeros(len(point) - 1), 1.0))
+    return found / np.linalg.norm(found)
+
+
+def solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The solution of linear equations; the shortest of the best where the matrix is singular."""
+    try:
+        return np.linalg.solve(matrix, right)
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(matrix, right)[0]
+
+
+def corrected(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = CLOSE) -> np.ndarray | None:
+    """The solution (D + 1,) next to a guess, in the plane through it that `fixed` (D + 1,) is normal to; or None."""
+    point = guess
+    for _ in range(CORRECTIONS):
+        wrong = np.append(residual(game, point[:-1], point[-1]), fixed @ (point - guess))
+        if not np.isfinite(wrong).all():
+            return None
+        if np.abs(wrong).max() < close * max(1.0, np.abs(point).max()):
+            return point
+        point = point - solved(np.vstack([slope(game, point[:-1], point[-1]), fixed]), wrong)
+    return None
+
+
+def game_of(payoffs: np.ndarray) -> Game:
+    """Payoffs (P, A, B, …) of any numbers. Raises ValueError for payoffs that are none."""
+    payoffs, unit = scale_by_widest(payoffs)
+    return Game(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]), unit)
+
+
+def followed(game: Game, steps: int) -> Iterator[np.ndarray]:
+    """The path's points (D + 1,), log-probabilities and precision; ends where it cannot be followed any more."""
+    counts = np.diff(game.first)
+    point = np.append(np.repeat(-np.log(counts), counts), 0.0)
+    tangent, step = np.eye(len(point))[-1], 0.1
+    for _ in range(steps):
+        yield point
+        tangent = direction(game, point, tangent)
+        found = None
+        while found is None and step > SHORTEST:
+            guess = point + step * tangent
+            found = corrected(game, guess, tangent)
+            if found is not None and np.linalg.norm(found - guess) > FARTHEST * step:
+                found = None
+            step *= 0.5 if found is None else 1.5
+        if found is None or not 0 <= found[-1] <= SHARPEST:
+            return
+        point = found
+
+
+def logit_path(payoffs: np.ndarray, steps: int = 500) -> Iterator[Point]:
+    """At most `steps` points of the path of payoffs (P, A, B, …), from uniform on; sparse where it is straight."""
+    game = game_of(payoffs)
+    for point in followed(game, steps):
+        yield Point(float(point[-1]) / game.unit, split(game, point[:-1]))
+
+
+def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000) -> Strategies:
+    """The quantal response equilibrium at a precision l, the first that the path comes to.
+
+    Raises ValueError for a precision below 0, and RuntimeError if the path does not come there in so many steps.
+    """
+    check_number("precision", precision, least=0)
+    game = game_of(payoffs)
+    sharpness, before = precision * game.unit, None
+    for point in followed(game, steps):
+        if point[-1] >= sharpness:
+            share = 1.0 if before is None else (sharpness - before[-1]) / (point[-1] - before[-1])
+            guess = point if before is None else before + share * (point - before)
+            found = corrected(game, np.append(guess[:-1], sharpness), np.eye(len(guess))[-1], CLOSEST)
+            if found is None:
+                break
+            return split(game, found[:-1])
+        before = point
+    raise RuntimeError(f"the logit path did not come to precision {precision} in {steps} steps")
+
+
+def logit_limit(payoffs: np.ndarray, steps: int = 2_000) -> Strategies:
+    """The equilibrium that the path leads to: its support solved exactly once nobody gains more than END.
+
+    The last point itself where that is not near, or not better. Raises ValueError for payoffs that are none.
+    """
+    check_number("steps", steps, least=1, whole=True)
+    game = game_of(payoffs)
+    for point in followed(game, steps):
+        strategies = split(game, point[:-1])
+        if regrets(game.payoffs, strategies).max() < END:
+            break
+    exact = refined(game.payoffs, strategies)
+    near = max(np.abs(one - other).max() for one, other in zip(exact, strategies, strict=True)) < 1e-2
+    better = regrets(game.payoffs, exact).max() <= regrets(game.payoffs, strategies).max()
+    return exact if near and better else strategies

@@ -1,0 +1,109 @@
+"""Games in normal form, solved at once by one of the meta-solvers, with no iterations to wait for.
+
+`solvers/meta` has the methods and their sources. Unlike other solvers it is done with its first iteration; those that
+follow change nothing. With `method=all` every equilibrium of a two-player game is listed in the metrics, and the
+profile is the one in which the players earn most in all.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.extensive_form.sequence_form import Form
+from marl_engine.policies.tabular import fill
+from marl_engine.responders.exact import exact
+from marl_engine.types import Metrics, Profile, Progress, Responder
+from solvers.normal_form.alpha_rank import MOST
+from solvers.normal_form.catalogue import META
+from solvers.normal_form.enumeration import all_equilibria, check_size
+from solvers.normal_form.regrets import Strategies, values
+
+ALL = "all"
+
+
+@dataclass
+class NormalForm:
+    """Plays against: everybody, as they will play. Anchored to: nothing.
+
+    Raises ValueError for a method that is none, and for games in which somebody chooses more than once.
+    """
+
+    method: str = "nash"
+
+    def __post_init__(self) -> None:
+        if self.method not in (*META, ALL):
+            raise ValueError(f"solver.method must be one of {', '.join([*META, ALL])}, not {self.method!r}")
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of tables."""
+        form = exact(responder, profile, "solver=normal_form").form
+        if not at_once(form):
+            raise ValueError(
+                "solver=normal_form is for games in which everybody chooses once and sees nothing, "
+                "such as game=matrix; here use solver=cfr_plus"
+            )
+        joint = prod(np.diff(form.first).tolist())
+        if self.method == "alpha_rank" and joint > MOST:
+            raise ValueError(f"solver.method=alpha_rank takes up to {MOST:,} joint actions, not {joint:,}; use nash")
+        if self.method == ALL:
+            check_size(np.diff(form.first).tolist())
+        return self._solve(form, profile, responder, after)
+
+    def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        payoffs = payoffs_of(form)
+        answers = all_equilibria(payoffs) if self.method == ALL else [META[self.method](payoffs)]
+        strategies = max(answers, key=lambda each: sum(earned(payoffs, each).values()))
+        fill(profile, np.concatenate([np.ones(form.players), *strategies]))
+        metrics = earned(payoffs, strategies) | measured(responder, profile)
+        metrics |= listed(answers) if self.method == ALL else {}
+        for iteration in count(after + 1):
+            yield Progress(iteration, profile, metrics)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: it starts from the game alone."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+
+
+def listed(equilibria: Sequence[Strategies]) -> Metrics:
+    """How many equilibria there are, and how often each seat plays each action, equilibrium/NUMBER/SEAT/ACTION."""
+    chances = {
+        f"equilibrium/{number}/{seat}/{action}": float(chance)
+        for number, strategies in enumerate(equilibria)
+        for seat, own in enumerate(strategies)
+        for action, chance in enumerate(own)
+    }
+    return {"equilibria": float(len(equilibria)), **chances}
+
+
+def at_once(form: Form) -> bool:
+    """Whether every player has one information set."""
+    return bool((np.diff(form.begin) == 1).all())
+
+
+def payoffs_of(form: Form) -> np.ndarray:
+    """The payoffs (P, A, B, …) of a game in which everybody chooses once, what chance does averaged out."""
+    first = form.first.astype(np.int64)
+    payoffs = np.zeros((form.players, *np.diff(first)))
+    entries: np.ndarray = np.diff(form.entry.astype(np.int64))
+    for player in range(form.players):
+        mine = slice(first[player], first[player + 1])
+        where = slice(int(form.entry[mine.start]), int(form.entry[mine.stop]))
+        joint = np.empty((where.stop - where.start, form.players), np.int64)
+        joint[:, player] = np.repeat(np.arange(mine.start, mine.stop), entries[mine])
+        joint[:, [other for other in range(form.players) if other != player]] = form.others[where]
+        np.add.at(payoffs[player], tuple((joint - first[:-1]).T), form.payoff[where])
+        payoffs[player] += form.centre[player]
+    return payoffs
+
+
+def earned(payoffs: np.ndarray, strategies: Strategies) -> Metrics:
+    """What each seat earns, value/SEAT."""
+    return {f"value/{seat}": float(own @ values(payoffs, strategies, seat)) for seat, own in enumerate(strategies)}

@@ -1,0 +1,58 @@
+"""LOLA: learning with opponent-learning awareness, a step that counts on the step that the others are about to take.
+
+Foerster et al. 2018 (arXiv:1709.04326), with exact gradients ("LOLA-Ex"). It departs from the paper by
+differentiating through the others' step as it is, and not through its first-order expansion; so do all seats, at once.
+Steps are in units of the game's values: the paper's sums of payoffs are 1 / (1 - gamma) times the mean payoff of a
+round, and its steps of 1 so many here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from torch import Tensor
+
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.softmax_table import climb, logits_in
+from marl_engine.responders.gradient_ascent import Ascent, Values, ascent, slopes, values_of, worth
+from marl_engine.types import Profile, Progress, Responder
+
+
+def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tensor]:
+    """d V_i(own_i, own_-i + look_ahead * step_-i) / d own_i, (..., S, A) for each seat i, all being logits.
+
+    step_j = d V_j(own) / d own_j depends on own_i too: the second term of the derivative, by which LOLA shapes others.
+    """
+    steps = slopes(values, own, own, again=True)
+    return slopes(values, own, [each + look_ahead * step for each, step in zip(own, steps, strict=True)])
+
+
+@dataclass
+class LOLA:
+    """Plays against: itself, a naive step later. Anchored to: nothing. Magnet: none. Own steps are the responder's.
+
+    Raises ValueError for a look-ahead below 0.
+    """
+
+    look_ahead: float = 25.0  # eta: the step that the others are taken to make; 0: naive learning
+
+    def __post_init__(self) -> None:
+        check_fields("solver", self, "look_ahead", least=0)
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of logits."""
+        return self._solve(profile, ascent(responder, profile, "solver=lola"), after)
+
+    def _solve(self, profile: Profile, responder: Ascent, after: int) -> Iterator[Progress]:
+        for iteration in count(after + 1):
+            climb(profile, aware(values_of(responder), logits_in(profile), self.look_ahead), responder.learning_rate)
+            responder.steps += 2
+            yield Progress(iteration, profile, worth(responder, profile))
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: all that it knows is the profile."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

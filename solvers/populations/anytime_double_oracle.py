@@ -1,0 +1,138 @@
+"""Anytime double oracle: play the mixture of members that the worst opponent of the whole game exploits least.
+
+McAleer et al. 2022 (arXiv:2201.07700, section 4). Double oracle's mixture is an equilibrium among the members, and may
+be exploited more and more by what is not yet one; here the opponent is not restricted, so that growing the population
+can only help. The paper approaches the mixture by regret minimisation against best responses; here it is solved for,
+by adding the best response to a linear program until it gains nothing. Two-player zero-sum games.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.extensive_form.regularised import greedy
+from marl_engine.extensive_form.sequence_form import Form, best_values, ends_of, gradients, owners, plan_of
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.mixture import frozen
+from marl_engine.policies.tabular import fill, plan_in, pooled
+from marl_engine.populations.population import Population, support
+from marl_engine.responders.exact import Exact, exact
+from marl_engine.types import Profile, Progress, Responder
+from solvers.normal_form.nash import zero_sum
+
+LEAST = 1e-6  # weight of an answer that counts as played
+ROUNDING = 1e-9  # of payoffs
+
+
+class Cut(NamedTuple):
+    """An opponent's answer that a seat has been tested with, and what it earns against it with nothing done and by
+    each of its own sequences (1 + own,)."""
+
+    earned: np.ndarray
+    answer: np.ndarray  # (S,) a strategy
+
+
+@dataclass
+class AnytimeDoubleOracle:
+    """Plays against: everything. Anchored to: nothing. Yields the mixture that is exploited least.
+
+    Raises ValueError for games that are not two-player zero-sum, and for a tolerance that is not above 0.
+    """
+
+    tolerance: float = 1e-6  # how far a mixture may be from the best, over the largest payoff
+
+    def __post_init__(self) -> None:
+        check_fields("solver", self, "tolerance", above=0)
+        self.members: Population | None = None
+        self.cuts: list[list[Cut]]  # of each seat
+        self.saved: Mapping[str, Any] = {}
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of tables, and the first member of each seat."""
+        knowing = exact(responder, profile, "solver=anytime_double_oracle")
+        if not is_zero_sum(knowing.form):
+            raise ValueError("solver=anytime_double_oracle is for two-player zero-sum games; use solver=psro")
+        return self._solve(profile, knowing, after)
+
+    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        saved = self.state() or self.saved
+        form, members, self.cuts = responder.form, Population(2), [[], []]
+        self.members = members
+        if after and saved:
+            members.restore(profile, saved["members"])
+            self.cuts = [[Cut(*map(Tensor.numpy, pair)) for pair in side] for side in saved["cuts"]]
+        else:
+            members.grow(profile)
+        for iteration in count(after + 1):
+            known = sum(map(len, self.cuts))
+            sides = [
+                guarded(form, *side, self.tolerance) for side in zip((0, 1), members.members, self.cuts, strict=True)
+            ]
+            mixtures, newcomers = [mixture for mixture, _ in sides], frozen(profile)
+            fill(profile, pooled(members.members, mixtures))
+            for seat, (_, answers) in zip((1, 0), sides, strict=True):
+                newest(members, newcomers, seat, answers)
+            responder.steps += sum(map(len, self.cuts)) - known
+            found = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
+            yield Progress(iteration, profile, found | measured(responder, profile, iterate="mixture"))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        if self.members is None:
+            return {}
+        cuts = [[list(map(torch.from_numpy, cut)) for cut in side] for side in self.cuts]
+        return {"members": self.members.state(), "cuts": cuts}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.members, self.saved = None, state
+
+
+def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
+    """Makes the first answer (S,) that is no member yet a member of a seat."""
+    for answer in answers:
+        fill([newcomers[seat]], answer)
+        if members.grow(newcomers, [seat]):
+            return
+
+
+def guarded(
+    form: Form, seat: int, members: Sequence[Any], cuts: list[Cut], tolerance: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The mixture (n,) of a seat's members that is exploited least, and the strategies (S,) that exploit it most.
+
+    These are the other seat's part of the equilibrium, the most played first. `cuts` are added to.
+    """
+    plans, span = np.array([[1, *plan_in(member)] for member in members]), members[0].span  # 1: nothing done yet
+    table = plans @ np.reshape([cut.earned for cut in cuts], (len(cuts), plans.shape[1])).T
+    while True:
+        mixture, weights = zero_sum(table) if cuts else (np.eye(len(plans))[0], np.empty(0))
+        promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=0.0)
+        plan, value = np.zeros((2, form.sequences))
+        plan[: form.players], plan[span] = 1, mixture @ plans[:, 1:]
+        gradients(form, plan, value)
+        best_values(form, value)
+        answer = greedy(form, value)
+        known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # what is left to gain is rounding
+        if known or promised + value[1 - seat] <= slack:
+            return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
+        gradients(form, plan_of(form, answer), value)
+        cuts.append(Cut(np.concatenate([value[seat : seat + 1], value[span]]), answer))
+        table = np.column_stack([table, plans @ cuts[-1].earned])
+
+
+def is_zero_sum(form: Form) -> bool:
+    """Whether what one of two players earns the other loses, wherever the game ends."""
+    if form.players != 2:
+        return False
+    own, other = ends_of(form), form.others[:, 0].astype(np.int64)
+    first = owners(form)[own] == 0
+    one, two = np.lexsort((other[first], own[first])), np.lexsort((own[~first], other[~first]))  # endings in one order
+    sums = form.payoff[first][one] + form.payoff[~first][two]
+    return bool(np.abs(sums).max() <= ROUNDING * np.abs(form.payoff).max())

@@ -1,0 +1,43 @@
+"""Fictitious play in sequence form (XFP): answer the average of everything that has been played, and add the answer.
+
+Heinrich, Lanctot and Silver 2015, "Fictitious Self-Play in Extensive-Form Games", section 3; in one-shot games it is
+Brown's (1951). The average is that of plans. It converges in two-player zero-sum games, in potential games and in
+teams; in Shapley's game it runs in circles.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.policies.mixture import frozen
+from marl_engine.policies.tabular import fill, pooled
+from marl_engine.responders.exact import exact
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class FictitiousPlay:
+    """Plays against: the average of its answers. Anchored to: nothing. Magnet: none. Yields the average."""
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of tables."""
+        exact(responder, profile, "solver=fictitious_play")
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+        for iteration in count(after + 1):
+            answer = frozen(profile)
+            metrics = responder.respond(answer, against=profile)
+            old, new = iteration / (iteration + 1), 1 / (iteration + 1)
+            both = list(zip(profile, answer, strict=True))
+            fill(profile, pooled(both, [(old, new)] * len(both)))
+            yield Progress(iteration, profile, metrics | measured(responder, profile, iterate="average"))
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: the profile is the average, and its weight the iteration."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""

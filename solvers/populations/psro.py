@@ -1,0 +1,136 @@
+"""Policy-space response oracles: answer the equilibrium of everything found so far, and add the answer.
+
+Lanctot et al. 2017 (arXiv:1711.00832, Algorithm 1). In every iteration a newcomer of each seat is trained against the
+others' mixture over their members, the cells of the payoff table that it opens are measured, and the meta-game that the
+table is gets solved anew. With the Nash equilibrium of the meta-game it is the double oracle algorithm (McMahan, Gordon
+and Blum 2003); with the uniform distribution it is fictitious play, and there alone an answer that is given again
+becomes a member again. `rectified` (Balduzzi et al. 2019, arXiv:1901.08106, Algorithm 4) trains a newcomer beside each
+member that the equilibrium plays, against those opponents alone that this member does not lose to.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from marl_engine.errors import Refused
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.extensive_form.sequence_form import payoffs, plan_of
+from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.rng import spread
+from marl_engine.policies.mixture import frozen
+from marl_engine.policies.tabular import fill, pooled, strategy_in
+from marl_engine.populations.population import Population, support
+from marl_engine.responders.exact import Exact, exact
+from marl_engine.rollout.rollout import score
+from marl_engine.types import Profile, Progress, Responder
+from solvers.cfr.tree_sampling import Paths, paths
+from solvers.normal_form.catalogue import META
+from solvers.populations.tree_rollouts import played
+
+NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
+LEAST = 1e-6  # weight of a member that counts as played
+CELLS = 2**41  # sets the games that fill cells apart from those that are learned from and scored
+
+Mixtures = list[np.ndarray]  # of the members of each seat
+
+
+@dataclass
+class PSRO:
+    """Plays against: the meta-equilibrium of its population. Anchored to: nothing. Yields that equilibrium.
+
+    Raises ValueError for a meta-solver that is none, and for `rectified` where the seats are not two.
+    """
+
+    meta: str = NASH  # how the meta-game is solved
+    games: int | None = None  # that a cell of the payoff table is the mean of; null: exact payoffs
+
+    def __post_init__(self) -> None:
+        if self.meta not in (*META, RECTIFIED):
+            raise ValueError(f"solver.meta must be one of {', '.join([*META, RECTIFIED])}, not {self.meta!r}")
+        if self.games is not None:  # else payoffs are exact
+            check_fields("solver", self, "games", least=1, whole=True)
+        self.population: Population | None = None
+        self.saved: Mapping[str, Any] = {}
+        self.paths: Paths | None = None  # of a tree, where games are played fast
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`. The profile is one of tables, and the first member of each seat."""
+        knowing = exact(responder, profile, "solver=psro")
+        if self.meta == RECTIFIED and len(profile) != 2:
+            raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
+        return self._solve(profile, knowing, after)
+
+    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+        saved = self.state() or self.saved
+        population = self.population = Population(len(profile))
+        tree = getattr(responder.game, "tree", None) if self.games else None
+        self.paths = None if tree is None else paths(tree, responder.form)
+        if after and saved:
+            population.restore(profile, saved)
+        else:
+            population.grow(profile)
+            population.fill(partial(self.cell, responder))
+        mixtures = self.solved(population)
+        for iteration in count(after + 1):
+            new, known = 0, [*map(list, population.members)]
+            for seats, opponents in self.opponents(population, mixtures):
+                newcomers = frozen(profile)
+                fill(newcomers, pooled(known, opponents))
+                responder.respond(newcomers, against=frozen(newcomers))
+                new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
+            population.fill(partial(self.cell, responder))
+            mixtures = self.solved(population)
+            fill(profile, pooled(population.members, mixtures))
+            found = {"members": float(np.mean(population.sizes)), "newcomers": float(new), "support": support(mixtures)}
+            yield Progress(iteration, profile, found | measured(responder, profile, iterate="mixture"))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {} if self.population is None else self.population.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.population, self.saved = None, state
+
+    def solved(self, population: Population) -> Mixtures:
+        """A mixture (n_p,) over the members of each seat p. Raises Refused where the meta-solver takes no more."""
+        try:
+            return META[NASH if self.meta == RECTIFIED else self.meta](population.mean)
+        except ValueError as error:
+            raise Refused(f"solver.meta={self.meta}: {error}") from error
+
+    def opponents(self, population: Population, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
+        """Whose newcomers are trained, and against whom: mixtures of all seats."""
+        if self.meta == RECTIFIED:
+            yield from rectified(population.mean, mixtures)
+        else:
+            yield range(len(mixtures)), mixtures
+
+    def cell(self, responder: Exact, members: Profile, filled: int) -> tuple[np.ndarray, float]:
+        """The payoffs (P,) of a profile, and how many games they are the mean of."""
+        responder.steps += 1
+        if self.games is None:
+            return payoffs(responder.form, plan_of(responder.form, strategy_in(members))), inf
+        seeds = spread(responder.seed + CELLS * (filled + 1), self.games)
+        if self.paths is None:
+            return score(deepcopy(responder.game), members, seeds).double().mean(0).numpy(), self.games
+        return played(self.paths, strategy_in(members), seeds.numpy().view(np.uint64)).mean(0), self.games
+
+
+def rectified(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
+    """For each member that is played, the opponents' mixture cut to those that it does not lose to.
+
+    That is, against whom it earns no less than the mixtures earn; in symmetric zero-sum games, 0 as in the paper.
+    """
+    for seat, payoff in ((0, mean[0]), (1, mean[1].T)):
+        own, other = mixtures[seat], mixtures[1 - seat]
+        for member in np.flatnonzero(own > LEAST):
+            beaten = other * (payoff[member] >= own @ payoff @ other - LEAST)
+            cut = beaten / beaten.sum()
+            yield [seat], [own, cut] if seat == 0 else [cut, own]

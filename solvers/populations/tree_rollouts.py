@@ -1,0 +1,37 @@
+"""Whole games of sampled play by tables, in one compiled loop: how a cell of a payoff table is measured quickly."""
+
+import numpy as np
+
+from marl_engine.numerics.jit import compiled
+from solvers.cfr.tree_sampling import CHANCE, CHILD, COUNT, END, FIRST, MOVER, ROOT, Paths, dealt, drawn, mix
+
+
+def played(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The payoffs (B, P) of a game for each seed (B,) uint64, in which all follow a strategy (S,)."""
+    earned = np.empty((len(seeds), paths.payoff.shape[1]))
+    playouts(paths, strategy, seeds, np.empty(0), earned)
+    return earned
+
+
+@compiled
+def playouts(paths, strategy, seeds, given, earned):
+    """Game b is a function of seeds[b]; its payoffs go to earned[b]."""
+    for game in range(seeds.size):
+        key, place, history = mix(seeds[game]), 0, ROOT
+        mover = paths.history[history, MOVER]
+        while mover != END:
+            noise = drawn(given, key, place)
+            place += 1
+            if mover == CHANCE:
+                history = dealt(paths, history, noise)
+            else:
+                first, count = paths.history[history, FIRST], paths.history[history, COUNT]
+                since, chosen = 0.0, first
+                for sequence in range(first, first + count):
+                    if since <= noise and strategy[sequence] > 0:
+                        chosen = sequence
+                    since += strategy[sequence]
+                history = paths.history[history, CHILD] + (chosen - first)
+            mover = paths.history[history, MOVER]
+        for player in range(earned.shape[1]):
+            earned[game, player] = paths.payoff[paths.history[history, FIRST], player]

@@ -1,0 +1,63 @@
+"""SPO, self-play preference optimisation: win as often as you can against what you played lately.
+
+Swamy et al. 2024 (arXiv:2401.04056): the reward of an answer is its mean win rate against a queue of recent ones, and
+any learner that regrets little will do. The *average* of what is played goes to the minimax winner; the last iterate
+runs in circles where preferences do, as Hedge, its exact form on tables, does.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from marl_engine.evaluation.exploitability import measured
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.language.generation import Queue, Writer
+from marl_engine.policies.mixture import Reference
+from marl_engine.responders.regulariser import check_step
+from marl_engine.types import Profile, Progress, Responder
+
+
+@dataclass
+class SPO:
+    """Plays against: a queue of its own recent answers. Anchored to: nothing. Magnet: the reference, if it pulls.
+
+    Raises ValueError for numbers out of range, and policies that do not answer.
+    """
+
+    queue: int = 64  # answers to each prompt that are remembered
+    pull: float = 0.0  # of a reference; the paper has none
+
+    def __post_init__(self) -> None:
+        check_step(1.0, self.pull)
+        check_fields("solver", self, "queue", least=1, whole=True)
+        self.reference = Reference()
+        self.recent: Queue | None = None
+        self.saved: Mapping[str, Any] = {}
+
+    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+        """See `Solver`."""
+        if not (isinstance(profile[0], Writer) and hasattr(responder, "asked")):
+            raise ValueError(
+                "solver=spo needs policies that answer: use policy=tiny or language; on tables, solver=hedge"
+            )
+        return self._solve(profile, responder, after)
+
+    def _solve(self, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
+        reference, recent = self.reference.of(profile, after), Queue(profile[0], self.queue)  # type: ignore[arg-type]
+        self.recent = recent
+        if after:
+            recent.restore(self.saved)
+        for iteration in count(after + 1):
+            metrics = responder.respond(profile, against=[recent], magnet=reference, pull=self.pull)
+            recent.push(responder.asked.numbers.repeat_interleave(responder.answers), responder.asked.written.said)
+            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"reference": self.reference.state(), "recent": self.recent.state() if self.recent else self.saved}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint."""
+        self.reference.restore(state["reference"])
+        self.saved = state["recent"]

@@ -1,0 +1,342 @@
+"""Commands as they are typed: in a shell, from folders that hold anything, and as the documents write them."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from inspect import signature
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from marl_engine import __version__
+from marl_engine.commands.command_line.arguments import read_line
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.environment import CONFIGS
+from marl_engine.commands.command_line.overrides import parse_override, sweep_jobs
+from marl_engine.commands.train import PARTS, main, restored, split
+from marl_engine.configuration import checked, class_of
+from marl_engine.errors import Halted, Refused
+from marl_engine.runs.folder import Folder
+from marl_engine.runs.run import check_metrics
+from marl_engine.types import Progress
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    CONFIGS / "train.yaml",
+]
+COMMAND = re.compile(r"^\s+(?:\.venv/bin/)?(marl-[a-z]+ .*)$|`(?:\.venv/bin/)?(marl-[a-z]+ [^`]+)`", re.M)
+PROCESS = "import sys; sys.path.pop(0); from marl_engine.commands.train import main; main()"
+PRESET = (
+    "# @package _global_\ngame: {_target_: games.normal_form.Matrix, name: chicken, payoffs: null}\niterations: 1\n"
+)
+FORM = (*("game=matrix", "solver=normal_form", "iterations=1"),)
+
+
+def documented():
+    """Every command line of the documents, with its comment."""
+    texts = [re.sub(r"(?<=\S)\n(?! |\n)", " ", path.read_text()) for path in DOCUMENTS]
+    lines = [line.strip() for text in texts for groups in COMMAND.findall(text) for line in groups if line]
+    return sorted(set(lines))
+
+
+def shell_words(line, folder=None):
+    """The words that bash makes of a line, without the command itself."""
+    done = subprocess.run(
+        ["bash", "-c", f'words() {{ printf "%s\\0" "$@"; }}; words {line}'],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split("\0")[1:-1]
+
+
+def check_declared(values, section):
+    """The keys of a section, and of those within it, are known to its class and of the types that it declares."""
+    for key, value in values.items():
+        if isinstance(value, dict) and "_target_" in value:
+            check_declared(value, f"{section}.{key}")
+    checked({key: value for key, value in values.items() if key != "_target_"}, class_of(values["_target_"]), section)
+
+
+def test_documents_have_commands():
+    lines = documented()
+    assert len(lines) > 25
+    assert any("kuhn_poker(players=3)" in line for line in lines)
+
+
+@pytest.mark.parametrize("line", [line for line in documented() if not line.startswith("marl-train")])
+def test_documented_command_lacks_nothing_but_its_run(line, tmp_path, monkeypatch, capsys):
+    (tmp_path / "questions.txt").write_text("Why?")
+    command = import_module(f"marl_engine.commands.{line.split()[0].removeprefix('marl-')}")
+    monkeypatch.setattr(sys, "argv", [line.split()[0], *shell_words(line, tmp_path)])
+    monkeypatch.setattr(sys, "stdin", StringIO("Why?"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        command.main()
+    assert capsys.readouterr().err.startswith("there is no run at 'runs")
+
+
+@pytest.mark.parametrize("line", [line for line in documented() if line.startswith("marl-train")])
+def test_documented_command_is_accepted(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_presets" / "game").mkdir(parents=True)
+    (tmp_path / "my_presets" / "game" / "mine.yaml").write_text(PRESET)
+    typed = read_line(shell_words(line))
+    if typed.action == "help" or any(word.startswith("resume=") for word in typed.words):
+        return
+    words = [word.replace("my_package.MyGame", "toys.Matrix") for word in typed.words if word != "game.size=3"]
+    jobs = sweep_jobs(words) if typed.action == "multirun" else [words]
+    for job in jobs:
+        config = composed("train", job, typed.presets)
+        split(config)
+        for part in PARTS:
+            check_declared(config[part], part)
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("game.name=kuhn_poker(players=3)", "name", "kuhn_poker(players=3)"),
+        ("game.name='kuhn_poker(players=3)'", "name", "kuhn_poker(players=3)"),  # as one quotes for Hydra
+        (
+            "game.name=goofspiel(num_cards=4,points_order=descending)",
+            "name",
+            "goofspiel(num_cards=4,points_order=descending)",
+        ),
+        ("game.name=f(game=g(a=[1,2],b={x}),c=d)", "name", "f(game=g(a=[1,2],b={x}),c=d)"),
+        ("game.payoffs=my games/a (1).csv", "payoffs", "my games/a (1).csv"),
+        ("game.payoffs=/tmp/[x]/$HOME/~a#b.csv", "payoffs", "/tmp/[x]/$HOME/~a#b.csv"),
+        ("game.payoffs=O'Neill.csv", "payoffs", "O'Neill.csv"),
+        ("game.payoffs=[x]", "payoffs", "[x]"),
+        ("game.name=1", "name", "1"),
+        ("game.name=2024_01", "name", "2024_01"),
+        ("game.name=1e3", "name", "1e3"),
+        ("game.name=true", "name", "true"),
+        ("game.payoffs=null", "payoffs", None),
+    ],
+)
+def test_text_is_taken_as_it_stands(word, key, value):
+    assert composed("train", ["game=matrix", word])["game"][key] == value
+
+
+def test_names_of_runs_may_look_like_anything():
+    for name in ("1", "[/b]", "{a}", "[1,2", "a$b", "é #1 (x)", "3.0"):
+        assert composed("train", ["game=kuhn_poker", f"run={name}"])["run"] == name
+    assert composed("train", ["game=kuhn_poker", "seed=7", "run=of_${seed}"])["run"] == "of_7"
+
+
+def test_numbers_and_lists_stay_what_they_are():
+    config = composed("train", ["game=overcooked", "seed=1", "policy.hidden=[8,8]", "responder.learning_rate=1e-3"])
+    assert (config["seed"], config["policy"]["hidden"], config["responder"]["learning_rate"]) == (1, [8, 8], 1e-3)
+
+
+def test_sweep_over_names_with_brackets():
+    jobs = sweep_jobs(["game.name=kuhn_poker,kuhn_poker(players=3,x=[1,2])", "seed=0"])
+    names = [composed("train", ["game=openspiel", *job])["game"]["name"] for job in jobs]
+    assert names == ["kuhn_poker", "kuhn_poker(players=3,x=[1,2])"]
+
+
+def test_word_of_one_piece_names_one_value():
+    assert not parse_override("game.name=f(a,b)").is_sweep_override()
+    assert parse_override("game.name=f(a,b),g").is_sweep_override()
+
+
+def run_in(folder, *arguments, **environment):
+    """The command in a process of its own, with only our checkout beside the folder's own PYTHONPATH."""
+    places = [environment.pop("PYTHONPATH", ""), str(ROOT)]
+    return subprocess.run(
+        [sys.executable, "-c", PROCESS, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places)), **environment},
+        capture_output=True,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"),
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("package", [True, False], ids=["package", "folder"])
+@pytest.mark.parametrize("place", ["", "elsewhere"])
+def test_own_folders_with_our_names_are_in_nobodys_way(tmp_path, package, place):
+    for name in ("configs", "games", "solvers"):
+        (tmp_path / place / name).mkdir(parents=True)
+        if package:
+            (tmp_path / place / name / "__init__.py").write_text("raise RuntimeError('not ours')")
+    done = run_in(tmp_path, *FORM, "run=x", PYTHONPATH=str(tmp_path / place))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "x" / "summary.json").is_file()
+
+
+OWN = """
+from dataclasses import dataclass
+from games.matrix import Matrix
+
+@dataclass
+class Mine(Matrix):
+    size: int = 2
+"""
+
+
+def test_own_class_in_the_current_folder(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "random.py").write_text("raise RuntimeError('not the library')")
+    done = run_in(tmp_path, *FORM, "game._target_=mine.Mine", "game.size=3", "run=x")
+    assert done.returncode == 0, done.stderr
+    assert "size: 3" in (tmp_path / "runs" / "x" / "config.yaml").read_text()
+
+
+@pytest.fixture
+def own_presets(tmp_path):
+    """A folder of presets: a game, and a solver with a key that its class does not have."""
+    (tmp_path / "my presets" / "game").mkdir(parents=True)
+    (tmp_path / "my presets" / "solver").mkdir()
+    (tmp_path / "my presets" / "game" / "mine.yaml").write_text(PRESET)
+    (tmp_path / "my presets" / "solver" / "typing.yaml").write_text(
+        "_target_: solvers.mirror_descent.MMD\nstepsize: 1.0\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("flags", [(), ("-m", "seed=0,1")])
+def test_own_presets(own_presets, flags):
+    done = run_in(own_presets, "game=mine", "--config-dir", "my presets", "solver=normal_form", *flags)
+    assert done.returncode == 0, done.stderr
+    configs = [path.read_text() for path in own_presets.glob("runs/*/config.yaml")]
+    assert len(configs) == (2 if flags else 1)
+    assert all("name: chicken" in config for config in configs)
+
+
+def refusal(monkeypatch, capsys, *arguments):
+    """The one sentence with which the command refuses."""
+    monkeypatch.setattr(sys, "argv", ["marl-train", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capsys.readouterr()
+    assert (end.value.code, out, len(err.splitlines())) == (2, "", 1)
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (("--config-dir", "my presets", "game=min"), "no game 'min'; choose from mine, "),
+        (("--config-dir", "nowhere", "game=mine"), "--config-dir nowhere: there is no such folder"),
+        (
+            ("--config-dir", "my presets", "game=mine", "solver=typing", "responder=exact", "policy=table"),
+            "no key solver.stepsize; choose from solver.step_size",
+        ),
+        (("game=kuhn_poker", "--multrun"), "there is no flag --multrun; choose from --multirun"),
+        (("game=kuhn_poker", "--cfg", "jobs"), "invalid choice: 'jobs'"),
+        (("game=kuhn_poker", "--cfg", "job", "-m"), "--multirun and --cfg do not go together"),
+        (("game=kuhn_poker", "--config-name", "x"), "--config-name is not for this command"),
+        (("game=kuhn_pokr", "--cfg", "job"), "no game 'kuhn_pokr'; choose from kuhn_poker, "),
+    ],
+)
+def test_flags_that_are_refused(own_presets, monkeypatch, capsys, arguments, phrase):
+    monkeypatch.chdir(own_presets)
+    assert phrase in refusal(monkeypatch, capsys, *arguments)
+    assert not (own_presets / "runs").exists()
+
+
+def test_nothing_that_is_shown_ends_a_run(tmp_path):
+    """Neither what the screen cannot write, nor brackets and dollars in names, nor a backend that is none."""
+    (tmp_path / "my [x] $a$.csv").write_text("0,1\n1,0\n")
+    screen = {"MPLBACKEND": "no backend", "PYTHONIOENCODING": "latin-1"}
+    done = run_in(tmp_path, *FORM, "run=[/b] $x$ [nan]", "game.payoffs=my [x] $a$.csv", **screen)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Matrix (my [x] $a$.csv) · NormalForm" in done.stdout
+    assert "resume='runs/[/b] $x$ [nan]' iterations=2" in done.stdout
+    assert (tmp_path / "runs" / "[" / "b] $x$ [nan]" / "curve.png").is_file()
+    plot = [sys.executable, "-c", PROCESS.replace("train", "plot"), "runs", "title=[/c] $"]
+    drawn = subprocess.run(plot, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **screen}, check=True)
+    assert drawn.returncode == 0
+    assert (tmp_path / "plot.png").is_file()
+
+
+UNDRAWABLE = """
+from dataclasses import dataclass
+from games.matrix import Matrix
+
+@dataclass
+class Mine(Matrix):
+    def render(self, copy=0, caption=""):
+        raise KeyError("[/no picture]")
+"""
+
+
+def test_a_game_that_cannot_draw_itself_ends_well(tmp_path):
+    (tmp_path / "mine.py").write_text(UNDRAWABLE)
+    done = run_in(tmp_path, *FORM, "game._target_=mine.Mine", "run=x")
+    assert (done.returncode, done.stderr) == (0, "no replay.gif: Mine cannot be drawn: KeyError: '[/no picture]'\n")
+    assert (tmp_path / "runs" / "x" / "curve.png").is_file()
+
+
+def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_path):
+    """The preset of Overcooked writes responder.shaping, which an exact responder does not have."""
+    monkeypatch.chdir(tmp_path)
+    sentence = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact")
+    assert "responder=exact needs a game in sequence form, and Overcooked is none" in sentence
+    asked = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
+    assert "there is no key responder.shaping" in asked
+    config = composed("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
+    assert config["responder"] == {"_target_": "marl_engine.responders.Exact"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "advice"),
+    [
+        ({"responder": {"learning_rate": 1e-3}, "solver": {}}, "try a smaller responder.learning_rate"),
+        ({"responder": {}, "solver": {"step_size": 1.0}}, "try a smaller solver.step_size"),
+        ({"responder": {}, "solver": {"step_size": None}}, "look at the payoffs of the game"),
+    ],
+)
+def test_a_number_that_is_none_is_named_with_the_keys_that_there_are(tmp_path, parts, advice):
+    folder = Folder(tmp_path)
+    folder.write_config(parts)
+    with pytest.raises(Halted) as end:
+        check_metrics(Progress(7, [], {"nash_conv": 0.5, "value/0": float("nan")}), folder)
+    assert str(end.value) == f"value/0 is nan in iteration 7; {advice}"
+    check_metrics(Progress(7, [], {"nash_conv": 0.5}), folder)
+
+
+def test_checkpoints_that_do_not_fit_are_said_in_a_whole_sentence(tmp_path):
+    """Torch's own message has its first line end at a colon, and the reason in the lines below."""
+
+    class Stale:
+        folder = Folder(tmp_path)
+
+        def restore(self):
+            torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())
+
+    with pytest.raises(Refused, match=r"do not fit its config\.yaml: Error\(s\) .* size mismatch for weight"):
+        restored(Stale())
+
+
+def test_version_is_ours(tmp_path):
+    done = run_in(tmp_path, "--version")
+    assert (done.returncode, done.stdout) == (0, f"marl_engine {__version__}\n")
+
+
+def classes_of(group):
+    """The classes of a group's presets."""
+    sections = [
+        (OmegaConf.load(path).get(group) or OmegaConf.load(path)) for path in CONFIGS.glob(f"{group}/**/*.yaml")
+    ]
+    return {class_of(section["_target_"]) for section in sections if "_target_" in section}
+
+
+@pytest.mark.parametrize("group", [part for part in PARTS if part != "game"])
+def test_what_presets_write_for_other_groups_is_a_key_of_one_of_their_classes(group):
+    """For a key that the chosen class does not have is left out without a word."""
+    keys = {key for kind in classes_of(group) for key in signature(kind).parameters} | {"_target_"}
+    for path in CONFIGS.glob("*/**/*.yaml"):
+        section = OmegaConf.load(path).get(group) if not path.is_relative_to(CONFIGS / group) else None
+        assert set(section or ()) <= keys, path

@@ -1,0 +1,52 @@
+"""The notebooks run from top to bottom, and find what they say they find."""
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+def shown(name, folder):
+    """The dicts that a notebook's cells end with, when it is run."""
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return [
+        eval(cell.outputs[-1]["data"]["text/plain"], {})
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        and cell.outputs
+        and "text/plain" in cell.outputs[-1].get("data", {})
+        and cell.outputs[-1]["data"]["text/plain"].startswith("{")
+    ]
+
+
+def test_overcooked_is_learned(tmp_path):
+    """Two networks earn 100 and more after 400,000 steps: five soups and more in a game."""
+    notebook = nbformat.read(NOTEBOOKS / "01_overcooked.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    last = {cell["id"]: cell for cell in notebook.cells if cell.cell_type == "code"}
+    scores = eval(last["cell-6"].outputs[0]["data"]["text/plain"], {})
+    assert scores["return/mean"] > 100
+    assert scores["return/stderr"] < 5
+    assert (tmp_path / "overcooked.gif").stat().st_size > 10_000
+
+
+def test_equilibria_are_where_they_are_known_to_be(tmp_path):
+    """Kuhn's family of equilibria; Hedge's last iterate away from that of the cycle, the optimistic one on it."""
+    kuhn, ends, race = shown("02_equilibria.ipynb", tmp_path)
+    assert max(map(abs, kuhn.values())) < 1e-3
+    assert ends["Hedge"] > 0.2 > 1e-6 > ends["optimistic"]
+    assert race["CFR+"] < 1e-3 < race["CFR"]
+
+
+def test_preferences_that_go_in_circles(tmp_path):
+    """A reward's favourite can be exploited; of four learners the two that play the game end near its equilibrium."""
+    rewarded, gaps, beaten = shown("03_preferences.ipynb", tmp_path)
+    assert all(each["reward"] > 0.2 > 1e-3 > each["game"] for each in rewarded.values())
+    assert max(gaps["self-play"], gaps["Nash-MD"]) < gaps["start"] / 4
+    assert gaps["best response"] > 1.5 * gaps["start"]
+    assert gaps["online DPO"] > 2 * gaps["start"]
+    assert max(beaten["self-play"], beaten["Nash-MD"]) < 0.57
+    assert min(beaten["best response"], beaten["online DPO"]) > 0.59

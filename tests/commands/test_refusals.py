@@ -1,0 +1,344 @@
+"""What cannot be run is refused: one sentence that says what could, exit code 2, and nothing written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from contracts import overrides, presets
+from omegaconf import OmegaConf
+
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.train import main
+from marl_engine.runs.factory import setting
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("iterations=1", "episodes=1", "responder.games=2", "responder.turns=4", "game.horizon=8")
+
+
+def drawn(*rows):
+    """The override that draws a kitchen."""
+    return 'game.layout="' + "\n".join(rows) + '"'
+
+
+GROUPS = [
+    ("game=overcoked", "no game 'overcoked'", "choose from overcooked"),
+    ("game=preference/cycl", "no game 'preference/cycl'", "choose from preference/cycle, "),
+    ("solver=selfplay", "no solver 'selfplay'", "choose from self_play"),
+    ("responder=mapo", "no responder 'mapo'", "choose from mappo, "),
+    ("policy=netwrk", "no policy 'netwrk'", "choose from network"),
+    ("runner=locl", "no runner 'locl'", "choose from local"),
+    ("responder=null", "no responder=null", "choose from answers, ascent, exact, ippo"),
+    ("solver=[]", "solver must be the name of a preset"),
+]
+KEYS = [
+    ("stps=5", "no key stps", "choose from steps, "),
+    ("+sed=1", "no key sed", "choose from seed, "),
+    ("game.layot=x", "no key game.layot", "choose from game.layout, "),
+    ("policy.hiden=[8]", "no key policy.hiden", "choose from policy.hidden, "),
+    ("responder.epoch=4", "no key responder.epoch", "choose from responder.epochs, "),
+    ("responder.learning_rate={begin:1}", "no key responder.learning_rate.begin", "responder.learning_rate.start"),
+    ("stop.second=5", "no key stop.second", "choose from stop.seconds"),
+    ("solver.rounds=1", "no key solver.rounds", "solver has no keys"),
+    ("runner.workers=1", "no key runner.workers", "runner has no keys"),
+    ("game.layout.x=1", "no key game.layout.x", "game.layout has no keys"),
+    ("+game.device=cuda", "no key game.device", "game.layout"),
+    ("~seed", "cannot take away seed"),
+    ("~responder", "cannot take away responder"),
+]
+TYPES = [
+    ("responder.epochs=four", "responder.epochs='four'", "valid integer"),
+    ("seed=x", "seed='x'", "valid integer"),
+    ("seed=1.5", "seed=1.5", "valid integer"),
+    ("game.horizon=long", "game.horizon='long'", "valid integer"),
+    ("responder.value_loss=5", "responder.value_loss must be one of", "not '5'"),
+    ("policy.hidden=64", "policy.hidden=64", "a list, like [64,64]"),
+    ("policy.hidden=[wide]", "policy.hidden=['wide']", "valid integer"),
+    ("policy.shared=perhaps", "policy.shared='perhaps'", "valid boolean"),
+    ("stop.seconds=soon", "stop.seconds='soon'", "valid number"),
+    ("stop=5", "stop must have the keys seconds"),
+    ("policy.hidden={a:1}", "policy.hidden takes a list, not keys"),
+    ("responder.learning_rate=[1]", "responder.learning_rate takes keys or a number, not a list"),
+]
+RANGES = [
+    ("responder.discount=2", "responder.discount must be a finite number of at least 0 and at most 1, not 2"),
+    ("responder.trace=-0.5", "responder.trace must be a finite number of at least 0 and at most 1, not -0.5"),
+    ("responder.games=0", "responder.games must be a whole number of 1 or more, not 0"),
+    ("responder.clip=0", "responder.clip must be a number above 0"),
+    ("responder.payoff_scale=nan", "responder.payoff_scale must be a number, not nan"),
+    ("responder.learning_rate=nan", "responder.learning_rate must be a number, not nan"),
+    ("policy.hidden=[]", "policy.hidden must name at least one layer"),
+    ("policy.hidden=[8,0]", "policy.hidden must name at least one layer, each of 1 unit or more"),
+    ("stop.seconds=-1", "stop.seconds must be above 0, not -1"),
+    ("stop.seconds=nan", "stop.seconds must be a number"),
+    ("steps=0", "steps must be 1 or more, not 0"),
+    ("iterations=0", "iterations must be 1 or more, not 0"),
+    ("episodes=0", "episodes must be 1 or more, not 0"),
+    ("evaluate_every=0", "evaluate_every must be 1 or more"),
+    ("save_every=-3", "save_every must be 1 or more"),
+    ("threads=0", "threads must be 1 or more"),
+    ("game.horizon=0", "game.horizon must be from 1 to 32767"),
+    ("game.horizon=32768", "game.horizon must be from 1 to 32767"),
+    ("seed=-1", "seed must be from 0"),
+    ("seed=99999999999999999999999", "seed must be from 0"),
+]
+VALUES = [
+    ("responder.critic=both", "responder.critic must be one of own, joint, not 'both'"),
+    ("responder.value_loss=hubert", "responder.value_loss must be one of", "huber", "not 'hubert'"),
+    ("policy.activation=gelu", "policy.activation must be one of tanh, relu, not 'gelu'"),
+    ("device=abc", "device must be one of cpu, cuda", "not 'abc'"),
+    ("device=cuda:x", "device must be one of cpu, cuda", "not 'cuda:x'"),
+    (
+        "responder.learning_rate=fast",
+        "responder.learning_rate must be a number, or numbers for start, end and over",
+        "'fast'",
+    ),
+    ("responder.learning_rate={start:much}", "responder.learning_rate must be a number", "'much'"),
+    ("responder.entropy_bonus=-1", "responder.entropy_bonus must be a finite number of 0 or more", "-1"),
+    ("responder.entropy_bonus={over:0}", "must be a finite number above 0"),
+    ("game._target_=games.chess.Chess", "_target_ 'games.chess.Chess' is not an importable class"),
+    ("game._target_=null", "_target_ None is not an importable class"),
+    ("solver._target_=json.dumps", "_target_ 'json.dumps' is not a class"),
+    ("solver._target_=marl_engine.runners.Local", "solver._target_ 'marl_engine.runners.Local' is no solver"),
+    ("run=../elsewhere", "run must be the name of a folder inside runs/", "'../elsewhere'"),
+    ("run=/tmp", "run must be the name of a folder inside runs/", "'/tmp'"),
+]
+KITCHENS = [
+    ("game.layout=cramped_rom", "no layout 'cramped_rom'", "choose from cramped_room, "),
+    ("game.layout=coord-ring", "no layout 'coord-ring'", "choose from coord_ring, "),
+    ("game.layout=5", "no layout '5'"),
+    ("game.layout=[1,2", "no layout '[1,2'"),
+    ("game.layout=missing.txt", "no layout file 'missing.txt'"),
+    ("game.layout=missing.yaml", "no layout file 'missing.yaml'"),
+    (drawn("XXPXX", "O 1 O", "X  2X", "XDXS"), "row 4 has 4 cells and row 1 has 5"),
+    (drawn("XXPXX", "O 1 O", "X  2 ", "XDXSX"), "border must be closed", "row 3, column 5"),
+    (drawn("XXPXX", "O 1QO", "X  2X", "XDXSX"), "'Q' in row 2, column 4 is not one of X (counter)"),
+    (drawn("XXXXX", "O 1 O", "X  2X", "XDXSX"), "there is no pot (P)"),
+    (drawn("XXPXX", "O 1 O", "X  2X", "XDXXX"), "there is no serving hatch (S)"),
+    (drawn("XXPXX", "X 1 X", "X  2X", "XDXSX"), "neither onions (O) nor tomatoes (T)"),
+    (drawn("XXPXX", "O   O", "X   X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found none"),
+    (drawn("XXPXX", "O 1 O", "X  1X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found 1, 1"),
+    (drawn("XXPXX", "O 1 O", "X  3X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found 1, 3"),
+]
+SYNTAX = [
+    ("steps", "cannot read 'steps'", "key=value"),
+    ("=5", "cannot read '=5'", "key=value"),
+    ("policy.hidden=[1,2", "policy.hidden='[1,2'", "a list, like [64,64]"),
+    ("seed=${nowhere}", "cannot be resolved", "nowhere"),
+    ("seed=1,2", "seed=1,2 names several values", "-m"),
+]
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder, checks that it refuses and writes nothing; returns its sentence."""
+    monkeypatch.chdir(tmp_path)
+
+    def contents():
+        return {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+    def run(*arguments):
+        before = contents()
+        monkeypatch.setattr(sys, "argv", ["marl-train", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        assert (end.value.code, out) == (2, "")
+        assert err.endswith("\n")
+        assert len(err.splitlines()) == 1
+        assert "Traceback" not in err
+        assert contents() == before
+        return err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("override", "phrases"),
+    [(row[0], row[1:]) for row in GROUPS + KEYS + TYPES + RANGES + VALUES + KITCHENS + SYNTAX],
+    ids=lambda value: value.replace("\n", "/") if isinstance(value, str) else "",
+)
+def test_refused(refused, override, phrases):
+    game = () if override.startswith("game=") else ("game=overcooked",)
+    sentence = refused(*game, *SMALL, override)
+    for phrase in phrases:
+        assert phrase in sentence
+
+
+def test_no_game(refused):
+    assert "say which game: game= one of bargaining, " in refused()
+
+
+def test_orders_that_old_dynamics_cannot_cook(refused):
+    sentence = refused("game=overcooked", *SMALL, "game.layout=bonus_order_test", "game.old_dynamics=true")
+    assert "orders ot of layout 'bonus_order_test' can never be cooked; use game.old_dynamics=false" in sentence
+
+
+@pytest.mark.parametrize(("here", "device"), [(0, "cuda"), (1, "cuda:1")])
+def test_gpu_that_is_not_here(refused, monkeypatch, here, device):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
+    sentence = refused("game=overcooked", *SMALL, f"device={device}")
+    assert f"device={device}: torch finds {here} CUDA devices here; use device=cpu" in sentence
+
+
+def test_infinity_is_written_as_in_the_presets_or_as_in_python():
+    chosen = [
+        composed("train", ["game=kuhn_poker", "solver=mmd", f"solver.step_size={text}"]) for text in (".inf", "inf")
+    ]
+    assert [each["solver"]["step_size"] for each in chosen] == [float("inf")] * 2
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=x,1", "seed=0,x", "game.layout=cramped_room,coord_rng", "responder=ippo,mapo"]
+)
+def test_sweep(refused, override):
+    assert override.partition("=")[0].rpartition(".")[2] in refused("-m", "game=overcooked", *SMALL, override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "phrase"),
+    [
+        (
+            ("game=overcooked", "solver=cfr"),
+            "policy=table and exact solvers need a game in sequence form, and Overcooked is none",
+        ),
+        (
+            ("game=kuhn_poker", "solver=omwu", "responder=ippo", "policy=network"),
+            "responder.learning_rate changes while steps are played, and there is no limit to them: give steps=",
+        ),
+        (("game=kuhn_poker", "policy=table", "responder=ippo"), "responder=ippo needs policy=network"),
+        (("game=kuhn_poker", "responder=exact"), "responder=exact moves tables; use policy=table"),
+        (("game=kuhn_poker", "solver=cfr", "policy=network"), "responder=exact moves tables; use policy=table"),
+        (("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"), "use responder=exact"),
+        (("game=openspiel", "game.name=khun_poker"), "no game 'khun_poker'; choose from kuhn_poker, "),
+        (("game=kuhn_poker", "solver=dcfr", "solver.alpha=-1"), "solver.alpha must be a finite number of 0 or more"),
+        (("game=kuhn_poker", "solver=cfr", "solver.stride=0"), "solver.stride must be a whole number of 1 or more"),
+        (("game=kuhn_poker", "solver=cfr", "stop.nash_conv=0"), "stop.nash_conv must be above 0"),
+    ],
+)
+def test_what_does_not_go_together(refused, overrides, phrase):
+    assert phrase in refused(*overrides)
+
+
+def test_sweep_into_one_folder(refused):
+    assert "run=a names one folder for 2 runs" in refused("-m", "game=overcooked", *SMALL, "seed=0,1", "run=a")
+
+
+def test_folder_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    assert "runs/new: Not a directory" in refused("game=overcooked", *SMALL, "run=new")
+
+
+DRAWING = "drawing: |-\n  XPXXX\n  O1 2D\n  XXSXX\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("drawing: [XPX, O1D, XSX]", "drawing must be text, its rows below each other after |"),
+        (DRAWING + "orders: null", "orders must be a list, not None"),
+        (DRAWING + "orders: []", "orders must name at least one soup"),
+        (DRAWING + "recipe_times: [300]", "a soup cooks from 0 to 255 steps, not 20 to 300"),
+        (DRAWING + "recipe_times: [soon]", "recipe_times must be numbers, not 'soon'"),
+        (DRAWING + "onion_time: -1\ntomato_time: 1", "a soup cooks from 0 to 255 steps"),
+        (DRAWING + "onion_time: true", "onion_time must be a number, not True"),
+    ],
+)
+def test_kitchen_in_a_file(refused, tmp_path, text, phrase):
+    (tmp_path / "mine.yaml").write_text(text)
+    assert phrase in refused("game=overcooked", *SMALL, "game.layout=mine.yaml")
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    """The folder of a run that has not saved anything yet."""
+    folder = tmp_path / "runs" / "old"
+    folder.mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(composed("train", ["game=overcooked", *SMALL])), folder / "config.yaml")
+    return folder
+
+
+def test_run_that_exists(refused, old_run):
+    sentence = refused("game=overcooked", *SMALL, "run=old")
+    assert "runs/old exists; choose another run=, or go on with resume=runs/old" in sentence
+
+
+def test_only_runs_are_overwritten(refused, tmp_path):
+    (tmp_path / "runs" / "notes").mkdir(parents=True)
+    (tmp_path / "runs" / "notes" / "precious.txt").write_text("kept")
+    assert "runs/notes is not the folder of a run" in refused("game=overcooked", *SMALL, "run=notes", "overwrite=true")
+
+
+def test_resume_of_no_folder(refused):
+    assert "no run to resume at 'runs/none'" in refused("resume=runs/none")
+
+
+def test_resume_names_the_runs_that_there_are(refused, old_run):
+    assert "no run to resume at 'old'; choose from runs/old" in refused("resume=old")
+
+
+@pytest.mark.parametrize(
+    ("override", "phrase"),
+    [
+        ("iterations=many", "iterations='many': input should be a valid integer"),
+        ("stps=5", "no key stps; choose from steps, "),
+        ("+stps=5", "no key stps; choose from steps, "),
+        ("responder.epoch=1", "no key responder.epoch; choose from responder.epochs, "),
+        ("responder.games=8", "responder.games cannot change when a run goes on"),
+        ("policy.hidden=[9]", "policy.hidden cannot change when a run goes on"),
+        ("game=overcooked", "game cannot change when a run goes on"),
+        ("seed=1", "seed cannot change when a run goes on"),
+        ("iterations=1,2", "names several values"),
+        ("responder.learning_rate=[1]", "responder.learning_rate takes keys or a number, not a list"),
+        ("-m", "resume=runs/old goes on with one run; leave out -m"),
+    ],
+)
+def test_resume(refused, old_run, override, phrase):
+    assert phrase in refused("resume=runs/old", override)
+
+
+@pytest.mark.parametrize("text", ["{", "- a list", "seed: x\ngame: {}"])
+def test_resume_of_a_configuration_that_is_none(refused, old_run, text):
+    (old_run / "config.yaml").write_text(text)
+    refused("resume=runs/old")
+
+
+def in_a_process(folder, **environment):
+    """Exit code, output and errors of a refusal in a process of its own."""
+    code = "from marl_engine.commands.train import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "game=overcooked", *SMALL, "responder.epochs=four"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_refusal_of_a_process(tmp_path):
+    code, out, err = in_a_process(tmp_path, HYDRA_FULL_ERROR="0")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "responder.epochs='four'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_error_shows_where_it_came_from(tmp_path):
+    code, _, err = in_a_process(tmp_path, HYDRA_FULL_ERROR="1")
+    assert code == 1
+    assert "Traceback" in err
+    assert "responder.epochs='four'" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("solver", [name for name in presets("solver") if overrides(name, "policy") == "tiny"])
+def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
+    """Solvers of answers whose presets set the loss go with tables too, or say that they do not; never by that key."""
+    words = ["game=preference/cycle", f"solver={solver}", "policy=table", "responder=exact"]
+    composition = composed("train", words)
+    assert "loss" not in composition["responder"]
+    if composition["solver"]["_target_"] == "solvers.mirror_descent.MMD":
+        made = setting(composition)
+        assert next(made.solver.solve(made.profile, made.responder)).iteration == 1

@@ -1,0 +1,270 @@
+"""What every game, policy and solver must do; a preset in configs/ is enough to be held to it.
+
+`presets` lists them; test_contracts.py runs all checks on all of them.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from toy_model import built
+
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.numerics.rng import spread
+from marl_engine.policies.language.generation import answered
+from marl_engine.policies.weights import load_policies, policies_state
+from marl_engine.responders.ppo import Gradient
+from marl_engine.responders.sac import OffPolicy
+from marl_engine.rollout.game_contract import ENOUGH, play_on, strange
+from marl_engine.rollout.rollout import Table
+from marl_engine.runs.factory import Setting, setting
+from marl_engine.types import Game, Policy, Progress
+
+HOME = TemporaryDirectory()  # of a language model, as long as tests run
+CONFIGS = Path(__file__).parents[2] / "configs"
+EXACT = {"game": "kuhn_poker", "policy": "table", "responder": "exact"}
+CLIMBING = {"game": "iterated_prisoners_dilemma", "policy": "logits", "responder": "ascent"}
+PLAYS_FOR = {"off_policy": "control", "trajectory_spo": "preference/control", "reward_model": "preference/control"}
+ANSWERING = {"game": "preference/tiny", "policy": "tiny", "responder": "answers"}
+WORDS = {"game": "preference/sentiment", "policy": "language"}
+NOT_HERE = {"preference/endpoint", "preference/learned"}  # whose judge is served, or trained, before
+AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
+SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
+OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]
+
+
+def presets(group: str) -> list[str]:
+    """The names of a group's presets, those in its subfolders too."""
+    folder = CONFIGS / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def overrides(solver: str, group: str) -> str | None:
+    """The preset of a group that a solver's preset chooses."""
+    chosen = re.search(rf"override /{group}: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
+    return chosen and chosen[1]
+
+
+def asks(solver: str) -> tuple[str, ...] | None:
+    """The responders that a solver's preset goes with; None where any will do."""
+    responder, policy = overrides(solver, "responder"), overrides(solver, "policy")
+    if responder:
+        return (responder,)
+    return {"table": ("exact", "answers"), "tiny": ("answers",), None: None}[policy]
+
+
+def in_words(game: str) -> bool:
+    """Whether a preset is of a game of prompts, which is not stepped."""
+    return "_target_: games.preference." in (CONFIGS / "game" / f"{game}.yaml").read_text()
+
+
+def surroundings(choices: Mapping[str, str]) -> dict[str, str]:
+    """The smallest game, policy and responder that chosen presets go with."""
+    solver, chosen = choices.get("solver", "self_play"), set(choices.values())
+    if "language" in chosen or in_words(choices.get("game", "overcooked")):
+        return WORDS
+    if not chosen.isdisjoint(("tiny", "answers")) or asks(solver) == ("answers",):
+        return ANSWERING
+    if not chosen.isdisjoint(("table", "exact")) or "exact" in (asks(solver) or ()):
+        return {**EXACT, "game": "matrix"} if solver in AT_ONCE else EXACT
+    if not chosen.isdisjoint(("lola", "logits", "ascent")):
+        return CLIMBING
+    squashed = {"policy": "squashed"} if "off_policy" in chosen else {}
+    return {"game": next((game for name, game in PLAYS_FOR.items() if name in chosen), "overcooked"), **squashed}
+
+
+@cache
+def toy_model() -> Path:
+    """The folder of a language model of fifty words."""
+    return built(Path(HOME.name))
+
+
+@cache
+def own_preferences() -> Path:
+    """A file of a preference matrix."""
+    path = Path(HOME.name) / "preferences.csv"
+    path.write_text("0.5,0.9,0.2\n0.1,0.5,0.9\n0.8,0.1,0.5\n")
+    return path
+
+
+def few(around: Mapping[str, str], responder: str | None) -> list[str]:
+    """Keys that make a setting small."""
+    if around is WORDS:
+        return [f"policy.model={toy_model()}", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
+    if around.get("policy") in ("table", "logits", "tiny"):
+        return ["steps=1000"]
+    horizon = ["game.horizon=8"] if around["game"] == "preference/control" else []
+    return [*(OFF_POLICY if responder == "off_policy" else SMALL), *horizon]
+
+
+def parts(*, device: str = "cpu", **choices: str) -> Setting:
+    """A small setting with some presets chosen."""
+    around = surroundings(choices)
+    named = [f"{group}={name}" for group, name in {**around, **choices}.items()]
+    if choices.get("game") == "preference/file":
+        named.append(f"game.payoffs={own_preferences()}")
+    return setting(composed("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
+
+
+def check_reopenings(game: Game, longest: int = 2000) -> None:
+    """Games that are done open the next one at once, with an observation that some game opens with.
+
+    Where openings are drawn from a continuum, it lies in the range of some of them, give or take a twentieth.
+    """
+    endings = play_on(game, longest=longest)
+    assert len(endings.lengths) >= ENOUGH
+    if getattr(game, "continuous", False):
+        lowest, highest = endings.openings.amin(0), endings.openings.amax(0)
+        slack = (highest - lowest) / 20
+        assert ((lowest - slack <= endings.reopenings) & (endings.reopenings <= highest + slack)).all()
+    else:
+        assert not strange(endings).any()
+
+
+def check_policy(policy: Policy, game: Game) -> None:
+    """Distributions are over legal actions alone, sum to one, are sampled by noise, and their numbers agree."""
+    turn = game.reset(spread(4, 6))
+    shown = policy.encode(turn.observation.flatten(0, 1), torch.arange(game.players).repeat(6))
+    legal = turn.legal.flatten(0, 1).clone()
+    legal[:, 1:3] = False
+    distribution, _ = policy(shown, legal)
+    actions = torch.arange(game.actions)
+    log_probs = torch.stack([distribution.log_prob(action.expand(len(shown))) for action in actions], dim=-1)
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(len(shown)))
+    assert (log_probs[:, 1:3] == -torch.inf).all()
+    plogp = torch.where(legal, log_probs.exp() * log_probs, torch.zeros(()))
+    torch.testing.assert_close(distribution.entropy(), -plogp.sum(-1))
+    assert distribution.kl(distribution).abs().max() == 0
+    for noise in torch.linspace(0, 1 - 2**-23, 50):
+        chosen, likely = distribution.sample(noise.expand(len(shown)))
+        assert legal.gather(-1, chosen[:, None]).all()
+        torch.testing.assert_close(likely, distribution.log_prob(chosen))
+    assert torch.equal(distribution.mode(), log_probs.argmax(-1))
+
+
+def check_saving(policy: Policy, other: Policy, game: Game) -> None:
+    """Weights put into another policy make it the same one."""
+    assert len(policies_state([policy])["policies"]) == 1
+    load_policies([other], policies_state([policy]))
+    turn = game.reset(spread(5, 3))
+    noise = torch.full((3, game.players), 0.5)
+    device = torch.device("cpu")
+    decided = [Table([each] * game.players, 3, device).decide(turn, noise) for each in (policy, other)]
+    for mine, theirs in zip(*decided, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def check_words(game: Any) -> None:
+    """A judge says the opposite of the opposite question, one half of equals, and the same whatever else is asked.
+
+    Prompts that are held out are none of those to learn from.
+    """
+    assert 0 < game.questions < len(game.texts)
+    assert not set(game.texts[: game.questions]) & set(game.texts[game.questions :])
+    answers = ["", "yes", "A good day!", "A bad day, and not a short one.", "I hate it.", "Why not? " * 9]
+    pairs = [(one, other) for one in answers for other in answers]
+    numbers = torch.arange(len(pairs)) % len(game.texts)
+    found = np.asarray(game.prefers(numbers, *zip(*pairs, strict=True)))
+    back = np.asarray(game.prefers(numbers, *zip(*[pair[::-1] for pair in pairs], strict=True)))
+    assert found.shape == (len(pairs),)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    np.testing.assert_allclose(found + back, 1, atol=1e-12)
+    np.testing.assert_allclose(
+        [likes for likes, (one, two) in zip(found, pairs, strict=True) if one == two], 0.5, atol=1e-12
+    )
+    assert found.max() > 0.6
+    alone = [game.prefers(numbers[[n]], *([each] for each in pair)) for n, pair in enumerate(pairs)]
+    np.testing.assert_array_equal(np.concatenate(alone), found)
+
+
+def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
+    """Answers are as long as they may be at most, scored as they were drawn, and the same with the same weights."""
+    numbers = torch.arange(seeds) % game.questions
+    told = answered(policy, numbers, spread(4, seeds))
+    assert told.tokens.shape == told.mask.shape == told.log_prob.shape
+    assert told.tokens.shape[1] <= policy.length
+    assert len(told.said) == seeds
+    assert ((told.tokens >= 0) & (told.tokens < policy.vocabulary)).all()
+    assert (told.mask[:, 0]).all()
+    assert not told.tokens[~told.mask].any()
+    assert not told.log_prob[~told.mask].any()
+    again = policy.log_probs(told.rows, told.tokens) * told.mask
+    assert again.requires_grad
+    torch.testing.assert_close(again.detach(), told.log_prob, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        for weights in policy.parameters():
+            weights.add_(0.1 * torch.randn_like(weights))
+    load_policies([other], policies_state([policy]))
+    one, two = (answered(each, numbers, spread(4, seeds)) for each in (policy, other))
+    assert one.said == two.said
+    assert torch.equal(one.log_prob, two.log_prob)
+    assert not torch.equal(one.log_prob.sum(-1), told.log_prob.sum(-1))
+
+
+def check_solver(made: Setting) -> None:
+    """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
+    for index, progress in enumerate(islice(made.solver.solve(made.profile, made.responder, after=7), 3)):
+        assert progress.iteration == 8 + index
+        assert len(progress.profile) == made.game.players
+        assert all(torch.isfinite(torch.tensor(number)) for number in progress.metrics.values())
+
+
+def check_going_on(make: Callable[[], Setting], before: int = 3, whole: int = 6) -> None:
+    """Its state, put into a new one beside those of profile and responder, goes on as if it had not stopped."""
+    ends = []
+    for stops in ((whole,), (before, whole)):
+        torch.manual_seed(0)
+        made, done, saved = make(), 0, None
+        for stop in stops:
+            if saved is not None:
+                made = make()
+                load_policies(made.profile, saved[0])
+                made.responder.restore(made.profile, saved[1])
+                made.solver.restore(saved[2])
+            last = advanced(made, done, stop)
+            saved = deepcopy((policies_state(made.profile), made.responder.state(made.profile), made.solver.state()))
+            done = last.iteration
+        ends.append((saved[0]["policies"], last.metrics, made.responder.steps))
+    assert_alike(*ends)
+
+
+def check_beginning_anew(made: Setting) -> None:
+    """A solver that is told to begin again forgets what it did, its responder being given back its state.
+
+    One that learns from play goes on with its games.
+    """
+    if isinstance(made.responder, Gradient | OffPolicy):
+        return
+    start, ends = deepcopy((policies_state(made.profile), made.responder.state(made.profile))), []
+    for _ in range(2):
+        load_policies(made.profile, start[0])
+        made.responder.restore(made.profile, deepcopy(start[1]))
+        last = advanced(made, 0, 3)
+        ends.append((deepcopy(policies_state(made.profile)["policies"]), last.metrics, made.responder.steps))
+        assert last.iteration >= 3
+    assert_alike(*ends)
+
+
+def advanced(made: Setting, done: int, stop: int) -> Progress:
+    """Solves on from iteration `done` to `stop`, or what comes first after it; the last progress."""
+    for progress in made.solver.solve(made.profile, made.responder, after=done):
+        if progress.iteration >= stop:
+            return progress
+    raise AssertionError("a solver goes on for ever")
+
+
+def assert_alike(one: Any, other: Any) -> None:
+    """Two ends of a run: weights, metrics, steps."""
+    for mine, theirs in zip(one[0], other[0], strict=True):
+        assert all(torch.equal(weights, theirs[name]) for name, weights in mine.items())
+    timeless = ({name: number for name, number in each[1].items() if "second" not in name} for each in (one, other))
+    assert next(timeless) == next(timeless)
+    assert one[2] == other[2]

@@ -1,0 +1,74 @@
+"""Every preset in configs/ is held to the contract of its kind."""
+
+import pytest
+from contracts import (
+    NOT_HERE,
+    asks,
+    check_beginning_anew,
+    check_going_on,
+    check_policy,
+    check_reopenings,
+    check_saving,
+    check_solver,
+    check_words,
+    check_writer,
+    in_words,
+    parts,
+    presets,
+)
+
+from marl_engine.policies.language.generation import Writer
+from marl_engine.rollout.game_contract import CHECKS
+
+REFUSED = (
+    "use responder=(exact|ascent)|needs policy=network|needs a game with a judge|needs policies that answer"
+    "|there is no key responder"
+)
+
+
+@pytest.mark.parametrize("check", [*CHECKS, check_reopenings])
+@pytest.mark.parametrize("name", [name for name in presets("game") if not in_words(name)])
+def test_game(name, check):
+    check(parts(game=name).game)
+
+
+@pytest.mark.parametrize("name", [name for name in presets("game") if in_words(name) and name not in NOT_HERE])
+def test_game_in_words(name):
+    check_words(parts(game=name).game)
+
+
+@pytest.mark.parametrize("name", presets("policy"))
+def test_policy(name):
+    made, other = parts(policy=name), parts(policy=name)
+    if hasattr(made.game, "step"):
+        check_policy(made.profile[0], made.game)
+        check_saving(made.profile[0], other.profile[0], made.game)
+    if isinstance(made.profile[0], Writer):
+        check_writer(made.profile[0], other.profile[0], made.game)
+
+
+@pytest.mark.parametrize(
+    ("name", "responder"), [(name, each) for name in presets("solver") for each in asks(name) or presets("responder")]
+)
+def test_solver(name, responder):
+    check_solver(parts(solver=name, responder=responder))
+    check_going_on(lambda: parts(solver=name, responder=responder))
+
+
+@pytest.mark.parametrize("name", [name for name in presets("solver") if asks(name) is not None])
+def test_a_responder_that_a_solver_does_not_go_with_is_refused(name):
+    """By ascent, which moves logits and holds nobody near anything; what asks for it is given what is exact."""
+    wrong = "exact" if "ascent" in asks(name) else "ascent"
+    with pytest.raises(ValueError, match=REFUSED):
+        check_solver(parts(solver=name, responder=wrong, game="kuhn_poker", policy="table"))
+
+
+@pytest.mark.parametrize("name", presets("solver"))
+def test_a_solver_begins_anew(name):
+    if name != "self_play":  # whose responder goes on learning
+        check_beginning_anew(parts(solver=name))
+
+
+@pytest.mark.parametrize("name", presets("runner"))
+def test_runner_keeps_the_order(name):
+    assert parts(runner=name).runner.map(lambda number: number * number, range(5)) == [0, 1, 4, 9, 16]

@@ -1,0 +1,76 @@
+"""`device=cuda`, on a GPU that is not there: nothing is left behind, and what is learned is the same."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from contracts import OFF_POLICY, SMALL, advanced, asks, parts, presets, toy_model
+from pretended_gpu import pretended_gpu
+
+from marl_engine.commands.train import commanded
+from marl_engine.runs.folder import Folder
+
+WORDS = ["game=preference/sentiment", "policy=language", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
+RUNS = {
+    "overcooked": ["game=overcooked", "game.horizon=40", *SMALL],
+    "networks on a tree": ["game=kuhn_poker", "policy=network", "responder=ippo", *SMALL],
+    "off-policy": ["game=control", "game.horizon=20", "policy=squashed", "responder=off_policy", *OFF_POLICY],
+    "a language model": [*WORDS, "solver=nash_md"],
+}
+
+
+def test_the_pretended_gpu_refuses_what_a_real_one_refuses():
+    with pretended_gpu():
+        there, here = torch.ones(3, device="cuda"), torch.ones(3)
+        for mixed in (
+            lambda: there + here,
+            lambda: torch.cat([here, there]),
+            lambda: here[torch.zeros(1, dtype=torch.int64, device="cuda")],
+            lambda: torch.nn.Linear(3, 1).to("cuda")(here),
+            lambda: torch.rand(3, generator=torch.Generator(), device="cuda"),
+        ):
+            with pytest.raises(RuntimeError, match=r"expected (all tensors on one|a cuda:0) device"):
+                mixed()
+        with pytest.raises(TypeError, match="to numpy"):
+            there.numpy()
+        layer = torch.nn.Linear(3, 1).to("cuda")
+        layer(there).sum().backward()
+        made = [there * 2, there[:1], there + torch.tensor(1.0), there[torch.tensor([0])], torch.zeros_like(there)]
+        made += [deepcopy(layer).weight, layer.weight.grad, here.to(there), torch.arange(2, device=there.device)]
+        assert {each.device for each in made} == {torch.device("cuda:0")}
+        assert {each.device.type for each in (there.cpu(), here * 2, here.copy_(there))} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("name", "responder"), [(name, each) for name in presets("solver") for each in asks(name) or presets("responder")]
+)
+def test_a_solver_learns_on_a_gpu_what_it_learns_on_the_processor(name, responder):
+    torch.manual_seed(0)
+    here = parts(solver=name, responder=responder)
+    advanced(here, 0, 3)
+    with pretended_gpu():
+        torch.manual_seed(0)
+        there = parts(device="cuda", solver=name, responder=responder)
+        advanced(there, 0, 3)
+        state = deepcopy((there.responder.state(there.profile), there.solver.state()))
+        weights = [each.state_dict() for each in there.profile]
+        assert {each.device.type for numbers in weights for each in numbers.values()} == {"cuda"}
+        weights = [{name: each.cpu() for name, each in numbers.items()} for numbers in weights]
+        there.responder.restore(there.profile, state[0])
+        there.solver.restore(state[1])
+        advanced(there, 3, 5)
+    for mine, theirs in zip(here.profile, weights, strict=True):
+        torch.testing.assert_close(mine.state_dict(), theirs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_run_on_a_gpu_goes_on_there_and_on_the_processor(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keys = [*RUNS[kind], "run=it", "iterations=2", "steps=1000", "episodes=8", "evaluate_every=1"]
+    if kind == "a language model":
+        keys.append(f"policy.model={toy_model()}")
+    with pretended_gpu():
+        assert commanded([*keys, "device=cuda"]) == 0
+        assert commanded(["resume=runs/it", "iterations=4"]) == 0
+    assert commanded(["resume=runs/it", "iterations=5", "device=cpu"]) == 0
+    assert Folder(tmp_path / "runs" / "it").latest()[0] == 5

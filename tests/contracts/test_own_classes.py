@@ -1,0 +1,60 @@
+"""A user's own game, solver and policy need no change here: `_target_` names the class."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from toys import Matrix
+
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.configuration import make
+from marl_engine.errors import Refused
+from marl_engine.policies.mlp import Network
+from marl_engine.runs.factory import setting
+
+SMALL = ("steps=100", "responder.games=4", "responder.turns=4", "responder.minibatches=1", "policy.hidden=[8]")
+
+
+@dataclass
+class Coordination(Matrix):
+    """Everybody earns 1 when all choose the same of `choices` actions."""
+
+    payoff: torch.Tensor = None
+    choices: int = 3
+    device: str = "cpu"
+
+    def __post_init__(self):
+        self.payoff = torch.eye(self.choices)
+        super().__post_init__()
+
+
+@dataclass
+class Wide(Network):
+    """A policy with a key of its own."""
+
+    width: int = 16
+
+
+def test_own_game_takes_the_place_of_a_presets():
+    config = composed(
+        "train", ["game=overcooked", "game._target_=test_own_classes.Coordination", "game.choices=4", *SMALL]
+    )
+    assert config["game"] == {"_target_": "test_own_classes.Coordination", "choices": 4}
+    parts = setting(config)
+    progress = next(iter(parts.solver.solve(parts.profile, parts.responder)))
+    assert parts.game.actions == 4
+    assert 0 <= progress.metrics["return/mean"] <= 1
+
+
+def test_own_policy_keeps_the_keys_of_the_preset_that_it_has():
+    config = composed("train", ["game=overcooked", "policy._target_=test_own_classes.Wide", "policy.width=5", *SMALL])
+    assert config["policy"]["hidden"] == [8]
+    assert config["policy"]["width"] == 5
+
+
+def test_key_that_the_own_class_does_not_have_is_refused():
+    config = composed(
+        "train", ["game=overcooked", "game._target_=test_own_classes.Coordination", "game.size=4", *SMALL]
+    )
+    with pytest.raises(Refused, match=r"there is no key game\.size; choose from .*game\.choices"):
+        make("game", config["game"], device="cpu")

@@ -1,0 +1,186 @@
+"""Games of a user's that break the contract of games: what is wrong is said, shapes and all, and stops a run."""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+import torch
+from test_runs import marl_train
+
+from marl_engine.errors import Halted, Refused
+from marl_engine.numerics.rng import spread
+from marl_engine.rollout.game_contract import check_game
+from marl_engine.rollout.rollout import play, score
+from marl_engine.types import Policy, Turn
+
+BROKEN = {
+    "reward shape": r"reward must be torch.float32 \(5, 2\), not torch.float32 \(5,\)",
+    "reward type": r"reward must be torch.float32 \(5, 2\), not torch.float64 \(5, 2\)",
+    "done type": r"done must be torch.bool \(5,\), not torch.int32 \(5,\)",
+    "observation shape": r"observation must be \(5, 2, 1\), not torch.float32 \(5, 2\)",
+    "no tensor": r"shaping must be a tensor torch.float32 \(5, 2\), not NoneType",
+    "no turn": r"must return a marl_engine.types.Turn, not tuple",
+    "reward nan": r"reward must be finite numbers; at \[\d, 0\] it has nan",
+    "observation inf": r"observation must be finite numbers; at \[\d, 0, 0\] it has inf",
+    "stuck": r"must have a legal action; legal is False for all of them at \[\d, 0\]",
+    "no final": r"truncated and final is None; final must be the observation \(B, P, …\)",
+    "endless": r"no game ended within 10,000 turns of random play; a game must be done some time, or truncated",
+    "crash": r"raises IndexError: list index out of range \(.*test_own_games.py, line \d+\) in check_shapes",
+    "shared chance": r"copy 63 of 64 must be what its seed alone gives.*; observation differs at turn 0",
+    "forgetful": r"a restored game must go on as the saved one; reward differs at turn \d\d",
+    "shared state": r"state\(\)\['at'\] must be a copy",
+    "not opened": r"where done is True, observation must be that of the game that opens next",
+}
+
+
+@dataclass
+class Walk:
+    """Two seats see where the first one walks, from 1 to the ends at -3 and 3; at 3 it earns a point of the other's."""
+
+    fault: str = ""
+    device: str = "cpu"
+    players, actions, observation_shape, symmetric = 2, 2, (1,), True
+
+    def __post_init__(self):
+        self.steps = 0
+
+    def reset(self, seeds):
+        drawn = torch.arange(len(seeds)) % 2 if self.fault == "shared chance" else torch.zeros_like(seeds)
+        return self.restore({"at": 1 + drawn})
+
+    def state(self):
+        return {"at": self.at if self.fault == "shared state" else self.at.clone()}
+
+    def restore(self, state):
+        self.at = state["at"].clone()
+        return self._turn(torch.zeros(len(self.at), 2), torch.zeros(len(self.at), dtype=torch.bool))
+
+    def step(self, actions):
+        if self.fault == "not opened":
+            self.at[self.at.abs() == 3] = 1
+        self.at += 2 * actions[:, 0] - 1
+        self.steps += 1
+        if self.fault == "crash" and (self.at == 2).any():
+            [][3]
+        done = (self.at.abs() == 3) & (self.fault != "endless")
+        reward = (self.at == 3)[:, None] * torch.tensor([1.0, -1.0])
+        if self.fault == "forgetful":
+            reward *= self.steps
+        if self.fault == "late nan" and self.steps > 20:
+            reward[0] = torch.nan
+        if self.fault != "not opened":
+            self.at[done] = 1
+        return self._turn(reward, done)
+
+    def _turn(self, reward, done):
+        at, games = self.at, len(self.at)
+        never = torch.zeros_like(done)
+        turn = Turn(
+            observation=at.float()[:, None, None].repeat(1, 2, 1),
+            legal=torch.ones(games, 2, 2, dtype=torch.bool),
+            acting=torch.ones(games, 2, dtype=torch.bool),
+            reward=reward,
+            shaping=torch.zeros(games, 2),
+            done=done,
+            truncated=done if self.fault == "no final" else never,
+        )
+        if self.fault == "reward nan":
+            reward[at == 2] = torch.nan
+        if self.fault == "observation inf":
+            turn.observation[at == 2] = torch.inf
+        if self.fault == "stuck":
+            turn.legal[at == 2] = False
+        wrong = {
+            "reward shape": {"reward": reward[:, 0]},
+            "reward type": {"reward": reward.double()},
+            "done type": {"done": done.int()},
+            "observation shape": {"observation": turn.observation[..., 0]},
+            "no tensor": {"shaping": None},
+        }
+        turn = turn._replace(**wrong.get(self.fault, {}))
+        return tuple(turn) if self.fault == "no turn" else turn
+
+
+class Right(Policy):
+    """Always walks right, from a waiting number of turns on; left before."""
+
+    def __init__(self, waits=0):
+        super().__init__()
+        self.waits = waits
+
+    def forward(self, rows, legal=None, memory=None):
+        count = torch.zeros(len(rows)) if memory is None else memory
+        return Fixed((count >= self.waits) | (rows[:, 0] < 0)), count + 1
+
+
+class Fixed:
+    """Distributions that are certain."""
+
+    def __init__(self, right):
+        self.action = right.long()
+
+    def sample(self, noise):
+        return self.action, torch.zeros(len(self.action))
+
+
+def test_a_game_as_it_must_be_passes_every_check():
+    *_, last = lines = list(check_game(Walk()))
+    assert len(lines) == 5
+    assert re.fullmatch(r"\d+ games ended after 2 to \d+ turns, and opened anew", last)
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_check_says_what_is_wrong(fault):
+    with pytest.raises(Refused, match=BROKEN[fault]):
+        list(check_game(Walk(fault)))
+
+
+def test_the_command_checks_a_game(tmp_path):
+    named = ("game._target_=test_own_games.Walk", "check=true")
+    fine, broken = marl_train(tmp_path, *named), marl_train(tmp_path, *named, "game.fault=done type")
+    assert (fine.code, fine.out.count("ok  "), broken.code, broken.out.count("ok  ")) == (0, 5, 2, 1)
+    assert broken.err == "Walk: done must be torch.bool (5,), not torch.int32 (5,)\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["reward shape", "done type", "no tensor", "no turn", "no final"])
+def test_play_stops_where_the_first_turns_are_wrong(fault):
+    wrong = BROKEN[fault].replace("(5", "(3")
+    with pytest.raises(Refused, match=wrong):
+        score(Walk(fault), [Right()] * 2, spread(0, 3))
+    game = Walk()
+    turn = game.reset(spread(0, 3))
+    game.fault = fault
+    with pytest.raises(Refused, match=wrong):
+        play(game, [Right()] * 2, turn, spread(0, 3), 0, 4)
+
+
+@pytest.mark.parametrize("fault", ["reward nan", "observation inf", "stuck", "no final"])
+def test_play_stops_at_the_end_of_a_stretch_where_later_turns_are_wrong(fault):
+    game = Walk(fault)
+    turn = game.restore({"at": torch.tensor([0, 0, 0])})
+    with pytest.raises(Halted, match=BROKEN[fault].replace(r"[\d", r"[\d+, \d")):
+        play(game, [Right()] * 2, turn, spread(0, 3), 100, 4)
+
+
+def test_a_game_that_does_not_end_cannot_be_scored(monkeypatch):
+    monkeypatch.setattr("marl_engine.rollout.rollout.LONGEST", 100)
+    with pytest.raises(Halted, match="3 of 3 games had not ended after 100 turns, so they cannot be scored"):
+        score(Walk("endless"), [Right()] * 2, spread(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "sentence"),
+    [
+        ("reward type", 2, r"^Walk: reward must be torch.float32 \(3, 2\), not torch.float64 \(3, 2\)$"),
+        ("late nan", 1, r"stopped after iteration 2: Walk: reward must be finite numbers; at \[4, 0, 0\] it has nan"),
+    ],
+)
+def test_a_run_stops_with_the_sentence(tmp_path, fault, code, sentence):
+    """Before anything is learned nothing is left; later the run says where it was."""
+    small = ("responder.games=3", "responder.turns=8", "responder.minibatches=1", "policy.hidden=[8]", "iterations=3")
+    named = ("game._target_=test_own_games.Walk", f"game.fault={fault}", "run=own")
+    run = marl_train(tmp_path, *named, *small)
+    assert run.code == code
+    assert re.search(sentence, run.err if code == 2 else run.out.replace("\n", " "))
+    assert "learning_rate" not in run.out + run.err

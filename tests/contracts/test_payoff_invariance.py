@@ -1,0 +1,191 @@
+"""An answer does not depend on the unit and the zero of payoffs, nor on the order of actions and players."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from contracts import asks, parts, presets
+
+from games.normal_form.catalogue import named
+from games.normal_form.games import OneShot
+from games.openspiel.game import OpenSpiel
+from marl_engine.evaluation.exploitability import solved
+from marl_engine.extensive_form.reduced_normal_form import reduced
+from marl_engine.extensive_form.sequence_form import best_responses, nash_conv, payoffs, plan_of, uniform
+from marl_engine.policies.tabular import Table, fill, strategy_in
+from marl_engine.responders.exact import Exact
+from solvers.cfr.cfr import CFR
+from solvers.normal_form.alpha_rank import alpha_rank
+from solvers.normal_form.catalogue import META
+from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated
+from solvers.normal_form.dynamics import replicator
+from solvers.normal_form.enumeration import all_equilibria
+from solvers.normal_form.logit import logit_equilibrium
+from solvers.normal_form.regrets import nash_conv as meta_nash_conv
+from solvers.normal_form.solver import NormalForm, payoffs_of
+from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
+
+ELSEWHERE = {"external_mccfr", "outcome_mccfr", "mdpo", "lola", "trajectory_spo", "reward_model"}  # no matrix, no table
+SOLVERS = [name for name in presets("solver") if name not in ELSEWHERE and "exact" in (asks(name) or ("exact",))]
+ITERATIONS = 20
+CHICKEN = named("chicken")
+DIFFERENCES = np.array([[0.0, 2.0], [1.0, 0.0]])  # of payoffs; the rows are played (1/3, 2/3), the columns (2/3, 1/3)
+
+
+class OwnMatrix(OneShot):
+    """A game of payoffs (P, A, B, …)."""
+
+    device = "cpu"
+
+    def __init__(self, earns: np.ndarray):
+        self._make(np.array(earns, float))
+
+
+def draw_game(zero_sum: bool) -> np.ndarray:
+    """Payoffs (2, 3, 4) in quarters, with one equilibrium, which is mixed."""
+    for seed in range(1000):
+        earns = np.random.default_rng(seed).integers(-40, 41, (2, 3, 4)) / 4
+        earns[1] = -earns[0] if zero_sum else earns[1]
+        equilibria = all_equilibria(earns)
+        if len(equilibria) == 1 and (equilibria[0][0] > 0).sum() > 1:
+            return earns
+    raise AssertionError("there is none")
+
+
+GAMES = {"zero-sum": draw_game(True), "general-sum": draw_game(False)}
+
+
+def run(solver, earns, iterations=ITERATIONS):
+    """The strategy of each player after some iterations, and its distance from equilibria."""
+    game = OwnMatrix(earns)
+    profile = Table().profile(game)
+    for progress in solver.solve(profile, Exact(game)):
+        if progress.iteration >= iterations:
+            break
+    strategy = strategy_in(profile)[len(earns) :]
+    strategies = np.split(strategy, np.cumsum(earns.shape[1:])[:-1])
+    return strategies, nash_conv(game.form, plan_of(game.form, np.concatenate([np.ones(len(earns)), strategy])))
+
+
+def in_unit(solver, unit):
+    """The solver with its own numbers in another unit of payoffs."""
+    names = {field.name for field in fields(solver)}
+    numbers = {name: getattr(solver, name) * unit for name in names & {"pull", "tax"}}
+    numbers |= {name: getattr(solver, name) / unit for name in names & {"step_size"}}
+    return replace(solver, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name in SOLVERS for kind in GAMES if (name, kind) != ("anytime_double_oracle", "general-sum")],
+)
+def test_solvers_know_neither_zero_nor_unit_nor_order(name, kind):
+    earns, solver = GAMES[kind], parts(solver=name).solver
+    if isinstance(solver, CFR):
+        solver = replace(solver, alternating=False)  # else who learns first matters
+    expected, distance = run(replace(solver), earns)
+
+    shifted, there = run(replace(solver), earns + np.array([1e9, -3e7])[:, None, None])
+    assert np.concatenate(shifted) == pytest.approx(np.concatenate(expected), abs=1e-7)
+    assert there == pytest.approx(distance, abs=1e-6)
+
+    for unit in (1e-46, 1e39):
+        scaled, there = run(in_unit(solver, unit), earns * unit)
+        assert np.concatenate(scaled) == pytest.approx(np.concatenate(expected), abs=1e-7)
+        assert there / unit == pytest.approx(distance, abs=1e-6)
+
+    rows, columns = [2, 0, 1], [1, 3, 0, 2]
+    permuted, _ = run(replace(solver), earns[:, rows][:, :, columns])
+    assert permuted[0] == pytest.approx(expected[0][rows], abs=1e-7)
+    assert permuted[1] == pytest.approx(expected[1][columns], abs=1e-7)
+
+    exchanged, _ = run(replace(solver), earns[::-1].transpose(0, 2, 1))
+    assert np.concatenate(exchanged[::-1]) == pytest.approx(np.concatenate(expected), abs=1e-7)
+
+
+@pytest.mark.parametrize("kind", GAMES)
+@pytest.mark.parametrize("name", META)
+def test_meta_solvers_know_neither_zero_nor_unit(name, kind):
+    """Units are powers of two, as others' rounding is enough to break a tie of fictitious play."""
+    earns = GAMES[kind]
+    expected = np.concatenate(META[name](earns))
+    for other in (earns + np.array([1e9, -3e7])[:, None, None], earns * 2.0**130, earns * 2.0**-152):
+        assert np.concatenate(META[name](other)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("zero", "unit", "slack"),
+    [(0.0, 0.1, 1e-12), (1e5, 0.01, 1e-8), (1e10, 1.0, 1e-12), (0.0, 1e39, 1e-12), (0.0, 1e-46, 1e-12)],
+)
+def test_payoffs_are_solved_to_their_last_digit(zero, unit, slack):
+    """In a file they have 1e5's eleventh digit, and the equilibrium has no more than these leave it."""
+    row = zero + unit * DIFFERENCES
+    game = OwnMatrix(np.stack([row, -row]))
+    profile = Table().profile(game)
+    metrics = next(NormalForm().solve(profile, Exact(game))).metrics
+    assert strategy_in(profile)[2:] == pytest.approx(np.array([1, 2, 2, 1]) / 3, abs=slack)
+    assert metrics["nash_conv"] <= slack * 2 * unit
+    assert metrics["value/0"] == pytest.approx(zero + unit * 2 / 3, rel=1e-14)
+    assert payoffs_of(game.form)[0] == pytest.approx(row, rel=1e-15)
+
+
+def test_a_form_gives_its_payoffs_in_float64():
+    """Whole numbers of a unit, which times a number are float64, and the middle of each player's payoffs."""
+    form = OpenSpiel("leduc_poker").form
+    assert form.units.dtype == np.int32
+    assert form.payoff.dtype == np.float64
+    form = OwnMatrix(CHICKEN + 1e6).form
+    plan = plan_of(form, uniform(form))
+    assert form.centre == pytest.approx([1e6 + 3.5] * 2, rel=1e-15)
+    assert payoffs(form, plan) == pytest.approx([1e6 + 3.75] * 2, rel=1e-15)
+    assert best_responses(form, plan) == pytest.approx([1e6 + 4.0] * 2, rel=1e-15)
+    assert reduced(form) == pytest.approx(CHICKEN + 1e6, rel=1e-15)
+
+
+def test_the_double_oracle_that_guards_itself_looks_at_differences():
+    row = named("biased_rock_paper_scissors")[0] + 1e6
+    _, distance = run(AnytimeDoubleOracle(), np.stack([row, -row]), 10)
+    assert distance < 1e-5
+
+
+def test_quantal_responses_and_correlated_equilibria_from_any_zero():
+    expected = np.concatenate(logit_equilibrium(CHICKEN, 0.7))
+    assert np.concatenate(logit_equilibrium(CHICKEN + 1e4, 0.7)) == pytest.approx(expected, abs=1e-10)
+    assert np.concatenate(logit_equilibrium(CHICKEN * 1e39, 0.7e-39)) == pytest.approx(expected, abs=1e-10)
+    for kind, best in (("ce", 10.5), ("cce", 10.5)):
+        assert (CHICKEN * correlated(CHICKEN + 1e12, kind)).sum() == pytest.approx(best)
+    earns = np.array([[1.0, 0.0], [0.0, 1.0]]) + 1e12
+    assert (correlated(CHICKEN, "ce", earns) * (earns - 1e12)).sum() == pytest.approx(
+        (correlated(CHICKEN, "ce", earns - 1e12) * (earns - 1e12)).sum()
+    )
+
+
+def test_what_deviations_gain_from_any_zero():
+    strategies, joint = [np.array([0.5, 0.5]), np.array([0.25, 0.75])], np.array([[0.125, 0.375], [0.25, 0.25]])
+    for zero in (1e6, 1e12):
+        assert meta_nash_conv(CHICKEN + zero, strategies) == meta_nash_conv(CHICKEN, strategies)
+        assert ce_regrets(CHICKEN + zero, joint) == pytest.approx(ce_regrets(CHICKEN, joint), abs=1e-15)
+        assert cce_regrets(CHICKEN + zero, joint) == pytest.approx(cce_regrets(CHICKEN, joint), abs=1e-15)
+        found = []
+        for earns in (CHICKEN, CHICKEN + zero):
+            game = OwnMatrix(earns)
+            profile = Table().profile(game)
+            fill(profile, np.concatenate([np.ones(2), *strategies]))
+            found.append(solved(game, profile))
+        assert [found[1][f"gain/{seat}"] for seat in (0, 1)] == [found[0][f"gain/{seat}"] for seat in (0, 1)]
+        assert found[1]["nash_conv"] == found[0]["nash_conv"] > 0
+
+
+def test_alpha_rank_takes_what_rounding_sets_apart_for_the_same():
+    """All earn 0.1 + 0.2 or 0.3 in every case."""
+    same = np.array([[0.3, 0.1 + 0.2], [0.1 + 0.2, 0.3]])
+    for zero in (0.0, 1e6):
+        earns = np.stack([same, 0.3 - same + 0.7]) + zero
+        assert alpha_rank(earns) == pytest.approx(np.full((2, 2), 1 / 4), abs=1e-9)
+
+
+def test_replicators_turn_alike_from_any_zero():
+    start = [np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.1, 0.4])]
+    earns = GAMES["general-sum"]
+    moved = replicator(earns + 1e9, start, 100, 1e-2)
+    assert np.concatenate(moved) == pytest.approx(np.concatenate(replicator(earns, start, 100, 1e-2)), abs=1e-9)

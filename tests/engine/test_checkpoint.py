@@ -1,0 +1,182 @@
+"""A checkpoint comes back as it was written, whole or not at all, and the newest and the best ones stay."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from marl_engine.runs import checkpoint
+
+STATE = {
+    "weights": {"first": torch.arange(6.0).view(2, 3), "deep": [{"moments": torch.tensor([0.1, -0.0, torch.inf])}]},
+    "types": [torch.tensor(3), torch.zeros(0, 2, dtype=torch.int16), torch.tensor([True, False]), torch.arange(2)],
+    "numbers": [1, -(2**60), 0.1 + 0.2, 1e-300, None, True],
+    "tensor": {"tensor": torch.ones(1)},
+    "told": [{"tensor": "told"}, {"tensor": "/weights/first"}],
+    "a/b": {"~1": torch.ones(2)},
+    "a": {"b": {"/": torch.zeros(3), "~": torch.ones(4)}, "b~1~1": torch.zeros(5)},
+    "text": {"name": "Überkoch", "empty": "", "none": {}, "nothing": []},
+}
+
+
+def same(one, other):
+    """Equal, in types, shapes and every bit of the tensors."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_same_tells_states_apart():
+    assert same(STATE, STATE)
+    assert not same({"a": torch.zeros(1)}, {"a": torch.zeros(1, dtype=torch.float64)})
+    assert not same({"a": 1}, {"a": 1.0})
+
+
+def test_a_tree_comes_back_as_it_was(tmp_path):
+    path = checkpoint.write(tmp_path, 120, STATE)
+    assert path == tmp_path / "00000120"
+    assert same(checkpoint.read(path), STATE)
+
+
+def test_tensors_that_share_memory_or_are_strided_come_back(tmp_path):
+    whole = torch.arange(12.0).view(3, 4)
+    state = {"row": whole[1], "turned": whole.T, "again": whole, "learned": torch.nn.Parameter(whole[0])}
+    found = checkpoint.read(checkpoint.write(tmp_path, 1, state))
+    for name, tensor in state.items():
+        assert torch.equal(found[name], tensor)
+        assert not found[name].requires_grad
+
+
+def test_tuples_become_lists_and_keys_become_text(tmp_path):
+    assert checkpoint.read(checkpoint.write(tmp_path, 1, {"pair": (1, 2), "by": {7: "x"}})) == {
+        "pair": [1, 2],
+        "by": {"7": "x"},
+    }
+
+
+def test_files_hold_no_code(tmp_path):
+    path = checkpoint.write(tmp_path, 1, STATE)
+    assert names(path) == ["manifest.json", "state.json", "tensors.safetensors"]
+    assert json.loads((path / "state.json").read_text())["text"]["name"] == "Überkoch"
+
+
+def test_a_checkpoint_of_that_name_is_replaced_whole(tmp_path):
+    checkpoint.write(tmp_path, 5, STATE)
+    path = checkpoint.write(tmp_path, 5, {"only": torch.ones(2)})
+    assert same(checkpoint.read(path), {"only": torch.ones(2)})
+    assert names(tmp_path) == ["00000005"]
+
+
+def test_what_a_kill_left_half_written_is_ignored_and_overwritten(tmp_path):
+    checkpoint.write(tmp_path, 1, {"number": 1})
+    aside = tmp_path / ".partial-00000002"
+    aside.mkdir()
+    (aside / "state.json").write_text("{")
+    assert checkpoint.newest_first(tmp_path) == [tmp_path / "00000001"]
+    assert list(checkpoint.readable(tmp_path)) == [(1, {"number": 1})]
+    checkpoint.write(tmp_path, 2, {"number": 2})
+    assert names(tmp_path) == ["00000001", "00000002"]
+
+
+def test_nothing_has_the_final_name_before_it_is_whole(tmp_path, monkeypatch):
+    """When the last file cannot be written, the folder has no new checkpoint, and the old one of that name."""
+    checkpoint.write(tmp_path, 1, {"number": 1})
+    really = checkpoint._write_through
+
+    def fails(path, content):
+        if path.name == "manifest.json":
+            raise OSError("no space left")
+        really(path, content)
+
+    monkeypatch.setattr(checkpoint, "_write_through", fails)
+    for iteration in (1, 2):
+        with pytest.raises(OSError, match="no space left"):
+            checkpoint.write(tmp_path, iteration, {"number": 3})
+    assert list(checkpoint.readable(tmp_path)) == [(1, {"number": 1})]
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["manifest.json", "state.json", "tensors.safetensors"])
+def test_damage_is_named_and_the_one_before_is_still_there(tmp_path, name, damage):
+    checkpoint.write(tmp_path, 1, STATE)
+    damage(checkpoint.write(tmp_path, 2, STATE) / name)
+    (second, found), (first, state) = checkpoint.readable(tmp_path)
+    assert (second, first) == (2, 1)
+    assert isinstance(found, checkpoint.Damaged)
+    assert str(tmp_path / "00000002") in str(found)
+    assert "\n" not in str(found)
+    assert same(state, STATE)
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    path = checkpoint.write(tmp_path, 1, {"tensor": torch.arange(3.0)})
+    for name in ("state.json", "tensors.safetensors"):
+        content = (path / name).read_bytes()
+        for place in range(8 * len(content)):
+            flipped = bytearray(content)
+            flipped[place // 8] ^= 1 << place % 8
+            (path / name).write_bytes(flipped)
+            with pytest.raises(checkpoint.Damaged):
+                checkpoint.read(path)
+        (path / name).write_bytes(content)
+    assert same(checkpoint.read(path), {"tensor": torch.arange(3.0)})
+
+
+@pytest.mark.parametrize(
+    ("always", "left"),
+    [(None, [6, 7, 8]), (2, [2, 6, 7, 8]), (7, [6, 7, 8]), (3, [6, 7, 8])],
+    ids=["no best", "old best", "new best", "best that is gone"],
+)
+def test_prune_keeps_the_newest_and_the_best(tmp_path, always, left):
+    for iteration in (1, 2, 4, 6, 7, 8):
+        checkpoint.write(tmp_path, iteration, {"number": iteration})
+    checkpoint.prune(tmp_path, 3, always=always)
+    assert [(number, state["number"]) for number, state in checkpoint.readable(tmp_path)] == [
+        (number, number) for number in reversed(left)
+    ]
+
+
+def test_newest_is_by_number_not_by_name(tmp_path):
+    for iteration in (99_999_999, 100_000_000):
+        checkpoint.write(tmp_path, iteration, {})
+    assert [iteration for iteration, _ in checkpoint.readable(tmp_path)] == [100_000_000, 99_999_999]
+
+
+def test_prune_counts_whole_checkpoints_and_puts_damaged_ones_aside(tmp_path):
+    for iteration in (14, 24, 27, 30):
+        checkpoint.write(tmp_path, iteration, STATE)
+    for iteration, damage in ((24, cut), (27, flip), (30, Path.unlink)):
+        damage(tmp_path / f"{iteration:08d}" / "tensors.safetensors")
+    checkpoint.write(tmp_path, 15, STATE)
+    checkpoint.prune(tmp_path, 3)
+    assert [number for number, state in checkpoint.readable(tmp_path) if same(state, STATE)] == [15, 14]
+    assert names(tmp_path) == ["00000014", "00000015", "damaged-00000024", "damaged-00000027", "damaged-00000030"]
+
+
+def test_a_checkpoint_that_is_damaged_after_it_was_found_whole_counts_no_more(tmp_path):
+    for iteration in (1, 2, 3):
+        checkpoint.write(tmp_path, iteration, STATE)
+    checkpoint.prune(tmp_path, 3)
+    flip(tmp_path / "00000003" / "state.json")
+    checkpoint.write(tmp_path, 4, STATE)
+    checkpoint.prune(tmp_path, 3)
+    assert names(tmp_path) == ["00000001", "00000002", "00000004", "damaged-00000003"]

@@ -1,0 +1,99 @@
+"""What an evaluation measures, and which of several was the best."""
+
+import json
+
+import pytest
+import torch
+from test_runs import marl_train
+from toys import Matrix
+
+from marl_engine.evaluation.evaluator import best_of, evaluate
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.runners.local import Local
+from marl_engine.types import Policy
+
+SMALL = ("responder.games=16", "responder.turns=16", "responder.minibatches=1", "policy.hidden=[8]", "seed=0")
+
+
+class Always(Policy):
+    """Chooses actions with fixed chances."""
+
+    def __init__(self, chances):
+        super().__init__()
+        self.chances = torch.tensor(chances)
+
+    def forward(self, rows, legal=None, memory=None):
+        return Categorical(self.chances.log().expand(len(rows), -1)), memory
+
+
+def measured(payoff, team, profile, initial):
+    return evaluate(Matrix(torch.tensor(payoff), team=team), profile, Local(), episodes=64, initial=initial)
+
+
+def test_where_returns_sum_to_a_constant_the_initial_policies_are_played_against():
+    """Rock, paper, scissors against one that always chooses rock: paper earns 1 from either seat, and 0 from itself."""
+    pennies = [[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]
+    rock, paper = Always([1.0, 0.0, 0.0]), Always([0.0, 1.0, 0.0])
+    found = measured(pennies, False, [paper, paper], [rock, rock])
+    assert (found["return/mean"], found["return/initial/mean"], found["return/initial/stderr"]) == (0, 1, 0)
+    mixed = Always([0.5, 0.5, 0.0])
+    found = measured(pennies, False, [mixed, mixed], [rock, rock])
+    assert found["return/mean"] == 0
+    assert found["return/initial/mean"] == pytest.approx(0.5, abs=4 * found["return/initial/stderr"])
+    assert found["return/initial/stderr"] == pytest.approx(0.5 / 128**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("team_payoff", [[[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
+def test_a_team_that_has_earned_nothing_yet_is_no_zero_sum_game(team_payoff):
+    first, second = Always([1.0, 0.0]), Always([0.0, 1.0])
+    assert "return/initial/mean" not in measured(team_payoff, True, [first] * 2, [first] * 2)
+    assert "return/initial/mean" not in measured(team_payoff, True, [first] * 2, [second] * 2)
+
+
+def against(*scores, error=0.05):
+    """Evaluations in which returns sum to 0."""
+    return [
+        (number, {"return/mean": 0.0, "return/initial/mean": score, "return/initial/stderr": error})
+        for number, score in enumerate(scores)
+    ]
+
+
+def test_the_last_is_the_best_where_the_fixed_measure_does_not_say_otherwise():
+    """Scores within two standard errors of their difference, 2 * 0.05 * sqrt(2) = 0.141, are the same."""
+    assert best_of(against(0.0, 0.8, 0.9, 0.78))[:2] == (3, 0.78)
+    assert best_of(against(0.0, 0.8, 0.9, 0.75))[:2] == (2, 0.9)
+    assert best_of(against(0.0, 0.9, 0.8, 0.7))[:2] == (2, 0.8)
+    assert best_of(against(0.0, 0.8, 0.9, 0.75))[2] == "return/initial/mean"
+
+
+def test_what_is_exact_or_of_one_team_is_compared_as_it_is():
+    """NashConv, of which less is better, and returns: the highest, and of equals the last."""
+    distances = [(number, {"nash_conv": each, "return/mean": 0.0}) for number, each in enumerate([0.3, 0.1, 0.1, 0.2])]
+    assert best_of(distances) == (2, -0.1, "nash_conv")
+    returns = [(number, {"return/mean": each, "return/stderr": 9.0}) for number, each in enumerate([20, 60, 60, 40])]
+    assert best_of(returns) == (2, 60, "return/mean")
+    assert best_of([]) is None
+
+
+def test_a_measure_that_was_not_always_there_is_not_compared_by():
+    assert best_of([(1, {"return/mean": 5.0}), *against(0.0, 3.0)])[:] == (1, 5.0, "return/mean")
+
+
+def test_a_run_of_a_zero_sum_game_shows_and_saves_how_good_it_has_become(tmp_path):
+    """Its own return is 0 for ever; seat 0 alone walks, so against the initial policies a learner earns more."""
+    named = ("game=overcooked", "game._target_=test_own_games.Walk", "run=own", "iterations=12", "evaluate_every=2")
+    run = marl_train(tmp_path, *named, *SMALL, "save_every=100")
+    assert run.code == 0, run.err
+    summary = json.loads((tmp_path / "runs/own/summary.json").read_text())
+    assert summary["return/mean"] == 0
+    assert summary["best"]["measure"] == "return/initial/mean"
+    assert summary["best"]["score"] == pytest.approx(summary["return/initial/mean"], abs=0.2)
+    assert summary["best"]["iteration"] > 6
+    line = (
+        f"return {summary['return/initial/mean']:.4g} ± {summary['return/initial/stderr']:.2g} against where it began"
+    )
+    assert line in run.out
+    assert "all returns sum to 0" in run.out
+    resumed = marl_train(tmp_path, "resume=runs/own", "iterations=14")
+    assert resumed.code == 0
+    assert json.loads((tmp_path / "runs/own/summary.json").read_text())["best"]["iteration"] > 8

@@ -1,0 +1,232 @@
+"""Answers are a function of their seeds, come as often as their probabilities say, and are mixed token by token."""
+
+from math import sqrt
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from games.normal_form.games import Preference, Sentences
+from marl_engine.numerics.rng import spread
+from marl_engine.policies.language.enumerable import Tiny, TinyModel
+from marl_engine.policies.language.generation import Answers, GeometricMixture, Queue, Writer, answered, written
+
+NEAR = {"atol": 1e-6, "rtol": 1e-5, "check_dtype": False}
+
+
+def tiny(seed, vocabulary=3, length=3, kind=TinyModel):
+    """A model with random logits (R, V) float64."""
+    prefixes = sum(vocabulary**place for place in range(length))
+    logits = torch.randn(prefixes, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return kind(logits, vocabulary, length)
+
+
+def rows(count):
+    return torch.zeros(count, 1, dtype=torch.int64)
+
+
+@torch.no_grad()
+def chances_of(model):
+    """Of each of 27 answers, as the model's whole distribution says."""
+    return model(rows(27))[0].log_prob(torch.arange(27)).exp()
+
+
+@torch.no_grad()
+def on_sheets(writer, every):
+    """Log-probabilities (N, L) of answers (N, L), read off the sheets that they are written on."""
+    sheet, found = writer.opened(rows(len(every))), []
+    for place, token in enumerate(every.T):
+        found.append(sheet.logits.log_softmax(-1).gather(-1, token[:, None])[:, 0])
+        if place < every.shape[1] - 1:
+            sheet.append(token)
+    return torch.stack(found, dim=-1)
+
+
+class Counted(TinyModel):
+    """Counts how many next tokens its sheets are asked for, row by row."""
+
+    asked = 0
+
+    def opened(self, rows):
+        sheet, self.asked = super().opened(rows), self.asked + len(rows)
+        append = sheet.append
+
+        def counted(token):
+            self.asked += len(token)
+            append(token)
+
+        sheet.append = counted
+        return sheet
+
+
+class Coin(Writer):
+    """Says 0 with probability 0.7 and 1 otherwise, which ends an answer."""
+
+    length, ends, vocabulary = 6, (1,), 2
+
+    def opened(self, rows):
+        logits = torch.tensor([0.7, 0.3]).log().repeat(len(rows), 1)
+        return SimpleNamespace(logits=logits, append=lambda token: None)
+
+    def said(self, tokens, mask):
+        return mask.sum(-1).tolist()
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 40, (7, 33), (40,)])
+def test_an_answer_is_a_function_of_its_seed(sizes):
+    seeds, model = spread(3, 40), GeometricMixture(tiny(0), tiny(1), 0.3)
+    whole = written(model, rows(40), seeds)
+    parts = [written(model, rows(len(each)), each) for each in seeds.split(sizes)]
+    assert torch.equal(whole.tokens, torch.cat([part.tokens for part in parts]))
+    assert torch.equal(whole.log_prob, torch.cat([part.log_prob for part in parts]))
+    assert whole.said == [each for part in parts for each in part.said]
+    assert len(set(whole.said)) > 5
+
+
+def test_answers_come_as_often_as_they_should():
+    """Each of 27 within 4.5 deviations of its probability, and all together by chi-square (26 degrees of freedom)."""
+    model, count = tiny(0), 200_000
+    chances = chances_of(model).numpy()
+    found = np.bincount(written(model, rows(count), spread(0, count)).said, minlength=27)
+    assert (abs(found / count - chances) < 4.5 * np.sqrt(chances * (1 - chances) / count)).all()
+    assert ((found - count * chances) ** 2 / (count * chances)).sum() < 60
+    assert chances.max() > 10 * chances.min()
+
+
+def test_log_probabilities_are_the_same_wherever_they_are_read():
+    model, every = tiny(0), tiny(0).every
+    told = written(model, rows(500), spread(1, 500))
+    torch.testing.assert_close(told.log_prob, model.log_probs(told.rows, told.tokens), **NEAR)
+    torch.testing.assert_close(on_sheets(model, every), model.log_probs(rows(27), every), **NEAR)
+    assert model.said(every, torch.ones_like(every, dtype=torch.bool)) == list(range(27))
+    assert [model.said(told.tokens[:1], told.mask[:1])[0]] == told.said[:1]
+    torch.testing.assert_close(chances_of(model)[told.said].log(), told.log_prob.sum(-1), **NEAR)
+
+
+def test_scores_have_mean_zero():
+    """E[grad log pi] = 0 over the 27 answers; as log-probabilities of another temperature it is not."""
+    for temperature, is_zero in ((1.0, True), (0.9, False)):
+        model = tiny(0)
+        chances = model.log_probs(rows(27), model.every).sum(-1).exp().detach()
+        other = TinyModel(model.logits.detach() / temperature, 3, 3)
+        (chances * other.log_probs(rows(27), other.every).sum(-1)).sum().backward()
+        assert (float(other.logits.grad.abs().max()) < 1e-14) == is_zero
+
+
+def test_an_answer_ends_with_its_last_token():
+    """Its length is geometric, the token that ends it belongs to it, and behind it there is nothing."""
+    count = 50_000
+    told = written(Coin(), rows(count), spread(0, count))
+    for length in range(1, 7):
+        chance = 0.7 ** (length - 1) * (0.3 if length < 6 else 1.0)
+        share = np.mean(np.array(told.said) == length)
+        assert share == pytest.approx(chance, abs=4.5 * sqrt(chance / count))
+    last = told.mask.sum(-1) - 1
+    short = last < 5
+    assert (told.tokens.gather(-1, last[:, None])[short] == 1).all()
+    assert (told.tokens[~told.mask] == 0).all()
+    assert (told.log_prob[~told.mask] == 0).all()
+    chances = torch.tensor([0.7, 0.3]).log()
+    torch.testing.assert_close(told.log_prob[told.mask], chances[told.tokens[told.mask]])
+
+
+def test_nothing_is_written_behind_the_last_end():
+    seeds = spread(0, 1)
+    alone = written(Coin(), rows(1), seeds)
+    assert alone.tokens.shape[1] == alone.mask.sum()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.125, 0.5, 1.0])
+def test_a_mixture_is_one_of_tokens(weight):
+    """pi^(1 - w) mu^w, renormalised after every prefix: not that of whole answers, which cannot be sampled (N5)."""
+    one, other = tiny(0), tiny(1)
+    found = on_sheets(GeometricMixture(one, other, weight), one.every).sum(-1)
+    tables = torch.lerp(one.logits.log_softmax(-1), other.logits.log_softmax(-1), weight)
+    torch.testing.assert_close(found.exp(), chances_of(TinyModel(tables.detach(), 3, 3)), **NEAR)
+    whole = [model.log_probs(rows(27), model.every).sum(-1).detach() for model in (one, other)]
+    answers = torch.lerp(*whole, weight).log_softmax(-1)
+    if weight in (0, 1):
+        torch.testing.assert_close(found, whole[int(weight)], **NEAR)
+    else:
+        assert float((found.exp() - answers.exp()).abs().sum()) > 0.02
+    assert float(found.exp().sum()) == pytest.approx(1)
+
+
+def test_a_mixture_leaves_other_rows_to_the_first_policy():
+    """What is written side by side is what is written apart."""
+    one, other, seeds = tiny(0), tiny(1), spread(0, 60)
+    where = torch.arange(5, 60, 3)
+    beside = written(GeometricMixture(one, other, 0.5, where), rows(60), seeds)
+    alone, mixed = written(one, rows(60), seeds), written(GeometricMixture(one, other, 0.5), rows(60), seeds)
+    is_mixed = torch.zeros(60, dtype=torch.bool).index_fill(0, where, True)
+    expected = [
+        two if each else first for each, first, two in zip(is_mixed.tolist(), alone.said, mixed.said, strict=True)
+    ]
+    assert beside.said == expected != alone.said
+    torch.testing.assert_close(beside.log_prob, torch.where(is_mixed[:, None], mixed.log_prob, alone.log_prob), **NEAR)
+
+
+def test_a_mixture_asks_each_policy_once_for_each_token():
+    one, other = tiny(0, length=5, kind=Counted), tiny(1, length=5, kind=Counted)
+    written(GeometricMixture(one, other, 0.5), rows(12), spread(0, 12))
+    assert (one.asked, other.asked) == (60, 60)
+
+
+def test_only_writers_with_the_same_tokens_are_mixed():
+    with pytest.raises(ValueError, match="same tokens"):
+        GeometricMixture(tiny(0), tiny(0, vocabulary=2), 0.5)
+    with pytest.raises(ValueError, match="writes no answers"):
+        answered(torch.nn.Identity(), torch.zeros(1, dtype=torch.int64), spread(0, 1))
+
+
+class Numbered(Coin):
+    """Answers that no queue holds."""
+
+    def said(self, tokens, mask):
+        return ["fresh"] * len(tokens)
+
+
+def test_a_queue_recalls_what_was_pushed_and_no_more():
+    queue, twice = Queue(Numbered(), 3), torch.tensor([4, 4])
+    queue.push(twice, ["a", "b"])
+    queue.push(twice, ["c", "d"])
+    queue.push(torch.tensor([7]), ["z"])
+    numbers = torch.tensor([4, 9, 7]).repeat(300)
+    found = queue.recalled(numbers, spread(0, 900))
+    shares = {text: found.said[::3].count(text) / 300 for text in "abcd"}
+    assert shares["a"] == 0
+    assert all(abs(shares[text] - 1 / 3) < 0.13 for text in "bcd")
+    assert set(found.said[1::3]) == {"fresh"}
+    assert set(found.said[2::3]) == {"z"}
+    again = Queue(Numbered(), 3)
+    again.restore(queue.state())
+    assert again.recalled(numbers, spread(0, 900)).said == found.said
+    queue.push(twice[:1], ["e"])
+    again.push(twice[:1], ["e"])
+    assert again.state() == queue.state() == {"4": ["c", "d", "e"], "7": ["z"]}
+    assert isinstance(answered(queue, numbers[:3], spread(0, 3)), Answers)
+
+
+def test_a_tiny_model_begins_as_its_game_does():
+    game = Sentences(draw=3)
+    (model, again) = Tiny().profile(game)
+    assert model is again
+    assert model.logits.shape == (13, 3)
+    chances = chances_of(model).numpy()
+    assert chances == pytest.approx(game.start[2:29], abs=1e-6)
+    other = Tiny(length=1).profile(Preference("cycle", reference=(0.6, 0.3, 0.1)))[0]
+    assert other.logits.softmax(-1)[0].tolist() == pytest.approx([0.6, 0.3, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ((2, 3), "2\\^3 = 8 answers"),
+        ((1, 3), "vocabulary must be a whole number of 2 or more"),
+        ((3, 0), "length must be a whole number of 1 or more"),
+    ],
+)
+def test_a_tiny_model_fits_its_game(sizes, says):
+    with pytest.raises(ValueError, match=says):
+        Tiny(*sizes).profile(Sentences())

@@ -1,0 +1,132 @@
+"""Advantages, losses, distributions, noise and schedules: small enough to check by hand."""
+
+import math
+
+import pytest
+import torch
+
+from marl_engine.losses.gae import gae
+from marl_engine.losses.ppo import clipped_surrogate, clipped_value, fast_surrogate, huber, squared, surrogate
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.rng import mix, spread, uniforms
+from marl_engine.numerics.schedules import schedule
+
+
+def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, discount=0.5, trace=0.5):
+    """One seat of one game."""
+    column = torch.tensor(reward).view(-1, 1, 1)
+    return gae(
+        column,
+        torch.tensor(value).view(-1, 1, 1),
+        torch.tensor(done).view(-1, 1),
+        torch.ones_like(column, dtype=torch.bool) if acting is None else torch.tensor(acting).view(-1, 1, 1),
+        after=torch.full((1, 1), after),
+        ending=None if ending is None else torch.tensor(ending).view(-1, 1, 1),
+        discount=discount,
+        trace=trace,
+    )[:, 0, 0].tolist()
+
+
+def test_advantages_by_hand():
+    # delta_1 = 2 + .5 * 8 - 4 = 2, delta_0 = 1 + .5 * 4 - 2 = 1, A_0 = 1 + .25 * 2
+    assert advantages([1.0, 2.0], [2.0, 4.0], [False, False], after=8.0) == [1.5, 2.0]
+
+
+def test_termination_does_not_bootstrap_and_truncation_does():
+    over = advantages([1.0, 2.0], [2.0, 4.0], [True, False], after=8.0)
+    assert over == [1.0 - 2.0, 2.0]
+    stopped = advantages([1.0, 2.0], [2.0, 4.0], [True, False], after=8.0, ending=[6.0, 0.0])
+    assert stopped == [1.0 + 0.5 * 6.0 - 2.0, 2.0]
+
+
+def test_without_trace_it_is_the_td_error_and_with_full_trace_the_return():
+    reward, value = [1.0, 2.0, 3.0], [0.3, 0.2, 0.1]
+    td = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, trace=0.0)
+    assert td == pytest.approx([1 + 0.9 * 0.2 - 0.3, 2 + 0.9 * 0.1 - 0.2, 3 + 0.9 * 4 - 0.1])
+    whole = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, trace=1.0)
+    assert whole[0] == pytest.approx(1 + 0.9 * 2 + 0.81 * 3 + 0.729 * 4 - 0.3)
+
+
+def test_a_decision_earns_everything_until_the_seats_next_one():
+    """Turn 1 belongs to the other seat: what it brings counts for the decision of turn 0."""
+    found = advantages([1.0, 10.0, 2.0], [3.0, 99.0, 5.0], [False] * 3, after=8.0, acting=[True, False, True])
+    assert found == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
+
+
+def test_clipped_surrogate_by_hand():
+    new, old = torch.tensor([1.5, 0.5, 1.5, 0.5]).log(), torch.zeros(4)
+    advantage = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    # a good action is worth at most 1.2 times, a bad one at least 0.8 times its probability
+    assert clipped_surrogate(new, old, advantage, 0.2).tolist() == pytest.approx([-1.2, -0.5, 1.5, 0.8])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_compiled_surrogate_is_the_formula(masked):
+    """Loss, gradient and reports agree with torch's own, on rows inside, above and below the clipping range."""
+    torch.manual_seed(0)
+    logits = torch.randn(500, 6, requires_grad=True)
+    legal = torch.rand(500, 6) < 0.7
+    legal[:, 2] = True
+    pi = Categorical(logits, legal if masked else None)
+    action = pi.mode()
+    old, advantage = pi.log_prob(action).detach() + 0.4 * torch.randn(500), torch.randn(500)
+    found = []
+    for way in (surrogate, fast_surrogate):
+        logits.grad = None
+        pi = Categorical(logits, legal if masked else None)
+        result = way(pi, action, old, advantage, clip=0.2, bonus=0.3)
+        result.loss.backward()
+        found.append((*result, logits.grad.clone()))
+    for formula, fast in zip(*found, strict=True):
+        torch.testing.assert_close(formula, fast, atol=1e-6, rtol=1e-4)
+
+
+def test_value_losses_by_hand():
+    value, target, old = torch.tensor([3.0]), torch.tensor([0.0]), torch.tensor([5.0])
+    assert squared(value, target, old, 1.0).item() == 4.5
+    assert huber(value, target, old, 1.0).item() == 2.5
+    assert clipped_value(value, target, old, 1.0).item() == 8.0  # 5 - 1 is as near as it may come: 4^2 / 2
+
+
+def test_noise_is_a_function_of_seed_and_place():
+    # SplitMix64 started at 0: its first number is 0xE220A8397B1DCDAF (Vigna's reference, first output)
+    golden = torch.tensor(-0x61C8864680B583EB)
+    assert mix(golden).item() & (2**64 - 1) == 0xE220A8397B1DCDAF
+    seeds = spread(3, 5)
+    whole = uniforms(seeds, 0, 6, 2)
+    assert torch.equal(whole[4:], uniforms(seeds, 4, 2, 2))
+    assert torch.equal(whole[:, 1:3], uniforms(seeds[1:3], 0, 6, 2))
+
+
+def test_noise_is_uniform():
+    many = uniforms(spread(0, 1000), 0, 100, 2).flatten()
+    assert many.min() >= 0
+    assert many.max() < 1
+    assert many.mean().item() == pytest.approx(0.5, abs=4 * (1 / 12 / len(many)) ** 0.5)
+    counts = torch.histc(many, 20, 0, 1)
+    chi_squared = ((counts - len(many) / 20) ** 2 / (len(many) / 20)).sum().item()
+    assert chi_squared < 43.8  # 19 degrees of freedom, one in a thousand
+
+
+def test_sampling_follows_the_probabilities():
+    logits = torch.tensor([[0.0, 1.0, -1.0, 2.0]]).repeat(100_000, 1)
+    legal = torch.tensor([[True, True, True, False]]).repeat(100_000, 1)
+    noise = (torch.arange(100_000) + 0.5) / 100_000
+    shares = torch.bincount(Categorical(logits, legal).sample(noise)[0], minlength=4) / 100_000
+    expected = Categorical(logits[:1], legal[:1]).log_probs.exp()[0]
+    torch.testing.assert_close(shares, expected, atol=2e-5, rtol=0)
+
+
+def test_kl_and_entropy_by_hand():
+    half, skew = Categorical(torch.zeros(1, 2)), Categorical(torch.tensor([[0.75, 0.25]]).log())
+    assert half.entropy().item() == pytest.approx(math.log(2))
+    assert half.kl(skew).item() == pytest.approx(0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
+
+
+def test_schedules():
+    falling = schedule({"start": 1.0, "end": 0.5, "over": 100}, "rate")
+    assert [falling.at(steps) for steps in (0, 50, 100, 1000)] == [1.0, 0.75, 0.5, 0.5]
+    assert schedule(3, "rate").at(10**9) == 3.0
+    for wrong in ({"start": 1.0}, "high", -1.0, {"start": 1.0, "end": -1.0, "over": 5}):
+        with pytest.raises(ValueError, match=r"rate(\.end)? must be"):
+            schedule(wrong, "rate")

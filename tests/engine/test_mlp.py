@@ -1,0 +1,82 @@
+"""The written-out gradient of the perceptron is autograd's, and lists of differences are the dense product."""
+
+import pytest
+import torch
+
+from marl_engine.networks.mlp import Perceptron
+from marl_engine.networks.sparse_input import END
+from marl_engine.numerics.adam import flattened
+
+
+def networks(activation, seats=2, features=37):
+    torch.manual_seed(0)
+    background = torch.randint(0, 3, (features,), dtype=torch.uint8)
+    observation = background.repeat(50, 1)
+    observation[torch.rand(observation.shape) < 0.2] = 7
+    network = Perceptron(background, [16, 8], 5, seats=seats, activation=activation, gain=1.0)
+    return network, observation, torch.arange(50) % 2
+
+
+def by_autograd(network, rows):
+    """The same network as torch operations that autograd follows."""
+    function = torch.tanh if network.activation == "tanh" else torch.relu
+    for index, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
+        rows = rows @ weight + bias
+        if index < len(network.weights) - 1:
+            rows = function(rows)
+    return rows
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("seats", [0, 2])
+def test_values_and_gradients_are_those_of_autograd(activation, seats, threads):
+    network, observation, seat = networks(activation, seats)
+    observation, seat = observation.repeat(40, 1), seat.repeat(40)  # enough for two cores
+    torch.set_num_threads(threads)
+    told = torch.nn.functional.one_hot(seat, 2).float()[:, :seats]
+    dense = torch.cat([observation.float(), told], dim=1)
+    shown = network.encode(observation, seat)
+    assert shown.dtype == torch.int32
+    weights = torch.randn(len(observation), 5)
+    outputs, gradients = [], []
+    for found in (network(shown), network(dense), by_autograd(network, dense)):
+        network.zero_grad()
+        (found * weights).sum().backward()
+        outputs.append(found.detach())
+        gradients.append([each.grad.clone() for each in network.parameters()])
+    torch.set_num_threads(1)
+    for mine, grown in zip(outputs[:2], gradients[:2], strict=True):
+        torch.testing.assert_close(mine, outputs[2], rtol=1e-4, atol=1e-4)
+        for one, other in zip(grown, gradients[2], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-2)
+
+
+def test_lists_hold_the_differences_and_nothing_else():
+    network, observation, seat = networks("tanh", seats=0)
+    lists = network.encode(observation, seat)
+    for row, listed in zip(observation, lists, strict=True):
+        entries = listed[: [*listed.tolist(), END].index(END)]
+        different = (row != network.background).nonzero()[:, 0]
+        assert torch.equal(entries >> 8, different.to(torch.int32))
+        assert torch.equal(entries & 255, row[different].to(torch.int32))
+
+
+def test_an_observation_equal_to_the_background_has_an_empty_list():
+    network, _, seat = networks("tanh", seats=0)
+    plain = network.background.repeat(3, 1)
+    assert network.encode(plain, seat[:3]).shape == (3, 0)
+    torch.testing.assert_close(network(network.encode(plain, seat[:3])), by_autograd(network, plain.float()))
+
+
+def test_flattened_parameters_are_views():
+    network, observation, seat = networks("tanh")
+    before = network(network.encode(observation, seat)).detach()
+    vector, gradient = flattened(network)
+    torch.testing.assert_close(network(network.encode(observation, seat)).detach(), before)
+    network(network.encode(observation, seat)).sum().backward()
+    assert gradient.abs().sum() > 0
+    assert torch.equal(torch.cat([each.grad.flatten() for each in network.parameters()]), gradient)
+    with torch.no_grad():
+        vector.zero_()
+    assert network(network.encode(observation, seat)).abs().max() == 0

@@ -1,0 +1,134 @@
+"""Models are found by what they are: a file by what is in it, a base by the name that other machines know."""
+
+import json
+import shutil
+import warnings
+
+import pytest
+import torch
+from toy_model import built
+
+from marl_engine.errors import Notice
+from marl_engine.policies.language import backbone, models
+from marl_engine.policies.language.backbone import body_of
+from marl_engine.policies.language.models import HUB, load_folder, load_gguf, unpacked_folder
+from marl_engine.policies.language.transformer import Language
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A file that is unpacked as a small model; `file.unpacked` lists how often it was."""
+    home, times = built(tmp_path / "toy"), []
+    path = tmp_path / "toy.gguf"
+    path.write_bytes(b"GGUF and weights")
+
+    def unpack(source):
+        times.append(source.name)
+        return load_folder(home, torch.float32)
+
+    monkeypatch.setattr(models, "unpack", unpack)
+    monkeypatch.setattr(models, "shipped", lambda: str(path))
+    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return path, times
+
+
+def same_weights(one, other):
+    """Whether two models have equal weights."""
+    pairs = zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_file_is_unpacked_once_wherever_it_lies_and_whatever_its_date(file, tmp_path):
+    path, times = file
+    first = load_gguf(path)
+    path.touch()
+    assert same_weights(first, load_gguf(path))
+    (tmp_path / "elsewhere").mkdir()
+    assert same_weights(first, load_gguf(shutil.copy2(path, tmp_path / "elsewhere" / "toy.gguf")))
+    assert times == ["toy.gguf"]
+    path.write_bytes(b"GGUF and Weights")  # as long as it was
+    load_gguf(path)
+    assert len(times) == len(list((tmp_path / "cache/models").iterdir())) == 2
+
+
+def test_weights_are_of_the_type_that_is_asked_for_when_unpacked_and_after(file):
+    for _ in range(2):
+        assert {each.dtype for each in load_gguf(file[0], torch.bfloat16)[0].parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("damage", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_folder_is_made_again(file, damage):
+    path, times = file
+    first = load_gguf(path)
+    victim = unpacked_folder(path) / damage
+    victim.write_bytes(victim.read_bytes()[:100])
+    with pytest.warns(Notice, match=r"toy-\w+ is damaged and made again"):
+        assert same_weights(load_gguf(path), first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_gguf(path)
+    assert len(times) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_time_alone(file, tmp_path, monkeypatch):
+    (tmp_path / "no folder").touch()
+    monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "no folder"))
+    for _ in range(2):
+        with pytest.warns(Notice, match="cannot be written, so the model is unpacked each time: Not a directory"):
+            load_gguf(file[0])
+    monkeypatch.setattr(backbone, "KNOWN", {})
+    with pytest.warns(Notice):
+        body_of(None, 2, 4, None)
+
+
+@pytest.mark.parametrize("model", [None, "file", "folder"])
+def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_path, model):
+    """By peft alone, told where the base is here; no file names a folder of the cache."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    name = {"file": str(file[0]), "folder": str(tmp_path / "toy")}.get(model)
+    policy = Language(name, rank=2).policy(["why ?"], str)
+    with torch.no_grad():
+        for each in policy.learned:
+            each.add_(0.1)
+    policy.save(tmp_path / "adapter")
+    told = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert told["base_model_name_or_path"] == (name or HUB)
+    texts = [path.read_text() for path in (tmp_path / "adapter").iterdir() if path.suffix in (".json", ".md")]
+    assert len(texts) >= 3
+    assert not [text for text in texts if str(tmp_path / "cache") in text]
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "toy")
+    tokens = torch.tensor([[7, 8, 9]])
+    found = PeftModel.from_pretrained(base, tmp_path / "adapter")(tokens).logits.log_softmax(-1)[0, :-1]
+    policy.body.wear(policy.learned)
+    ours = policy.body.next(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
+    torch.testing.assert_close(found, ours, atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_that_is_gone_on_with_names_the_base_that_it_is_on(file, tmp_path):
+    Language(str(tmp_path / "toy"), rank=2).policy(["why ?"], str).save(tmp_path / "one")
+    config = tmp_path / "one/adapter_config.json"
+    config.write_text(config.read_text().replace(str(tmp_path / "toy"), "/gone/.cache/base"))
+    Language(str(tmp_path / "toy"), adapter=str(tmp_path / "one")).policy(["why ?"], str).save(tmp_path / "two")
+    assert json.loads((tmp_path / "two/adapter_config.json").read_text())["base_model_name_or_path"] == str(
+        tmp_path / "toy"
+    )
+
+
+def test_saving_asks_no_hub(file, tmp_path, monkeypatch):
+    """Though the base has the name of one there."""
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *place: pytest.fail(str(place)))
+    policy = Language(None, rank=2).policy(["why ?"], str)
+    policy.save(tmp_path / "adapter")
+    Language(None, adapter=str(tmp_path / "adapter")).policy(["why ?"], str).save(tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_transformers_has_nothing_to_say_against_how_it_is_called(file, tmp_path, kind):
+    policy = Language(str(built(tmp_path / kind, kind=kind)), rank=2).policy(["why ?", "who are you ?"], str)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy.log_probs(policy.encode(torch.tensor([[0], [1]]), torch.zeros(2)), torch.tensor([[7, 8], [9, 7]]))

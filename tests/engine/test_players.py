@@ -1,0 +1,136 @@
+"""Players of runs in a script, and runs that begin with the weights of others."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from test_own_games import Walk
+from test_runs import marl_train
+
+from marl_engine.errors import Refused
+from marl_engine.numerics.threads import usable_cores
+from marl_engine.runs import checkpoint
+from marl_engine.runs.players import cross_play, load_player
+
+SMALL = (
+    *("responder.games=16", "responder.turns=16", "responder.minibatches=1", "policy.hidden=[8]"),
+    *("evaluate_every=4", "save_every=4", "episodes=32"),
+)
+WALK = ("game=overcooked", "game._target_=test_own_games.Walk", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Runs of a game that is played and of one that is solved."""
+    folder = tmp_path_factory.mktemp("home")
+    for arguments in (
+        (*WALK, "run=walk", "iterations=10"),
+        (*WALK, "run=start", "iterations=1", "seed=1"),
+        ("game=kuhn_poker", "solver=cfr_plus", "run=cfr", "iterations=300"),
+        ("game=kuhn_poker", "solver=mmd", "run=first", "iterations=1"),
+    ):
+        done = marl_train(folder, *arguments)
+        assert done.code == 0, done.err
+    return folder
+
+
+def weights(run, iteration):
+    """The first policy of a checkpoint."""
+    return checkpoint.read(run / "checkpoints" / f"{iteration:08d}")["profile"]["policies"][0]
+
+
+def alike(one, other):
+    return all(torch.equal(each, other[name]) for name, each in one.items())
+
+
+def test_a_player_is_the_best_of_its_run(home):
+    player = load_player(home / "runs/walk")
+    summary = json.loads((home / "runs/walk/summary.json").read_text())
+    assert player.iteration == summary["best"]["iteration"]
+    assert isinstance(player.game, Walk)
+    assert alike(player.profile[0].state_dict(), weights(home / "runs/walk", player.iteration))
+    assert player.evaluate(32)["return/initial/mean"] == pytest.approx(summary["best"]["score"])
+
+
+def test_a_player_without_its_best_checkpoint_is_the_newest(home, tmp_path):
+    shutil.copytree(home / "runs/walk", tmp_path / "walk")
+    best = load_player(tmp_path / "walk").iteration
+    shutil.rmtree(tmp_path / "walk/checkpoints" / f"{best:08d}")
+    newest = checkpoint.newest_first(tmp_path / "walk/checkpoints")[0]
+    assert load_player(tmp_path / "walk").iteration == int(newest.name)
+
+
+def test_what_is_no_run_is_refused(home):
+    with pytest.raises(Refused, match="nowhere is not the folder of a run that has been saved"):
+        load_player(home / "nowhere")
+
+
+def test_cross_play_of_a_solved_game_is_exact(home):
+    """Kuhn poker is worth -1/18 to player 0; over both seats nobody can earn above 0 from an equilibrium."""
+    players = [load_player(home / f"runs/{name}") for name in ("cfr", "first")]
+    table = cross_play(players)
+    assert table.names == [each.name for each in players]
+    assert not table.stderr.any()
+    np.testing.assert_allclose(table.mean, -table.mean.T, atol=1e-12)
+    assert table.mean[0, 1] > 0.01
+    assert players[0].evaluate()["return/0"] == pytest.approx(-1 / 18, abs=1e-3)
+
+
+def test_cross_play_by_games_is_zero_sum_and_knows_the_better_walker(home):
+    """Seat 1 has no say: who walks better earns more from seat 0 and pays less in seat 1."""
+    table = cross_play([load_player(home / f"runs/{name}") for name in ("walk", "start")], episodes=256)
+    assert table.mean[0, 0] == 0  # the same games from both seats
+    assert table.mean[0, 1] > 4 * table.stderr[0, 1]
+    assert abs(table.mean[0, 1] + table.mean[1, 0]) < 4 * np.hypot(table.stderr[0, 1], table.stderr[1, 0])
+    first = str(table).splitlines()[0]
+    assert first.startswith(str(home / "runs/walk"))
+    assert re.findall(r"(\S+) ±", first) == [f"{each:.4g}" for each in table.mean[0]]
+
+
+def test_players_of_different_games_do_not_meet(home):
+    with pytest.raises(Refused, match="plays another game than"):
+        cross_play([load_player(home / f"runs/{name}") for name in ("walk", "cfr")])
+
+
+def test_a_run_begins_with_the_best_weights_of_another(home, tmp_path):
+    """Also after the other run is gone: what it began with is in its own folder."""
+    shutil.copytree(home / "runs/walk", tmp_path / "runs/walk")
+    begun = weights(tmp_path / "runs/walk", load_player(tmp_path / "runs/walk").iteration)
+    still = ("responder.learning_rate=1e-12", "iterations=1", "run=warm")
+    run = marl_train(tmp_path, *WALK, "init=runs/walk", *still)
+    assert run.code == 0, run.err
+    shutil.rmtree(tmp_path / "runs/walk")
+    warm = weights(tmp_path / "runs/warm", 1)
+    for name, each in begun.items():
+        torch.testing.assert_close(warm[name], each, atol=1e-6, rtol=0)
+    assert alike(load_player(tmp_path / "runs/warm").reference[0].state_dict(), begun)
+    assert marl_train(tmp_path, "resume=runs/warm", "iterations=2").code == 0
+    assert marl_train(tmp_path, "resume=runs/warm", "init=runs/x").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("init=runs/nowhere",), "init=runs/nowhere is not the folder of a run that has been saved"),
+        (
+            ("init=runs/walk", "policy.hidden=[9]"),
+            r"init=runs/walk does not fit: .* is \(.*8.*\) there and \(.*9.*\) here",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(home, arguments, sentence):
+    run = marl_train(home, *WALK, *arguments, "run=refused")
+    assert run.code == 2
+    assert re.match(sentence, run.err)
+    assert "size mismatch" not in run.err
+
+
+def test_more_threads_than_cores_are_warned_about(home):
+    run = marl_train(home, *WALK, "threads=1000", "iterations=1", "run=threads")
+    torch.set_num_threads(1)
+    assert run.code == 0
+    cores = len(usable_cores())
+    assert f"threads=1000 is more than the {cores} cores here, which makes a run slower, not faster\n" in run.err

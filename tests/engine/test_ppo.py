@@ -1,0 +1,163 @@
+"""What the gradient responder must do, on games where the answer is known."""
+
+from copy import deepcopy
+from itertools import islice
+
+import pytest
+import torch
+from contracts import parts
+from toys import Matrix
+
+from marl_engine.numerics.adam import Descent
+from marl_engine.policies.mlp import Network
+from marl_engine.responders.ppo import Gradient
+from marl_engine.types import Turn
+from solvers.mirror_descent.mirror_prox import MirrorProx
+from solvers.mirror_descent.nash_ema import NashEMA
+from solvers.mirror_descent.nash_prox import NashProx
+
+PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+
+
+def responder(game, **fields):
+    torch.manual_seed(0)
+    network = Network(hidden=(8,), shared=False)
+    defaults = {"games": 64, "turns": 16, "minibatches": 1, "entropy_bonus": 0.0, "payoff_scale": 1.0}
+    return network.profile(game), Gradient(game, network, **{**defaults, **fields})
+
+
+def probabilities(policy):
+    rows = policy.encode(torch.ones(1, 1), torch.zeros(1, dtype=torch.int64))
+    return policy(rows)[0].log_probs.exp()[0].detach()
+
+
+def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
+    """The same weights give the same log-probabilities when acting and when learning."""
+    made = parts()
+    learner = made.responder
+    shares, _ = learner._play(made.profile, None)
+    (share,) = shares[made.profile[0]]
+    batch, _ = learner._batches(learner._learner(made.profile[0]), share)
+    batch, _ = learner._scaled(batch)
+    with torch.no_grad():
+        pi, _ = made.profile[0](batch.rows)
+        _, measured = learner._policy_loss(made.profile[0], [], batch)
+        _, narrow = learner._policy_loss(made.profile[0], [], batch._replace(advantage=torch.ones(len(batch.action))))
+    torch.testing.assert_close(pi.log_prob(batch.action), batch.log_prob, atol=1e-6, rtol=0)
+    assert measured["kl/last"].item() == 0
+    assert narrow["loss/policy"].item() == -1  # minus the mean ratio
+    assert measured["loss/policy"].item() == pytest.approx(0, abs=1e-6)  # minus the mean of standardised advantages
+
+
+@pytest.mark.parametrize("solver", [NashEMA(1.0, 0.1, keep=0.5), NashProx(1.0, 0.1, 1, 0.5), MirrorProx(1.0, 0.1)])
+def test_averages_of_networks_leave_alone_how_these_read_observations(solver):
+    """Overcooked is read as differences from a picture of bytes, which no average is taken of."""
+    made = parts(game="overcooked")
+    picture = made.profile[0].state_dict()
+    bytes_of = {name: each.clone() for name, each in picture.items() if not each.is_floating_point()}
+    assert bytes_of
+    for _ in islice(solver.solve(made.profile, made.responder), 2):
+        pass
+    assert all(torch.equal(made.profile[0].state_dict()[name], each) for name, each in bytes_of.items())
+
+
+def test_descent_is_torchs_adam():
+    """Ten steps with clipped gradients end where torch.optim.Adam ends, and a restored one goes on the same."""
+    torch.manual_seed(0)
+    mine = torch.nn.Linear(5, 3)
+    theirs = deepcopy(mine)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.01, eps=1e-5)
+    descent = Descent(mine)
+    for step in range(10):
+        inputs = torch.randn(7, 5)
+        descent.step((mine(inputs) ** 2).sum(), 0.01, norm=0.5)
+        adam.zero_grad()
+        (theirs(inputs) ** 2).sum().backward()
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        adam.step()
+        if step == 4:
+            saved = {name: deepcopy(value) for name, value in descent.state().items()}
+            descent.mean.zero_()
+            descent.restore(saved)
+    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_a_team_finds_the_best_cell():
+    profile, learner = responder(
+        Matrix(torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])), learning_rate=0.02
+    )
+    for _ in range(60):
+        metrics = learner.respond(profile)
+    assert metrics["return/mean"] > 2.9
+    assert all(probabilities(policy)[2] > 0.95 for policy in profile)
+
+
+def test_against_fixed_opponents_each_seat_finds_its_best_response():
+    """Both opponents nearly always play action 0: the matcher answers 0, the other 1."""
+    profile, learner = responder(Matrix(PENNIES, team=False), learning_rate=0.02)
+    fixed = deepcopy(profile)
+    for policy in fixed:
+        with torch.no_grad():
+            policy.perceptron.biases[-1].copy_(torch.tensor([5.0, 0.0]))
+    for _ in range(60):
+        learner.respond(profile, against=fixed)
+    assert probabilities(profile[0])[0] > 0.95
+    assert probabilities(profile[1])[1] > 0.95
+    assert all(probabilities(policy)[0] > 0.99 for policy in fixed)
+    assert learner.steps == 60 * 64 * 16 * 2  # a line-up for each seat
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("term", ["magnet", "anchor"])
+def test_the_pull_stops_where_the_formula_says(term, normalise):
+    """One step of argmax <q, p> - pull KL(p || magnet) is p ~ magnet * exp(q / pull), whatever the scaling."""
+    game = Matrix(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))  # seat 1 does not matter: q = (0, 1) for seat 0
+    profile, learner = responder(
+        game,
+        learning_rate={"start": 0.02, "end": 0.001, "over": 200_000},
+        normalise_advantage=normalise,
+        payoff_scale=0.5,
+        discount=0.0,
+    )
+    other = deepcopy(profile)
+    with torch.no_grad():
+        other[0].perceptron.biases[-1].copy_(torch.tensor([0.5, 0.0]))
+    pull = 0.8
+    held = {"magnet": other, "pull": pull} if term == "magnet" else {"anchor": other, "step_size": 1 / pull}
+    for _ in range(200):
+        learner.respond(profile, **held)
+    expected = torch.softmax(probabilities(other[0]).log() + torch.tensor([0.0, 1.0]) / pull, -1)
+    torch.testing.assert_close(probabilities(profile[0]), expected, atol=0.03, rtol=0)
+
+
+def test_values_bootstrap_where_a_game_was_truncated():
+    """Every turn earns 1 for ever: the value is 1 / (1 - discount) although games are cut after 4 turns."""
+    profile, learner = responder(
+        Matrix(torch.ones(2, 2), patience=4), learning_rate=0.02, discount=0.75, value_loss="squared"
+    )
+    for _ in range(150):
+        learner.respond(profile)
+    value = learner._learner(profile[0]).critic(torch.ones(1, 1)).item()
+    assert value == pytest.approx(4.0, abs=0.1)
+
+
+def test_mappo_sees_all_seats_own_first():
+    learner = parts(responder="mappo").responder
+    observation = torch.arange(12).view(2, 2, 3)
+    own_first = learner._seen(observation, [0, 1])
+    assert own_first.tolist() == [[0, 1, 2, 3, 4, 5], [3, 4, 5, 0, 1, 2], [6, 7, 8, 9, 10, 11], [9, 10, 11, 6, 7, 8]]
+
+
+def test_shaping_is_learned_from_but_never_scored():
+    class Hinted(Matrix):
+        """Pays nothing, hints at action 1."""
+
+        def step(self, actions) -> Turn:
+            return super().step(actions)._replace(reward=torch.zeros(actions.shape), shaping=actions.float())
+
+    profile, learner = responder(Hinted(torch.zeros(2, 2)), shaping=1.0, learning_rate=0.02)
+    for _ in range(40):
+        metrics = learner.respond(profile)
+    assert metrics["return/mean"] == 0
+    assert probabilities(profile[0])[1] > 0.9

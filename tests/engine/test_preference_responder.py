@@ -1,0 +1,518 @@
+"""The responder of policies that answer, on a game whose 27 answers are all known."""
+
+from copy import deepcopy
+from itertools import islice, pairwise
+from math import inf
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from contracts import parts
+
+from games.normal_form.games import Preference, Sentences
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.errors import Halted
+from marl_engine.evaluation.win_rate import judged, scripts
+from marl_engine.extensive_form.regularised import gap
+from marl_engine.policies.language.enumerable import Tiny, TinyModel
+from marl_engine.policies.mixture import frozen, mixed
+from marl_engine.policies.tabular import tabulated
+from marl_engine.responders.preference.responder import Answering
+from marl_engine.runs.factory import setting
+from solvers.best_response import BestResponse
+from solvers.mirror_descent.mirror_prox import MirrorProx
+from solvers.mirror_descent.mmd import MMD
+from solvers.mirror_descent.nash_ema import NashEMA
+from solvers.mirror_descent.nash_md import NashMD
+from solvers.mirror_descent.nash_prox import NashProx
+from solvers.preference.dno import DNO
+from solvers.preference.spo import SPO
+
+PULL = 0.05
+CIRCLE = np.array([[0.5, 0.1, 0.8], [0.9, 0.5, 0.1], [0.2, 0.9, 0.5]])
+ZEROS = torch.zeros(27, dtype=torch.int64)
+
+
+def made(game=None, far=0.5, **keys):
+    """A game, a profile that has left its reference, the reference, and a responder without looks at the whole game."""
+    game = game or Sentences(draw=1)
+    profile = Tiny(length=game.length).profile(game)
+    reference = frozen(profile)
+    with torch.no_grad():
+        logits = profile[0].logits
+        logits.add_(far * torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)))
+    return game, profile, reference, Answering(game, **keys)
+
+
+def chances(policy):
+    return policy(ZEROS[:, None])[0].log_probs[0].exp().double()
+
+
+def slope_of(responder, profile):
+    """The gradient that the last step was taken down."""
+    return responder.descents[profile[0]].gradient.clone()
+
+
+def up(game, profile, reference, opponent, pull):
+    """The gradient of E P(y > opponent) - pull * KL(pi || reference), exactly; `opponent` (A,) stands still."""
+    model = profile[0]
+    log_pi = model(ZEROS[:1, None])[0].log_probs[0].double()
+    wins = (game.earns[0] + 0.5) @ opponent
+    value = (log_pi.exp() * (wins - pull * (log_pi - chances(reference[0]).log()))).sum()
+    return torch.autograd.grad(value, model.logits)[0].flatten().float()
+
+
+LIGHT = 0.02  # a pull that leaves the opponent its say
+
+
+def circling(**keys):
+    """Nine answers that go in circles almost for certain, and a learner far from its reference: whom it meets matters.
+
+    Between the mixtures of 1/8 and 7/8 the exact gradient changes fivefold, from 1/4 to oneself by a third.
+    """
+    game = Sentences(length=2, cycle=6.0, draw=1)
+    return made(game, far=1.0, prompts=30_000, answers=4, opponents=4, learning_rate=0.0, **keys)
+
+
+def slopes_against(game, profile, reference, *weights):
+    """The exact gradients (12,) against mixtures that give the reference these weights, token by token."""
+    found, mixture = [], deepcopy(profile[0])
+    for weight in weights:
+        tokens = torch.lerp(*(each[0].logits.log_softmax(-1) for each in (profile, reference)), weight)
+        with torch.no_grad():
+            mixture.logits.copy_(tokens)
+        found.append(up(game, profile, reference, chances(mixture).detach(), LIGHT))
+    return found
+
+
+def missed(found, exact):
+    """How far a gradient is from another, in lengths of the other."""
+    return float((found - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.125, 0.25, 0.5])
+def test_one_step_is_nash_md_pg(weight):
+    """The solver's mean gradient, of 120,000 answers and as many of the mixture's, is the exact one against that.
+
+    It is not the one with the weights of the mixture exchanged, nor that of self-play, nor that of a best response.
+    """
+    game, profile, reference, responder = circling()
+    exact, *others = slopes_against(game, profile, reference, weight, 1 - weight, 0.0, 1.0)
+    solver = NashMD(weight / LIGHT, LIGHT) if weight else MMD(10.0, LIGHT)
+    solver.restore({"reference": [policy.state_dict() for policy in reference]})
+    next(solver.solve(profile, responder, after=1))
+    found = -slope_of(responder, profile)
+    assert missed(found, exact) < 0.05
+    assert all(missed(found, other) > 0.1 for other in others if missed(exact, other) > 0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 0.5])
+def test_pairs_climb_the_same_way(weight):
+    """`squared`, its mean over products of independent pairs: -4 W times the gradient of the game against oneself.
+
+    Or against a mixture, where a pair is as far apart as its wins are (IPO-MD).
+    """
+    game, profile, reference, responder = circling(loss="squared")
+    exact, oneself = slopes_against(game, profile, reference, weight, 0.0)
+    opponent = mixed(frozen(profile), reference, weight) if weight else None
+    responder.respond(profile, against=opponent, magnet=reference, pull=LIGHT)
+    found = -slope_of(responder, profile) / (4 * LIGHT)
+    assert missed(found, exact) < 0.05
+    assert weight == 0 or missed(found, oneself) > 0.2
+
+
+OWN = {"prompts": 6, "answers": 4}
+
+
+@pytest.mark.parametrize(
+    ("keys", "against", "queries"),
+    [
+        ({}, False, 6 * 6),
+        ({"loss": "squared", "pairs": "best_worst"}, False, 6 * 6),
+        ({"loss": "squared", "pairs": "tournament"}, False, 6 * 5),
+        ({"loss": "squared", "pairs": "tournament", "answers": 8}, False, 6 * 11),
+        ({"opponents": 3}, True, 6 * 4 * 3),
+        ({"loss": "squared", "opponents": 3, "pairs": "best_worst"}, True, 6 * 4 * 3),
+        ({"loss": "logistic", "opponents": 2, "pairs": "margin"}, True, 6 * 15),
+        ({"fresh": False}, False, 6 * 6 / 3),
+    ],
+)
+def test_every_comparison_is_counted(keys, against, queries):
+    game, profile, reference, responder = made(**OWN | keys)
+    asked, prefers = [], game.prefers
+    game.prefers = lambda numbers, *rest: asked.append(len(numbers)) or prefers(numbers, *rest)
+    for _ in range(3):
+        metrics = responder.respond(profile, against=reference if against else None, magnet=reference, pull=PULL)
+    assert responder.steps == sum(asked) == metrics["queries"] == 3 * queries
+
+
+def test_pairs_across_ask_no_more_than_they_learn_from():
+    """XPO: each of K answers with each of M of the reference, K * M comparisons."""
+    _game, profile, reference, responder = made(prompts=6, answers=2, opponents=3, loss="exploring", pairs="across")
+    responder.respond(profile, against=reference, magnet=reference, pull=PULL)
+    assert responder.steps == 6 * 2 * 3
+
+
+def ended(solver, iterations, halves, **keys):
+    """Weights and metrics after some iterations, with or without a stop halfway; and the responder."""
+    _game, profile, _, responder = made(prompts=4, **keys)
+    done, saved = 0, None
+    for stop in (iterations // 2, iterations) if halves else (iterations,):
+        if saved is not None:
+            solver, responder = (
+                type(solver)(**{k: getattr(solver, k) for k in solver.__dataclass_fields__}),
+                made(prompts=4, **keys)[3],
+            )
+            profile = made()[1]
+            profile[0].load_state_dict(saved[0])
+            responder.restore(profile, saved[1])
+            solver.restore(saved[2])
+        for progress in solver.solve(profile, responder, after=done):
+            if progress.iteration == stop:
+                break
+        done, saved = stop, deepcopy((profile[0].state_dict(), responder.state(profile), solver.state()))
+    timeless = {name: number for name, number in progress.metrics.items() if "seconds" not in name}
+    return profile[0].logits.detach().clone(), timeless, responder
+
+
+SOLVERS = {
+    "mmd": MMD(inf, PULL),
+    "inpo": MMD(10.0, PULL),
+    "nash_md": NashMD(2.5, PULL),
+    "mirror_prox": MirrorProx(5.0, PULL),
+    "nash_prox": NashProx(5.0, PULL, move_every=2, keep=0.5),
+    "nash_ema": NashEMA(10.0, PULL, keep=0.9),
+    "spo": SPO(queue=5),
+    "best_response": BestResponse(None, PULL),
+    "dno_prct": DNO(),
+}
+INNER = {"epochs": 3, "minibatches": 2, "learning_rate": {"start": 0.05, "end": 0.01, "over": 40}}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        *((name, INNER) for name in SOLVERS),
+        ("inpo", {**INNER, "loss": "squared", "answers": 3, "coins": True}),
+        ("mmd", {**INNER, "loss": "logistic", "fresh": False}),
+        (
+            "dno_prct",
+            {**INNER, "loss": "logistic", "answers": 5, "pairs": "margin", "fresh": False, "least_margin": 0.1},
+        ),
+        ("best_response", {"loss": "exploring", "pairs": "across", "fresh": False}),
+        ("spo", {"fresh": False}),
+    ],
+)
+def test_two_halves_are_a_whole(name, keys):
+    whole, halves = (ended(deepcopy(SOLVERS[name]), 6, each, **keys) for each in (False, True))
+    assert torch.equal(whole[0], halves[0])
+    assert whole[1] == halves[1]
+    assert whole[2].steps == halves[2].steps
+    assert not torch.equal(whole[0], made()[1][0].logits)
+
+
+def test_where_nothing_is_fresh_the_first_answers_are_learned_from_for_ever():
+    _game, profile, reference, responder = made(prompts=32, loss="squared", fresh=False, learning_rate=0.05)
+    losses = [responder.respond(profile, magnet=reference, pull=PULL)["loss/policy"] for _ in range(60)]
+    assert responder.steps == 32
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(after <= before + 1e-3 for before, after in pairwise(losses))
+
+
+@pytest.mark.parametrize("clip", [1e-9, 0.2])
+def test_what_is_learned_from_once_is_never_clipped(clip):
+    """With one update the ratio is 1; with several the clip tells."""
+    for epochs, is_same in ((1, True), (4, False)):
+        ends = []
+        for each in (clip, 1e9):
+            _game, profile, reference, responder = made(prompts=64, epochs=epochs, clip=each, learning_rate=0.2)
+            responder.respond(profile, magnet=reference, pull=PULL)
+            ends.append(profile[0].logits.detach().clone())
+        assert torch.equal(*ends) == is_same
+
+
+def test_every_group_is_learned_from_once_in_an_epoch(monkeypatch):
+    _game, profile, reference, responder = made(prompts=10, epochs=3, minibatches=4)
+    seen, batch = [], Answering._batch
+    monkeypatch.setattr(
+        Answering,
+        "_batch",
+        lambda self, learner, asked, index, *r: seen.append(index) or batch(self, learner, asked, index, *r),
+    )
+    responder.respond(profile, magnet=reference, pull=PULL)
+    assert len(seen) == 12
+    for epoch in range(3):
+        assert sorted(torch.cat(seen[4 * epoch : 4 * epoch + 4]).tolist()) == list(range(10))
+
+
+def test_coins_come_as_often_as_the_judge_says():
+    game, *_, responder = made(coins=True)
+    count = 20_000
+    firsts, seconds = np.zeros(count, int), np.full(count, 7)
+    found = responder.referee.ask(torch.zeros(count, dtype=torch.int64), firsts, seconds)
+    assert set(found.tolist()) == {0.0, 1.0}
+    assert float(found.mean()) == pytest.approx(float(game.earns[0][0, 7]) + 0.5, abs=4.5 / 2 / count**0.5)
+    table = responder.referee.among(torch.zeros(5, dtype=torch.int64), [[0, 7, 3]] * 5)
+    assert torch.equal(table + table.transpose(1, 2), torch.ones(5, 3, 3))  # of two answers one wins
+
+
+@pytest.mark.parametrize("said", [float("nan"), 1.2, -0.1, "short"])
+def test_a_judge_that_gives_no_chances_halts_and_nothing_has_moved(said):
+    game, profile, reference, responder = made(prompts=4)
+    game.prefers = lambda numbers, *_: np.full(len(numbers) - (said == "short"), 0.5 if said == "short" else said)
+    before = profile[0].logits.detach().clone()
+    with pytest.raises(Halted, match="a chance between 0 and 1"):
+        responder.respond(profile, magnet=reference, pull=PULL)
+    assert torch.equal(before, profile[0].logits)
+
+
+def test_the_learning_rate_follows_comparisons():
+    """16 prompts, one comparison each: over 64 of them it falls to nothing, and the fifth step stands still."""
+    _game, profile, reference, responder = made(learning_rate={"start": 0.1, "end": 0.0, "over": 64})
+    moves = []
+    for _ in range(6):
+        before = profile[0].logits.detach().clone()
+        responder.respond(profile, magnet=reference, pull=PULL)
+        moves.append(float((profile[0].logits.detach() - before).abs().max()))
+    assert moves[0] == pytest.approx(0.075, rel=0.02)  # Adam's first step has the length of the learning rate
+    assert moves[2] > 0
+    assert moves[3:] == [0.0] * 3
+
+
+A13 = 0.1  # the pull of the scaled-down experiment
+ENDS = {  # solver, the responder's keys, comparisons in an iteration for each prompt
+    "self_play": (MMD(inf, A13), {}, 1),
+    "nash_md": (NashMD(0.125 / A13, A13), {}, 2),
+    "inpo": (MMD(10.0, A13), {"loss": "squared", "minibatches": 2}, 1),
+    "mirror_prox": (MirrorProx(10.0, A13), {}, 4),
+    "nash_prox": (NashProx(10.0, A13, move_every=1, keep=0.8), {}, 1),
+    "best": (NashMD(1 / A13, A13), {}, 2),
+}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", ENDS)
+def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(name, seed):
+    """The scaled-down experiment of Nash-MD (A13), of nine answers; the learning rate falls, for Adam's steps do not.
+
+    Nash-MD's own bias, with an eighth of the reference in its mixture, leaves a sixtieth.
+    """
+    solver, keys, asked = ENDS[name]
+    game = Sentences(length=2, cycle=3.0, shape=0.6, draw=5)
+    profile = Tiny(length=2).profile(game)
+    reference = frozen(profile)
+    first = gap(game.form, *(tabulated(game, each) for each in (profile, reference)), A13)
+    rate = {"start": 0.015, "end": 0.001, "over": 64 * 400 * asked}
+    responder = Answering(game, seed=seed, prompts=64, learning_rate=rate, **keys)
+    responder.form = None  # what is measured on the way takes longer than all the rest
+    for _ in islice(deepcopy(solver).solve(profile, responder), 400):
+        pass
+    assert responder.steps == rate["over"]
+    end = gap(game.form, *(tabulated(game, each) for each in (profile, reference)), A13)
+    assert end > 1.5 * first if name == "best" else end < 0.1 * first, end / first
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_average_of_spo_goes_to_the_equilibrium_and_its_last_iterate_does_not(seed):
+    """(4, 3, 4) / 11 of the cycle, in comparisons with its queue alone; gaps are those of the game itself."""
+    game = Preference("cycle", reference=(0.6, 0.3, 0.1))
+    profile, preference = Tiny(length=1).profile(game), game.earns[0] + 0.5
+    responder = Answering(game, seed=seed, prompts=32, learning_rate=0.007)
+    responder.form = None
+    played = [chances(profile[0]).detach() for _ in islice(SPO(queue=128).solve(profile, responder), 900)]
+    gaps = [2 * float((preference @ each).max()) - 1 for each in (torch.stack(played).mean(0), *played)]
+    assert played[50][1] > 0.4  # of .3: it answers what beats the start, which a learner that lost on purpose would not
+    assert gaps[0] < 0.08
+    assert np.mean(gaps[-100:]) > 4 * gaps[0]
+    assert min(gaps[-300:]) > 0.12
+
+
+def test_offline_ipo_answers_whoever_wrote_its_pairs():
+    """mu exp(P(. > nu) / tau) / Z: what it learns from for ever was written by nu, who is not the reference mu."""
+    game, tau = Preference("cycle", reference=(0.6, 0.3, 0.1)), 0.3
+    profile = Tiny(length=1).profile(game)
+    reference = frozen(profile)
+    with torch.no_grad():
+        profile[0].logits.copy_(torch.tensor([0.1, 0.3, 0.6]).log())
+    author, start = (chances(each[0]).detach() for each in (profile, reference))
+    responder = Answering(game, prompts=4000, answers=4, loss="squared", fresh=False, learning_rate=0.05)
+    for _ in range(80):
+        responder.respond(profile, magnet=reference, pull=tau)
+    assert responder.steps == 4000 * 6
+    found, wins = chances(profile[0]).detach(), game.earns[0] + 0.5
+    target, of_the_reference, online = (
+        (start.log() + wins @ each / tau).softmax(-1) for each in (author, start, found)
+    )
+    torch.testing.assert_close(found, target, rtol=0, atol=0.03)
+    assert min(float((found - each).abs().max()) for each in (of_the_reference, online)) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"prompts": 0}, "responder.prompts must be a whole number of 1 or more"),
+        ({"loss": "best"}, "responder.loss must be one of reinforce, squared"),
+        ({"pairs": "all"}, "responder.pairs must be one of product"),
+        ({"baseline": "none"}, "responder.baseline must be one of half"),
+        ({"pairs": "tournament", "answers": 6, "loss": "squared"}, "must be 2, 4, 8"),
+        ({"answers": 1, "loss": "squared"}, "responder.answers must be 2 or more"),
+        ({"learning_rate": -1.0}, "responder.learning_rate must be a finite number of 0 or more"),
+    ],
+)
+def test_what_cannot_be_is_refused(keys, says):
+    with pytest.raises(ValueError, match=says):
+        Answering(Sentences(), **keys)
+
+
+def test_a_game_without_a_judge_is_refused():
+    with pytest.raises(ValueError, match="needs a game with a judge"):
+        Answering(object())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"loss": "reinforce", "answers": 3},
+        {"loss": "squared", "answers": 4, "epochs": 2, "minibatches": 3},
+        {"loss": "squared", "answers": 4, "pairs": "margin", "least_margin": 0.2},
+    ],
+)
+def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
+    slopes = []
+    for at_once in (1, 7, 1000):
+        _, profile, reference, responder = made(prompts=20, at_once=at_once, learning_rate=0.0, **keys)
+        responder.respond(profile, against=reference if "pairs" in keys else None, magnet=reference, pull=PULL)
+        slopes.append(slope_of(responder, profile))
+    for each in slopes[1:]:
+        torch.testing.assert_close(each, slopes[0], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "against"),
+    [
+        ({"answers": 1}, False),  # nobody to compare with
+        ({"loss": "pointwise", "pairs": "tournament"}, False),  # a tournament finds no wins, all are 1/2
+        ({"loss": "contrastive", "pairs": "tournament"}, False),
+        ({"loss": "reinforce", "pairs": "tournament"}, False),
+        ({"loss": "exploring", "pairs": "across"}, False),  # nobody on the other side
+        ({"loss": "squared", "pairs": "tournament"}, True),  # product pairs in its stead
+        ({"loss": "reinforce", "pairs": "across"}, True),  # answers of the opponent, as if the learner had written them
+        ({"loss": "logistic"}, True),  # differences of wins as chances: from -1/2 to 3/2, and no lower bound
+    ],
+)
+def test_what_cannot_be_learned_is_refused(keys, against):
+    def learned():
+        _, profile, reference, responder = made(**{"prompts": 2} | keys)
+        responder.respond(profile, against=reference if against else None, magnet=reference, pull=PULL)
+
+    with pytest.raises(ValueError, match=r"responder\."):
+        learned()
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ("solver=mmd", "policy=table", "responder=answers"),
+        ("solver=self_play", "policy=tiny", "responder.loss=squared"),
+        ("solver=spo", "responder.pairs=across", "responder.loss=exploring", "solver.pull=0.1"),
+        ("solver=rloo", "responder.answers=1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_the_first_iteration(choices):
+    made = setting(composed("train", ["game=preference/tiny", *choices]))
+    progress = made.solver.solve(made.profile, made.responder)
+    with pytest.raises(ValueError, match=r"responder|policy"):
+        next(progress)
+
+
+def test_spo_has_a_state_before_it_begins():
+    """A run may end before its first iteration: by stop.seconds, or by Ctrl-C."""
+    _, profile, _, responder = made()
+    solver = SPO()
+    solver.solve(profile, responder)
+    assert "recent" in solver.state()
+
+
+def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):
+    _, profile, _, responder = made()
+    with pytest.raises(ValueError, match=r"solver\.teacher"):
+        DNO(teacher=str(tmp_path)).solve(profile, responder)
+
+
+def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
+    """Adam goes on as if there had been one step in an iteration, by the gradient against the look-ahead."""
+    _, profile, _, responder = made(prompts=64)
+    steps = MirrorProx(10.0, PULL).solve(profile, responder)
+    next(steps)
+    (descent,) = responder.descents_of(profile)
+    slope = slope_of(responder, profile)
+    assert descent.steps == 1
+    torch.testing.assert_close(descent.mean, (0.1 * slope * min(1.0, 1 / float(slope.norm()))).view(-1))
+    next(steps)
+    assert descent.steps == 2
+
+
+def test_the_winner_of_a_pair_by_margin_has_won():
+    """DNO-Prct ranks by wins in the group, and the higher is the better one, whatever that pair's chance."""
+    game = SimpleNamespace(questions=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
+    responder = Answering(game, answers=5, pairs="margin", loss="logistic")
+    learner = TinyModel(torch.zeros(1, 3), 3, 1)
+    found = responder.asking.ask(learner, None).found
+    assert (found.pairs >= 0).any()
+    assert (found.preferred == 1).all()
+
+
+def test_an_offline_run_says_nothing_of_answers_of_long_ago():
+    """The KL of answers written by the first policy is not the learner's, nor are their wins."""
+    _, profile, reference, responder = made(loss="logistic", answers=2, fresh=False)
+    metrics = responder.respond(profile, magnet=reference, pull=PULL)
+    assert {"loss/policy", "queries"} <= set(metrics)
+    assert not {"kl/reference", "win_rate/opponent"} & set(metrics)
+
+
+class Paid(Sentences):
+    """A game whose judge is paid for each comparison."""
+
+    spent = 0.0
+
+    def prefers(self, numbers, firsts, seconds):
+        self.spent += len(firsts)
+        return super().prefers(numbers, firsts, seconds)
+
+    def costs(self):
+        return {"judge/cost": self.spent}
+
+
+def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
+    game = Paid(draw=1)
+    profile, state = Tiny().profile(game), None
+    for _ in range(3):
+        responder = Answering(Paid(draw=1))
+        if state is not None:
+            responder.restore(profile, state)
+        metrics = responder.respond(profile)
+        state = responder.state(profile)
+        assert metrics["judge/cost"] == metrics["queries"] > 0
+
+
+def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
+    """pi P mu = .503 on a circle, sampled and by hand; with the same random numbers for both it would be .580."""
+    mine, theirs = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
+    asked = SimpleNamespace(questions=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
+    profile, reference = ([TinyModel(torch.tensor([each]).log(), 3, 1)] for each in (mine, theirs))
+    found, _ = judged(asked, profile, reference, scripts(asked, reference[0], 20_000, "cpu", who=1), 20_000, "cpu")
+    assert found["win_rate/reference"] == pytest.approx(mine @ CIRCLE @ theirs, abs=0.012)
+
+
+@pytest.mark.parametrize("policy", ["tiny", "language"])
+def test_where_all_comparisons_are_ties_nobody_moves(policy):
+    """Not by rounding either, of which Adam would make whole steps: weights stay what they are, to the bit."""
+    around = {"game": "preference/tiny"} if policy == "tiny" else {"game": "preference/sentiment"}
+    made = parts(solver="inpo", policy=policy, **around)
+    assert made.responder.minibatches == 2
+    made.game.prefers = lambda numbers, firsts, seconds: np.full(len(firsts), 0.5)
+    before = [each.clone() for each in made.profile[0].parameters()]
+    for _ in islice(made.solver.solve(made.profile, made.responder), 2):
+        pass
+    assert all(torch.equal(*pair) for pair in zip(before, made.profile[0].parameters(), strict=True))

@@ -1,0 +1,584 @@
+"""Losses of compared answers: their gradients and resting points, by enumeration; and which pairs are asked for."""
+
+from itertools import islice, pairwise, product
+
+import numpy as np
+import pytest
+import torch
+
+from games.normal_form.catalogue import PREFERENCES
+from games.normal_form.games import Preference, Raters
+from marl_engine.extensive_form.regularised import gap
+from marl_engine.losses.preference import LOSSES, Compared, Settings
+from marl_engine.policies.language.enumerable import TinyModel
+from marl_engine.policies.language.generation import GeometricMixture
+from marl_engine.policies.mixture import frozen, mixed
+from marl_engine.policies.tabular import Table, fill, strategy_in
+from marl_engine.responders.exact import Exact
+from marl_engine.responders.preference.referee import Referee, best_and_worst, wins_among
+from solvers.mirror_descent.mirror_prox import MirrorProx
+from solvers.mirror_descent.mmd import MMD
+from solvers.mirror_descent.nash_ema import NashEMA
+from solvers.mirror_descent.nash_md import NashMD
+from solvers.mirror_descent.nash_prox import NashProx
+
+START = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+CYCLE = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64)
+NONE = torch.zeros(1, 0, 2, dtype=torch.int64)
+
+
+def random(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def alone(log_prob, near, weights, wins, mask):
+    """One answer (L,) as a batch of its own, written by the learner as it is."""
+    shape = (1, 1, -1)
+    return Compared(
+        *(each.view(shape) for each in (log_prob, log_prob.detach(), mask)),
+        [each.view(shape) for each in near],
+        weights,
+        wins.view(1, 1),
+        NONE,
+        torch.zeros(1, 0),
+    )
+
+
+def pair(log_prob, near, weights, preferred, wins=(0.5, 0.5)):
+    """Two answers of one token (2,) as a batch of their own."""
+    each = [other.view(1, 2, 1) for other in near]
+    mask, wins = torch.ones(1, 2, 1, dtype=torch.bool), torch.tensor([wins], dtype=torch.float64)
+    places, likes = torch.tensor([[[0, 1]]]), torch.tensor([[preferred]], dtype=torch.float64)
+    return Compared(log_prob.view(1, 2, 1), log_prob.detach().view(1, 2, 1), mask, each, weights, wins, places, likes)
+
+
+def expected(loss, logits, near, weights, share, preference, wins):
+    """The mean of a loss of pairs over all pairs of answers of one token, by shares (A, A); () with gradient."""
+    log_policy, total = logits.log_softmax(-1), torch.zeros((), dtype=torch.float64)
+    for one, other in product(range(len(logits)), repeat=2):
+        if share[one, other] > 0:
+            both = torch.tensor([one, other])
+            held = [each[both] for each in near]
+            batch = pair(log_policy[both], held, weights, float(preference[one, other]), wins[both].tolist())
+            total = total + share[one, other] * LOSSES[loss](batch, Settings())
+    return total
+
+
+def minimiser(loss, start):
+    """Of a convex function of logits: Newton's method, as many steps as it needs; the policy (A,)."""
+    logits = start.clone()
+    for _ in range(30):
+        slope = torch.autograd.functional.jacobian(loss, logits)
+        curve = torch.autograd.functional.hessian(loss, logits)
+        step = torch.linalg.pinv(curve, rcond=1e-9) @ slope
+        logits = logits - step.clamp(-2, 2)
+        if step.abs().max() < 1e-12:
+            break
+    return logits.softmax(-1)
+
+
+def answers_of(ending, vocabulary=3):
+    """All answers of up to two tokens (N, 2) and what of them is there; with `ending`, token 1 of 2 ends one."""
+    if not ending:
+        every = torch.tensor(list(product(range(vocabulary), repeat=2)))
+        return every, torch.ones_like(every, dtype=torch.bool)
+    return torch.tensor([[1, 0], [0, 0], [0, 1]]), torch.tensor([[1, 0], [1, 1], [1, 1]], dtype=torch.bool)
+
+
+def own_ratio_only(batch, settings):
+    """The shortcut of some libraries: each token answers for its own log-ratio, and not for what comes after it."""
+    now = batch.log_prob.detach()
+    held = sum(weight * (now - near) for weight, near in zip(batch.weights, batch.near, strict=True))
+    return -((batch.wins[..., None] - 0.5 - held) * batch.log_prob * batch.mask).sum(-1).mean()
+
+
+@pytest.mark.parametrize("weights", [[0.3], [0.3, 0.7]], ids=["magnet", "magnet and anchor"])
+@pytest.mark.parametrize("ending", [False, True])
+def test_the_policy_gradient_is_that_of_the_regularised_game(ending, weights):
+    """Its mean is the gradient of E P(y > opponent) - 1/2 - sum of w * KL(pi || near); the shortcut's is not (N4)."""
+    every, mask = answers_of(ending)
+    vocabulary = 2 if ending else 3
+    model, *near = (
+        TinyModel(random(seed, 1 + vocabulary, vocabulary), vocabulary, 2) for seed in range(1 + len(weights))
+    )
+    tokens = [each.log_probs(every, every) * mask for each in (model, *near)]
+    held, wins = [each.detach() for each in tokens[1:]], random(9, len(every)).sigmoid()
+    log_pi = tokens[0].sum(-1)
+    kl = sum(
+        weight * (log_pi.exp() * (log_pi - each.sum(-1))).sum() for weight, each in zip(weights, held, strict=True)
+    )
+    (exact,) = torch.autograd.grad((log_pi.exp() * (wins - 0.5)).sum() - kl, model.logits, retain_graph=True)
+    for loss, is_exact in ((LOSSES["reinforce"], True), (own_ratio_only, False)):
+        total = 0
+        for place, chance in enumerate(log_pi.exp().detach()):
+            batch = alone(tokens[0][place], [each[place] for each in held], weights, wins[place], mask[place])
+            total = total - chance * loss(batch, Settings())
+        (found,) = torch.autograd.grad(total, model.logits, retain_graph=True)
+        assert bool((found - exact).abs().max() < 1e-12) == is_exact
+        torch.testing.assert_close(found[1:], exact[1:])  # of the last token both are right
+
+
+@pytest.mark.parametrize(
+    ("logits", "pull", "wins", "true", "trl"),
+    [
+        ([[0.3, 0.0], [0.0, 0.0], [0.3, 0.0]], 0.5, [0.625, 0.625, 0.375, 0.375], -0.025806, -0.024446),
+        ([[0.2, 0.0], [0.0, 0.0], [2.0, 0.0]], 1.0, [0.5] * 4, -0.031636, 0.049503),
+    ],
+)
+def test_the_first_token_answers_for_the_second(logits, pull, wins, true, trl):
+    """Two tokens, a uniform reference: the slope of the first's logit is the true one, by finite differences too.
+
+    `trl` is what the loss of TRL 1.13's NashMDTrainer gives there, all four answers enumerated: in the second model the
+    first token is pushed the wrong way.
+    """
+
+    def value(table):
+        model, reference = TinyModel(table, 2, 2), TinyModel(torch.zeros_like(table), 2, 2)
+        log_pi, log_near = (each.log_probs(every, every).sum(-1) for each in (model, reference))
+        return (log_pi.exp() * (torch.tensor(wins) - 0.5 - pull * (log_pi - log_near))).sum().item()
+
+    every, mask = answers_of(ending=False, vocabulary=2)
+    table, small = torch.tensor(logits, dtype=torch.float64), 1e-6
+    nudge = torch.zeros_like(table)
+    nudge[0, 0] = small
+    assert (value(table - nudge) - value(table + nudge)) / (2 * small) == pytest.approx(true, abs=2e-6)
+    model = TinyModel(table, 2, 2)
+    log_prob, near = model.log_probs(every, every), torch.full((4, 2), 0.5, dtype=torch.float64).log()
+    for loss, expected in ((LOSSES["reinforce"], true), (own_ratio_only, trl)):
+        chances = log_prob.detach().sum(-1).exp()
+        total = sum(
+            chance
+            * loss(alone(log_prob[place], [near[place]], [pull], torch.tensor(wins[place]), mask[place]), Settings())
+            for place, chance in enumerate(chances)
+        )
+        (slope,) = torch.autograd.grad(total, model.logits, retain_graph=True)
+        assert float(slope[0, 0]) == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("baseline", ["half", "leave_one_out"])
+def test_baselines_leave_the_gradient_as_it_is(baseline):
+    """The mean over two answers, drawn independently, against an opponent who does not change with them."""
+    model, near, wins = random(0, 3).requires_grad_(), random(1, 3), random(2, 3).sigmoid()
+    log_pi, log_near = model.log_softmax(-1), near.log_softmax(-1)
+    value = (log_pi.exp() * (wins - 0.5 - 0.4 * (log_pi - log_near))).sum()
+    (exact,) = torch.autograd.grad(value, model, retain_graph=True)
+    total = 0
+    for one, other in product(range(3), repeat=2):
+        both = torch.tensor([one, other])
+        batch = pair(log_pi[both], [log_near[both]], [0.4], 0.5, wins[both].tolist())
+        total = total - (log_pi[one] + log_pi[other]).exp().detach() * LOSSES["reinforce"](
+            batch, Settings(baseline=baseline)
+        )
+    (found,) = torch.autograd.grad(total, model)
+    torch.testing.assert_close(found, exact)
+
+
+@pytest.mark.parametrize("baseline", ["half", "leave_one_out"])
+def test_answers_compared_with_each_other_climb_as_self_play_does(baseline):
+    """The mean over two answers, drawn independently, each the other's opponent."""
+    model, near = random(0, 3).requires_grad_(), random(1, 3).log_softmax(-1)
+    log_pi = model.log_softmax(-1)
+    value = (log_pi.exp() * (CYCLE @ log_pi.exp().detach() - 0.4 * (log_pi - near))).sum()
+    (exact,) = torch.autograd.grad(value, model, retain_graph=True)
+    total = 0
+    for one, other in product(range(3), repeat=2):
+        both, likes = torch.tensor([one, other]), float(CYCLE[one, other])
+        batch = pair(log_pi[both], [near[both]], [0.4], 0.5, (likes, 1 - likes))
+        loss = LOSSES["reinforce"](batch, Settings(baseline=baseline))
+        total = total - (log_pi[one] + log_pi[other]).exp().detach() * loss
+    (found,) = torch.autograd.grad(total, model)
+    torch.testing.assert_close(found, exact)
+
+
+def test_a_surrogate_is_clipped_where_another_policy_wrote():
+    """Ratio 1.5: what a good answer gains ends at 1.2, what a bad one costs does not."""
+    for wins, slope in ((0.9, 0.0), (0.1, 0.4 * 1.5)):
+        log_prob = torch.tensor([-1.0], requires_grad=True)
+        batch = alone(log_prob, [], [], torch.tensor(wins), torch.ones(1, dtype=torch.bool))
+        old = batch.old - np.log(1.5)
+        LOSSES["reinforce"](batch._replace(old=old), Settings(clip=0.2)).backward()
+        assert log_prob.grad.item() == pytest.approx(slope)
+
+
+def test_squared_is_inpos_loss():
+    """(h - 1 / (2 eta))^2 with h(y, y') of Zhang et al. 2024, times eta^2; with certain labels and the winner first."""
+    eta, tau = 1.3, 0.4
+    learner, magnet, anchor = (random(seed, 2) for seed in range(3))
+    step_size = 1 / (eta - tau)
+    found = LOSSES["squared"](pair(learner, [magnet, anchor], [tau, 1 / step_size], 1.0), Settings())
+    lead = [each[0] - each[1] for each in (learner, magnet, anchor)]
+    h = lead[0] - tau / eta * lead[1] - (eta - tau) / eta * lead[2]
+    assert float(found) == pytest.approx(float(eta**2 * (h - 1 / (2 * eta)) ** 2))
+    ipo = LOSSES["squared"](pair(learner, [magnet], [tau], 1.0), Settings())  # eta = tau
+    assert float(ipo) == pytest.approx(float(tau**2 * (lead[0] - lead[1] - 1 / (2 * tau)) ** 2))
+
+
+def test_a_label_in_doubt_is_the_mean_of_two_certain_ones():
+    """But for a constant: the gradients of p and of a coin with that chance are alike."""
+    for loss in ("squared", "logistic", "simple"):
+        slopes = []
+        for shares in ({0.7: 1.0}, {1.0: 0.7, 0.0: 0.3}):
+            log_prob = random(0, 2).requires_grad_()
+            batches = {p: pair(log_prob, [random(1, 2)], [0.3], p) for p in shares}
+            sum(share * LOSSES[loss](batches[p], Settings()) for p, share in shares.items()).backward()
+            slopes.append(log_prob.grad)
+        torch.testing.assert_close(*slopes)
+
+
+def after(solver, game, iterations):
+    """The first seat's strategies (T + 1, A) from the start on."""
+    profile, found = Table().profile(game), []
+    found.append(profile[0].strategy.clone())
+    for _ in islice(solver.solve(profile, Exact(game)), iterations):
+        found.append(profile[0].strategy.clone())
+    return torch.stack(found)
+
+
+def cycle():
+    return Preference("cycle", reference=START.tolist())
+
+
+def test_the_squared_loss_of_product_pairs_has_the_mirror_step_for_its_minimum():
+    """A5: y and y' drawn alike, their preference alone, and out comes the step against the whole policy."""
+    here, there = after(MMD(0.8, 0.3), cycle(), 3)[2:]
+    near, weights = [START.log(), here.log()], [0.3, 1 / 0.8]
+
+    def loss(logits):
+        return expected("squared", logits, near, weights, here[:, None] * here, CYCLE, torch.full((3,), 0.5))
+
+    torch.testing.assert_close(minimiser(loss, torch.zeros(3, dtype=torch.float64)), there, rtol=0, atol=1e-10)
+    assert float((there - here).abs().max()) > 0.01
+
+
+def test_the_contrastive_loss_has_the_multiplicative_step_for_its_minimum():
+    """pi_t exp(r / eta) / Z, whatever pairs are drawn (D1); the mirror step of the same solver on tables is that."""
+    wins = CYCLE @ START
+    for seed in range(2):
+        share = random(seed, 3, 3).exp()
+        found = minimiser(
+            lambda logits, share=share: expected("contrastive", logits, [START.log()], [0.5], share, CYCLE, wins),
+            START.log(),
+        )
+        torch.testing.assert_close(found, (START.log() + wins / 0.5).softmax(-1), rtol=0, atol=1e-10)
+    torch.testing.assert_close(found, after(MMD(2.0, 0.0), cycle(), 1)[1], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("tau", "dpo", "nash"), [(1.0, 0.70, 0.5498), (0.1, 0.9998, 0.8808)])
+def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dpo, nash):
+    """A10: two answers, P = 0.7; where the expected gradient of pairs drawn from the policy itself is zero."""
+    preference, uniform = torch.tensor([[0.5, 0.7], [0.3, 0.5]], dtype=torch.float64), torch.full((2,), 0.5).double()
+
+    def rest(loss):
+        low, high = -12.0, 12.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            lead = torch.tensor([middle, 0.0], dtype=torch.float64, requires_grad=True)
+            drawn = lead.detach().softmax(-1)
+            share = drawn[:, None] * drawn
+            expected(loss, lead, [uniform.log()], [tau], share, preference, uniform).backward()
+            low, high = (middle, high) if lead.grad[0] < 0 else (low, middle)
+        return float(torch.tensor(middle).sigmoid())
+
+    assert rest("logistic") == pytest.approx(dpo, abs=5e-5)
+    assert rest("squared") == pytest.approx(nash, abs=5e-5)
+    game = Raters(scores=[[np.log(7 / 3), 0.0]], temperature=1.0)
+    assert float(after(MirrorProx(2.0, tau), game, 400)[-1, 0]) == pytest.approx(nash, abs=5e-5)
+
+
+def root(slope, start):
+    """The policy (A,) where a slope (A,) of its logits vanishes, by Newton's method on slope / policy, from `start`."""
+
+    def natural(logits):
+        return slope(logits) / logits.softmax(-1)
+
+    logits, nudges = start.clone(), 1e-5 * torch.eye(len(start), dtype=torch.float64)
+    for _ in range(30):
+        turns = [(natural(logits + nudge) - natural(logits - nudge)) / 2e-5 for nudge in nudges]
+        step = torch.linalg.pinv(torch.stack(turns, dim=1), rtol=1e-7) @ natural(logits)
+        logits = logits - step.clamp(-1, 1)
+        if step.abs().max() < 1e-10:
+            break
+    assert float(slope(logits).abs().max()) < 1e-12
+    return logits.softmax(-1)
+
+
+def online(loss, preference, reference, tau):
+    """Where the expected gradient of pairs of a policy's own answers vanishes, begun at the reference and elsewhere."""
+
+    def slope(logits):
+        logits = logits.clone().requires_grad_()
+        drawn = logits.detach().softmax(-1)
+        share = drawn[:, None] * drawn
+        return torch.autograd.grad(expected(loss, logits, [reference.log()], [tau], share, preference, drawn), logits)[
+            0
+        ]
+
+    found = [root(slope, start.log()) for start in (reference, torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64))]
+    torch.testing.assert_close(*found, rtol=0, atol=1e-9)
+    return found[0]
+
+
+def test_online_dpo_rests_off_the_equilibrium_of_the_cycle_and_on_that_of_an_even_circle():
+    """Gaps .030 and 0 of online DPO and online IPO, tau = .1; without the pull DPO's point is the nearer one, .05.
+
+    The point of INPO's steps is that of online IPO. Of even rock-paper-scissors the two losses know the same one.
+    """
+    dpo, ipo = (online(loss, CYCLE, START, 0.1) for loss in ("logistic", "squared"))
+    assert regularised_gap(cycle(), dpo.numpy(), 0.1) == pytest.approx(0.0303, abs=5e-5)
+    assert regularised_gap(cycle(), ipo.numpy(), 0.1) == pytest.approx(0, abs=1e-10)
+    torch.testing.assert_close(after(MMD(1.0, 0.1), cycle(), 2000)[-1], ipo, rtol=0, atol=1e-9)
+    assert [2 * float((CYCLE @ each).max()) - 1 for each in (dpo, ipo)] == pytest.approx([0.0496, 0.1569], abs=5e-5)
+    even, uniform = torch.tensor(PREFERENCES["rock_paper_scissors"], dtype=torch.float64), torch.full((3,), 1 / 3)
+    for loss in ("logistic", "squared"):
+        torch.testing.assert_close(online(loss, even, uniform.double(), 0.1), uniform.double(), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("tau", [0.1, 0.5])
+def test_offline_ipo_answers_whoever_wrote_its_pairs(tau):
+    """mu exp(P(. > nu) / tau) / Z, of pairs by nu, who is not the reference mu."""
+    author = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64)
+    found = minimiser(
+        lambda logits: expected("squared", logits, [START.log()], [tau], author[:, None] * author, CYCLE, author),
+        torch.zeros(3, dtype=torch.float64),
+    )
+    torch.testing.assert_close(found, (START.log() + CYCLE @ author / tau).softmax(-1), rtol=0, atol=1e-10)
+    assert float((found - (START.log() + CYCLE @ START / tau).softmax(-1)).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("weight", "distance"), [(0.0, 0.0), (0.125, 0.0032), (0.5, 0.0874), (0.9, 0.345), (1.0, 0.365)]
+)
+def test_where_the_policy_gradient_against_a_mixture_vanishes(weight, distance):
+    """N3, A7: of `reinforce` on a softmax, enumerated; the mixture there is the equilibrium at tau / (1 - weight)."""
+    tau, every = 0.1, torch.arange(3)[:, None]
+    reference = TinyModel(START.log()[None], 3, 1)
+
+    def mixture(logits):
+        tokens = GeometricMixture(TinyModel(logits[None], 3, 1), reference, weight).opened(every[:1]).logits
+        return tokens[0].softmax(-1)
+
+    def slope(logits):
+        model = TinyModel(logits[None].clone(), 3, 1)
+        log_prob, wins, total = model.log_probs(every, every), CYCLE @ mixture(logits), 0
+        for place, chance in enumerate(log_prob[:, 0].detach().exp()):
+            one = alone(log_prob[place], [START.log()[place]], [tau], wins[place], torch.ones(1, dtype=torch.bool))
+            total = total + chance * LOSSES["reinforce"](one, Settings())
+        return torch.autograd.grad(total, model.logits)[0][0]
+
+    found = root(slope, START.log())
+    assert regularised_gap(cycle(), found.numpy(), tau) == pytest.approx(distance, abs=5e-4)
+    if weight < 1:
+        target = after(MirrorProx(2.0, tau / (1 - weight)), cycle(), 500)[-1]
+        torch.testing.assert_close(mixture(found.log()), target, rtol=0, atol=1e-8)
+
+
+def test_online_ipo_climbs_as_self_play_does():
+    """The mean gradient of `squared` over pairs of one's own answers is -4 W times that of the regularised game."""
+    logits, tau, preference = random(0, 3).requires_grad_(), 0.3, CYCLE
+    drawn = logits.detach().softmax(-1)
+    expected("squared", logits, [START.log()], [tau], drawn[:, None] * drawn, preference, drawn).backward()
+    log_pi = logits.log_softmax(-1)
+    value = (log_pi.exp() * (preference @ drawn - tau * (log_pi - START.log()))).sum()
+    (exact,) = torch.autograd.grad(value, logits)
+    torch.testing.assert_close(logits.grad, -4 * tau * exact)
+
+
+@pytest.mark.parametrize(("step_size", "pull"), [(0.1, 0.1), (1.25, 0.1), (5.0, 0.1), (10.0, 0.1)])
+def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, pull):
+    """pi' = argmax eta <P, pi> - KL(pi || mixture), Munos et al. 2023, section 6, and the solver's own way to it."""
+    game = cycle()
+    profile, responder, weight = Table().profile(game), Exact(game), step_size * pull
+    reference, found = frozen(profile), after(NashMD(step_size, pull), game, 25)
+    for iteration in range(1, 26):
+        mixture = mixed(profile, reference, weight)
+        responder.respond(profile, mixture, anchor=mixture, step_size=step_size)
+        torch.testing.assert_close(found[iteration], profile[0].strategy, rtol=0, atol=1e-10)
+
+
+def test_nash_ema_answers_an_average_of_its_past():
+    """On tables the mixture of what was played, with weights that fall by `keep` an iteration."""
+    game = cycle()
+    found, average = after(NashEMA(2.0, 0.1, keep=0.9), game, 20), START
+    for before, following in pairwise(found):
+        logit = (CYCLE @ average + 0.1 * START.log() + before.log() / 2.0) / (0.1 + 1 / 2.0)
+        torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
+        average = 0.9 * average + 0.1 * following
+
+
+def test_nash_prox_is_anchored_to_a_target_that_follows():
+    """At once: magnetic mirror descent. Slowly: every second iteration a tenth of the way."""
+    torch.testing.assert_close(after(NashProx(2.0, 0.1, 1, 0.0), cycle(), 20), after(MMD(2.0, 0.1), cycle(), 20))
+    found, target = after(NashProx(2.0, 0.1, 2, 0.9), cycle(), 20), START
+    for iteration, (before, following) in enumerate(pairwise(found), 1):
+        logit = (CYCLE @ before + 0.1 * START.log() + target.log() / 2.0) / (0.1 + 1 / 2.0)
+        torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
+        target = 0.9 * target + 0.1 * following if iteration % 2 == 0 else target
+
+
+def group(**changes):
+    """Two answers of up to three tokens, on small numbers."""
+    mask = torch.tensor([[[1, 1, 0], [1, 1, 1]]], dtype=torch.bool)
+    log_prob = torch.tensor([[[-1.0, -2.0, 0.0], [-0.5, -0.25, -1.5]]])
+    near = torch.tensor([[[-1.5, -1.0, 0.0], [-1.0, -1.0, -1.0]]])
+    places, likes = torch.tensor([[[0, 1]]]), torch.tensor([[0.8]])
+    return Compared(log_prob, log_prob, mask, [near], [0.5], torch.tensor([[0.9, 0.2]]), places, likes)._replace(
+        **changes
+    )
+
+
+def test_losses_on_numbers_worked_out_by_hand():
+    """Sums of log-probabilities: -3 and -2.25; near: -2.5 and -3; W h: -0.25 and 0.375; means: -1.5 and -0.75."""
+    batch = group()
+    settings = Settings(margin=0.5, scale=2.0, optimism=0.1)
+    sigma = torch.tensor(-0.625).sigmoid().item()
+    logistic = -0.8 * np.log(sigma) - 0.2 * np.log(1 - sigma)
+    soft = 1 / (1 + np.exp(-0.7))
+    lead = 2 * (-0.75)
+    simple = 0.8 * np.log1p(np.exp(-(lead - 0.5))) + 0.2 * np.log1p(np.exp(-(-lead - 0.5)))
+    found = {
+        "squared": (-0.625 - 0.3) ** 2,
+        "logistic": logistic,
+        "contrastive": -soft * np.log(sigma) - (1 - soft) * np.log(1 - sigma),
+        "pointwise": ((-0.25 - 0.4) ** 2 + (0.375 + 0.3) ** 2) / 2,
+        "simple": simple,
+        "exploring": logistic - 0.1 * 2.25,
+    }
+    for name, number in found.items():
+        assert float(LOSSES[name](batch, settings)) == pytest.approx(number, abs=1e-6), name
+    assert set(found) | {"reinforce"} == set(LOSSES)
+
+
+def test_baselines_on_numbers_worked_out_by_hand():
+    """Tokens' ratios to near, by half: (0.25, -0.5) and (0.25, 0.375, -0.25), so ahead of the first -0.25 and 0.375."""
+    ahead = torch.tensor([[[-0.25, -0.5, 0.0], [0.375, 0.125, -0.25]]])
+    first = {
+        "half": (0.4, -0.3),
+        "leave_one_out": (0.9 - (0.2 - 0.375), 0.2 - (0.9 + 0.25)),
+        "standardised": (1.0, -1.0),
+    }
+    for baseline, advantage in first.items():
+        batch = group(within=False)
+        batch = batch._replace(log_prob=batch.log_prob.clone().requires_grad_())
+        LOSSES["reinforce"](batch, Settings(baseline=baseline)).backward()
+        slope = -(torch.tensor([advantage])[..., None] - ahead) * batch.mask / 2
+        torch.testing.assert_close(batch.log_prob.grad, slope, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "contrastive", "simple", "exploring"])
+def test_a_pair_that_was_dropped_teaches_nothing(loss):
+    kept, dropped = group(), group(pairs=torch.tensor([[[0, 1], [-1, -1]]]), preferred=torch.tensor([[0.8, 0.4]]))
+    settings = Settings(optimism=0.1)
+    assert torch.equal(LOSSES[loss](kept, settings), LOSSES[loss](dropped, settings))
+    nothing = group(log_prob=kept.log_prob.clone().requires_grad_(), pairs=torch.tensor([[[-1, -1]]]))
+    LOSSES[loss](nothing, settings).backward()
+    assert not nothing.log_prob.grad.any()
+
+
+class Judge:
+    """Prefers by a rule, and counts."""
+
+    def __init__(self, rule):
+        self.rule, self.asked = rule, 0
+
+    def prefers(self, numbers, firsts, seconds):
+        self.asked += len(numbers)
+        return [self.rule(first, second) for first, second in zip(firsts, seconds, strict=True)]
+
+
+def referee(rule):
+    return Referee(Judge(rule), False, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("size", "comparisons"), [(2, 2), (4, 5), (8, 11)])
+def test_a_tournament_finds_the_best_and_the_worst(size, comparisons):
+    """Where preferences are transitive, in 11 comparisons of 8 answers (Zhang et al. 2024, appendix B)."""
+    random_order = np.random.default_rng(0)
+    said = [random_order.permutation(size).tolist() for _ in range(50)]
+    asked = referee(lambda first, second: float(first > second))
+    pairs, preferred = asked.tournament(torch.zeros(50, dtype=torch.int64), said)
+    assert [each[one] for each, one in zip(said, pairs[:, 0, 0].tolist(), strict=True)] == [size - 1] * 50
+    assert [each[one] for each, one in zip(said, pairs[:, 0, 1].tolist(), strict=True)] == [0] * 50
+    assert preferred.tolist() == [[1.0]] * 50
+    assert asked.queries == asked.game.asked == 50 * comparisons
+
+
+def test_the_first_advances_from_a_tie_and_no_winner_is_no_pair():
+    numbers = torch.zeros(1, dtype=torch.int64)
+    met = []
+    tied = referee(lambda first, second: met.append((first, second)) or 0.5)
+    assert tied.tournament(numbers, [list("abcdefgh")])[0].tolist() == [[[-1, -1]]]
+    assert met[-1] == ("a", "h")
+    wins = {("a", "b"), ("c", "d"), ("a", "c"), ("b", "d"), ("d", "a")}  # the worst beats the best
+    upset = referee(lambda first, second: float((first, second) in wins))
+    assert upset.tournament(numbers, [list("abcd")])[0].tolist() == [[[-1, -1]]]
+    assert upset.queries == 5
+
+
+def regularised_gap(game, here, tau):
+    """Of a strategy (A,) of both seats."""
+    profile = Table().profile(game)
+    reference = strategy_in(profile)
+    fill(profile, np.concatenate([[1.0, 1.0], here, here]))
+    return gap(game.form, strategy_in(profile), reference, tau)
+
+
+def gaps_of_inpo(pairs_of, labels=CYCLE, eta=0.6, tau=0.1, iterations=300):
+    """The regularised gaps on the way, of steps that are exact means over the pairs that a policy would draw.
+
+    `pairs_of` gives, for a policy (A,), how often each answer is learned from with each other, (A, A); `labels` how
+    often the first of them is then said to be preferred.
+    """
+    game, here, found = cycle(), START, []
+    for _ in range(iterations):
+        share = pairs_of(here)
+        share = share + share.T
+        weight = torch.diag(share.sum(1)) - share  # normal equations of share * (eta * (h - h') - (P - 1/2))^2
+        h = torch.linalg.pinv(eta * weight, rcond=1e-12) @ (share * (labels - 0.5)).sum(1)
+        here = (tau / eta * START.log() + (1 - tau / eta) * here.log() + h).softmax(-1)
+        found.append(regularised_gap(game, here, tau))
+    return found
+
+
+def by_tournament(asked, said):
+    return asked.tournament(torch.zeros(len(said), dtype=torch.int64), said.tolist())[0]
+
+
+def by_wins(asked, said):
+    return best_and_worst(wins_among(asked.among(torch.zeros(len(said), dtype=torch.int64), said.tolist())))
+
+
+@pytest.mark.parametrize(
+    ("size", "choose", "rests"), [(8, by_tournament, False), (8, by_wins, False), (2, by_tournament, True)]
+)
+def test_the_best_and_the_worst_of_many_do_not_lead_to_the_equilibrium(size, choose, rests):
+    """A12, on the cycle: INPO's guarantee is of pairs drawn as they come, and of best and worst of eight it is lost."""
+    said = torch.cartesian_prod(*[torch.arange(3)] * size)  # all that can be drawn
+    pairs = choose(referee(lambda first, second: float(CYCLE[first, second])), said)
+    kept = pairs[:, 0, 0] >= 0
+    one, other = (said[kept].gather(1, pairs[kept, 0, place, None])[:, 0] for place in (0, 1))
+
+    def chosen(here):
+        share = torch.zeros(9, dtype=torch.float64).index_add(0, 3 * one + other, here[said[kept]].prod(-1))
+        return (share / share.sum()).view(3, 3)
+
+    assert gaps_of_inpo(lambda here: here[:, None] * here)[-1] < 1e-6
+    late = gaps_of_inpo(chosen)[-100:]
+    assert max(late) < 1e-6 if rests else min(late) > 0.05, (min(late), max(late))
+
+
+def test_a_tournament_of_two_sharpens_what_a_judge_in_doubt_says():
+    """A12: the winner of a coin has to win the next one, so p^2 and (1 - p)^2 are kept, and .003 is left of the gap."""
+    chance, count = 0.7, 20_000
+    asked = Referee(
+        Judge(lambda first, second: chance if (first, second) == ("a", "b") else 1 - chance),
+        True,
+        torch.Generator().manual_seed(0),
+    )
+    pairs, likes = asked.tournament(torch.zeros(count, dtype=torch.int64), [["a", "b"]] * count)
+    kept = pairs[:, 0, 0]
+    shares = [float((kept == first).float().mean()) for first in (0, 1)]
+    assert shares == pytest.approx([chance**2, (1 - chance) ** 2], abs=4 * 0.5 / count**0.5)
+    assert likes[kept >= 0].eq(1).all()
+    again = CYCLE**2 + (1 - CYCLE) ** 2
+    found = gaps_of_inpo(lambda here: again * here[:, None] * here, labels=CYCLE**2 / again)
+    assert found[-1] == pytest.approx(0.0033, abs=1e-4)

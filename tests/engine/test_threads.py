@@ -1,0 +1,99 @@
+"""A run takes the threads that it is told to, those of the environment, or the cores that are free: in this order."""
+
+import json
+import os
+from math import inf
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from test_runs import SMALL, marl_train
+
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.numerics import threads
+from marl_engine.numerics.threads import choose_threads, count_free_cores, read_quota
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Sets how many cores a machine has, how many this process may use, its quota and the load."""
+
+    def setting(cores=8, allowed=8, quota=inf, load=0.0):
+        monkeypatch.setattr(os, "cpu_count", lambda: cores)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(allowed)), raising=False)
+        monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+        monkeypatch.setattr(threads, "read_quota", lambda: quota)
+        count_free_cores.cache_clear()
+
+    yield setting
+    count_free_cores.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("given", "free"),
+    [
+        ({}, 8),
+        ({"load": 2.6}, 5),
+        ({"load": 30.0}, 1),
+        ({"allowed": 2}, 2),
+        ({"allowed": 2, "load": 4.0}, 2),  # of the other six cores four are busy
+        ({"cores": 2, "allowed": 2, "load": 1.0}, 1),
+        ({"quota": 3.5}, 3),
+        ({"quota": 0.5}, 1),
+    ],
+)
+def test_free_cores_are_those_that_one_may_use_and_nobody_does(machine, given, free):
+    machine(**given)
+    assert count_free_cores() == free
+
+
+def test_what_one_is_told_goes_before_the_environment_and_that_before_what_is_free(machine, monkeypatch):
+    machine(load=2.0)
+    for text, number in (("3", 3), ("4,2", 4), ("", 6), ("many", 6), ("0", 6), (None, 6)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text) if text is not None else monkeypatch.delenv("OMP_NUM_THREADS")
+        assert choose_threads(None) == number
+        assert choose_threads(5) == 5
+
+
+@pytest.mark.parametrize(
+    ("memberships", "files", "share"),
+    [
+        ("0::/job/step\n", {"job/cpu.max": "max 100000\n"}, inf),
+        ("0::/job/step\n", {"job/cpu.max": "150000 100000\n", "job/step/cpu.max": "400000 100000"}, 1.5),
+        ("0::/\n", {"cpu.max": "200000 100000"}, 2.0),
+        ("4:memory:/x\n3:cpu,cpuacct:/job\n", {"cpu/job/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_quota_us": "-1"}, inf),
+        ("3:cpu:/job\n", {"cpu/job/cpu.cfs_quota_us": "250000\n", "cpu/job/cpu.cfs_period_us": "100000\n"}, 2.5),
+        ("", {}, inf),
+    ],
+)
+def test_a_quota_is_the_least_of_a_control_group_and_those_above_it(tmp_path, memberships, files, share):
+    (tmp_path / "cgroup").write_text(memberships)
+    for name, text in files.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert read_quota(tmp_path / "tree", tmp_path / "cgroup") == share
+    assert read_quota(tmp_path / "tree", tmp_path / "no") == inf
+
+
+def test_language_models_take_what_is_free_and_small_networks_one():
+    language = composed("train", ["game=preference/sentiment", "solver=nash_md", "policy=language"])
+    assert (language["threads"], composed("train", ["game=overcooked"])["threads"]) == (None, 1)
+
+
+def test_a_run_says_and_keeps_how_many_threads_it_took(tmp_path, monkeypatch):
+    """So that it goes on with as many, and so bit for bit, whatever is free then."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    small = [each for each in SMALL if not each.startswith("threads")]
+    try:
+        for key, taken in (("threads=null", 2), ("threads=1", 1)):
+            done = marl_train(tmp_path, *small, key, f"run=of_{taken}", "iterations=1")
+            assert done.code == 0, done
+            first = done.out.splitlines()[0]
+            assert ("· 2 threads" in first) == (taken == 2) != first.endswith(f"seed 0, in runs/of_{taken}")
+            assert OmegaConf.load(tmp_path / f"runs/of_{taken}/config.yaml").threads == taken == torch.get_num_threads()
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        assert "· 2 threads" in marl_train(tmp_path, "resume=runs/of_2", "iterations=2").out
+        assert json.loads((tmp_path / "runs/of_2/summary.json").read_text())["iterations"] == 2
+    finally:
+        torch.set_num_threads(1)

@@ -1,0 +1,214 @@
+"""Continuous control: tasks as Gymnasium plays them, densities as torch has them, and a policy that learns."""
+
+import math
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import distributions
+
+from games.control.gymnasium import Control, seeds_of
+from games.control.trajectory_preference import TrajectoryPreference
+from marl_engine.numerics.gaussian import Gaussian, Squashed, standard
+from marl_engine.numerics.rng import spread
+from marl_engine.policies.mlp import Network
+from marl_engine.responders.ppo import Gradient
+from marl_engine.rollout.rollout import play, score
+from marl_engine.types import Policy, Turn
+
+gymnasium = pytest.importorskip("gymnasium")
+
+
+@pytest.mark.parametrize(("name", "horizon"), [("Pendulum-v1", 200), ("MountainCarContinuous-v0", 999)])
+def test_games_are_gymnasiums_step_by_step(name, horizon):
+    """Observations, rewards and ends of two games, the second of each opened with the seed that it says."""
+    game, seeds = Control(name), torch.tensor([5, -7])
+    turn = game.reset(seeds)
+    theirs = [gymnasium.make(name) for _ in seeds]
+    generator = torch.Generator().manual_seed(0)
+    for opening in range(2):
+        starts = seeds_of(seeds, torch.full_like(seeds, opening))
+        seen = [task.reset(seed=start)[0] for task, start in zip(theirs, starts, strict=True)]
+        for step in range(horizon):
+            torch.testing.assert_close(turn.observation[:, 0], torch.from_numpy(np.array(seen)), atol=1e-6, rtol=0)
+            actions = 4 * torch.rand(2, 1, 1, generator=generator) - 2
+            turn = game.step(actions)
+            bounded = actions.clamp(game.low, game.high)
+            found = [task.step(action[0].numpy()) for task, action in zip(theirs, bounded, strict=True)]
+            seen = [each[0] for each in found]
+            torch.testing.assert_close(turn.reward[:, 0], torch.tensor([each[1] for each in found]).float())
+            assert turn.truncated.tolist() == [each[3] for each in found] == [step == horizon - 1] * 2
+            torch.testing.assert_close(turn.final[:, 0], torch.from_numpy(np.array(seen)), atol=1e-6, rtol=0)
+        assert turn.done.all()
+
+
+def test_games_of_gymnasium_are_copied_and_restored_where_they_are():
+    """By playing again what was played, which simulators that cannot be copied allow, too."""
+    game = Control("MountainCarContinuous-v0", horizon=30)
+    game.reset(spread(0, 3))
+    for step in range(40):
+        game.step(torch.full((3, 1, 1), math.sin(step)))
+    other, restored = deepcopy(game), Control("MountainCarContinuous-v0", horizon=30)
+    restored.restore(game.state())
+    for _ in range(25):
+        push = torch.ones(3, 1, 1)
+        turns = [each.step(push) for each in (game, other, restored)]
+        assert torch.equal(turns[0].observation, turns[1].observation)
+        assert torch.equal(turns[0].observation, turns[2].observation)
+        assert turns[0].done.tolist() == turns[2].done.tolist()
+
+
+def test_games_that_are_over_by_the_rules_are_not_truncated():
+    """A car that always pushes the way it moves is up the hill before the clock stops, and earns 100 there."""
+    game = Control("MountainCarContinuous-v0")
+    turn = game.reset(spread(1, 2))
+    while not turn.done.any():
+        turn = game.step(turn.observation[:, :, 1:].sign())
+    (over,) = turn.done.nonzero()[:1, 0]
+    assert not turn.truncated[over]
+    assert turn.reward[over] > 90
+    assert turn.final[over, 0, 0] >= 0.45
+
+
+class Fragile(gymnasium.Env):
+    """A number counts the steps; the task itself cuts a game short at the third, and one that is pushed is over."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        assert self.count < 3, "a task that was cut short is stepped on"
+        self.count += 1
+        return np.full(1, self.count, np.float32), 1.0, bool(action[0] > 0), self.count == 3, {}
+
+
+@pytest.fixture
+def fragile():
+    gymnasium.register("Fragile-v0", Fragile, max_episode_steps=10)
+    yield "Fragile-v0"
+    del gymnasium.registry["Fragile-v0"]
+
+
+def test_a_task_that_cuts_itself_short_is_truncated_and_opened_anew(fragile):
+    """Copy 0 is left alone; copy 1 is pushed at its third step, where it is over by the rules, cut short or not."""
+    game = Control(fragile)
+    game.reset(spread(0, 2))
+    pushes = [[-1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]
+    turns = [game.step(torch.tensor(push).view(2, 1, 1)) for push in pushes]
+    assert [turn.done.tolist() for turn in turns] == [[False] * 2, [False] * 2, [True] * 2, [False] * 2]
+    assert turns[2].truncated.tolist() == [True, False]
+    assert turns[2].final.flatten().tolist() == [3.0, 3.0]
+    assert turns[2].observation.flatten().tolist() == [0.0, 0.0]
+    assert turns[3].observation.flatten().tolist() == [1.0, 1.0]
+
+
+def test_a_trajectory_of_a_task_that_cuts_itself_short_stands_still(fragile):
+    game = TrajectoryPreference(fragile, horizon=5)
+    game.reset(spread(0, 1))
+    turns = [game.step(torch.full((1, 1, 1), -1.0)) for _ in range(5)]
+    assert [turn.reward.item() for turn in turns] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert [turn.observation[0, 0, 0].item() for turn in turns[:4]] == [1.0, 2.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Nowhere-v3", "FrozenLake-v1"])
+def test_other_tasks_are_refused_with_those_that_there_are(name):
+    with pytest.raises(ValueError, match="choose from Pendulum-v1, MountainCarContinuous-v0, or with"):
+        Control(name)
+
+
+def test_what_is_no_action_is_refused_and_nothing_played():
+    game = Control()
+    before = game.reset(spread(0, 2)).observation
+    for wrong in (torch.zeros(2, 1, 2), torch.full((2, 1, 1), torch.nan)):
+        with pytest.raises(ValueError, match=r"actions must be \(2, 1, 1\) finite numbers"):
+            game.step(wrong)
+    assert torch.equal(game.restore(game.state()).observation, before)
+
+
+def gaussians():
+    torch.manual_seed(0)
+    mean, log_std = torch.randn(2, 50, 3), 0.5 * torch.randn(2, 50, 3)
+    mine = [Gaussian(*each) for each in zip(mean, log_std, strict=True)]
+    theirs = [distributions.Normal(*each) for each in zip(mean, log_std.exp(), strict=True)]
+    return mine, theirs
+
+
+def test_gaussians_are_torchs():
+    (one, other), (theirs, others) = gaussians()
+    actions = torch.randn(50, 3)
+    torch.testing.assert_close(one.log_prob(actions), theirs.log_prob(actions).sum(-1))
+    torch.testing.assert_close(one.entropy(), theirs.entropy().sum(-1))
+    torch.testing.assert_close(one.kl(other), distributions.kl_divergence(theirs, others).sum(-1))
+    assert one.kl(one).abs().max() == 0
+    noise = torch.rand(50, 3)
+    chosen, likely = one.sample(noise)
+    torch.testing.assert_close(theirs.cdf(chosen), noise, atol=1e-5, rtol=0)
+    torch.testing.assert_close(likely, one.log_prob(chosen))
+    assert standard(torch.tensor([0.0, 1 - 2**-23])).isfinite().all()
+
+
+def test_squashed_gaussians_are_torchs():
+    """Their entropy, which has no formula, against the mean of 40 000 draws of the largest and smallest deviation."""
+    (one, other), (theirs, _) = gaussians()
+    centre, half = torch.tensor([0.0, 1.0, -2.0]), torch.tensor([1.0, 2.0, 0.5])
+    chain = [distributions.TanhTransform(cache_size=1), distributions.AffineTransform(centre, half)]
+    mine, there = Squashed(one, centre, half), distributions.TransformedDistribution(theirs, chain)
+    noise = torch.rand(50, 3)
+    chosen, likely = mine.sample(noise)
+    inside = ((chosen - centre) / half).abs().amax(-1) < 0.999  # beyond, both lose digits to tanh
+    torch.testing.assert_close(likely[inside], there.log_prob(chosen).sum(-1)[inside], atol=1e-3, rtol=1e-4)
+    inner = one.reached(standard(noise))
+    torch.testing.assert_close(mine.log_prob_of(inner)[inside], likely[inside], atol=1e-3, rtol=1e-4)
+    assert torch.equal(mine.kl(Squashed(other, centre, half)), one.kl(other))
+    assert mine.log_prob(centre + half.expand(50, 3)).isfinite().all()
+    draws = standard(torch.rand(40_000, 50, 3))
+    sampled = -mine.log_prob_of(one.reached(draws)).mean(0)
+    torch.testing.assert_close(mine.entropy(), sampled, atol=0.05, rtol=0)
+
+
+class Still:
+    """Nothing happens, whatever the three numbers of an action."""
+
+    players, actions, observation_shape, continuous = 1, 3, (1,), True
+
+    def step(self, actions):
+        assert actions.shape == (64, 1, 3)
+        none, zero = torch.zeros(64, dtype=torch.bool), torch.zeros(64, 1)
+        always = torch.ones(64, 1, 3, dtype=torch.bool)
+        return Turn(zero[..., None], always, always[..., 0], zero, zero, none, none)
+
+
+class Doubling(Policy):
+    """Pushes twice as hard as the noise says."""
+
+    def forward(self, rows, legal=None, memory=None):
+        return Gaussian(torch.zeros(len(rows), 3), torch.full((3,), math.log(2))), memory
+
+
+def test_play_gives_every_number_of_an_action_noise_of_its_own():
+    """Actions are (T, B, P, D), doubled standard normal numbers, and do not depend on how play is cut up."""
+    game, seeds = Still(), spread(0, 64)
+    turn = game.step(torch.zeros(64, 1, 3))
+    parts = [play(game, [Doubling()], turn, seeds, *cut)[0].action for cut in ((0, 50), (0, 20), (20, 30))]
+    assert torch.equal(parts[0], torch.cat(parts[1:]))
+    numbers = parts[0].flatten(0, 2)
+    torch.testing.assert_close(numbers.T.cov(), 4 * torch.eye(3), atol=0.3, rtol=0)
+    torch.testing.assert_close(numbers.mean(0), torch.zeros(3), atol=0.15, rtol=0)
+
+
+def test_the_clipped_surrogate_swings_a_pendulum_up():
+    """Still hanging pays about -1200 on average; 80 000 steps leave it above -600 by sampled play."""
+    torch.manual_seed(0)
+    game, network = Control(), Network()
+    profile = network.profile(game)
+    responder = Gradient(game, network, games=16, turns=100, discount=0.9, learning_rate=2e-3, entropy_bonus=0.01)
+    assert score(game, profile, spread(9, 64)).mean() < -1000
+    while responder.steps < 80_000:
+        responder.respond(profile)
+    assert score(game, profile, spread(9, 64)).mean() > -600

@@ -1,0 +1,308 @@
+"""The endpoint judge against a server that answers as told: positions cancel, nothing is paid twice, failures halt."""
+
+import json
+import threading
+import time
+from email.message import Message
+from email.utils import formatdate
+
+import pytest
+from chat_server import Stub, longer
+
+from games.preference.judges.chat_api import Line, NoCompletion, complete, read_completion, read_wait
+from games.preference.judges.llm_endpoint import Endpoint
+from marl_engine.errors import Halted
+
+
+def failing(times, status, words="not now"):
+    """Does so after it has failed so many times."""
+    left = iter(range(times))
+    return lambda text: longer(text) if next(left, None) is None else (status, {"error": {"message": words}})
+
+
+@pytest.fixture
+def stub():
+    made = Stub()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def judge(stub, tmp_path):
+    def made(**settings):
+        known = {"model": "m", "template": "{prompt}|{first}|{second}", "wait": 0.01, "cache": str(tmp_path / "kept")}
+        return Endpoint(**{"url": stub.url, **known, **settings})
+
+    return made
+
+
+def test_the_better_answer_wins_in_either_place(stub, judge):
+    said = judge().prefers(["x", "x", "x"], ["long", "no", "same"], ["no", "long", "same"])
+    assert said.tolist() == [1.0, 0.0, 0.5]
+    assert len(stub.asked) == 2  # both orders of one pair; equal answers are not asked about
+    path, body = stub.asked[0]
+    assert (path, body["model"], body["temperature"]) == ("/v1/chat/completions", "m", 0)
+
+
+def test_a_judge_of_positions_says_nothing(stub, judge):
+    stub.say = lambda text: (200, "A")
+    assert judge().prefers(["x"] * 3, ["a", "b", "c"], ["b", "c", "a"]).tolist() == [0.5] * 3
+
+
+def test_nothing_is_paid_twice_not_even_by_the_next_run(stub, judge):
+    first = judge(input_price=3.0, output_price=15.0)
+    first.prefers(["x", "y"], ["long", "no"], ["no", "long"])
+    assert first.costs()["judge/requests"] == len(stub.asked) == 4
+    assert first.costs()["judge/cost"] == pytest.approx((4 * 100 * 3 + 4 * 2 * 15) / 1e6)
+    again = judge()
+    assert again.prefers(["y", "x"], ["no", "long"], ["long", "no"]).tolist() == [0.0, 1.0]
+    assert (again.costs()["judge/requests"], again.costs()["judge/kept"], len(stub.asked)) == (0, 4, 4)
+    judge(model="other").prefers(["x"], ["long"], ["no"])
+    judge(template="Which?{prompt}|{first}|{second}").prefers(["x"], ["long"], ["no"])
+    assert len(stub.asked) == 8
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"options": {"temperature": 0, "max_tokens": 8}},
+        {"options": {"temperature": 1, "max_tokens": 16}},
+        {"system": "Be strict."},
+        {"template": "{prompt}|{first}|{second} "},
+    ],
+)
+def test_whatever_changes_the_answer_is_asked_anew(stub, judge, settings):
+    judge().prefers(["x"], ["long"], ["no"])
+    judge(**settings).prefers(["x"], ["long"], ["no"])
+    assert len(stub.asked) == 4
+    judge(**settings, wait=0.02, attempts=9, url=f"{stub.url}/").prefers(["x"], ["long"], ["no"])  # these do not
+    assert len(stub.asked) == 4
+
+
+def test_another_endpoint_with_the_same_model_is_asked(stub, judge):
+    judge().prefers(["x"], ["long"], ["no"])
+    other = Stub()
+    other.say = lambda text: (200, "B" if longer(text)[1] == "A" else "A")
+    try:
+        assert judge(url=other.url).prefers(["x"], ["long"], ["no"]).tolist() == [0.0]
+        assert len(other.asked) == 2
+    finally:
+        other.close()
+
+
+def test_verdicts_of_another_reader_are_not_taken(stub, judge, monkeypatch):
+    judge().prefers(["x"], ["long"], ["no"])
+    monkeypatch.setattr("games.preference.judges.verdict_cache.VERSION", 1)
+    judge().prefers(["x"], ["long"], ["no"])
+    assert len(stub.asked) == 4
+
+
+def test_what_is_asked_is_what_was_answered_whatever_it_looks_like(stub, judge):
+    judge().prefers(["{first}"], ["{second} \\1"], ["{prompt}"])
+    assert {body["messages"][0]["content"] for _, body in stub.asked} == {
+        "{first}|{second} \\1|{prompt}",
+        "{first}|{prompt}|{second} \\1",
+    }
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_passing_failures_are_waited_out(stub, judge, status):
+    stub.say = failing(3, status)
+    assert judge(parallel=1).prefers(["x"], ["long"], ["no"]).tolist() == [1.0]
+    assert len(stub.asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("say", "settings", "says"),
+    [
+        (failing(99, 503), {"attempts": 3}, "gave no answer in 3 attempts: 503 [a-zA-Z ]*: not now"),
+        (failing(99, 401), {}, "refused the question: 401 [a-zA-Z ]*: not now"),
+        (
+            failing(99, 400, "Unsupported [/INST] 'max_tokens'\n\x1b[1m"),
+            {},
+            r": Unsupported \[/INST\] 'max_tokens' \\x1b",
+        ),
+        (
+            failing(99, 200, "no credits"),
+            {"attempts": 2},
+            "gave no answer in 2 attempts: no chat completion: no credits",
+        ),
+        (failing(99, 400, "é" * 600), {}, "refused the question: 400 [a-zA-Z ]*: é{500}…"),
+        (longer, {"url": "http://127.0.0.1:1/v1", "attempts": 2}, "gave no answer in 2 attempts: .*refused"),
+        (longer, {"cache": "/dev/null/kept"}, "cache: /dev/null/kept cannot be used"),
+    ],
+)
+def test_lasting_failures_halt_in_one_sentence(stub, judge, say, settings, says):
+    stub.say = say
+    with pytest.raises(Halted, match=rf"^game.judge[^\n]*{says}[^\n]*$"):
+        judge(**settings).prefers(["x"] * 9, [f"long{n}" for n in range(9)], ["no"] * 9)
+
+
+@pytest.mark.parametrize(("parallel", "prompts"), [(1, "abcdefg!"), (8, "!abcdefg")])
+def test_what_was_paid_before_a_failure_or_beside_it_is_kept(stub, judge, parallel, prompts):
+    """One question is refused: the last of them, or the first of eight at a time, while the others are under way."""
+
+    def say(text):
+        if text.startswith("!"):
+            return 400, ""
+        time.sleep(0.05 * (parallel - 1))
+        return longer(text)
+
+    stub.say, broken = say, judge(parallel=parallel)
+    with pytest.raises(Halted, match="400"):
+        broken.prefers(prompts, ["long"] * 8, ["no"] * 8)
+    stub.say, again = longer, judge()
+    assert again.prefers(prompts, ["long"] * 8, ["no"] * 8).tolist() == [1.0] * 8
+    assert again.costs()["judge/kept"] == broken.costs()["judge/requests"] >= 7
+
+
+def test_a_slow_endpoint_is_given_up_and_a_patient_judge_asks_many_at_once(stub, judge):
+    stub.seconds = 0.3
+    judge(parallel=6).prefers(["x"] * 6, [f"long{number}" for number in range(6)], ["no"] * 6)
+    assert 3 <= stub.most <= 6
+    with pytest.raises(Halted, match="timed out"):
+        judge(timeout=0.05, attempts=1).prefers(["y"], ["long"], ["no"])
+
+
+def test_what_is_unclear_is_a_tie_that_is_not_kept_and_too_much_of_it_halts(stub, judge):
+    stub.say = lambda text: (200, "A is better than B") if text.startswith("odd") else longer(text)
+    unsure = judge()
+    assert unsure.prefers(["odd", "x"], ["long", "long"], ["no", "no"]).tolist() == [0.5, 1.0]
+    assert (unsure.costs()["judge/unreadable"], unsure.costs()["judge/requests"]) == (2, 4)  # each is paid for once
+    stub.say = longer
+    assert judge().prefers(["odd"], ["long"], ["no"]).tolist() == [1.0]
+    stub.say = lambda text: (200, "I prefer [A] over [/B]")
+    with pytest.raises(Halted, match=r"^game.judge: 3 of 3 replies of m gave no .*was 'I prefer \[A\] over \[/B\]'"):
+        judge(parallel=1).prefers(["x"] * 9, [f"other{number}" for number in range(9)], ["no"] * 9)
+
+
+def completion(message, reason="stop", **usage):
+    """An answer with a message."""
+    return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (completion({"content": None}, prompt_tokens=100, completion_tokens=2), "the last was empty"),
+        ({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 2}}, "the last was empty"),
+        (
+            completion({"content": None, "refusal": "I must not."}, prompt_tokens=100, completion_tokens=2),
+            "I must not.",
+        ),
+        (completion({"content": "A"}, "length", prompt_tokens=100, completion_tokens=2), "cut off after 2 tokens: 'A'"),
+    ],
+)
+def test_what_says_nothing_is_counted_since_it_is_billed(stub, judge, answer, words):
+    stub.say = lambda text: (200, answer)
+    paid = judge(input_price=1.0, output_price=1.0, unreadable=1)
+    assert paid.prefers(["x"], ["long"], ["no"]).tolist() == [0.5]
+    assert paid.costs()["judge/cost"] == pytest.approx(2 * 102 / 1e6)
+    assert (paid.costs()["judge/requests"], paid.costs()["judge/unreadable"]) == (2, 2)
+    with pytest.raises(Halted, match=words):
+        judge(unreadable=0).prefers(["x"], ["long"], ["no"])
+
+
+def test_content_in_parts_is_read(stub, judge):
+    parts = [{"type": "reasoning", "summary": []}, {"type": "text", "text": "Verdict:"}, {"type": "text", "text": " A"}]
+    stub.say = lambda text: (200, completion({"content": parts}, prompt_tokens=1))
+    found = judge()
+    assert found.prefers(["x"], ["long"], ["no"]).tolist() == [0.5]  # A in both orders
+    assert found.costs()["judge/unreadable"] == 0
+
+
+@pytest.mark.parametrize("answer", ["", "<html>Sign in</html>", "[]", '"A"', "{}", '{"choices": 5}', "[" * 10**5])
+def test_what_is_no_completion_is_a_failure_and_no_reply(answer):
+    with pytest.raises(NoCompletion, match=r"^no chat completion[^\n]*$"):
+        read_completion(answer.encode())
+
+
+@pytest.mark.parametrize(
+    "usage", [None, 5, {}, {"prompt_tokens": None}, {"prompt_tokens": "12", "completion_tokens": float("nan")}]
+)
+def test_tokens_that_are_not_told_count_nothing(usage):
+    assert read_completion(json.dumps({"choices": [], "usage": usage}).encode())[2:] == (0, 0)
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0.0),
+        ({"Retry-After": "3"}, 3.0),
+        ({"Retry-After": " 2.5 "}, 2.5),
+        ({"Retry-After": formatdate(NOW + 20, usegmt=True)}, 20.0),
+        ({"Retry-After": formatdate(NOW - 20, usegmt=True)}, 0.0),
+        ({"retry-after-ms": "1500", "Retry-After": "9"}, 1.5),
+        ({"retry-after-ms": "x", "Retry-After": "9"}, 9.0),
+        ({"Retry-After": "86400"}, 300.0),
+        *(({"Retry-After": text}, 0.0) for text in ("", "soon", "nan", "inf", "-5", "Mon, 99 Foo 99999999999")),
+    ],
+)
+def test_an_endpoint_says_how_long_to_wait(headers, seconds):
+    message = Message()
+    for name, text in headers.items():
+        message[name] = text
+    assert read_wait(message, NOW) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "0.4"}, {"Retry-After-Ms": "400"}])
+def test_it_is_left_alone_for_as_long_as_it_says(stub, headers):
+    stub.say, stub.headers = failing(1, 429), headers
+    body = json.dumps({"messages": [{"role": "user", "content": "x|long|no"}]}).encode()
+    start = time.perf_counter()
+    assert complete(Line(stub.url, None, 5.0, 2, 0.01), body, threading.Event()).text == "A"
+    assert 0.4 <= time.perf_counter() - start < 2
+
+
+def test_options_are_sent_as_they_are_and_those_that_are_null_are_not(stub, judge):
+    options = {"temperature": None, "max_tokens": None, "max_completion_tokens": 64, "reasoning_effort": "low"}
+    judge(options=options, system="Be strict.", parallel=1).prefers(["x"], ["long"], ["no"])
+    assert stub.asked[0][1] == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "x|long|no"}],
+        "max_completion_tokens": 64,
+        "reasoning_effort": "low",
+    }
+
+
+def test_a_template_may_be_a_file(stub, judge, tmp_path):
+    (tmp_path / "mine.txt").write_text("\ufeff{prompt}|{first}|{second}", encoding="utf-8")
+    assert judge(template=str(tmp_path / "mine.txt")).prefers(["x"], ["long"], ["no"]).tolist() == [1.0]
+    with pytest.raises(ValueError, match=r"^game.judge.template: .*none.txt cannot be read"):
+        judge(template=str(tmp_path / "none.txt"))
+
+
+def test_the_usual_template_asks_for_a_form_that_is_read(stub, judge):
+    stub.say = lambda text: (200, "Verdict: B" if text.rindex("good") > text.rindex("bad") else "Verdict: A")
+    found = judge(template=None)
+    assert found.prefers(["Why?"], ["good"], ["bad"]).tolist() == [1.0]
+    assert '"Verdict: A"' in stub.asked[0][1]["messages"][0]["content"]
+
+
+def test_the_key_goes_from_the_environment_to_the_header_and_nowhere_else(stub, judge, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "secret")
+    made = judge(key="JUDGE_KEY")
+    made.prefers(["x"], ["long"], ["no"])
+    assert stub.keys == {"Bearer secret"}
+    assert "secret" not in repr(made) + json.dumps(vars(made))
+    with pytest.raises(ValueError, match=r"name of an environment variable, in capitals, and not a key$"):
+        judge(key="sk-0123456789")
+    with pytest.raises(ValueError, match="NO_SUCH_KEY is not set"):
+        judge(key="NO_SUCH_KEY")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"url": "localhost"}, {"model": ""}, {"template": "{prompt}{first}"}, {"parallel": 0}, {"timeout": 0}),
+        *({"attempts": 0}, {"wait": -1}, {"unreadable": -1}, {"input_price": -1}, {"wait": float("nan")}),
+        *({"url": "http://[::1/v1"}, {"url": "http://"}, {"url": "http://a b/v1"}, {"url": "http://a:99999/v1"}),
+        *({"options": {"stream": True}}, {"options": {"model": "other"}}),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(judge, settings):
+    with pytest.raises(ValueError, match=r"game\.judge\.[^\n]*$"):
+        judge(**settings)

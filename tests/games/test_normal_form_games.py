@@ -1,0 +1,411 @@
+"""Games in normal form are what their sources say: names, files, formulae, raters."""
+
+import re
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyspiel
+import pytest
+import torch
+from scipy.optimize import linprog
+
+from games.gambit import nfg
+from games.normal_form.catalogue import named
+from games.normal_form.games import Matrix, Preference, PreferenceFile, Random, Raters
+from games.normal_form.payoff_files import load_payoffs
+from games.normal_form.random_families import GENERAL, SYMMETRIC, drawn
+from games.openspiel.load import sequential
+from games.preference.judges.population import preferred
+from marl_engine.extensive_form.sequence_form import nash_conv, plan_of, uniform
+from marl_engine.policies.tabular import Table, strategy_in
+from marl_engine.responders.exact import Exact
+from solvers.mirror_descent.mirror_prox import MirrorProx
+from solvers.mirror_descent.mmd import MMD
+from solvers.mirror_descent.nash_md import NashMD
+
+SELTEN = """NFG 1 R "Of \\"R. Selten\\", {1975}" { "Player 1" "Player 2" "Player 3" } { 2 1 3 }
+"a comment"
+1 1 1   0 2 -1.5   1/2 1e1 0
+.5 0 0  4 5 6   -7 -8 -9
+"""
+
+
+def value(matrix):
+    """What the row player earns in a zero-sum game (A, B), by linear programming."""
+    rows, columns = matrix.shape
+    found = linprog(
+        np.append(np.zeros(rows), -1),
+        A_ub=np.column_stack([-matrix.T, np.ones(columns)]),
+        b_ub=np.zeros(columns),
+        A_eq=[np.append(np.ones(rows), 0)],
+        b_eq=[1],
+        bounds=[(0, None)] * rows + [(None, None)],
+    )
+    return -found.fun
+
+
+def distinct(matrix):
+    """The different rows and columns of a matrix, in order."""
+    matrix = matrix.round(9)
+    return np.unique(np.unique(matrix, axis=0), axis=1)
+
+
+def test_nfg_by_hand():
+    """Player 1's strategy varies fastest; title, names and comment are no part of it."""
+    found = nfg.parsed(SELTEN)
+    assert found.shape == (3, 2, 1, 3)
+    assert found[:, 0, 0, 0].tolist() == [1, 1, 1]
+    assert found[:, 1, 0, 0].tolist() == [0, 2, -1.5]
+    assert found[:, 0, 0, 1].tolist() == [0.5, 10, 0]
+    assert found[:, 1, 0, 2].tolist() == [-7, -8, -9]
+
+
+def test_nfg_of_outcomes():
+    """The same game with its payoffs as outcomes, that of (1, 1, 3) as the one that pays nothing."""
+    outcomes = """NFG 1 R "" { "" "" "" } { { "a" "b" } { "only {" } { "1" "2" "3" } } ""
+    { { "one" 1, 1, 1 } { "" 0 2 -3/2 } { "" -7, -8, -9 } { "" .5, 10, 0 } { "" 0.5 0 0 } }
+    1 2 4 5 0 3"""
+    expected = nfg.parsed(SELTEN)
+    expected[:, 0, 0, 2] = 0
+    assert np.array_equal(nfg.parsed(outcomes), expected)
+
+
+def test_a_player_alone_in_an_nfg(tmp_path):
+    """It has no opponent, and takes what is best."""
+    path = tmp_path / "game.nfg"
+    path.write_text('NFG 1 R "alone" { "P" } { 3 }\n1 3 2\n')
+    game = Matrix(payoffs=str(path))
+    assert (game.players, game.actions) == (1, 3)
+    assert game.earns.tolist() == [[1, 3, 2]]
+    profile = Table().profile(game)
+    *_, last = islice(MMD().solve(profile, Exact(game)), 300)
+    assert last.metrics["nash_conv"] < 0.01
+    assert profile[0].strategy[1] > 0.99
+
+
+def test_nfg_is_read_as_openspiel_reads_it(tmp_path):
+    path = tmp_path / "game.nfg"
+    path.write_text('NFG 1 R "t" { "one" "two" } { 2 3 }\n1 -1  0.5 2  0.25 3\n0 0  10 4  -3 -2.5\n')
+    game = pyspiel.load_game(f"nfg_game(filename={path})")
+    theirs = [[[game.player_utility(p, a, b) for b in range(3)] for a in range(2)] for p in range(2)]
+    assert np.array_equal(load_payoffs(str(path)), theirs)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('EFG 2 R "" { "" } { 2 } 1 2', "it does not begin with NFG 1 R"),
+        ('NFG 1 R { "" } { 2 } 1 2', "after NFG 1 R must come a title, { players } and { strategies }"),
+        ('NFG 1 R "" { "" "" } { 2 2 1 } 1 2', "it names 2 players and gives [2, 2, 1] strategies"),
+        ('NFG 1 R "" { "" "" } { 2 2 } 1 2 3 4 5 6 7', "4 combinations of strategies need 8 payoffs, not 7"),
+        ('NFG 1 R "" { "" "" } { 2 1 } 1 2 3 x', "'x' is no number"),
+        ('NFG 1 R "" { "" "" } { 2 1 } 1 2 3 1/0', "'1/0' is no number"),
+        ('NFG 1 R "" { "" "" } { 2 1 } { { "" 1, 2 } { "" 3 } } 1 2', "outcome 2 is not a name and 2 payoffs"),
+        ('NFG 1 R "" { "" "" } { 2 1 } { { "" 1, 2 } { "" 3 4 } } 1 3', "there is no outcome 3, but 2 of them"),
+        ('NFG 1 R "" { "" "" { 2 1 } 1 2 3 4', "a { is not closed"),
+        ('NFG 1 R "" { "" "" } } { 2 1 } 1 2 3 4', "a } closes nothing"),
+        ('NFG 1 R "" { "" " } { 2 1 } 1 2 3 4', "a quotation mark is not closed"),
+    ],
+)
+def test_what_is_no_nfg_is_refused(text, sentence, tmp_path):
+    path = tmp_path / "game.nfg"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"game.payoffs: {path} cannot be read as a .nfg file: {sentence}")):
+        Matrix(payoffs=str(path))
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "game.txt").write_text("1 2")
+    with pytest.raises(ValueError, match=r"its name must end with one of \.npy, \.csv, \.nfg, \.efg"):
+        Matrix(payoffs=str(tmp_path / "game.txt"))
+    (tmp_path / "game.csv").write_text("1,nan")
+    with pytest.raises(ValueError, match=r"game\.csv must be finite numbers; at \[0, 1\] it has nan"):
+        Matrix(payoffs=str(tmp_path / "game.csv"))
+    with pytest.raises(ValueError, match=r"nowhere\.nfg cannot be read as a \.nfg file"):
+        Matrix(payoffs="nowhere.nfg")
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("\ufeff1,-1\n-1,1\n", [[1, -1], [-1, 1]]),
+        ("1;-1\r\n-1;1\r\n", [[1, -1], [-1, 1]]),
+        ("0,5;-1\n\n-1;1e3\n", [[0.5, -1], [-1, 1000]]),
+        ("left,right\n1,-1\n-1,1", [[1, -1], [-1, 1]]),
+        (',"to the left",right\nup, 1, -1/2\ndown,-1,1', [[1, -0.5], [-1, 1]]),
+        ("1/3,-1/3\n-1/3,1/3\n", [[1 / 3, -1 / 3], [-1 / 3, 1 / 3]]),
+        ("1\t2\n3\t4", [[1, 2], [3, 4]]),
+        ("1  2\n3  4", [[1, 2], [3, 4]]),
+        ("0.3", [[0.3]]),
+    ],
+)
+def test_tables_of_text_as_people_have_them(text, row, tmp_path):
+    (tmp_path / "game.CSV").write_text(text, encoding="utf-8")
+    assert load_payoffs(str(tmp_path / "game.CSV")).tolist() == [row, (-np.array(row)).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("1,2\n3", "its rows have 1 or 2 numbers"),
+        ("1,2\n3,x", "'x' in row 2, column 2 is no number"),
+        ("a,b\n1,1/0", "'1/0' in row 1, column 2 is no number"),
+        ("", "it is empty"),
+        ("1,inf", "must be finite numbers; at [0, 1] it has inf"),
+    ],
+)
+def test_what_is_no_table_is_refused(text, sentence, tmp_path):
+    (tmp_path / "game.csv").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Matrix(payoffs=str(tmp_path / "game.csv"))
+
+
+def test_two_tables_make_a_bimatrix(tmp_path):
+    for name, table in zip(("row", "column"), named("chicken"), strict=True):
+        np.savetxt(tmp_path / f"{name}.csv", table, delimiter=",")
+    (tmp_path / "long.csv").write_text("1,2,3")
+    row, column, long = (str(tmp_path / f"{name}.csv") for name in ("row", "column", "long"))
+    assert np.array_equal(Matrix(payoffs=row, column_payoffs=column).earns, named("chicken"))
+    with pytest.raises(ValueError, match=r"must be two tables of one shape, not \(2, 2\) in .*row.csv and \(1, 3\)"):
+        Matrix(payoffs=row, column_payoffs=long)
+    with pytest.raises(ValueError, match=r"give game\.payoffs"):
+        Matrix(column_payoffs=column)
+
+
+@pytest.mark.parametrize("kind", ["complex128", "datetime64[s]"])
+def test_arrays_that_are_no_real_numbers_are_refused(kind, tmp_path):
+    np.save(tmp_path / "game.npy", np.ones((2, 2)).astype(kind))
+    for game in (Matrix, PreferenceFile):
+        with pytest.raises(ValueError, match="must be real numbers, not an array of"):
+            game(payoffs=str(tmp_path / "game.npy"))
+
+
+@pytest.mark.parametrize("rounded", ["float32", "six digits"])
+def test_rounded_preferences_are_preferences(rounded, tmp_path):
+    """P + P' = 1 is made exact; what is further away is refused, with the place."""
+    for draw in range(100):
+        chance = np.random.default_rng(draw).random((4, 4))
+        whole = np.tril(chance, -1) + np.triu(1 - chance.T, 1) + np.eye(4) / 2
+        np.save(tmp_path / "mine.NPY", whole.astype(np.float32) if rounded == "float32" else whole.round(6))
+        Path(tmp_path / "mine.NPY.npy").rename(tmp_path / "mine.NPY")
+        game = PreferenceFile(payoffs=str(tmp_path / "mine.NPY"))
+        assert game.earns[0].numpy() == pytest.approx(whole - 0.5, abs=1e-6)
+        assert game.symmetric
+        assert torch.equal(game.earns[0], -game.earns[1])
+    np.savetxt(tmp_path / "wrong.csv", whole.round(2) + 0.01 * np.eye(4), delimiter=",")
+    with pytest.raises(ValueError, match=r"P\[a, b\] \+ P\[b, a\] = 1; P\[0, 0\] is 0\.51 and P\[0, 0\] is 0\.51"):
+        PreferenceFile(payoffs=str(tmp_path / "wrong.csv"))
+
+
+def test_own_preferences_start_from_all_alike(tmp_path):
+    from marl_engine.commands.command_line.cli_config import composed
+    from marl_engine.runs.factory import setting
+
+    (tmp_path / "mine.csv").write_text("0.5,1,0\n0,0.5,1\n1,0,0.5\n")
+    asked = ["game=preference/file", f"game.payoffs={tmp_path}/mine.csv", "solver=nash_md"]
+    made = setting(composed("train", asked))
+    assert strategy_in(made.profile)[2:] == pytest.approx(np.full(6, 1 / 3))
+
+
+@pytest.mark.parametrize("reference", [[np.nan, 0.5, 0.5], [0.6, 0.6, 0.1], [1, 0, 0], [0.5, 0.5]])
+def test_references_that_are_none_are_refused(reference):
+    with pytest.raises(ValueError, match=r"game\.reference must be"):
+        Preference(reference=reference)
+
+
+@pytest.mark.parametrize("name", ["matrix_rpsw", "matrix_shapleys_game", "matrix_bos", "blotto(coins=4,fields=3)"])
+def test_matrix_games_of_openspiel(name):
+    game = pyspiel.extensive_to_matrix_game(pyspiel.load_game(name))
+    theirs = [game.row_utilities(), game.col_utilities()]
+    assert np.array_equal(named(name), theirs)
+
+
+def test_matching_pennies_for_three():
+    """The first wants to be as the second, the second as the third, the third unlike the first."""
+    for a, b, c in np.ndindex(2, 2, 2):
+        earned = [1 if same else -1 for same in (a == b, b == c, c != a)]
+        assert named("matching_pennies_3p")[:, a, b, c].tolist() == earned
+
+
+def test_small_games_are_solved_at_once():
+    """Kuhn poker in normal form is worth -1/18, and has the plans of OpenSpiel's normal form, each of them once."""
+    earned = named("kuhn_poker")
+    game = pyspiel.extensive_to_matrix_game(sequential("kuhn_poker"))
+    assert earned.shape == (2, 27, 64)
+    assert np.allclose(distinct(earned[0]), distinct(np.array(game.row_utilities())), atol=1e-9)
+    assert value(earned[0]) == pytest.approx(-1 / 18)
+
+
+def test_games_too_large_for_a_matrix_are_refused():
+    sentence = r"game\.name=leduc_poker cannot be played at once: its normal form has .* combinations of plans"
+    with pytest.raises(ValueError, match=sentence):
+        Matrix("leduc_poker")
+    with pytest.raises(ValueError, match=r"there is no matrix game 'matrix_rspw'; .* or a small game of OpenSpiel"):
+        Matrix("matrix_rspw")
+
+
+@pytest.mark.parametrize("family", [*GENERAL, *SYMMETRIC])
+def test_a_draw_is_a_game(family):
+    first, again, second = (drawn(family, 2, 6, draw) for draw in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("players", [2, 3])
+def test_zero_sum_and_teams(players):
+    assert drawn("zero_sum", players, 4, 0).sum(0) == pytest.approx(np.zeros([4] * players), abs=1e-12)
+    payoff = drawn("team", players, 4, 0)
+    assert all(np.array_equal(each, payoff[0]) for each in payoff)
+
+
+@pytest.mark.parametrize("family", SYMMETRIC)
+def test_seats_of_symmetric_games_may_be_exchanged(family):
+    """What b earns against a is what a earns in the other seat; all but one are zero-sum, so they are worth 0."""
+    row, column = drawn(family, 2, 10, 3)
+    assert np.array_equal(row, column.T)
+    if family != "symmetric":
+        assert row == pytest.approx(-row.T, abs=1e-12)
+        assert value(row) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("family", "spread"), [("normal", 1), ("zero_sum", 1), ("symmetric", 1), ("antisymmetric", 1), ("skill", 2.5**0.5)]
+)
+def test_spread_of_payoffs(family, spread):
+    """Of skill: a half from (W - W') / 2, and two from the difference of two skills."""
+    row = np.concatenate([drawn(family, 2, 100, draw)[0].ravel() for draw in range(10)])
+    assert row.std() == pytest.approx(spread, rel=0.05)
+
+
+def test_transitive_games_have_a_best_action():
+    """Ratings add up: the odds of a against c are those of a against b times those of b against c."""
+    row = drawn("transitive", 2, 8, 0)[0]
+    odds = (1 + row) / (1 - row)
+    assert odds[:, :, None] * odds[None] == pytest.approx(np.broadcast_to(odds[:, None], (8, 8, 8)))
+    best = row[:, 0].argmax()
+    assert (np.delete(row, best, axis=0) < row[best]).all()
+
+
+def test_cyclic_games_are_in_balance():
+    form = Random("cyclic", actions=7).form
+    assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(0, abs=1e-12)
+    form = Random("antisymmetric", actions=7).form
+    assert nash_conv(form, plan_of(form, uniform(form))) > 0.5
+
+
+def test_disc_games_are_areas():
+    """Of the parallelograms of two points: of rank two, and below one."""
+    row = drawn("disc", 2, 30, 0)[0]
+    assert np.linalg.matrix_rank(row) == 2
+    assert np.abs(row).max() < 1
+
+
+def test_blotto_by_hand():
+    """Two soldiers: 002, 011, 020, 101, 110, 200."""
+    row = drawn("blotto", 2, 6, 0)[0]
+    first, gap = (1 + row[5, 1]) / 2, row[0, 2]  # 200 against 011 wins the first field and loses the rest
+    second, third = (1 - first - gap) / 2, (1 - first + gap) / 2
+    assert min(first, second, third) > 0
+    assert row[0, 1] == pytest.approx(third - second)
+    assert row[3, 4] == pytest.approx(third - second)
+    assert row[4, 5] == pytest.approx(second - first)
+    assert row[4, 1] == pytest.approx(first - third)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"family": "hawk_dove"}, "game.family must be one of uniform, normal, zero_sum, team, symmetric, "),
+        ({"family": "disc", "players": 3}, "game.players must be 2 for family=disc, not 3; more have uniform, "),
+        ({"family": "blotto", "actions": 11}, "game.actions of family=blotto must be one of 3, 6, 10, 15, "),
+        ({"family": "normal", "players": 7}, "10 actions of 7 players are more than 1,000,000 combinations"),
+        ({"actions": 1}, "game.actions must be a whole number of 2 or more"),
+    ],
+)
+def test_random_games_that_cannot_be_are_refused(keys, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Random(**keys)
+
+
+CIRCLE = [[3, 2, 1], [1, 3, 2], [2, 1, 3]]  # abc, bca, cab
+
+
+def test_three_raters_go_in_circles():
+    """Two of three prefer a to b, b to c, and c to a."""
+    found = preferred(np.array(CIRCLE, float), np.full(3, 1 / 3), temperature=0)
+    assert found == pytest.approx(np.array([[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]]))
+
+
+def test_one_rater_is_bradley_and_terry():
+    """Odds are those of exp(score / temperature)."""
+    score = np.array([0.3, -1.0, 2.0])
+    found = preferred(score[None], np.ones(1), temperature=0.5)
+    worth = np.exp(score / 0.5)
+    assert found == pytest.approx(worth[:, None] / (worth[:, None] + worth))
+
+
+@pytest.mark.parametrize("temperature", [0, 0.2, 1])
+def test_raters_of_one_mind_never_go_in_circles(temperature):
+    """They agree in the order, not in how much: what is further apart is preferred more often, never less."""
+    scores = np.sort(np.random.default_rng(0).standard_normal((4, 6)), axis=1)[:, ::-1]
+    found = preferred(scores, np.array([0.1, 0.2, 0.3, 0.4]), temperature)
+    above = np.triu_indices(6, 1)
+    assert (found[above] > 0.5).all()
+    assert (np.diff(found, axis=1) >= 0).all()
+    assert (np.diff(found, axis=0) <= 0).all()
+
+
+def test_shares_and_ties():
+    """Six of ten prefer a to b, and all toss a coin between b and c."""
+    found = preferred(np.array([[2.0, 1, 1], [0, 1, 1]]), np.array([0.6, 0.4]), temperature=0)
+    assert found[0].tolist() == pytest.approx([0.5, 0.6, 0.6])
+    assert found[1, 2] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("solver", "weight"),
+    [(MirrorProx(pull=0.1), 0), (MMD(pull=0.1, step_size=0.5), 0), (NashMD(pull=0.1, step_size=0.5), 0.05)],
+)
+def test_preference_solvers_end_where_they_should_on_raters(solver, weight):
+    """At pi ~ mu exp(P pi / pull); Nash-MD with the mixture pi^(1 - w) mu^w, at pull / (1 - w) with w = step * pull."""
+    start = np.array([0.7, 0.2, 0.1])
+    game = Raters(scores=CIRCLE, temperature=0, reference=start.tolist())
+    profile = Table().profile(game)
+    for progress in solver.solve(profile, Exact(game)):
+        if progress.iteration == 1000:
+            break
+    mixture = strategy_in(profile)[2:5] ** (1 - weight) * start**weight
+    mixture /= mixture.sum()
+    answer = start * np.exp(game.earns[0].numpy() @ mixture / 0.1 * (1 - weight))
+    assert mixture == pytest.approx(answer / answer.sum(), abs=1e-8)
+
+
+def test_the_preset_goes_in_circles():
+    """No answer wins against all others; three share the equilibrium by the margins of the others between them."""
+    game = Raters(raters=3, answers=4, temperature=0.3, draw=14)
+    margin = game.earns[0].numpy()
+    assert ((margin < 0).sum(1) >= 1).all()
+    profile = Table().profile(game)
+    for progress in MMD(step_size=1.0, pull=0.05, move_every=50).solve(profile, Exact(game)):
+        if progress.iteration == 4000:
+            break
+    weight = np.array([abs(margin[1, 2]), abs(margin[0, 2]), abs(margin[0, 1]), 0])
+    assert strategy_in(profile)[2:6] == pytest.approx(weight / weight.sum(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"temperature": -1}, "game.temperature must be a finite number of 0 or more, not -1"),
+        ({"shares": [0.5, 0.5]}, "game.shares must be 3 numbers, one for each rater, that sum to 1, not [0.5, 0.5]"),
+        ({"scores": [[1, 2], [1]]}, "game.scores must be a list of as many numbers, 2 or more, for each rater"),
+        ({"scores": [[1, float("nan")], [1, 2]]}, "game.scores must be finite numbers; at [0, 1] it has nan"),
+        ({"temperature": float("inf")}, "game.temperature must be a finite number of 0 or more, not inf"),
+        ({"answers": 1}, "game.answers must be a whole number of 2 or more, not 1"),
+        ({"reference": [0.5, 0.5]}, "game.reference must be 4 positive numbers that sum to 1"),
+    ],
+)
+def test_raters_that_cannot_be_are_refused(keys, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Raters(**keys)

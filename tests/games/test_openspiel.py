@@ -1,0 +1,182 @@
+"""Trees are compiled whole, as OpenSpiel has them; what does not fit is refused before it is begun, in a sentence."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from games.openspiel.game import OpenSpiel
+from games.openspiel.load import estimated, rounded, sequential
+from games.openspiel.tree_walk import walked
+from marl_engine.extensive_form.sequence_form import nash_conv, payoffs, plan_of, uniform
+from marl_engine.extensive_form.tree import END
+from marl_engine.policies.tabular import Table, strategy_in
+from marl_engine.responders.exact import Exact
+from solvers.cfr.cfr import CFR
+
+
+def nothing(done):
+    """Hears how far a walk is."""
+
+
+def solved(name, iterations):
+    """What players earn by the average of CFR+ (P,), and how far it is from an equilibrium."""
+    game = OpenSpiel(name)
+    profile = Table().profile(game)
+    *_, last = islice(CFR(floor=True, gamma=1.0).solve(profile, Exact(game)), iterations)
+    return payoffs(game.form, plan_of(game.form, strategy_in(profile))), last.metrics["nash_conv"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kuhn_poker",
+        "kuhn_poker(players=3)",
+        "leduc_poker",
+        "tiny_hanabi",
+        "first_sealed_auction(max_value=4)",
+        "goofspiel(imp_info=True,num_cards=4,points_order=descending)",
+        "dark_hex(board_size=2,gameversion=adh)",
+        "oshi_zumo(coins=6,size=1,horizon=8,min_bid=1)",
+        "bargaining(max_turns=2,max_num_instances=10)",
+    ],
+)
+def test_what_players_have_seen_is_what_openspiel_says_they_know(name):
+    """Information sets from what is shown move by move, as of Hanabi, or from OpenSpiel's own strings."""
+    (tree, form), (other, same) = (walked(sequential(name), nothing, watched=watched) for watched in (True, False))
+    for mine, theirs in ((tree._replace(name=0), other._replace(name=0)), (form, same)):
+        assert all(np.array_equal(*pair) for pair in zip(mine, theirs, strict=True))
+    assert len(set(tree.name)) == len(tree.name)
+
+
+def test_hanabi_is_what_its_states_are():
+    """Payoffs of uniform play, from the arrays and from the states of OpenSpiel one after the other."""
+    name = "hanabi(players=2,colors=1,ranks=2,hand_size=1,max_information_tokens=1,max_life_tokens=1)"
+
+    def worth(state):
+        if state.is_terminal():
+            return np.array(state.returns())
+        if state.is_chance_node():
+            return sum(chance * worth(state.child(action)) for action, chance in state.chance_outcomes())
+        return np.mean([worth(state.child(action)) for action in state.legal_actions()], axis=0)
+
+    form = OpenSpiel(name).form
+    assert payoffs(form, plan_of(form, uniform(form))) == pytest.approx(worth(sequential(name).new_initial_state()))
+
+
+def test_all_games_of_tic_tac_toe():
+    """255,168. By random play the first player wins 737 of 1260 and loses 121 of 420; by good play nobody wins."""
+    game = OpenSpiel("tic_tac_toe")
+    won, count = np.unique(game.tree.payoff[:, 0], return_counts=True)
+    assert dict(zip(won.tolist(), count.tolist(), strict=True)) == {1: 131_184, -1: 77_904, 0: 46_080}
+    assert payoffs(game.form, plan_of(game.form, uniform(game.form)))[0] == pytest.approx(737 / 1260 - 121 / 420)
+    player, to, child = game.tree.player.tolist(), game.tree.to.tolist(), game.tree.child.tolist()
+    value = [0.0] * len(player)
+    for here in range(len(player) - 1, -1, -1):
+        if player[here] == END:
+            value[here] = game.tree.payoff[game.tree.infoset[here], 0]
+        else:
+            value[here] = (max, min)[player[here]](value[each] for each in to[child[here] : child[here + 1]])
+    assert value[0] == 0
+
+
+def test_the_second_of_three_in_kuhn_poker_loses_a_48th():
+    """In all equilibria that Szafron et al. (2013) found, whatever the others do to each other."""
+    earned, distance = solved("kuhn_poker(players=3)", 2000)
+    assert distance < 1e-4
+    assert earned[1] == pytest.approx(-1 / 48, abs=1e-5)
+
+
+def test_dark_hex():
+    """On four fields the first player wins three times in four, if who bumps into a stone loses the turn."""
+    earned, distance = solved("dark_hex(board_size=2,gameversion=adh)", 1000)
+    assert distance < 2e-3
+    assert earned[0] == pytest.approx(1 / 2, abs=distance)
+
+
+def test_suits_do_not_matter():
+    for name in ("leduc_poker", "leduc_poker(suit_isomorphism=True)"):
+        form = OpenSpiel(name).form
+        assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(4.747222, abs=1e-6)
+
+
+def test_a_game_that_shows_nothing_has_features():
+    features = OpenSpiel("coordinated_mp").features
+    assert len(np.unique(features, axis=0)) == len(features)
+
+
+def test_a_long_game(tmp_path):
+    """Longer than Python's own stack is deep: a centipede of 3,000 legs, from Gambit's .efg."""
+    legs, path = 3000, tmp_path / "centipede.efg"
+    moves = [
+        f'p "" {leg % 2 + 1} {leg // 2 + 1} "" {{ "stop" "go" }} 0 t "" {leg + 1} "" {{ {leg}, 0 }}'
+        for leg in range(legs)
+    ]
+    path.write_text("\n".join(['EFG 2 R "centipede" { "one" "two" }', *moves, f't "" {legs + 1} "" {{ 0, 0 }}']))
+    tree, form = walked(sequential(f"efg_game(filename={path})"), nothing)
+    assert (len(tree.player), len(tree.name), form.sequences) == (2 * legs + 1, legs, 2 * legs + 2)
+
+
+def test_a_walk_tells_how_far_it_is():
+    told = []
+    walked(sequential("sheriff"), told.append)  # 28,085 histories
+    assert told == [0, 10_000, 20_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "histories", "within"),
+    [
+        ("kuhn_poker", 58, 0),
+        ("goofspiel(imp_info=True,num_cards=4,points_order=descending)", 1077, 0),
+        ("leduc_poker", 9457, 0.05),
+        ("tic_tac_toe", 549_946, 0.05),
+        ("liars_dice", 294_883, 0.3),  # where one that goes on is rare, and has most of the histories below it
+    ],
+)
+def test_sizes_are_estimated(name, histories, within):
+    assert estimated(sequential(name)) == pytest.approx(histories, rel=within)
+
+
+def test_sizes_in_words():
+    assert [rounded(size) for size in (58, 294_883, 2 * 10**10, 10**574)] == [
+        "58",
+        "290,000",
+        "20,000,000,000",
+        "10^574",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            "connect_four",
+            r"connect_four has about 10\^\d+ histories, and at most 20,000,000 are compiled; choose a smaller",
+        ),
+        ("phantom_ttt", r"phantom_ttt has about \d\d,000,000,000 histories"),
+        ("chess", r"chess has about 10\^\d\d\d histories"),
+        ("leduc_poker(players=4)", r"leduc_poker\(players=4\) has about \d+,000,000 histories"),
+        ("dark_hex(num_rows=2,num_cols=3)", "player 1 forgets what it did or knew before .*perfect recall"),
+        ("liars_dice_ir(dice_sides=3)", "player 1 forgets what it did or knew before .*perfect recall"),
+        ("stones_and_gems", "'stones_and_gems' does not say what its chances are"),
+        ("mfg_garnet", "'mfg_garnet' is a game of infinitely many players"),
+        ("crossword", "cannot play 'crossword' through: LegalActions unimplemented"),
+        ("khun_poker", "no game 'khun_poker'; choose from kuhn_poker, "),
+        ("kuhn_poker(seats=3)", "OpenSpiel refuses 'kuhn_poker\\(seats=3\\)'"),
+    ],
+)
+def test_game_that_cannot_be_compiled_is_refused(name, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        OpenSpiel(name)
+
+
+def test_a_walk_that_finds_more_than_was_estimated_stops(monkeypatch):
+    monkeypatch.setattr("games.openspiel.tree_walk.LARGEST", 15_000)
+    with pytest.raises(ValueError, match="there are more than 15,000 histories; choose a smaller game"):
+        walked(sequential("sheriff"), nothing)
+
+
+def test_a_walk_that_would_fill_the_memory_stops(monkeypatch):
+    monkeypatch.setattr("games.openspiel.tree_walk.WIDEST", 100_000)
+    with pytest.raises(ValueError, match=r"information sets with \d+ actions do not fit; choose a smaller game"):
+        walked(sequential("sheriff"), nothing)

@@ -1,0 +1,201 @@
+"""What is kept of a compiled game is found again by what the game is, and costs a warning where it is lost."""
+
+import json
+from types import ModuleType
+
+import numpy as np
+import pyspiel
+import pytest
+from open_spiel.python.games.kuhn_poker import KuhnPokerGame, KuhnPokerState
+
+from games.openspiel import load as memory
+from games.openspiel.game import OpenSpiel
+from games.openspiel.identity import identity
+from games.openspiel.load import CODE, compiled
+from marl_engine.commands.train import main
+from marl_engine.extensive_form.sequence_form import nash_conv, payoffs, plan_of, uniform
+
+PENNIES = """EFG 2 R "pennies" { "A" "B" }
+p "" 1 1 "" { "H" "T" } 0
+p "" 2 1 "" { "h" "t" } 0
+t "" 1 "" { FIRST }
+t "" 2 "" { -1, 1 }
+p "" 2 1 "" { "h" "t" } 0
+t "" 3 "" { -1, 1 }
+t "" 4 "" { 1, -1 }
+"""
+FIRST, EDITED = PENNIES.replace("FIRST", "1, -1"), PENNIES.replace("FIRST", "3, -3")
+NFG = 'NFG 1 R "" { "A" "B" } { 2 2 } 1 -1 -1 1 -1 1 1 -1\n'
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache; returns what a new process would: nothing but the disk."""
+    monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(memory, "IN_MEMORY", {})
+    return tmp_path / "cache"
+
+
+def uniform_value(name):
+    """What the first player earns where everybody plays uniformly."""
+    form = OpenSpiel(name).form
+    return payoffs(form, plan_of(form, uniform(form)))[0]
+
+
+@pytest.mark.parametrize("process", ["the same", "a new one"])
+@pytest.mark.parametrize(
+    ("name", "file", "before", "after", "values"),
+    [
+        ("efg_game(filename={})", "p.efg", FIRST, EDITED, (0, 1 / 2)),
+        ("{}", "p.efg", FIRST, EDITED, (0, 1 / 2)),
+        ("zerosum(game=efg_game(filename={}))", "p.efg", FIRST, EDITED, (0, 1 / 2)),
+        ("nfg_game(filename={})", "p.nfg", NFG, NFG.replace("} 1 -1", "} 3 -3"), (0, 1 / 2)),
+    ],
+)
+def test_a_file_that_was_edited_is_another_game(
+    cache, tmp_path, monkeypatch, process, name, file, before, after, values
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).write_text(before)
+    found = [uniform_value(name.format(file))]
+    (tmp_path / file).write_text(after)
+    if process == "a new one":
+        memory.IN_MEMORY.clear()
+    found.append(uniform_value(name.format(file)))
+    assert found == pytest.approx(values)
+
+
+def test_a_relative_name_means_the_file_that_is_there(cache, tmp_path, monkeypatch):
+    found = []
+    for folder, text in (("one", FIRST), ("other", EDITED)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.efg").write_text(text)
+        monkeypatch.chdir(tmp_path / folder)
+        found.append(uniform_value("efg_game(filename=p.efg)"))
+    assert found == pytest.approx([0, 1 / 2])
+
+
+def test_the_command_solves_the_file_as_it_is(cache, tmp_path, monkeypatch):
+    """Matching pennies are worth 0; where heads pays 3 instead of 1, 1/3: (3 - 1) / (3 + 1 + 1 + 1)."""
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for run, text in (("one", FIRST), ("other", EDITED)):
+        (tmp_path / "p.efg").write_text(text)
+        words = ["game=openspiel", "game.name=p.efg", "solver=normal_form", "iterations=1", f"run={run}"]
+        monkeypatch.setattr("sys.argv", ["marl-train", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+        found.append(json.loads((tmp_path / "runs" / run / "summary.json").read_text())["return/0"])
+    assert found == pytest.approx([0, 1 / 3])
+
+
+def test_parameters_of_nested_games_count(cache):
+    """NashConv of uniform play, as pyspiel counts it."""
+    for p in (0.1, 0.9):
+        name = f"restricted_nash_response(game=kuhn_poker(),fixed_player=0,p={p})"
+        form = OpenSpiel(name).form
+        theirs = pyspiel.nash_conv(pyspiel.load_game(name), pyspiel.UniformRandomPolicy(pyspiel.load_game(name)))
+        assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(theirs)
+    for values in (2, 3):
+        name = f"first_sealed_auction(max_value={values})"
+        assert uniform_value(f"normal_form_extensive_game(game={name})") == pytest.approx(uniform_value(name))
+
+
+def test_what_is_left_out_is_the_default():
+    assert identity("kuhn_poker", CODE) == identity("kuhn_poker()", CODE) == identity("kuhn_poker(players=2)", CODE)
+    assert identity("kuhn_poker", CODE) != identity("kuhn_poker(players=3)", CODE)
+
+
+def test_the_library_and_our_code_count(tmp_path, monkeypatch):
+    module, other = ModuleType("mine"), ModuleType("mine")
+    module.__file__, other.__file__ = str(tmp_path / "one.py"), str(tmp_path / "two.py")
+    (tmp_path / "one.py").write_text("1")
+    (tmp_path / "two.py").write_text("2")
+    before = identity("kuhn_poker", [module])
+    assert before != identity("kuhn_poker", [other])
+    monkeypatch.setattr("games.openspiel.identity.version", lambda name: "0")
+    assert before != identity("kuhn_poker", [module])
+
+
+STAKES = {"factor": 1.0}
+SAME = (  # of the types of two games
+    *("dynamics", "chance_mode", "information", "utility", "reward_model", "max_num_players", "min_num_players"),
+    *("provides_information_state_string", "provides_information_state_tensor", "provides_observation_string"),
+    *("provides_observation_tensor", "parameter_specification"),
+)
+
+
+class Stakes(KuhnPokerState):
+    """Kuhn poker for other stakes."""
+
+    def returns(self):
+        return [STAKES["factor"] * each for each in super().returns()]
+
+
+class KuhnForStakes(KuhnPokerGame):
+    """The same, as a game in Python that changes between two looks at it."""
+
+    def new_initial_state(self):
+        return Stakes(self)
+
+
+def test_a_game_in_python_is_never_answered_from_memory(cache):
+    kind = next(each for each in pyspiel.registered_games() if each.short_name == "python_kuhn_poker")
+    kept = {name: getattr(kind, name) for name in SAME}
+    own = pyspiel.GameType(short_name="python_kuhn_for_stakes", long_name="Kuhn poker for stakes", **kept)
+    pyspiel.register_game(own, KuhnForStakes)
+    found = []
+    for factor in (1.0, 3.0):
+        STAKES["factor"] = factor
+        found.append(uniform_value("python_kuhn_for_stakes"))
+    assert found == pytest.approx([1 / 8, 3 / 8])
+    assert not cache.exists()
+
+
+def test_games_of_openspiel_in_python():
+    """They are known once they are imported, also inside of others."""
+    assert uniform_value("python_kuhn_poker") == pytest.approx(uniform_value("kuhn_poker"))
+    assert uniform_value("misere(game=python_kuhn_poker())") == pytest.approx(-uniform_value("kuhn_poker"))
+
+
+@pytest.mark.parametrize(
+    "name", ["tic_tac_toe", "kuhn_poker", "repeated_game(stage_game=matrix_pd(),num_repetitions=2)"]
+)
+def test_games_in_cpp_are_kept_also_those_with_a_class_of_their_own(name):
+    assert identity(name, CODE) is not None
+
+
+def test_disk_keeps_what_was_compiled(cache):
+    fresh = compiled("kuhn_poker")
+    memory.IN_MEMORY.clear()
+    kept = compiled("kuhn_poker")
+    assert len(list(cache.iterdir())) == 1
+    for one, other in zip(fresh, kept, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", bytes.swapcase])
+def test_a_damaged_file_costs_a_warning(cache, capsys, damage):
+    fresh = compiled("kuhn_poker")
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    memory.IN_MEMORY.clear()
+    again = compiled("kuhn_poker")
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "compiled anew, for what was kept of it cannot be read" in told[0]
+    assert np.array_equal(fresh[1].payoff, again[1].payoff)
+    memory.IN_MEMORY.clear()
+    compiled("kuhn_poker")
+    assert capsys.readouterr().err == ""  # it was replaced by a whole one
+
+
+def test_a_folder_that_cannot_be_written_costs_a_warning(cache, capsys):
+    cache.write_text("a file")
+    assert uniform_value("kuhn_poker") == pytest.approx(1 / 8)
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "cannot be kept for the next time" in told[0]
+    assert "MARL_ENGINE_CACHE names another folder" in told[0]

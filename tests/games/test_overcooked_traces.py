@@ -1,0 +1,167 @@
+"""Overcooked is the reference's: games recorded from overcooked-ai 1.1.0 replay to the same states and bytes.
+
+`record_overcooked_traces.py` says what is recorded, and how.
+"""
+
+import json
+import zlib
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from games.overcooked import Overcooked, layouts
+from games.overcooked.rules import COOK, SOUP
+
+FILE = Path(__file__).parents[1] / "fixtures" / "overcooked_traces.npz"
+HORIZON = 400
+PICTURES = slice(25, None, 50)  # the times at which whole encodings were kept
+RECORDED = np.load(FILE)
+TRACES = sorted({name.rsplit("/", 1)[0] for name in RECORDED.files if "/" in name})
+LAYOUTS = json.loads(RECORDED["layouts"].tobytes())
+
+
+@cache
+def recorded(trace: str) -> dict[str, np.ndarray]:
+    """What the reference did, by name, times and lanes first: (T or T + 1, B, ...)."""
+    names = [name.rsplit("/", 1)[1] for name in RECORDED.files if name.startswith(f"{trace}/")]
+    arrays = {name: RECORDED[f"{trace}/{name}"] for name in names}
+    return {name: np.moveaxis(array, (-1, -2), (0, 1)) for name, array in arrays.items()}
+
+
+def game_of(trace: str) -> Overcooked:
+    layout, dynamics = trace.split("/")
+    return Overcooked(layout, horizon=HORIZON, old_dynamics=dynamics == "old")
+
+
+@cache
+def replayed(trace: str) -> dict[str, np.ndarray]:
+    """What our game does with the same actions, in the form of `recorded`; also done (T, B)."""
+    actions = torch.from_numpy(recorded(trace)["actions"].astype(np.int64))
+    game = game_of(trace)
+    turns, rows = [game.reset(torch.arange(actions.shape[1]))], [game.state()["rows"]]
+    for joint in actions:
+        turns.append(game.step(joint))
+        rows.append(game.state()["rows"])
+    encodings = np.stack([turn.observation.numpy() for turn in turns])
+    return {
+        "rows": torch.stack(rows).numpy(),
+        "payoff": torch.stack([turn.reward for turn in turns[1:]]).numpy(),
+        "shaping": torch.stack([turn.shaping for turn in turns[1:]]).numpy(),
+        "done": torch.stack([turn.done for turn in turns[1:]]).numpy(),
+        "pictures": encodings[PICTURES],
+        "checksums": checksums(encodings),
+    }
+
+
+def checksums(encodings: np.ndarray) -> np.ndarray:
+    """(T, B, P) uint8: the lowest byte of a CRC-32 that runs over the encodings (T, B, P, ...) of a seat."""
+    running = np.zeros(encodings.shape[1:3], np.uint32)
+    result = np.zeros(encodings.shape[:3], np.uint8)
+    for time, seen in enumerate(encodings):
+        for seat in np.ndindex(running.shape):
+            running[seat] = zlib.crc32(seen[seat], running[seat])
+        result[time] = running & 255
+    return result
+
+
+def same(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Fails with the first difference, in the order of time."""
+    assert ours.shape == theirs.shape
+    differences = np.argwhere(ours != theirs)
+    if len(differences):
+        at = tuple(differences[0].tolist())
+        pytest.fail(f"{len(differences)} differences, first at {at}: ours {ours[at]}, theirs {theirs[at]}")
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_states_are_the_same(trace: str) -> None:
+    same(replayed(trace)["rows"], recorded(trace)["rows"])
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_every_seat_earns_what_the_team_earned(trace: str) -> None:
+    ours = replayed(trace)["payoff"]
+    same(ours, np.broadcast_to(recorded(trace)["payoff"][..., None], ours.shape))
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_shaping_is_the_same(trace: str) -> None:
+    same(replayed(trace)["shaping"], recorded(trace)["shaping"])
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_games_end_at_the_horizon_alone(trace: str) -> None:
+    times = np.arange(1, 1 + len(replayed(trace)["done"]))
+    assert np.array_equal(replayed(trace)["done"].all(1), times % HORIZON == 0)
+    assert np.array_equal(replayed(trace)["done"].any(1), times % HORIZON == 0)
+
+
+@pytest.mark.parametrize("trace", [trace for trace in TRACES if "checksums" in recorded(trace)])
+def test_encodings_are_the_same(trace: str) -> None:
+    """Those that were kept, byte by byte: (time, lane, seat, x, y, channel). Then all, by their checksums."""
+    same(replayed(trace)["pictures"], recorded(trace)["pictures"])
+    same(replayed(trace)["checksums"], recorded(trace)["checksums"])
+
+
+def test_the_record_is_broad() -> None:
+    """At least 12 layouts of 5,000 steps, the classics under both dynamics."""
+    assert all(recorded(trace)["payoff"].size >= 5000 for trace in TRACES)
+    assert len({trace.split("/")[0] for trace in TRACES}) >= 12
+    assert sum(trace.endswith("/old") for trace in TRACES) == 5
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_soups_are_served_in_every_trace(trace: str) -> None:
+    """Often enough for the comparison to mean something."""
+    assert (recorded(trace)["payoff"] > 0).sum() >= 20
+
+
+def test_cooks_leave_things_of_every_kind_on_counters() -> None:
+    """Onions, tomatoes, dishes and soups, each put down hundreds of times."""
+    downs = np.zeros(5, np.int64)
+    for trace in TRACES:
+        kitchen = game_of(trace).kitchen
+        on_counters = recorded(trace)["rows"][..., 1 + COOK * kitchen.players + kitchen.counters]
+        kinds = np.minimum(on_counters, SOUP)
+        put = (kinds[1:] != kinds[:-1]) & (kinds[1:] > 0)
+        downs += np.bincount(kinds[1:][put], minlength=5)
+    assert (downs[1:] >= 100).all()
+
+
+def test_cooks_collide() -> None:
+    """Two make for one cell, or each for the other's, and are stopped."""
+    one_cell = swaps = 0
+    for trace in TRACES:
+        kitchen, rows = game_of(trace).kitchen, recorded(trace)["rows"]
+        here = rows[:-1, :, 1 : 1 + COOK * kitchen.players : COOK]
+        ahead = kitchen.goal[recorded(trace)["actions"], here]
+        for one, other in combinations(range(kitchen.players), 2):
+            one_cell += (ahead[..., one] == ahead[..., other]).sum()
+            swaps += ((ahead[..., one] == here[..., other]) & (ahead[..., other] == here[..., one])).sum()
+    assert one_cell >= 1000
+    assert swaps >= 100
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_layouts_are_the_references(layout: str) -> None:
+    theirs = LAYOUTS[layout]
+    kitchen = layouts.compiled(layout, horizon=HORIZON, old_dynamics=False)
+    cells = "".join("".join(column) for column in zip(*theirs["terrain"], strict=True))
+    assert kitchen.terrain.tolist() == [layouts.TERRAIN[cell] for cell in cells]
+    assert kitchen.start.tolist() == theirs["start"]
+    assert {soup: kitchen.payoff[int(soup)] for soup in theirs["payoff"]} == theirs["payoff"]
+    assert {soup: kitchen.cook_time[int(soup)] for soup in theirs["time"]} == theirs["time"]
+
+
+def test_no_layout_is_left_out() -> None:
+    assert set(LAYOUTS) == set(layouts.shipped()["layouts"])
+
+
+@pytest.mark.parametrize("layout", layouts.names())
+def test_layouts_load_by_name_and_alias(layout: str) -> None:
+    game = Overcooked(layout)
+    assert game.reset(torch.arange(2)).observation.shape == (2, game.players, *game.observation_shape)

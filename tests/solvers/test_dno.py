@@ -1,0 +1,174 @@
+"""DNO: what a step of it promises, what its regressions aim at, which pairs it keeps, what a teacher is good for."""
+
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from games.normal_form.catalogue import PREFERENCES
+from games.normal_form.games import Preference, PreferenceFile
+from marl_engine.losses.preference import LOSSES, Compared, Settings, contrastive, logistic
+from marl_engine.policies.language.enumerable import Tiny
+from marl_engine.policies.tabular import Table
+from marl_engine.policies.weights import policies_state
+from marl_engine.responders.exact import Exact
+from marl_engine.responders.preference.referee import Referee, best_and_worst, by_margin, wins_among
+from marl_engine.responders.preference.responder import Answering
+from marl_engine.runs.folder import Folder
+from solvers.mirror_descent.mmd import MMD
+from solvers.preference.dno import DNO
+
+START = (0.6, 0.3, 0.1)
+
+
+def divergence(one, other):
+    return float((one * np.log(one / other)).sum())
+
+
+@pytest.mark.parametrize("name", PREFERENCES)
+@pytest.mark.parametrize("step_size", [0.1, 1.0, 5.0])
+def test_every_step_is_preferred_to_what_it_comes_from(name, step_size):
+    """P(next > now) = 1/2 + eta (KL(next || now) + KL(now || next)) >= 1/2 + eta KL(next || now); eta = 1 / step."""
+    profile = Table().profile(game := Preference(name, reference=START))
+    steps = islice(MMD(step_size, pull=0.0).solve(profile, Exact(game)), 30)
+    found = [np.array(START), *(profile[0].strategy.numpy().copy() for _ in steps)]
+    for now, following in pairwise(found):
+        if min(following.min(), now.min()) < 1e-9:  # further on, digits end before the step does
+            break
+        gained, moved = following @ np.array(PREFERENCES[name]) @ now - 0.5, divergence(following, now)
+        assert gained == pytest.approx((moved + divergence(now, following)) / step_size, abs=1e-12)
+        assert gained >= moved / step_size
+
+
+def compared(log_policy, near, weight, wins, pairs, preferred):
+    """All answers (A,) of one game as a group of answers of one token."""
+    each = log_policy.view(1, -1, 1)
+    return Compared(
+        each, each.detach(), torch.ones_like(each).bool(), [near.view(1, -1, 1)], [weight], wins, pairs, preferred
+    )
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (5, 1, 2)])
+def test_the_regression_ends_where_the_exact_step_does(weights):
+    """DNO's loss has no slope at pi * exp(r / eta) / Z, however often which pairs are seen."""
+    preference, now, eta = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64), torch.tensor(START).double(), 0.4
+    wins = (preference @ now)[None]
+    pairs = torch.tensor([(0, 1)] * weights[0] + [(0, 2)] * weights[1] + [(1, 2)] * weights[2])[None]
+    for target, is_minimum in ((now.log() + wins[0] / eta, True), (now.log(), False)):
+        logits = target.clone().requires_grad_()
+        batch = compared(logits.log_softmax(-1), now.log(), eta, wins, pairs, torch.empty(0))
+        (slope,) = torch.autograd.grad(contrastive(batch, Settings()), logits)
+        assert (float(slope.abs().max()) < 1e-12) == is_minimum
+
+
+def test_labels_that_are_certain_have_no_answer():
+    """DPO's lead ends at log(p / (1 - p)) / beta for p below 1; for p = 1 it grows for as long as there are steps."""
+    now, beta, pairs = torch.tensor([0.5, 0.5]).double().log(), 0.5, torch.tensor([[[0, 1]]])
+
+    def lead(likes, steps):
+        logits = now.clone().requires_grad_()
+        for _ in range(steps):
+            batch = compared(
+                logits.log_softmax(-1), now, beta, torch.empty(0), pairs, torch.tensor([[likes]], dtype=torch.float64)
+            )
+            (slope,) = torch.autograd.grad(logistic(batch, Settings()), logits)
+            logits = (logits - 4 * slope).detach().requires_grad_()
+        return float(logits.detach() @ torch.tensor([1.0, -1.0]).double())
+
+    assert lead(0.9, 200) == pytest.approx(lead(0.9, 400), abs=1e-9) == pytest.approx(np.log(9) / beta, abs=1e-9)
+    ends = [lead(1.0, steps) for steps in (25, 100, 400, 1600)]
+    assert all(later - sooner > 1.3 for sooner, later in pairwise(ends))  # log(4) / beta and a little less, each time
+
+
+def test_more_steps_on_certain_labels_make_it_worse():
+    """Mean NashConv of DNO-Prct in rock-paper-scissors, where every label is certain: by 1 and by 32 inner steps."""
+    found = {}
+    for epochs in (1, 32):
+        profile = Tiny(vocabulary=3, length=1).profile(game := Preference("rock_paper_scissors", reference=START))
+        given = {"loss": "logistic", "pairs": "margin", "answers": 5, "prompts": 64, "learning_rate": 0.05}
+        steps = islice(DNO(step_size=10.0).solve(profile, Answering(game, epochs=epochs, **given)), 25)
+        found[epochs] = np.mean([step.metrics["nash_conv"] for step in steps])
+    assert found[32] > found[1] + 0.2
+
+
+def test_pairs_that_are_far_apart():
+    """The best answer with those that win less often by the margin; no pair with itself, nor with a close one."""
+    wins = torch.tensor([[0.5, 0.9, 0.65, 0.1], [0.2, 0.2, 0.2, 0.2], [0.0, 0.4, 1.0, 0.7]])
+    none = [-1, -1]
+    assert by_margin(wins, 0.3).tolist() == [[[1, 0], none, none, [1, 3]], [none] * 4, [[2, 0], [2, 1], none, [2, 3]]]
+    assert by_margin(wins, 0.45).tolist()[0] == [none, none, none, [1, 3]]
+    assert best_and_worst(wins).tolist() == [[[1, 3]], [[0, 0]], [[2, 0]]]
+
+
+def test_pairs_that_are_dropped_teach_nothing():
+    """A loss is the mean over pairs that there are, and 0 without any."""
+    near, policy = torch.zeros(3), torch.tensor([0.3, 0.0, -0.2])
+    kept, dropped = torch.tensor([[[0, 2]]]), torch.tensor([[[-1, -1]]])
+    likes = torch.tensor([[0.8, 0.8]])
+    alone = logistic(compared(policy, near, 1.0, torch.empty(0), kept, likes[:, :1]), Settings())
+    both = logistic(compared(policy, near, 1.0, torch.empty(0), torch.cat([kept, dropped], 1), likes), Settings())
+    nothing = logistic(compared(policy, near, 1.0, torch.empty(0), dropped, likes[:, :1]), Settings())
+    assert both == alone == pytest.approx(np.log1p(np.exp(-0.5)) + 0.2 * 0.5)
+    assert nothing == 0
+
+
+def test_wins_in_a_group():
+    """Each answer's mean over the others in rock-paper-scissors with a second rock: paper beats both rocks."""
+    referee = Referee(Preference("rock_paper_scissors"), coins=False, generator=torch.Generator())
+    table = referee.among(torch.tensor([0]), [[0, 1, 2, 0]])
+    assert referee.queries == 6
+    assert (table + table.mT == 1).all()
+    wins, preference = wins_among(table)[0], np.array(PREFERENCES["rock_paper_scissors"])
+    others = [[0, 1, 2, 0][:each] + [0, 1, 2, 0][each + 1 :] for each in range(4)]
+    assert wins.tolist() == pytest.approx(
+        [preference[one, rest].mean() for one, rest in zip([0, 1, 2, 0], others, strict=True)]
+    )
+
+
+def always_the_teacher(batch, settings):
+    """SPIN (Chen et al. 2024): a teacher's answer is preferred to one's own, whatever the judge says."""
+    return logistic(batch._replace(preferred=torch.zeros_like(batch.preferred)), settings)
+
+
+def chances(writer):
+    with torch.no_grad():
+        return writer.log_probs(writer.every, writer.every).sum(-1).double().exp().numpy()
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+@pytest.mark.parametrize("seed", [0, 2, 7])
+def test_a_judge_leads_beyond_the_teacher(seed, tmp_path, monkeypatch):
+    """27 answers, skill and half a circle; after 6 iterations DNO wins against the teacher, imitation does not."""
+    random, kind = np.random.default_rng(seed), np.arange(27) % 3
+    skill, circle = random.standard_normal(27), np.array([0, 1, -1])[(kind[:, None] - kind) % 3]
+    preference, teacher = 1 / (1 + np.exp(skill - skill[:, None] - circle / 2)), softmax(1.5 * skill)
+    np.save(tmp_path / "judge.npy", preference)
+
+    def game(reference):
+        return PreferenceFile(payoffs=str(tmp_path / "judge.npy"), reference=reference.tolist())
+
+    state = {"profile": policies_state(Tiny().profile(game(teacher)))}
+    Folder(tmp_path / "teacher").save(1, state, best=None)
+
+    def won(pairs):
+        """Win rates against the teacher, at first and at last."""
+        start = Tiny().profile(student := game(softmax(0.4 * skill)))
+        given = {"loss": "logistic", "pairs": pairs, "answers": 5, "prompts": 600, "minibatches": 10}
+        steps = DNO(str(tmp_path / "teacher"), step_size=10.0).solve(
+            start, Answering(student, seed=seed, learning_rate=0.05, **given)
+        )
+        before = chances(start[0]) @ preference @ teacher
+        for _ in islice(steps, 6):
+            pass
+        return before, chances(start[0]) @ preference @ teacher
+
+    before, dno = won("margin")
+    monkeypatch.setitem(LOSSES, "logistic", always_the_teacher)
+    _, spin = won("across")
+    assert 0.34 < before < 0.4
+    assert dno > 0.6
+    assert dno - spin > 0.1

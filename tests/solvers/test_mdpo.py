@@ -1,0 +1,283 @@
+"""Mirror descent policy optimisation, and soft actor-critic: where their steps lead, known beforehand."""
+
+from copy import deepcopy
+from itertools import islice
+
+import pytest
+import torch
+from contracts import parts
+from torch import nn
+from toys import Matrix
+
+from games.control.gymnasium import Control
+from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.policies.mixture import frozen
+from marl_engine.policies.mlp import Network
+from marl_engine.policies.tabular import tabulated
+from marl_engine.responders.ppo import Gradient, Towards
+from marl_engine.responders.replay_buffer import Moves, Replay, Twins, actor_loss, soft_target
+from marl_engine.responders.sac import OffPolicy
+from marl_engine.runs.factory import setting
+from marl_engine.types import Turn
+from solvers.mirror_descent.mdpo import MDPO
+
+STATES, ACTIONS, DISCOUNT = 20, 5, 0.95
+
+
+def random_process():
+    """Transitions (S, A, S) and rewards (S, A) of a random decision process."""
+    generator = torch.Generator().manual_seed(0)
+    moves = torch.rand(STATES, ACTIONS, STATES, generator=generator, dtype=torch.float64) ** 8
+    return moves / moves.sum(-1, keepdim=True), torch.rand(STATES, ACTIONS, generator=generator, dtype=torch.float64)
+
+
+def advantages(policy, moves, rewards):
+    """Values (S,) of a policy (S, A), and advantages (S, A), exactly."""
+    earned, onward = (policy * rewards).sum(1), torch.einsum("sa,sat->st", policy, moves)
+    value = torch.linalg.solve(torch.eye(STATES, dtype=torch.float64) - DISCOUNT * onward, earned)
+    return value, rewards + DISCOUNT * moves @ value - value[:, None]
+
+
+def mirror_loss(pi, old, advantage, step_size):
+    """-mean_s [sum_a pi A - KL(pi || old) / step_size]."""
+    return -(pi.log_probs.exp() * advantage).sum(-1).mean() + pi.kl(old).mean() / step_size
+
+
+def descended(logits, advantage, step_size, steps, rate):
+    """Logits (S, A) after so many steps down the mirror loss from themselves."""
+    old, logits = Categorical(logits.clone()), logits.clone().requires_grad_()
+    for _ in range(steps):
+        (slope,) = torch.autograd.grad(mirror_loss(Categorical(logits), old, advantage, step_size), logits)
+        logits = (logits - rate * slope).detach().requires_grad_()
+    return logits.detach()
+
+
+def test_ten_steps_in_ten_iterations_are_worth_more_than_one_in_forty():
+    process = random_process()
+    ends = {}
+    for steps, iterations in ((1, 40), (10, 10)):
+        logits = torch.zeros(STATES, ACTIONS, dtype=torch.float64)
+        for iteration in range(iterations):
+            value, advantage = advantages(logits.softmax(-1), *process)
+            scaled = advantage / advantage.std()
+            logits = descended(logits, scaled, max(1 - iteration / iterations, 1e-3), steps, rate=10.0)
+        ends[steps] = advantages(logits.softmax(-1), *process)[0].mean()
+    assert value.mean() < ends[10]
+    assert ends[10] >= ends[1]
+
+
+def test_many_steps_lead_to_the_closed_form():
+    """pi ~ old exp(t A)."""
+    torch.manual_seed(0)
+    logits, advantage = torch.randn(2, STATES, ACTIONS, dtype=torch.float64)
+    found = descended(logits, advantage, 0.5, 4000, rate=5.0)
+    torch.testing.assert_close(found.softmax(-1), (logits + 0.5 * advantage).softmax(-1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("game", ["overcooked", "control"])
+def test_the_first_step_of_the_responder_is_the_policy_gradient(game):
+    """Where the policy is its own anchor the KL is flat, and the ratio's slope is that of the log-probability."""
+    made = parts(solver="mdpo", game=game)
+    responder, (policy, *_) = made.responder, made.profile
+    shares, _ = responder._play(made.profile, None)
+    batch, _ = responder._batches(responder._learner(policy), shares[policy][0])
+    responder.schedules["entropy_bonus"].start = responder.schedules["entropy_bonus"].value = 0.0
+    held = [Towards(frozen(made.profile)[0], 7.0)]
+    losses = (
+        lambda: responder._policy_loss(policy, held, batch)[0],
+        lambda: -(policy(batch.rows, batch.legal)[0].log_prob(batch.action) * batch.advantage).mean(),
+    )
+    slopes = [torch.autograd.grad(loss(), list(policy.parameters())) for loss in losses]
+    for mine, plain in zip(*slopes, strict=True):
+        torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
+
+
+CIRCLE = ["game=preference/cycle", "solver=mdpo", "solver.step_size=4.0", "steps=1000000", "policy.hidden=[8]"]
+
+
+def on_the_circle(*keys):
+    """MDPO's own preset, on three answers that are chosen once; both seats begin at (.6, .3, .1), nearly."""
+    made = setting(composed("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
+    with torch.no_grad():
+        made.profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
+    made.responder._learner(made.profile[0])  # its critic is drawn now, and is the same in copies
+    return made
+
+
+def chances(made):
+    """Of the three answers in both seats (2, 3)."""
+    return torch.from_numpy(tabulated(made.game, made.profile)[2:]).view(2, 3)
+
+
+def closed_form(made):
+    """pi_k exp(step * A) / Z (2, 3), A the mean advantage of an answer in the play that comes next, in payoff."""
+    profile, responder = deepcopy((made.profile, made.responder))
+    parts, _ = responder._play(profile, None)
+    decided, unit = responder._scaled(responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0])
+    seat, old = decided.rows.argmax(-1), chances(made)
+    total = torch.zeros_like(old).index_put_((seat, decided.action), decided.advantage.double(), accumulate=True)
+    advantage = total / (seat.bincount()[:, None] * old) / unit
+    return (old.log() + made.solver.step_size * advantage).softmax(-1)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_mdpo_goes_all_the_way_to_its_mirror_step_and_the_first_steps_part_of_it(normalise):
+    """A16: with many inner steps the responder arrives at the closed form of what it has played; m = 10 beats m = 1."""
+    left = []
+    for steps in (1, 10, 200):
+        scaled = [f"responder.normalise_advantage={normalise}", "responder.payoff_scale=0.5", "responder.turns=8"]
+        made = on_the_circle(*scaled, f"responder.epochs={steps}", "responder.learning_rate=0.05")
+        target = closed_form(made)
+        assert float((chances(made) - target).abs().max()) > 0.2
+        next(made.solver.solve(made.profile, made.responder))
+        left.append(float((chances(made) - target).abs().max()))
+    assert left[1] < 0.7 * left[0]
+    assert left[2] < 1e-4
+
+
+def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
+    """m = 1: what the step is taken down points along the gradient of the payoff, by the game's own matrix."""
+    made = on_the_circle("responder.epochs=1", "responder.games=4096", "responder.turns=16", "policy.shared=false")
+    with torch.no_grad():
+        made.profile[1].perceptron.biases[-1].copy_(torch.tensor([0.2, 0.2, 0.6]).log())
+    here = [policy(torch.eye(2)[[seat]])[0].log_probs[0].exp() for seat, policy in enumerate(made.profile)]
+    exact = []
+    for policy, mine, other in zip(made.profile, here, here[::-1], strict=True):
+        slopes = torch.autograd.grad(mine @ made.game.earns[0].float() @ other.detach(), list(policy.parameters()))
+        exact.append(torch.cat([each.flatten() for each in slopes]))
+    next(made.solver.solve(made.profile, made.responder))
+    for policy, slope in zip(made.profile, exact, strict=True):
+        found = -made.responder._learner(policy).policy_descent.gradient
+        assert float(torch.cosine_similarity(found, slope, dim=0)) > 0.99
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ten_iterations_of_mdpo_go_where_ten_of_hedge_go(seed):
+    """pi_0 exp(10 t A) / Z, if its inner steps are many; with one in each, of as much play, Adam goes elsewhere."""
+    torch.manual_seed(seed)
+    earned, missed = torch.tensor([0.0, 0.5, 1.0]), {}
+    for steps in (1, 40):
+        game, network = Matrix(earned[:, None].expand(3, 3)), Network(hidden=(8,), shared=False)
+        profile = network.profile(game)
+        keys = {"turns": 4, "minibatches": 1, "epochs": steps, "entropy_bonus": 0.0, "clip": float("inf")}
+        responder = Gradient(game, network, seed=seed, learning_rate=0.05, **keys)
+        start, _ = profile[0](torch.ones(1, 1))
+        target = (start.log_probs[0].detach() + 10 * 0.3 * earned).softmax(-1)
+        for _ in islice(MDPO(0.3).solve(profile, responder), 10):
+            pass
+        end, _ = profile[0](torch.ones(1, 1))
+        missed[steps] = float((end.log_probs[0].detach().exp() - target).abs().max())
+
+    assert missed[40] < 0.06
+    assert missed[1] > 0.2
+
+
+def test_held_to_nothing_the_loss_is_that_of_sac_and_else_that_of_mdpo():
+    torch.manual_seed(0)
+    log_prob, old, value = torch.randn(50), torch.randn(50), torch.randn(2, 50)
+    least, bonus, weight = value.min(0).values, 0.2, 0.8  # c = 1, as in the paper
+    torch.testing.assert_close(actor_loss(log_prob, value, [], [], bonus), (bonus * log_prob - least).mean())
+    expected = (1.0 * log_prob + (bonus - 1.0) * old - least).mean()
+    torch.testing.assert_close(actor_loss(log_prob, value, [old], [weight], bonus), expected)
+    target = soft_target(
+        torch.ones(2), torch.tensor([0.0, 1.0]), torch.tensor([[3.0, 9], [4, 8]]), old[:2], discount=0.5, bonus=bonus
+    )
+    torch.testing.assert_close(target, torch.stack([1 + 0.5 * (3 - bonus * old[0]), torch.tensor(1.0)]))
+
+
+def test_two_critics_side_by_side_are_two_critics():
+    torch.manual_seed(0)
+    twins, rows, actions = Twins(5, [8, 8]), torch.randn(7, 3), torch.randn(7, 2)
+    for number in range(2):
+        hidden = torch.cat([rows, actions], dim=1)
+        for layer, (weight, bias) in enumerate(zip(twins.weights, twins.biases, strict=True)):
+            hidden = nn.functional.linear(hidden, weight[number].T, bias[number, 0])
+            hidden = hidden.relu() if layer < 2 else hidden
+        torch.testing.assert_close(twins(rows, actions)[number], hidden[:, 0])
+
+
+def test_the_oldest_moves_are_forgotten():
+    replay = Replay(5, 1, 1, "cpu")
+    for first in (0.0, 3.0):
+        each = first + torch.arange(3.0)
+        replay.add(Moves(each[:, None], each[:, None], each, each[:, None], each))
+    assert len(replay) == 5
+    assert sorted(replay.moves.reward.tolist()) == [1, 2, 3, 4, 5]
+    other = Replay(5, 1, 1, "cpu")
+    other.restore(replay.state())
+    assert torch.equal(other.take(torch.arange(5)).reward, replay.moves.reward)
+
+
+class Parabola:
+    """One decision: an action a from -2 to 2 earns -(a - 1/2)^2."""
+
+    players, actions, continuous, symmetric, observation_shape = 1, 1, True, True, (1,)
+    low, high = torch.tensor([-2.0]), torch.tensor([2.0])
+
+    def reset(self, seeds):
+        return self.step(torch.zeros(len(seeds), 1, 1))
+
+    def step(self, actions):
+        zero, always = torch.zeros(len(actions), 1), torch.ones(len(actions), 1, 1, dtype=torch.bool)
+        earned, done = -((actions[..., 0] - 0.5) ** 2), always[:, 0, 0]
+        return Turn(zero[..., None], always, always[..., 0], earned, zero, done, ~done)
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.1])
+def test_what_learns_off_policy_ends_where_the_formula_says(pull):
+    """At pi ~ [exp(payoff) magnet^pull]^(1 / (bonus + pull)), which is nearly Gaussian so far from the edges."""
+    torch.manual_seed(0)
+    game, network = Parabola(), Network(hidden=(32, 32), squashed=True)
+    profile = network.profile(game)
+    magnet = frozen(profile)
+    with torch.no_grad():
+        magnet[0].perceptron.biases[-1].copy_(torch.tensor([-0.25, -1.0]))  # about -1/2, and a deviation of 0.7
+    rates = {"start": 3e-3, "end": 3e-4, "over": 12_000}
+    responder = OffPolicy(
+        game, network, games=16, turns=50, entropy_bonus=0.1, payoff_scale=1.0, batch=64, learning_rate=rates, updates=1
+    )
+    while responder.steps < 3200:
+        responder.respond(profile, magnet=magnet, pull=pull)
+    grid = torch.linspace(-1.99, 1.99, 400)[:, None]
+    with torch.no_grad():
+        mine, near = (policy(torch.zeros(400, 1))[0].log_prob(grid) for policy in (profile[0], magnet[0]))
+    expected = ((-((grid[:, 0] - 0.5) ** 2) + pull * near) / (0.1 + pull)).softmax(0)
+    found = mine.softmax(0)
+    means = [(each * grid[:, 0]).sum() for each in (found, expected)]
+    deviations = [
+        ((grid[:, 0] - mean) ** 2 * each).sum().sqrt().item()
+        for mean, each in zip(means, (found, expected), strict=True)
+    ]
+    assert means[0] == pytest.approx(means[1].item(), abs=0.06)
+    assert deviations[0] == pytest.approx(deviations[1], rel=0.15)
+
+
+def test_a_step_that_comes_to_nothing_and_policies_that_cannot_be_squashed_are_refused():
+    with pytest.raises(ValueError, match="step_size must be above 0 all the time"):
+        MDPO(step_size={"start": 1.0, "end": 0.0, "over": 100})
+    for game, network in ((Parabola(), Network()), (parts().game, Network(squashed=True))):
+        with pytest.raises(ValueError, match=r"needs policy=network with policy\.squashed=true, and a game"):
+            OffPolicy(game, network)
+    exact = parts(solver="hedge")
+    with pytest.raises(ValueError, match="its exact form is solver=hedge"):
+        MDPO().solve(exact.profile, exact.responder)
+
+
+def test_off_policy_goes_on_as_if_it_had_not_stopped():
+    ends = []
+    for stop in (False, True):
+        torch.manual_seed(0)
+        network = Network(hidden=(8,), squashed=True)
+        profile = network.profile(Control())
+        fields = {"games": 4, "turns": 8, "batch": 8, "warm_up": 16, "memory": 40}
+        responder = OffPolicy(Control(), network, **fields)
+        for iteration in range(4):
+            if stop and iteration == 2:
+                saved, weights = deepcopy(responder.state(profile)), deepcopy(profile[0].state_dict())
+                profile, responder = network.profile(Control()), OffPolicy(Control(), network, **fields)
+                profile[0].load_state_dict(weights)
+                responder.restore(profile, saved)
+            responder.respond(profile, anchor=frozen(profile), step_size=0.5)
+        ends.append(profile[0].state_dict())
+    assert all(torch.equal(each, ends[1][name]) for name, each in ends[0].items())
