@@ -19,7 +19,7 @@ import numpy as np
 from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel.game import OpenSpiel
-from marl_engine.extensive_form.sequence_form import Form, nash_conv, plan_of, strategy_of
+from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy, nash_conv, realization_plan
 from solvers.cfr.cfr import Rule, fresh, iterate
 
 GAMES = {
@@ -57,20 +57,20 @@ def timed(advance: Callable[[int], object], seconds: float) -> float:
     return median(found)
 
 
-def ours(form: Form, seconds: float) -> float:
+def ours(form: SequenceForm, seconds: float) -> float:
     """Seconds of an iteration of CFR+."""
     state = fresh(form)
     return timed(lambda count: iterate(form, CFR_PLUS, state, 1, count, 1), seconds)
 
 
-def distance(form: Form) -> float:
+def distance(form: SequenceForm) -> float:
     """NashConv of the average after CHECKED iterations."""
     state = fresh(form)
     iterate(form, CFR_PLUS, state, 0, CHECKED, 1)
-    return nash_conv(form, plan_of(form, strategy_of(form, state.total)))
+    return nash_conv(form, realization_plan(form, behavior_strategy(form, state.total)))
 
 
-def traffic(form: Form) -> int:
+def traffic(form: SequenceForm) -> int:
     """Bytes that an iteration has to touch: entries and their plan once, and five numbers of each sequence twice."""
     entry = form.payoff.itemsize + form.others.itemsize * (form.players - 1)
     return len(form.payoff) * entry + form.sequences * 8 * 10

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from games.control.gymnasium import Control
 from games.control.trajectory_preference import CENTRE, TrajectoryPreference
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.mlp import Network
-from marl_engine.responders.ppo import Gradient
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.trajectories import summaries
-from marl_engine.responders.sac import OffPolicy
+from marl_engine.responders.sac import SAC
 from marl_engine.rollout.rollout import play, score
 from solvers.mirror_descent.mdpo import MDPO
 from solvers.preference.reward_model import RewardModelling
@@ -37,11 +37,11 @@ ASKED = 32 * 31 // 2 + 32 * 64  # comparisons in an iteration of SPO: 32 traject
 ON = {"games": 16, "turns": 100, "discount": 0.9}
 MIRROR = {**ON, "clip": float("inf"), "minibatches": 1, "epochs": 10, "entropy_bonus": 0.0}
 BY_REWARD = {  # solver, responder, its fields, the peer
-    "PPO": (SelfPlay(), Gradient, {**ON, "entropy_bonus": 0.01}, "ppo"),
-    "MDPO on-policy, m = 10": (MDPO(step_size=0.1), Gradient, MIRROR, "ppo"),
-    "MDPO on-policy, m = 1": (MDPO(step_size=0.1), Gradient, {**MIRROR, "epochs": 1}, "ppo"),  # plain policy gradient
-    "SAC": (SelfPlay(), OffPolicy, {"games": 8, "turns": 100}, "sac"),
-    "MDPO off-policy": (MDPO(step_size=1.0), OffPolicy, {"games": 8, "turns": 100}, "sac"),
+    "PPO": (SelfPlay(), PPO, {**ON, "entropy_bonus": 0.01}, "ppo"),
+    "MDPO on-policy, m = 10": (MDPO(step_size=0.1), PPO, MIRROR, "ppo"),
+    "MDPO on-policy, m = 1": (MDPO(step_size=0.1), PPO, {**MIRROR, "epochs": 1}, "ppo"),  # plain policy gradient
+    "SAC": (SelfPlay(), SAC, {"games": 8, "turns": 100}, "sac"),
+    "MDPO off-policy": (MDPO(step_size=1.0), SAC, {"games": 8, "turns": 100}, "sac"),
 }
 REGIMES = {
     "transitive": {},
@@ -65,14 +65,17 @@ def by_reward(name: str, seed: int, steps: int) -> dict[str, float]:
     """The return of greedy play after so many steps, and the seconds that they took."""
     solver, kind, fields, _ = BY_REWARD[name]
     torch.manual_seed(seed)
-    game, network = Control(), Network(squashed=kind is OffPolicy)
+    game, network = Control(), MLPSpec(squashed=kind is SAC)
     profile = network.profile(game)
-    rate = annealed(2e-3, steps) if kind is Gradient else 1e-3
+    rate = annealed(2e-3, steps) if kind is PPO else 1e-3
     responder = kind(game, network, seed=seed, learning_rate=rate, **fields)
     began = time.perf_counter()
     next(each for each in solver.solve(profile, responder) if responder.steps >= steps)
     seconds = time.perf_counter() - began
-    return {"return": score(Control(), profile, spread(2**40, EPISODES), greedy=True).mean().item(), "seconds": seconds}
+    return {
+        "return": score(Control(), profile, derive_seeds(2**40, EPISODES), greedy=True).mean().item(),
+        "seconds": seconds,
+    }
 
 
 def rewarded(seeds: int, steps: dict[str, int]) -> list[Row]:
@@ -97,11 +100,11 @@ def spelled(runs: Sequence[dict[str, Any]]) -> str:
 def by_preference(regime: str, learner: str, seed: int, steps: int) -> tuple[TrajectoryPreference, Tensor, Tensor]:
     """The game, summaries (N, 6) of 128 last trajectories, and those of the policies of the last three quarters."""
     torch.manual_seed(seed)
-    game, network = TrajectoryPreference(**REGIMES[regime]), Network()
+    game, network = TrajectoryPreference(**REGIMES[regime]), MLPSpec()
     profile = network.profile(game)
     rate = 3e-3 if regime == "intransitive" else annealed(1e-3, steps)
-    fields = {"discount": 0.9, "trace": 0.8, "epochs": 10, "payoff_scale": 1.0, "entropy_bonus": 0.01}
-    responder = Gradient(game, network, seed=seed, games=32, turns=game.horizon, learning_rate=rate, **fields)
+    fields = {"discount": 0.9, "gae_lambda": 0.8, "epochs": 10, "payoff_scale": 1.0, "entropy_bonus": 0.01}
+    responder = PPO(game, network, seed=seed, games=32, turns=game.horizon, learning_rate=rate, **fields)
     seen: list[Tensor] = []
     for _ in takewhile(lambda _: responder.steps < steps, LEARNERS[learner]().solve(profile, responder)):
         if responder.steps > steps / 4:
@@ -111,7 +114,7 @@ def by_preference(regime: str, learner: str, seed: int, steps: int) -> tuple[Tra
 
 def trajectories(game: TrajectoryPreference, profile: list, seed: int, count: int) -> Tensor:
     """Summaries (count, 6) of sampled play."""
-    seeds = spread(seed, count)
+    seeds = derive_seeds(seed, count)
     return summaries(game, play(game, profile, game.reset(seeds), seeds, 0, game.horizon)[0])
 
 

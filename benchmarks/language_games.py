@@ -25,10 +25,13 @@ SOLVERS = {  # what each asks `marl-train` for
     "nash_md": ["solver=nash_md"],
     "nash_mp": ["solver=nash_prox"],
     "inpo": ["solver=inpo"],
-    "spo": ["solver=spo", "solver.pull=0.02"],  # with nothing to hold it, it is 61 nats away after 1,280 comparisons
+    "spo": [
+        "solver=spo",
+        "solver.magnet_weight=0.02",
+    ],  # with nothing to hold it, it is 61 nats away after 1,280 comparisons
     "online_dpo": ["solver=online_dpo"],
-    "online_dpo_loose": ["solver=online_dpo", "solver.pull=0.02"],  # as loose as those above
-    "reward_model": ["solver=grpo", "solver.pull=0.02"],  # a reward in units of its own spread
+    "online_dpo_loose": ["solver=online_dpo", "solver.magnet_weight=0.02"],  # as loose as those above
+    "reward_model": ["solver=grpo", "solver.magnet_weight=0.02"],  # a reward in units of its own spread
 }
 RESPONSE = ["solver=best_response", "responder.learning_rate=0.004"]  # nothing holds it
 TRAIN = Path(sys.executable).with_name("marl-train")
@@ -78,15 +81,15 @@ def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
 
     from marl_engine.commands.command_line.cli_config import composed
-    from marl_engine.numerics.rng import spread
-    from marl_engine.policies.language.generation import answered
-    from marl_engine.runs.factory import setting
+    from marl_engine.numerics.rng import derive_seeds
+    from marl_engine.policies.language.generation import complete
+    from marl_engine.runs.factory import build
 
-    made = setting(composed("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
+    made = build(composed("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
     game, found = made.game, []
     for start in range(0, options.queries // 6, 8):  # six comparisons among four answers
-        numbers = (torch.arange(start, start + 8) % game.questions).repeat_interleave(4)
-        said = answered(made.profile[0], numbers, spread(1000 + start, 32)).said
+        numbers = (torch.arange(start, start + 8) % game.train_prompts).repeat_interleave(4)
+        said = complete(made.profile[0], numbers, derive_seeds(1000 + start, 32)).texts
         for group, (one, other) in product(range(8), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]):
             number, first, second = numbers[4 * group], said[4 * group + one], said[4 * group + other]
             likes = float(game.prefers(number[None], [first], [second])[0])
@@ -159,17 +162,17 @@ def met(options: argparse.Namespace, seed: int) -> np.ndarray:
 
 def saved(path: Path) -> Any:
     """The setting of a run, with what it has learned."""
-    from marl_engine.runs.factory import saved_setting
-    from marl_engine.runs.folder import Folder
+    from marl_engine.runs.factory import load_components
+    from marl_engine.runs.folder import RunFolder
 
-    return saved_setting(Folder(path))
+    return load_components(RunFolder(path))
 
 
 def answers_of(game: Any, policy: Any, who: int) -> list[str]:
     """Of a policy to the prompts held out; `who` keeps its random numbers apart from those of others."""
-    from marl_engine.evaluation.win_rate import scripts
+    from marl_engine.evaluation.win_rate import complete_held_out
 
-    return [each for batch in scripts(game, policy, ANSWERS, "cpu", who) for each in batch.said]
+    return [each for batch in complete_held_out(game, policy, ANSWERS, "cpu", who) for each in batch.texts]
 
 
 def referee_of(game: Any) -> tuple[Any, Any]:
@@ -184,7 +187,7 @@ def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
     """How often the best of a run's last checkpoints wins against half of the answers: the one that wins most often
     against the other half. Nothing without a run.
     """
-    from marl_engine.policies.weights import load_policies
+    from marl_engine.policies.weights import load_profile_state
     from marl_engine.runs import checkpoint
 
     if not (path / "summary.json").exists():
@@ -192,7 +195,7 @@ def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
     profile, half, found = saved(path).profile, len(answers) // 2, []
     referee, numbers = referee_of(game)
     for _, state in checkpoint.readable(path / "checkpoints"):
-        load_policies(profile, state["profile"])
+        load_profile_state(profile, state["profile"])
         likes = referee.ask(numbers, answers_of(game, profile[0], who), answers)
         found.append((float(likes[:half].mean()), float(likes[half:].mean())))
     return max(found)[1]

@@ -17,7 +17,7 @@ from cfr_speed import ENVIRONMENT, GAMES, timed
 from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel.game import OpenSpiel
-from marl_engine.extensive_form.sequence_form import nash_conv, plan_of, strategy_of
+from marl_engine.extensive_form.sequence_form import behavior_strategy, nash_conv, realization_plan
 from solvers.cfr.mccfr import NONE_GIVEN
 from solvers.cfr.tree_sampling import learned, paths, traverse
 
@@ -32,7 +32,7 @@ def ours(game: OpenSpiel, sampling: str, iterations: int, seconds: float, seed: 
     tree, players, exploration = paths(game.tree, game.form), game.players, EXPLORATION[sampling]
     known = learned(*np.zeros((2, game.form.sequences)))
     traverse(tree, known, exploration, seed, 0, iterations * players, NONE_GIVEN)
-    distance = nash_conv(game.form, plan_of(game.form, strategy_of(game.form, known.total)))
+    distance = nash_conv(game.form, realization_plan(game.form, behavior_strategy(game.form, known.total)))
     done = iterations * players
 
     def advance(count: int) -> None:

@@ -34,7 +34,7 @@ class Even:
 
     def __init__(self, texts: Sequence[str]):
         self.chats = self.texts = list(texts)
-        self.questions = len(texts)
+        self.train_prompts = len(texts)
 
     def prefers(self, numbers: Any, firsts: Sequence[str], seconds: Sequence[str]) -> list[float]:
         """1 or 0, and 1/2 for the same answer."""
@@ -55,8 +55,8 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
     """Steps of this engine: seconds of each after the first, answers a second, peak memory."""
     import torch
 
-    from marl_engine.policies.language.transformer import Language
-    from marl_engine.responders.preference.responder import Answering
+    from marl_engine.policies.language.transformer import TransformerSpec
+    from marl_engine.responders.preference.responder import PreferenceResponder
     from solvers.mirror_descent.nash_md import NashMD
 
     torch.set_num_threads(options.threads)
@@ -64,11 +64,11 @@ def alone(options: argparse.Namespace) -> dict[str, Any]:
     texts = [line for line in PROMPTS.read_text().splitlines() if line]
     game = Even(texts)
     again = options.setting == "defaults"
-    network = Language(rank=options.lora, alpha=RANK, length=options.tokens, gradient_checkpointing=again)
+    network = TransformerSpec(rank=options.lora, alpha=RANK, length=options.tokens, gradient_checkpointing=again)
     profile = network.profile(game)
     for policy in profile:
         policy.ends = ()  # every answer has as many tokens, as with the peer
-    responder = Answering(game, network, options.seed, prompts=options.batch, answers=1, opponents=1)
+    responder = PreferenceResponder(game, network, options.seed, prompts=options.batch, answers=1, opponents=1)
     steps = NashMD(MIXTURE / PULL, PULL).solve(profile, responder)
     next(steps)
     seconds = []
@@ -116,9 +116,9 @@ def main() -> None:
         print(json.dumps(alone(options)))
         return
     require([ENVIRONMENT])
-    from marl_engine.policies.language.models import load_gguf, shipped, unpacked_folder
+    from marl_engine.policies.language.models import find_packaged_model, load_gguf, unpacked_folder
 
-    file = Path(shipped())
+    file = Path(find_packaged_model())
     load_gguf(file)  # unpacks it
     model = unpacked_folder(file)
     mine, other = [], []

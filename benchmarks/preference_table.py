@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from marl_engine.commands.command_line.cli_config import composed
-from marl_engine.runs.factory import Setting, setting
+from marl_engine.runs.factory import Components, build
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PICTURE = (ROOT / "docs" / name for name in ("tiny_table.json", "tiny_table.png"))
@@ -33,7 +33,7 @@ LOOKS, LAST = 200, 20  # at a run, and those of them that count
 PASSES, BATCH = 8, 512  # over what was asked, and comparisons in a step, of those who ask only once
 START = "start"
 FAMILIES = {"gradient": (0.007, 0.0003), "pairs": (0.007, 0.0003), "offline": (0.001, 0.001)}  # learning rates
-HELD = f"solver.pull={PULL}"
+HELD = f"solver.magnet_weight={PULL}"
 # those that step once in an iteration ask for about 128 comparisons; the others take 8 steps towards one closed form
 TWO, THEIRS, GROUP = ["responder.prompts=128"], ["responder.prompts=64"], ["responder.prompts=21"]
 TWICE = ["responder.prompts=32"]  # both of Mirror-Prox's steps
@@ -59,7 +59,9 @@ METHODS = {
     "Nash-EMA": Method("nash_ema", "regularised", "gradient", [HELD, *THEIRS]),
     "Nash-MP": Method("mirror_prox", "regularised", "gradient", [HELD, *TWICE]),
     "Nash Prox": Method("nash_prox", "regularised", "gradient", [HELD, "solver.step_size=5", "solver.keep=0.95", *TWO]),
-    "mirror descent, pull 0": Method("mmd", "average", "gradient", ["solver.step_size=2", "solver.pull=0", *INNER]),
+    "mirror descent, pull 0": Method(
+        "mmd", "average", "gradient", ["solver.step_size=2", "solver.magnet_weight=0", *INNER]
+    ),
     "SPO": Method("spo", "average", "gradient", THEIRS),
     "INPO": Method("inpo", "regularised", "pairs", [HELD, *INNER]),
     "INPO tournament": Method(
@@ -88,19 +90,21 @@ class Run(NamedTuple):
     queries: int
 
 
-def gap(preference: np.ndarray, strategy: np.ndarray, reference: np.ndarray, pull: float) -> float:
+def gap(preference: np.ndarray, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
     """2 [pull * log sum_a reference exp(q / pull) + pull * KL(strategy || reference)], q = preference @ strategy.
 
     The most that both players gain by best responses; for pull 0 it is NashConv, 2 max q.
     """
-    if pull == 0:
+    if magnet_weight == 0:
         return float(2 * (preference @ strategy).max())
-    return float(2 * (best(preference @ strategy, reference, pull) + pull * divergence(strategy, reference)))
+    return float(
+        2 * (best(preference @ strategy, reference, magnet_weight) + magnet_weight * divergence(strategy, reference))
+    )
 
 
-def best(wins: np.ndarray, reference: np.ndarray, pull: float) -> float:
+def best(wins: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
     """pull * log sum_a reference exp(wins / pull): the most that is wins - pull * KL(choice || reference)."""
-    return float(pull * np.log(reference @ np.exp(wins / pull)))
+    return float(magnet_weight * np.log(reference @ np.exp(wins / magnet_weight)))
 
 
 def divergence(one: np.ndarray, other: np.ndarray) -> float:
@@ -147,13 +151,13 @@ SOLVES: dict[str, Callable[[Run], float]] = {
 }
 
 
-def parts_of(method: Method, seed: int, queries: int) -> Setting:
+def parts_of(method: Method, seed: int, queries: int) -> Components:
     """A run as `marl-train` makes it, but that it does not measure itself: that is done here, and less often."""
     first, last = FAMILIES[method.family]
     given = [*method.overrides, f"responder.learning_rate={{start:{first},end:{last},over:{queries}}}", f"seed={seed}"]
     if method.family == "offline":
         given += [f"responder.prompts={queries}", f"responder.minibatches={max(queries // BATCH, 1)}"]
-    parts = setting(composed("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *given]))
+    parts = build(composed("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *given]))
     parts.responder.form = None  # type: ignore[attr-defined]
     return parts
 

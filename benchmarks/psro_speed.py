@@ -14,8 +14,8 @@ from typing import NamedTuple
 from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel.game import OpenSpiel
-from marl_engine.policies.tabular import Table
-from marl_engine.responders.exact import Exact
+from marl_engine.policies.tabular import TabularSpec
+from marl_engine.responders.exact import ExactResponder
 from solvers.populations.psro import PSRO
 
 ENVIRONMENT, SCRIPT = "openspiel", "openspiel_psro.py"
@@ -39,7 +39,7 @@ CASES = (Case("kuhn_poker", 15, None), Case("leduc_poker", 200, 0.5))
 def ours(case: Case, meta: str, cells: str, goal: float | None, seed: int) -> Curve:
     """A run of this engine's PSRO, measured as it goes, that ends at the goal."""
     game = OpenSpiel(case.game)
-    profile, responder, curve = Table().profile(game), Exact(game, seed=seed), []
+    profile, responder, curve = TabularSpec().profile(game), ExactResponder(game, seed=seed), []
     start = time.process_time()
     for progress in PSRO(meta, CELLS[cells]).solve(profile, responder):
         curve.append((time.process_time() - start, progress.metrics["nash_conv"]))

@@ -16,7 +16,7 @@ from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel.game import OpenSpiel
 from marl_engine.commands.command_line.cli_config import composed
-from marl_engine.runs.factory import setting
+from marl_engine.runs.factory import build
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PICTURE, PAGE = (
@@ -42,7 +42,7 @@ SOLVERS = {  # the preset's name, and what differs from it
     "omwu": [],
     "comal": [],
     "r_nad": [],
-    "mmd": ["solver.anneal=true", "solver.step_size=1", "solver.pull=5"],
+    "mmd": ["solver.anneal=true", "solver.step_size=1", "solver.magnet_weight=5"],
     "fictitious_play": [],
     "double_oracle": [],
     "anytime_double_oracle": [],
@@ -54,9 +54,7 @@ Curve = list[tuple[float, float]]  # seconds and NashConv
 
 def ours(name: str, game: str, seconds: float) -> Curve:
     """A solver's way to the last goal, or to the end of its time."""
-    parts = setting(
-        composed("train", [f"solver={name}", "game=openspiel", f"game.name='{GAMES[game]}'", *SOLVERS[name]])
-    )
+    parts = build(composed("train", [f"solver={name}", "game=openspiel", f"game.name='{GAMES[game]}'", *SOLVERS[name]]))
     curve, start = [], time.perf_counter()
     for progress in parts.solver.solve(parts.profile, parts.responder):
         curve.append((time.perf_counter() - start, progress.metrics["nash_conv"]))

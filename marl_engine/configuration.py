@@ -61,7 +61,7 @@ def fits(kind: Any, value: Any) -> bool:
     return True
 
 
-def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
+def validate_fields(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
     """The values, converted to the types of a dataclass's fields other than `apart`.
 
     Raises Refused for an unknown key or a wrong type.
@@ -86,7 +86,7 @@ def checked(values: Any, kind: type, place: str, apart: Container[str] = ()) -> 
     return found
 
 
-def make(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
+def instantiate(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
     """The object of a config section; `parts` are arguments that are no configuration. Raises Refused."""
     target = values.get("_target_")
     arguments = {key: value for key, value in values.items() if key != "_target_"}
@@ -95,7 +95,7 @@ def make(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
     if not any(hasattr(kind, name) for name in DOES[noun]):
         raise Refused(f"{section}._target_ {target!r} is no {noun}: it has no {' or '.join(DOES[noun])}")
     if is_dataclass(kind):
-        arguments = checked(arguments, kind, f"{section}.", apart=parts)
+        arguments = validate_fields(arguments, kind, f"{section}.", apart=parts)
     try:
         return kind(**arguments, **parts)
     except (ValueError, TypeError) as error:

@@ -64,10 +64,10 @@ class Game(Protocol):
         """A picture (H, W, 3) uint8 of one copy."""
 
 
-class JudgedGame(Protocol):
+class PreferenceGame(Protocol):
     """A symmetric game of two seats, who answer a prompt and earn what they are preferred above one half."""
 
-    questions: int  # prompts that are learned from, numbered from 0
+    train_prompts: int  # prompts that are learned from, numbered from 0
 
     def prefers(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Any:
         """How often the first of two answers to prompts (N,) is preferred to the second, (N,) in [0, 1].
@@ -77,7 +77,7 @@ class JudgedGame(Protocol):
         ...
 
 
-class PromptGame(JudgedGame, Protocol):
+class TextPreferenceGame(PreferenceGame, Protocol):
     """A judged game whose prompts are chats."""
 
     chats: Sequence[Any]  # those that are learned from, and after them those held out, as `chats.Prompt`
@@ -142,12 +142,12 @@ class Progress(NamedTuple):
 class Responder(Protocol):
     """Moves a profile one regularised step: the only seam between tables, networks and language.
 
-    Maximises <payoff, pi> - pull * KL(pi || magnet) - KL(pi || anchor) / step_size over each policy of
+    Maximises <payoff, pi> - magnet_weight * KL(pi || magnet) - KL(pi || anchor) / step_size over each policy of
     `profile`, in place, the other seats being played by `against` (default: the profile itself).
     """
 
     steps: int  # of games, played so far
-    holds: bool  # whether it can hold a learner near an anchor and a magnet
+    regularises: bool  # whether it can hold a learner near an anchor and a magnet
 
     def respond(
         self,
@@ -157,7 +157,7 @@ class Responder(Protocol):
         anchor: Profile | None = None,
         step_size: float = float("inf"),
         magnet: Profile | None = None,
-        pull: float = 0.0,
+        magnet_weight: float = 0.0,
     ) -> Metrics: ...
 
     def state(self, profile: Profile) -> dict[str, Any]:
@@ -193,6 +193,6 @@ class Runner(Protocol):
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
 
 
-def in_words(game: Any) -> bool:
+def is_preference_game(game: Any) -> bool:
     """Whether a game is one of prompts, whose answers are judged and not stepped."""
     return hasattr(game, "texts")

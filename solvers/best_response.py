@@ -11,12 +11,12 @@ from typing import Any
 
 from marl_engine.configuration import outside
 from marl_engine.errors import excerpt
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.policies.mixture import Reference
-from marl_engine.policies.weights import loaded
-from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.policies.mixture import FrozenReference
+from marl_engine.policies.weights import copy_with_weights
+from marl_engine.responders.regulariser import check_regularises, check_step
 from marl_engine.runs import checkpoint
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -24,19 +24,19 @@ from marl_engine.types import Profile, Progress, Responder
 class BestResponse:
     """Plays against: the last checkpoint of a run, or the reference. Anchored to: nothing. Magnet: the reference.
 
-    Raises ValueError for a pull below 0, and a run without a checkpoint that fits.
+    Raises ValueError for a magnet_weight below 0, and a run without a checkpoint that fits.
     """
 
     opponent: str | None = outside(None)  # a run folder; null: the reference
-    pull: float = 0.0  # tau
+    magnet_weight: float = 0.0  # tau
 
     def __post_init__(self) -> None:
-        check_step(1.0, self.pull)
-        self.reference = Reference()
+        check_step(1.0, self.magnet_weight)
+        self.reference = FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_holds(responder, "solver=best_response")
+        check_regularises(responder, "solver=best_response")
         opponent = None if self.opponent is None else saved(Path(self.opponent), profile, "solver.opponent")
         return self._solve(profile, opponent, responder, after)
 
@@ -45,8 +45,12 @@ class BestResponse:
     ) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, against=opponent or reference, magnet=reference, pull=self.pull)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+            metrics = responder.respond(
+                profile, against=opponent or reference, magnet=reference, magnet_weight=self.magnet_weight
+            )
+            yield Progress(
+                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            )
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -60,9 +64,12 @@ class BestResponse:
 def saved(folder: Path, profile: Profile, key: str) -> Profile:
     """The profile of a run's newest checkpoint, of the kind of another profile. Raises ValueError."""
     try:
-        _, state, _ = Folder(folder).latest()
+        _, state, _ = RunFolder(folder).latest()
         weights = state["profile"]["policies"]
-        return [loaded(policy, weights[seat]) for policy, seat in zip(profile, state["profile"]["seats"], strict=True)]
+        return [
+            copy_with_weights(policy, weights[seat])
+            for policy, seat in zip(profile, state["profile"]["seats"], strict=True)
+        ]
     except (FileNotFoundError, checkpoint.Damaged, RuntimeError, KeyError, IndexError) as error:
         first = excerpt(str(error))
         raise ValueError(f"{key}={folder} is no run with such policies: {first}") from error

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from games.control.pendulum import Pendulums
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import GOLDEN, mix
+from marl_engine.numerics.rng import GOLDEN, mix_bits
 from marl_engine.types import Turn
 
 COMPILED: dict[str, Callable[[], Any]] = {"Pendulum-v1": Pendulums}
@@ -141,7 +141,7 @@ def registered_limit(task: Any) -> int | None:
 
 def seeds_of(seeds: Tensor, openings: Tensor) -> list[int]:
     """What Gymnasium is seeded with when copies with seeds (N,) open for the times numbered (N,) from 0."""
-    return (mix(seeds + GOLDEN * (openings + 1)) & (2**63 - 1)).tolist()
+    return (mix_bits(seeds + GOLDEN * (openings + 1)) & (2**63 - 1)).tolist()
 
 
 @dataclass

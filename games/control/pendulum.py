@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.jit import compiled
+from marl_engine.numerics.jit import compile_loop
 
 GRAVITY, MASS, LENGTH, PERIOD = 10.0, 1.0, 1.0, 0.05
 FASTEST, STRONGEST = 8.0, 2.0  # speed and torque
 START = np.array([pi, 1.0])  # the largest angle and speed that a copy opens with
 
 
-@compiled
+@compile_loop
 def _step(states, torques, rewards):
     """Moves states (B, 2), angle from upright and speed, and writes rewards (B,):
 
@@ -36,7 +36,7 @@ def _step(states, torques, rewards):
         states[copy, 0], states[copy, 1] = angle + speed * PERIOD, speed
 
 
-@compiled
+@compile_loop
 def _observe(states, seen):
     """The sides of the angle and the speed, (B, 3)."""
     for copy in range(len(states)):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from games.control.gymnasium import Control
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import GOLDEN, mix
+from marl_engine.numerics.rng import GOLDEN, mix_bits
 from marl_engine.types import Turn
 
 QUARTERS, HALVES = 4, 2
@@ -157,7 +157,7 @@ class TrajectoryPreference:
 
     def _open(self) -> Turn:
         """The next trajectory of every copy."""
-        turn = self.task.reset(mix(self.seeds + GOLDEN * torch.full_like(self.seeds, self.opened + 1)))
+        turn = self.task.reset(mix_bits(self.seeds + GOLDEN * torch.full_like(self.seeds, self.opened + 1)))
         self.resting, self.held = torch.zeros(len(self.seeds), dtype=torch.bool), turn.observation
         return turn
 

@@ -5,8 +5,8 @@ from difflib import get_close_matches
 import numpy as np
 
 from games.normal_form.payoff_files import READERS
-from games.openspiel.load import compiled, knows
-from marl_engine.extensive_form.reduced_normal_form import reduced
+from games.openspiel.load import compile_game, knows
+from marl_engine.extensive_form.reduced_normal_form import reduce_to_normal_form
 
 ZERO_SUM = {  # what the row player earns
     "matching_pennies": [[1, -1], [-1, 1]],
@@ -40,7 +40,7 @@ def named(name: str) -> np.ndarray:
         return np.array(BOTH[name], float)
     if knows(name):
         try:
-            return reduced(compiled(name)[1])
+            return reduce_to_normal_form(compile_game(name)[1])
         except ValueError as error:
             raise ValueError(f"game.name={name} cannot be played at once: {error}") from error
     names = [*ZERO_SUM, *BOTH]

@@ -19,21 +19,21 @@ from games.normal_form.random_families import drawn
 from games.preference.judges.population import population, preferred
 from marl_engine.configuration import outside
 from marl_engine.errors import Refused
-from marl_engine.extensive_form.sequence_form import Ends, Form, assembled
+from marl_engine.extensive_form.sequence_form import SequenceForm, TerminalHistories, build_sequence_form
 from marl_engine.numerics.checks import check_distributions, check_fields
 from marl_engine.types import Turn
 
 
-def in_sequence_form(payoffs: np.ndarray) -> Form:
+def in_sequence_form(payoffs: np.ndarray) -> SequenceForm:
     """Payoffs (P, A, B, …) with one information set for each player."""
     players, counts = payoffs.shape[0], payoffs.shape[1:]
     first = np.cumsum([players, *counts])
     last = np.stack([each.ravel() for each in np.indices(counts)], axis=1) + first[:-1]
-    ends = Ends(last, payoffs.reshape(players, -1).T, np.ones(len(last)))
-    return assembled(range(players + 1), range(players), first.tolist(), ends)
+    ends = TerminalHistories(last, payoffs.reshape(players, -1).T, np.ones(len(last)))
+    return build_sequence_form(range(players + 1), range(players), first.tolist(), ends)
 
 
-class OneShot:
+class OneShotGame:
     """How a game in normal form is played, wherever its payoffs come from.
 
     An observation (B, P, 1) int32 is the number of the seat.
@@ -113,7 +113,7 @@ SENTENCES = 4096  # of `Sentences`, at most
 
 
 @dataclass
-class Matrix(OneShot):
+class MatrixGame(OneShotGame):
     """A classic or a small game of OpenSpiel by name, or `payoffs` from files. Raises ValueError without them."""
 
     name: str = outside("rock_paper_scissors", folders=False)
@@ -129,7 +129,7 @@ class Matrix(OneShot):
 
 
 @dataclass
-class Random(OneShot):
+class RandomGame(OneShotGame):
     """A game of a random family; see `families` for their formulae. Raises ValueError for one that there cannot be."""
 
     family: str = "zero_sum"
@@ -142,7 +142,7 @@ class Random(OneShot):
         self._make(drawn(self.family, self.players, self.actions, self.draw))
 
 
-class Judged(OneShot):
+class Judged(OneShotGame):
     """A matrix of how often the row is preferred: one prompt, and answers that are numbers of actions."""
 
     questions = 1
@@ -153,7 +153,7 @@ class Judged(OneShot):
 
 
 @dataclass
-class Preference(Judged):
+class PreferenceMatrix(Judged):
     """A preference matrix by name, and the policy that solvers start from and are drawn to.
 
     Raises ValueError for a name that is none, and a reference that is no distribution.
@@ -190,7 +190,7 @@ class PreferenceFile(Judged):
 
 
 @dataclass
-class Raters(Judged):
+class RaterMatrix(Judged):
     """The preferences of a population of raters; see `raters`. Raises ValueError for one that there cannot be."""
 
     raters: int = 3  # and answers, where scores are drawn
@@ -211,7 +211,7 @@ class Raters(Judged):
 
 
 @dataclass
-class Sentences(Judged):
+class SentenceMatrix(Judged):
     """All V^L sentences of L out of V words, of which the last word makes the class, and classes go in a circle.
 
     P = 1 / (1 + exp(-(cycle * c + skill - skill'))), c = 1 where the class follows the other's, -1 where it is

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from games.gambit import nfg
-from games.openspiel.load import compiled
+from games.openspiel.load import compile_game
 from marl_engine.errors import Refused
-from marl_engine.extensive_form.reduced_normal_form import reduced
+from marl_engine.extensive_form.reduced_normal_form import reduce_to_normal_form
 from marl_engine.numerics.checks import check_finite
 
 GAMBIT = (".nfg", ".efg")  # which say how many players there are
@@ -65,7 +65,7 @@ def read_nfg(path: Path) -> np.ndarray:
 
 def read_efg(path: Path) -> np.ndarray:
     """The payoffs of plans for a tree in a file of Gambit. Raises ValueError and OSError."""
-    return reduced(compiled(str(path))[1])
+    return reduce_to_normal_form(compile_game(str(path))[1])
 
 
 def read_csv(path: Path) -> np.ndarray:

@@ -16,14 +16,14 @@ from games.normal_form.catalogue import named
 from games.normal_form.payoff_files import load_payoffs
 from marl_engine.configuration import outside
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import GOLDEN, mix, unit
+from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
 from marl_engine.types import Turn
 
 ENDING_STREAM = 0x2545F4914F6CDD1D  # sets the noise of endings apart from that of policies
 
 
 @dataclass
-class Iterated:
+class RepeatedGame:
     """A classic for two with equally many actions, by name, or `payoffs` (2, A, A) from a file.
 
     An observation (B, P, 1) int32 is the number of the state, from the seat's own side: 0 in the first round, then
@@ -79,7 +79,7 @@ class Iterated:
             raise ValueError(f"actions must be from 0 to {self.actions - 1}")
         pair = (actions[:, 0] * self.actions + actions[:, 1]).to(self.device)
         self.rounds += 1
-        done = unit(mix(mix(self.seeds ^ ENDING_STREAM) + GOLDEN * self.rounds)) >= self.discount
+        done = to_unit_interval(mix_bits(mix_bits(self.seeds ^ ENDING_STREAM) + GOLDEN * self.rounds)) >= self.discount
         self.at = (1 + pair).masked_fill(done, 0)
         return self._turn(self.earns[:, pair].T, done)
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.openspiel.load import compiled
+from games.openspiel.load import compile_game
 from marl_engine.configuration import outside
-from marl_engine.extensive_form.sequence_form import Form, payoffs, plan_of, uniform
-from marl_engine.extensive_form.tree import CHANCE, END, within
+from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, realization_plan, uniform_strategy
+from marl_engine.extensive_form.tree import CHANCE, END, cumulative_chance
 from marl_engine.numerics.checks import check_distributions
-from marl_engine.numerics.rng import GOLDEN, mix, unit
+from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
 from marl_engine.types import Turn
 
 CHANCE_STREAM = 0x5DEECE66D  # sets the noise of chance apart from that of policies
@@ -48,13 +48,13 @@ class OpenSpiel:
     symmetric: bool = field(init=False, default=False)  # seats move one after the other
 
     def __post_init__(self) -> None:
-        self.tree, self.form = compiled(self.name)
+        self.tree, self.form = compile_game(self.name)
         check_decided(self.name, self.form)
         self.legal = self.tree.legal
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features = torch.from_numpy(self.tree.tensor)
         self.place = self.legal.cumsum(1, dtype=np.int32) - 1  # (I, A): which child an action leads to
-        self.upto = within(self.tree)
+        self.upto = cumulative_chance(self.tree)
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def reset(self, seeds: Tensor) -> Turn:
@@ -119,7 +119,7 @@ class OpenSpiel:
 
         Raises ValueError for an information set that there is not, and for chances that are none.
         """
-        names, strategy = self.tree.name.tolist(), uniform(self.form)
+        names, strategy = self.tree.name.tolist(), uniform_strategy(self.form)
         strange = next((name for name in set(policy).difference(names)), None)
         if strange is not None:
             near = get_close_matches(str(strange), names[:LISTED], n=3, cutoff=0.0)
@@ -155,7 +155,9 @@ class OpenSpiel:
         tree = self.tree
         while (waits := np.flatnonzero(tree.player[self.at] == CHANCE)).size:
             place = torch.from_numpy(self.drawn[waits] + 1)
-            noise = unit(mix(mix(torch.from_numpy(self.seeds[waits]) ^ CHANCE_STREAM) + GOLDEN * place)).numpy()
+            noise = to_unit_interval(
+                mix_bits(mix_bits(torch.from_numpy(self.seeds[waits]) ^ CHANCE_STREAM) + GOLDEN * place)
+            ).numpy()
             first, stop = tree.child[self.at[waits]], tree.child[self.at[waits] + 1]
             chosen = first.copy()
             # to the first child whose cumulated probability exceeds the noise
@@ -183,12 +185,12 @@ class OpenSpiel:
         ).to(self.device)
 
 
-def check_decided(name: str, form: Form) -> None:
+def check_decided(name: str, form: SequenceForm) -> None:
     """Raises ValueError, and says what a game is worth, where (nearly) always nobody decides anything in it."""
     empty = slice(form.entry[0], form.entry[1])  # what the first player has done nothing in
     idle = form.chance[empty][(form.others[empty] < form.players).all(axis=1)].sum()
     if 1 - idle < RAREST:
-        value = payoffs(form, plan_of(form, uniform(form)))
+        value = expected_payoffs(form, realization_plan(form, uniform_strategy(form)))
         raise ValueError(
             f"in {name} chance alone decides, with probability {idle:.6g}, so there is nothing to solve or to learn; "
             f"it is worth {value.tolist()} to its players"

@@ -15,22 +15,22 @@ from games.gambit import efg, nfg
 from games.gambit.efg import efg_path, load_efg
 from games.openspiel import tree_walk
 from games.openspiel.identity import identity
-from games.openspiel.tree_walk import LARGEST, walked
+from games.openspiel.tree_walk import LARGEST, walk_tree
 from marl_engine.errors import excerpt
 from marl_engine.extensive_form import sequence_form
-from marl_engine.extensive_form.sequence_form import Form
+from marl_engine.extensive_form.sequence_form import SequenceForm
 from marl_engine.extensive_form.tree import Tree
 from marl_engine.numerics.cache import cache_folder
 
 WIDTH, DESCENTS = 2000, 5  # histories at each depth that stand for all; random walks below where they are too many
 DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError)  # of files in a cache, and no home for it
 CODE = (sys.modules[__name__], tree_walk, efg, nfg, sequence_form)  # what arrays depend on beside the game
-IN_MEMORY: dict[str, tuple[Tree, Form]] = {}  # by identity
+IN_MEMORY: dict[str, tuple[Tree, SequenceForm]] = {}  # by identity
 
 
-def compiled(name: str) -> tuple[Tree, Form]:
+def compile_game(name: str) -> tuple[Tree, SequenceForm]:
     """The arrays of a game, from memory or disk if they are there. Raises ValueError for a game that does not fit."""
-    game = sequential(name)
+    game = load_sequential(name)
     key = identity(name, CODE)
     if key is None:
         return walk_game(name, game)
@@ -39,7 +39,7 @@ def compiled(name: str) -> tuple[Tree, Form]:
     return IN_MEMORY[key]
 
 
-def from_disk(key: str) -> tuple[Tree, Form] | None:
+def from_disk(key: str) -> tuple[Tree, SequenceForm] | None:
     """The arrays of the game with this identity, if they are on disk; a damaged file is said and passed over."""
     try:
         path = cache_folder() / f"{key}.npz"
@@ -49,7 +49,7 @@ def from_disk(key: str) -> tuple[Tree, Form] | None:
         return None
 
 
-def onto_disk(key: str, arrays: tuple[Tree, Form]) -> tuple[Tree, Form]:
+def onto_disk(key: str, arrays: tuple[Tree, SequenceForm]) -> tuple[Tree, SequenceForm]:
     """Keeps arrays; a folder that cannot be written is said, and costs no more. Returns the arrays."""
     try:
         write(cache_folder() / f"{key}.npz", arrays)
@@ -63,20 +63,20 @@ def warn(sentence: str) -> None:
     print(" ".join(sentence.split()), file=sys.stderr)
 
 
-def walk_game(name: str, game: Any) -> tuple[Tree, Form]:
+def walk_game(name: str, game: Any) -> tuple[Tree, SequenceForm]:
     """The arrays of a game. Raises ValueError for one that does not fit, or that cannot be played through."""
     try:
-        return weighed_and_walked(name, game)
+        return walk_if_it_fits(name, game)
     except RuntimeError as error:  # pyspiel.SpielError is one
         raise ValueError(f"OpenSpiel cannot play {name!r} through: {excerpt(str(error))}") from error
 
 
-def weighed_and_walked(name: str, game: Any) -> tuple[Tree, Form]:
+def walk_if_it_fits(name: str, game: Any) -> tuple[Tree, SequenceForm]:
     """The arrays of a game, made while a display says how far they are. Raises ValueError for one that does not fit."""
     from rich.console import Console
     from rich.text import Text
 
-    size = estimated(game)
+    size = estimate_size(game)
     if size > LARGEST:
         raise ValueError(
             f"{name} has about {rounded(size)} histories, and at most {LARGEST:,} are compiled; choose a smaller game"
@@ -87,12 +87,12 @@ def weighed_and_walked(name: str, game: Any) -> tuple[Tree, Form]:
             status.update(Text(f"compiling {name}: {done:,} of about {rounded(size)} histories"))
 
         try:
-            return walked(game, tell, watched=not game.get_type().provides_information_state_string)
+            return walk_tree(game, tell, watched=not game.get_type().provides_information_state_string)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
 
-def estimated(game: Any) -> int:
+def estimate_size(game: Any) -> int:
     """How many histories a tree has: at each depth some, drawn at random, stand for all of them (Chen 1992).
 
     Exact where there are no more than WIDTH. Below the depth at which there are too many, by random walks.
@@ -107,11 +107,11 @@ def estimated(game: Any) -> int:
         states = [child for child in children if not child.is_terminal()]
         count = count * len(states) // len(children)
         states = draw.sample(states, min(width, len(states)))
-    below = [descended(state, draw) for state in states[:DESCENTS]]
+    below = [estimate_below(state, draw) for state in states[:DESCENTS]]
     return size + (count * sum(below) // len(below) if below else 0)
 
 
-def descended(state: Any, draw: Random) -> int:
+def estimate_below(state: Any, draw: Random) -> int:
     """How many histories lie below a state, from one random walk weighted by its branching (Knuth 1975)."""
     weight, size = 1, 0
     while not state.is_terminal():
@@ -128,14 +128,14 @@ def rounded(size: int) -> str:
     return f"{round(size, 1 - power):,}" if power < 15 else f"10^{power}"
 
 
-def read(path: Path) -> tuple[Tree, Form]:
+def read(path: Path) -> tuple[Tree, SequenceForm]:
     """What `write` wrote."""
     with np.load(path) as found:
-        tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, Form))
-    return Tree(*tree), Form(*form)._replace(unit=float(form[-1]))
+        tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, SequenceForm))
+    return Tree(*tree), SequenceForm(*form)._replace(unit=float(form[-1]))
 
 
-def write(path: Path, arrays: tuple[Tree, Form]) -> None:
+def write(path: Path, arrays: tuple[Tree, SequenceForm]) -> None:
     """Keeps compiled arrays on disk, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.npz")
@@ -174,7 +174,7 @@ def registered_names(name: str) -> list[str]:
     return pyspiel.registered_names()
 
 
-def sequential(name: str) -> Any:
+def load_sequential(name: str) -> Any:
     """The pyspiel game of a string, simultaneous moves turned into successive ones, or that of a .efg file.
 
     Raises ValueError.

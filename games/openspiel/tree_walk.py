@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.extensive_form.sequence_form import Ends, Form, assembled
+from marl_engine.extensive_form.sequence_form import SequenceForm, TerminalHistories, build_sequence_form
 from marl_engine.extensive_form.tree import CHANCE, END, Tree
 
 LARGEST = 20_000_000  # histories; a tree of as many takes some gigabytes
@@ -29,7 +29,7 @@ class Visit(NamedTuple):
     seen: tuple[int, ...]  # (P,) the number of what each player has seen, where it is watched
 
 
-class Walk:
+class TreeWalk:
     """One walk through a tree, with what it finds, in flat arrays: lists in lists would take longer than the game."""
 
     def __init__(self, game: Any, tell: Callable[[int], None], watched: bool):
@@ -143,13 +143,13 @@ class Walk:
         return number
 
 
-def walked(game: Any, tell: Callable[[int], None], watched: bool = False) -> tuple[Tree, Form]:
+def walk_tree(game: Any, tell: Callable[[int], None], watched: bool = False) -> tuple[Tree, SequenceForm]:
     """The tree and the sequence form of a sequential pyspiel game; `tell` hears how many histories are done.
 
     `watched`: by what players see, not by what the game says that they know. Raises ValueError when a player forgets
     what it did or knew, and when there is too much for the memory.
     """
-    walk = Walk(game, tell, watched)
+    walk = TreeWalk(game, tell, watched)
     walk.run(game.new_initial_state())
     owner, found = np.array(walk.owner), np.array(walk.first)
     order = np.argsort(owner, kind="stable")  # information sets of player 0, then of player 1, …
@@ -159,16 +159,16 @@ def walked(game: Any, tell: Callable[[int], None], watched: bool = False) -> tup
     moved[order] = first[:-1] - found[:-1][order]
     sequence = np.arange(found[-1]) + np.concatenate([np.zeros(walk.players, int), np.repeat(moved, counts)])
     last, payoff = (np.array(each).reshape(-1, walk.players) for each in (walk.last, walk.payoff))
-    form = assembled(
+    form = build_sequence_form(
         begin=np.searchsorted(owner[order], np.arange(walk.players + 1)).tolist(),
         parent=sequence[np.array(walk.lead)[order]].tolist(),
         first=first.tolist(),
-        ends=Ends(sequence[last], payoff, np.array(walk.chance)),
+        ends=TerminalHistories(sequence[last], payoff, np.array(walk.chance)),
     )
-    return tree_of(walk, order), form
+    return build_tree(walk, order), form
 
 
-def tree_of(walk: Walk, order: np.ndarray) -> Tree:
+def build_tree(walk: TreeWalk, order: np.ndarray) -> Tree:
     """The arrays of a walk, its information sets in this order."""
     player, infoset, parent = np.array(walk.player), np.array(walk.infoset), np.array(walk.parent[1:])
     rank = np.empty(len(order), np.int32)

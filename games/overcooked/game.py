@@ -9,7 +9,7 @@ from torch import Tensor
 
 from games.overcooked import layouts, rules
 from marl_engine.configuration import outside
-from marl_engine.numerics.threads import over_rows
+from marl_engine.numerics.threads import split_rows
 from marl_engine.types import Turn
 
 SHARE = 512  # games; fewer are not worth handing to another core
@@ -111,7 +111,7 @@ class Overcooked:
     def _step_on_cores(self, *tensors: Tensor) -> None:
         """Each core steps its share of the games."""
         arrays = (self.rows.numpy().view(UNSIGNED), *(each.numpy() for each in tensors))
-        over_rows(lambda _, *share: rules.step_games(self.kitchen, *arrays, *share), len(self.rows), SHARE)
+        split_rows(lambda _, *share: rules.step_games(self.kitchen, *arrays, *share), len(self.rows), SHARE)
 
     def _step_on_cuda(self, *tensors: Tensor) -> None:
         """One thread for each game, in place on the GPU's tensors."""

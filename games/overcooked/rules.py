@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marl_engine.numerics.jit import compiled, inlined
+from marl_engine.numerics.jit import compile_inline, compile_loop
 
 NORTH, SOUTH, EAST, WEST, STAY, INTERACT = range(6)
 FLOOR, COUNTER, ONIONS, TOMATOES, DISHES, POT, HATCH = range(7)
@@ -67,31 +67,31 @@ class Kitchen(NamedTuple):
         return self.picture.shape[1] // self.terrain.size
 
 
-@inlined
+@compile_inline
 def channels(kitchen):
     """Features of a cell: five for each cook, and 16 that the cooks share."""
     return 5 * len(kitchen.cooks) + 16
 
 
-@inlined
+@compile_inline
 def items_of(kitchen):
     """Where a row says what lies on each cell."""
     return 1 + COOK * len(kitchen.cooks)
 
 
-@inlined
+@compile_inline
 def clocks_of(kitchen):
     """Where a row has the clock of each pot."""
     return items_of(kitchen) + kitchen.terrain.size
 
 
-@inlined
+@compile_inline
 def ingredients(soup):
     """How many ingredients a soup has."""
     return (soup & 3) + (soup >> 2) - 1
 
 
-@inlined
+@compile_inline
 def pots_in_use(kitchen, row):
     """Pots that hold something and do not wait to be lit; a dish fetched for one of them is useful."""
     items, clocks = items_of(kitchen), clocks_of(kitchen)
@@ -102,7 +102,7 @@ def pots_in_use(kitchen, row):
     return count
 
 
-@inlined
+@compile_inline
 def dish_is_useful(kitchen, row, in_use):
     """Whether there are more pots in use than dishes in hands, and no dish lies about."""
     if len(kitchen.cooks) != 2:  # the reference defines it for two cooks alone
@@ -117,7 +117,7 @@ def dish_is_useful(kitchen, row, in_use):
     return carried < in_use
 
 
-@inlined
+@compile_inline
 def use_pot(kitchen, row, hand, cell):
     """A cook faces a pot: light it, dish up, or add an ingredient. Returns the shaping reward."""
     held = row[hand]
@@ -137,7 +137,7 @@ def use_pot(kitchen, row, hand, cell):
     return np.float32(0)
 
 
-@inlined
+@compile_inline
 def interact(kitchen, row, cook, in_use):
     """One cook uses what it faces. Returns (payoff to the team, shaping reward of the cook)."""
     hand = 3 + COOK * cook
@@ -166,7 +166,7 @@ def interact(kitchen, row, cook, in_use):
     return payoff, shaping
 
 
-@inlined
+@compile_inline
 def walk(kitchen, row, actions):
     """Cooks turn to where they want to go, and go there unless any two of them would collide.
 
@@ -185,7 +185,7 @@ def walk(kitchen, row, actions):
         row[1 + COOK * cook] = kitchen.goal[actions[cook], row[1 + COOK * cook]]
 
 
-@inlined
+@compile_inline
 def cook_pots(kitchen, row):
     """One step of the fire."""
     items, clocks = items_of(kitchen), clocks_of(kitchen)
@@ -196,7 +196,7 @@ def cook_pots(kitchen, row):
         row[clocks + pot] = clock + (clock < kitchen.cook_time[soup])
 
 
-@inlined
+@compile_inline
 def step(kitchen, row, actions, shaping):
     """One step of one game, in place. Writes shaping (P,); returns (payoff to the team, done).
 
@@ -220,7 +220,7 @@ def step(kitchen, row, actions, shaping):
     return payoff, done
 
 
-@inlined
+@compile_inline
 def draw_item(kitchen, seen, cell, held):
     """The features of a thing that is not in a pot, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
@@ -234,7 +234,7 @@ def draw_item(kitchen, seen, cell, held):
             mine[feature + 5] = 1
 
 
-@inlined
+@compile_inline
 def draw_pot(kitchen, seen, cell, soup, clock):
     """The features of what is in a pot, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
@@ -248,7 +248,7 @@ def draw_pot(kitchen, seen, cell, soup, clock):
         mine[feature + 5] = lit & (left == 0)
 
 
-@inlined
+@compile_inline
 def observe(kitchen, row, seen):
     """The lossless encoding of one game into seen (P, cells * channels), each seat's own cook first.
 
@@ -281,14 +281,14 @@ def observe(kitchen, row, seen):
             draw_pot(kitchen, seen, cell, row[items + cell], row[clocks + pot])
 
 
-@compiled
+@compile_loop
 def observe_games(kitchen, rows, seen, first, last):
     """Encodings of games `first` to `last` (excluded)."""
     for game in range(first, last):
         observe(kitchen, rows[game], seen[game])
 
 
-@compiled
+@compile_loop
 def step_games(kitchen, rows, actions, seen, reward, shaping, done, first, last):
     """Steps games `first` to `last` (excluded): rows (B, numbers), actions (B, P), the rest is written."""
     for game in range(first, last):

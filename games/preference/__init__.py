@@ -1,5 +1,5 @@
 """Preference games: prompts, answers, and judges who compare them."""
 
-from games.preference.game import Prompts
+from games.preference.game import PromptGame
 
-__all__ = ["Prompts"]
+__all__ = ["PromptGame"]

@@ -19,7 +19,7 @@ LONGEST = 48  # characters of a label
 
 
 def leaves(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """The values of a configuration by their dotted keys, like {"solver.pull": 0.1}; without those in `APART`."""
+    """The values of a configuration by dotted keys, like {"solver.magnet_weight": 0.1}; without those in `APART`."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         if not place and key in APART:
@@ -97,7 +97,7 @@ def text(value: Any) -> str:
 
 
 def label(values: Mapping[str, str], keys: Sequence[str]) -> str:
-    """Like "solver=MMD, pull=0.1": a key without its section, where that leaves no doubt."""
+    """Like "solver=MMD, magnet_weight=0.1": a key without its section, where that leaves no doubt."""
     short = {key: key.partition(".")[2] or key for key in keys}
     plainly = len(set(short.values())) == len(keys)
     return ", ".join(f"{short[key] if plainly else key}={values[key]}" for key in keys if key in values)

@@ -8,7 +8,7 @@ from marl_engine.commands.command_line.cli_config import loaded, plain
 from marl_engine.commands.curves import AXES, DISTANCES, MEASURES, Curve, Run, compared, is_distance, measure, shared
 from marl_engine.commands.process import read_keys, run_command
 from marl_engine.errors import Refused, choice
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 
 LESS_IS_BETTER = DISTANCES | {"loss", "kl"}
 KINDS = (".png", ".pdf", ".svg")
@@ -111,7 +111,7 @@ def known(path: Path) -> str:
 def read(path: Path) -> Run:
     """What a run left. Raises Refused for one that has measured nothing."""
     try:
-        records = Folder(path).records()
+        records = RunFolder(path).records()
     except (OSError, ValueError) as error:
         raise Refused(f"{path / 'metrics.jsonl'} cannot be read: {error}") from error
     if not records:

@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 from marl_engine import __version__
 from marl_engine.commands.command_line.cli_config import refusals
 from marl_engine.commands.command_line.environment import prepare_imports, prepare_output
-from marl_engine.configuration import checked
+from marl_engine.configuration import validate_fields
 from marl_engine.errors import Refused
 from marl_engine.interruption import INTERRUPTION, Interrupted
 
@@ -45,6 +45,6 @@ def show_version() -> int:
 def read_keys(words: Sequence[str], kind: type[Keys]) -> Keys:
     """The dataclass that words like key=value describe. Raises Refused."""
     try:
-        return kind(**checked(dict(word.split("=", 1) for word in words), kind, ""))
+        return kind(**validate_fields(dict(word.split("=", 1) for word in words), kind, ""))
     except ValueError as error:
         raise Refused(str(error)) from error

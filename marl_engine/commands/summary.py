@@ -89,19 +89,19 @@ def save_adapters(run: Any) -> str:
 @contextmanager
 def at_best(run: Any) -> Iterator[int]:
     """Within it the profile is that of the best checkpoint, or the last where that is damaged; yields its iteration."""
-    from marl_engine.policies.weights import load_policies, policies_state
+    from marl_engine.policies.weights import load_profile_state, profile_state
     from marl_engine.runs import checkpoint
 
-    iteration, last = run.iteration, deepcopy(policies_state(run.parts.profile))  # weights are loaded in place
+    iteration, last = run.iteration, deepcopy(profile_state(run.parts.profile))  # weights are loaded in place
     if run.best.iteration != run.iteration:
         with suppress(checkpoint.Damaged):
             state = checkpoint.read(run.folder.checkpoints / f"{run.best.iteration:08d}")
-            load_policies(run.parts.profile, state["profile"])
+            load_profile_state(run.parts.profile, state["profile"])
             iteration = run.best.iteration
     try:
         yield iteration
     finally:
-        load_policies(run.parts.profile, last)
+        load_profile_state(run.parts.profile, last)
 
 
 def known(records: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from marl_engine.commands.command_line.cli_config import loaded, plain
 from marl_engine.errors import Refused, describe
 from marl_engine.interruption import INTERRUPTION
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import Input, kept_in, look
 
 FAILED = 1
@@ -86,7 +86,7 @@ def folder_of(config: Mapping[str, Any], made: Mapping[str, Path], runs: Path) -
 
 def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether the run in a folder has come to an end that a configuration gives it."""
-    summary, stop = Folder(folder).summary(), config.get("stop") or {}
+    summary, stop = RunFolder(folder).summary(), config.get("stop") or {}
     reason = str(summary.get("exit"))
     if reason == "nash_conv":
         return float(summary.get("nash_conv", inf)) <= (stop.get("nash_conv") or 0)

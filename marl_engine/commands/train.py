@@ -16,7 +16,7 @@ from marl_engine.commands.command_line.cli_config import composed, opened, resum
 from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_overrides, sweep_jobs
 from marl_engine.commands.process import FAILED, run_command
-from marl_engine.configuration import checked
+from marl_engine.configuration import validate_fields
 from marl_engine.errors import Refused, excerpt
 from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.inputs import INPUTS
@@ -70,26 +70,28 @@ def show_by_hydra(config: DictConfig) -> None:
 def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) -> int:
     """Runs the jobs of a sweep, after a look at all of them; returns the exit code. Raises Refused."""
     from marl_engine.commands.sweep import carry_out, jobs_of
-    from marl_engine.runs.factory import setting
+    from marl_engine.runs.factory import build
 
     jobs = jobs_of(words, configs, RUNS)
     for job in jobs:
         plan, _ = split(job.config)
         if plan.run and not job.folder:
             named_folder(plan.run, plan.overwrite)
-        setting(job.config)
+        build(job.config)
     return carry_out(jobs, train)
 
 
 def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The plan and the stopping rule of a configuration. Raises Refused."""
-    from marl_engine.runs.run import Plan, Stop
+    from marl_engine.runs.run import RunOptions, StopRule
 
     for part in PARTS:
         if not isinstance(config.get(part), Mapping):
             raise Refused(f"{part} must be the name of a preset, not {config.get(part)!r}")
     own = {key: value for key, value in config.items() if key not in (*PARTS, "stop")}
-    return Plan(**checked(own, Plan, "")), Stop(**checked(config.get("stop"), Stop, "stop."))
+    return RunOptions(**validate_fields(own, RunOptions, "")), StopRule(
+        **validate_fields(config.get("stop"), StopRule, "stop.")
+    )
 
 
 def named_folder(name: str, overwrite: bool) -> Path:
@@ -125,7 +127,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     """Runs a configuration, or goes on with the run in a folder; returns the exit code. Raises Refused."""
     from marl_engine.commands.check_game import report_contract
     from marl_engine.numerics.threads import choose_threads
-    from marl_engine.runs.folder import Folder
+    from marl_engine.runs.folder import RunFolder
     from marl_engine.runs.lock import locked
     from marl_engine.view.progress import new_console
 
@@ -134,7 +136,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     if plan.check:
         return report_contract(config, console)
     config = {**config, "threads": choose_threads(plan.threads)}  # in config.yaml, for going on bit for bit
-    folder = Folder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
+    folder = RunFolder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with locked(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
         console.print(f"{headline(config)}, in {folder.path}")
@@ -145,18 +147,18 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     """A run that can begin, or go on where it was, and its folder. Raises Refused."""
     import torch
 
-    from marl_engine.policies.weights import policies_state
-    from marl_engine.runs.factory import setting
-    from marl_engine.runs.folder import Folder
+    from marl_engine.policies.weights import profile_state
+    from marl_engine.runs.factory import build
+    from marl_engine.runs.folder import RunFolder
     from marl_engine.runs.inputs import keep, localise, look
     from marl_engine.runs.run import Run
 
     torch.set_num_threads(config["threads"])
     inputs = [] if resume else look(config)
     local, notes = localise(config, folder.path) if resume else (config, [])
-    initial = Folder(folder.path / "initial")  # of a run that began with another's weights
+    initial = RunFolder(folder.path / "initial")  # of a run that began with another's weights
     start = initial.path if plan.init and resume else plan.init
-    parts = setting({**local, "seed": plan.seed, "init": start})  # the seed as a whole number, also of 1e3
+    parts = build({**local, "seed": plan.seed, "init": start})  # the seed as a whole number, also of 1e3
     run = Run(parts, plan, stop, folder)
     if resume:
         for note in [*notes, *restored(run)]:
@@ -165,7 +167,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
         folder.clear()
         keep(inputs, folder.path)
         if plan.init:
-            initial.save(0, {"profile": policies_state(parts.reference)}, None)
+            initial.save(0, {"profile": profile_state(parts.reference)}, None)
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from marl_engine.evaluation.exploitability import solved
+from marl_engine.evaluation.exploitability import measure_exactly
 from marl_engine.evaluation.returns import INITIAL, Seating, against, play_whole_games, seatings, summarise
 from marl_engine.types import Game, Metrics, Profile, Runner
 
@@ -29,7 +29,7 @@ def evaluate(
     With the profile that learning began with, `return/initial` too, where the seats' payoffs sum to a constant.
     """
     if hasattr(game, "form"):
-        return solved(game, profile)
+        return measure_exactly(game, profile)
 
     def play(chosen: list[Seating]) -> list[Tensor]:
         return runner.map(partial(play_whole_games, game=game, episodes=episodes), chosen)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.rng import spread
+from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.rollout import score
 from marl_engine.types import Game, Metrics, Profile
 
@@ -38,7 +38,7 @@ def seatings(profile: Profile) -> list[Seating]:
 
 def play_whole_games(seating: Seating, game: Game, episodes: int, seed: int = SEED) -> Tensor:
     """Undiscounted payoffs (episodes, P) without shaping."""
-    return score(deepcopy(game), seating.profile, spread(seed, episodes), greedy=seating.greedy)
+    return score(deepcopy(game), seating.profile, derive_seeds(seed, episodes), greedy=seating.greedy)
 
 
 def summarise(name: str, earned: Tensor) -> Metrics:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.extensive_form.sequence_form import gains, payoffs, plan_of, reaches
-from marl_engine.policies.tabular import strategy_of_any
+from marl_engine.extensive_form.sequence_form import counterfactual_reach, expected_payoffs, gains, realization_plan
+from marl_engine.policies.tabular import extract_strategy
 from marl_engine.types import Profile
 
 SHOWN_SETS = 50  # information sets of all players together that are shown
@@ -31,10 +31,10 @@ def read_strategies(game: Any, profile: Profile) -> Strategies | None:
     form = game.form
     if form.sequences > SAVED:
         return None
-    strategy = strategy_of_any(game, profile)
-    plan = plan_of(form, strategy)
-    earned, more = payoffs(form, plan), gains(form, plan)
-    probable = plan[form.parent] * reaches(form, strategy, plan)[form.first[:-1]]
+    strategy = extract_strategy(game, profile)
+    plan = realization_plan(form, strategy)
+    earned, more = expected_payoffs(form, plan), gains(form, plan)
+    probable = plan[form.parent] * counterfactual_reach(form, strategy, plan)[form.first[:-1]]
     owner = np.repeat(np.arange(form.players), np.diff(form.begin)).tolist()
     sets = [
         {"player": player, "name": name, "reach": float(reach), "actions": actions, "strategy": chances.tolist()}

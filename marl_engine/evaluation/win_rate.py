@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.language.generation import Answers, Writer, answered
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.language.generation import Completions, LanguagePolicy, complete
 from marl_engine.responders.preference.referee import Referee
 from marl_engine.types import Metrics, Policy, Profile
 
@@ -28,35 +28,35 @@ class Sample(NamedTuple):
 
 def held_out(game: Any, episodes: int) -> Tensor:
     """Numbers (N,) of prompts that are held out, each as often as the next one."""
-    return game.questions + torch.arange(episodes) % (len(game.texts) - game.questions)
+    return game.train_prompts + torch.arange(episodes) % (len(game.texts) - game.train_prompts)
 
 
-def scripts(game: Any, policy: Policy, episodes: int, device: str, who: int = 0) -> list[Answers]:
+def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, who: int = 0) -> list[Completions]:
     """Answers to the prompts held out, the same in every evaluation; in batches.
 
     Policies that are compared with each other need different numbers `who`: with the same random numbers they would
     say the same until they differ, and how often one is preferred to the other is a matter of independent answers.
     """
-    numbers, seeds = held_out(game, episodes).to(device), spread(SEED + who, episodes, device)
+    numbers, seeds = held_out(game, episodes).to(device), derive_seeds(SEED + who, episodes, device)
     return [
-        answered(policy, numbers[start : start + BATCH], seeds[start : start + BATCH])
+        complete(policy, numbers[start : start + BATCH], seeds[start : start + BATCH])
         for start in range(0, episodes, BATCH)
     ]
 
 
-def judged(
-    game: Any, profile: Profile, reference: Profile, theirs: Sequence[Answers], episodes: int, device: str
+def measure_win_rate(
+    game: Any, profile: Profile, reference: Profile, theirs: Sequence[Completions], episodes: int, device: str
 ) -> tuple[Metrics, list[Sample]]:
     """Win rate against the answers of the reference with its interval of 95 %, KL and length; and all answers.
 
     `theirs` is what `scripts` had the reference write, as somebody else.
     """
     writer, other = profile[0], reference[0]
-    assert isinstance(writer, Writer)
-    assert isinstance(other, Writer)
+    assert isinstance(writer, LanguagePolicy)
+    assert isinstance(other, LanguagePolicy)
     numbers = held_out(game, episodes)
-    mine = scripts(game, writer, episodes, device)
-    said, others = ([each for batch in batches for each in batch.said] for batches in (mine, theirs))
+    mine = complete_held_out(game, writer, episodes, device)
+    said, others = ([each for batch in batches for each in batch.texts] for batches in (mine, theirs))
     likes = Referee(game, False, torch.Generator()).ask(numbers, said, others).double().numpy()
     lengths = [np.concatenate([batch.mask.sum(-1).cpu().numpy() for batch in batches]) for batches in (mine, theirs)]
     found = {f"win_rate/reference{name}": number for name, number in rate(likes, numbers.numpy()).items()}
@@ -94,7 +94,7 @@ def length_controlled(likes: np.ndarray, longer: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def divergence(writer: Writer, reference: Writer, batches: Sequence[Answers]) -> Metrics:
+def divergence(writer: LanguagePolicy, reference: LanguagePolicy, batches: Sequence[Completions]) -> Metrics:
     """KL(writer || reference) of whole answers in nats: the mean of log pi - log reference, and its standard error."""
     there = [(reference.log_probs(batch.rows, batch.tokens) * batch.mask).sum(-1) for batch in batches]
     moved = torch.cat([batch.log_prob.sum(-1) - each for batch, each in zip(batches, there, strict=True)])

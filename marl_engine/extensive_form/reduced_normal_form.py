@@ -9,17 +9,17 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from marl_engine.extensive_form.sequence_form import Form
+from marl_engine.extensive_form.sequence_form import SequenceForm
 
 LARGEST = 1_000_000  # combinations of plans
 
 
-def reduced(form: Form) -> np.ndarray:
+def reduce_to_normal_form(form: SequenceForm) -> np.ndarray:
     """The payoffs (P, plans of each of the P players). Raises ValueError when there are too many."""
-    size = prod(counted(form))
+    size = prod(count_pure_plans(form))
     if size > LARGEST:
         raise ValueError(f"its normal form has {size:.1g} combinations of plans, and at most {LARGEST:,} are listed")
-    plans = [pure(form, player) for player in range(form.players)]
+    plans = [list_pure_plans(form, player) for player in range(form.players)]
     letters = ascii_lowercase[: form.players]
     subscripts = ",".join(f"{letter}z" for letter in letters) + f",z->{letters}"
     own = np.repeat(np.arange(form.sequences), np.diff(form.entry))
@@ -32,7 +32,7 @@ def reduced(form: Form) -> np.ndarray:
     return np.stack(found)
 
 
-def counted(form: Form) -> list[float]:
+def count_pure_plans(form: SequenceForm) -> list[float]:
     """How many pure plans each player has (P,)."""
     count = np.ones(form.sequences)
     with np.errstate(over="ignore"):
@@ -41,7 +41,7 @@ def counted(form: Form) -> list[float]:
     return count[: form.players].tolist()
 
 
-def pure(form: Form, player: int) -> np.ndarray:
+def list_pure_plans(form: SequenceForm, player: int) -> np.ndarray:
     """The pure plans (K, S) of a player, in the order of its actions; 0 for sequences of others."""
     below: dict[int, list[list[int]]] = {}  # the ways to play on after a sequence
     for infoset in range(form.begin[player + 1] - 1, form.begin[player] - 1, -1):

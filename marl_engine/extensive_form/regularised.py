@@ -2,11 +2,17 @@
 
 import numpy as np
 
-from marl_engine.extensive_form.sequence_form import Form, action_values, gradients, plan_of, reaches
-from marl_engine.numerics.jit import compiled
+from marl_engine.extensive_form.sequence_form import (
+    SequenceForm,
+    backup_action_values,
+    compute_gradient,
+    counterfactual_reach,
+    realization_plan,
+)
+from marl_engine.numerics.jit import compile_loop
 
 
-def soft(form: Form, value: np.ndarray, held: list[tuple[float, np.ndarray]]) -> np.ndarray:
+def regularised_strategy(form: SequenceForm, value: np.ndarray, held: list[tuple[float, np.ndarray]]) -> np.ndarray:
     """The strategy (S,) ~ exp[(value + sum of weight * log other) / sum of weights], each information set by itself."""
     with np.errstate(divide="ignore"):
         logit = value + sum(weight * np.log(other) for weight, other in held)
@@ -19,16 +25,16 @@ def soft(form: Form, value: np.ndarray, held: list[tuple[float, np.ndarray]]) ->
     return np.concatenate([np.ones(players), odds / total])
 
 
-def greedy(form: Form, value: np.ndarray) -> np.ndarray:
+def greedy_strategy(form: SequenceForm, value: np.ndarray) -> np.ndarray:
     """The strategy (S,) of the best action in each information set, the first of several, by their values (S,)."""
     strategy = np.zeros_like(value)
     strategy[: form.players] = 1
-    choose(form, value, strategy)
+    fill_greedy_strategy(form, value, strategy)
     return strategy
 
 
-@compiled
-def choose(form, value, strategy):
+@compile_loop
+def fill_greedy_strategy(form, value, strategy):
     """Gives the best action of each information set probability 1."""
     for infoset in range(form.parent.size):
         best = form.first[infoset]
@@ -38,34 +44,40 @@ def choose(form, value, strategy):
         strategy[best] = 1.0
 
 
-def gap(form: Form, strategy: np.ndarray, reference: np.ndarray, pull: float) -> float:
-    """How much all would gain by best responses, each paying pull * KL(own || reference). All arguments (S,).
+def duality_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
+    """How much all would gain by best responses, each paying magnet_weight * KL(own || reference). All arguments (S,).
 
     The duality gap of the regularised game, in the convention of NashConv (the sum over players), which it is for
-    pull = 0. A response's value is pull * log sum_a reference(a) exp(q(a) / pull). In a tree every information set
-    responds by itself, as in the agent form of the game, whose regularised equilibria are agent quantal response
-    equilibria (McKelvey and Palfrey 1998); what it gains counts as often as it is reached.
+    magnet_weight = 0. A response's value is magnet_weight * log sum_a reference(a) exp(q(a) / magnet_weight). In a tree
+    every information set responds by itself, as in the agent form of the game, whose regularised equilibria are agent
+    quantal response equilibria (McKelvey and Palfrey 1998); what it gains counts as often as it is reached.
     """
-    plan = plan_of(form, strategy)
+    plan = realization_plan(form, strategy)
     value = np.empty_like(plan)
-    gradients(form, plan, value)
-    action_values(form, strategy, value)
-    reach = reaches(form, strategy, plan)
+    compute_gradient(form, plan, value)
+    backup_action_values(form, strategy, value)
+    reach = counterfactual_reach(form, strategy, plan)
     q = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)
-    best = best_soft(form, q, reference, pull)
+    best = regularised_best_values(form, q, reference, magnet_weight)
     with np.errstate(divide="ignore", invalid="ignore"):
-        cost = np.where(strategy > 0, pull * np.log(strategy / reference), 0.0)
+        cost = np.where(strategy > 0, magnet_weight * np.log(strategy / reference), 0.0)
     players, starts = form.players, form.first[:-1] - form.players
     now = np.add.reduceat((strategy * (q - cost))[players:], starts)
     weight = plan[form.parent] * reach[form.first[:-1]]
     return float(weight @ (best - now))
 
 
-def best_soft(form: Form, value: np.ndarray, reference: np.ndarray, pull: float) -> np.ndarray:
-    """The most (I,) that each information set can make of action values (S,), less pull * KL(choice || reference)."""
+def regularised_best_values(
+    form: SequenceForm, value: np.ndarray, reference: np.ndarray, magnet_weight: float
+) -> np.ndarray:
+    """The most (I,) that each information set can make of action values (S,), less magnet_weight * KL(choice ||
+    reference).
+    """
     players, starts = form.players, form.first[:-1] - form.players
     highest = np.maximum.reduceat(value[players:], starts)
-    if pull == 0:
+    if magnet_weight == 0:
         return highest
     above = value[players:] - np.repeat(highest, np.diff(form.first))
-    return highest + pull * np.log(np.add.reduceat(reference[players:] * np.exp(above / pull), starts))
+    return highest + magnet_weight * np.log(
+        np.add.reduceat(reference[players:] * np.exp(above / magnet_weight), starts)
+    )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marl_engine.numerics.jit import compiled, inlined
+from marl_engine.numerics.jit import compile_inline, compile_loop
 
 TOLERANCE = 1e-4  # of sums of chances, which a network gives in float32
 PARTS = 12  # of the smallest payoff that are tried as a unit
@@ -23,7 +23,7 @@ LARGEST = 2**31  # whole numbers are below
 ROUNDING = 1e-14  # of the largest payoff
 
 
-class Form(NamedTuple):
+class SequenceForm(NamedTuple):
     """S sequences, I information sets, P players, E entries: pairs of an end of the game and a player.
 
     Numbers of things have no sign: one that cannot be negative needs no test when it is an index, and solving is
@@ -55,13 +55,13 @@ class Form(NamedTuple):
         """Payoffs (E,) float64 to the player of the sequence above its `centre`, times the probability of chance."""
         return self.units * self.unit
 
-    def with_payoff(self, payoff: np.ndarray) -> "Form":
+    def with_payoff(self, payoff: np.ndarray) -> "SequenceForm":
         """The same game with other payoffs (E,) float64, counted as `payoff` is."""
         return self._replace(units=payoff, unit=1.0)
 
 
-@inlined
-def earned(form, plan, sequence):
+@compile_inline
+def sequence_payoff(form, plan, sequence):
     """What a sequence earns where the game ends with it, if the others follow the plan."""
     total = 0.0
     if form.others.shape[1] == 1:  # two players: no loop over the others, a third of the time
@@ -76,15 +76,15 @@ def earned(form, plan, sequence):
     return total * form.unit
 
 
-@compiled
-def gradients(form, plan, out):
+@compile_loop
+def compute_gradient(form, plan, out):
     """The gradient (S,) of every player's payoff by its own plan, the others following the plan (S,)."""
     for sequence in range(out.size):
-        out[sequence] = earned(form, plan, sequence)
+        out[sequence] = sequence_payoff(form, plan, sequence)
 
 
-@compiled
-def realise(form, strategy, plan):
+@compile_loop
+def fill_realization_plan(form, strategy, plan):
     """The plan (S,) of a strategy (S,). Returns the first information set that has no chances which add up to 1, or I.
 
     NaN passes: it is what a solver comes to that diverges, and whatever is measured of it tells.
@@ -103,8 +103,8 @@ def realise(form, strategy, plan):
     return wrong
 
 
-@compiled
-def behave(form, plan, strategy):
+@compile_loop
+def fill_behavior_strategy(form, plan, strategy):
     """The strategy (S,) of a plan (S,); uniform where the plan does not go."""
     for player in range(form.begin.size - 1):
         strategy[player] = 1
@@ -117,8 +117,8 @@ def behave(form, plan, strategy):
             strategy[sequence] = plan[sequence] / reach if reach > 0 else 1 / (stop - start)
 
 
-@compiled
-def best_values(form, value):
+@compile_loop
+def backup_best_values(form, value):
     """Turns a gradient (S,) into what each sequence is worth to a player who goes on as well as it can.
 
     In place; the first P numbers are then the values of best responses.
@@ -130,8 +130,8 @@ def best_values(form, value):
         value[form.parent[infoset]] += best
 
 
-@compiled
-def action_values(form, strategy, value):
+@compile_loop
+def backup_action_values(form, strategy, value):
     """Turns a gradient (S,) into what each sequence is worth to a player who goes on by the strategy (S,).
 
     In place; counterfactual values, that is weighted by the probability that the others and chance let it happen.
@@ -143,34 +143,34 @@ def action_values(form, strategy, value):
         value[form.parent[infoset]] += mean
 
 
-def check_sequences(form: Form, numbers: np.ndarray) -> None:
+def check_sequences(form: SequenceForm, numbers: np.ndarray) -> None:
     """Raises ValueError unless there is one number for each sequence, before compiled code looks for them."""
     if numbers.shape != (form.sequences,):
         raise ValueError(f"this game has {form.sequences} sequences, so one number for each, not {numbers.shape}")
 
 
-def ends_of(form: Form) -> np.ndarray:
+def entry_sequences(form: SequenceForm) -> np.ndarray:
     """The sequence (E,) that each entry belongs to."""
     return np.repeat(np.arange(form.sequences), np.diff(form.entry).astype(np.int64))
 
 
-def owners(form: Form) -> np.ndarray:
+def owners(form: SequenceForm) -> np.ndarray:
     """The player (S,) that each sequence is of."""
     players = np.arange(form.players)
-    return np.concatenate([players, np.repeat(players, actions_of(form))])
+    return np.concatenate([players, np.repeat(players, count_actions(form))])
 
 
-def uniform(form: Form) -> np.ndarray:
+def uniform_strategy(form: SequenceForm) -> np.ndarray:
     """The strategy (S,) that chooses every action alike."""
     counts = np.diff(form.first)
     return np.concatenate([np.ones(form.players), np.repeat(1 / counts, counts)])
 
 
-def plan_of(form: Form, strategy: np.ndarray) -> np.ndarray:
+def realization_plan(form: SequenceForm, strategy: np.ndarray) -> np.ndarray:
     """The plan (S,) of a strategy (S,). Raises ValueError for chances that do not add up to 1."""
     check_sequences(form, strategy)
     plan = np.empty(form.sequences)
-    wrong = realise(form, strategy, plan)
+    wrong = fill_realization_plan(form, strategy, plan)
     if wrong < len(form.parent):
         chances = strategy[form.first[wrong] : form.first[wrong + 1]].tolist()
         raise ValueError(
@@ -180,56 +180,56 @@ def plan_of(form: Form, strategy: np.ndarray) -> np.ndarray:
     return plan
 
 
-def strategy_of(form: Form, plan: np.ndarray) -> np.ndarray:
+def behavior_strategy(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
     """The strategy (S,) of a plan (S,), or of a sum of plans."""
     check_sequences(form, plan)
     strategy = np.empty(form.sequences)
-    behave(form, plan, strategy)
+    fill_behavior_strategy(form, plan, strategy)
     return strategy
 
 
-def reaches(form: Form, strategy: np.ndarray, plan: np.ndarray) -> np.ndarray:
+def counterfactual_reach(form: SequenceForm, strategy: np.ndarray, plan: np.ndarray) -> np.ndarray:
     """How probable the others' plan and chance make each sequence (S,), if its player means to play it."""
     value = np.empty_like(plan)
-    gradients(form.with_payoff(form.chance), plan, value)
-    action_values(form, strategy, value)
+    compute_gradient(form.with_payoff(form.chance), plan, value)
+    backup_action_values(form, strategy, value)
     return value
 
 
-def payoffs(form: Form, plan: np.ndarray) -> np.ndarray:
+def expected_payoffs(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
     """What each player earns (P,) when all follow a plan (S,)."""
     check_sequences(form, plan)
     gradient = np.empty_like(plan)
-    gradients(form, plan, gradient)
+    compute_gradient(form, plan, gradient)
     return form.centre + np.bincount(owners(form), weights=gradient * plan, minlength=form.players)
 
 
-def actions_of(form: Form) -> np.ndarray:
+def count_actions(form: SequenceForm) -> np.ndarray:
     """How many sequences of actions each player has (P,)."""
     return np.diff(form.first[form.begin])
 
 
-def best_responses(form: Form, plan: np.ndarray) -> np.ndarray:
+def best_response_values(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
     """What each player could earn (P,) by a best response to the others' part of a plan (S,)."""
     check_sequences(form, plan)
     value = np.empty_like(plan)
-    gradients(form, plan, value)
-    best_values(form, value)
+    compute_gradient(form, plan, value)
+    backup_best_values(form, value)
     return form.centre + value[: form.players]
 
 
-def gains(form: Form, plan: np.ndarray) -> np.ndarray:
+def gains(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
     """What a best response to the others' part of a plan (S,) gains each player (P,)."""
     centred = form._replace(centre=np.zeros(form.players))  # what a player earns in any case costs no digits
-    return best_responses(centred, plan) - payoffs(centred, plan)
+    return best_response_values(centred, plan) - expected_payoffs(centred, plan)
 
 
-def nash_conv(form: Form, plan: np.ndarray) -> float:
+def nash_conv(form: SequenceForm, plan: np.ndarray) -> float:
     """The sum over players of what a best response gains; 0 at an equilibrium (Lanctot et al. 2017, section 2)."""
     return float(gains(form, plan).sum())
 
 
-class Ends(NamedTuple):
+class TerminalHistories(NamedTuple):
     """The N ends of a game, while a form is built; those that nobody can tell apart may be one, or several."""
 
     last: np.ndarray  # (N, P) the last sequence of each player
@@ -237,18 +237,20 @@ class Ends(NamedTuple):
     chance: np.ndarray  # (N,) the probability of chance
 
 
-def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int], ends: Ends) -> Form:
+def build_sequence_form(
+    begin: Sequence[int], parent: Sequence[int], first: Sequence[int], ends: TerminalHistories
+) -> SequenceForm:
     """The form of a game from its information sets and ends; ends with the same sequences are added up."""
     players = len(begin) - 1
-    last, same = distinct(ends.last, int(first[-1]))
+    last, same = unique_rows(ends.last, int(first[-1]))
     centre = ends.payoff.min(0) / 2 + ends.payoff.max(0) / 2
     weights = (*((ends.payoff - centre) * ends.chance[:, None]).T, ends.chance)
     *earned, chance = (np.bincount(same, weights=each, minlength=len(last)) for each in weights)
     own = last.T.ravel()  # entries of player 0, then of player 1, …
     rest = np.concatenate([np.delete(last, player, axis=1) for player in range(players)])
     order = np.lexsort((*rest.T[::-1], own))
-    units, unit = in_units(np.concatenate(earned)[order])
-    return Form(
+    units, unit = quantise_payoffs(np.concatenate(earned)[order])
+    return SequenceForm(
         begin=np.array(begin, np.int32),
         parent=np.array(parent, np.uint32),
         first=np.array(first, np.uint32),
@@ -261,7 +263,7 @@ def assembled(begin: Sequence[int], parent: Sequence[int], first: Sequence[int],
     )
 
 
-def distinct(rows: np.ndarray, below: int) -> tuple[np.ndarray, np.ndarray]:
+def unique_rows(rows: np.ndarray, below: int) -> tuple[np.ndarray, np.ndarray]:
     """The different rows (N, P) of numbers below `below`, in order, and for each row which of them it is."""
     if below ** rows.shape[1] >= 2**63:
         found, same = np.unique(rows, axis=0, return_inverse=True)
@@ -271,7 +273,7 @@ def distinct(rows: np.ndarray, below: int) -> tuple[np.ndarray, np.ndarray]:
     return rows[index], same
 
 
-def in_units(payoff: np.ndarray) -> tuple[np.ndarray, float]:
+def quantise_payoffs(payoff: np.ndarray) -> tuple[np.ndarray, float]:
     """Payoffs as whole numbers of a unit, exact in half the bytes; as they are, of unit 1, where there is none."""
     sizes = np.abs(payoff[payoff != 0])
     least, most = (float(sizes.min()), float(sizes.max())) if len(sizes) else (1.0, 1.0)

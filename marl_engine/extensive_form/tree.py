@@ -25,7 +25,7 @@ class Tree(NamedTuple):
     word: np.ndarray  # (W,) str: what actions are called
 
 
-def within(tree: Tree) -> np.ndarray:
+def cumulative_chance(tree: Tree) -> np.ndarray:
     """Probabilities of children (C,) cumulated within each history."""
     total = np.cumsum(tree.chance)
     before = np.concatenate([[0.0], total])[tree.child[:-1]]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.jit import compiled
+from marl_engine.numerics.jit import compile_loop
 
 
 def gae(
@@ -16,7 +16,7 @@ def gae(
     after: Tensor,
     ending: Tensor | None,
     discount: float,
-    trace: float,
+    gae_lambda: float,
 ) -> Tensor:
     """Advantages (T, B, P) of the decisions of each seat, zero where a seat was not acting.
 
@@ -29,12 +29,12 @@ def gae(
     arrays = [each.cpu().numpy() for each in (reward, value, done, acting, after)]
     ends = torch.zeros(1, 1, 1).expand(reward.shape) if ending is None else ending.cpu()
     out = np.zeros(reward.shape, np.float32)
-    _sweep(*arrays, ends.numpy(), np.float32(discount), np.float32(trace), out)
+    _sweep(*arrays, ends.numpy(), np.float32(discount), np.float32(gae_lambda), out)
     return torch.from_numpy(out).to(reward.device)
 
 
-@compiled
-def _sweep(reward, value, done, acting, after, ending, discount, trace, out):
+@compile_loop
+def _sweep(reward, value, done, acting, after, ending, discount, gae_lambda, out):
     turns, games, players = reward.shape
     for game in range(games):
         for seat in range(players):
@@ -45,6 +45,6 @@ def _sweep(reward, value, done, acting, after, ending, discount, trace, out):
                 earned += reward[turn, game, seat]
                 if acting[turn, game, seat]:
                     delta = earned + discount * next_value - value[turn, game, seat]
-                    next_advantage = delta + discount * trace * next_advantage
+                    next_advantage = delta + discount * gae_lambda * next_advantage
                     out[turn, game, seat] = next_advantage
                     next_value, earned = value[turn, game, seat], np.float32(0)

@@ -19,7 +19,7 @@ from torch import Tensor
 from marl_engine.losses.ppo import clipped_surrogate
 
 
-class Compared(NamedTuple):
+class PreferencePairs(NamedTuple):
     """Groups of answers, and what was found of them. A sum over L of log-probabilities is that of an answer."""
 
     log_prob: Tensor  # (B, K, L) with gradient; 0 where there is no token
@@ -33,7 +33,7 @@ class Compared(NamedTuple):
     within: bool = True  # wins are against the others of the group, and not an opponent
 
 
-class Settings(NamedTuple):
+class PreferenceLossSettings(NamedTuple):
     """What some losses need beside."""
 
     clip: float = 0.2  # epsilon of the surrogate
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     optimism: float = 0.0  # alpha of XPO
 
 
-def excess(batch: Compared) -> Tensor:
+def excess(batch: PreferencePairs) -> Tensor:
     """W * h(y), (B, K): exactly 0 where the policy is what it is held near."""
     apart = (weight * (batch.log_prob - near) for weight, near in zip(batch.weights, batch.near, strict=True))
     return sum(apart, torch.zeros_like(batch.log_prob)).sum(-1)
@@ -61,7 +61,7 @@ def mean_of_pairs(loss: Tensor, pairs: Tensor) -> Tensor:
     return (loss * there).sum() / there.sum().clamp(min=1)
 
 
-def reinforce(batch: Compared, settings: Settings) -> Tensor:
+def reinforce(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
     """-sum_n A_n log pi(y_n), A_n = P(y > opponent) - baseline - sum_{k >= n} sum of w * log(pi / near)(y_k).
 
     The policy gradient of Nash-MD-PG (Munos et al. 2023, arXiv:2312.00886, section 7): a token answers for what comes
@@ -98,24 +98,24 @@ def standardised(wins: Tensor, held: Tensor, within: bool) -> Tensor:
 BASELINES = {"half": half, "leave_one_out": leave_one_out, "standardised": standardised}
 
 
-def squared(batch: Compared, settings: Settings) -> Tensor:
+def squared(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
     """(W (h - h') - (p - 1/2))^2: IPO and INPO, times W^2. With p = 1 it is (h - h' - 1 / (2 W))^2 in theirs."""
     return mean_of_pairs((paired(excess(batch), batch.pairs) - (batch.preferred - 0.5)) ** 2, batch.pairs)
 
 
-def logistic(batch: Compared, settings: Settings) -> Tensor:
+def logistic(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
     """-p log sigma(W (h - h')) - (1 - p) log sigma(-W (h - h')): DPO, beta = W (Rafailov et al. 2023)."""
     margin = paired(excess(batch), batch.pairs)
     return mean_of_pairs(F.binary_cross_entropy_with_logits(margin, batch.preferred, reduction="none"), batch.pairs)
 
 
-def contrastive(batch: Compared, settings: Settings) -> Tensor:
+def contrastive(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
     """`logistic` with p = sigma(P(y > opponent) - P(y' > opponent)): DNO (Rosset et al. 2024, arXiv:2404.03715)."""
     likes = torch.sigmoid(paired(batch.wins, batch.pairs))
     return logistic(batch._replace(preferred=likes), settings)
 
 
-def pointwise(batch: Compared, settings: Settings) -> Tensor:
+def pointwise(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
     """(W h(y) - (P(y > opponent) - 1/2))^2: SPPO (Wu et al. 2024, arXiv:2405.00675), which takes log Z for 1/2.
 
     Of all answers, where the paper's code takes the best and the worst of five, whose mean is not the policy's.
@@ -123,7 +123,7 @@ def pointwise(batch: Compared, settings: Settings) -> Tensor:
     return ((excess(batch) - (batch.wins - 0.5)) ** 2).mean()
 
 
-def simple(batch: Compared, settings: Settings) -> Tensor:
+def simple(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
     """`logistic` of scale * (mean log pi(y_n) - mean log pi(y'_n)) - margin: SimPO (Meng et al. 2024), no reference."""
     each = batch.log_prob.sum(-1) / batch.mask.sum(-1).clamp(min=1)
     lead = settings.scale * paired(each, batch.pairs)
@@ -131,7 +131,7 @@ def simple(batch: Compared, settings: Settings) -> Tensor:
     return mean_of_pairs(loss - (1 - batch.preferred) * F.logsigmoid(-lead - settings.margin), batch.pairs)
 
 
-def exploring(batch: Compared, settings: Settings) -> Tensor:
+def exploring(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
     """`logistic` + optimism * log pi(answers of the opponent, second in their pairs): XPO (Xie et al. 2024)."""
     theirs = batch.log_prob.sum(-1).gather(1, batch.pairs[..., 1].clamp(min=0))
     return logistic(batch, settings) + settings.optimism * mean_of_pairs(theirs, batch.pairs)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from marl_engine.networks.sparse_input import differences, entry, product, transposed_product
+from marl_engine.networks.sparse_input import row_entry, sparse_differences, sparse_matmul, sparse_matmul_transposed
 
 ACTIVATIONS = ("tanh", "relu")
 
@@ -20,7 +20,7 @@ def activate_(hidden: Tensor, activation: str) -> Tensor:
     return hidden.tanh_() if activation == "tanh" else hidden.relu_()
 
 
-def behind(gradient: Tensor, hidden: Tensor, activation: str) -> Tensor:
+def activation_gradient(gradient: Tensor, hidden: Tensor, activation: str) -> Tensor:
     """The gradient before an activation, from the one behind it and what it put out."""
     if activation == "tanh":
         return torch.ops.aten.tanh_backward(gradient, hidden)
@@ -34,7 +34,7 @@ class _Layers(torch.autograd.Function):
     def forward(ctx, activation, background, rows, *parameters):
         weights, biases = parameters[::2], parameters[1::2]
         if rows.dtype == torch.int32:
-            hidden = product(rows, background, weights[0], biases[0])
+            hidden = sparse_matmul(rows, background, weights[0], biases[0])
         else:
             hidden = torch.addmm(biases[0], rows.to(weights[0].dtype), weights[0])
         outputs = []
@@ -52,16 +52,16 @@ class _Layers(torch.autograd.Function):
         found = []
         for weight, hidden in zip(reversed(weights[1:]), reversed(outputs), strict=True):
             found += [gradient.sum(0), hidden.T @ gradient]
-            gradient = behind(gradient @ weight.T, hidden, ctx.activation)
+            gradient = activation_gradient(gradient @ weight.T, hidden, ctx.activation)
         if ctx.rows.dtype == torch.int32:
-            first = transposed_product(ctx.rows, ctx.background, gradient)
+            first = sparse_matmul_transposed(ctx.rows, ctx.background, gradient)
         else:
             first = ctx.rows.to(gradient.dtype).T @ gradient
         found += [gradient.sum(0), first]
         return None, None, None, *reversed(found)
 
 
-class Perceptron(nn.Module):
+class MLP(nn.Module):
     """Observations (N, …) of D features, and seats (N,) if it tells them apart, to (N, outputs).
 
     Weights are orthogonal at first, with gain sqrt 2, the last with `gain`. On the processor, bytes are
@@ -103,8 +103,8 @@ class Perceptron(nn.Module):
             rows = self.shown[rows.long().where(rows >= 0, len(self.shown) - 1)].flatten(1)
         features = rows.shape[1]
         if rows.dtype == torch.uint8 and not rows.is_cuda:
-            lists = differences(rows, self.background[:features])
-            return torch.cat([entry(features + seat, 1)[:, None], lists], dim=1) if self.seats else lists
+            lists = sparse_differences(rows, self.background[:features])
+            return torch.cat([row_entry(features + seat, 1)[:, None], lists], dim=1) if self.seats else lists
         if rows.dtype != torch.uint8:
             rows = rows.float()  # int32 would be taken for lists
         if self.seats:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.jit import compiled, inlined
-from marl_engine.numerics.threads import over_rows
+from marl_engine.numerics.jit import compile_inline, compile_loop
+from marl_engine.numerics.threads import split_rows
 
 ROWS = 512  # fewer are not worth handing to another core
 BLOCK = 16  # bytes compared at once
@@ -22,7 +22,7 @@ ROOM = 32  # for a list, at first
 END = -1  # closes a list that is shorter than the longest
 
 
-@compiled
+@compile_loop
 def _find(observation, background, first, last, lists):
     """Lists where rows `first` to `last` differ from the background; returns the length of the longest list.
 
@@ -49,14 +49,14 @@ def _find(observation, background, first, last, lists):
     return longest
 
 
-@inlined
+@compile_inline
 def _unpacked(entry, background):
     """The feature of an entry, and by how much it differs from the background."""
     feature = entry >> 8
     return feature, np.float32(entry & 255) - np.float32(background[feature])
 
 
-@compiled
+@compile_loop
 def _multiply(lists, background, weight, base, first, last, out):
     """out[r] = base + sum over the list of row r of (value - background) * weight[feature]."""
     for row in range(first, last):
@@ -71,7 +71,7 @@ def _multiply(lists, background, weight, base, first, last, out):
                 out[row, unit] += amount * weight[feature, unit]
 
 
-@compiled
+@compile_loop
 def _accumulate(lists, background, gradient, first, last, out):
     """out[feature] += (value - background) * gradient[r] over the lists of all rows: the transposed product."""
     for row in range(first, last):
@@ -84,7 +84,7 @@ def _accumulate(lists, background, gradient, first, last, out):
                 out[feature, unit] += amount * gradient[row, unit]
 
 
-def differences(observation: Tensor, background: Tensor) -> Tensor:
+def sparse_differences(observation: Tensor, background: Tensor) -> Tensor:
     """Lists (N, K) int32 of where bytes (N, D) differ from the background (D,) uint8."""
     arrays = observation.contiguous().numpy(), background.numpy()
     longest = ROOM
@@ -95,31 +95,31 @@ def differences(observation: Tensor, background: Tensor) -> Tensor:
         def work(share: int, first: int, last: int, lists: np.ndarray = lists, lengths: list[int] = lengths) -> None:
             lengths[share] = _find(*arrays, first, last, lists)
 
-        over_rows(work, len(lists), ROWS)
+        split_rows(work, len(lists), ROWS)
         if max(lengths) <= longest:
             return torch.from_numpy(lists[:, : max(lengths)])
         longest = max(lengths)
 
 
-def entry(feature: Tensor, value: int) -> Tensor:
+def row_entry(feature: Tensor, value: int) -> Tensor:
     """What stands in a list for a feature (N,) that has a value: (N,) int32."""
     return (feature << 8 | value).to(torch.int32)
 
 
-def product(lists: Tensor, background: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def sparse_matmul(lists: Tensor, background: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x W + b (N, H) for the observations x of lists (N, K), weight (D, H), bias (H,), background (D,) uint8."""
     out = torch.empty(len(lists), weight.shape[1])
     base = torch.addmv(bias, weight.T, background.float())
     arrays = [each.numpy() for each in (lists, background, weight, base)]
-    over_rows(lambda _, first, last: _multiply(*arrays, first, last, out.numpy()), len(lists), ROWS)
+    split_rows(lambda _, first, last: _multiply(*arrays, first, last, out.numpy()), len(lists), ROWS)
     return out
 
 
-def transposed_product(lists: Tensor, background: Tensor, gradient: Tensor) -> Tensor:
+def sparse_matmul_transposed(lists: Tensor, background: Tensor, gradient: Tensor) -> Tensor:
     """x^T g (D, H) for the observations x of lists (N, K) and gradients g (N, H)."""
     sums = torch.zeros(torch.get_num_threads(), len(background), gradient.shape[1])
     arrays = [each.numpy() for each in (lists, background, gradient)]
-    shares = over_rows(
+    shares = split_rows(
         lambda share, first, last: _accumulate(*arrays, first, last, sums[share].numpy()), len(lists), ROWS
     )
     for share in range(1, shares):

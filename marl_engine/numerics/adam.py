@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from marl_engine.errors import Diverged
-from marl_engine.numerics.jit import compiled
+from marl_engine.numerics.jit import compile_loop
 
 
-def flattened(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
+def flatten_parameters(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
     """One vector of all parameters of a module, and one of their gradients; both are viewed by the module from now on.
 
     An optimiser of the vector then makes one call where it made one for each parameter.
@@ -32,7 +32,7 @@ def flattened(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5  # Adam's, with the epsilon usual for clipped surrogates
 
 
-@compiled
+@compile_loop
 def _adam(vector, gradient, mean, square, shrink, step, spread):
     """Algorithm 1 of Adam in one pass; `shrink` clips the gradient, `step` and `spread` hold its corrections."""
     keep_1, keep_2, epsilon = np.float32(BETA_1), np.float32(BETA_2), np.float32(EPSILON)
@@ -44,14 +44,14 @@ def _adam(vector, gradient, mean, square, shrink, step, spread):
         vector[each] -= step * mean[each] / (spread * np.sqrt(square[each]) + epsilon)
 
 
-class Descent:
+class Adam:
     """The parameters of one module as one vector, moved by Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
 
     Written out because torch.optim loads torch's compiler, over a second before the first step.
     """
 
     def __init__(self, module: nn.Module):
-        self.vector, self.gradient = flattened(module)
+        self.vector, self.gradient = flatten_parameters(module)
         self.steps = 0
         self.mean, self.square = torch.zeros_like(self.vector.data), torch.zeros_like(self.vector.data)
 

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from marl_engine.numerics.jit import compiled, inlined
+from marl_engine.numerics.jit import compile_inline, compile_loop
 
 WIDE = 1024  # actions from which on a row is worth a vector
 
 
-@inlined
+@compile_inline
 def log_sum(logits, row):
     """log sum_a exp(logits[row, a])."""
     highest = logits[row, 0]
@@ -24,7 +24,7 @@ def log_sum(logits, row):
     return highest + np.log(total)
 
 
-@compiled
+@compile_loop
 def _draw(logits, noise, action, log_prob):
     """Actions by inverting the cumulative distribution, and their log-probabilities; all rows in one pass."""
     rows, actions = logits.shape

@@ -13,7 +13,7 @@ INSIDE = 1 - 2.0**-20  # how near to the edge of its box an action is taken to b
 NODES = 32  # of the quadrature of an entropy
 
 
-def standard(noise: Tensor) -> Tensor:
+def standard_normal(noise: Tensor) -> Tensor:
     """Standard normal numbers from uniform ones in [0, 1), by inverting the cumulative distribution."""
     return torch.special.ndtri(noise.double() + HALF_STEP).to(noise.dtype)
 
@@ -27,7 +27,7 @@ class Gaussian:
     @torch.no_grad()
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (N, D) and their log-densities (N,), by noise (N, D) in [0, 1); no gradient."""
-        action = self.reached(standard(noise))
+        action = self.reached(standard_normal(noise))
         return action, self.log_prob(action)
 
     def reached(self, normal: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class Squashed:
     @torch.no_grad()
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (N, D) and their log-densities (N,), by noise (N, D) in [0, 1); no gradient."""
-        action = self.squash(self.inner.reached(standard(noise)))
+        action = self.squash(self.inner.reached(standard_normal(noise)))
         return action, self.log_prob(action)
 
     def squash(self, inner: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class Squashed:
 
     def entropy(self) -> Tensor:
         """That of the Gaussian and the mean of what squashing adds, (N,), in nats; by Gauss-Hermite quadrature."""
-        nodes, weights = (each.to(self.half) for each in quadrature())
+        nodes, weights = (each.to(self.half) for each in gauss_hermite_nodes())
         inner = self.inner.mean[..., None] + self.inner.log_std.exp()[..., None] * nodes  # (N, D, nodes)
         added = self._stretch(inner.mT).mT @ weights
         return self.inner.entropy() + added.sum(-1)
@@ -100,7 +100,7 @@ class Squashed:
 
 
 @cache
-def quadrature() -> tuple[Tensor, Tensor]:
+def gauss_hermite_nodes() -> tuple[Tensor, Tensor]:
     """Nodes and weights of the mean over a standard normal number."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     return torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())

@@ -17,24 +17,24 @@ def _right(number: Tensor, bits: int) -> Tensor:
     return (number >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def mix(number: Tensor) -> Tensor:
+def mix_bits(number: Tensor) -> Tensor:
     """SplitMix64's finaliser on int64 of any shape."""
     number = (number ^ _right(number, 30)) * MIX_1
     number = (number ^ _right(number, 27)) * MIX_2
     return number ^ _right(number, 31)
 
 
-def unit(number: Tensor) -> Tensor:
+def to_unit_interval(number: Tensor) -> Tensor:
     """Mixed numbers as float32 in [0, 1)."""
     return _right(number, 64 - BITS).float() * 2.0**-BITS
 
 
-def spread(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+def derive_seeds(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
     """`count` seeds (count,) int64 out of one."""
-    return mix(mix(torch.tensor(seed, device=device)) + GOLDEN * torch.arange(1, count + 1, device=device))
+    return mix_bits(mix_bits(torch.tensor(seed, device=device)) + GOLDEN * torch.arange(1, count + 1, device=device))
 
 
-def uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor:
+def draw_uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor:
     """Uniform numbers (turns, B, players) float32 in [0, 1) for turns `first`, `first` + 1, … of games `seeds` (B,)."""
     place = torch.arange(first * players, (first + turns) * players, device=seeds.device).view(turns, 1, players)
-    return unit(mix(seeds[:, None] + GOLDEN * (place + 1)))
+    return to_unit_interval(mix_bits(seeds[:, None] + GOLDEN * (place + 1)))

@@ -37,7 +37,7 @@ class Constant:
 Schedule = Linear | Constant
 
 
-def schedule(given: Any, name: str) -> Schedule:
+def parse_schedule(given: Any, name: str) -> Schedule:
     """A number, or {start, end, over}, as a schedule of what is called `name`.
 
     Raises ValueError for anything else, and for numbers below 0.

@@ -89,7 +89,7 @@ def _workers(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="rows")
 
 
-def over_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -> int:
+def split_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -> int:
     """Calls work(share, first, last) for consecutive shares of `rows`; returns how many shares there were.
 
     There is one share for each of torch's threads, or fewer, so that each has `at_least` rows, the number from
@@ -104,7 +104,7 @@ def over_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -
     return cores
 
 
-def side_by_side(*jobs: Callable[[], Result]) -> list[Result]:
+def run_concurrently(*jobs: Callable[[], Result]) -> list[Result]:
     """The results of jobs that do not touch each other, done at the same time; raises what one of them raises."""
     threads = torch.get_num_threads()
 

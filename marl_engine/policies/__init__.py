@@ -1,7 +1,15 @@
 """Policies: tables, networks, mixtures, and in `language` models that answer in tokens."""
 
-from marl_engine.policies.mlp import BoxPolicy, Network, NetworkPolicy
-from marl_engine.policies.softmax_table import Logits, LogitsPolicy
-from marl_engine.policies.tabular import Table, TablePolicy
+from marl_engine.policies.mlp import GaussianMLPPolicy, MLPPolicy, MLPSpec
+from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec
+from marl_engine.policies.tabular import TablePolicy, TabularSpec
 
-__all__ = ["BoxPolicy", "Logits", "LogitsPolicy", "Network", "NetworkPolicy", "Table", "TablePolicy"]
+__all__ = [
+    "GaussianMLPPolicy",
+    "SoftmaxTableSpec",
+    "SoftmaxTablePolicy",
+    "MLPSpec",
+    "MLPPolicy",
+    "TabularSpec",
+    "TablePolicy",
+]

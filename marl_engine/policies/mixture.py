@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from marl_engine.policies.language.generation import GeometricMixture, Writer
-from marl_engine.policies.tabular import TablePolicy, fill, geometric
+from marl_engine.policies.language.generation import GeometricMixture, LanguagePolicy
+from marl_engine.policies.tabular import TablePolicy, fill_tables, geometric_mean_strategy
 from marl_engine.types import Profile
 
 
-def frozen(profile: Profile) -> Profile:
+def freeze(profile: Profile) -> Profile:
     """A copy that stays as it is; a policy in several seats stays one policy."""
     copies = deepcopy(profile)
     for policy in copies:
@@ -19,22 +19,22 @@ def frozen(profile: Profile) -> Profile:
     return copies
 
 
-def mixed(profile: Profile, other: Profile, weight: float) -> Profile:
+def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profile:
     """The geometric mixture ~ profile^(1 - weight) * other^weight, decision by decision, or token by token.
 
     Raises ValueError for policies that are neither tables nor write answers.
     """
-    if all(isinstance(policy, Writer) for policy in [*profile, *other]):
+    if all(isinstance(policy, LanguagePolicy) for policy in [*profile, *other]):
         return [GeometricMixture(one, two, weight) for one, two in zip(profile, other, strict=True)]  # type: ignore[arg-type]
     if not all(isinstance(policy, TablePolicy) for policy in [*profile, *other]):
         raise ValueError("only tables and policies that answer can be mixed; use policy=table, tiny or language")
-    mixture = frozen(profile)
-    fill(mixture, geometric(profile, other, weight))
+    mixture = freeze(profile)
+    fill_tables(mixture, geometric_mean_strategy(profile, other, weight))
     return mixture
 
 
 @torch.no_grad()
-def blend(profile: Profile, other: Profile, weight: float) -> None:
+def interpolate_weights(profile: Profile, other: Profile, weight: float) -> None:
     """Moves the numbers of each policy a share `weight` of the way towards those of another profile's."""
     for policy, target in dict(zip(profile, other, strict=True)).items():
         numbers = target.state_dict()
@@ -43,7 +43,7 @@ def blend(profile: Profile, other: Profile, weight: float) -> None:
                 each.lerp_(numbers[name], weight)
 
 
-class Reference:
+class FrozenReference:
     """The profile that a solver was given when it began, also after it was stopped and goes on."""
 
     def __init__(self) -> None:
@@ -55,14 +55,14 @@ class Reference:
         if after == 0:
             self.profile, self.saved = None, []
         if self.profile is None:
-            self.profile = frozen(profile)
+            self.profile = freeze(profile)
             for policy, weights in zip(self.profile, self.saved, strict=False):
                 policy.load_state_dict(weights)
         return self.profile
 
     def moved(self, profile: Profile) -> Profile:
         """A copy of the profile, which is the reference from now on."""
-        self.profile = frozen(profile)
+        self.profile = freeze(profile)
         return self.profile
 
     def state(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from marl_engine.networks.mlp import ACTIVATIONS, Perceptron
+from marl_engine.networks.mlp import ACTIVATIONS, MLP
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.gaussian import Gaussian, Squashed
 from marl_engine.types import Game, Policy
@@ -15,10 +15,10 @@ from marl_engine.types import Game, Policy
 NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may give
 
 
-class NetworkPolicy(Policy):
+class MLPPolicy(Policy):
     """A multi-layer perceptron from observations to logits."""
 
-    def __init__(self, perceptron: Perceptron):
+    def __init__(self, perceptron: MLP):
         super().__init__()
         self.perceptron = perceptron
 
@@ -31,7 +31,7 @@ class NetworkPolicy(Policy):
         return self.perceptron.encode(observation, seat)
 
 
-class BoxPolicy(Policy):
+class GaussianMLPPolicy(Policy):
     """A multi-layer perceptron from observations to Gaussians over actions of D numbers, in the game's own units.
 
     Plain ones have one standard deviation for all observations; squashed ones lie in the box from `low` to `high` (D,),
@@ -41,7 +41,7 @@ class BoxPolicy(Policy):
     centre: Tensor
     width: Tensor
 
-    def __init__(self, perceptron: Perceptron, low: Tensor, high: Tensor, squashed: bool):
+    def __init__(self, perceptron: MLP, low: Tensor, high: Tensor, squashed: bool):
         super().__init__()
         self.perceptron, self.squashed = perceptron, squashed
         bounded = low.isfinite() & high.isfinite()
@@ -63,21 +63,21 @@ class BoxPolicy(Policy):
         return self.perceptron.encode(observation, seat)
 
 
-def background_of(game: Game) -> Tensor:
+def constant_features(game: Game) -> Tensor:
     """What all opening observations of a game share, (…): the features that never change, and no others."""
-    if (features := features_of(game)) is not None:
+    if (features := infoset_features(game)) is not None:
         return torch.zeros(features.shape[1])
     return deepcopy(game).reset(torch.arange(8)).observation.flatten(0, 1).amin(0).cpu()
 
 
-def features_of(game: Game) -> Tensor | None:
+def infoset_features(game: Game) -> Tensor | None:
     """What the information sets of a small game look like (I + 1, D), the last row zeros; None for other games."""
     features = getattr(game, "features", None)
     return None if features is None else torch.cat([features.cpu(), torch.zeros(1, features.shape[1])])
 
 
 @dataclass
-class Network:
+class MLPSpec:
     """Makes a profile of networks for a game.
 
     Raises ValueError for sizes below 1 and for an unknown activation.
@@ -99,30 +99,30 @@ class Network:
 
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
-        background = background_of(game)
+        background = constant_features(game)
         fresh = [self._policy(background, game) for _ in range(1 if self.shared else game.players)]
         return fresh * game.players if self.shared else fresh
 
     def _policy(self, background: Tensor, game: Game) -> Policy:
         if not getattr(game, "continuous", False):
-            return NetworkPolicy(self._perceptron(background, game, game.actions, gain=0.01))
+            return MLPPolicy(self._perceptron(background, game, game.actions, gain=0.01))
         perceptron = self._perceptron(background, game, game.actions * (2 if self.squashed else 1), gain=0.01)
-        return BoxPolicy(perceptron, game.low, game.high, self.squashed)  # type: ignore[attr-defined]
+        return GaussianMLPPolicy(perceptron, game.low, game.high, self.squashed)  # type: ignore[attr-defined]
 
-    def critic(self, game: Game, joint: bool) -> Perceptron:
+    def critic(self, game: Game, joint: bool) -> MLP:
         """Values from one seat's observation, or from all of them, own first (MAPPO's centralised critic)."""
-        background = background_of(game).flatten().repeat(game.players if joint else 1)
+        background = constant_features(game).flatten().repeat(game.players if joint else 1)
         return self._perceptron(background, game, 1, gain=1.0)
 
-    def _perceptron(self, background: Tensor, game: Game, outputs: int, gain: float) -> Perceptron:
+    def _perceptron(self, background: Tensor, game: Game, outputs: int, gain: float) -> MLP:
         indicated = not game.symmetric if self.seat_indicator is None else self.seat_indicator
         seats = game.players if indicated and self.shared else 0
-        return Perceptron(
+        return MLP(
             background,
             self.hidden,
             outputs,
             seats=seats,
             activation=self.activation,
             gain=gain,
-            shown=features_of(game),
+            shown=infoset_features(game),
         )

@@ -12,7 +12,7 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.types import Policy
 
 
-class LogitsPolicy(Policy):
+class SoftmaxTablePolicy(Policy):
     """pi(a | s) ~ exp logits[s, a], for S states and A actions; it is shown the number of a state, (N, 1)."""
 
     def __init__(self, logits: Tensor):
@@ -30,7 +30,7 @@ class LogitsPolicy(Policy):
 
 
 @dataclass
-class Logits:
+class SoftmaxTableSpec:
     """Makes a profile of them, of normal numbers at first.
 
     Raises ValueError for a spread below 0, and for a game that does not say how many `states` there are.
@@ -49,16 +49,16 @@ class Logits:
                 f"{type(game).__name__} is none"
             )
         drawn = torch.randn(game.players, game.states, game.actions, dtype=torch.float64)
-        return [LogitsPolicy(self.std * each) for each in drawn]
+        return [SoftmaxTablePolicy(self.std * each) for each in drawn]
 
 
-def logits_in(profile: Sequence[Any]) -> list[Tensor]:
+def copy_logits(profile: Sequence[Any]) -> list[Tensor]:
     """The logits of all seats, (S, A) each, as leaves of a graph of their own."""
     return [policy.logits.detach().clone().requires_grad_() for policy in profile]
 
 
 @torch.no_grad()
-def climb(profile: Sequence[Any], slopes: Sequence[Tensor], rate: float) -> None:
+def step_logits(profile: Sequence[Any], slopes: Sequence[Tensor], rate: float) -> None:
     """logits += rate * slope, for all seats."""
     for policy, slope in zip(profile, slopes, strict=True):
         policy.logits += rate * slope

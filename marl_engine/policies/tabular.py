@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.extensive_form.sequence_form import Form, realise, strategy_of, uniform
+from marl_engine.extensive_form.sequence_form import (
+    SequenceForm,
+    behavior_strategy,
+    fill_realization_plan,
+    uniform_strategy,
+)
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.types import Policy, Profile
 
@@ -25,7 +30,7 @@ class TablePolicy(Policy):
     strategy: Tensor
     place: Tensor
 
-    def __init__(self, form: Form, legal: np.ndarray, seat: int, start: np.ndarray):
+    def __init__(self, form: SequenceForm, legal: np.ndarray, seat: int, start: np.ndarray):
         super().__init__()
         self.form = form
         begin, end = form.begin[seat], form.begin[seat + 1]
@@ -59,7 +64,7 @@ class TablePolicy(Policy):
 
 
 @dataclass
-class Table:
+class TabularSpec:
     """Makes a profile of tables for a game in sequence form: at first the game's own `start` (S,), or uniform.
 
     Raises ValueError for a game that has none.
@@ -72,25 +77,25 @@ class Table:
                 f"policy=table and exact solvers need a game in sequence form, and {type(game).__name__} is none; "
                 "choose another game, or solver=self_play policy=network"
             )
-        start = getattr(game, "start", uniform(game.form))
+        start = getattr(game, "start", uniform_strategy(game.form))
         return [TablePolicy(game.form, game.legal, seat, start) for seat in range(game.players)]
 
 
-def fill(profile: Sequence[Any], strategy: np.ndarray) -> None:
+def fill_tables(profile: Sequence[Any], strategy: np.ndarray) -> None:
     """Writes a strategy (S,) of all seats into their tables."""
     for policy in profile:
         policy.strategy.copy_(torch.from_numpy(strategy[policy.span]))
 
 
-def strategy_in(profile: Sequence[Any]) -> np.ndarray:
+def stack_tables(profile: Sequence[Any]) -> np.ndarray:
     """The strategy (S,) that the tables of all seats hold."""
     return np.concatenate([np.ones(len(profile)), *(policy.strategy.cpu().numpy() for policy in profile)])
 
 
-def geometric(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np.ndarray:
+def geometric_mean_strategy(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np.ndarray:
     """The strategy (S,) ~ profile^(1 - weight) * other^weight in each information set; beyond the profile below 0."""
     form = profile[0].form
-    one, two = (np.log(np.maximum(strategy_in(each), TINY)) for each in (profile, other))
+    one, two = (np.log(np.maximum(stack_tables(each), TINY)) for each in (profile, other))
     starts, players = form.first[:-1].astype(np.int64), form.players
     logit = (1 - weight) * one + weight * two
     highest = np.repeat(np.maximum.reduceat(logit, starts), np.diff(form.first))
@@ -99,7 +104,7 @@ def geometric(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np
     return np.concatenate([np.ones(players), mixture / np.repeat(total, np.diff(form.first))])
 
 
-def pooled(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarray:
+def average_strategy(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarray:
     """The strategy (S,) that plays as one member of each seat does, drawn by its weights (n,) when a game begins.
 
     It is the mean of their plans (sequence form), not of their strategies.
@@ -108,20 +113,22 @@ def pooled(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarr
     plan = np.ones(form.sequences)
     for known, mixture in zip(members, weights, strict=True):
         span = known[0].span
-        plan[span] = sum(weight * plan_in(member) for member, weight in zip(known, mixture, strict=True) if weight > 0)
-    return strategy_of(form, plan)
+        plan[span] = sum(
+            weight * table_plan(member) for member, weight in zip(known, mixture, strict=True) if weight > 0
+        )
+    return behavior_strategy(form, plan)
 
 
-def plan_in(table: TablePolicy) -> np.ndarray:
+def table_plan(table: TablePolicy) -> np.ndarray:
     """The plan (n,) of the strategy that a table holds."""
     strategy, plan = np.ones((2, table.form.sequences))  # what other seats do is left open, so it is no plan of all
     strategy[table.span] = table.strategy.cpu().numpy()
-    realise(table.form, strategy, plan)
+    fill_realization_plan(table.form, strategy, plan)
     return plan[table.span]
 
 
 @torch.no_grad()
-def tabulated(game: Any, profile: Profile) -> np.ndarray:
+def tabulate_policies(game: Any, profile: Profile) -> np.ndarray:
     """The strategy (S,) of any policies in a game in sequence form: each is asked in all of its information sets."""
     form, parts = game.form, [np.ones(game.players)]
     for seat, policy in enumerate(profile):
@@ -134,7 +141,7 @@ def tabulated(game: Any, profile: Profile) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def strategy_of_any(game: Any, profile: Profile) -> np.ndarray:
+def extract_strategy(game: Any, profile: Profile) -> np.ndarray:
     """The strategy (S,) of tables, or of policies that answer in every information set when asked."""
     tables = all(isinstance(policy, TablePolicy) for policy in profile)
-    return strategy_in(profile) if tables else tabulated(game, profile)
+    return stack_tables(profile) if tables else tabulate_policies(game, profile)

@@ -5,29 +5,29 @@ from typing import Any
 
 import torch
 
-from marl_engine.policies.mixture import frozen
+from marl_engine.policies.mixture import freeze
 from marl_engine.types import Policy, Profile
 
 
-def equal(one: Policy, other: Policy) -> bool:
+def weights_equal(one: Policy, other: Policy) -> bool:
     """Whether two policies of a kind have the same weights."""
     weights = other.state_dict()
     return all(torch.equal(each, weights[name]) for name, each in one.state_dict().items())
 
 
-def alike(one: Policy, other: Policy) -> bool:
+def policies_equal(one: Policy, other: Policy) -> bool:
     """Whether two policies are of a kind, and have the same weights."""
-    return one is other or (type(one) is type(other) and equal(one, other))
+    return one is other or (type(one) is type(other) and weights_equal(one, other))
 
 
-def loaded(policy: Policy, weights: Mapping[str, Any]) -> Policy:
+def copy_with_weights(policy: Policy, weights: Mapping[str, Any]) -> Policy:
     """A frozen copy of a policy, with other weights."""
-    (copy,) = frozen([policy])
+    (copy,) = freeze([policy])
     copy.load_state_dict(weights)
     return copy
 
 
-def policies_state(profile: Profile) -> dict[str, Any]:
+def profile_state(profile: Profile) -> dict[str, Any]:
     """The weights of the different policies of a profile, and which seat has which."""
     different = list(dict.fromkeys(profile))
     return {
@@ -36,7 +36,7 @@ def policies_state(profile: Profile) -> dict[str, Any]:
     }
 
 
-def load_policies(profile: Profile, state: Mapping[str, Any]) -> None:
+def load_profile_state(profile: Profile, state: Mapping[str, Any]) -> None:
     """Puts saved weights into a profile made from the same configuration."""
     for policy, weights in zip(dict.fromkeys(profile), state["policies"], strict=True):
         policy.load_state_dict(weights)

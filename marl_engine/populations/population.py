@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from marl_engine.policies.mixture import frozen
-from marl_engine.policies.weights import equal, loaded
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.weights import copy_with_weights, weights_equal
 from marl_engine.types import Policy, Profile
 
 
@@ -31,8 +31,8 @@ class Population:
         """
         found = 0
         for seat in range(len(newcomers)) if seats is None else seats:
-            if again or not any(equal(newcomers[seat], member) for member in self.members[seat]):
-                self.members[seat] += frozen([newcomers[seat]])
+            if again or not any(weights_equal(newcomers[seat], member) for member in self.members[seat]):
+                self.members[seat] += freeze([newcomers[seat]])
                 found += 1
         margins = [(0, new - old) for new, old in zip(self.sizes, self.count.shape, strict=True)]
         self.mean, self.count = np.pad(self.mean, [(0, 0), *margins]), np.pad(self.count, margins)
@@ -59,7 +59,7 @@ class Population:
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint; `profile` has policies of the kind that the members are."""
         self.members = [
-            [loaded(policy, weights) for weights in known]
+            [copy_with_weights(policy, weights) for weights in known]
             for policy, known in zip(profile, state["members"], strict=True)
         ]
         self.mean, self.count = state["mean"].numpy().copy(), state["count"].numpy().copy()

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from marl_engine.networks.mlp import Perceptron
+from marl_engine.networks.mlp import MLP
 from marl_engine.networks.sparse_input import END
-from marl_engine.numerics.adam import Descent
+from marl_engine.numerics.adam import Adam
 from marl_engine.types import Policy, Profile, Responder
 
 
-class Decisions(NamedTuple):
+class PolicyBatch(NamedTuple):
     """N decisions of one policy: what it learns from."""
 
     rows: Tensor  # (N, ...) what it was shown, as it encodes it
@@ -24,7 +24,7 @@ class Decisions(NamedTuple):
     advantage: Tensor  # (N,)
 
 
-class Estimates(NamedTuple):
+class CriticBatch(NamedTuple):
     """N values of its critic: what that learns from."""
 
     rows: Tensor  # (N, ...) what it was shown
@@ -32,15 +32,15 @@ class Estimates(NamedTuple):
     value: Tensor  # (N,) before learning
 
 
-Batch = TypeVar("Batch", Decisions, Estimates)
+Batch = TypeVar("Batch", PolicyBatch, CriticBatch)
 
 
-def take(batch: Batch, index: Tensor) -> Batch:
+def select_rows(batch: Batch, index: Tensor) -> Batch:
     """Some of the rows, by number or by mask."""
     return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
+def concatenate(batches: Sequence[Batch]) -> Batch:
     """Several batches as one; lists of differences are filled up to the same length."""
     if len(batches) == 1:
         return batches[0]
@@ -53,29 +53,29 @@ def joined(batches: Sequence[Batch]) -> Batch:
     return type(batches[0])(*columns)  # type: ignore[arg-type]
 
 
-def momenta(responder: Responder, profile: Profile) -> list[tuple[Descent, dict[str, Any]]]:
+def momenta(responder: Responder, profile: Profile) -> list[tuple[Adam, dict[str, Any]]]:
     """How a responder by gradient goes down for each policy, and copies of its momenta; nothing for another one."""
     descents = responder.descents_of(profile) if hasattr(responder, "descents_of") else []
     return [(descent, deepcopy(descent.state())) for descent in descents]
 
 
-class Learner:
+class ActorCritic:
     """One policy and its critic."""
 
-    def __init__(self, policy: Policy, critic: Perceptron):
+    def __init__(self, policy: Policy, critic: MLP):
         self.policy, self.critic = policy, critic
-        self.policy_descent, self.critic_descent = Descent(policy), Descent(critic)
+        self.policy_optimiser, self.critic_optimiser = Adam(policy), Adam(critic)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint; the policy is saved with its profile."""
         return {
             "critic": self.critic.state_dict(),
-            "policy_descent": self.policy_descent.state(),
-            "critic_descent": self.critic_descent.state(),
+            "policy_optimiser": self.policy_optimiser.state(),
+            "critic_optimiser": self.critic_optimiser.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.critic.load_state_dict(state["critic"])
-        self.policy_descent.restore(state["policy_descent"])
-        self.critic_descent.restore(state["critic_descent"])
+        self.policy_optimiser.restore(state["policy_optimiser"])
+        self.critic_optimiser.restore(state["critic_optimiser"])

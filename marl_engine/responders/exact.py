@@ -2,7 +2,7 @@
 
 In every information set the regularised step has a closed form, with q the values of the actions there:
 
-    pi ~ exp[(q + pull * log magnet + log anchor / step_size) / (pull + 1 / step_size)]
+    pi ~ exp[(q + magnet_weight * log magnet + log anchor / step_size) / (magnet_weight + 1 / step_size)]
 
 It is magnetic mirror descent (Sokota et al. 2023, arXiv:2206.05825, section 3), and in a matrix game the step of
 Nash-MD, Mirror-Prox and their relatives. Held to nothing, a seat plays a best response.
@@ -15,24 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from marl_engine.extensive_form.regularised import greedy, soft
-from marl_engine.extensive_form.sequence_form import Form, action_values, best_values, gradients, plan_of, reaches
-from marl_engine.policies.tabular import Table, TablePolicy, fill, strategy_in
-from marl_engine.responders.regulariser import pulls
+from marl_engine.extensive_form.regularised import greedy_strategy, regularised_strategy
+from marl_engine.extensive_form.sequence_form import (
+    SequenceForm,
+    backup_action_values,
+    backup_best_values,
+    compute_gradient,
+    counterfactual_reach,
+    realization_plan,
+)
+from marl_engine.policies.tabular import TablePolicy, TabularSpec, fill_tables, stack_tables
+from marl_engine.responders.regulariser import kl_terms
 from marl_engine.types import Game, Metrics, Profile, Responder
 
 
 @dataclass
-class Exact:
+class ExactResponder:
     """Raises ValueError for a game that is not in sequence form."""
 
     game: Game
     network: Any = None  # the maker of the policies
     seed: int = 0
     device: str = "cpu"
-    form: Form = field(init=False)
+    form: SequenceForm = field(init=False)
     steps: int = field(init=False, default=0)  # queries: how often payoffs of or against a profile were asked for
-    holds: bool = field(init=False, default=True)
+    regularises: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "form"):
@@ -41,7 +48,7 @@ class Exact:
                 "use responder=ippo"
             )
         self.form = self.game.form
-        if not isinstance(self.network, Table | None):
+        if not isinstance(self.network, TabularSpec | None):
             raise ValueError("responder=exact moves tables; use policy=table")
 
     def respond(
@@ -52,23 +59,23 @@ class Exact:
         anchor: Profile | None = None,
         step_size: float = math.inf,
         magnet: Profile | None = None,
-        pull: float = 0.0,
+        magnet_weight: float = 0.0,
     ) -> Metrics:
         """See `Responder`; all seats move at once."""
-        own = strategy_in(profile)
-        plan = plan_of(self.form, strategy_in(against or profile))
+        own = stack_tables(profile)
+        plan = realization_plan(self.form, stack_tables(against or profile))
         value = np.empty_like(plan)
-        gradients(self.form, plan, value)
+        compute_gradient(self.form, plan, value)
         self.steps += 1
-        held = [(weight, strategy_in(other)) for other, weight in pulls(magnet, pull, anchor, step_size)]
+        held = [(weight, stack_tables(other)) for other, weight in kl_terms(magnet, magnet_weight, anchor, step_size)]
         if held:
-            action_values(self.form, own, value)
-            reach = reaches(self.form, own, plan)
+            backup_action_values(self.form, own, value)
+            reach = counterfactual_reach(self.form, own, plan)
             value = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)
-            fill(profile, soft(self.form, value, held))
+            fill_tables(profile, regularised_strategy(self.form, value, held))
         else:
-            best_values(self.form, value)
-            fill(profile, greedy(self.form, value))
+            backup_best_values(self.form, value)
+            fill_tables(profile, greedy_strategy(self.form, value))
         return {}
 
     def state(self, profile: Profile) -> dict[str, Any]:
@@ -80,8 +87,8 @@ class Exact:
         self.steps = state["steps"]
 
 
-def exact(responder: Responder, profile: Profile, asks: str) -> Exact:
+def require_exact(responder: Responder, profile: Profile, asks: str) -> ExactResponder:
     """The responder, if it is this one. Raises ValueError when it is not, or policies are no tables."""
-    if not isinstance(responder, Exact) or not all(isinstance(policy, TablePolicy) for policy in profile):
+    if not isinstance(responder, ExactResponder) or not all(isinstance(policy, TablePolicy) for policy in profile):
         raise ValueError(f"{asks} and its relatives solve games exactly: use responder=exact policy=table")
     return responder

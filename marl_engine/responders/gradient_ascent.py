@@ -14,14 +14,14 @@ from torch import Tensor
 
 from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.softmax_table import Logits, LogitsPolicy, climb, logits_in
-from marl_engine.responders.regulariser import pulls
+from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec, copy_logits, step_logits
+from marl_engine.responders.regulariser import kl_terms
 from marl_engine.types import Game, Metrics, Profile, Responder
 
 Values = Callable[[Sequence[Tensor]], Tensor]  # strategies (..., S, A) of P seats to what these earn (..., P)
 
 
-def slopes(values: Values, own: Sequence[Tensor], others: Sequence[Tensor], again: bool = False) -> list[Tensor]:
+def own_gradients(values: Values, own: Sequence[Tensor], others: Sequence[Tensor], again: bool = False) -> list[Tensor]:
     """d V_i(softmax own_i, softmax others_-i) / d own_i, (..., S, A) for each seat i, all being logits (..., S, A).
 
     Where the logits of the others depend on own_i, so does the derivative. With `again` it can be differentiated.
@@ -35,7 +35,7 @@ def slopes(values: Values, own: Sequence[Tensor], others: Sequence[Tensor], agai
 
 
 @dataclass
-class Ascent:
+class GradientAscent:
     """Raises ValueError for a game without `values`, policies that are not logits, and a rate that is not above 0."""
 
     game: Game
@@ -44,7 +44,7 @@ class Ascent:
     device: str = "cpu"
     learning_rate: float = 25.0  # delta; in units of values
     steps: int = field(init=False, default=0)  # how often gradients were asked for
-    holds: bool = field(init=False, default=False)
+    regularises: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "values"):
@@ -52,7 +52,7 @@ class Ascent:
                 f"responder=ascent needs a game that says what strategies are worth, like iterated_prisoners_dilemma, "
                 f"and {type(self.game).__name__} does not; use responder=exact or responder=ippo"
             )
-        if not isinstance(self.network, Logits | None):
+        if not isinstance(self.network, SoftmaxTableSpec | None):
             raise ValueError("responder=ascent moves logits; use policy=logits")
         check_fields("responder", self, "learning_rate", above=0)
 
@@ -64,15 +64,19 @@ class Ascent:
         anchor: Profile | None = None,
         step_size: float = math.inf,
         magnet: Profile | None = None,
-        pull: float = 0.0,
+        magnet_weight: float = 0.0,
     ) -> Metrics:
         """See `Responder`; all seats move at once. Raises Refused for an anchor and for a magnet."""
-        if pulls(magnet, pull, anchor, step_size):
+        if kl_terms(magnet, magnet_weight, anchor, step_size):
             raise Refused("responder=ascent takes a step that is not held near anything; use solver=self_play")
-        own = logits_in(profile)
-        climb(profile, slopes(values_of(self), own, own if against is None else logits_in(against)), self.learning_rate)
+        own = copy_logits(profile)
+        step_logits(
+            profile,
+            own_gradients(values_of(self), own, own if against is None else copy_logits(against)),
+            self.learning_rate,
+        )
         self.steps += 1
-        return worth(self, profile)
+        return measure_values(self, profile)
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """For a checkpoint."""
@@ -83,22 +87,24 @@ class Ascent:
         self.steps = state["steps"]
 
 
-def ascent(responder: Responder, profile: Profile, asks: str) -> Ascent:
+def require_gradient_ascent(responder: Responder, profile: Profile, asks: str) -> GradientAscent:
     """The responder, if it is this one. Raises ValueError when it is not, or policies are no logits."""
-    if not isinstance(responder, Ascent) or not all(isinstance(policy, LogitsPolicy) for policy in profile):
+    if not isinstance(responder, GradientAscent) or not all(
+        isinstance(policy, SoftmaxTablePolicy) for policy in profile
+    ):
         raise ValueError(f"{asks} differentiates what strategies are worth: use responder=ascent policy=logits")
     return responder
 
 
-def values_of(responder: Ascent) -> Values:
+def values_of(responder: GradientAscent) -> Values:
     """What its game says that strategies are worth."""
     return responder.game.values  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
-def worth(responder: Ascent, profile: Profile) -> Metrics:
+def measure_values(responder: GradientAscent, profile: Profile) -> Metrics:
     """What each seat earns, value/SEAT, and how likely it is to take the first action, first_action/SEAT/STATE."""
-    strategies = [logits.softmax(-1) for logits in logits_in(profile)]
+    strategies = [logits.softmax(-1) for logits in copy_logits(profile)]
     found = {f"value/{seat}": each.item() for seat, each in enumerate(values_of(responder)(strategies))}
     for seat, strategy in enumerate(strategies):
         found |= {f"first_action/{seat}/{state}": chance for state, chance in enumerate(strategy[:, 0].tolist())}

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from marl_engine.losses.gae import gae
-from marl_engine.losses.ppo import VALUE_LOSSES, fast_surrogate
-from marl_engine.networks.mlp import Perceptron
-from marl_engine.numerics.adam import Descent
+from marl_engine.losses.ppo import VALUE_LOSSES, fused_surrogate
+from marl_engine.networks.mlp import MLP
+from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import spread
-from marl_engine.numerics.schedules import Schedule, schedule
-from marl_engine.numerics.threads import side_by_side
-from marl_engine.policies.mlp import BoxPolicy, Network, NetworkPolicy
-from marl_engine.responders.actor_critic import Decisions, Estimates, Learner, joined, take
-from marl_engine.responders.regulariser import pulls
-from marl_engine.rollout.rollout import Trajectory, rows_of, tables
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.schedules import Schedule, parse_schedule
+from marl_engine.numerics.threads import run_concurrently
+from marl_engine.policies.mlp import GaussianMLPPolicy, MLPPolicy, MLPSpec
+from marl_engine.responders.actor_critic import ActorCritic, CriticBatch, PolicyBatch, concatenate, select_rows
+from marl_engine.responders.regulariser import kl_terms
+from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import Game, Metrics, Policy, Profile
 
@@ -38,14 +38,14 @@ STREAMS = 1000  # seeds of streams are numbered apart from those of the next see
 Payoff = Callable[[Trajectory], Tensor]  # what a stretch of play earns (T, B, P), in place of the game's rewards
 
 
-class Towards(NamedTuple):
+class KLTerm(NamedTuple):
     """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in units of payoff."""
 
     policy: Policy
     weight: float
 
 
-class Part(NamedTuple):
+class SeatBatch(NamedTuple):
     """What one policy learns from: some seats of a stretch of play, and the observation after it."""
 
     trajectory: Trajectory
@@ -54,23 +54,23 @@ class Part(NamedTuple):
 
 
 @dataclass
-class Gradient:
+class PPO:
     """Learns from `games` copies of the game played side by side, `turns` decisions at a time.
 
     Raises ValueError for a hyperparameter out of range.
     """
 
     game: Game
-    network: Network
+    network: MLPSpec
     seed: int = 0
     device: str = "cpu"
-    games: int = 64  # B
-    turns: int = 64  # T
+    num_envs: int = 64  # B
+    rollout_length: int = 64  # T
     epochs: int = 4
     minibatches: int = 4
     learning_rate: Any = 2e-3
     discount: float = 0.99  # gamma
-    trace: float = 0.95  # lambda of GAE
+    gae_lambda: float = 0.95  # lambda of GAE
     clip: float = 0.2  # epsilon of the surrogate
     entropy_bonus: Any = 0.03
     shaping: Any = 0.0  # weight of the game's hints beside its payoff
@@ -82,24 +82,24 @@ class Gradient:
     gradient_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        check_fields("responder", self, "games", "turns", "epochs", "minibatches", least=1, whole=True)
+        check_fields("responder", self, "num_envs", "rollout_length", "epochs", "minibatches", least=1, whole=True)
         check_fields("responder", self, "payoff_scale", "value_width", above=0)
         check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
         if not hasattr(self.network, "critic"):
             raise ValueError(
                 f"responder=ippo needs policy=network, which has a critic; {type(self.network).__name__} has none"
             )
-        check_fields("responder", self, "discount", "trace", least=0, most=1)
+        check_fields("responder", self, "discount", "gae_lambda", least=0, most=1)
         for name, choices in (("critic", CRITICS), ("value_loss", tuple(VALUE_LOSSES))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         self.schedules: dict[str, Schedule] = {
-            name: schedule(getattr(self, name), f"responder.{name}")
+            name: parse_schedule(getattr(self, name), f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus", "shaping")
         }
-        self.steps, self.holds = 0, True
+        self.steps, self.regularises = 0, True
         self.streams: list[Stream] = []
-        self.learners: dict[Policy, Learner] = {}
+        self.learners: dict[Policy, ActorCritic] = {}
         self.generator = torch.Generator().manual_seed(self.seed)
 
     def respond(
@@ -110,7 +110,7 @@ class Gradient:
         anchor: Profile | None = None,
         step_size: float = math.inf,
         magnet: Profile | None = None,
-        pull: float = 0.0,
+        magnet_weight: float = 0.0,
         payoff: Payoff | None = None,
     ) -> Metrics:
         """Plays once, then learns for `epochs`; see `Responder`. Raises Diverged."""
@@ -118,11 +118,11 @@ class Gradient:
         parts, metrics = self._play(profile, against, payoff)
         middle = perf_counter()
         found = []
-        near = pulls(magnet, pull, anchor, step_size)
-        for policy, seats in tables(profile):
-            held = [Towards(others[seats[0]], weight) for others, weight in near]
+        near = kl_terms(magnet, magnet_weight, anchor, step_size)
+        for policy, seats in group_by_policy(profile):
+            held = [KLTerm(others[seats[0]], weight) for others, weight in near]
             found.append(self._learn(policy, parts[policy], held))
-        self.steps += self.games * self.turns * (1 if against is None else self.game.players)
+        self.steps += self.num_envs * self.rollout_length * (1 if against is None else self.game.players)
         metrics |= {name: sum(each[name] for each in found) / len(found) for name in found[0]}
         return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
 
@@ -132,7 +132,7 @@ class Gradient:
             "steps": self.steps,
             "generator": self.generator.get_state(),
             "streams": [stream.state() for stream in self.streams],
-            "learners": [self._learner(policy).state() for policy, _ in tables(profile)],
+            "learners": [self._learner(policy).state() for policy, _ in group_by_policy(profile)],
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
@@ -141,30 +141,30 @@ class Gradient:
         self.generator.set_state(state["generator"])
         for stream, saved in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
             stream.restore(saved)
-        for (policy, _), saved in zip(tables(profile), state["learners"], strict=True):
+        for (policy, _), saved in zip(group_by_policy(profile), state["learners"], strict=True):
             self._learner(policy).restore(saved)
 
     def _streams(self, count: int) -> list[Stream]:
         """As many streams of games as there are line-ups, each with seeds of its own."""
         while len(self.streams) < count:
             number = len(self.streams)
-            seeds = spread(self.seed * STREAMS + number, self.games, self.device)
+            seeds = derive_seeds(self.seed * STREAMS + number, self.num_envs, self.device)
             self.streams.append(Stream(deepcopy(self.game), seeds))
         return self.streams[:count]
 
-    def descents_of(self, profile: Profile) -> list[Descent]:
+    def descents_of(self, profile: Profile) -> list[Adam]:
         """Those of its policies."""
-        return [self._learner(policy).policy_descent for policy, _ in tables(profile)]
+        return [self._learner(policy).policy_optimiser for policy, _ in group_by_policy(profile)]
 
-    def _learner(self, policy: Policy) -> Learner:
+    def _learner(self, policy: Policy) -> ActorCritic:
         if policy not in self.learners:
             critic = self.network.critic(self.game, self.critic == "joint").to(self.device)
-            self.learners[policy] = Learner(policy, critic)
+            self.learners[policy] = ActorCritic(policy, critic)
         return self.learners[policy]
 
     def _play(
         self, profile: Profile, against: Profile | None, payoff: Payoff | None = None
-    ) -> tuple[dict[Policy, list[Part]], Metrics]:
+    ) -> tuple[dict[Policy, list[SeatBatch]], Metrics]:
         """What each policy has to learn from, and the mean payoff of the games that ended on the way.
 
         Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
@@ -174,41 +174,41 @@ class Gradient:
             lineups = [(list(profile), list(seats))]
         else:
             lineups = [([*against[:seat], profile[seat], *against[seat + 1 :]], [seat]) for seat in seats]
-        parts: dict[Policy, list[Part]] = {}
+        parts: dict[Policy, list[SeatBatch]] = {}
         earned: list[list[Tensor]] = [[] for _ in seats]
         for (lineup, learning), stream in zip(lineups, self._streams(len(lineups)), strict=True):
-            trajectory, ended = stream.play(lineup, self.turns)
+            trajectory, ended = stream.play(lineup, self.rollout_length)
             if payoff is not None:
                 trajectory = trajectory._replace(reward=payoff(trajectory))
-            for policy, here in tables(lineup):
+            for policy, here in group_by_policy(lineup):
                 mine = [seat for seat in here if seat in learning]
                 if mine:
-                    parts.setdefault(policy, []).append(Part(trajectory, stream.turn.observation, mine))
+                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn.observation, mine))
             if ended is not None:
                 for seat in learning:
                     earned[seat].append(ended[:, seat])
         means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
         return parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
 
-    def _learn(self, policy: Policy, parts: Sequence[Part], held: Sequence[Towards]) -> Metrics:
+    def _learn(self, policy: Policy, parts: Sequence[SeatBatch], held: Sequence[KLTerm]) -> Metrics:
         """Improves one policy and its critic on its decisions, each on a core of its own."""
         learner = self._learner(policy)
         decided, estimated = zip(*(self._batches(learner, part) for part in parts), strict=True)
-        decisions, scale = self._scaled(joined(decided))
-        estimates = joined(estimated)
-        held = [Towards(other, scale * weight) for other, weight in held]
+        decisions, scale = self._scaled(concatenate(decided))
+        estimates = concatenate(estimated)
+        held = [KLTerm(other, scale * weight) for other, weight in held]
         orders = [torch.randperm(len(decisions.action), generator=self.generator) for _ in range(self.epochs)]
         minibatches = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
         lessons = (
-            (learner.policy_descent, lambda index: self._policy_loss(policy, held, take(decisions, index))),
-            (learner.critic_descent, lambda index: self._critic_loss(learner.critic, take(estimates, index))),
+            (learner.policy_optimiser, lambda index: self._policy_loss(policy, held, select_rows(decisions, index))),
+            (learner.critic_optimiser, lambda index: self._critic_loss(learner.critic, select_rows(estimates, index))),
         )
-        found = side_by_side(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
+        found = run_concurrently(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
         return {name: number for metrics in found for name, number in metrics.items()}
 
     def _descend(
         self,
-        descent: Descent,
+        descent: Adam,
         minibatches: Sequence[Tensor],
         loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
     ) -> Metrics:
@@ -221,7 +221,7 @@ class Gradient:
             record.append(measured)
         return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
-    def _scaled(self, decisions: Decisions) -> tuple[Decisions, float]:
+    def _scaled(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
         """Advantages standardised if they are to be, and what a unit of the game's payoff is in them."""
         if not self.normalise_advantage:
             return decisions, self.payoff_scale
@@ -233,12 +233,12 @@ class Gradient:
         """What the critic sees of observations (B, P, …): one seat's, or all with the own first; (N, …)."""
         players = observation.shape[1]
         if self.critic == "own":
-            return rows_of(observation, seats, players)
+            return select_seats(observation, seats, players)
         turned = [observation.roll(-seat, dims=1).flatten(1) for seat in seats]
         return torch.stack(turned, dim=1).flatten(0, 1)
 
     @torch.no_grad()
-    def _batches(self, learner: Learner, part: Part) -> tuple[Decisions, Estimates]:
+    def _batches(self, learner: ActorCritic, part: SeatBatch) -> tuple[PolicyBatch, CriticBatch]:
         """The decisions of some seats as rows, for the policy and for its critic."""
         trajectory, seats = part.trajectory, part.seats
         turns, games, players = trajectory.reward.shape
@@ -263,27 +263,29 @@ class Gradient:
             after=after[0],
             ending=ending,
             discount=self.discount,
-            trace=self.trace,
+            gae_lambda=self.gae_lambda,
         )
 
         def rows(each: Tensor) -> Tensor:
-            return rows_of(each.flatten(0, 1), seats, players)
+            return select_seats(each.flatten(0, 1), seats, players)
 
-        alike = self.critic == "own" and isinstance(learner.policy, NetworkPolicy | BoxPolicy)  # the same rows
+        alike = self.critic == "own" and isinstance(learner.policy, MLPPolicy | GaussianMLPPolicy)  # the same rows
         shown = seen if alike else learner.policy.encode(rows(trajectory.observation), seat)
         legal = None if trajectory.legal is None else rows(trajectory.legal)
         action, log_prob, acting = (rows(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
-        decisions = Decisions(shown, legal, action, log_prob, advantage.flatten())
-        estimates = Estimates(seen, (advantage + value).flatten(), value.flatten())
-        return (decisions, estimates) if acting.all() else (take(decisions, acting), take(estimates, acting))
+        decisions = PolicyBatch(shown, legal, action, log_prob, advantage.flatten())
+        estimates = CriticBatch(seen, (advantage + value).flatten(), value.flatten())
+        return (
+            (decisions, estimates) if acting.all() else (select_rows(decisions, acting), select_rows(estimates, acting))
+        )
 
     def _policy_loss(
-        self, policy: Policy, held: Sequence[Towards], batch: Decisions
+        self, policy: Policy, held: Sequence[KLTerm], batch: PolicyBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate, entropy bonus and KL terms, and what to report of them."""
         pi, _ = policy(batch.rows, batch.legal)
         bonus = self.schedules["entropy_bonus"].at(self.steps)
-        found = fast_surrogate(pi, batch.action, batch.log_prob, batch.advantage, clip=self.clip, bonus=bonus)
+        found = fused_surrogate(pi, batch.action, batch.log_prob, batch.advantage, clip=self.clip, bonus=bonus)
         loss = found.loss
         for other, weight in held:
             with torch.no_grad():
@@ -291,7 +293,7 @@ class Gradient:
             loss = loss + weight * pi.kl(there).mean()
         return loss, {"entropy": found.entropy, "loss/policy": found.surrogate, "kl/last": found.kl}
 
-    def _critic_loss(self, critic: Perceptron, batch: Estimates) -> tuple[Tensor, dict[str, Tensor]]:
+    def _critic_loss(self, critic: MLP, batch: CriticBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The distance of values from their targets."""
         value = critic(batch.rows)[:, 0]
         loss = VALUE_LOSSES[self.value_loss](value, batch.target, batch.value, self.value_width).mean()

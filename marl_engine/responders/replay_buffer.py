@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Moves(NamedTuple):
+class Transitions(NamedTuple):
     """N moves of one player: what was seen, done and earned, and what was seen next."""
 
     observation: Tensor  # (N, O)
@@ -18,27 +18,27 @@ class Moves(NamedTuple):
     over: Tensor  # (N,) 1 where the game was over by its rules, 0 where it went on or the clock was stopped
 
 
-class Replay:
+class ReplayBuffer:
     """The last `most` moves."""
 
     def __init__(self, most: int, observation: int, action: int, device: str):
         widths = ((observation,), (action,), (), (observation,), ())
-        self.moves = Moves._make(torch.empty(most, *width, device=device) for width in widths)
+        self.moves = Transitions._make(torch.empty(most, *width, device=device) for width in widths)
         self.most, self.seen = most, 0
 
     def __len__(self) -> int:
         return min(self.seen, self.most)
 
-    def add(self, moves: Moves) -> None:
+    def add(self, moves: Transitions) -> None:
         """Remembers moves, in place of the oldest."""
         place = torch.arange(self.seen, self.seen + len(moves.reward), device=moves.reward.device) % self.most
         for kept, new in zip(self.moves, moves, strict=True):
             kept[place] = new
         self.seen += len(moves.reward)
 
-    def take(self, index: Tensor) -> Moves:
+    def take(self, index: Tensor) -> Transitions:
         """Those numbered so (N,)."""
-        return Moves._make(each[index] for each in self.moves)
+        return Transitions._make(each[index] for each in self.moves)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -52,7 +52,7 @@ class Replay:
             each[: len(self)] = state["moves"][name]
 
 
-class Twins(nn.Module):
+class TwinCritic(nn.Module):
     """Two critics that share no weight, side by side in each product: values (2, N) of rows (N, O) and actions (N, D).
 
     Observations and actions enter as they are; layers are drawn as torch draws linear ones.

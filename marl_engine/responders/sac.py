@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.adam import Descent
+from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.gaussian import Squashed
-from marl_engine.numerics.rng import spread
-from marl_engine.numerics.schedules import Schedule, schedule
-from marl_engine.policies.mlp import Network
-from marl_engine.responders.regulariser import pulls
-from marl_engine.responders.replay_buffer import Moves, Replay, Twins, actor_loss, soft_target
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.schedules import Schedule, parse_schedule
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.regulariser import kl_terms
+from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import Game, Metrics, Policy, Profile
 
@@ -31,10 +31,10 @@ from marl_engine.types import Game, Metrics, Policy, Profile
 class Actor:
     """A policy, its two critics, and copies of these that follow slowly."""
 
-    def __init__(self, policy: Policy, twins: Twins):
+    def __init__(self, policy: Policy, twins: TwinCritic):
         self.policy, self.twins, self.slow = policy, twins, deepcopy(twins)
-        self.descent, self.twins_descent = Descent(policy), Descent(twins)
-        self.followed = Descent(self.slow).vector.data
+        self.descent, self.twins_descent = Adam(policy), Adam(twins)
+        self.followed = Adam(self.slow).vector.data
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint; the policy is saved with its profile."""
@@ -50,7 +50,7 @@ class Actor:
 
 
 @dataclass
-class OffPolicy:
+class SAC:
     """Learns from `games` copies of the game played side by side, `updates` steps for each decision of each.
 
     Raises ValueError for a hyperparameter out of range, a game that is not one player's with continuous actions, and
@@ -58,11 +58,11 @@ class OffPolicy:
     """
 
     game: Game
-    network: Network
+    network: MLPSpec
     seed: int = 0
     device: str = "cpu"
-    games: int = 16  # B
-    turns: int = 64  # T: decisions of each game in an iteration
+    num_envs: int = 16  # B
+    rollout_length: int = 64  # T: decisions of each game in an iteration
     updates: int = 1
     batch: int = 256
     memory: int = 1_000_000  # decisions remembered
@@ -70,13 +70,13 @@ class OffPolicy:
     learning_rate: Any = 1e-3
     discount: float = 0.99  # gamma
     entropy_bonus: Any = 0.02  # lambda of MDPO, alpha of SAC; in scaled payoff
-    follow: float = 0.005  # tau: how far slow critics move to the others in an update
+    target_tau: float = 0.005  # tau: how far slow critics move to the others in an update
     payoff_scale: float = 0.1  # payoffs are multiplied by it before they are learned
 
     def __post_init__(self) -> None:
-        check_fields("responder", self, "games", "turns", "updates", "batch", "memory", least=1, whole=True)
+        check_fields("responder", self, "num_envs", "rollout_length", "updates", "batch", "memory", least=1, whole=True)
         check_fields("responder", self, "payoff_scale", above=0)
-        check_fields("responder", self, "discount", "follow", least=0, most=1)
+        check_fields("responder", self, "discount", "target_tau", least=0, most=1)
         if not getattr(self.network, "squashed", False) or not getattr(self.game, "continuous", False):
             raise ValueError(
                 "responder=off_policy needs policy=network with policy.squashed=true, and a game of continuous "
@@ -85,12 +85,13 @@ class OffPolicy:
         if self.game.players != 1:
             raise ValueError(f"responder=off_policy learns games of one player, not of {self.game.players}")
         self.schedules: dict[str, Schedule] = {
-            name: schedule(getattr(self, name), f"responder.{name}") for name in ("learning_rate", "entropy_bonus")
+            name: parse_schedule(getattr(self, name), f"responder.{name}")
+            for name in ("learning_rate", "entropy_bonus")
         }
-        self.steps, self.holds = 0, True
+        self.steps, self.regularises = 0, True
         self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers, and checkpoints, on any device
         self.features = math.prod(self.game.observation_shape)
-        self.replay = Replay(self.memory, self.features, self.game.actions, self.device)
+        self.replay = ReplayBuffer(self.memory, self.features, self.game.actions, self.device)
         self.stream: Stream | None = None
         self.actor: Actor | None = None
 
@@ -102,22 +103,25 @@ class OffPolicy:
         anchor: Profile | None = None,
         step_size: float = math.inf,
         magnet: Profile | None = None,
-        pull: float = 0.0,
+        magnet_weight: float = 0.0,
     ) -> Metrics:
         """Plays and learns in turns; see `Responder`. Raises Diverged."""
         start, playing = perf_counter(), 0.0
         stream, actor = self._stream(), self._actor(profile[0])
-        near = [(others[0], self.payoff_scale * weight) for others, weight in pulls(magnet, pull, anchor, step_size)]
+        near = [
+            (others[0], self.payoff_scale * weight)
+            for others, weight in kl_terms(magnet, magnet_weight, anchor, step_size)
+        ]
         ended: list[Tensor] = []
         found: list[Tensor] = []
-        for _ in range(self.turns):
+        for _ in range(self.rollout_length):
             began = perf_counter()
             earned = self._play(stream, profile)
             ended += [] if earned is None else [earned[:, 0]]
-            self.steps += self.games
+            self.steps += self.num_envs
             playing += perf_counter() - began
             if self.steps >= self.warm_up:
-                found += [self._update(actor, near) for _ in range(self.games * self.updates)]
+                found += [self._update(actor, near) for _ in range(self.num_envs * self.updates)]
         metrics = {} if not ended else {f"return/{name}": torch.cat(ended).mean().item() for name in ("0", "mean")}
         if found:
             means = torch.stack(found).mean(0).tolist()
@@ -144,14 +148,14 @@ class OffPolicy:
 
     def _stream(self) -> Stream:
         if self.stream is None:
-            self.stream = Stream(deepcopy(self.game), spread(self.seed, self.games, self.device))
+            self.stream = Stream(deepcopy(self.game), derive_seeds(self.seed, self.num_envs, self.device))
         return self.stream
 
     def _actor(self, policy: Policy) -> Actor:
         if self.actor is None or self.actor.policy is not policy:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                twins = Twins(self.features + self.game.actions, self.network.hidden).to(self.device)
+                twins = TwinCritic(self.features + self.game.actions, self.network.hidden).to(self.device)
             self.actor = Actor(policy, twins)
         return self.actor
 
@@ -161,7 +165,7 @@ class OffPolicy:
         after = stream.turn.observation if trajectory.final is None else trajectory.final[0]
         over = (trajectory.done & ~trajectory.truncated)[0].float()
         seen, reward = trajectory.observation[0].flatten(1).float(), self.payoff_scale * trajectory.reward[0, :, 0]
-        self.replay.add(Moves(seen, trajectory.action[0, :, 0], reward, after.flatten(1).float(), over))
+        self.replay.add(Transitions(seen, trajectory.action[0, :, 0], reward, after.flatten(1).float(), over))
         return ended
 
     def _update(self, actor: Actor, near: Sequence[tuple[Policy, float]]) -> Tensor:
@@ -174,7 +178,7 @@ class OffPolicy:
         actor.twins_descent.step(value_loss, learning_rate, math.inf)
         loss, log_prob = self._policy_loss(actor, moves.observation, near, bonus)
         actor.descent.step(loss, learning_rate, math.inf)
-        actor.followed.lerp_(actor.twins_descent.vector.data, self.follow)
+        actor.followed.lerp_(actor.twins_descent.vector.data, self.target_tau)
         return torch.stack([value_loss.detach(), loss.detach(), -log_prob.detach().mean()])
 
     def _drawn(self, policy: Policy, rows: Tensor) -> tuple[Squashed, Tensor]:
@@ -184,7 +188,7 @@ class OffPolicy:
         normal = torch.randn(pi.inner.mean.shape, generator=self.generator).to(self.device)
         return pi, pi.inner.reached(normal)
 
-    def _critics_loss(self, actor: Actor, moves: Moves, bonus: float) -> Tensor:
+    def _critics_loss(self, actor: Actor, moves: Transitions, bonus: float) -> Tensor:
         """The squared distance of both values from the soft target."""
         with torch.no_grad():
             pi, inner = self._drawn(actor.policy, moves.after)

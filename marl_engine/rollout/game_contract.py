@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from marl_engine.errors import Refused
-from marl_engine.numerics.rng import spread
-from marl_engine.rollout.rollout import noise_for
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.rollout.rollout import draw_noise
 from marl_engine.rollout.turn_checks import check_turn
 from marl_engine.types import Game, Turn
 
@@ -41,7 +41,7 @@ def check_declarations(game: Any) -> str:
 
 def check_shapes(game: Game, copies: int = 5, turns: int = 50) -> str:
     """Turns have the shapes and types of `Turn` and finite numbers, and who acts can do something."""
-    turn = game.reset(spread(0, copies))
+    turn = game.reset(derive_seeds(0, copies))
     kind = None
     for number in range(turns):
         check_turn(game, turn, copies)
@@ -55,7 +55,7 @@ def check_shapes(game: Game, copies: int = 5, turns: int = 50) -> str:
 def check_batching(game: Game, copies: int = 64, turns: int = 60) -> str:
     """Copy b of a batch is the game that its seed alone gives."""
     alone, together = deepcopy(game), deepcopy(game)
-    seeds = spread(1, copies)
+    seeds = derive_seeds(1, copies)
     for copy in (0, copies // 2, copies - 1):
         one, many = alone.reset(seeds[copy : copy + 1]), together.reset(seeds)
         for number in range(turns):
@@ -71,7 +71,7 @@ def check_batching(game: Game, copies: int = 64, turns: int = 60) -> str:
 
 def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20) -> str:
     """A saved state goes on in a new game as in the old one, and saving shares no memory with it."""
-    name, other, turn = type(game).__name__, deepcopy(game), game.reset(spread(3, copies))
+    name, other, turn = type(game).__name__, deepcopy(game), game.reset(derive_seeds(3, copies))
     for number in range(before):
         turn = game.step(random_actions(game, turn, number))
     saved = game.state()
@@ -102,7 +102,7 @@ class Endings(NamedTuple):
 
 def play_on(game: Game, copies: int = ENOUGH, longest: int = LONGEST, enough: int = ENOUGH) -> Endings:
     """Plays until `enough` games have ended, or for `longest` turns. Raises Refused for a turn that is wrong."""
-    turn = game.reset(spread(2, copies))
+    turn = game.reset(derive_seeds(2, copies))
     openings, reopenings, lengths, truncated = turn.observation.clone(), [], [], 0
     since = torch.zeros(copies, dtype=torch.int64)
     for number in range(longest):
@@ -164,7 +164,7 @@ def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
 
     Numbers (B, P, D) within the bounds of a game of continuous actions.
     """
-    (noise,) = noise_for(game, spread(seed, len(turn.legal)), 0, 1)
+    (noise,) = draw_noise(game, derive_seeds(seed, len(turn.legal)), 0, 1)
     if getattr(game, "continuous", False):
         return game.low + (game.high - game.low) * noise
     cumulative = turn.legal.float().cumsum(-1)

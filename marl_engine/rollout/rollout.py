@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.errors import Halted
-from marl_engine.numerics.rng import uniforms
+from marl_engine.numerics.rng import draw_uniforms
 from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
 from marl_engine.types import Game, Policy, Profile, Turn
 
@@ -29,7 +29,7 @@ class Trajectory(NamedTuple):
     final: Tensor | None  # (T, B, P, ...) what truncated games closed with
 
 
-def tables(profile: Profile) -> list[tuple[Policy, list[int]]]:
+def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
     """The different policies of a profile, each with the seats where it sits."""
     seats: dict[Policy, list[int]] = {}
     for seat, policy in enumerate(profile):
@@ -37,58 +37,58 @@ def tables(profile: Profile) -> list[tuple[Policy, list[int]]]:
     return list(seats.items())
 
 
-def rows_of(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
+def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
     """Of (B, P, …), the rows (N, …) of some seats, game by game."""
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
 
 
-def noise_for(game: Game, seeds: Tensor, first: int, turns: int) -> Tensor:
+def draw_noise(game: Game, seeds: Tensor, first: int, turns: int) -> Tensor:
     """Uniform numbers (turns, B, P) for decisions from number `first` on; (turns, B, P, D) for actions of D numbers."""
     if not getattr(game, "continuous", False):
-        return uniforms(seeds, first, turns, game.players)
-    return uniforms(seeds, first, turns, game.players * game.actions).unflatten(-1, (game.players, game.actions))
+        return draw_uniforms(seeds, first, turns, game.players)
+    return draw_uniforms(seeds, first, turns, game.players * game.actions).unflatten(-1, (game.players, game.actions))
 
 
-class Table:
+class Seating:
     """The seats of B games, and who sits there; memories are carried from turn to turn, and empty when a game opens."""
 
     def __init__(self, profile: Profile, games: int, device: torch.device):
-        self.parties = tables(profile)
+        self.groups = group_by_policy(profile)
         self.players, self.games = len(profile), games
-        self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.parties]
-        self.memory: list[Tensor | None] = [None] * len(self.parties)
+        self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.groups]
+        self.memory: list[Tensor | None] = [None] * len(self.groups)
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
         """Actions (B, P) or (B, P, D), and their log-probabilities (B, P), by noise of their shape in [0, 1)."""
         legal = None if turn.legal.all() else turn.legal
-        decided = [self._party(party, turn, legal, noise, greedy) for party in range(len(self.parties))]
+        decided = [self._decide_group(party, turn, legal, noise, greedy) for party in range(len(self.groups))]
         if len(decided) == 1:
             return decided[0]
         first = decided[0][0]
         action = torch.empty(self.games, self.players, *first.shape[2:], dtype=first.dtype, device=noise.device)
         log_prob = torch.empty(self.games, self.players, device=noise.device)
-        for (_, seats), (chosen, likely) in zip(self.parties, decided, strict=True):
+        for (_, seats), (chosen, likely) in zip(self.groups, decided, strict=True):
             action[:, seats], log_prob[:, seats] = chosen, likely
         return action, log_prob
 
-    def _party(
-        self, party: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
+    def _decide_group(
+        self, group: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
     ) -> tuple[Tensor, Tensor]:
         """Actions (B, seats) of one policy, and their log-probabilities."""
-        policy, seats = self.parties[party]
-        rows = policy.encode(rows_of(turn.observation, seats, self.players), self.seat[party])
-        allowed = None if legal is None else rows_of(legal, seats, self.players)
-        distribution, self.memory[party] = policy(rows, allowed, self._kept(party, turn.done))
+        policy, seats = self.groups[group]
+        rows = policy.encode(select_seats(turn.observation, seats, self.players), self.seat[group])
+        allowed = None if legal is None else select_seats(legal, seats, self.players)
+        distribution, self.memory[group] = policy(rows, allowed, self._kept_memory(group, turn.done))
         if greedy:
             action = distribution.mode()
             log_prob = distribution.log_prob(action)
         else:
-            action, log_prob = distribution.sample(rows_of(noise, seats, self.players))
+            action, log_prob = distribution.sample(select_seats(noise, seats, self.players))
         return action.view(self.games, len(seats), *action.shape[1:]), log_prob.view(self.games, -1)
 
-    def _kept(self, party: int, done: Tensor) -> Tensor | None:
+    def _kept_memory(self, group: int, done: Tensor) -> Tensor | None:
         """What a policy remembers (N, …): zeros in games that have just opened."""
-        memory, seats = self.memory[party], self.parties[party][1]
+        memory, seats = self.memory[group], self.groups[group][1]
         if memory is None or not done.any():
             return memory
         return memory * ~done.repeat_interleave(len(seats)).view(-1, *[1] * (memory.ndim - 1))
@@ -97,9 +97,9 @@ class Table:
 @torch.no_grad()
 def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
     """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
-    table = Table(profile, len(seeds), seeds.device)
+    table = Seating(profile, len(seeds), seeds.device)
     record, finals = [], []
-    for number, noise in enumerate(noise_for(game, seeds, clock, turns), clock):
+    for number, noise in enumerate(draw_noise(game, seeds, clock, turns), clock):
         action, log_prob = table.decide(turn, noise)
         after = step(game, turn, action, number)
         record.append((turn.observation, turn.legal, turn.acting, action, log_prob, *after[3:7]))  # reward to truncated
@@ -137,11 +137,11 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
     turn = game.reset(seeds)
     check_turn(game, turn, len(seeds))
     seeds = seeds.to(turn.reward.device)
-    table = Table(profile, len(seeds), seeds.device)
+    table = Seating(profile, len(seeds), seeds.device)
     earned = turn.reward * turn.done[:, None]  # games that ended before anybody acted
     open_still = ~turn.done
     for clock in range(LONGEST):
-        (noise,) = noise_for(game, seeds, clock, 1)
+        (noise,) = draw_noise(game, seeds, clock, 1)
         action, _ = table.decide(turn, noise, greedy)
         turn = step(game, turn, action, clock)
         earned += turn.reward * open_still[:, None]

@@ -1,5 +1,5 @@
 """Where pure jobs run."""
 
-from marl_engine.runners.local import Local
+from marl_engine.runners.local import LocalRunner
 
-__all__ = ["Local"]
+__all__ = ["LocalRunner"]

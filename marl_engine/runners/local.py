@@ -7,7 +7,7 @@ from marl_engine.types import Argument, Result
 
 
 @dataclass
-class Local:
+class LocalRunner:
     """One after the other, in this process."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:

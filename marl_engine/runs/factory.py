@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from marl_engine.configuration import make
+from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
-from marl_engine.policies.mixture import frozen
-from marl_engine.policies.weights import load_policies
-from marl_engine.runs.folder import Folder
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.weights import load_profile_state
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import localise
 from marl_engine.runs.saved_weights import warm_start
-from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver, in_words
+from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver, is_preference_game
 
 
 def check_device(name: str) -> None:
@@ -27,7 +27,7 @@ def check_device(name: str) -> None:
 
 
 @dataclass
-class Setting:
+class Components:
     """The parts of a run, made from its configuration."""
 
     game: Game
@@ -39,12 +39,12 @@ class Setting:
     costs: Callable[[], Metrics] = dict  # what a judge has been paid for in all sessions, if there is one
 
 
-def setting(config: Mapping[str, Any]) -> Setting:
+def build(config: Mapping[str, Any]) -> Components:
     """Everything that a run needs. Seeds torch, so that the first policies are a function of the seed."""
     torch.manual_seed(config["seed"])
     check_device(config["device"])
-    game = make("game", config["game"], device=config["device"])
-    network = make("policy", config["policy"])
+    game = instantiate("game", config["game"], device=config["device"])
+    network = instantiate("policy", config["policy"])
     try:
         profile = network.profile(game)
     except ValueError as error:
@@ -53,29 +53,29 @@ def setting(config: Mapping[str, Any]) -> Setting:
         warm_start(profile, Path(config["init"]))
     for policy in profile:
         policy.to(config["device"])
-    responder = make(
+    responder = instantiate(
         "responder", config["responder"], game=game, network=network, seed=config["seed"], device=config["device"]
     )
-    solver = make("solver", config["solver"])
+    solver = instantiate("solver", config["solver"])
     try:
         solver.solve(profile, responder)  # never begun: only to learn whether they go together
     except ValueError as error:
         raise Refused(str(error)) from error
-    parts = Setting(game, profile, responder, solver, make("runner", config["runner"]), frozen(profile))
-    if in_words(game):
+    parts = Components(game, profile, responder, solver, instantiate("runner", config["runner"]), freeze(profile))
+    if is_preference_game(game):
         parts.costs = responder.costs
     return parts
 
 
-def kept_config(folder: Folder) -> dict[str, Any]:
+def kept_config(folder: RunFolder) -> dict[str, Any]:
     """The configuration of a run, with the files and first weights that its folder keeps. Raises Refused, OSError."""
     config, _ = localise(folder.config(), folder.path)
     return {**config, "init": str(folder.path / "initial") if config.get("init") else None}
 
 
-def saved_setting(folder: Folder) -> Setting:
+def load_components(folder: RunFolder) -> Components:
     """The setting of a run with the profile of its newest checkpoint. Raises Refused, FileNotFoundError."""
-    made = setting(kept_config(folder))
+    made = build(kept_config(folder))
     _, state, _ = folder.latest()
-    load_policies(made.profile, state["profile"])
+    load_profile_state(made.profile, state["profile"])
     return made

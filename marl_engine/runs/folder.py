@@ -22,7 +22,7 @@ LIBRARIES = ("marl_engine", "torch", "numpy", "numba", "hydra-core")
 
 
 @dataclass
-class Folder:
+class RunFolder:
     """runs/NAME: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, summary.json, curve.png, replay.gif."""
 
     path: Path

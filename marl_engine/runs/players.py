@@ -16,16 +16,16 @@ import torch
 from marl_engine.errors import Refused
 from marl_engine.evaluation.evaluator import evaluate
 from marl_engine.evaluation.returns import Seating, mean_and_error, play_whole_games
-from marl_engine.evaluation.win_rate import held_out, judged, scripts
-from marl_engine.extensive_form.sequence_form import payoffs, plan_of
-from marl_engine.policies.tabular import strategy_of_any
-from marl_engine.policies.weights import load_policies
+from marl_engine.evaluation.win_rate import complete_held_out, held_out, measure_win_rate
+from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
+from marl_engine.policies.tabular import extract_strategy
+from marl_engine.policies.weights import load_profile_state
 from marl_engine.responders.preference.referee import Referee
-from marl_engine.runners.local import Local
-from marl_engine.runs.factory import kept_config, setting
-from marl_engine.runs.folder import Folder
+from marl_engine.runners.local import LocalRunner
+from marl_engine.runs.factory import build, kept_config
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import read_best
-from marl_engine.types import Game, Metrics, Profile, in_words
+from marl_engine.types import Game, Metrics, Profile, is_preference_game
 
 
 @dataclass
@@ -41,23 +41,23 @@ class Player:
 
     def evaluate(self, episodes: int = 128) -> Metrics:
         """The scores that a run's summary has, of so many games, or answers to prompts held out."""
-        if in_words(self.game):
+        if is_preference_game(self.game):
             device = self.config["device"]
-            others = scripts(self.game, self.reference[0], episodes, device, who=1)
-            return judged(self.game, self.profile, self.reference, others, episodes, device)[0]
-        return evaluate(self.game, self.profile, Local(), episodes=episodes, full=True, initial=self.reference)
+            others = complete_held_out(self.game, self.reference[0], episodes, device, who=1)
+            return measure_win_rate(self.game, self.profile, self.reference, others, episodes, device)[0]
+        return evaluate(self.game, self.profile, LocalRunner(), episodes=episodes, full=True, initial=self.reference)
 
 
 def load_player(folder: str | Path) -> Player:
     """The player of a run's best checkpoint, or of its newest where that one is gone. Raises Refused for no run."""
     path = Path(folder)
     try:
-        config = Folder(path).config()
+        config = RunFolder(path).config()
         iteration, state = read_best(path)
     except FileNotFoundError as error:
         raise Refused(f"{folder} is not the folder of a run that has been saved: {error}") from error
-    parts = setting(kept_config(Folder(path)))
-    load_policies(parts.profile, state["profile"])
+    parts = build(kept_config(RunFolder(path)))
+    load_profile_state(parts.profile, state["profile"])
     return Player(str(folder), parts.profile, parts.game, config, parts.reference, iteration)
 
 
@@ -86,7 +86,7 @@ def cross_play(players: Sequence[Player], episodes: int = 128) -> CrossPlay:
     for each in players:
         if each.config["game"] != first.config["game"]:
             raise Refused(f"{each.name} plays another game than {first.name}: {each.config['game']}")
-    if in_words(first.game):
+    if is_preference_game(first.game):
         pairs = compare_answers(players, episodes)
     else:
         meet = meet_exactly if hasattr(first.game, "form") else meet_in_games
@@ -110,8 +110,8 @@ def meet_in_games(row: Player, column: Player, episodes: int) -> tuple[float, fl
 def meet_exactly(row: Player, column: Player, episodes: int) -> tuple[float, float]:
     """What the row earns on average, from the sequence form of the game."""
     game: Any = row.game
-    plans = [plan_of(game.form, strategy_of_any(game, each)) for each in lineups(row, column)]
-    return float(np.mean([payoffs(game.form, plan)[seat] for seat, plan in enumerate(plans)])), 0.0
+    plans = [realization_plan(game.form, extract_strategy(game, each)) for each in lineups(row, column)]
+    return float(np.mean([expected_payoffs(game.form, plan)[seat] for seat, plan in enumerate(plans)])), 0.0
 
 
 def compare_answers(players: Sequence[Player], episodes: int) -> list[list[tuple[float, float]]]:
@@ -119,8 +119,11 @@ def compare_answers(players: Sequence[Player], episodes: int) -> list[list[tuple
     game: Any = players[0].game
     numbers, referee = held_out(game, episodes), Referee(game, False, torch.Generator())
     written = [
-        [scripts(game, each.profile[0], episodes, each.config["device"], who=2 * place + turn) for turn in (0, 1)]
+        [
+            complete_held_out(game, each.profile[0], episodes, each.config["device"], who=2 * place + turn)
+            for turn in (0, 1)
+        ]
         for place, each in enumerate(players)
     ]
-    texts = [[[text for batch in batches for text in batch.said] for batches in both] for both in written]
+    texts = [[[text for batch in batches for text in batch.texts] for batches in both] for both in written]
     return [[mean_and_error(referee.ask(numbers, one[0], other[1]).double()) for other in texts] for one in texts]

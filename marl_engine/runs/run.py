@@ -10,23 +10,23 @@ import torch
 
 from marl_engine.errors import Diverged, Halted, Refused
 from marl_engine.evaluation.evaluator import Best, best_of, evaluate
-from marl_engine.evaluation.win_rate import Sample, judged, scripts
+from marl_engine.evaluation.win_rate import Sample, complete_held_out, measure_win_rate
 from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.numerics.state_checks import check_like
-from marl_engine.policies.language.generation import Answers
-from marl_engine.policies.weights import load_policies, policies_state
-from marl_engine.responders.preference.responder import Answering
+from marl_engine.policies.language.generation import Completions
+from marl_engine.policies.weights import load_profile_state, profile_state
+from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs import checkpoint
-from marl_engine.runs.factory import Setting
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.factory import Components
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import EVALUATION, evaluations_of
-from marl_engine.types import Metrics, Progress, in_words
+from marl_engine.types import Metrics, Progress, is_preference_game
 
 STEPS = (("responder", "learning_rate"), ("solver", "step_size"))  # keys that say how far an iteration goes
 
 
 @dataclass
-class Stop:
+class StopRule:
     """When a run ends by itself."""
 
     seconds: float | None = None
@@ -39,7 +39,7 @@ class Stop:
 
 
 @dataclass
-class Plan:
+class RunOptions:
     """The keys of a configuration that are not about a part of the run."""
 
     run: str | None = None
@@ -68,7 +68,7 @@ class Plan:
 class Run:
     """Plays a setting's solver until something says stop."""
 
-    def __init__(self, parts: Setting, plan: Plan, stop: Stop, folder: Folder):
+    def __init__(self, parts: Components, plan: RunOptions, stop: StopRule, folder: RunFolder):
         self.parts, self.plan, self.stop, self.folder = parts, plan, stop, folder
         self.iteration = 0
         self.seconds = 0.0  # of the sessions before this one
@@ -77,7 +77,7 @@ class Run:
         self.best: Best | None = None
         self.saved: int | None = None
         self.nash_conv = inf  # as last measured
-        self.theirs: list[Answers] | None = None  # what the reference answers where answers are judged
+        self.theirs: list[Completions] | None = None  # what the reference answers where answers are judged
         self.verdict: tuple[int, Metrics] = -1, {}  # of the last evaluation, and when it was
         self.samples: list[Sample] = []  # of the last evaluation
 
@@ -94,7 +94,7 @@ class Run:
             return [*self.folder.go_on_after(0), f"{self.folder.path} has no checkpoint yet"]
         self.iteration, state, damages = self.folder.latest()
         check_like(state, self.state(0.0), "state")
-        load_policies(self.parts.profile, state["profile"])
+        load_profile_state(self.parts.profile, state["profile"])
         self.parts.responder.restore(self.parts.profile, state["responder"])
         self.parts.solver.restore(state["solver"])
         torch.set_rng_state(state["torch"])
@@ -108,7 +108,7 @@ class Run:
     def state(self, seconds: float) -> dict[str, Any]:
         """For a checkpoint, after so many seconds."""
         return {
-            "profile": policies_state(self.parts.profile),
+            "profile": profile_state(self.parts.profile),
             "responder": self.parts.responder.state(self.parts.profile),
             "solver": self.parts.solver.state(),
             "torch": torch.get_rng_state(),
@@ -124,8 +124,8 @@ class Run:
 
     def evaluated(self, full: bool = False) -> Metrics:
         """Scores of the profile as it is: sampled play as trained, or all seatings."""
-        if in_words(self.parts.game):
-            return self.judged()
+        if is_preference_game(self.parts.game):
+            return self.measure_win_rate()
         parts, episodes = self.parts, self.plan.episodes
         return evaluate(parts.game, parts.profile, parts.runner, episodes=episodes, full=full, initial=parts.reference)
 
@@ -141,13 +141,13 @@ class Run:
                 raise
             return {}
 
-    def judged(self) -> Metrics:
+    def measure_win_rate(self) -> Metrics:
         """How often the profile's answers are preferred to those of where it began."""
         parts, plan = self.parts, self.plan
         if self.theirs is None:
-            self.theirs = scripts(parts.game, parts.reference[0], plan.episodes, plan.device, who=1)
+            self.theirs = complete_held_out(parts.game, parts.reference[0], plan.episodes, plan.device, who=1)
         if self.verdict[0] != self.iteration:
-            found, self.samples = judged(
+            found, self.samples = measure_win_rate(
                 parts.game, parts.profile, parts.reference, self.theirs, plan.episodes, plan.device
             )
             self.verdict = self.iteration, found
@@ -156,9 +156,9 @@ class Run:
     def sample(self) -> str:
         """What the learner said last, for a person to see."""
         game, responder = self.parts.game, self.parts.responder
-        if not (in_words(game) and isinstance(responder, Answering) and responder.asked):
+        if not (is_preference_game(game) and isinstance(responder, PreferenceResponder) and responder.asked):
             return ""
-        return f"{responder.game.texts[int(responder.asked.numbers[0])]} → {responder.asked.written.said[0]}"
+        return f"{responder.game.texts[int(responder.asked.numbers[0])]} → {responder.asked.completions.texts[0]}"
 
     def consider(self, found: Metrics) -> None:
         """The profile is the best so far, if what was found of it says so."""
@@ -205,7 +205,7 @@ class Run:
         record |= progress.metrics
         self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
         try:
-            if passed(last, self.iteration, self.plan.evaluate_every):
+            if passes_multiple(last, self.iteration, self.plan.evaluate_every):
                 found = self.evaluated_unless_interrupted()
                 record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
                 self.consider(found)
@@ -214,12 +214,14 @@ class Run:
             raise
         finally:
             self.folder.log(record)
-        if passed(last, self.iteration, self.plan.save_every) or (self.best and self.best.iteration == self.iteration):
+        if passes_multiple(last, self.iteration, self.plan.save_every) or (
+            self.best and self.best.iteration == self.iteration
+        ):
             self.save(perf_counter() - start)
         return record
 
 
-def check_metrics(progress: Progress, folder: Folder) -> None:
+def check_metrics(progress: Progress, folder: RunFolder) -> None:
     """Raises Diverged, naming the keys of this run that could help, where a measured number is not finite."""
     name = next((name for name, number in progress.metrics.items() if not isfinite(number)), None)
     if name is not None:
@@ -231,9 +233,9 @@ def check_metrics(progress: Progress, folder: Folder) -> None:
         )
 
 
-def passed(last: int, now: int, every: int) -> bool:
+def passes_multiple(last: int, now: int, every: int) -> bool:
     """Whether a multiple of a number of iterations has been reached since the last one."""
     return now // every > last // every
 
 
-__all__ = ["Diverged", "Plan", "Run", "Stop"]
+__all__ = ["Diverged", "RunOptions", "Run", "StopRule"]

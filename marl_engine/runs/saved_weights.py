@@ -8,9 +8,9 @@ from torch import Tensor
 
 from marl_engine.errors import Refused
 from marl_engine.evaluation.evaluator import best_of
-from marl_engine.rollout.rollout import tables
+from marl_engine.rollout.rollout import group_by_policy
 from marl_engine.runs import checkpoint
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Metrics, Policy, Profile
 
 
@@ -19,7 +19,7 @@ def read_best(path: Path) -> tuple[int, dict[str, Any]]:
 
     Raises FileNotFoundError where there is none.
     """
-    folder = Folder(path)
+    folder = RunFolder(path)
     best = best_of(evaluations_of(folder))
     if best is not None:
         with suppress(checkpoint.Damaged):
@@ -37,7 +37,7 @@ def warm_start(profile: Profile, path: Path) -> None:
     saved = state["profile"]
     if len(saved["seats"]) != len(profile):
         raise Refused(f"init={path} has {len(saved['seats'])} seats, and this game {len(profile)}")
-    for policy, seats in tables(profile):
+    for policy, seats in group_by_policy(profile):
         weights = saved["policies"][saved["seats"][seats[0]]]
         if wrong := misfit(policy, weights):
             raise Refused(f"init={path} does not fit: {wrong}; take a run of the same game and policy")
@@ -55,7 +55,7 @@ def misfit(policy: Policy, weights: dict[str, Tensor]) -> str:
 EVALUATION = "evaluation/"  # where the records of a run keep what was evaluated
 
 
-def evaluations_of(folder: Folder) -> list[tuple[int, Metrics]]:
+def evaluations_of(folder: RunFolder) -> list[tuple[int, Metrics]]:
     """The iterations of a run in which it was evaluated, and what was measured then; at its end, too."""
     evaluations = {
         int(record["iteration"]): {

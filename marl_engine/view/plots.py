@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from marl_engine.numerics.rng import spread
-from marl_engine.rollout.rollout import Table, noise_for, step
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.rollout.rollout import Seating, draw_noise, step
 from marl_engine.runs.folder import column
 from marl_engine.types import Game, Profile
 
@@ -71,14 +71,14 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
 def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
     """One game of sampled play as the game draws itself, (H, W, 3) uint8 each."""
     game = deepcopy(game)
-    seeds = spread(seed, 1)
+    seeds = derive_seeds(seed, 1)
     turn = game.reset(seeds)
     seeds = seeds.to(turn.reward.device)
-    table = Table(profile, 1, seeds.device)
+    table = Seating(profile, 1, seeds.device)
     drawn, earned = [], 0.0
     for clock in range(longest):
         drawn.append(game.render(caption=f"step {clock}   score {earned:.0f}"))
-        (noise,) = noise_for(game, seeds, clock, 1)
+        (noise,) = draw_noise(game, seeds, clock, 1)
         turn = step(game, turn, table.decide(turn, noise)[0], clock)
         earned += turn.reward.mean().item()
         if turn.done.any():

@@ -27,12 +27,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from marl_engine.extensive_form.sequence_form import Form, earned, nash_conv, plan_of, strategy_of, uniform
+from marl_engine.extensive_form.sequence_form import (
+    SequenceForm,
+    behavior_strategy,
+    nash_conv,
+    realization_plan,
+    sequence_payoff,
+    uniform_strategy,
+)
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.jit import compiled, inlined
+from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.state_checks import check_like
-from marl_engine.policies.tabular import fill
-from marl_engine.responders.exact import Exact, exact
+from marl_engine.policies.tabular import fill_tables
+from marl_engine.responders.exact import ExactResponder, require_exact
 from marl_engine.types import Metrics, Profile, Progress, Responder
 from solvers.cfr.torch_cfr import iterations
 
@@ -59,19 +66,19 @@ class Rule(NamedTuple):
     predict: int
 
 
-@inlined
+@compile_inline
 def kept(exponent, iteration):
     """t^a / (t^a + 1)."""
     return 1.0 if exponent == np.inf else iteration**exponent / (iteration**exponent + 1)
 
 
-@inlined
+@compile_inline
 def regret_matching(form, rule, state, plan, infoset, keep, forget):
     """The next strategy in one information set, its `whole` still to be divided by; returns what the last was worth."""
     start, stop = form.first[infoset], form.first[infoset + 1]
     mean = 0.0
     for sequence in range(start, stop):
-        state.value[sequence] += earned(form, plan, sequence)
+        state.value[sequence] += sequence_payoff(form, plan, sequence)
         mean += state.strategy[sequence] * state.value[sequence]
     whole = 0.0
     for sequence in range(start, stop):
@@ -87,7 +94,7 @@ def regret_matching(form, rule, state, plan, infoset, keep, forget):
     return mean
 
 
-@inlined
+@compile_inline
 def update(form, rule, state, plan, player, iteration):
     """One player learns from what the others' plan makes of its own, and adds its old plan to the average."""
     keep, forget = kept(rule.alpha, iteration), kept(rule.beta, iteration)
@@ -105,7 +112,7 @@ def update(form, rule, state, plan, player, iteration):
             state.plan[sequence] = reach * chance
 
 
-@compiled
+@compile_loop
 def iterate(form, rule, state, after, count, alternating):
     """Iterations `after` + 1 to `after` + `count`; `alternating` 0: all players answer the same plan."""
     seen = state.plan
@@ -143,9 +150,9 @@ class CFR:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        return self._solve(profile, exact(responder, profile, "solver=cfr"), after)
+        return self._solve(profile, require_exact(responder, profile, "solver=cfr"), after)
 
-    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form = responder.form
         start = fresh(form)
         if after == 0 or self.learned is None:
@@ -155,11 +162,11 @@ class CFR:
         for before in count(after, self.stride):
             advance(before, self.stride)
             responder.steps += self.stride
-            average = strategy_of(form, self.learned.total)
-            fill(profile, average)
+            average = behavior_strategy(form, self.learned.total)
+            fill_tables(profile, average)
             yield Progress(before + self.stride, profile, self._measured(form, average))
 
-    def _advance(self, form: Form, learned: State, device: str) -> Callable[[int, int], None]:
+    def _advance(self, form: SequenceForm, learned: State, device: str) -> Callable[[int, int], None]:
         """What does the iterations after one, so many."""
         if device != "cpu":
             return iterations(form, self.rule, learned, self.alternating, device)
@@ -173,9 +180,9 @@ class CFR:
         """Goes on from a checkpoint."""
         self.learned = State(**{name: each.numpy().copy() for name, each in state.items()}) if state else None
 
-    def _measured(self, form: Form, average: np.ndarray) -> Metrics:
+    def _measured(self, form: SequenceForm, average: np.ndarray) -> Metrics:
         assert self.learned is not None
-        mean, last = nash_conv(form, plan_of(form, average)), nash_conv(form, self.learned.plan)
+        mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, self.learned.plan)
         return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}
 
 
@@ -184,9 +191,9 @@ def tensors_of(state: State) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(each) for name, each in state._asdict().items()}
 
 
-def fresh(form: Form) -> State:
+def fresh(form: SequenceForm) -> State:
     """Before the first iteration: uniform strategies, no regrets."""
-    strategy = uniform(form)
-    plan = plan_of(form, strategy)
+    strategy = uniform_strategy(form)
+    plan = realization_plan(form, strategy)
     regret, total, value = np.zeros((3, form.sequences))
     return State(strategy, plan, regret, total, value, whole=np.zeros(len(form.parent)), before=plan.copy())

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from marl_engine.extensive_form.sequence_form import Form, nash_conv, plan_of, strategy_of
+from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy, nash_conv, realization_plan
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state_checks import check_like
-from marl_engine.policies.tabular import fill
-from marl_engine.responders.exact import Exact, exact
+from marl_engine.policies.tabular import fill_tables
+from marl_engine.responders.exact import ExactResponder, require_exact
 from marl_engine.types import Metrics, Profile, Progress, Responder
 from solvers.cfr.tree_sampling import Learned, learned, paths, traverse
 
@@ -48,7 +48,7 @@ class MCCFR:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, the game one that has a tree."""
-        knowing = exact(responder, profile, "solver=external_mccfr")
+        knowing = require_exact(responder, profile, "solver=external_mccfr")
         tree = getattr(knowing.game, "tree", None)
         if tree is None:
             raise ValueError(
@@ -57,7 +57,7 @@ class MCCFR:
             )
         return self._solve(tree, profile, knowing, after)
 
-    def _solve(self, tree: Any, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+    def _solve(self, tree: Any, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form = responder.form
         ways = paths(tree, form)
         ways = ways._replace(payoff=ways.payoff - form.centre)
@@ -69,8 +69,8 @@ class MCCFR:
         for iteration in count(after + 1):
             begun = (iteration - 1) * share
             responder.steps += traverse(ways, self.learned, exploration, seed, begun, share, NONE_GIVEN)
-            average = strategy_of(form, self.learned.total)
-            fill(profile, average)
+            average = behavior_strategy(form, self.learned.total)
+            fill_tables(profile, average)
             yield Progress(iteration, profile, self._measured(form, average))
 
     def state(self) -> dict[str, Any]:
@@ -83,8 +83,8 @@ class MCCFR:
         """Goes on from a checkpoint."""
         self.learned = learned(*(state[name].numpy().copy() for name in LEARNED)) if state else None
 
-    def _measured(self, form: Form, average: np.ndarray) -> Metrics:
+    def _measured(self, form: SequenceForm, average: np.ndarray) -> Metrics:
         assert self.learned is not None
-        current = strategy_of(form, np.maximum(self.learned.regret, 0))  # regret matching
-        mean, last = nash_conv(form, plan_of(form, average)), nash_conv(form, plan_of(form, current))
+        current = behavior_strategy(form, np.maximum(self.learned.regret, 0))  # regret matching
+        mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, realization_plan(form, current))
         return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.extensive_form.sequence_form import Form, ends_of
+from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequences
 
 
 class Level(NamedTuple):
@@ -32,9 +32,9 @@ class Side(NamedTuple):
     levels: list[Level]
 
 
-def sides(form: Form, device: str) -> list[Side]:
+def sides(form: SequenceForm, device: str) -> list[Side]:
     """The arrays of each player on a device."""
-    ends, depth = ends_of(form), depths(form)
+    ends, depth = entry_sequences(form), depths(form)
     owner = np.repeat(np.arange(form.players), np.diff(form.first[form.begin]).astype(np.int64))
     owner = np.concatenate([np.arange(form.players), owner])[ends]
     found = []
@@ -48,7 +48,7 @@ def sides(form: Form, device: str) -> list[Side]:
     return found
 
 
-def depths(form: Form) -> np.ndarray:
+def depths(form: SequenceForm) -> np.ndarray:
     """How many own actions lead to each information set (I,)."""
     depth, of_sequence = np.zeros(len(form.parent), np.int64), np.zeros(form.sequences, np.int64)
     for infoset, parent in enumerate(form.parent):
@@ -57,7 +57,7 @@ def depths(form: Form) -> np.ndarray:
     return depth
 
 
-def level_of(form: Form, infosets: np.ndarray, device: str) -> Level:
+def level_of(form: SequenceForm, infosets: np.ndarray, device: str) -> Level:
     """The arrays of some information sets."""
     first, stop = form.first[infosets].astype(np.int64), form.first[infosets + 1].astype(np.int64)
     sequence = np.concatenate([np.arange(start, end) for start, end in zip(first, stop, strict=True)])
@@ -66,7 +66,9 @@ def level_of(form: Form, infosets: np.ndarray, device: str) -> Level:
     return Level(*(torch.from_numpy(each).to(device) for each in arrays))
 
 
-def iterations(form: Form, rule: Any, learned: Any, alternating: bool, device: str) -> Callable[[int, int], None]:
+def iterations(
+    form: SequenceForm, rule: Any, learned: Any, alternating: bool, device: str
+) -> Callable[[int, int], None]:
     """A function that does iterations `after` + 1 to `after` + `count` on a device, and brings home what was learned.
 
     `rule` and `learned` are a Rule and a State of `cfr.py`, the latter its arrays.

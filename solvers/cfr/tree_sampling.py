@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.extensive_form.sequence_form import Form
-from marl_engine.numerics.jit import compiled, inlined
+from marl_engine.extensive_form.sequence_form import SequenceForm
+from marl_engine.numerics.jit import compile_inline, compile_loop
 
 CHANCE, END = 254, 255  # who moves, beside players
 MOVER, FIRST, CHILD, COUNT = range(4)  # what is known of a history
@@ -57,7 +57,7 @@ class Learned(NamedTuple):
     weight: np.ndarray  # (S,) one over the probability with which third players go there
 
 
-def paths(tree: Any, form: Form) -> Paths:
+def paths(tree: Any, form: SequenceForm) -> Paths:
     """The arrays of a tree with the information sets of a form, each history's children in the order of actions."""
     old = np.concatenate([[0], tree.to])  # those of one history follow each other in `to`
     mover, infoset, count = tree.player[old].astype(np.int64), tree.infoset[old], np.diff(tree.child)
@@ -76,7 +76,7 @@ def learned(regret: np.ndarray, total: np.ndarray) -> Learned:
     return Learned(regret, total, passed, below, value, weight)
 
 
-@inlined
+@compile_inline
 def mix(number):
     """SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014), as in `marl_engine.numerics.rng`."""
     number = (number ^ (number >> RIGHT_30)) * MIX_1
@@ -84,7 +84,7 @@ def mix(number):
     return number ^ (number >> RIGHT_31)
 
 
-@inlined
+@compile_inline
 def drawn(given, key, place):
     """The uniform number in [0, 1) of a place in the traversal `key`, unless it is given."""
     if place < given.size:
@@ -92,7 +92,7 @@ def drawn(given, key, place):
     return np.float64(mix(key + GOLDEN * np.uint64(place + 1)) >> RIGHT_11) * 2.0**-53
 
 
-@inlined
+@compile_inline
 def dealt(paths, history, noise):
     """The child that chance chooses. No loop here stops early: a wrong guess costs more than looking at the rest."""
     child = np.uint64(paths.history[history, CHILD])
@@ -103,7 +103,7 @@ def dealt(paths, history, noise):
     return chosen
 
 
-@inlined
+@compile_inline
 def odds(regret, first, count):
     """Two numbers (scale, least) with sigma = scale * [regret]+ + least in an information set: regret matching."""
     whole = 0.0
@@ -112,7 +112,7 @@ def odds(regret, first, count):
     return (1 / whole, 0.0) if whole > 0 else (0.0, 1 / np.float64(count))
 
 
-@inlined
+@compile_inline
 def taken(regret, first, count, scale, least, noise):
     """The sequence that noise takes by probabilities scale * [regret]+ + least, and how probable it was."""
     since, chosen, likely = 0.0, first, 1.0
@@ -124,7 +124,7 @@ def taken(regret, first, count, scale, least, noise):
     return chosen, likely
 
 
-@inlined
+@compile_inline
 def sampled(paths, known, player, history, weight, key, given, place):
     """From a history on by chance and others to the next in which the player moves, or an end.
 
@@ -151,7 +151,7 @@ def sampled(paths, known, player, history, weight, key, given, place):
     return history, weight, place
 
 
-@inlined
+@compile_inline
 def external(paths, known, player, key, given):
     """A traversal by external sampling, down and back up; returns how many histories it touched."""
     known.passed[0], known.weight[0] = 0, 1.0
@@ -177,7 +177,7 @@ def external(paths, known, player, key, given):
     return place + room
 
 
-@inlined
+@compile_inline
 def regretted(known, first, count, below):
     """Adds the regrets of a history whose children's values begin at `below`; returns its own value."""
     scale, least = odds(known.regret, first, count)
@@ -189,7 +189,7 @@ def regretted(known, first, count, below):
     return mean
 
 
-@inlined
+@compile_inline
 def outcome(paths, known, player, exploration, key, given):
     """A traversal by outcome sampling; returns how many histories it touched."""
     history, weight, place = sampled(paths, known, player, ROOT, 1.0, key, given, 0)
@@ -216,7 +216,7 @@ def outcome(paths, known, player, exploration, key, given):
     return place + 1
 
 
-@compiled
+@compile_loop
 def traverse(paths, known, exploration, seed, after, count, given):
     """Traversals `after` + 1 to `after` + `count`, each player learning in turn; returns how many histories they
     touched. With an exploration of 0 sampling is external. `given` (n,) are the first uniform numbers of each.

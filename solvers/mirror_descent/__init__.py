@@ -6,7 +6,7 @@ from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.nash_ema import NashEMA
 from solvers.mirror_descent.nash_md import NashMD
 from solvers.mirror_descent.nash_prox import NashProx
-from solvers.mirror_descent.omwu import Optimistic
+from solvers.mirror_descent.omwu import OMWU
 from solvers.mirror_descent.r_nad import RNaD
 
-__all__ = ["MDPO", "MMD", "MirrorProx", "NashEMA", "NashMD", "NashProx", "Optimistic", "RNaD"]
+__all__ = ["MDPO", "MMD", "MirrorProx", "NashEMA", "NashMD", "NashProx", "OMWU", "RNaD"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.numerics.schedules import Schedule, schedule
-from marl_engine.policies.mixture import frozen
+from marl_engine.numerics.schedules import Schedule, parse_schedule
+from marl_engine.policies.mixture import freeze
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -25,7 +25,7 @@ class MDPO:
     step_size: Any = 0.1  # t_k
 
     def __post_init__(self) -> None:
-        self.schedule: Schedule = schedule(self.step_size, "solver.step_size")
+        self.schedule: Schedule = parse_schedule(self.step_size, "solver.step_size")
         if min(self.schedule.at(0), self.schedule.at(float("inf"))) <= 0:
             raise ValueError(f"solver.step_size must be above 0 all the time, not {self.step_size!r}")
 
@@ -41,7 +41,7 @@ class MDPO:
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
             step_size = self.schedule.at(responder.steps)
-            metrics = responder.respond(profile, anchor=frozen(profile), step_size=step_size)
+            metrics = responder.respond(profile, anchor=freeze(profile), step_size=step_size)
             yield Progress(iteration, profile, metrics | {"step_size": step_size})
 
     def state(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Mirror-Prox, or Nash Mirror Prox: look a step ahead, and answer what is seen there.
 
 Nash learning by two proximal steps (arXiv:2505.19731), each anchored to where the iteration began; the first
-plays against the profile itself, the second against the look-ahead. With `pull` above 0 the last iterate goes to the
-equilibrium of the game regularised towards the reference, KL(equilibrium || iterate) falling by 1 + pull * step_size
-in an iteration while step_size <= 2 (payoffs within one half of 0). EGPO is the same algorithm with the step
-step_size / (1 + pull * step_size).
+plays against the profile itself, the second against the look-ahead. With `magnet_weight` above 0 the last iterate goes
+to the equilibrium of the game regularised towards the reference, KL(equilibrium || iterate) falling by 1 +
+magnet_weight * step_size in an iteration while step_size <= 2 (payoffs within one half of 0). EGPO is the same
+algorithm with the step step_size / (1 + magnet_weight * step_size).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.policies.mixture import Reference, blend, frozen
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.policies.mixture import FrozenReference, freeze, interpolate_weights
 from marl_engine.responders.actor_critic import momenta
-from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.responders.regulariser import check_regularises, check_step
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -23,33 +23,35 @@ from marl_engine.types import Profile, Progress, Responder
 class MirrorProx:
     """Plays against: itself, then the look-ahead. Anchored to: its start, both times. Magnet: the reference.
 
-    Raises ValueError for a step that is not above 0 and a pull below 0.
+    Raises ValueError for a step that is not above 0 and a magnet_weight below 0.
     """
 
     step_size: float = 2.0  # gamma; eta / beta in the paper
-    pull: float = 0.05  # beta
+    magnet_weight: float = 0.05  # beta
 
     def __post_init__(self) -> None:
-        check_step(self.step_size, self.pull)
-        self.reference = Reference()
+        check_step(self.step_size, self.magnet_weight)
+        self.reference = FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_holds(responder, "solver=mirror_prox")
+        check_regularises(responder, "solver=mirror_prox")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
+        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
         for iteration in count(after + 1):
-            start, steps = frozen(profile), momenta(responder, profile)
+            start, steps = freeze(profile), momenta(responder, profile)
             responder.respond(profile, against=start, anchor=start, **held)
-            ahead = frozen(profile)
-            blend(profile, start, 1.0)  # a step by gradient is taken from where it began
+            ahead = freeze(profile)
+            interpolate_weights(profile, start, 1.0)  # a step by gradient is taken from where it began
             for descent, before in steps:
                 descent.restore(before)  # and knows nothing of the look-ahead's
             metrics = responder.respond(profile, against=ahead, anchor=start, **held)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+            yield Progress(
+                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            )
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

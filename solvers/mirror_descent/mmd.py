@@ -1,13 +1,15 @@
 """Magnetic mirror descent: answer yourself, held near where you are and drawn to a magnet.
 
-Sokota et al. 2023 (arXiv:2206.05825, section 3). With `pull` above 0 and a step that is small enough the last
+Sokota et al. 2023 (arXiv:2206.05825, section 3). With `magnet_weight` above 0 and a step that is small enough the last
 iterate goes to the equilibrium of the regularised game; INPO's exact step (Zhang et al. 2024, arXiv:2407.00617) is the
-same one, with step_size = 1 / (eta - pull) in its letters, whose eta is the inverse of a step. Without a pull it is
-Hedge, and so is the exact form of SPO, SPPO and DNO: their averages converge, their last iterates run in circles.
+same one, with step_size = 1 / (eta - magnet_weight) in its letters, whose eta is the inverse of a step. Without a
+magnet_weight it is Hedge, and so is the exact form of SPO, SPPO and DNO: their averages converge, their last iterates
+run in circles.
 
-With `anneal` step and pull fall as 1 / sqrt(iteration), which leads to an equilibrium of the game itself. An iteration
-forgets the start by a factor of 1 - step * pull, so both stay as they are until iteration 1 / (step_size * pull): from
-there on the product is 1 / iteration, and the start fades as that, and not as its power of step_size * pull.
+With `anneal` step and magnet_weight fall as 1 / sqrt(iteration), which leads to an equilibrium of the game itself. An
+iteration forgets the start by a factor of 1 - step * magnet_weight, so both stay as they are until iteration 1 /
+(step_size * magnet_weight): from there on the product is 1 / iteration, and the start fades as that, and not as its
+power of step_size * magnet_weight.
 
 With `move_every` the magnet moves to the profile after so many iterations, as in COMAL and the proximal point method.
 """
@@ -17,10 +19,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
+from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixture import Reference, frozen
-from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.responders.regulariser import check_regularises, check_step
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -28,38 +30,42 @@ from marl_engine.types import Profile, Progress, Responder
 class MMD:
     """Plays against: itself. Anchored to: itself. Magnet: the reference.
 
-    Raises ValueError for a step that is not above 0, and for a pull or `move_every` below 0.
+    Raises ValueError for a step that is not above 0, and for a magnet_weight or `move_every` below 0.
     """
 
     step_size: float = 0.1  # eta of MMD, gamma of the kernel
-    pull: float = 0.1  # alpha of MMD, tau of INPO
+    magnet_weight: float = 0.1  # alpha of MMD, tau of INPO
     anneal: bool = False
     move_every: int = 0  # iterations; 0: the magnet stays
 
     def __post_init__(self) -> None:
-        check_step(self.step_size, self.pull, infinite=True)
+        check_step(self.step_size, self.magnet_weight, infinite=True)
         check_fields("solver", self, "move_every", least=0, whole=True)
-        self.reference = Reference()
+        self.reference = FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_holds(responder, "solver=mmd")
+        check_regularises(responder, "solver=mmd")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         magnet = self.reference.of(profile, after)
         for iteration in count(after + 1):
             slower = self.slow_down(iteration) if self.anneal else 1.0
-            step_size, pull = self.step_size * slower, self.pull * slower
-            metrics = responder.respond(profile, anchor=frozen(profile), step_size=step_size, magnet=magnet, pull=pull)
-            metrics |= measured(responder, profile, magnet, pull)
+            step_size, magnet_weight = self.step_size * slower, self.magnet_weight * slower
+            metrics = responder.respond(
+                profile, anchor=freeze(profile), step_size=step_size, magnet=magnet, magnet_weight=magnet_weight
+            )
+            metrics |= measure_nash_conv(responder, profile, magnet, magnet_weight)
             if self.move_every and iteration % self.move_every == 0:
                 magnet = self.reference.moved(profile)
             yield Progress(iteration, profile, metrics)
 
     def slow_down(self, iteration: int) -> float:
-        """What step and pull are multiplied by where they fall; without a pull from the first iteration on."""
-        strength = self.step_size * self.pull
+        """What step and magnet_weight are multiplied by where they fall; without a magnet_weight from the first
+        iteration on.
+        """
+        strength = self.step_size * self.magnet_weight
         constant = max(1.0, 1 / strength) if strength > 0 else 1.0
         return (constant / max(iteration, constant)) ** 0.5
 

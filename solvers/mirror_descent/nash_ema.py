@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
+from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixture import Reference, blend, frozen
-from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.policies.mixture import FrozenReference, freeze, interpolate_weights
+from marl_engine.responders.regulariser import check_regularises, check_step
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -25,26 +25,28 @@ class NashEMA:
     """
 
     step_size: float = 0.1  # eta
-    pull: float = 0.1  # tau
+    magnet_weight: float = 0.1  # tau
     keep: float = 0.99  # how much of the average stays in an iteration; the paper's decay is .999
 
     def __post_init__(self) -> None:
-        check_step(self.step_size, self.pull)
+        check_step(self.step_size, self.magnet_weight)
         check_fields("solver", self, "keep", least=0, below=1)
-        self.reference, self.average = Reference(), Reference()
+        self.reference, self.average = FrozenReference(), FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_holds(responder, "solver=nash_ema")
+        check_regularises(responder, "solver=nash_ema")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, average = self.reference.of(profile, after), self.average.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
+        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, against=average, anchor=frozen(profile), **held)
-            blend(average, profile, 1 - self.keep)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+            metrics = responder.respond(profile, against=average, anchor=freeze(profile), **held)
+            interpolate_weights(average, profile, 1 - self.keep)
+            yield Progress(
+                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            )
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

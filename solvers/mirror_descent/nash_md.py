@@ -1,13 +1,14 @@
 """Nash-MD: mirror descent against, and anchored to, a geometric mixture of oneself and the reference.
 
-Munos et al. 2023 (arXiv:2312.00886, section 6). The mixture ~ profile^(1 - step_size * pull) *
-reference^(step_size * pull). The last iterate goes to the equilibrium of the regularised game only as the step goes to
-0: with `anneal` as in the paper's theorem, 2 / (pull * (iteration + 1)), once that is below step_size. With a constant
-step the *mixture* is the equilibrium at pull / (1 - step_size * pull).
+Munos et al. 2023 (arXiv:2312.00886, section 6). The mixture ~ profile^(1 - step_size * magnet_weight) *
+reference^(step_size * magnet_weight). The last iterate goes to the equilibrium of the regularised game only as the step
+goes to 0: with `anneal` as in the paper's theorem, 2 / (magnet_weight * (iteration + 1)), once that is below step_size.
+With a constant step the *mixture* is the equilibrium at magnet_weight / (1 - step_size * magnet_weight).
 
-KL(. || mixture) / step_size is pull * KL(. || reference) + (1 / step_size - pull) * KL(. || profile) and a constant,
-and is written so: of whole answers, the mixture has no log-probabilities. One gradient step of that is Nash-MD-PG
-(section 7), in whose mixture the reference has the weight beta = step_size * pull; at 1 it plays the reference.
+KL(. || mixture) / step_size is magnet_weight * KL(. || reference) + (1 / step_size - magnet_weight) * KL(. || profile)
+and a constant, and is written so: of whole answers, the mixture has no log-probabilities. One gradient step of that is
+Nash-MD-PG (section 7), in whose mixture the reference has the weight beta = step_size * magnet_weight; at 1 it plays
+the reference.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,9 +17,9 @@ from itertools import count
 from math import inf
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
+from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields, check_number
-from marl_engine.policies.mixture import Reference, frozen, mixed
+from marl_engine.policies.mixture import FrozenReference, freeze, mix_geometrically
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -26,32 +27,38 @@ from marl_engine.types import Profile, Progress, Responder
 class NashMD:
     """Plays against: the mixture. Anchored to: the same, as itself and the reference. Magnet: the reference.
 
-    Raises ValueError unless step_size and pull are above 0 and step_size * pull is 1 or below.
+    Raises ValueError unless step_size and magnet_weight are above 0 and step_size * magnet_weight is 1 or below.
     """
 
     step_size: float = 1.0  # eta
-    pull: float = 0.1  # tau
+    magnet_weight: float = 0.1  # tau
     anneal: bool = False
 
     def __post_init__(self) -> None:
-        check_fields("solver", self, "step_size", "pull", above=0)
-        check_number("solver.step_size times solver.pull", self.step_size * self.pull, most=1)
-        self.reference = Reference()
+        check_fields("solver", self, "step_size", "magnet_weight", above=0)
+        check_number("solver.step_size times solver.magnet_weight", self.step_size * self.magnet_weight, most=1)
+        self.reference = FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        mixed(profile, profile, 0.0)  # raises for policies that cannot be mixed
+        mix_geometrically(profile, profile, 0.0)  # raises for policies that cannot be mixed
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            step_size = min(self.step_size, 2 / (self.pull * (iteration + 1))) if self.anneal else self.step_size
-            itself, weight = frozen(profile), step_size * self.pull
+            step_size = (
+                min(self.step_size, 2 / (self.magnet_weight * (iteration + 1))) if self.anneal else self.step_size
+            )
+            itself, weight = freeze(profile), step_size * self.magnet_weight
             held: dict[str, Any] = {"anchor": itself, "step_size": step_size / (1 - weight) if weight < 1 else inf}
-            mixture = mixed(itself, reference, weight)
-            metrics = responder.respond(profile, against=mixture, magnet=reference, pull=self.pull, **held)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+            mixture = mix_geometrically(itself, reference, weight)
+            metrics = responder.respond(
+                profile, against=mixture, magnet=reference, magnet_weight=self.magnet_weight, **held
+            )
+            yield Progress(
+                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            )
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -2,7 +2,7 @@
 
 The proximal point form of Nash learning (arXiv:2505.19731, second version) and, with a target that is an average, the
 practical form of its first, Nash-MP. Self-play alone leaves the equilibrium of the regularised game when its steps are
-too large for its pull; a target that stands still while many steps are taken keeps it stable. On tables, with
+too large for its magnet_weight; a target that stands still while many steps are taken keeps it stable. On tables, with
 `move_every` 1 and no average, it is magnetic mirror descent.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
+from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixture import Reference, blend
-from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.policies.mixture import FrozenReference, interpolate_weights
+from marl_engine.responders.regulariser import check_regularises, check_step
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -26,29 +26,31 @@ class NashProx:
     """
 
     step_size: float = 5.0  # eta / beta: the target attracts with 1 / step_size
-    pull: float = 0.05  # beta
+    magnet_weight: float = 0.05  # beta
     move_every: int = 10  # iterations after which the target moves
     keep: float = 0.0  # kappa: how much of the target stays when it moves; 0: it becomes the profile
 
     def __post_init__(self) -> None:
-        check_step(self.step_size, self.pull)
+        check_step(self.step_size, self.magnet_weight)
         check_fields("solver", self, "move_every", least=1, whole=True)
         check_fields("solver", self, "keep", least=0, below=1)
-        self.reference, self.target = Reference(), Reference()
+        self.reference, self.target = FrozenReference(), FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_holds(responder, "solver=nash_prox")
+        check_regularises(responder, "solver=nash_prox")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, target = self.reference.of(profile, after), self.target.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
+        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
         for iteration in count(after + 1):
             metrics = responder.respond(profile, anchor=target, **held)
             if iteration % self.move_every == 0:
-                blend(target, profile, 1 - self.keep)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+                interpolate_weights(target, profile, 1 - self.keep)
+            yield Progress(
+                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            )
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -2,9 +2,9 @@
 
 Rakhlin and Sridharan 2013 (arXiv:1311.1869). With the entropy, as here, it is optimistic multiplicative weights
 (OMWU), whose last iterate converges in two-player zero-sum games (Daskalakis and Panageas 2019, arXiv:1807.04252);
-with a `pull` it goes to the equilibrium of the regularised game (Cen, Wei and Chi 2021, arXiv:2105.15186). It is
-Mirror-Prox with the last look-ahead in place of a fresh one, at half its queries: the second step needs none, for from
-a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * pull)).
+with a `magnet_weight` it goes to the equilibrium of the regularised game (Cen, Wei and Chi 2021, arXiv:2105.15186). It
+is Mirror-Prox with the last look-ahead in place of a fresh one, at half its queries: the second step needs none, for
+from a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,41 +12,43 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.policies.mixture import Reference, frozen
-from marl_engine.policies.tabular import fill, geometric
-from marl_engine.responders.exact import exact
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.policies.tabular import fill_tables, geometric_mean_strategy
+from marl_engine.responders.exact import require_exact
 from marl_engine.responders.regulariser import check_step
 from marl_engine.types import Profile, Progress, Responder
 
 
 @dataclass
-class Optimistic:
+class OMWU:
     """Plays against: itself, a step ahead of its base. Anchored to: the base. Magnet: the reference.
 
-    Raises ValueError for a step that is not above 0 and a pull below 0.
+    Raises ValueError for a step that is not above 0 and a magnet_weight below 0.
     """
 
     step_size: float = 0.5  # eta
-    pull: float = 0.0  # tau
+    magnet_weight: float = 0.0  # tau
 
     def __post_init__(self) -> None:
-        check_step(self.step_size, self.pull)
-        self.reference, self.base = Reference(), Reference()
+        check_step(self.step_size, self.magnet_weight)
+        self.reference, self.base = FrozenReference(), FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        exact(responder, profile, "solver=omwu")
+        require_exact(responder, profile, "solver=omwu")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, base = self.reference.of(profile, after), self.base.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "pull": self.pull}
+        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
         for iteration in count(after + 1):
-            before = frozen(base)
+            before = freeze(base)
             metrics = responder.respond(base, against=profile, anchor=before, **held)
-            fill(profile, geometric(base, before, -1 / (1 + self.step_size * self.pull)))
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+            fill_tables(profile, geometric_mean_strategy(base, before, -1 / (1 + self.step_size * self.magnet_weight)))
+            yield Progress(
+                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            )
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.extensive_form.sequence_form import Form, ends_of
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequences
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.jit import compiled
-from marl_engine.policies.mixture import Reference, frozen
-from marl_engine.policies.tabular import TINY, strategy_in
-from marl_engine.responders.exact import Exact, exact
+from marl_engine.numerics.jit import compile_loop
+from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.policies.tabular import TINY, stack_tables
+from marl_engine.responders.exact import ExactResponder, require_exact
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -39,22 +39,22 @@ class RNaD:
     def __post_init__(self) -> None:
         check_fields("solver", self, "step_size", "tax", above=0)
         check_fields("solver", self, "move_every", least=1, whole=True)
-        self.reference = Reference()
+        self.reference = FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        return self._solve(profile, exact(responder, profile, "solver=r_nad"), after)
+        return self._solve(profile, require_exact(responder, profile, "solver=r_nad"), after)
 
-    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
             taxing = copy(responder)
-            taxing.form = taxed(responder.form, strategy_in(profile), strategy_in(reference), self.tax)
-            metrics = taxing.respond(profile, anchor=frozen(profile), step_size=self.step_size)
+            taxing.form = taxed(responder.form, stack_tables(profile), stack_tables(reference), self.tax)
+            metrics = taxing.respond(profile, anchor=freeze(profile), step_size=self.step_size)
             responder.steps = taxing.steps
             if iteration % self.move_every == 0:
                 reference = self.reference.moved(profile)
-            yield Progress(iteration, profile, metrics | measured(responder, profile))
+            yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -65,7 +65,7 @@ class RNaD:
         self.reference.restore(state)
 
 
-def taxed(form: Form, strategy: np.ndarray, reference: np.ndarray, tax: float) -> Form:
+def taxed(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, tax: float) -> SequenceForm:
     """The game in which an ending earns, besides, tax * (log-ratios of the others' choices - those of the own).
 
     Log-ratios are log(strategy / reference) (S,), summed along the path of each player to the ending.
@@ -73,11 +73,11 @@ def taxed(form: Form, strategy: np.ndarray, reference: np.ndarray, tax: float) -
     ratio = np.log(np.maximum(strategy, TINY) / np.maximum(reference, TINY))
     along = np.zeros_like(ratio)
     accumulate(form, ratio, along)
-    more = along[form.others].sum(1) - along[ends_of(form)]
+    more = along[form.others].sum(1) - along[entry_sequences(form)]
     return form.with_payoff(form.payoff + tax * form.chance * more)
 
 
-@compiled
+@compile_loop
 def accumulate(form, ratio, along):
     """Sums of a number of each sequence (S,) along the way to it."""
     for infoset in range(form.parent.size):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from marl_engine.numerics.checks import check_finite, check_number
-from marl_engine.numerics.jit import compiled
+from marl_engine.numerics.jit import compile_loop
 from solvers.normal_form.regrets import Strategies, check_payoffs
 
 BLOCK = 96  # states that are eliminated together, the rest then being updated by a product of matrices,
@@ -122,7 +122,7 @@ def eliminate(rates: np.ndarray) -> bool:
     return True
 
 
-@compiled
+@compile_loop
 def eliminate_block(rates, begin, end):
     """Takes out states `end` - 1 to `begin`; what is above and left of both is updated by the caller, all at once."""
     for state in range(end - 1, begin - 1, -1):
@@ -141,7 +141,7 @@ def eliminate_block(rates, begin, end):
     return True
 
 
-@compiled
+@compile_loop
 def weigh(rates, found):
     """What is stationary in `found` (N,), but for a factor, from a chain all of whose states were eliminated."""
     found[0] = 1.0
@@ -151,7 +151,7 @@ def weigh(rates, found):
             found[np.uintp(other)] += weight * rates[np.uintp(state), np.uintp(other)]
 
 
-@compiled
+@compile_loop
 def eliminate_logs(logs, found):
     """The same in logarithms, one state after the other, and the logarithm of what is stationary in `found` (N,)."""
     states = found.size

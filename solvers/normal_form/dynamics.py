@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marl_engine.numerics.checks import check_distributions, check_number
-from marl_engine.numerics.jit import compiled, inlined
+from marl_engine.numerics.jit import compile_inline, compile_loop
 from solvers.normal_form.regrets import Strategies, in_range, subtract_least
 
 REPLICATOR, REGRET_MATCHING, FICTITIOUS_PLAY = range(3)
@@ -46,7 +46,7 @@ class Learner(NamedTuple):
     total: np.ndarray  # the sum of strategies so far
 
 
-@inlined
+@compile_inline
 def average_out(work, source, weights, begin, actions, size):
     """Writes the sum over actions of weights[begin + action] * source[action * size + …] into work (size,).
 
@@ -75,7 +75,7 @@ def average_out(work, source, weights, begin, actions, size):
             work[np.uintp(index)] += weight * source[np.uintp(start + index)]
 
 
-@inlined
+@compile_inline
 def evaluate(game, strategy, player):
     """Writes what each action of a player earns against the strategies (D,) into `game.value`."""
     size = game.payoff.shape[1]
@@ -91,7 +91,7 @@ def evaluate(game, strategy, player):
         game.value[begin + index] = source[index]
 
 
-@inlined
+@compile_inline
 def project(strategy, begin, end, floor):
     """The nearest distribution with no probability below `floor`, in place (Michelot 1986)."""
     actions, total = end - begin, 0.0
@@ -111,7 +111,7 @@ def project(strategy, begin, end, floor):
         strategy[index] = max(strategy[index] - excess, floor)
 
 
-@inlined
+@compile_inline
 def replicate(game, learner, player, step, floor):
     """One step of projected replicator dynamics."""
     begin, end, mean = game.first[player], game.first[player + 1], 0.0
@@ -122,7 +122,7 @@ def replicate(game, learner, player, step, floor):
     project(learner.strategy, begin, end, floor)
 
 
-@inlined
+@compile_inline
 def match(game, learner, player, floor):
     """One step of regret matching."""
     begin, end, mean, whole = game.first[player], game.first[player + 1], 0.0, 0.0
@@ -137,7 +137,7 @@ def match(game, learner, player, floor):
         learner.strategy[index] = floor * even + (1 - floor) * chance
 
 
-@inlined
+@compile_inline
 def answer(game, learner, player, count):
     """One step of fictitious play: the average of `count` moves gets a best response added."""
     begin, end = game.first[player], game.first[player + 1]
@@ -150,7 +150,7 @@ def answer(game, learner, player, count):
     learner.strategy[best] += 1 / (count + 1)
 
 
-@compiled
+@compile_loop
 def play(game, learner, rule, after, steps, step, floor):
     """`steps` steps of all players at once, in place; `after` steps were made before."""
     players = game.order.shape[0]

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.extensive_form.sequence_form import Form
-from marl_engine.policies.tabular import fill
-from marl_engine.responders.exact import exact
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.extensive_form.sequence_form import SequenceForm
+from marl_engine.policies.tabular import fill_tables
+from marl_engine.responders.exact import require_exact
 from marl_engine.types import Metrics, Profile, Progress, Responder
 from solvers.normal_form.alpha_rank import MOST
 from solvers.normal_form.catalogue import META
@@ -41,7 +41,7 @@ class NormalForm:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        form = exact(responder, profile, "solver=normal_form").form
+        form = require_exact(responder, profile, "solver=normal_form").form
         if not at_once(form):
             raise ValueError(
                 "solver=normal_form is for games in which everybody chooses once and sees nothing, "
@@ -54,12 +54,12 @@ class NormalForm:
             check_size(np.diff(form.first).tolist())
         return self._solve(form, profile, responder, after)
 
-    def _solve(self, form: Form, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+    def _solve(self, form: SequenceForm, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         payoffs = payoffs_of(form)
         answers = all_equilibria(payoffs) if self.method == ALL else [META[self.method](payoffs)]
         strategies = max(answers, key=lambda each: sum(earned(payoffs, each).values()))
-        fill(profile, np.concatenate([np.ones(form.players), *strategies]))
-        metrics = earned(payoffs, strategies) | measured(responder, profile)
+        fill_tables(profile, np.concatenate([np.ones(form.players), *strategies]))
+        metrics = earned(payoffs, strategies) | measure_nash_conv(responder, profile)
         metrics |= listed(answers) if self.method == ALL else {}
         for iteration in count(after + 1):
             yield Progress(iteration, profile, metrics)
@@ -83,12 +83,12 @@ def listed(equilibria: Sequence[Strategies]) -> Metrics:
     return {"equilibria": float(len(equilibria)), **chances}
 
 
-def at_once(form: Form) -> bool:
+def at_once(form: SequenceForm) -> bool:
     """Whether every player has one information set."""
     return bool((np.diff(form.begin) == 1).all())
 
 
-def payoffs_of(form: Form) -> np.ndarray:
+def payoffs_of(form: SequenceForm) -> np.ndarray:
     """The payoffs (P, A, B, …) of a game in which everybody chooses once, what chance does averaged out."""
     first = form.first.astype(np.int64)
     payoffs = np.zeros((form.players, *np.diff(first)))

@@ -14,8 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.softmax_table import climb, logits_in
-from marl_engine.responders.gradient_ascent import Ascent, Values, ascent, slopes, values_of, worth
+from marl_engine.policies.softmax_table import copy_logits, step_logits
+from marl_engine.responders.gradient_ascent import (
+    GradientAscent,
+    Values,
+    measure_values,
+    own_gradients,
+    require_gradient_ascent,
+    values_of,
+)
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -24,8 +31,8 @@ def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tens
 
     step_j = d V_j(own) / d own_j depends on own_i too: the second term of the derivative, by which LOLA shapes others.
     """
-    steps = slopes(values, own, own, again=True)
-    return slopes(values, own, [each + look_ahead * step for each, step in zip(own, steps, strict=True)])
+    steps = own_gradients(values, own, own, again=True)
+    return own_gradients(values, own, [each + look_ahead * step for each, step in zip(own, steps, strict=True)])
 
 
 @dataclass
@@ -42,13 +49,15 @@ class LOLA:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of logits."""
-        return self._solve(profile, ascent(responder, profile, "solver=lola"), after)
+        return self._solve(profile, require_gradient_ascent(responder, profile, "solver=lola"), after)
 
-    def _solve(self, profile: Profile, responder: Ascent, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: GradientAscent, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            climb(profile, aware(values_of(responder), logits_in(profile), self.look_ahead), responder.learning_rate)
+            step_logits(
+                profile, aware(values_of(responder), copy_logits(profile), self.look_ahead), responder.learning_rate
+            )
             responder.steps += 2
-            yield Progress(iteration, profile, worth(responder, profile))
+            yield Progress(iteration, profile, measure_values(responder, profile))
 
     def state(self) -> dict[str, Any]:
         """Nothing: all that it knows is the profile."""

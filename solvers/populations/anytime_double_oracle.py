@@ -15,14 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.extensive_form.regularised import greedy
-from marl_engine.extensive_form.sequence_form import Form, best_values, ends_of, gradients, owners, plan_of
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.extensive_form.regularised import greedy_strategy
+from marl_engine.extensive_form.sequence_form import (
+    SequenceForm,
+    backup_best_values,
+    compute_gradient,
+    entry_sequences,
+    owners,
+    realization_plan,
+)
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixture import frozen
-from marl_engine.policies.tabular import fill, plan_in, pooled
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.tabular import average_strategy, fill_tables, table_plan
 from marl_engine.populations.population import Population, support
-from marl_engine.responders.exact import Exact, exact
+from marl_engine.responders.exact import ExactResponder, require_exact
 from marl_engine.types import Profile, Progress, Responder
 from solvers.normal_form.nash import zero_sum
 
@@ -55,12 +62,12 @@ class AnytimeDoubleOracle:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
-        knowing = exact(responder, profile, "solver=anytime_double_oracle")
+        knowing = require_exact(responder, profile, "solver=anytime_double_oracle")
         if not is_zero_sum(knowing.form):
             raise ValueError("solver=anytime_double_oracle is for two-player zero-sum games; use solver=psro")
         return self._solve(profile, knowing, after)
 
-    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         saved = self.state() or self.saved
         form, members, self.cuts = responder.form, Population(2), [[], []]
         self.members = members
@@ -74,13 +81,13 @@ class AnytimeDoubleOracle:
             sides = [
                 guarded(form, *side, self.tolerance) for side in zip((0, 1), members.members, self.cuts, strict=True)
             ]
-            mixtures, newcomers = [mixture for mixture, _ in sides], frozen(profile)
-            fill(profile, pooled(members.members, mixtures))
+            mixtures, newcomers = [mixture for mixture, _ in sides], freeze(profile)
+            fill_tables(profile, average_strategy(members.members, mixtures))
             for seat, (_, answers) in zip((1, 0), sides, strict=True):
                 newest(members, newcomers, seat, answers)
             responder.steps += sum(map(len, self.cuts)) - known
             found = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
-            yield Progress(iteration, profile, found | measured(responder, profile, iterate="mixture"))
+            yield Progress(iteration, profile, found | measure_nash_conv(responder, profile, iterate="mixture"))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -97,41 +104,41 @@ class AnytimeDoubleOracle:
 def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
     """Makes the first answer (S,) that is no member yet a member of a seat."""
     for answer in answers:
-        fill([newcomers[seat]], answer)
+        fill_tables([newcomers[seat]], answer)
         if members.grow(newcomers, [seat]):
             return
 
 
 def guarded(
-    form: Form, seat: int, members: Sequence[Any], cuts: list[Cut], tolerance: float
+    form: SequenceForm, seat: int, members: Sequence[Any], cuts: list[Cut], tolerance: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The mixture (n,) of a seat's members that is exploited least, and the strategies (S,) that exploit it most.
 
     These are the other seat's part of the equilibrium, the most played first. `cuts` are added to.
     """
-    plans, span = np.array([[1, *plan_in(member)] for member in members]), members[0].span  # 1: nothing done yet
+    plans, span = np.array([[1, *table_plan(member)] for member in members]), members[0].span  # 1: nothing done yet
     table = plans @ np.reshape([cut.earned for cut in cuts], (len(cuts), plans.shape[1])).T
     while True:
         mixture, weights = zero_sum(table) if cuts else (np.eye(len(plans))[0], np.empty(0))
         promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=0.0)
         plan, value = np.zeros((2, form.sequences))
         plan[: form.players], plan[span] = 1, mixture @ plans[:, 1:]
-        gradients(form, plan, value)
-        best_values(form, value)
-        answer = greedy(form, value)
+        compute_gradient(form, plan, value)
+        backup_best_values(form, value)
+        answer = greedy_strategy(form, value)
         known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # what is left to gain is rounding
         if known or promised + value[1 - seat] <= slack:
             return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
-        gradients(form, plan_of(form, answer), value)
+        compute_gradient(form, realization_plan(form, answer), value)
         cuts.append(Cut(np.concatenate([value[seat : seat + 1], value[span]]), answer))
         table = np.column_stack([table, plans @ cuts[-1].earned])
 
 
-def is_zero_sum(form: Form) -> bool:
+def is_zero_sum(form: SequenceForm) -> bool:
     """Whether what one of two players earns the other loses, wherever the game ends."""
     if form.players != 2:
         return False
-    own, other = ends_of(form), form.others[:, 0].astype(np.int64)
+    own, other = entry_sequences(form), form.others[:, 0].astype(np.int64)
     first = owners(form)[own] == 0
     one, two = np.lexsort((other[first], own[first])), np.lexsort((own[~first], other[~first]))  # endings in one order
     sums = form.payoff[first][one] + form.payoff[~first][two]

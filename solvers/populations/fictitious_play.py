@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.policies.mixture import frozen
-from marl_engine.policies.tabular import fill, pooled
-from marl_engine.responders.exact import exact
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.tabular import average_strategy, fill_tables
+from marl_engine.responders.exact import require_exact
 from marl_engine.types import Profile, Progress, Responder
 
 
@@ -23,17 +23,17 @@ class FictitiousPlay:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        exact(responder, profile, "solver=fictitious_play")
+        require_exact(responder, profile, "solver=fictitious_play")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            answer = frozen(profile)
+            answer = freeze(profile)
             metrics = responder.respond(answer, against=profile)
             old, new = iteration / (iteration + 1), 1 / (iteration + 1)
             both = list(zip(profile, answer, strict=True))
-            fill(profile, pooled(both, [(old, new)] * len(both)))
-            yield Progress(iteration, profile, metrics | measured(responder, profile, iterate="average"))
+            fill_tables(profile, average_strategy(both, [(old, new)] * len(both)))
+            yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile, iterate="average"))
 
     def state(self) -> dict[str, Any]:
         """Nothing: the profile is the average, and its weight the iteration."""

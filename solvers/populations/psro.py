@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 
 from marl_engine.errors import Refused
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.extensive_form.sequence_form import payoffs, plan_of
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.mixture import frozen
-from marl_engine.policies.tabular import fill, pooled, strategy_in
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.tabular import average_strategy, fill_tables, stack_tables
 from marl_engine.populations.population import Population, support
-from marl_engine.responders.exact import Exact, exact
+from marl_engine.responders.exact import ExactResponder, require_exact
 from marl_engine.rollout.rollout import score
 from marl_engine.types import Profile, Progress, Responder
 from solvers.cfr.tree_sampling import Paths, paths
@@ -61,12 +61,12 @@ class PSRO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
-        knowing = exact(responder, profile, "solver=psro")
+        knowing = require_exact(responder, profile, "solver=psro")
         if self.meta == RECTIFIED and len(profile) != 2:
             raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
         return self._solve(profile, knowing, after)
 
-    def _solve(self, profile: Profile, responder: Exact, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         saved = self.state() or self.saved
         population = self.population = Population(len(profile))
         tree = getattr(responder.game, "tree", None) if self.games else None
@@ -80,15 +80,15 @@ class PSRO:
         for iteration in count(after + 1):
             new, known = 0, [*map(list, population.members)]
             for seats, opponents in self.opponents(population, mixtures):
-                newcomers = frozen(profile)
-                fill(newcomers, pooled(known, opponents))
-                responder.respond(newcomers, against=frozen(newcomers))
+                newcomers = freeze(profile)
+                fill_tables(newcomers, average_strategy(known, opponents))
+                responder.respond(newcomers, against=freeze(newcomers))
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
             population.fill(partial(self.cell, responder))
             mixtures = self.solved(population)
-            fill(profile, pooled(population.members, mixtures))
+            fill_tables(profile, average_strategy(population.members, mixtures))
             found = {"members": float(np.mean(population.sizes)), "newcomers": float(new), "support": support(mixtures)}
-            yield Progress(iteration, profile, found | measured(responder, profile, iterate="mixture"))
+            yield Progress(iteration, profile, found | measure_nash_conv(responder, profile, iterate="mixture"))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -112,15 +112,15 @@ class PSRO:
         else:
             yield range(len(mixtures)), mixtures
 
-    def cell(self, responder: Exact, members: Profile, filled: int) -> tuple[np.ndarray, float]:
+    def cell(self, responder: ExactResponder, members: Profile, filled: int) -> tuple[np.ndarray, float]:
         """The payoffs (P,) of a profile, and how many games they are the mean of."""
         responder.steps += 1
         if self.games is None:
-            return payoffs(responder.form, plan_of(responder.form, strategy_in(members))), inf
-        seeds = spread(responder.seed + CELLS * (filled + 1), self.games)
+            return expected_payoffs(responder.form, realization_plan(responder.form, stack_tables(members))), inf
+        seeds = derive_seeds(responder.seed + CELLS * (filled + 1), self.games)
         if self.paths is None:
             return score(deepcopy(responder.game), members, seeds).double().mean(0).numpy(), self.games
-        return played(self.paths, strategy_in(members), seeds.numpy().view(np.uint64)).mean(0), self.games
+        return played(self.paths, stack_tables(members), seeds.numpy().view(np.uint64)).mean(0), self.games
 
 
 def rectified(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from marl_engine.numerics.jit import compiled
+from marl_engine.numerics.jit import compile_loop
 from solvers.cfr.tree_sampling import CHANCE, CHILD, COUNT, END, FIRST, MOVER, ROOT, Paths, dealt, drawn, mix
 
 
@@ -13,7 +13,7 @@ def played(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return earned
 
 
-@compiled
+@compile_loop
 def playouts(paths, strategy, seeds, given, earned):
     """Game b is a function of seeds[b]; its payoffs go to earned[b]."""
     for game in range(seeds.size):

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from marl_engine.configuration import outside
-from marl_engine.evaluation.exploitability import measured
-from marl_engine.policies.mixture import Reference, frozen
-from marl_engine.responders.regulariser import check_holds, check_step
+from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.responders.regulariser import check_regularises, check_step
 from marl_engine.types import Profile, Progress, Responder
 from solvers.best_response import saved
 
@@ -32,20 +32,20 @@ class DNO:
 
     def __post_init__(self) -> None:
         check_step(self.step_size, 0.0)
-        self.reference = Reference()
+        self.reference = FrozenReference()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_holds(responder, "solver=dno_prct")
+        check_regularises(responder, "solver=dno_prct")
         teacher = None if self.teacher is None else saved(Path(self.teacher), profile, "solver.teacher")
         return self._solve(profile, teacher, responder, after)
 
     def _solve(self, profile: Profile, teacher: Profile | None, responder: Responder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            anchor = frozen(profile)
+            anchor = freeze(profile)
             metrics = responder.respond(profile, against=teacher or reference, anchor=anchor, step_size=self.step_size)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference))
+            yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile, reference))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
-from marl_engine.responders.ppo import Gradient
+from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.reward_model import Comparisons, RewardModel
-from marl_engine.responders.preference.trajectories import Judge, comparing, said, stretched, summaries, whole
+from marl_engine.responders.preference.trajectories import Judge, comparing, give_verdicts, stretched, summaries, whole
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Game, Profile, Progress, Responder
 
@@ -50,7 +50,7 @@ class RewardModelling:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
         return self._solve(profile, *comparing(responder, "solver=reward_model"), after)
 
-    def _solve(self, profile: Profile, responder: Gradient, judge: Judge, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: PPO, judge: Judge, after: int) -> Iterator[Progress]:
         self._begin(responder, after)
         for iteration in count(after + 1):
             losses: list[float] = []
@@ -66,7 +66,7 @@ class RewardModelling:
             metrics = responder.respond(profile, payoff=payoff) | {"queries": float(self.queries)}
             yield Progress(iteration, profile, metrics | ({"loss/model": losses[-1]} if losses else {}))
 
-    def _begin(self, responder: Gradient, after: int) -> None:
+    def _begin(self, responder: PPO, after: int) -> None:
         """A new model, or the one that was saved."""
         features = responder.game.observation_shape[0] - (not self.timed) + responder.game.actions
         if after == 0 or self.model is None:
@@ -92,7 +92,7 @@ class RewardModelling:
         one = torch.randint(len(found), (self.comparisons,), generator=generator)
         other = (one + torch.randint(1, len(found), (self.comparisons,), generator=generator)) % len(found)
         one, other = one.to(found.device), other.to(found.device)
-        outcomes = said(judge.preferred(found[one], found[other]), seed, self.queries)
+        outcomes = give_verdicts(judge.preferred(found[one], found[other]), seed, self.queries)
         self.queries += self.comparisons
         self.asked = [*self.asked, Comparisons(steps, torch.stack([one, other], dim=1), outcomes)][-self.memory :]
 

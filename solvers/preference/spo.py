@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from marl_engine.evaluation.exploitability import measured
+from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.language.generation import Queue, Writer
-from marl_engine.policies.mixture import Reference
+from marl_engine.policies.language.generation import CompletionQueue, LanguagePolicy
+from marl_engine.policies.mixture import FrozenReference
 from marl_engine.responders.regulariser import check_step
 from marl_engine.types import Profile, Progress, Responder
 
@@ -26,32 +26,34 @@ class SPO:
     """
 
     queue: int = 64  # answers to each prompt that are remembered
-    pull: float = 0.0  # of a reference; the paper has none
+    magnet_weight: float = 0.0  # of a reference; the paper has none
 
     def __post_init__(self) -> None:
-        check_step(1.0, self.pull)
+        check_step(1.0, self.magnet_weight)
         check_fields("solver", self, "queue", least=1, whole=True)
-        self.reference = Reference()
-        self.recent: Queue | None = None
+        self.reference = FrozenReference()
+        self.recent: CompletionQueue | None = None
         self.saved: Mapping[str, Any] = {}
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        if not (isinstance(profile[0], Writer) and hasattr(responder, "asked")):
+        if not (isinstance(profile[0], LanguagePolicy) and hasattr(responder, "asked")):
             raise ValueError(
                 "solver=spo needs policies that answer: use policy=tiny or language; on tables, solver=hedge"
             )
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
-        reference, recent = self.reference.of(profile, after), Queue(profile[0], self.queue)  # type: ignore[arg-type]
+        reference, recent = self.reference.of(profile, after), CompletionQueue(profile[0], self.queue)  # type: ignore[arg-type]
         self.recent = recent
         if after:
             recent.restore(self.saved)
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, against=[recent], magnet=reference, pull=self.pull)
-            recent.push(responder.asked.numbers.repeat_interleave(responder.answers), responder.asked.written.said)
-            yield Progress(iteration, profile, metrics | measured(responder, profile, reference, self.pull))
+            metrics = responder.respond(profile, against=[recent], magnet=reference, magnet_weight=self.magnet_weight)
+            recent.push(responder.asked.numbers.repeat_interleave(responder.answers), responder.asked.completions.texts)
+            yield Progress(
+                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            )
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
-from marl_engine.responders.ppo import Gradient
+from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.trajectories import Judge, comparing, contest, stretched, summaries, win_rates
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Profile, Progress, Responder
@@ -40,7 +40,7 @@ class TrajectorySPO:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
         return self._solve(profile, *comparing(responder, "solver=trajectory_spo"), after)
 
-    def _solve(self, profile: Profile, responder: Gradient, judge: Judge, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: PPO, judge: Judge, after: int) -> Iterator[Progress]:
         if after == 0:
             self.recent, self.queries = torch.zeros(0, 0), 0
 

@@ -19,9 +19,9 @@ from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_override, sweep_jobs
 from marl_engine.commands.train import PARTS, main, restored, split
-from marl_engine.configuration import checked, class_of
+from marl_engine.configuration import class_of, validate_fields
 from marl_engine.errors import Halted, Refused
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.run import check_metrics
 from marl_engine.types import Progress
 
@@ -35,7 +35,7 @@ DOCUMENTS = [
 COMMAND = re.compile(r"^\s+(?:\.venv/bin/)?(marl-[a-z]+ .*)$|`(?:\.venv/bin/)?(marl-[a-z]+ [^`]+)`", re.M)
 PROCESS = "import sys; sys.path.pop(0); from marl_engine.commands.train import main; main()"
 PRESET = (
-    "# @package _global_\ngame: {_target_: games.normal_form.Matrix, name: chicken, payoffs: null}\niterations: 1\n"
+    "# @package _global_\ngame: {_target_: games.normal_form.MatrixGame, name: chicken, payoffs: null}\niterations: 1\n"
 )
 FORM = (*("game=matrix", "solver=normal_form", "iterations=1"),)
 
@@ -64,7 +64,9 @@ def check_declared(values, section):
     for key, value in values.items():
         if isinstance(value, dict) and "_target_" in value:
             check_declared(value, f"{section}.{key}")
-    checked({key: value for key, value in values.items() if key != "_target_"}, class_of(values["_target_"]), section)
+    validate_fields(
+        {key: value for key, value in values.items() if key != "_target_"}, class_of(values["_target_"]), section
+    )
 
 
 def test_documents_have_commands():
@@ -287,7 +289,7 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
     asked = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
     assert "there is no key responder.shaping" in asked
     config = composed("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
-    assert config["responder"] == {"_target_": "marl_engine.responders.Exact"}
+    assert config["responder"] == {"_target_": "marl_engine.responders.ExactResponder"}
 
 
 @pytest.mark.parametrize(
@@ -299,7 +301,7 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
     ],
 )
 def test_a_number_that_is_none_is_named_with_the_keys_that_there_are(tmp_path, parts, advice):
-    folder = Folder(tmp_path)
+    folder = RunFolder(tmp_path)
     folder.write_config(parts)
     with pytest.raises(Halted) as end:
         check_metrics(Progress(7, [], {"nash_conv": 0.5, "value/0": float("nan")}), folder)
@@ -311,7 +313,7 @@ def test_checkpoints_that_do_not_fit_are_said_in_a_whole_sentence(tmp_path):
     """Torch's own message has its first line end at a colon, and the reason in the lines below."""
 
     class Stale:
-        folder = Folder(tmp_path)
+        folder = RunFolder(tmp_path)
 
         def restore(self):
             torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())

@@ -14,7 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = ("marl_engine", "games", "solvers", "configs")
 FILES = ("pyproject.toml", "setup.cfg", "README.md")
-SMALL = ("responder.games=4", "responder.turns=8", "policy.hidden=[8]", "game.horizon=12", "episodes=2", "threads=1")
+SMALL = (
+    "responder.num_envs=4",
+    "responder.rollout_length=8",
+    "policy.hidden=[8]",
+    "game.horizon=12",
+    "episodes=2",
+    "threads=1",
+)
 
 
 def done(command, folder, **environment):

@@ -108,11 +108,14 @@ CONFIGURATIONS = [
     ([["game=kuhn_poker", "solver=cfr"], ["game=kuhn_poker", "solver=cfr_plus"]], ["solver=cfr", "solver=cfr_plus"]),
     ([["game=kuhn_poker", f"solver={name}"] for name in ("mmd", "nash_md")], ["solver=mmd", "solver=nash_md"]),
     ([["game=kuhn_poker"], ["game=leduc_poker"]], ["game=kuhn_poker", "game=leduc_poker"]),
-    ([["game=kuhn_poker", "solver=mmd", f"solver.pull={pull}"] for pull in (0.1, 0.5)], ["pull=0.1", "pull=0.5"]),
+    (
+        [["game=kuhn_poker", "solver=mmd", f"solver.magnet_weight={pull}"] for pull in (0.1, 0.5)],
+        ["pull=0.1", "pull=0.5"],
+    ),
     (
         [
             ["game=kuhn_poker", "solver=cfr"],
-            *(["game=kuhn_poker", "solver=mmd", f"solver.pull={pull}"] for pull in (0.2, 0.5)),
+            *(["game=kuhn_poker", "solver=mmd", f"solver.magnet_weight={pull}"] for pull in (0.2, 0.5)),
         ],
         ["solver=cfr", "solver=MMD, pull=0.2", "solver=MMD, pull=0.5"],
     ),
@@ -149,7 +152,7 @@ def test_the_first_metric_that_all_have_is_drawn(home, command):
 
 def test_queries_are_those_counted_or_the_steps_of_an_exact_responder():
     counted = [{"iteration": 1, "steps": 3, "queries": 40.0, "gap": 1.0}]
-    exact = {"responder": {"_target_": "marl_engine.responders.Exact"}}
+    exact = {"responder": {"_target_": "marl_engine.responders.ExactResponder"}}
     assert compared([Run(Path("a"), exact, counted)], "queries", "gap")[0].x.tolist() == [40.0]
     with pytest.raises(ValueError, match="a counts no queries; choose x= from iteration, steps"):
         compared([Run(Path("a"), {"responder": {}}, [{"iteration": 1, "steps": 3, "gap": 1.0}])], "queries", "gap")

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.commands.train import main
-from marl_engine.runs.factory import setting
+from marl_engine.runs.factory import build
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("iterations=1", "episodes=1", "responder.games=2", "responder.turns=4", "game.horizon=8")
+SMALL = ("iterations=1", "episodes=1", "responder.num_envs=2", "responder.rollout_length=4", "game.horizon=8")
 
 
 def drawn(*rows):
@@ -64,8 +64,8 @@ TYPES = [
 ]
 RANGES = [
     ("responder.discount=2", "responder.discount must be a finite number of at least 0 and at most 1, not 2"),
-    ("responder.trace=-0.5", "responder.trace must be a finite number of at least 0 and at most 1, not -0.5"),
-    ("responder.games=0", "responder.games must be a whole number of 1 or more, not 0"),
+    ("responder.gae_lambda=-0.5", "responder.gae_lambda must be a finite number of at least 0 and at most 1, not -0.5"),
+    ("responder.num_envs=0", "responder.num_envs must be a whole number of 1 or more, not 0"),
     ("responder.clip=0", "responder.clip must be a number above 0"),
     ("responder.payoff_scale=nan", "responder.payoff_scale must be a number, not nan"),
     ("responder.learning_rate=nan", "responder.learning_rate must be a number, not nan"),
@@ -101,7 +101,10 @@ VALUES = [
     ("game._target_=games.chess.Chess", "_target_ 'games.chess.Chess' is not an importable class"),
     ("game._target_=null", "_target_ None is not an importable class"),
     ("solver._target_=json.dumps", "_target_ 'json.dumps' is not a class"),
-    ("solver._target_=marl_engine.runners.Local", "solver._target_ 'marl_engine.runners.Local' is no solver"),
+    (
+        "solver._target_=marl_engine.runners.LocalRunner",
+        "solver._target_ 'marl_engine.runners.LocalRunner' is no solver",
+    ),
     ("run=../elsewhere", "run must be the name of a folder inside runs/", "'../elsewhere'"),
     ("run=/tmp", "run must be the name of a folder inside runs/", "'/tmp'"),
 ]
@@ -286,7 +289,7 @@ def test_resume_names_the_runs_that_there_are(refused, old_run):
         ("stps=5", "no key stps; choose from steps, "),
         ("+stps=5", "no key stps; choose from steps, "),
         ("responder.epoch=1", "no key responder.epoch; choose from responder.epochs, "),
-        ("responder.games=8", "responder.games cannot change when a run goes on"),
+        ("responder.num_envs=8", "responder.num_envs cannot change when a run goes on"),
         ("policy.hidden=[9]", "policy.hidden cannot change when a run goes on"),
         ("game=overcooked", "game cannot change when a run goes on"),
         ("seed=1", "seed cannot change when a run goes on"),
@@ -340,5 +343,5 @@ def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
     composition = composed("train", words)
     assert "loss" not in composition["responder"]
     if composition["solver"]["_target_"] == "solvers.mirror_descent.MMD":
-        made = setting(composition)
+        made = build(composition)
         assert next(made.solver.solve(made.profile, made.responder)).iteration == 1

@@ -22,13 +22,13 @@ from games.overcooked import Overcooked
 from marl_engine.commands.sweep import is_done
 from marl_engine.commands.train import main
 from marl_engine.runs import checkpoint
-from marl_engine.runs.folder import KEPT, Folder, column
+from marl_engine.runs.folder import KEPT, RunFolder, column
 from marl_engine.runs.run import Run
 
 PARTS = {"config.yaml", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "curve.png", "replay.gif"}
 SMALL = (
     *("game=overcooked", "game.horizon=12", "threads=1", "policy.hidden=[8]", "evaluate_every=2", "episodes=2"),
-    *("responder.games=4", "responder.turns=8", "responder.epochs=1", "responder.minibatches=2"),
+    *("responder.num_envs=4", "responder.rollout_length=8", "responder.epochs=1", "responder.minibatches=2"),
 )
 KILLS = 20
 LONG = 150  # iterations of the run that is killed
@@ -130,7 +130,7 @@ def assert_same_checkpoint(one, other, iteration):
 def assert_same_run(one, other, iteration):
     """Two runs have the same last checkpoint, and measured the same on the way there."""
     assert_same_checkpoint(one, other, iteration)
-    mine, theirs = ([timeless(record) for record in Folder(each).records()] for each in (one, other))
+    mine, theirs = ([timeless(record) for record in RunFolder(each).records()] for each in (one, other))
     assert [record["iteration"] for record in mine] == list(range(1, iteration + 1))
     assert mine == theirs
 
@@ -210,7 +210,7 @@ def test_two_halves_are_a_whole(tmp_path, paid, choices):
     done = marl_train(tmp_path, "resume=runs/halves", "iterations=5")
     assert (done.code, done.err) == (0, "")
     assert_same_run(tmp_path / "runs" / "whole", tmp_path / "runs" / "halves", 5)
-    _, returns = column(Folder(tmp_path / "runs" / "whole").records(), "return/mean")
+    _, returns = column(RunFolder(tmp_path / "runs" / "whole").records(), "return/mean")
     assert len(set(returns)) > 1, "the games say nothing"
     clock = {"seconds": 0, "started": 0}
     one, other = (json.loads((tmp_path / "runs" / run / "summary.json").read_text()) for run in ("whole", "halves"))
@@ -219,9 +219,9 @@ def test_two_halves_are_a_whole(tmp_path, paid, choices):
 
 def test_seconds_go_on(six, copy):
     marl_train(copy.parent.parent, "resume=runs/x", "iterations=7")
-    seconds = [record["seconds"] for record in Folder(copy).records()]
+    seconds = [record["seconds"] for record in RunFolder(copy).records()]
     assert seconds == sorted(seconds)
-    assert seconds[:6] == [record["seconds"] for record in Folder(six).records()]
+    assert seconds[:6] == [record["seconds"] for record in RunFolder(six).records()]
 
 
 def test_seed_matters(tmp_path, whole):
@@ -244,7 +244,7 @@ def test_sweep(tmp_path):
     assert marl_train(tmp_path, "-m", *SMALL, "iterations=1", "seed=0,1", "run=of_${seed}").code == 0
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
     for seed in (0, 1):
-        assert Folder(tmp_path / "runs" / f"of_{seed}").config()["seed"] == seed
+        assert RunFolder(tmp_path / "runs" / f"of_{seed}").config()["seed"] == seed
 
 
 SWEEP = ("-m", *SMALL, "iterations=6", "save_every=2", "responder.learning_rate=1e-3,1e+38,2e-3")
@@ -253,8 +253,8 @@ SWEEP = ("-m", *SMALL, "iterations=6", "save_every=2", "responder.learning_rate=
 def test_a_sweep_outlives_a_bad_job_and_goes_on_with_what_is_missing(tmp_path):
     first = marl_train(tmp_path, *SWEEP)
     assert (first.code, first.err) == (1, "1 of 3 jobs failed: responder.learning_rate=1e+38\n")
-    runs = {Folder(path).config()["responder"]["learning_rate"]: path for path in (tmp_path / "runs").iterdir()}
-    assert [len(Folder(runs[rate]).records()) for rate in (1e-3, 1e38, 2e-3)] == [6, 0, 6]
+    runs = {RunFolder(path).config()["responder"]["learning_rate"]: path for path in (tmp_path / "runs").iterdir()}
+    assert [len(RunFolder(runs[rate]).records()) for rate in (1e-3, 1e38, 2e-3)] == [6, 0, 6]
     before = {rate: contents(path) for rate, path in runs.items()}
     again = marl_train(tmp_path, *SWEEP)
     assert (again.code, again.err) == (1, first.err)
@@ -317,7 +317,7 @@ def test_a_sweep_looks_at_its_folders_first(six, copy):
 
 
 def test_a_folder_has_one_process_at_a_time(tmp_path):
-    folder = Folder(tmp_path / "runs" / "x")
+    folder = RunFolder(tmp_path / "runs" / "x")
     process = started(tmp_path, *SMALL, "run=x", "save_every=1")
     await_that(lambda: len(folder.records()) >= 2, process)
     for keys in (("resume=runs/x",), (*SMALL, "run=x", "overwrite=true", "iterations=1")):
@@ -388,7 +388,7 @@ def test_a_name_that_is_taken(six, copy):
     (copy / "stray").write_text("of the run before")
     assert marl_train(home, *SMALL, "run=x", "iterations=1", "overwrite=true").code == 0
     assert {path.name for path in copy.iterdir()} == PARTS
-    assert [record["iteration"] for record in Folder(copy).records()] == [1]
+    assert [record["iteration"] for record in RunFolder(copy).records()] == [1]
     assert checkpoints(copy) == [1]
 
 
@@ -487,7 +487,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(si
     kept = checkpoints(copy)[0]
     assert sentence.endswith(f"the last good checkpoint is iteration {kept}")
     assert_same_checkpoint(six, copy, 6)
-    for leaf in dict(leaves(Folder(copy).latest()[1])).values():
+    for leaf in dict(leaves(RunFolder(copy).latest()[1])).values():
         assert not isinstance(leaf, torch.Tensor) or leaf.isfinite().all()
 
 
@@ -508,7 +508,7 @@ def signalled(process, number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_sums_up(tmp_path, number):
-    folder = Folder(tmp_path / "runs" / "x")
+    folder = RunFolder(tmp_path / "runs" / "x")
     process = started(tmp_path, *SMALL, "run=x", "save_every=1000000", "evaluate_every=1000000")
     await_that(lambda: len(folder.records()) >= 3, process)
     assert signalled(process, number)[0] == 128 + number
@@ -520,7 +520,7 @@ def test_a_signal_saves_and_sums_up(tmp_path, number):
 
 def test_a_signal_ends_an_evaluation_too(tmp_path):
     """One of 4,000 games of 400 steps takes minutes; its iteration is logged without it and saved within seconds."""
-    folder = Folder(tmp_path / "runs" / "x")
+    folder = RunFolder(tmp_path / "runs" / "x")
     keys = "run=x", "game.horizon=400", "episodes=4000", "evaluate_every=3", "save_every=1000000"
     process = started(tmp_path, *SMALL, *keys)
     await_that(lambda: len(folder.records()) == 2, process)
@@ -605,7 +605,7 @@ def test_kills_change_nothing(tmp_path):
         strike(process, killed, chance)
         halfway += any(killed.glob("checkpoints/.partial-*"))
         if checkpoints(killed):
-            assert_whole(Folder(killed))
+            assert_whole(RunFolder(killed))
     assert halfway >= 3, "too few kills came in the middle of a save"
     assert checkpoints(killed)[0] < LONG
     assert marl_train(tmp_path, "resume=runs/killed").code == 0

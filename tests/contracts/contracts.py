@@ -17,14 +17,14 @@ import torch
 from toy_model import built
 
 from marl_engine.commands.command_line.cli_config import composed
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.language.generation import answered
-from marl_engine.policies.weights import load_policies, policies_state
-from marl_engine.responders.ppo import Gradient
-from marl_engine.responders.sac import OffPolicy
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.language.generation import complete
+from marl_engine.policies.weights import load_profile_state, profile_state
+from marl_engine.responders.ppo import PPO
+from marl_engine.responders.sac import SAC
 from marl_engine.rollout.game_contract import ENOUGH, play_on, strange
-from marl_engine.rollout.rollout import Table
-from marl_engine.runs.factory import Setting, setting
+from marl_engine.rollout.rollout import Seating
+from marl_engine.runs.factory import Components, build
 from marl_engine.types import Game, Policy, Progress
 
 HOME = TemporaryDirectory()  # of a language model, as long as tests run
@@ -36,7 +36,13 @@ ANSWERING = {"game": "preference/tiny", "policy": "tiny", "responder": "answers"
 WORDS = {"game": "preference/sentiment", "policy": "language"}
 NOT_HERE = {"preference/endpoint", "preference/learned"}  # whose judge is served, or trained, before
 AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
-SMALL = ["responder.games=4", "responder.turns=8", "responder.minibatches=2", "policy.hidden=[16,16]", "steps=1000"]
+SMALL = [
+    "responder.num_envs=4",
+    "responder.rollout_length=8",
+    "responder.minibatches=2",
+    "policy.hidden=[16,16]",
+    "steps=1000",
+]
 OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]
 
 
@@ -104,13 +110,13 @@ def few(around: Mapping[str, str], responder: str | None) -> list[str]:
     return [*(OFF_POLICY if responder == "off_policy" else SMALL), *horizon]
 
 
-def parts(*, device: str = "cpu", **choices: str) -> Setting:
+def parts(*, device: str = "cpu", **choices: str) -> Components:
     """A small setting with some presets chosen."""
     around = surroundings(choices)
     named = [f"{group}={name}" for group, name in {**around, **choices}.items()]
     if choices.get("game") == "preference/file":
         named.append(f"game.payoffs={own_preferences()}")
-    return setting(composed("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
+    return build(composed("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
 
 
 def check_reopenings(game: Game, longest: int = 2000) -> None:
@@ -130,7 +136,7 @@ def check_reopenings(game: Game, longest: int = 2000) -> None:
 
 def check_policy(policy: Policy, game: Game) -> None:
     """Distributions are over legal actions alone, sum to one, are sampled by noise, and their numbers agree."""
-    turn = game.reset(spread(4, 6))
+    turn = game.reset(derive_seeds(4, 6))
     shown = policy.encode(turn.observation.flatten(0, 1), torch.arange(game.players).repeat(6))
     legal = turn.legal.flatten(0, 1).clone()
     legal[:, 1:3] = False
@@ -151,12 +157,12 @@ def check_policy(policy: Policy, game: Game) -> None:
 
 def check_saving(policy: Policy, other: Policy, game: Game) -> None:
     """Weights put into another policy make it the same one."""
-    assert len(policies_state([policy])["policies"]) == 1
-    load_policies([other], policies_state([policy]))
-    turn = game.reset(spread(5, 3))
+    assert len(profile_state([policy])["policies"]) == 1
+    load_profile_state([other], profile_state([policy]))
+    turn = game.reset(derive_seeds(5, 3))
     noise = torch.full((3, game.players), 0.5)
     device = torch.device("cpu")
-    decided = [Table([each] * game.players, 3, device).decide(turn, noise) for each in (policy, other)]
+    decided = [Seating([each] * game.players, 3, device).decide(turn, noise) for each in (policy, other)]
     for mine, theirs in zip(*decided, strict=True):
         assert torch.equal(mine, theirs)
 
@@ -166,8 +172,8 @@ def check_words(game: Any) -> None:
 
     Prompts that are held out are none of those to learn from.
     """
-    assert 0 < game.questions < len(game.texts)
-    assert not set(game.texts[: game.questions]) & set(game.texts[game.questions :])
+    assert 0 < game.train_prompts < len(game.texts)
+    assert not set(game.texts[: game.train_prompts]) & set(game.texts[game.train_prompts :])
     answers = ["", "yes", "A good day!", "A bad day, and not a short one.", "I hate it.", "Why not? " * 9]
     pairs = [(one, other) for one in answers for other in answers]
     numbers = torch.arange(len(pairs)) % len(game.texts)
@@ -187,11 +193,11 @@ def check_words(game: Any) -> None:
 
 def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
     """Answers are as long as they may be at most, scored as they were drawn, and the same with the same weights."""
-    numbers = torch.arange(seeds) % game.questions
-    told = answered(policy, numbers, spread(4, seeds))
+    numbers = torch.arange(seeds) % game.train_prompts
+    told = complete(policy, numbers, derive_seeds(4, seeds))
     assert told.tokens.shape == told.mask.shape == told.log_prob.shape
     assert told.tokens.shape[1] <= policy.length
-    assert len(told.said) == seeds
+    assert len(told.texts) == seeds
     assert ((told.tokens >= 0) & (told.tokens < policy.vocabulary)).all()
     assert (told.mask[:, 0]).all()
     assert not told.tokens[~told.mask].any()
@@ -202,14 +208,14 @@ def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
     with torch.no_grad():
         for weights in policy.parameters():
             weights.add_(0.1 * torch.randn_like(weights))
-    load_policies([other], policies_state([policy]))
-    one, two = (answered(each, numbers, spread(4, seeds)) for each in (policy, other))
-    assert one.said == two.said
+    load_profile_state([other], profile_state([policy]))
+    one, two = (complete(each, numbers, derive_seeds(4, seeds)) for each in (policy, other))
+    assert one.texts == two.texts
     assert torch.equal(one.log_prob, two.log_prob)
     assert not torch.equal(one.log_prob.sum(-1), told.log_prob.sum(-1))
 
 
-def check_solver(made: Setting) -> None:
+def check_solver(made: Components) -> None:
     """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
     for index, progress in enumerate(islice(made.solver.solve(made.profile, made.responder, after=7), 3)):
         assert progress.iteration == 8 + index
@@ -217,7 +223,7 @@ def check_solver(made: Setting) -> None:
         assert all(torch.isfinite(torch.tensor(number)) for number in progress.metrics.values())
 
 
-def check_going_on(make: Callable[[], Setting], before: int = 3, whole: int = 6) -> None:
+def check_going_on(make: Callable[[], Components], before: int = 3, whole: int = 6) -> None:
     """Its state, put into a new one beside those of profile and responder, goes on as if it had not stopped."""
     ends = []
     for stops in ((whole,), (before, whole)):
@@ -226,34 +232,34 @@ def check_going_on(make: Callable[[], Setting], before: int = 3, whole: int = 6)
         for stop in stops:
             if saved is not None:
                 made = make()
-                load_policies(made.profile, saved[0])
+                load_profile_state(made.profile, saved[0])
                 made.responder.restore(made.profile, saved[1])
                 made.solver.restore(saved[2])
             last = advanced(made, done, stop)
-            saved = deepcopy((policies_state(made.profile), made.responder.state(made.profile), made.solver.state()))
+            saved = deepcopy((profile_state(made.profile), made.responder.state(made.profile), made.solver.state()))
             done = last.iteration
         ends.append((saved[0]["policies"], last.metrics, made.responder.steps))
     assert_alike(*ends)
 
 
-def check_beginning_anew(made: Setting) -> None:
+def check_beginning_anew(made: Components) -> None:
     """A solver that is told to begin again forgets what it did, its responder being given back its state.
 
     One that learns from play goes on with its games.
     """
-    if isinstance(made.responder, Gradient | OffPolicy):
+    if isinstance(made.responder, PPO | SAC):
         return
-    start, ends = deepcopy((policies_state(made.profile), made.responder.state(made.profile))), []
+    start, ends = deepcopy((profile_state(made.profile), made.responder.state(made.profile))), []
     for _ in range(2):
-        load_policies(made.profile, start[0])
+        load_profile_state(made.profile, start[0])
         made.responder.restore(made.profile, deepcopy(start[1]))
         last = advanced(made, 0, 3)
-        ends.append((deepcopy(policies_state(made.profile)["policies"]), last.metrics, made.responder.steps))
+        ends.append((deepcopy(profile_state(made.profile)["policies"]), last.metrics, made.responder.steps))
         assert last.iteration >= 3
     assert_alike(*ends)
 
 
-def advanced(made: Setting, done: int, stop: int) -> Progress:
+def advanced(made: Components, done: int, stop: int) -> Progress:
     """Solves on from iteration `done` to `stop`, or what comes first after it; the last progress."""
     for progress in made.solver.solve(made.profile, made.responder, after=done):
         if progress.iteration >= stop:

@@ -17,7 +17,7 @@ from contracts import (
     presets,
 )
 
-from marl_engine.policies.language.generation import Writer
+from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.rollout.game_contract import CHECKS
 
 REFUSED = (
@@ -43,7 +43,7 @@ def test_policy(name):
     if hasattr(made.game, "step"):
         check_policy(made.profile[0], made.game)
         check_saving(made.profile[0], other.profile[0], made.game)
-    if isinstance(made.profile[0], Writer):
+    if isinstance(made.profile[0], LanguagePolicy):
         check_writer(made.profile[0], other.profile[0], made.game)
 
 

@@ -8,7 +8,7 @@ from contracts import OFF_POLICY, SMALL, advanced, asks, parts, presets, toy_mod
 from pretended_gpu import pretended_gpu
 
 from marl_engine.commands.train import commanded
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 
 WORDS = ["game=preference/sentiment", "policy=language", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
 RUNS = {
@@ -73,4 +73,4 @@ def test_a_run_on_a_gpu_goes_on_there_and_on_the_processor(kind, tmp_path, monke
         assert commanded([*keys, "device=cuda"]) == 0
         assert commanded(["resume=runs/it", "iterations=4"]) == 0
     assert commanded(["resume=runs/it", "iterations=5", "device=cpu"]) == 0
-    assert Folder(tmp_path / "runs" / "it").latest()[0] == 5
+    assert RunFolder(tmp_path / "runs" / "it").latest()[0] == 5

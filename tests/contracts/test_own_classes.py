@@ -7,12 +7,18 @@ import torch
 from toys import Matrix
 
 from marl_engine.commands.command_line.cli_config import composed
-from marl_engine.configuration import make
+from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
-from marl_engine.policies.mlp import Network
-from marl_engine.runs.factory import setting
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.runs.factory import build
 
-SMALL = ("steps=100", "responder.games=4", "responder.turns=4", "responder.minibatches=1", "policy.hidden=[8]")
+SMALL = (
+    "steps=100",
+    "responder.num_envs=4",
+    "responder.rollout_length=4",
+    "responder.minibatches=1",
+    "policy.hidden=[8]",
+)
 
 
 @dataclass
@@ -29,7 +35,7 @@ class Coordination(Matrix):
 
 
 @dataclass
-class Wide(Network):
+class Wide(MLPSpec):
     """A policy with a key of its own."""
 
     width: int = 16
@@ -40,7 +46,7 @@ def test_own_game_takes_the_place_of_a_presets():
         "train", ["game=overcooked", "game._target_=test_own_classes.Coordination", "game.choices=4", *SMALL]
     )
     assert config["game"] == {"_target_": "test_own_classes.Coordination", "choices": 4}
-    parts = setting(config)
+    parts = build(config)
     progress = next(iter(parts.solver.solve(parts.profile, parts.responder)))
     assert parts.game.actions == 4
     assert 0 <= progress.metrics["return/mean"] <= 1
@@ -57,4 +63,4 @@ def test_key_that_the_own_class_does_not_have_is_refused():
         "train", ["game=overcooked", "game._target_=test_own_classes.Coordination", "game.size=4", *SMALL]
     )
     with pytest.raises(Refused, match=r"there is no key game\.size; choose from .*game\.choices"):
-        make("game", config["game"], device="cpu")
+        instantiate("game", config["game"], device="cpu")

@@ -8,7 +8,7 @@ import torch
 from test_runs import marl_train
 
 from marl_engine.errors import Halted, Refused
-from marl_engine.numerics.rng import spread
+from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.game_contract import check_game
 from marl_engine.rollout.rollout import play, score
 from marl_engine.types import Policy, Turn
@@ -27,7 +27,7 @@ BROKEN = {
     "endless": r"no game ended within 10,000 turns of random play; a game must be done some time, or truncated",
     "crash": r"raises IndexError: list index out of range \(.*test_own_games.py, line \d+\) in check_shapes",
     "shared chance": r"copy 63 of 64 must be what its seed alone gives.*; observation differs at turn 0",
-    "forgetful": r"a restored game must go on as the saved one; reward differs at turn \d\d",
+    "enable_gradient_checkpointing": r"a restored game must go on as the saved one; reward differs at turn \d\d",
     "shared state": r"state\(\)\['at'\] must be a copy",
     "not opened": r"where done is True, observation must be that of the game that opens next",
 }
@@ -64,7 +64,7 @@ class Walk:
             [][3]
         done = (self.at.abs() == 3) & (self.fault != "endless")
         reward = (self.at == 3)[:, None] * torch.tensor([1.0, -1.0])
-        if self.fault == "forgetful":
+        if self.fault == "enable_gradient_checkpointing":
             reward *= self.steps
         if self.fault == "late nan" and self.steps > 20:
             reward[0] = torch.nan
@@ -147,12 +147,12 @@ def test_the_command_checks_a_game(tmp_path):
 def test_play_stops_where_the_first_turns_are_wrong(fault):
     wrong = BROKEN[fault].replace("(5", "(3")
     with pytest.raises(Refused, match=wrong):
-        score(Walk(fault), [Right()] * 2, spread(0, 3))
+        score(Walk(fault), [Right()] * 2, derive_seeds(0, 3))
     game = Walk()
-    turn = game.reset(spread(0, 3))
+    turn = game.reset(derive_seeds(0, 3))
     game.fault = fault
     with pytest.raises(Refused, match=wrong):
-        play(game, [Right()] * 2, turn, spread(0, 3), 0, 4)
+        play(game, [Right()] * 2, turn, derive_seeds(0, 3), 0, 4)
 
 
 @pytest.mark.parametrize("fault", ["reward nan", "observation inf", "stuck", "no final"])
@@ -160,13 +160,13 @@ def test_play_stops_at_the_end_of_a_stretch_where_later_turns_are_wrong(fault):
     game = Walk(fault)
     turn = game.restore({"at": torch.tensor([0, 0, 0])})
     with pytest.raises(Halted, match=BROKEN[fault].replace(r"[\d", r"[\d+, \d")):
-        play(game, [Right()] * 2, turn, spread(0, 3), 100, 4)
+        play(game, [Right()] * 2, turn, derive_seeds(0, 3), 100, 4)
 
 
 def test_a_game_that_does_not_end_cannot_be_scored(monkeypatch):
     monkeypatch.setattr("marl_engine.rollout.rollout.LONGEST", 100)
     with pytest.raises(Halted, match="3 of 3 games had not ended after 100 turns, so they cannot be scored"):
-        score(Walk("endless"), [Right()] * 2, spread(0, 3))
+        score(Walk("endless"), [Right()] * 2, derive_seeds(0, 3))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,13 @@ def test_a_game_that_does_not_end_cannot_be_scored(monkeypatch):
 )
 def test_a_run_stops_with_the_sentence(tmp_path, fault, code, sentence):
     """Before anything is learned nothing is left; later the run says where it was."""
-    small = ("responder.games=3", "responder.turns=8", "responder.minibatches=1", "policy.hidden=[8]", "iterations=3")
+    small = (
+        "responder.num_envs=3",
+        "responder.rollout_length=8",
+        "responder.minibatches=1",
+        "policy.hidden=[8]",
+        "iterations=3",
+    )
     named = ("game._target_=test_own_games.Walk", f"game.fault={fault}", "run=own")
     run = marl_train(tmp_path, *named, *small)
     assert run.code == code

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from test_runs import marl_train
 from toy_model import built, written_prompts
 
-from games.preference.game import Prompts
-from games.preference.judges.raters import Raters, check_antisymmetry
+from games.preference.game import PromptGame
+from games.preference.judges.raters import RaterJudge, check_antisymmetry
 from marl_engine.commands.summary import quote
 from marl_engine.configuration import class_of
 from marl_engine.errors import Halted, Refused
@@ -29,10 +29,10 @@ class Fair:
     """Likes the longer answer two times in three."""
 
     def __init__(self):
-        self.questions = 0
+        self.train_prompts = 0
 
     def prefers(self, prompts, firsts, seconds):
-        self.questions += len(prompts)
+        self.train_prompts += len(prompts)
         return [0.5 + np.sign(len(one) - len(other)) / 6 for one, other in zip(firsts, seconds, strict=True)]
 
 
@@ -59,15 +59,15 @@ class Coin:
         return (self.generator.random(len(prompts)) < self.chance).astype(float)
 
 
-class Own(Prompts):
+class Own(PromptGame):
     """A game whose judge is an object."""
 
     def __init__(self, judge):
-        super().__init__(judge={"_target_": "games.preference.judges.Raters"})
+        super().__init__(judge={"_target_": "games.preference.judges.RaterJudge"})
         self.judges, self.tested = judge, getattr(judge, "antisymmetric", False)
 
 
-@pytest.mark.parametrize("judge", [Fair(), Coin(0.5), Raters([{"length": 1.0}])])
+@pytest.mark.parametrize("judge", [Fair(), Coin(0.5), RaterJudge([{"length": 1.0}])])
 def test_a_judge_without_a_favourite_place_passes(judge):
     check_antisymmetry(judge, *PAIRS)
 
@@ -91,9 +91,9 @@ def test_a_judge_is_tested_once_by_its_first_comparisons_unless_it_declares():
     for judge, questions in ((Fair(), 3 * 32 + 40), (Declared(), 40)):
         game = Own(judge)
         game.prefers(torch.arange(40), ["a"] * 40, ["bc"] * 40)
-        assert judge.questions == questions
+        assert judge.train_prompts == questions
         game.prefers(torch.arange(5), ["a"] * 5, ["bc"] * 5)
-        assert judge.questions == questions + 5
+        assert judge.train_prompts == questions + 5
 
 
 @pytest.mark.parametrize(

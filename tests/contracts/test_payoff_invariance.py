@@ -7,13 +7,19 @@ import pytest
 from contracts import asks, parts, presets
 
 from games.normal_form.catalogue import named
-from games.normal_form.games import OneShot
+from games.normal_form.games import OneShotGame
 from games.openspiel.game import OpenSpiel
-from marl_engine.evaluation.exploitability import solved
-from marl_engine.extensive_form.reduced_normal_form import reduced
-from marl_engine.extensive_form.sequence_form import best_responses, nash_conv, payoffs, plan_of, uniform
-from marl_engine.policies.tabular import Table, fill, strategy_in
-from marl_engine.responders.exact import Exact
+from marl_engine.evaluation.exploitability import measure_exactly
+from marl_engine.extensive_form.reduced_normal_form import reduce_to_normal_form
+from marl_engine.extensive_form.sequence_form import (
+    best_response_values,
+    expected_payoffs,
+    nash_conv,
+    realization_plan,
+    uniform_strategy,
+)
+from marl_engine.policies.tabular import TabularSpec, fill_tables, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.cfr import CFR
 from solvers.normal_form.alpha_rank import alpha_rank
 from solvers.normal_form.catalogue import META
@@ -32,7 +38,7 @@ CHICKEN = named("chicken")
 DIFFERENCES = np.array([[0.0, 2.0], [1.0, 0.0]])  # of payoffs; the rows are played (1/3, 2/3), the columns (2/3, 1/3)
 
 
-class OwnMatrix(OneShot):
+class OwnMatrix(OneShotGame):
     """A game of payoffs (P, A, B, …)."""
 
     device = "cpu"
@@ -58,19 +64,21 @@ GAMES = {"zero-sum": draw_game(True), "general-sum": draw_game(False)}
 def run(solver, earns, iterations=ITERATIONS):
     """The strategy of each player after some iterations, and its distance from equilibria."""
     game = OwnMatrix(earns)
-    profile = Table().profile(game)
-    for progress in solver.solve(profile, Exact(game)):
+    profile = TabularSpec().profile(game)
+    for progress in solver.solve(profile, ExactResponder(game)):
         if progress.iteration >= iterations:
             break
-    strategy = strategy_in(profile)[len(earns) :]
+    strategy = stack_tables(profile)[len(earns) :]
     strategies = np.split(strategy, np.cumsum(earns.shape[1:])[:-1])
-    return strategies, nash_conv(game.form, plan_of(game.form, np.concatenate([np.ones(len(earns)), strategy])))
+    return strategies, nash_conv(
+        game.form, realization_plan(game.form, np.concatenate([np.ones(len(earns)), strategy]))
+    )
 
 
 def in_unit(solver, unit):
     """The solver with its own numbers in another unit of payoffs."""
     names = {field.name for field in fields(solver)}
-    numbers = {name: getattr(solver, name) * unit for name in names & {"pull", "tax"}}
+    numbers = {name: getattr(solver, name) * unit for name in names & {"magnet_weight", "tax"}}
     numbers |= {name: getattr(solver, name) / unit for name in names & {"step_size"}}
     return replace(solver, **numbers)
 
@@ -121,9 +129,9 @@ def test_payoffs_are_solved_to_their_last_digit(zero, unit, slack):
     """In a file they have 1e5's eleventh digit, and the equilibrium has no more than these leave it."""
     row = zero + unit * DIFFERENCES
     game = OwnMatrix(np.stack([row, -row]))
-    profile = Table().profile(game)
-    metrics = next(NormalForm().solve(profile, Exact(game))).metrics
-    assert strategy_in(profile)[2:] == pytest.approx(np.array([1, 2, 2, 1]) / 3, abs=slack)
+    profile = TabularSpec().profile(game)
+    metrics = next(NormalForm().solve(profile, ExactResponder(game))).metrics
+    assert stack_tables(profile)[2:] == pytest.approx(np.array([1, 2, 2, 1]) / 3, abs=slack)
     assert metrics["nash_conv"] <= slack * 2 * unit
     assert metrics["value/0"] == pytest.approx(zero + unit * 2 / 3, rel=1e-14)
     assert payoffs_of(game.form)[0] == pytest.approx(row, rel=1e-15)
@@ -135,11 +143,11 @@ def test_a_form_gives_its_payoffs_in_float64():
     assert form.units.dtype == np.int32
     assert form.payoff.dtype == np.float64
     form = OwnMatrix(CHICKEN + 1e6).form
-    plan = plan_of(form, uniform(form))
+    plan = realization_plan(form, uniform_strategy(form))
     assert form.centre == pytest.approx([1e6 + 3.5] * 2, rel=1e-15)
-    assert payoffs(form, plan) == pytest.approx([1e6 + 3.75] * 2, rel=1e-15)
-    assert best_responses(form, plan) == pytest.approx([1e6 + 4.0] * 2, rel=1e-15)
-    assert reduced(form) == pytest.approx(CHICKEN + 1e6, rel=1e-15)
+    assert expected_payoffs(form, plan) == pytest.approx([1e6 + 3.75] * 2, rel=1e-15)
+    assert best_response_values(form, plan) == pytest.approx([1e6 + 4.0] * 2, rel=1e-15)
+    assert reduce_to_normal_form(form) == pytest.approx(CHICKEN + 1e6, rel=1e-15)
 
 
 def test_the_double_oracle_that_guards_itself_looks_at_differences():
@@ -169,9 +177,9 @@ def test_what_deviations_gain_from_any_zero():
         found = []
         for earns in (CHICKEN, CHICKEN + zero):
             game = OwnMatrix(earns)
-            profile = Table().profile(game)
-            fill(profile, np.concatenate([np.ones(2), *strategies]))
-            found.append(solved(game, profile))
+            profile = TabularSpec().profile(game)
+            fill_tables(profile, np.concatenate([np.ones(2), *strategies]))
+            found.append(measure_exactly(game, profile))
         assert [found[1][f"gain/{seat}"] for seat in (0, 1)] == [found[0][f"gain/{seat}"] for seat in (0, 1)]
         assert found[1]["nash_conv"] == found[0]["nash_conv"] > 0
 

@@ -9,10 +9,16 @@ from toys import Matrix
 
 from marl_engine.evaluation.evaluator import best_of, evaluate
 from marl_engine.numerics.categorical import Categorical
-from marl_engine.runners.local import Local
+from marl_engine.runners.local import LocalRunner
 from marl_engine.types import Policy
 
-SMALL = ("responder.games=16", "responder.turns=16", "responder.minibatches=1", "policy.hidden=[8]", "seed=0")
+SMALL = (
+    "responder.num_envs=16",
+    "responder.rollout_length=16",
+    "responder.minibatches=1",
+    "policy.hidden=[8]",
+    "seed=0",
+)
 
 
 class Always(Policy):
@@ -27,7 +33,7 @@ class Always(Policy):
 
 
 def measured(payoff, team, profile, initial):
-    return evaluate(Matrix(torch.tensor(payoff), team=team), profile, Local(), episodes=64, initial=initial)
+    return evaluate(Matrix(torch.tensor(payoff), team=team), profile, LocalRunner(), episodes=64, initial=initial)
 
 
 def test_where_returns_sum_to_a_constant_the_initial_policies_are_played_against():

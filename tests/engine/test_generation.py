@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from games.normal_form.games import Preference, Sentences
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.language.enumerable import Tiny, TinyModel
-from marl_engine.policies.language.generation import Answers, GeometricMixture, Queue, Writer, answered, written
+from games.normal_form.games import PreferenceMatrix, SentenceMatrix
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.language.enumerable import EnumerableLM, EnumerableLMSpec
+from marl_engine.policies.language.generation import (
+    CompletionQueue,
+    Completions,
+    GeometricMixture,
+    LanguagePolicy,
+    complete,
+    generate,
+)
 
 NEAR = {"atol": 1e-6, "rtol": 1e-5, "check_dtype": False}
 
 
-def tiny(seed, vocabulary=3, length=3, kind=TinyModel):
+def tiny(seed, vocabulary=3, length=3, kind=EnumerableLM):
     """A model with random logits (R, V) float64."""
     prefixes = sum(vocabulary**place for place in range(length))
     logits = torch.randn(prefixes, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -35,7 +42,7 @@ def chances_of(model):
 @torch.no_grad()
 def on_sheets(writer, every):
     """Log-probabilities (N, L) of answers (N, L), read off the sheets that they are written on."""
-    sheet, found = writer.opened(rows(len(every))), []
+    sheet, found = writer.start_decoding(rows(len(every))), []
     for place, token in enumerate(every.T):
         found.append(sheet.logits.log_softmax(-1).gather(-1, token[:, None])[:, 0])
         if place < every.shape[1] - 1:
@@ -43,13 +50,13 @@ def on_sheets(writer, every):
     return torch.stack(found, dim=-1)
 
 
-class Counted(TinyModel):
+class Counted(EnumerableLM):
     """Counts how many next tokens its sheets are asked for, row by row."""
 
     asked = 0
 
-    def opened(self, rows):
-        sheet, self.asked = super().opened(rows), self.asked + len(rows)
+    def start_decoding(self, rows):
+        sheet, self.asked = super().start_decoding(rows), self.asked + len(rows)
         append = sheet.append
 
         def counted(token):
@@ -60,35 +67,35 @@ class Counted(TinyModel):
         return sheet
 
 
-class Coin(Writer):
+class Coin(LanguagePolicy):
     """Says 0 with probability 0.7 and 1 otherwise, which ends an answer."""
 
     length, ends, vocabulary = 6, (1,), 2
 
-    def opened(self, rows):
+    def start_decoding(self, rows):
         logits = torch.tensor([0.7, 0.3]).log().repeat(len(rows), 1)
         return SimpleNamespace(logits=logits, append=lambda token: None)
 
-    def said(self, tokens, mask):
+    def decode(self, tokens, mask):
         return mask.sum(-1).tolist()
 
 
 @pytest.mark.parametrize("sizes", [(1,) * 40, (7, 33), (40,)])
 def test_an_answer_is_a_function_of_its_seed(sizes):
-    seeds, model = spread(3, 40), GeometricMixture(tiny(0), tiny(1), 0.3)
-    whole = written(model, rows(40), seeds)
-    parts = [written(model, rows(len(each)), each) for each in seeds.split(sizes)]
+    seeds, model = derive_seeds(3, 40), GeometricMixture(tiny(0), tiny(1), 0.3)
+    whole = generate(model, rows(40), seeds)
+    parts = [generate(model, rows(len(each)), each) for each in seeds.split(sizes)]
     assert torch.equal(whole.tokens, torch.cat([part.tokens for part in parts]))
     assert torch.equal(whole.log_prob, torch.cat([part.log_prob for part in parts]))
-    assert whole.said == [each for part in parts for each in part.said]
-    assert len(set(whole.said)) > 5
+    assert whole.texts == [each for part in parts for each in part.texts]
+    assert len(set(whole.texts)) > 5
 
 
 def test_answers_come_as_often_as_they_should():
     """Each of 27 within 4.5 deviations of its probability, and all together by chi-square (26 degrees of freedom)."""
     model, count = tiny(0), 200_000
     chances = chances_of(model).numpy()
-    found = np.bincount(written(model, rows(count), spread(0, count)).said, minlength=27)
+    found = np.bincount(generate(model, rows(count), derive_seeds(0, count)).texts, minlength=27)
     assert (abs(found / count - chances) < 4.5 * np.sqrt(chances * (1 - chances) / count)).all()
     assert ((found - count * chances) ** 2 / (count * chances)).sum() < 60
     assert chances.max() > 10 * chances.min()
@@ -96,12 +103,12 @@ def test_answers_come_as_often_as_they_should():
 
 def test_log_probabilities_are_the_same_wherever_they_are_read():
     model, every = tiny(0), tiny(0).every
-    told = written(model, rows(500), spread(1, 500))
+    told = generate(model, rows(500), derive_seeds(1, 500))
     torch.testing.assert_close(told.log_prob, model.log_probs(told.rows, told.tokens), **NEAR)
     torch.testing.assert_close(on_sheets(model, every), model.log_probs(rows(27), every), **NEAR)
-    assert model.said(every, torch.ones_like(every, dtype=torch.bool)) == list(range(27))
-    assert [model.said(told.tokens[:1], told.mask[:1])[0]] == told.said[:1]
-    torch.testing.assert_close(chances_of(model)[told.said].log(), told.log_prob.sum(-1), **NEAR)
+    assert model.decode(every, torch.ones_like(every, dtype=torch.bool)) == list(range(27))
+    assert [model.decode(told.tokens[:1], told.mask[:1])[0]] == told.texts[:1]
+    torch.testing.assert_close(chances_of(model)[told.texts].log(), told.log_prob.sum(-1), **NEAR)
 
 
 def test_scores_have_mean_zero():
@@ -109,7 +116,7 @@ def test_scores_have_mean_zero():
     for temperature, is_zero in ((1.0, True), (0.9, False)):
         model = tiny(0)
         chances = model.log_probs(rows(27), model.every).sum(-1).exp().detach()
-        other = TinyModel(model.logits.detach() / temperature, 3, 3)
+        other = EnumerableLM(model.logits.detach() / temperature, 3, 3)
         (chances * other.log_probs(rows(27), other.every).sum(-1)).sum().backward()
         assert (float(other.logits.grad.abs().max()) < 1e-14) == is_zero
 
@@ -117,10 +124,10 @@ def test_scores_have_mean_zero():
 def test_an_answer_ends_with_its_last_token():
     """Its length is geometric, the token that ends it belongs to it, and behind it there is nothing."""
     count = 50_000
-    told = written(Coin(), rows(count), spread(0, count))
+    told = generate(Coin(), rows(count), derive_seeds(0, count))
     for length in range(1, 7):
         chance = 0.7 ** (length - 1) * (0.3 if length < 6 else 1.0)
-        share = np.mean(np.array(told.said) == length)
+        share = np.mean(np.array(told.texts) == length)
         assert share == pytest.approx(chance, abs=4.5 * sqrt(chance / count))
     last = told.mask.sum(-1) - 1
     short = last < 5
@@ -132,8 +139,8 @@ def test_an_answer_ends_with_its_last_token():
 
 
 def test_nothing_is_written_behind_the_last_end():
-    seeds = spread(0, 1)
-    alone = written(Coin(), rows(1), seeds)
+    seeds = derive_seeds(0, 1)
+    alone = generate(Coin(), rows(1), seeds)
     assert alone.tokens.shape[1] == alone.mask.sum()
 
 
@@ -143,7 +150,7 @@ def test_a_mixture_is_one_of_tokens(weight):
     one, other = tiny(0), tiny(1)
     found = on_sheets(GeometricMixture(one, other, weight), one.every).sum(-1)
     tables = torch.lerp(one.logits.log_softmax(-1), other.logits.log_softmax(-1), weight)
-    torch.testing.assert_close(found.exp(), chances_of(TinyModel(tables.detach(), 3, 3)), **NEAR)
+    torch.testing.assert_close(found.exp(), chances_of(EnumerableLM(tables.detach(), 3, 3)), **NEAR)
     whole = [model.log_probs(rows(27), model.every).sum(-1).detach() for model in (one, other)]
     answers = torch.lerp(*whole, weight).log_softmax(-1)
     if weight in (0, 1):
@@ -155,21 +162,21 @@ def test_a_mixture_is_one_of_tokens(weight):
 
 def test_a_mixture_leaves_other_rows_to_the_first_policy():
     """What is written side by side is what is written apart."""
-    one, other, seeds = tiny(0), tiny(1), spread(0, 60)
+    one, other, seeds = tiny(0), tiny(1), derive_seeds(0, 60)
     where = torch.arange(5, 60, 3)
-    beside = written(GeometricMixture(one, other, 0.5, where), rows(60), seeds)
-    alone, mixed = written(one, rows(60), seeds), written(GeometricMixture(one, other, 0.5), rows(60), seeds)
+    beside = generate(GeometricMixture(one, other, 0.5, where), rows(60), seeds)
+    alone, mixed = generate(one, rows(60), seeds), generate(GeometricMixture(one, other, 0.5), rows(60), seeds)
     is_mixed = torch.zeros(60, dtype=torch.bool).index_fill(0, where, True)
     expected = [
-        two if each else first for each, first, two in zip(is_mixed.tolist(), alone.said, mixed.said, strict=True)
+        two if each else first for each, first, two in zip(is_mixed.tolist(), alone.texts, mixed.texts, strict=True)
     ]
-    assert beside.said == expected != alone.said
+    assert beside.texts == expected != alone.texts
     torch.testing.assert_close(beside.log_prob, torch.where(is_mixed[:, None], mixed.log_prob, alone.log_prob), **NEAR)
 
 
 def test_a_mixture_asks_each_policy_once_for_each_token():
     one, other = tiny(0, length=5, kind=Counted), tiny(1, length=5, kind=Counted)
-    written(GeometricMixture(one, other, 0.5), rows(12), spread(0, 12))
+    generate(GeometricMixture(one, other, 0.5), rows(12), derive_seeds(0, 12))
     assert (one.asked, other.asked) == (60, 60)
 
 
@@ -177,45 +184,45 @@ def test_only_writers_with_the_same_tokens_are_mixed():
     with pytest.raises(ValueError, match="same tokens"):
         GeometricMixture(tiny(0), tiny(0, vocabulary=2), 0.5)
     with pytest.raises(ValueError, match="writes no answers"):
-        answered(torch.nn.Identity(), torch.zeros(1, dtype=torch.int64), spread(0, 1))
+        complete(torch.nn.Identity(), torch.zeros(1, dtype=torch.int64), derive_seeds(0, 1))
 
 
 class Numbered(Coin):
     """Answers that no queue holds."""
 
-    def said(self, tokens, mask):
+    def decode(self, tokens, mask):
         return ["fresh"] * len(tokens)
 
 
 def test_a_queue_recalls_what_was_pushed_and_no_more():
-    queue, twice = Queue(Numbered(), 3), torch.tensor([4, 4])
+    queue, twice = CompletionQueue(Numbered(), 3), torch.tensor([4, 4])
     queue.push(twice, ["a", "b"])
     queue.push(twice, ["c", "d"])
     queue.push(torch.tensor([7]), ["z"])
     numbers = torch.tensor([4, 9, 7]).repeat(300)
-    found = queue.recalled(numbers, spread(0, 900))
-    shares = {text: found.said[::3].count(text) / 300 for text in "abcd"}
+    found = queue.recalled(numbers, derive_seeds(0, 900))
+    shares = {text: found.texts[::3].count(text) / 300 for text in "abcd"}
     assert shares["a"] == 0
     assert all(abs(shares[text] - 1 / 3) < 0.13 for text in "bcd")
-    assert set(found.said[1::3]) == {"fresh"}
-    assert set(found.said[2::3]) == {"z"}
-    again = Queue(Numbered(), 3)
+    assert set(found.texts[1::3]) == {"fresh"}
+    assert set(found.texts[2::3]) == {"z"}
+    again = CompletionQueue(Numbered(), 3)
     again.restore(queue.state())
-    assert again.recalled(numbers, spread(0, 900)).said == found.said
+    assert again.recalled(numbers, derive_seeds(0, 900)).texts == found.texts
     queue.push(twice[:1], ["e"])
     again.push(twice[:1], ["e"])
     assert again.state() == queue.state() == {"4": ["c", "d", "e"], "7": ["z"]}
-    assert isinstance(answered(queue, numbers[:3], spread(0, 3)), Answers)
+    assert isinstance(complete(queue, numbers[:3], derive_seeds(0, 3)), Completions)
 
 
 def test_a_tiny_model_begins_as_its_game_does():
-    game = Sentences(draw=3)
-    (model, again) = Tiny().profile(game)
+    game = SentenceMatrix(draw=3)
+    (model, again) = EnumerableLMSpec().profile(game)
     assert model is again
     assert model.logits.shape == (13, 3)
     chances = chances_of(model).numpy()
     assert chances == pytest.approx(game.start[2:29], abs=1e-6)
-    other = Tiny(length=1).profile(Preference("cycle", reference=(0.6, 0.3, 0.1)))[0]
+    other = EnumerableLMSpec(length=1).profile(PreferenceMatrix("cycle", reference=(0.6, 0.3, 0.1)))[0]
     assert other.logits.softmax(-1)[0].tolist() == pytest.approx([0.6, 0.3, 0.1])
 
 
@@ -229,4 +236,4 @@ def test_a_tiny_model_begins_as_its_game_does():
 )
 def test_a_tiny_model_fits_its_game(sizes, says):
     with pytest.raises(ValueError, match=says):
-        Tiny(*sizes).profile(Sentences())
+        EnumerableLMSpec(*sizes).profile(SentenceMatrix())

@@ -12,21 +12,21 @@ import torch
 from test_runs import SMALL, assert_same_run, contents, cut, marl_train
 
 from games.control.gymnasium import Control
-from games.normal_form.games import Matrix, PreferenceFile
-from games.normal_form.repeated import Iterated
+from games.normal_form.games import MatrixGame, PreferenceFile
+from games.normal_form.repeated import RepeatedGame
 from games.openspiel.game import OpenSpiel
 from games.overcooked import Overcooked
-from games.preference.game import Prompts
-from games.preference.judges.learned import Learned
-from games.preference.judges.llm_endpoint import Endpoint
+from games.preference.game import PromptGame
+from games.preference.judges.learned import LearnedJudge
+from games.preference.judges.llm_endpoint import LLMJudge
 from marl_engine.errors import Refused
 from marl_engine.numerics.state_checks import check_like
-from marl_engine.policies.language.transformer import Language
-from marl_engine.policies.tabular import Table
-from marl_engine.responders.exact import Exact
+from marl_engine.policies.language.transformer import TransformerSpec
+from marl_engine.policies.tabular import TabularSpec
+from marl_engine.responders.exact import ExactResponder
 from marl_engine.runs import inputs
-from marl_engine.runs.factory import saved_setting
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.factory import load_components
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import localise, look
 from solvers.best_response import BestResponse
 from solvers.cfr.cfr import CFR
@@ -39,20 +39,20 @@ SOLVED = ("game=matrix", "solver=cfr_plus", "game.payoffs=mine/game.csv", "run=x
 DECLARED = {
     (Overcooked, "layout"),
     *(
-        (Matrix, "name"),
-        (Matrix, "payoffs"),
-        (Matrix, "column_payoffs"),
-        (Iterated, "name"),
-        (Iterated, "payoffs"),
+        (MatrixGame, "name"),
+        (MatrixGame, "payoffs"),
+        (MatrixGame, "column_payoffs"),
+        (RepeatedGame, "name"),
+        (RepeatedGame, "payoffs"),
         (PreferenceFile, "payoffs"),
     ),
     *(
-        (Endpoint, "template"),
+        (LLMJudge, "template"),
         (OpenSpiel, "name"),
-        (Prompts, "prompts"),
-        (Learned, "folder"),
-        (Language, "model"),
-        (Language, "adapter"),
+        (PromptGame, "prompts"),
+        (LearnedJudge, "folder"),
+        (TransformerSpec, "model"),
+        (TransformerSpec, "adapter"),
     ),
     *((BestResponse, "opponent"), (DNO, "teacher")),
 }
@@ -99,7 +99,7 @@ def test_a_run_may_be_moved(kitchen, tmp_path):
     elsewhere.parent.mkdir()
     (tmp_path / "runs" / "x").rename(elsewhere)
     kitchen.unlink()
-    assert saved_setting(Folder(elsewhere)).game.kitchen.pots.size == 1
+    assert load_components(RunFolder(elsewhere)).game.kitchen.pots.size == 1
     assert marl_train(tmp_path, "resume=elsewhere/y", "iterations=3").code == 0
     assert marl_train(elsewhere, "resume=.", "iterations=4").code == 0
 
@@ -110,10 +110,10 @@ def test_payoffs_stay_what_they_were(tmp_path):
     assert marl_train(tmp_path, *SOLVED, "iterations=3").code == 0
     edit(tmp_path / "mine" / "game.csv")
     assert marl_train(tmp_path, "resume=runs/x", "iterations=6").code == 0
-    assert Folder(tmp_path / "runs" / "x").summary()["nash_conv"] == pytest.approx(0, abs=1e-12)
+    assert RunFolder(tmp_path / "runs" / "x").summary()["nash_conv"] == pytest.approx(0, abs=1e-12)
     shutil.rmtree(tmp_path / "mine")
     assert marl_train(tmp_path, "resume=runs/x", "iterations=9").code == 0
-    assert np.array_equal(saved_setting(Folder(tmp_path / "runs" / "x")).game.earns[0], [[1, -1], [-1, 1]])
+    assert np.array_equal(load_components(RunFolder(tmp_path / "runs" / "x")).game.earns[0], [[1, -1], [-1, 1]])
 
 
 def test_neither_the_copy_nor_the_original_is_what_it_was(kitchen, tmp_path):
@@ -190,9 +190,9 @@ def test_a_list_of_files_and_files_of_a_judge(tmp_path, monkeypatch):
         (tmp_path / path).write_text(path)
     config = {
         "game": {
-            "_target_": "games.normal_form.Matrix",
+            "_target_": "games.normal_form.MatrixGame",
             "payoffs": ["row.csv", "other/row.csv"],
-            "judge": {"_target_": "games.preference.judges.Learned", "folder": "heads"},
+            "judge": {"_target_": "games.preference.judges.LearnedJudge", "folder": "heads"},
         }
     }
     inputs.keep(look(config), tmp_path / "run")
@@ -250,7 +250,7 @@ def test_what_was_empty_may_have_grown(saved, fresh):
     check_like(saved, fresh, "place")
 
 
-@pytest.mark.parametrize("part", ["game.layout=other.txt", "policy.hidden=[9]", "responder.games=5"])
+@pytest.mark.parametrize("part", ["game.layout=other.txt", "policy.hidden=[9]", "responder.num_envs=5"])
 def test_checkpoints_of_another_run_are_refused(kitchen, tmp_path, part):
     """Before compiled code sees them: a pot more is a row longer."""
     (tmp_path / "other.txt").write_text(OTHER)
@@ -268,11 +268,11 @@ def test_regrets_of_another_game_are_refused(solver):
     """Compiled code would look for them beyond the end of their arrays."""
     saved = []
     for name in ("kuhn_poker", "leduc_poker"):
-        game, network = OpenSpiel(name), Table()
+        game, network = OpenSpiel(name), TabularSpec()
         profile, learning = network.profile(game), solver()
         if saved:
             learning.restore(saved[0])
-        progress = learning.solve(profile, Exact(game, network), after=len(saved))
+        progress = learning.solve(profile, ExactResponder(game, network), after=len(saved))
         if saved:
             with pytest.raises(ValueError, match=r"^solver/\w+ is float64 \[\d+\], and must be float64 \[\d+\]"):
                 next(progress)

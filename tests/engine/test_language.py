@@ -10,23 +10,23 @@ import torch
 from test_runs import assert_same_checkpoint, assert_same_run, await_that, checkpoints, marl_train, started
 from toy_model import PROMPTS, WORDS, built, written_prompts
 
-from games.preference.game import Prompts
+from games.preference.game import PromptGame
 from marl_engine.errors import Halted
 from marl_engine.evaluation import win_rate
-from marl_engine.numerics.rng import spread
+from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.language import backbone
-from marl_engine.policies.language.backbone import Body
-from marl_engine.policies.language.generation import GeometricMixture, answered, written
-from marl_engine.policies.language.transformer import Language
-from marl_engine.policies.mixture import frozen
-from marl_engine.responders.preference.responder import Answering
+from marl_engine.policies.language.backbone import Backbone
+from marl_engine.policies.language.generation import GeometricMixture, complete, generate
+from marl_engine.policies.language.transformer import TransformerSpec
+from marl_engine.policies.mixture import freeze
+from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs import checkpoint
 from marl_engine.runs import run as run_module
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 from solvers.mirror_descent.nash_md import NashMD
 
 pytestmark = pytest.mark.usefixtures("offline")
-JUDGE = {"_target_": "games.preference.judges.Raters", "raters": [{"variety": 1.0}, {"plain": 1.0}]}
+JUDGE = {"_target_": "games.preference.judges.RaterJudge", "raters": [{"variety": 1.0}, {"plain": 1.0}]}
 NEAR = {"atol": 1e-5, "rtol": 1e-5}
 
 
@@ -53,7 +53,7 @@ def homes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def game(tmp_path_factory):
-    return Prompts(JUDGE, str(written_prompts(tmp_path_factory.mktemp("game") / "prompts.txt")), held_out=0.3)
+    return PromptGame(JUDGE, str(written_prompts(tmp_path_factory.mktemp("game") / "prompts.txt")), held_out=0.3)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def make(homes, game, monkeypatch):
 
     def making(name="chat", moved=0.3, seed=0, texts=None, **keys):
         torch.manual_seed(seed)
-        maker = Language(**{"model": str(homes[name]), "rank": 4, "alpha": 8, "length": 6} | keys)
+        maker = TransformerSpec(**{"model": str(homes[name]), "rank": 4, "alpha": 8, "length": 6} | keys)
         policy = maker.profile(SimpleNamespace(chats=texts or game.chats, players=2))[0]
         with torch.no_grad():
             for each in policy.learned:
@@ -116,7 +116,7 @@ def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_p
     texts = ["why ?", "how is the cat ?", "where are you and we and they ?"]  # of different lengths
     policy = make(name, texts=texts, temperature=temperature)
     rows = asked(policy, [0, 1, 2], each=4)
-    told = written(policy, rows, spread(0, 12))
+    told = generate(policy, rows, derive_seeds(0, 12))
     policy.save(tmp_path / "adapter")
     model, tokenizer = plainly(homes[name], tmp_path / "adapter")
     found = policy.log_probs(rows, told.tokens)
@@ -125,7 +125,7 @@ def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_p
         expected = one_by_one(model, tokenizer, texts[place // 4], told.tokens[place, there], temperature)
         torch.testing.assert_close(told.log_prob[place, there], expected, **NEAR)
         torch.testing.assert_close(found[place, there].detach(), expected, **NEAR)
-    assert told.said[0] == tokenizer.decode(told.tokens[0, told.mask[0]], skip_special_tokens=True).strip()
+    assert told.texts[0] == tokenizer.decode(told.tokens[0, told.mask[0]], skip_special_tokens=True).strip()
     begins = policy.opening + rows[2 * 4][rows[2 * 4] >= 0].tolist()
     assert begins == question(tokenizer, texts[2])
     assert len(policy.opening) == 1  # which both kinds of texts begin with
@@ -136,9 +136,9 @@ def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_p
 
 def test_an_answer_does_not_depend_on_what_else_is_asked(make):
     policy = make(texts=["why ?", "tell me about your friend and my enemy ?"])
-    seeds = spread(5, 2)
-    both, alone = (answered(policy, torch.tensor(each), seeds[: len(each)]) for each in ([0, 1], [0]))
-    assert both.said[0] == alone.said[0]
+    seeds = derive_seeds(5, 2)
+    both, alone = (complete(policy, torch.tensor(each), seeds[: len(each)]) for each in ([0, 1], [0]))
+    assert both.texts[0] == alone.texts[0]
     length = alone.tokens.shape[1]
     torch.testing.assert_close(both.log_prob[0, :length], alone.log_prob[0], **NEAR)
     assert both.rows.shape[1] > alone.rows.shape[1]
@@ -162,7 +162,7 @@ def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
         slopes.append(max(float(each.abs().max()) for each in torch.autograd.grad(whole, list(policy.learned))))
     assert slopes[0] < 1e-5 < 1e-2 < slopes[1]
     policy.temperature, count = 0.7, 4000
-    told = written(policy, asked(policy, [3], each=count), spread(0, count))
+    told = generate(policy, asked(policy, [3], each=count), derive_seeds(0, count))
     found = torch.bincount(told.tokens[:, 0], minlength=vocabulary) / count
     first = torch.zeros(vocabulary).index_add(0, tokens[:, 0], chances)
     assert ((found - first).abs() <= 4.5 * (first * (1 - first) / count).sqrt() + 1e-6).all()
@@ -176,7 +176,7 @@ def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
     assert backbone.ends_of(model, tokenizer) == (2, 5, 7)
     policy = make("few", moved=0.0, length=12)
     policy.ends = (2, 5, 7)
-    told = written(policy, asked(policy, [3], each=400), spread(0, 400))
+    told = generate(policy, asked(policy, [3], each=400), derive_seeds(0, 400))
     lengths = told.mask.sum(-1)
     last = told.tokens.gather(-1, lengths[:, None] - 1)[:, 0]
     assert set(last[lengths < 12].tolist()) == {2, 5, 7}
@@ -188,9 +188,9 @@ def test_gradients_are_those_of_a_plain_forward(make):
     """Through the memory of the prompt, which is read once for all answers to it."""
     policy = make(length=3)
     rows = asked(policy, [0, 4], each=3)
-    tokens = written(policy, rows, spread(0, 6)).tokens
+    tokens = generate(policy, rows, derive_seeds(0, 6)).tokens
     found = torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.learned))
-    policy.body.wear(policy.learned)
+    policy.body.activate_adapter(policy.learned)
     total = 0
     for row, answer in zip(rows, tokens, strict=True):
         before = torch.cat([torch.tensor(policy.opening), row[row >= 0]])
@@ -207,7 +207,7 @@ def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name)
     for forgetful in (False, True):
         policy = make(name, gradient_checkpointing=forgetful)
         rows = asked(policy, [0, 4, 9], each=3)
-        tokens = written(policy, rows, spread(0, 9)).tokens
+        tokens = generate(policy, rows, derive_seeds(0, 9)).tokens
         sizes = []
 
         def noted(tensor, sizes=sizes):
@@ -227,33 +227,33 @@ def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name)
 
 def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
     """Of a mixture of two: the prompts once for each, then one token a row."""
-    one, seen, following = make(length=5), [], Body.next
+    one, seen, following = make(length=5), [], Backbone.next
     monkeypatch.setattr(
-        Body,
+        Backbone,
         "next",
         lambda self, tokens, *rest, **keys: seen.append(tokens.shape) or following(self, tokens, *rest, **keys),
     )
-    mixture = GeometricMixture(one, frozen([one])[0], 0.5)
+    mixture = GeometricMixture(one, freeze([one])[0], 0.5)
     mixture.ends = ()  # nobody stops before the fifth token
     rows = asked(one, [0, 1], each=3)
-    written(mixture, rows, spread(0, 6))
+    generate(mixture, rows, derive_seeds(0, 6))
     assert seen == [(1, len(one.opening)), (2, rows.shape[1])] * 2 + [(6, 1)] * 8
 
 
 def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game, homes):
     """A9: it is not the policy by another name."""
     policy = make(moved=0.0)
-    solver, responder = NashMD(2.5, 0.05), Answering(game, prompts=4, answers=2, learning_rate=0.05)
+    solver, responder = NashMD(2.5, 0.05), PreferenceResponder(game, prompts=4, answers=2, learning_rate=0.05)
     rows, tokens = asked(policy, [0, 7], each=2), torch.randint(6, 20, (4, 3))
     before = policy.log_probs(rows, tokens).detach()
     for _ in islice(solver.solve([policy, policy], responder), 2):
         reference = solver.reference.profile[0]
         assert torch.equal(reference.log_probs(rows, tokens), before)
         assert float((policy.log_probs(rows, tokens).detach() - before).abs().max()) > 1e-3
-        policy.body.wear(policy.learned)
+        policy.body.activate_adapter(policy.learned)
         with policy.body.model.disable_adapter(), torch.no_grad():
             real = policy.body.next(rows.clamp(min=0), rows >= 0, policy.body.memory())
-        reference.wear()
+        reference.activate_adapter()
         again = policy.body.next(rows.clamp(min=0), rows >= 0, policy.body.memory())
         torch.testing.assert_close(real, again, **NEAR)
     model, tokenizer = plainly(homes["chat"])
@@ -263,7 +263,7 @@ def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game
 
 def test_a_copy_costs_as_much_as_its_adapters(make):
     policy = make()
-    (copy,) = frozen([policy])
+    (copy,) = freeze([policy])
     assert copy.body is policy.body
     sizes = [sum(each.numel() for each in one.state_dict().values()) for one in (policy, copy)]
     body = sum(each.numel() for each in policy.body.model.parameters()) - sizes[0]
@@ -276,10 +276,10 @@ def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game,
     policy = make(rank=0, moved=0.0)
     model, tokenizer = plainly(homes["chat"])
     assert sum(each.numel() for each in policy.learned) == sum(each.numel() for each in model.parameters())
-    (before,) = frozen([policy])
-    next(NashMD(2.5, 0.05).solve([policy, policy], Answering(game, prompts=4, learning_rate=0.01)))
+    (before,) = freeze([policy])
+    next(NashMD(2.5, 0.05).solve([policy, policy], PreferenceResponder(game, prompts=4, learning_rate=0.01)))
     assert all(not torch.equal(one, two) for one, two in zip(policy.learned, before.learned, strict=True))
-    policy.body.wear(policy.learned)
+    policy.body.activate_adapter(policy.learned)
     inner = policy.body.model
     assert inner.lm_head.weight is inner.model.embed_tokens.weight is policy.learned[0]
     policy.save(tmp_path / "whole")
@@ -306,7 +306,7 @@ def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
     moved = [(two - one).flatten() for one, two in zip(start, end, strict=True)]
     assert float(moved[0] @ moved[1]) > 0.9 * float(moved[0].norm() * moved[1].norm())
     assert not coarse.body.summed(coarse.learned)
-    told = written(coarse, rows, spread(0, 40))
+    told = generate(coarse, rows, derive_seeds(0, 40))
     learned = coarse.log_probs(rows, told.tokens) * told.mask
     assert float((learned.detach() - told.log_prob).abs().mean()) < 0.05
     slopes = torch.autograd.grad(learned.sum(), list(coarse.learned))
@@ -348,7 +348,7 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
         ({"adapter": str(tmp_path / "wide")}, "policy.adapter=.*does not fit"),
     ):
         with pytest.raises(ValueError, match=says) as refusal:
-            Language(**{"model": str(homes["chat"])} | keys).profile(game)
+            TransformerSpec(**{"model": str(homes["chat"])} | keys).profile(game)
         assert "\n" not in str(refusal.value)
     for keys, says in (
         ({"rank": -1}, "policy.rank"),
@@ -358,9 +358,9 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
         ({"dtype": "bfloat16", "rank": 0}, "policy.dtype=bfloat16 needs an adapter"),
     ):
         with pytest.raises(ValueError, match=says):
-            Language(**keys)
+            TransformerSpec(**keys)
     with pytest.raises(ValueError, match="needs a game of prompts"):
-        Language(str(homes["chat"])).profile(object())
+        TransformerSpec(str(homes["chat"])).profile(object())
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_pat
     config.write_text(json.dumps(told))
     other = built(tmp_path / "other", layers=layers)
     with pytest.raises(ValueError, match=f"policy.adapter=.* is that of another model: {says} are missing"):
-        Language(str(other), adapter=str(tmp_path / "adapter")).profile(game)
+        TransformerSpec(str(other), adapter=str(tmp_path / "adapter")).profile(game)
 
 
 @pytest.mark.parametrize("name", ["chat", "gpt2"])
@@ -387,16 +387,16 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(homes, game, tmp_
         lines = ["# not a prompt", *PROMPTS[:8]]
         lines[place] = " ".join(["why", *["very"] * 40, f"{place} ?"])
         path.write_text("\n".join(lines))
-        long = Prompts(JUDGE, str(path), held_out=0.3)
+        long = PromptGame(JUDGE, str(path), held_out=0.3)
         count = len(question(plainly(homes[name])[1], lines[place]))
         says = (
             rf"^game.prompts: prompt {place} has {count} tokens and an answer has up to {65 - count} \(policy.length\)"
         )
         with pytest.raises(ValueError, match=f"{says}, more than the 64 that this model reads: shorten one of them$"):
-            Language(str(homes[name]), rank=2, length=65 - count).profile(long)
-        policy = Language(str(homes[name]), rank=2, length=64 - count).profile(long)[0]
+            TransformerSpec(str(homes[name]), rank=2, length=65 - count).profile(long)
+        policy = TransformerSpec(str(homes[name]), rank=2, length=64 - count).profile(long)[0]
         policy.ends = ()
-        told = answered(policy, torch.tensor([long.places.index(place)]), spread(0, 1))
+        told = complete(policy, torch.tensor([long.places.index(place)]), derive_seeds(0, 1))
         assert told.mask.sum() == 64 - count
     assert [game.places[number] for number in range(3)] == [1 + PROMPTS.index(text) for text in game.texts[:3]]
 
@@ -414,17 +414,17 @@ def test_a_model_that_reads_any_number_of_tokens_has_no_limit(homes):
 def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
     """Queues and first answers go by the numbers of prompts."""
     policy = make()
-    before = Answering(game, prompts=4, answers=2)
+    before = PreferenceResponder(game, prompts=4, answers=2)
     next(NashMD(2.5, 0.05).solve([policy, policy], before))
     state = before.state([policy, policy])
-    after = Answering(game, prompts=4, answers=2)
+    after = PreferenceResponder(game, prompts=4, answers=2)
     after.restore([policy, policy], state)
     assert after.steps == before.steps > 0
     lines = [text.replace("cat", "dog") for text in PROMPTS]
     (tmp_path / "others.txt").write_text("\n".join(lines))
     (tmp_path / "order.txt").write_text("\n".join(reversed(PROMPTS)))
     for name in ("others.txt", "order.txt"):
-        other = Answering(Prompts(JUDGE, str(tmp_path / name), held_out=0.3), prompts=4, answers=2)
+        other = PreferenceResponder(PromptGame(JUDGE, str(tmp_path / name), held_out=0.3), prompts=4, answers=2)
         with pytest.raises(ValueError, match=r"game.prompts are others than when it was saved"):
             other.restore([policy, policy], state)
         assert other.steps == 0
@@ -438,7 +438,7 @@ def test_prompts_that_are_not_there_are_refused(tmp_path):
         (None, 1.0, "game.held_out"),
     ):
         with pytest.raises(ValueError, match=says):
-            Prompts(JUDGE, prompts and str(prompts), held)
+            PromptGame(JUDGE, prompts and str(prompts), held)
 
 
 ROLES = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} </s> {% endfor %}<bot>"
@@ -453,7 +453,7 @@ SAID = [
 
 def test_a_chat_is_asked_as_the_template_has_it(homes, monkeypatch):
     monkeypatch.setattr(backbone, "KNOWN", {})
-    body = backbone.body_of(str(homes["chat"]), 2, 4, None)
+    body = backbone.get_backbone(str(homes["chat"]), 2, 4, None)
     monkeypatch.setattr(body.tokenizer, "chat_template", ROLES)
     chats = [SAID, [{"role": "user", "content": "why ?"}]]
     told = [body.tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=False) for c in chats]
@@ -463,7 +463,7 @@ def test_a_chat_is_asked_as_the_template_has_it(homes, monkeypatch):
 
 def test_a_model_without_a_template_reads_what_was_said(homes, monkeypatch):
     monkeypatch.setattr(backbone, "KNOWN", {})
-    body = backbone.body_of(str(homes["plain"]), 2, 4, None)
+    body = backbone.get_backbone(str(homes["plain"]), 2, 4, None)
     lines = ("System: it is very sad", "User: who are you ?", "Assistant: a happy cat", "User: and why ?", "Assistant:")
     assert body.asked([SAID, "why ?"]) == body.tokenizer(["\n\n".join(lines), "why ?"]).input_ids
 
@@ -474,7 +474,7 @@ def test_what_a_chat_template_refuses_is_told(homes, tmp_path, monkeypatch):
     tokenizer = plainly(home)[1]
     tokenizer.chat_template = NO_SYSTEM
     tokenizer.save_pretrained(home)
-    maker = Language(str(home), rank=2)
+    maker = TransformerSpec(str(home), rank=2)
     maker.profile(SimpleNamespace(chats=[SAID[1:]], players=2))
     says = r"^game.prompts: the model's chat template refuses 'System: it is very sad .*': no system role$"
     with pytest.raises(ValueError, match=says):
@@ -554,7 +554,7 @@ def test_a_run_says_how_often_it_is_preferred(run, homes):
     samples = (run / "samples.md").read_text()
     assert samples.count("before: ") == samples.count("after (") == 12
     assert {f"**{text}**" for text in PROMPTS} >= {line for line in samples.splitlines() if line.startswith("**")}
-    shown = [record for record in Folder(run).records() if "evaluation/win_rate/reference" in record]
+    shown = [record for record in RunFolder(run).records() if "evaluation/win_rate/reference" in record]
     assert [record["iteration"] for record in shown] == [2, 4]
     assert set(WORDS) & set(samples.split())
 
@@ -566,7 +566,7 @@ def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes
     rates = iter([0.7, 0.5, 0.4])
 
     def judged(*parts):
-        metrics, samples = win_rate.judged(*parts)
+        metrics, samples = win_rate.measure_win_rate(*parts)
         return metrics | {"win_rate/reference": next(rates)}, samples
 
     monkeypatch.setattr(run_module, "judged", judged)
@@ -575,7 +575,7 @@ def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes
     summary = json.loads((run / "summary.json").read_text())
     assert summary["best"]["iteration"] == 2
     torch.manual_seed(0)
-    policy = Language(str(homes["chat"]), rank=2, length=4).profile(game)[0]
+    policy = TransformerSpec(str(homes["chat"]), rank=2, length=4).profile(game)[0]
     tokens, scores = torch.tensor([7, 8, 9]), []
     for iteration, adapter in ((5, run / "adapter"), (2, run / "adapter/best")):
         state = checkpoint.read(run / "checkpoints" / f"{iteration:08d}")
@@ -630,7 +630,7 @@ def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, m
         assert (done.code, done.err) == (1 if limit else 0, ""), done
     said = f"stopped after iteration {kept}: the judge is tired; the last good checkpoint is iteration {kept}"
     assert done.out.splitlines()[-1] == said
-    assert [record["iteration"] for record in Folder(tmp_path / "runs/tired").records()] == list(range(1, kept + 1))
+    assert [record["iteration"] for record in RunFolder(tmp_path / "runs/tired").records()] == list(range(1, kept + 1))
     monkeypatch.setattr(backbone, "KNOWN", {})
     assert marl_train(tmp_path, "resume=runs/tired").code == 0
     assert_same_checkpoint(tmp_path / "runs/whole", tmp_path / "runs/tired", 4)

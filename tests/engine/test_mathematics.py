@@ -6,13 +6,20 @@ import pytest
 import torch
 
 from marl_engine.losses.gae import gae
-from marl_engine.losses.ppo import clipped_surrogate, clipped_value, fast_surrogate, huber, squared, surrogate
+from marl_engine.losses.ppo import (
+    clipped_surrogate,
+    clipped_value_error,
+    fused_surrogate,
+    huber_error,
+    squared_error,
+    surrogate,
+)
 from marl_engine.numerics.categorical import Categorical
-from marl_engine.numerics.rng import mix, spread, uniforms
-from marl_engine.numerics.schedules import schedule
+from marl_engine.numerics.rng import derive_seeds, draw_uniforms, mix_bits
+from marl_engine.numerics.schedules import parse_schedule
 
 
-def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, discount=0.5, trace=0.5):
+def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, discount=0.5, gae_lambda=0.5):
     """One seat of one game."""
     column = torch.tensor(reward).view(-1, 1, 1)
     return gae(
@@ -23,7 +30,7 @@ def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, disc
         after=torch.full((1, 1), after),
         ending=None if ending is None else torch.tensor(ending).view(-1, 1, 1),
         discount=discount,
-        trace=trace,
+        gae_lambda=gae_lambda,
     )[:, 0, 0].tolist()
 
 
@@ -41,9 +48,9 @@ def test_termination_does_not_bootstrap_and_truncation_does():
 
 def test_without_trace_it_is_the_td_error_and_with_full_trace_the_return():
     reward, value = [1.0, 2.0, 3.0], [0.3, 0.2, 0.1]
-    td = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, trace=0.0)
+    td = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, gae_lambda=0.0)
     assert td == pytest.approx([1 + 0.9 * 0.2 - 0.3, 2 + 0.9 * 0.1 - 0.2, 3 + 0.9 * 4 - 0.1])
-    whole = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, trace=1.0)
+    whole = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, gae_lambda=1.0)
     assert whole[0] == pytest.approx(1 + 0.9 * 2 + 0.81 * 3 + 0.729 * 4 - 0.3)
 
 
@@ -71,7 +78,7 @@ def test_the_compiled_surrogate_is_the_formula(masked):
     action = pi.mode()
     old, advantage = pi.log_prob(action).detach() + 0.4 * torch.randn(500), torch.randn(500)
     found = []
-    for way in (surrogate, fast_surrogate):
+    for way in (surrogate, fused_surrogate):
         logits.grad = None
         pi = Categorical(logits, legal if masked else None)
         result = way(pi, action, old, advantage, clip=0.2, bonus=0.3)
@@ -83,23 +90,23 @@ def test_the_compiled_surrogate_is_the_formula(masked):
 
 def test_value_losses_by_hand():
     value, target, old = torch.tensor([3.0]), torch.tensor([0.0]), torch.tensor([5.0])
-    assert squared(value, target, old, 1.0).item() == 4.5
-    assert huber(value, target, old, 1.0).item() == 2.5
-    assert clipped_value(value, target, old, 1.0).item() == 8.0  # 5 - 1 is as near as it may come: 4^2 / 2
+    assert squared_error(value, target, old, 1.0).item() == 4.5
+    assert huber_error(value, target, old, 1.0).item() == 2.5
+    assert clipped_value_error(value, target, old, 1.0).item() == 8.0  # 5 - 1 is as near as it may come: 4^2 / 2
 
 
 def test_noise_is_a_function_of_seed_and_place():
     # SplitMix64 started at 0: its first number is 0xE220A8397B1DCDAF (Vigna's reference, first output)
     golden = torch.tensor(-0x61C8864680B583EB)
-    assert mix(golden).item() & (2**64 - 1) == 0xE220A8397B1DCDAF
-    seeds = spread(3, 5)
-    whole = uniforms(seeds, 0, 6, 2)
-    assert torch.equal(whole[4:], uniforms(seeds, 4, 2, 2))
-    assert torch.equal(whole[:, 1:3], uniforms(seeds[1:3], 0, 6, 2))
+    assert mix_bits(golden).item() & (2**64 - 1) == 0xE220A8397B1DCDAF
+    seeds = derive_seeds(3, 5)
+    whole = draw_uniforms(seeds, 0, 6, 2)
+    assert torch.equal(whole[4:], draw_uniforms(seeds, 4, 2, 2))
+    assert torch.equal(whole[:, 1:3], draw_uniforms(seeds[1:3], 0, 6, 2))
 
 
 def test_noise_is_uniform():
-    many = uniforms(spread(0, 1000), 0, 100, 2).flatten()
+    many = draw_uniforms(derive_seeds(0, 1000), 0, 100, 2).flatten()
     assert many.min() >= 0
     assert many.max() < 1
     assert many.mean().item() == pytest.approx(0.5, abs=4 * (1 / 12 / len(many)) ** 0.5)
@@ -124,9 +131,9 @@ def test_kl_and_entropy_by_hand():
 
 
 def test_schedules():
-    falling = schedule({"start": 1.0, "end": 0.5, "over": 100}, "rate")
+    falling = parse_schedule({"start": 1.0, "end": 0.5, "over": 100}, "rate")
     assert [falling.at(steps) for steps in (0, 50, 100, 1000)] == [1.0, 0.75, 0.5, 0.5]
-    assert schedule(3, "rate").at(10**9) == 3.0
+    assert parse_schedule(3, "rate").at(10**9) == 3.0
     for wrong in ({"start": 1.0}, "high", -1.0, {"start": 1.0, "end": -1.0, "over": 5}):
         with pytest.raises(ValueError, match=r"rate(\.end)? must be"):
-            schedule(wrong, "rate")
+            parse_schedule(wrong, "rate")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from marl_engine.networks.mlp import Perceptron
+from marl_engine.networks.mlp import MLP
 from marl_engine.networks.sparse_input import END
-from marl_engine.numerics.adam import flattened
+from marl_engine.numerics.adam import flatten_parameters
 
 
 def networks(activation, seats=2, features=37):
@@ -13,7 +13,7 @@ def networks(activation, seats=2, features=37):
     background = torch.randint(0, 3, (features,), dtype=torch.uint8)
     observation = background.repeat(50, 1)
     observation[torch.rand(observation.shape) < 0.2] = 7
-    network = Perceptron(background, [16, 8], 5, seats=seats, activation=activation, gain=1.0)
+    network = MLP(background, [16, 8], 5, seats=seats, activation=activation, gain=1.0)
     return network, observation, torch.arange(50) % 2
 
 
@@ -72,7 +72,7 @@ def test_an_observation_equal_to_the_background_has_an_empty_list():
 def test_flattened_parameters_are_views():
     network, observation, seat = networks("tanh")
     before = network(network.encode(observation, seat)).detach()
-    vector, gradient = flattened(network)
+    vector, gradient = flatten_parameters(network)
     torch.testing.assert_close(network(network.encode(observation, seat)).detach(), before)
     network(network.encode(observation, seat)).sum().backward()
     assert gradient.abs().sum() > 0

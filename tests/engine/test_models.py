@@ -10,9 +10,9 @@ from toy_model import built
 
 from marl_engine.errors import Notice
 from marl_engine.policies.language import backbone, models
-from marl_engine.policies.language.backbone import body_of
+from marl_engine.policies.language.backbone import get_backbone
 from marl_engine.policies.language.models import HUB, load_folder, load_gguf, unpacked_folder
-from marl_engine.policies.language.transformer import Language
+from marl_engine.policies.language.transformer import TransformerSpec
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(file, tmp_path, monkeyp
             load_gguf(file[0])
     monkeypatch.setattr(backbone, "KNOWN", {})
     with pytest.warns(Notice):
-        body_of(None, 2, 4, None)
+        get_backbone(None, 2, 4, None)
 
 
 @pytest.mark.parametrize("model", [None, "file", "folder"])
@@ -90,7 +90,7 @@ def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_p
     from transformers import AutoModelForCausalLM
 
     name = {"file": str(file[0]), "folder": str(tmp_path / "toy")}.get(model)
-    policy = Language(name, rank=2).policy(["why ?"], str)
+    policy = TransformerSpec(name, rank=2).policy(["why ?"], str)
     with torch.no_grad():
         for each in policy.learned:
             each.add_(0.1)
@@ -103,16 +103,16 @@ def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_p
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "toy")
     tokens = torch.tensor([[7, 8, 9]])
     found = PeftModel.from_pretrained(base, tmp_path / "adapter")(tokens).logits.log_softmax(-1)[0, :-1]
-    policy.body.wear(policy.learned)
+    policy.body.activate_adapter(policy.learned)
     ours = policy.body.next(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
     torch.testing.assert_close(found, ours, atol=1e-5, rtol=1e-5)
 
 
 def test_an_adapter_that_is_gone_on_with_names_the_base_that_it_is_on(file, tmp_path):
-    Language(str(tmp_path / "toy"), rank=2).policy(["why ?"], str).save(tmp_path / "one")
+    TransformerSpec(str(tmp_path / "toy"), rank=2).policy(["why ?"], str).save(tmp_path / "one")
     config = tmp_path / "one/adapter_config.json"
     config.write_text(config.read_text().replace(str(tmp_path / "toy"), "/gone/.cache/base"))
-    Language(str(tmp_path / "toy"), adapter=str(tmp_path / "one")).policy(["why ?"], str).save(tmp_path / "two")
+    TransformerSpec(str(tmp_path / "toy"), adapter=str(tmp_path / "one")).policy(["why ?"], str).save(tmp_path / "two")
     assert json.loads((tmp_path / "two/adapter_config.json").read_text())["base_model_name_or_path"] == str(
         tmp_path / "toy"
     )
@@ -121,14 +121,14 @@ def test_an_adapter_that_is_gone_on_with_names_the_base_that_it_is_on(file, tmp_
 def test_saving_asks_no_hub(file, tmp_path, monkeypatch):
     """Though the base has the name of one there."""
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *place: pytest.fail(str(place)))
-    policy = Language(None, rank=2).policy(["why ?"], str)
+    policy = TransformerSpec(None, rank=2).policy(["why ?"], str)
     policy.save(tmp_path / "adapter")
-    Language(None, adapter=str(tmp_path / "adapter")).policy(["why ?"], str).save(tmp_path / "again")
+    TransformerSpec(None, adapter=str(tmp_path / "adapter")).policy(["why ?"], str).save(tmp_path / "again")
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_transformers_has_nothing_to_say_against_how_it_is_called(file, tmp_path, kind):
-    policy = Language(str(built(tmp_path / kind, kind=kind)), rank=2).policy(["why ?", "who are you ?"], str)
+    policy = TransformerSpec(str(built(tmp_path / kind, kind=kind)), rank=2).policy(["why ?", "who are you ?"], str)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         policy.log_probs(policy.encode(torch.tensor([[0], [1]]), torch.zeros(2)), torch.tensor([[7, 8], [9, 7]]))

@@ -16,7 +16,7 @@ from marl_engine.runs import checkpoint
 from marl_engine.runs.players import cross_play, load_player
 
 SMALL = (
-    *("responder.games=16", "responder.turns=16", "responder.minibatches=1", "policy.hidden=[8]"),
+    *("responder.num_envs=16", "responder.rollout_length=16", "responder.minibatches=1", "policy.hidden=[8]"),
     *("evaluate_every=4", "save_every=4", "episodes=32"),
 )
 WALK = ("game=overcooked", "game._target_=test_own_games.Walk", *SMALL)

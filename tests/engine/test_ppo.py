@@ -8,9 +8,9 @@ import torch
 from contracts import parts
 from toys import Matrix
 
-from marl_engine.numerics.adam import Descent
-from marl_engine.policies.mlp import Network
-from marl_engine.responders.ppo import Gradient
+from marl_engine.numerics.adam import Adam
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.ppo import PPO
 from marl_engine.types import Turn
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.nash_ema import NashEMA
@@ -21,9 +21,9 @@ PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 
 def responder(game, **fields):
     torch.manual_seed(0)
-    network = Network(hidden=(8,), shared=False)
+    network = MLPSpec(hidden=(8,), shared=False)
     defaults = {"games": 64, "turns": 16, "minibatches": 1, "entropy_bonus": 0.0, "payoff_scale": 1.0}
-    return network.profile(game), Gradient(game, network, **{**defaults, **fields})
+    return network.profile(game), PPO(game, network, **{**defaults, **fields})
 
 
 def probabilities(policy):
@@ -67,7 +67,7 @@ def test_descent_is_torchs_adam():
     mine = torch.nn.Linear(5, 3)
     theirs = deepcopy(mine)
     adam = torch.optim.Adam(theirs.parameters(), lr=0.01, eps=1e-5)
-    descent = Descent(mine)
+    descent = Adam(mine)
     for step in range(10):
         inputs = torch.randn(7, 5)
         descent.step((mine(inputs) ** 2).sum(), 0.01, norm=0.5)
@@ -124,7 +124,7 @@ def test_the_pull_stops_where_the_formula_says(term, normalise):
     with torch.no_grad():
         other[0].perceptron.biases[-1].copy_(torch.tensor([0.5, 0.0]))
     pull = 0.8
-    held = {"magnet": other, "pull": pull} if term == "magnet" else {"anchor": other, "step_size": 1 / pull}
+    held = {"magnet": other, "magnet_weight": pull} if term == "magnet" else {"anchor": other, "step_size": 1 / pull}
     for _ in range(200):
         learner.respond(profile, **held)
     expected = torch.softmax(probabilities(other[0]).log() + torch.tensor([0.0, 1.0]) / pull, -1)

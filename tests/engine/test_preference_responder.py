@@ -10,16 +10,16 @@ import pytest
 import torch
 from contracts import parts
 
-from games.normal_form.games import Preference, Sentences
+from games.normal_form.games import PreferenceMatrix, SentenceMatrix
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.errors import Halted
-from marl_engine.evaluation.win_rate import judged, scripts
-from marl_engine.extensive_form.regularised import gap
-from marl_engine.policies.language.enumerable import Tiny, TinyModel
-from marl_engine.policies.mixture import frozen, mixed
-from marl_engine.policies.tabular import tabulated
-from marl_engine.responders.preference.responder import Answering
-from marl_engine.runs.factory import setting
+from marl_engine.evaluation.win_rate import complete_held_out, measure_win_rate
+from marl_engine.extensive_form.regularised import duality_gap
+from marl_engine.policies.language.enumerable import EnumerableLM, EnumerableLMSpec
+from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.tabular import tabulate_policies
+from marl_engine.responders.preference.responder import PreferenceResponder
+from marl_engine.runs.factory import build
 from solvers.best_response import BestResponse
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
@@ -36,13 +36,13 @@ ZEROS = torch.zeros(27, dtype=torch.int64)
 
 def made(game=None, far=0.5, **keys):
     """A game, a profile that has left its reference, the reference, and a responder without looks at the whole game."""
-    game = game or Sentences(draw=1)
-    profile = Tiny(length=game.length).profile(game)
-    reference = frozen(profile)
+    game = game or SentenceMatrix(draw=1)
+    profile = EnumerableLMSpec(length=game.length).profile(game)
+    reference = freeze(profile)
     with torch.no_grad():
         logits = profile[0].logits
         logits.add_(far * torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)))
-    return game, profile, reference, Answering(game, **keys)
+    return game, profile, reference, PreferenceResponder(game, **keys)
 
 
 def chances(policy):
@@ -54,16 +54,16 @@ def slope_of(responder, profile):
     return responder.descents[profile[0]].gradient.clone()
 
 
-def up(game, profile, reference, opponent, pull):
+def up(game, profile, reference, opponent, magnet_weight):
     """The gradient of E P(y > opponent) - pull * KL(pi || reference), exactly; `opponent` (A,) stands still."""
     model = profile[0]
     log_pi = model(ZEROS[:1, None])[0].log_probs[0].double()
     wins = (game.earns[0] + 0.5) @ opponent
-    value = (log_pi.exp() * (wins - pull * (log_pi - chances(reference[0]).log()))).sum()
+    value = (log_pi.exp() * (wins - magnet_weight * (log_pi - chances(reference[0]).log()))).sum()
     return torch.autograd.grad(value, model.logits)[0].flatten().float()
 
 
-LIGHT = 0.02  # a pull that leaves the opponent its say
+LIGHT = 0.02  # a magnet_weight that leaves the opponent its say
 
 
 def circling(**keys):
@@ -71,7 +71,7 @@ def circling(**keys):
 
     Between the mixtures of 1/8 and 7/8 the exact gradient changes fivefold, from 1/4 to oneself by a third.
     """
-    game = Sentences(length=2, cycle=6.0, draw=1)
+    game = SentenceMatrix(length=2, cycle=6.0, draw=1)
     return made(game, far=1.0, prompts=30_000, answers=4, opponents=4, learning_rate=0.0, **keys)
 
 
@@ -115,8 +115,8 @@ def test_pairs_climb_the_same_way(weight):
     """
     game, profile, reference, responder = circling(loss="squared")
     exact, oneself = slopes_against(game, profile, reference, weight, 0.0)
-    opponent = mixed(frozen(profile), reference, weight) if weight else None
-    responder.respond(profile, against=opponent, magnet=reference, pull=LIGHT)
+    opponent = mix_geometrically(freeze(profile), reference, weight) if weight else None
+    responder.respond(profile, against=opponent, magnet=reference, magnet_weight=LIGHT)
     found = -slope_of(responder, profile) / (4 * LIGHT)
     assert missed(found, exact) < 0.05
     assert weight == 0 or missed(found, oneself) > 0.2
@@ -135,7 +135,7 @@ OWN = {"prompts": 6, "answers": 4}
         ({"opponents": 3}, True, 6 * 4 * 3),
         ({"loss": "squared", "opponents": 3, "pairs": "best_worst"}, True, 6 * 4 * 3),
         ({"loss": "logistic", "opponents": 2, "pairs": "margin"}, True, 6 * 15),
-        ({"fresh": False}, False, 6 * 6 / 3),
+        ({"online": False}, False, 6 * 6 / 3),
     ],
 )
 def test_every_comparison_is_counted(keys, against, queries):
@@ -143,14 +143,16 @@ def test_every_comparison_is_counted(keys, against, queries):
     asked, prefers = [], game.prefers
     game.prefers = lambda numbers, *rest: asked.append(len(numbers)) or prefers(numbers, *rest)
     for _ in range(3):
-        metrics = responder.respond(profile, against=reference if against else None, magnet=reference, pull=PULL)
+        metrics = responder.respond(
+            profile, against=reference if against else None, magnet=reference, magnet_weight=PULL
+        )
     assert responder.steps == sum(asked) == metrics["queries"] == 3 * queries
 
 
 def test_pairs_across_ask_no_more_than_they_learn_from():
     """XPO: each of K answers with each of M of the reference, K * M comparisons."""
     _game, profile, reference, responder = made(prompts=6, answers=2, opponents=3, loss="exploring", pairs="across")
-    responder.respond(profile, against=reference, magnet=reference, pull=PULL)
+    responder.respond(profile, against=reference, magnet=reference, magnet_weight=PULL)
     assert responder.steps == 6 * 2 * 3
 
 
@@ -194,14 +196,14 @@ INNER = {"epochs": 3, "minibatches": 2, "learning_rate": {"start": 0.05, "end": 
     ("name", "keys"),
     [
         *((name, INNER) for name in SOLVERS),
-        ("inpo", {**INNER, "loss": "squared", "answers": 3, "coins": True}),
-        ("mmd", {**INNER, "loss": "logistic", "fresh": False}),
+        ("inpo", {**INNER, "loss": "squared", "answers": 3, "sample_labels": True}),
+        ("mmd", {**INNER, "loss": "logistic", "online": False}),
         (
             "dno_prct",
-            {**INNER, "loss": "logistic", "answers": 5, "pairs": "margin", "fresh": False, "least_margin": 0.1},
+            {**INNER, "loss": "logistic", "answers": 5, "pairs": "margin", "online": False, "least_margin": 0.1},
         ),
-        ("best_response", {"loss": "exploring", "pairs": "across", "fresh": False}),
-        ("spo", {"fresh": False}),
+        ("best_response", {"loss": "exploring", "pairs": "across", "online": False}),
+        ("spo", {"online": False}),
     ],
 )
 def test_two_halves_are_a_whole(name, keys):
@@ -213,8 +215,8 @@ def test_two_halves_are_a_whole(name, keys):
 
 
 def test_where_nothing_is_fresh_the_first_answers_are_learned_from_for_ever():
-    _game, profile, reference, responder = made(prompts=32, loss="squared", fresh=False, learning_rate=0.05)
-    losses = [responder.respond(profile, magnet=reference, pull=PULL)["loss/policy"] for _ in range(60)]
+    _game, profile, reference, responder = made(prompts=32, loss="squared", online=False, learning_rate=0.05)
+    losses = [responder.respond(profile, magnet=reference, magnet_weight=PULL)["loss/policy"] for _ in range(60)]
     assert responder.steps == 32
     assert losses[-1] < 0.8 * losses[0]
     assert all(after <= before + 1e-3 for before, after in pairwise(losses))
@@ -227,27 +229,27 @@ def test_what_is_learned_from_once_is_never_clipped(clip):
         ends = []
         for each in (clip, 1e9):
             _game, profile, reference, responder = made(prompts=64, epochs=epochs, clip=each, learning_rate=0.2)
-            responder.respond(profile, magnet=reference, pull=PULL)
+            responder.respond(profile, magnet=reference, magnet_weight=PULL)
             ends.append(profile[0].logits.detach().clone())
         assert torch.equal(*ends) == is_same
 
 
 def test_every_group_is_learned_from_once_in_an_epoch(monkeypatch):
     _game, profile, reference, responder = made(prompts=10, epochs=3, minibatches=4)
-    seen, batch = [], Answering._batch
+    seen, batch = [], PreferenceResponder._batch
     monkeypatch.setattr(
-        Answering,
+        PreferenceResponder,
         "_batch",
         lambda self, learner, asked, index, *r: seen.append(index) or batch(self, learner, asked, index, *r),
     )
-    responder.respond(profile, magnet=reference, pull=PULL)
+    responder.respond(profile, magnet=reference, magnet_weight=PULL)
     assert len(seen) == 12
     for epoch in range(3):
         assert sorted(torch.cat(seen[4 * epoch : 4 * epoch + 4]).tolist()) == list(range(10))
 
 
 def test_coins_come_as_often_as_the_judge_says():
-    game, *_, responder = made(coins=True)
+    game, *_, responder = made(sample_labels=True)
     count = 20_000
     firsts, seconds = np.zeros(count, int), np.full(count, 7)
     found = responder.referee.ask(torch.zeros(count, dtype=torch.int64), firsts, seconds)
@@ -263,7 +265,7 @@ def test_a_judge_that_gives_no_chances_halts_and_nothing_has_moved(said):
     game.prefers = lambda numbers, *_: np.full(len(numbers) - (said == "short"), 0.5 if said == "short" else said)
     before = profile[0].logits.detach().clone()
     with pytest.raises(Halted, match="a chance between 0 and 1"):
-        responder.respond(profile, magnet=reference, pull=PULL)
+        responder.respond(profile, magnet=reference, magnet_weight=PULL)
     assert torch.equal(before, profile[0].logits)
 
 
@@ -273,14 +275,14 @@ def test_the_learning_rate_follows_comparisons():
     moves = []
     for _ in range(6):
         before = profile[0].logits.detach().clone()
-        responder.respond(profile, magnet=reference, pull=PULL)
+        responder.respond(profile, magnet=reference, magnet_weight=PULL)
         moves.append(float((profile[0].logits.detach() - before).abs().max()))
     assert moves[0] == pytest.approx(0.075, rel=0.02)  # Adam's first step has the length of the learning rate
     assert moves[2] > 0
     assert moves[3:] == [0.0] * 3
 
 
-A13 = 0.1  # the pull of the scaled-down experiment
+A13 = 0.1  # the magnet_weight of the scaled-down experiment
 ENDS = {  # solver, the responder's keys, comparisons in an iteration for each prompt
     "self_play": (MMD(inf, A13), {}, 1),
     "nash_md": (NashMD(0.125 / A13, A13), {}, 2),
@@ -299,26 +301,26 @@ def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(na
     Nash-MD's own bias, with an eighth of the reference in its mixture, leaves a sixtieth.
     """
     solver, keys, asked = ENDS[name]
-    game = Sentences(length=2, cycle=3.0, shape=0.6, draw=5)
-    profile = Tiny(length=2).profile(game)
-    reference = frozen(profile)
-    first = gap(game.form, *(tabulated(game, each) for each in (profile, reference)), A13)
+    game = SentenceMatrix(length=2, cycle=3.0, shape=0.6, draw=5)
+    profile = EnumerableLMSpec(length=2).profile(game)
+    reference = freeze(profile)
+    first = duality_gap(game.form, *(tabulate_policies(game, each) for each in (profile, reference)), A13)
     rate = {"start": 0.015, "end": 0.001, "over": 64 * 400 * asked}
-    responder = Answering(game, seed=seed, prompts=64, learning_rate=rate, **keys)
+    responder = PreferenceResponder(game, seed=seed, prompts=64, learning_rate=rate, **keys)
     responder.form = None  # what is measured on the way takes longer than all the rest
     for _ in islice(deepcopy(solver).solve(profile, responder), 400):
         pass
     assert responder.steps == rate["over"]
-    end = gap(game.form, *(tabulated(game, each) for each in (profile, reference)), A13)
+    end = duality_gap(game.form, *(tabulate_policies(game, each) for each in (profile, reference)), A13)
     assert end > 1.5 * first if name == "best" else end < 0.1 * first, end / first
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_average_of_spo_goes_to_the_equilibrium_and_its_last_iterate_does_not(seed):
     """(4, 3, 4) / 11 of the cycle, in comparisons with its queue alone; gaps are those of the game itself."""
-    game = Preference("cycle", reference=(0.6, 0.3, 0.1))
-    profile, preference = Tiny(length=1).profile(game), game.earns[0] + 0.5
-    responder = Answering(game, seed=seed, prompts=32, learning_rate=0.007)
+    game = PreferenceMatrix("cycle", reference=(0.6, 0.3, 0.1))
+    profile, preference = EnumerableLMSpec(length=1).profile(game), game.earns[0] + 0.5
+    responder = PreferenceResponder(game, seed=seed, prompts=32, learning_rate=0.007)
     responder.form = None
     played = [chances(profile[0]).detach() for _ in islice(SPO(queue=128).solve(profile, responder), 900)]
     gaps = [2 * float((preference @ each).max()) - 1 for each in (torch.stack(played).mean(0), *played)]
@@ -330,15 +332,15 @@ def test_the_average_of_spo_goes_to_the_equilibrium_and_its_last_iterate_does_no
 
 def test_offline_ipo_answers_whoever_wrote_its_pairs():
     """mu exp(P(. > nu) / tau) / Z: what it learns from for ever was written by nu, who is not the reference mu."""
-    game, tau = Preference("cycle", reference=(0.6, 0.3, 0.1)), 0.3
-    profile = Tiny(length=1).profile(game)
-    reference = frozen(profile)
+    game, tau = PreferenceMatrix("cycle", reference=(0.6, 0.3, 0.1)), 0.3
+    profile = EnumerableLMSpec(length=1).profile(game)
+    reference = freeze(profile)
     with torch.no_grad():
         profile[0].logits.copy_(torch.tensor([0.1, 0.3, 0.6]).log())
     author, start = (chances(each[0]).detach() for each in (profile, reference))
-    responder = Answering(game, prompts=4000, answers=4, loss="squared", fresh=False, learning_rate=0.05)
+    responder = PreferenceResponder(game, prompts=4000, answers=4, loss="squared", online=False, learning_rate=0.05)
     for _ in range(80):
-        responder.respond(profile, magnet=reference, pull=tau)
+        responder.respond(profile, magnet=reference, magnet_weight=tau)
     assert responder.steps == 4000 * 6
     found, wins = chances(profile[0]).detach(), game.earns[0] + 0.5
     target, of_the_reference, online = (
@@ -362,12 +364,12 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs():
 )
 def test_what_cannot_be_is_refused(keys, says):
     with pytest.raises(ValueError, match=says):
-        Answering(Sentences(), **keys)
+        PreferenceResponder(SentenceMatrix(), **keys)
 
 
 def test_a_game_without_a_judge_is_refused():
     with pytest.raises(ValueError, match="needs a game with a judge"):
-        Answering(object())
+        PreferenceResponder(object())
 
 
 @pytest.mark.parametrize(
@@ -381,8 +383,8 @@ def test_a_game_without_a_judge_is_refused():
 def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
     slopes = []
     for at_once in (1, 7, 1000):
-        _, profile, reference, responder = made(prompts=20, at_once=at_once, learning_rate=0.0, **keys)
-        responder.respond(profile, against=reference if "pairs" in keys else None, magnet=reference, pull=PULL)
+        _, profile, reference, responder = made(prompts=20, micro_batch=at_once, learning_rate=0.0, **keys)
+        responder.respond(profile, against=reference if "pairs" in keys else None, magnet=reference, magnet_weight=PULL)
         slopes.append(slope_of(responder, profile))
     for each in slopes[1:]:
         torch.testing.assert_close(each, slopes[0], atol=1e-6, rtol=1e-4)
@@ -404,7 +406,7 @@ def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
 def test_what_cannot_be_learned_is_refused(keys, against):
     def learned():
         _, profile, reference, responder = made(**{"prompts": 2} | keys)
-        responder.respond(profile, against=reference if against else None, magnet=reference, pull=PULL)
+        responder.respond(profile, against=reference if against else None, magnet=reference, magnet_weight=PULL)
 
     with pytest.raises(ValueError, match=r"responder\."):
         learned()
@@ -415,12 +417,12 @@ def test_what_cannot_be_learned_is_refused(keys, against):
     [
         ("solver=mmd", "policy=table", "responder=answers"),
         ("solver=self_play", "policy=tiny", "responder.loss=squared"),
-        ("solver=spo", "responder.pairs=across", "responder.loss=exploring", "solver.pull=0.1"),
+        ("solver=spo", "responder.pairs=across", "responder.loss=exploring", "solver.magnet_weight=0.1"),
         ("solver=rloo", "responder.answers=1"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_the_first_iteration(choices):
-    made = setting(composed("train", ["game=preference/tiny", *choices]))
+    made = build(composed("train", ["game=preference/tiny", *choices]))
     progress = made.solver.solve(made.profile, made.responder)
     with pytest.raises(ValueError, match=r"responder|policy"):
         next(progress)
@@ -455,9 +457,9 @@ def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
 
 def test_the_winner_of_a_pair_by_margin_has_won():
     """DNO-Prct ranks by wins in the group, and the higher is the better one, whatever that pair's chance."""
-    game = SimpleNamespace(questions=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
-    responder = Answering(game, answers=5, pairs="margin", loss="logistic")
-    learner = TinyModel(torch.zeros(1, 3), 3, 1)
+    game = SimpleNamespace(train_prompts=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
+    responder = PreferenceResponder(game, answers=5, pairs="margin", loss="logistic")
+    learner = EnumerableLM(torch.zeros(1, 3), 3, 1)
     found = responder.asking.ask(learner, None).found
     assert (found.pairs >= 0).any()
     assert (found.preferred == 1).all()
@@ -465,13 +467,13 @@ def test_the_winner_of_a_pair_by_margin_has_won():
 
 def test_an_offline_run_says_nothing_of_answers_of_long_ago():
     """The KL of answers written by the first policy is not the learner's, nor are their wins."""
-    _, profile, reference, responder = made(loss="logistic", answers=2, fresh=False)
-    metrics = responder.respond(profile, magnet=reference, pull=PULL)
+    _, profile, reference, responder = made(loss="logistic", answers=2, online=False)
+    metrics = responder.respond(profile, magnet=reference, magnet_weight=PULL)
     assert {"loss/policy", "queries"} <= set(metrics)
     assert not {"kl/reference", "win_rate/opponent"} & set(metrics)
 
 
-class Paid(Sentences):
+class Paid(SentenceMatrix):
     """A game whose judge is paid for each comparison."""
 
     spent = 0.0
@@ -486,9 +488,9 @@ class Paid(Sentences):
 
 def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
     game = Paid(draw=1)
-    profile, state = Tiny().profile(game), None
+    profile, state = EnumerableLMSpec().profile(game), None
     for _ in range(3):
-        responder = Answering(Paid(draw=1))
+        responder = PreferenceResponder(Paid(draw=1))
         if state is not None:
             responder.restore(profile, state)
         metrics = responder.respond(profile)
@@ -499,9 +501,11 @@ def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
 def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
     """pi P mu = .503 on a circle, sampled and by hand; with the same random numbers for both it would be .580."""
     mine, theirs = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
-    asked = SimpleNamespace(questions=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
-    profile, reference = ([TinyModel(torch.tensor([each]).log(), 3, 1)] for each in (mine, theirs))
-    found, _ = judged(asked, profile, reference, scripts(asked, reference[0], 20_000, "cpu", who=1), 20_000, "cpu")
+    asked = SimpleNamespace(train_prompts=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
+    profile, reference = ([EnumerableLM(torch.tensor([each]).log(), 3, 1)] for each in (mine, theirs))
+    found, _ = measure_win_rate(
+        asked, profile, reference, complete_held_out(asked, reference[0], 20_000, "cpu", who=1), 20_000, "cpu"
+    )
     assert found["win_rate/reference"] == pytest.approx(mine @ CIRCLE @ theirs, abs=0.012)
 
 

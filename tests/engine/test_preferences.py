@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from games.normal_form.catalogue import PREFERENCES
-from games.normal_form.games import Preference, Raters
-from marl_engine.extensive_form.regularised import gap
-from marl_engine.losses.preference import LOSSES, Compared, Settings
-from marl_engine.policies.language.enumerable import TinyModel
+from games.normal_form.games import PreferenceMatrix, RaterMatrix
+from marl_engine.extensive_form.regularised import duality_gap
+from marl_engine.losses.preference import LOSSES, PreferenceLossSettings, PreferencePairs
+from marl_engine.policies.language.enumerable import EnumerableLM
 from marl_engine.policies.language.generation import GeometricMixture
-from marl_engine.policies.mixture import frozen, mixed
-from marl_engine.policies.tabular import Table, fill, strategy_in
-from marl_engine.responders.exact import Exact
+from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.tabular import TabularSpec, fill_tables, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.preference.referee import Referee, best_and_worst, wins_among
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
@@ -34,7 +34,7 @@ def random(seed, *shape):
 def alone(log_prob, near, weights, wins, mask):
     """One answer (L,) as a batch of its own, written by the learner as it is."""
     shape = (1, 1, -1)
-    return Compared(
+    return PreferencePairs(
         *(each.view(shape) for each in (log_prob, log_prob.detach(), mask)),
         [each.view(shape) for each in near],
         weights,
@@ -49,7 +49,9 @@ def pair(log_prob, near, weights, preferred, wins=(0.5, 0.5)):
     each = [other.view(1, 2, 1) for other in near]
     mask, wins = torch.ones(1, 2, 1, dtype=torch.bool), torch.tensor([wins], dtype=torch.float64)
     places, likes = torch.tensor([[[0, 1]]]), torch.tensor([[preferred]], dtype=torch.float64)
-    return Compared(log_prob.view(1, 2, 1), log_prob.detach().view(1, 2, 1), mask, each, weights, wins, places, likes)
+    return PreferencePairs(
+        log_prob.view(1, 2, 1), log_prob.detach().view(1, 2, 1), mask, each, weights, wins, places, likes
+    )
 
 
 def expected(loss, logits, near, weights, share, preference, wins):
@@ -60,7 +62,7 @@ def expected(loss, logits, near, weights, share, preference, wins):
             both = torch.tensor([one, other])
             held = [each[both] for each in near]
             batch = pair(log_policy[both], held, weights, float(preference[one, other]), wins[both].tolist())
-            total = total + share[one, other] * LOSSES[loss](batch, Settings())
+            total = total + share[one, other] * LOSSES[loss](batch, PreferenceLossSettings())
     return total
 
 
@@ -99,7 +101,7 @@ def test_the_policy_gradient_is_that_of_the_regularised_game(ending, weights):
     every, mask = answers_of(ending)
     vocabulary = 2 if ending else 3
     model, *near = (
-        TinyModel(random(seed, 1 + vocabulary, vocabulary), vocabulary, 2) for seed in range(1 + len(weights))
+        EnumerableLM(random(seed, 1 + vocabulary, vocabulary), vocabulary, 2) for seed in range(1 + len(weights))
     )
     tokens = [each.log_probs(every, every) * mask for each in (model, *near)]
     held, wins = [each.detach() for each in tokens[1:]], random(9, len(every)).sigmoid()
@@ -112,20 +114,20 @@ def test_the_policy_gradient_is_that_of_the_regularised_game(ending, weights):
         total = 0
         for place, chance in enumerate(log_pi.exp().detach()):
             batch = alone(tokens[0][place], [each[place] for each in held], weights, wins[place], mask[place])
-            total = total - chance * loss(batch, Settings())
+            total = total - chance * loss(batch, PreferenceLossSettings())
         (found,) = torch.autograd.grad(total, model.logits, retain_graph=True)
         assert bool((found - exact).abs().max() < 1e-12) == is_exact
         torch.testing.assert_close(found[1:], exact[1:])  # of the last token both are right
 
 
 @pytest.mark.parametrize(
-    ("logits", "pull", "wins", "true", "trl"),
+    ("logits", "magnet_weight", "wins", "true", "trl"),
     [
         ([[0.3, 0.0], [0.0, 0.0], [0.3, 0.0]], 0.5, [0.625, 0.625, 0.375, 0.375], -0.025806, -0.024446),
         ([[0.2, 0.0], [0.0, 0.0], [2.0, 0.0]], 1.0, [0.5] * 4, -0.031636, 0.049503),
     ],
 )
-def test_the_first_token_answers_for_the_second(logits, pull, wins, true, trl):
+def test_the_first_token_answers_for_the_second(logits, magnet_weight, wins, true, trl):
     """Two tokens, a uniform reference: the slope of the first's logit is the true one, by finite differences too.
 
     `trl` is what the loss of TRL 1.13's NashMDTrainer gives there, all four answers enumerated: in the second model the
@@ -133,22 +135,25 @@ def test_the_first_token_answers_for_the_second(logits, pull, wins, true, trl):
     """
 
     def value(table):
-        model, reference = TinyModel(table, 2, 2), TinyModel(torch.zeros_like(table), 2, 2)
+        model, reference = EnumerableLM(table, 2, 2), EnumerableLM(torch.zeros_like(table), 2, 2)
         log_pi, log_near = (each.log_probs(every, every).sum(-1) for each in (model, reference))
-        return (log_pi.exp() * (torch.tensor(wins) - 0.5 - pull * (log_pi - log_near))).sum().item()
+        return (log_pi.exp() * (torch.tensor(wins) - 0.5 - magnet_weight * (log_pi - log_near))).sum().item()
 
     every, mask = answers_of(ending=False, vocabulary=2)
     table, small = torch.tensor(logits, dtype=torch.float64), 1e-6
     nudge = torch.zeros_like(table)
     nudge[0, 0] = small
     assert (value(table - nudge) - value(table + nudge)) / (2 * small) == pytest.approx(true, abs=2e-6)
-    model = TinyModel(table, 2, 2)
+    model = EnumerableLM(table, 2, 2)
     log_prob, near = model.log_probs(every, every), torch.full((4, 2), 0.5, dtype=torch.float64).log()
     for loss, expected in ((LOSSES["reinforce"], true), (own_ratio_only, trl)):
         chances = log_prob.detach().sum(-1).exp()
         total = sum(
             chance
-            * loss(alone(log_prob[place], [near[place]], [pull], torch.tensor(wins[place]), mask[place]), Settings())
+            * loss(
+                alone(log_prob[place], [near[place]], [magnet_weight], torch.tensor(wins[place]), mask[place]),
+                PreferenceLossSettings(),
+            )
             for place, chance in enumerate(chances)
         )
         (slope,) = torch.autograd.grad(total, model.logits, retain_graph=True)
@@ -167,7 +172,7 @@ def test_baselines_leave_the_gradient_as_it_is(baseline):
         both = torch.tensor([one, other])
         batch = pair(log_pi[both], [log_near[both]], [0.4], 0.5, wins[both].tolist())
         total = total - (log_pi[one] + log_pi[other]).exp().detach() * LOSSES["reinforce"](
-            batch, Settings(baseline=baseline)
+            batch, PreferenceLossSettings(baseline=baseline)
         )
     (found,) = torch.autograd.grad(total, model)
     torch.testing.assert_close(found, exact)
@@ -184,7 +189,7 @@ def test_answers_compared_with_each_other_climb_as_self_play_does(baseline):
     for one, other in product(range(3), repeat=2):
         both, likes = torch.tensor([one, other]), float(CYCLE[one, other])
         batch = pair(log_pi[both], [near[both]], [0.4], 0.5, (likes, 1 - likes))
-        loss = LOSSES["reinforce"](batch, Settings(baseline=baseline))
+        loss = LOSSES["reinforce"](batch, PreferenceLossSettings(baseline=baseline))
         total = total - (log_pi[one] + log_pi[other]).exp().detach() * loss
     (found,) = torch.autograd.grad(total, model)
     torch.testing.assert_close(found, exact)
@@ -196,7 +201,7 @@ def test_a_surrogate_is_clipped_where_another_policy_wrote():
         log_prob = torch.tensor([-1.0], requires_grad=True)
         batch = alone(log_prob, [], [], torch.tensor(wins), torch.ones(1, dtype=torch.bool))
         old = batch.old - np.log(1.5)
-        LOSSES["reinforce"](batch._replace(old=old), Settings(clip=0.2)).backward()
+        LOSSES["reinforce"](batch._replace(old=old), PreferenceLossSettings(clip=0.2)).backward()
         assert log_prob.grad.item() == pytest.approx(slope)
 
 
@@ -205,11 +210,11 @@ def test_squared_is_inpos_loss():
     eta, tau = 1.3, 0.4
     learner, magnet, anchor = (random(seed, 2) for seed in range(3))
     step_size = 1 / (eta - tau)
-    found = LOSSES["squared"](pair(learner, [magnet, anchor], [tau, 1 / step_size], 1.0), Settings())
+    found = LOSSES["squared"](pair(learner, [magnet, anchor], [tau, 1 / step_size], 1.0), PreferenceLossSettings())
     lead = [each[0] - each[1] for each in (learner, magnet, anchor)]
     h = lead[0] - tau / eta * lead[1] - (eta - tau) / eta * lead[2]
     assert float(found) == pytest.approx(float(eta**2 * (h - 1 / (2 * eta)) ** 2))
-    ipo = LOSSES["squared"](pair(learner, [magnet], [tau], 1.0), Settings())  # eta = tau
+    ipo = LOSSES["squared"](pair(learner, [magnet], [tau], 1.0), PreferenceLossSettings())  # eta = tau
     assert float(ipo) == pytest.approx(float(tau**2 * (lead[0] - lead[1] - 1 / (2 * tau)) ** 2))
 
 
@@ -220,22 +225,22 @@ def test_a_label_in_doubt_is_the_mean_of_two_certain_ones():
         for shares in ({0.7: 1.0}, {1.0: 0.7, 0.0: 0.3}):
             log_prob = random(0, 2).requires_grad_()
             batches = {p: pair(log_prob, [random(1, 2)], [0.3], p) for p in shares}
-            sum(share * LOSSES[loss](batches[p], Settings()) for p, share in shares.items()).backward()
+            sum(share * LOSSES[loss](batches[p], PreferenceLossSettings()) for p, share in shares.items()).backward()
             slopes.append(log_prob.grad)
         torch.testing.assert_close(*slopes)
 
 
 def after(solver, game, iterations):
     """The first seat's strategies (T + 1, A) from the start on."""
-    profile, found = Table().profile(game), []
+    profile, found = TabularSpec().profile(game), []
     found.append(profile[0].strategy.clone())
-    for _ in islice(solver.solve(profile, Exact(game)), iterations):
+    for _ in islice(solver.solve(profile, ExactResponder(game)), iterations):
         found.append(profile[0].strategy.clone())
     return torch.stack(found)
 
 
 def cycle():
-    return Preference("cycle", reference=START.tolist())
+    return PreferenceMatrix("cycle", reference=START.tolist())
 
 
 def test_the_squared_loss_of_product_pairs_has_the_mirror_step_for_its_minimum():
@@ -281,7 +286,7 @@ def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dp
 
     assert rest("logistic") == pytest.approx(dpo, abs=5e-5)
     assert rest("squared") == pytest.approx(nash, abs=5e-5)
-    game = Raters(scores=[[np.log(7 / 3), 0.0]], temperature=1.0)
+    game = RaterMatrix(scores=[[np.log(7 / 3), 0.0]], temperature=1.0)
     assert float(after(MirrorProx(2.0, tau), game, 400)[-1, 0]) == pytest.approx(nash, abs=5e-5)
 
 
@@ -319,7 +324,8 @@ def online(loss, preference, reference, tau):
 
 
 def test_online_dpo_rests_off_the_equilibrium_of_the_cycle_and_on_that_of_an_even_circle():
-    """Gaps .030 and 0 of online DPO and online IPO, tau = .1; without the pull DPO's point is the nearer one, .05.
+    """Gaps .030 and 0 of online DPO and online IPO, tau = .1; without the magnet_weight DPO's point is the nearer one,
+    .05.
 
     The point of INPO's steps is that of online IPO. Of even rock-paper-scissors the two losses know the same one.
     """
@@ -351,18 +357,18 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs(tau):
 def test_where_the_policy_gradient_against_a_mixture_vanishes(weight, distance):
     """N3, A7: of `reinforce` on a softmax, enumerated; the mixture there is the equilibrium at tau / (1 - weight)."""
     tau, every = 0.1, torch.arange(3)[:, None]
-    reference = TinyModel(START.log()[None], 3, 1)
+    reference = EnumerableLM(START.log()[None], 3, 1)
 
     def mixture(logits):
-        tokens = GeometricMixture(TinyModel(logits[None], 3, 1), reference, weight).opened(every[:1]).logits
+        tokens = GeometricMixture(EnumerableLM(logits[None], 3, 1), reference, weight).start_decoding(every[:1]).logits
         return tokens[0].softmax(-1)
 
     def slope(logits):
-        model = TinyModel(logits[None].clone(), 3, 1)
+        model = EnumerableLM(logits[None].clone(), 3, 1)
         log_prob, wins, total = model.log_probs(every, every), CYCLE @ mixture(logits), 0
         for place, chance in enumerate(log_prob[:, 0].detach().exp()):
             one = alone(log_prob[place], [START.log()[place]], [tau], wins[place], torch.ones(1, dtype=torch.bool))
-            total = total + chance * LOSSES["reinforce"](one, Settings())
+            total = total + chance * LOSSES["reinforce"](one, PreferenceLossSettings())
         return torch.autograd.grad(total, model.logits)[0][0]
 
     found = root(slope, START.log())
@@ -383,14 +389,14 @@ def test_online_ipo_climbs_as_self_play_does():
     torch.testing.assert_close(logits.grad, -4 * tau * exact)
 
 
-@pytest.mark.parametrize(("step_size", "pull"), [(0.1, 0.1), (1.25, 0.1), (5.0, 0.1), (10.0, 0.1)])
-def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, pull):
+@pytest.mark.parametrize(("step_size", "magnet_weight"), [(0.1, 0.1), (1.25, 0.1), (5.0, 0.1), (10.0, 0.1)])
+def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, magnet_weight):
     """pi' = argmax eta <P, pi> - KL(pi || mixture), Munos et al. 2023, section 6, and the solver's own way to it."""
     game = cycle()
-    profile, responder, weight = Table().profile(game), Exact(game), step_size * pull
-    reference, found = frozen(profile), after(NashMD(step_size, pull), game, 25)
+    profile, responder, weight = TabularSpec().profile(game), ExactResponder(game), step_size * magnet_weight
+    reference, found = freeze(profile), after(NashMD(step_size, magnet_weight), game, 25)
     for iteration in range(1, 26):
-        mixture = mixed(profile, reference, weight)
+        mixture = mix_geometrically(profile, reference, weight)
         responder.respond(profile, mixture, anchor=mixture, step_size=step_size)
         torch.testing.assert_close(found[iteration], profile[0].strategy, rtol=0, atol=1e-10)
 
@@ -421,7 +427,7 @@ def group(**changes):
     log_prob = torch.tensor([[[-1.0, -2.0, 0.0], [-0.5, -0.25, -1.5]]])
     near = torch.tensor([[[-1.5, -1.0, 0.0], [-1.0, -1.0, -1.0]]])
     places, likes = torch.tensor([[[0, 1]]]), torch.tensor([[0.8]])
-    return Compared(log_prob, log_prob, mask, [near], [0.5], torch.tensor([[0.9, 0.2]]), places, likes)._replace(
+    return PreferencePairs(log_prob, log_prob, mask, [near], [0.5], torch.tensor([[0.9, 0.2]]), places, likes)._replace(
         **changes
     )
 
@@ -429,7 +435,7 @@ def group(**changes):
 def test_losses_on_numbers_worked_out_by_hand():
     """Sums of log-probabilities: -3 and -2.25; near: -2.5 and -3; W h: -0.25 and 0.375; means: -1.5 and -0.75."""
     batch = group()
-    settings = Settings(margin=0.5, scale=2.0, optimism=0.1)
+    settings = PreferenceLossSettings(margin=0.5, scale=2.0, optimism=0.1)
     sigma = torch.tensor(-0.625).sigmoid().item()
     logistic = -0.8 * np.log(sigma) - 0.2 * np.log(1 - sigma)
     soft = 1 / (1 + np.exp(-0.7))
@@ -459,7 +465,7 @@ def test_baselines_on_numbers_worked_out_by_hand():
     for baseline, advantage in first.items():
         batch = group(within=False)
         batch = batch._replace(log_prob=batch.log_prob.clone().requires_grad_())
-        LOSSES["reinforce"](batch, Settings(baseline=baseline)).backward()
+        LOSSES["reinforce"](batch, PreferenceLossSettings(baseline=baseline)).backward()
         slope = -(torch.tensor([advantage])[..., None] - ahead) * batch.mask / 2
         torch.testing.assert_close(batch.log_prob.grad, slope, atol=1e-5, rtol=0)
 
@@ -467,7 +473,7 @@ def test_baselines_on_numbers_worked_out_by_hand():
 @pytest.mark.parametrize("loss", ["squared", "logistic", "contrastive", "simple", "exploring"])
 def test_a_pair_that_was_dropped_teaches_nothing(loss):
     kept, dropped = group(), group(pairs=torch.tensor([[[0, 1], [-1, -1]]]), preferred=torch.tensor([[0.8, 0.4]]))
-    settings = Settings(optimism=0.1)
+    settings = PreferenceLossSettings(optimism=0.1)
     assert torch.equal(LOSSES[loss](kept, settings), LOSSES[loss](dropped, settings))
     nothing = group(log_prob=kept.log_prob.clone().requires_grad_(), pairs=torch.tensor([[[-1, -1]]]))
     LOSSES[loss](nothing, settings).backward()
@@ -516,10 +522,10 @@ def test_the_first_advances_from_a_tie_and_no_winner_is_no_pair():
 
 def regularised_gap(game, here, tau):
     """Of a strategy (A,) of both seats."""
-    profile = Table().profile(game)
-    reference = strategy_in(profile)
-    fill(profile, np.concatenate([[1.0, 1.0], here, here]))
-    return gap(game.form, strategy_in(profile), reference, tau)
+    profile = TabularSpec().profile(game)
+    reference = stack_tables(profile)
+    fill_tables(profile, np.concatenate([[1.0, 1.0], here, here]))
+    return duality_gap(game.form, stack_tables(profile), reference, tau)
 
 
 def gaps_of_inpo(pairs_of, labels=CYCLE, eta=0.6, tau=0.1, iterations=300):

@@ -10,17 +10,17 @@ from open_spiel.python import policy as spiel_policy
 from open_spiel.python.algorithms import expected_game_score
 
 from games.openspiel.game import OpenSpiel
-from games.openspiel.load import sequential
+from games.openspiel.load import load_sequential
 from marl_engine.extensive_form.sequence_form import (
-    action_values,
-    best_responses,
-    gradients,
+    backup_action_values,
+    behavior_strategy,
+    best_response_values,
+    compute_gradient,
+    counterfactual_reach,
+    expected_payoffs,
     nash_conv,
-    payoffs,
-    plan_of,
-    reaches,
-    strategy_of,
-    uniform,
+    realization_plan,
+    uniform_strategy,
 )
 
 GAMES = [
@@ -59,23 +59,23 @@ def test_nash_conv_and_values_are_openspiels(name):
     for seed in (0, 1):
         strategy = drawn(game.form, seed)
         theirs = pyspiel.TabularPolicy(game.tabular(strategy))
-        plan = plan_of(game.form, strategy)
-        assert nash_conv(game.form, plan) == pytest.approx(pyspiel.nash_conv(sequential(name), theirs), abs=1e-9)
-        value = pyspiel.expected_returns(sequential(name).new_initial_state(), theirs, -1, False)
-        assert payoffs(game.form, plan) == pytest.approx(value, abs=1e-9)
+        plan = realization_plan(game.form, strategy)
+        assert nash_conv(game.form, plan) == pytest.approx(pyspiel.nash_conv(load_sequential(name), theirs), abs=1e-9)
+        value = pyspiel.expected_returns(load_sequential(name).new_initial_state(), theirs, -1, False)
+        assert expected_payoffs(game.form, plan) == pytest.approx(value, abs=1e-9)
 
 
 def test_tables_go_to_openspiel_and_back():
     game = OpenSpiel("leduc_poker")
     strategy = drawn(game.form)
-    python = spiel_policy.TabularPolicy(sequential("leduc_poker"))
+    python = spiel_policy.TabularPolicy(load_sequential("leduc_poker"))
     for name, chances in game.tabular(strategy).items():
         row = python.policy_for_key(name)
         row[:] = 0
         for action, chance in chances:
             row[action] = chance
-    value = expected_game_score.policy_value(sequential("leduc_poker").new_initial_state(), [python, python])
-    assert payoffs(game.form, plan_of(game.form, strategy)) == pytest.approx(value, abs=1e-9)
+    value = expected_game_score.policy_value(load_sequential("leduc_poker").new_initial_state(), [python, python])
+    assert expected_payoffs(game.form, realization_plan(game.form, strategy)) == pytest.approx(value, abs=1e-9)
     back = {name: dict(enumerate(python.policy_for_key(name))) for name in game.tabular(strategy)}
     assert np.array_equal(game.strategy(back), strategy)
 
@@ -114,17 +114,19 @@ def test_what_is_no_policy_is_refused(policy, sentence):
 def test_a_strategy_that_is_none_gets_no_score(chances, sentence):
     """Playing nothing at all would have a NashConv of 0."""
     form = OpenSpiel("kuhn_poker").form
-    strategy = uniform(form)
+    strategy = uniform_strategy(form)
     strategy[form.first[3] : form.first[4]] = chances
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        plan_of(form, strategy)
+        realization_plan(form, strategy)
 
 
-@pytest.mark.parametrize("measure", [plan_of, strategy_of, payoffs, best_responses, nash_conv])
+@pytest.mark.parametrize(
+    "measure", [realization_plan, behavior_strategy, expected_payoffs, best_response_values, nash_conv]
+)
 def test_numbers_of_another_game_are_refused(measure):
     one, other = (OpenSpiel(name).form for name in ("kuhn_poker", "kuhn_poker(players=3)"))
     with pytest.raises(ValueError, match=re.escape("this game has 26 sequences, so one number for each, not (99,)")):
-        measure(one, uniform(other))
+        measure(one, uniform_strategy(other))
 
 
 def test_a_state_of_another_game_is_refused():
@@ -141,7 +143,7 @@ def test_a_state_of_another_game_is_refused():
 def test_plans_and_strategies_are_the_same_thing(name):
     form = OpenSpiel(name).form
     strategy = drawn(form)
-    assert strategy_of(form, plan_of(form, strategy)) == pytest.approx(strategy, abs=1e-12)
+    assert behavior_strategy(form, realization_plan(form, strategy)) == pytest.approx(strategy, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -149,12 +151,12 @@ def test_values_of_the_root_are_payoffs(name):
     """Summed from the ends (gradients times plan), or backed up from set to set (action values)."""
     form = OpenSpiel(name).form
     strategy = drawn(form)
-    plan = plan_of(form, strategy)
+    plan = realization_plan(form, strategy)
     value = np.empty(form.sequences)
-    gradients(form, plan, value)
-    action_values(form, strategy, value)
-    assert form.centre + value[: form.players] == pytest.approx(payoffs(form, plan), abs=1e-12)
-    assert (best_responses(form, plan) >= payoffs(form, plan) - 1e-12).all()
+    compute_gradient(form, plan, value)
+    backup_action_values(form, strategy, value)
+    assert form.centre + value[: form.players] == pytest.approx(expected_payoffs(form, plan), abs=1e-12)
+    assert (best_response_values(form, plan) >= expected_payoffs(form, plan) - 1e-12).all()
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -162,7 +164,7 @@ def test_the_others_reach_the_root_for_certain(name):
     """And all actions of an information set alike, for it is not theirs to choose there."""
     form = OpenSpiel(name).form
     strategy = drawn(form)
-    reach = reaches(form, strategy, plan_of(form, strategy))
+    reach = counterfactual_reach(form, strategy, realization_plan(form, strategy))
     assert reach[: form.players] == pytest.approx(np.ones(form.players), abs=1e-12)
     for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
         assert reach[start:stop] == pytest.approx(np.full(stop - start, reach[start]), abs=1e-12)
@@ -170,7 +172,7 @@ def test_the_others_reach_the_root_for_certain(name):
 
 def test_uniform_kuhn():
     form = OpenSpiel("kuhn_poker").form
-    assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(11 / 12)
+    assert nash_conv(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(11 / 12)
 
 
 def test_play_is_the_tree():
@@ -185,7 +187,7 @@ def test_play_is_the_tree():
         earned += turn.reward * ~over[:, None]
         over |= turn.done
     assert over.all()
-    exact = payoffs(game.form, plan_of(game.form, uniform(game.form)))
+    exact = expected_payoffs(game.form, realization_plan(game.form, uniform_strategy(game.form)))
     error = earned.std(0) / 20_000**0.5
     assert (abs(earned.mean(0).numpy() - exact) < 4 * error.numpy()).all()
 

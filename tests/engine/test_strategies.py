@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from test_runs import marl_train
 
-from games.normal_form.games import Matrix, PreferenceFile, Random
+from games.normal_form.games import MatrixGame, PreferenceFile, RandomGame
 from games.openspiel.game import OpenSpiel
 from marl_engine.evaluation import strategies
 from marl_engine.evaluation.strategies import lines_of, read_strategies
-from marl_engine.policies.tabular import Table, fill
+from marl_engine.policies.tabular import TabularSpec, fill_tables
 
 PENNIES = """EFG 2 R "pennies" { "A" "B" } ""
 p "" 1 1 "first" { "Tail" "Head" } 0
@@ -25,14 +25,14 @@ t "" 4 "" { -1, 1 }
 
 def profile_of(game, *choices):
     """Tables with these chances, seat after seat."""
-    profile = Table().profile(game)
-    fill(profile, np.array([*[1.0] * game.players, *choices]))
+    profile = TabularSpec().profile(game)
+    fill_tables(profile, np.array([*[1.0] * game.players, *choices]))
     return profile
 
 
 def test_gains_are_what_a_best_response_adds():
     """Both choose rock half of the time and paper the other half: scissors earns 0, paper a half, and both earn 0."""
-    game = Matrix("rock_paper_scissors")
+    game = MatrixGame("rock_paper_scissors")
     found = read_strategies(game, profile_of(game, 0.5, 0.5, 0.0, 0.5, 0.5, 0.0))
     assert found.players == [{"return": 0.0, "gain": 0.5}] * 2
     assert found.information_sets[1]["strategy"] == [0.5, 0.5, 0.0]
@@ -47,7 +47,7 @@ def test_gains_are_what_a_best_response_adds():
 def test_names_and_reaches_of_kuhn_poker_are_openspiels():
     """Everybody alike: player 0 holds a 2, has passed and faces a bet in a third of a half of a half of all games."""
     game = OpenSpiel("kuhn_poker")
-    found = {each["name"]: each for each in read_strategies(game, Table().profile(game)).information_sets}
+    found = {each["name"]: each for each in read_strategies(game, TabularSpec().profile(game)).information_sets}
     assert set(found) == {f"{card}{past}" for card in "012" for past in ("", "p", "b", "pb")}
     assert all(each["actions"] == ["Pass", "Bet"] for each in found.values())
     assert found["2pb"]["reach"] == pytest.approx(1 / 12)
@@ -57,9 +57,9 @@ def test_names_and_reaches_of_kuhn_poker_are_openspiels():
 @pytest.mark.parametrize("name", ["leduc_poker", "tiny_hanabi", "goofspiel(num_cards=3,points_order=descending)"])
 def test_actions_are_called_what_openspiel_calls_them_in_every_information_set(name):
     """Walked with OpenSpiel itself, history by history."""
-    from games.openspiel.load import sequential
+    from games.openspiel.load import load_sequential
 
-    game, waiting, expected = OpenSpiel(name), [sequential(name).new_initial_state()], {}
+    game, waiting, expected = OpenSpiel(name), [load_sequential(name).new_initial_state()], {}
     while waiting:
         state = waiting.pop()
         if not (state.is_terminal() or state.is_chance_node()):
@@ -95,7 +95,7 @@ def test_actions_of_a_file_are_called_what_the_file_calls_them(tmp_path):
 )
 def test_actions_of_a_matrix_are_called_what_its_file_calls_them(tmp_path, name, text, names):
     (tmp_path / name).write_text(text)
-    assert [actions for _, actions in Matrix(payoffs=str(tmp_path / name)).information_sets()] == names
+    assert [actions for _, actions in MatrixGame(payoffs=str(tmp_path / name)).information_sets()] == names
 
 
 def test_answers_of_a_preference_file_have_its_names(tmp_path):
@@ -105,7 +105,7 @@ def test_answers_of_a_preference_file_have_its_names(tmp_path):
 
 
 def test_of_many_actions_the_most_probable_are_shown():
-    game = Random(actions=12)
+    game = RandomGame(actions=12)
     first = [0.2, 0.01, 0.11, *[0.08] * 7, 0.06, 0.06]
     _, line, *_ = lines_of(read_strategies(game, profile_of(game, *first, *[1 / 12] * 12)))
     assert line == ("  0 0.200   2 0.110   3 0.080   4 0.080   5 0.080   6 0.080   7 0.080   8 0.080   4 others 0.210")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from marl_engine.commands.command_line.environment import prepare_output
 from marl_engine.commands.train import headline
-from marl_engine.policies.mlp import Network
+from marl_engine.policies.mlp import MLPSpec
 from marl_engine.types import Turn
 from marl_engine.view.plots import curve, frames
 from marl_engine.view.progress import Display, ahead, duration, new_console, sparkline
@@ -115,7 +115,7 @@ def test_there_is_one_kind_of_console():
 
 CONFIG = {
     "solver": {"_target_": "solvers.normal_form.NormalForm"},
-    "responder": {"_target_": "marl_engine.responders.Exact"},
+    "responder": {"_target_": "marl_engine.responders.ExactResponder"},
     "seed": 0,
     "threads": 1,
 }
@@ -125,17 +125,20 @@ CONFIG = {
     ("game", "name"),
     [
         (
-            {"_target_": "games.normal_form.Matrix", "name": "rock_paper_scissors", "payoffs": None},
+            {"_target_": "games.normal_form.MatrixGame", "name": "rock_paper_scissors", "payoffs": None},
             "rock_paper_scissors",
         ),
         (
-            {"_target_": "games.normal_form.Matrix", "name": "rock_paper_scissors", "payoffs": "my [x].csv"},
+            {"_target_": "games.normal_form.MatrixGame", "name": "rock_paper_scissors", "payoffs": "my [x].csv"},
             "my [x].csv",
         ),
-        ({"_target_": "games.normal_form.Matrix", "name": "chicken", "payoffs": ["a.csv", "b.csv"]}, "a.csv, b.csv"),
+        (
+            {"_target_": "games.normal_form.MatrixGame", "name": "chicken", "payoffs": ["a.csv", "b.csv"]},
+            "a.csv, b.csv",
+        ),
         ({"_target_": "games.overcooked.Overcooked", "layout": "kitchens/[a].txt"}, "kitchens/[a].txt"),
-        ({"_target_": "games.normal_form.Random", "family": "zero_sum", "draw": 0}, "zero_sum"),
-        ({"_target_": "games.preference.Prompts", "prompts": "mine.jsonl"}, "mine.jsonl"),
+        ({"_target_": "games.normal_form.RandomGame", "family": "zero_sum", "draw": 0}, "zero_sum"),
+        ({"_target_": "games.preference.PromptGame", "prompts": "mine.jsonl"}, "mine.jsonl"),
     ],
 )
 def test_the_header_names_what_the_user_named(game, name):
@@ -179,7 +182,7 @@ class Drawn:
 def test_frames_of_a_continuous_game_hand_over_actions_of_its_shape(dimensions):
     """(B, P, D) = (1, 1, D) in each turn but the first, which has none."""
     game = Drawn(dimensions)
-    profile = Network(hidden=[4]).profile(game)
+    profile = MLPSpec(hidden=[4]).profile(game)
     assert frames(game, profile) == [1, (1, 1, dimensions), (1, 1, dimensions)]
 
 

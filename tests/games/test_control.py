@@ -10,10 +10,10 @@ from torch import distributions
 
 from games.control.gymnasium import Control, seeds_of
 from games.control.trajectory_preference import TrajectoryPreference
-from marl_engine.numerics.gaussian import Gaussian, Squashed, standard
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.mlp import Network
-from marl_engine.responders.ppo import Gradient
+from marl_engine.numerics.gaussian import Gaussian, Squashed, standard_normal
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.rollout import play, score
 from marl_engine.types import Policy, Turn
 
@@ -46,7 +46,7 @@ def test_games_are_gymnasiums_step_by_step(name, horizon):
 def test_games_of_gymnasium_are_copied_and_restored_where_they_are():
     """By playing again what was played, which simulators that cannot be copied allow, too."""
     game = Control("MountainCarContinuous-v0", horizon=30)
-    game.reset(spread(0, 3))
+    game.reset(derive_seeds(0, 3))
     for step in range(40):
         game.step(torch.full((3, 1, 1), math.sin(step)))
     other, restored = deepcopy(game), Control("MountainCarContinuous-v0", horizon=30)
@@ -62,7 +62,7 @@ def test_games_of_gymnasium_are_copied_and_restored_where_they_are():
 def test_games_that_are_over_by_the_rules_are_not_truncated():
     """A car that always pushes the way it moves is up the hill before the clock stops, and earns 100 there."""
     game = Control("MountainCarContinuous-v0")
-    turn = game.reset(spread(1, 2))
+    turn = game.reset(derive_seeds(1, 2))
     while not turn.done.any():
         turn = game.step(turn.observation[:, :, 1:].sign())
     (over,) = turn.done.nonzero()[:1, 0]
@@ -98,7 +98,7 @@ def fragile():
 def test_a_task_that_cuts_itself_short_is_truncated_and_opened_anew(fragile):
     """Copy 0 is left alone; copy 1 is pushed at its third step, where it is over by the rules, cut short or not."""
     game = Control(fragile)
-    game.reset(spread(0, 2))
+    game.reset(derive_seeds(0, 2))
     pushes = [[-1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]
     turns = [game.step(torch.tensor(push).view(2, 1, 1)) for push in pushes]
     assert [turn.done.tolist() for turn in turns] == [[False] * 2, [False] * 2, [True] * 2, [False] * 2]
@@ -110,7 +110,7 @@ def test_a_task_that_cuts_itself_short_is_truncated_and_opened_anew(fragile):
 
 def test_a_trajectory_of_a_task_that_cuts_itself_short_stands_still(fragile):
     game = TrajectoryPreference(fragile, horizon=5)
-    game.reset(spread(0, 1))
+    game.reset(derive_seeds(0, 1))
     turns = [game.step(torch.full((1, 1, 1), -1.0)) for _ in range(5)]
     assert [turn.reward.item() for turn in turns] == [1.0, 1.0, 1.0, 0.0, 0.0]
     assert [turn.observation[0, 0, 0].item() for turn in turns[:4]] == [1.0, 2.0, 3.0, 3.0]
@@ -124,7 +124,7 @@ def test_other_tasks_are_refused_with_those_that_there_are(name):
 
 def test_what_is_no_action_is_refused_and_nothing_played():
     game = Control()
-    before = game.reset(spread(0, 2)).observation
+    before = game.reset(derive_seeds(0, 2)).observation
     for wrong in (torch.zeros(2, 1, 2), torch.full((2, 1, 1), torch.nan)):
         with pytest.raises(ValueError, match=r"actions must be \(2, 1, 1\) finite numbers"):
             game.step(wrong)
@@ -150,7 +150,7 @@ def test_gaussians_are_torchs():
     chosen, likely = one.sample(noise)
     torch.testing.assert_close(theirs.cdf(chosen), noise, atol=1e-5, rtol=0)
     torch.testing.assert_close(likely, one.log_prob(chosen))
-    assert standard(torch.tensor([0.0, 1 - 2**-23])).isfinite().all()
+    assert standard_normal(torch.tensor([0.0, 1 - 2**-23])).isfinite().all()
 
 
 def test_squashed_gaussians_are_torchs():
@@ -163,11 +163,11 @@ def test_squashed_gaussians_are_torchs():
     chosen, likely = mine.sample(noise)
     inside = ((chosen - centre) / half).abs().amax(-1) < 0.999  # beyond, both lose digits to tanh
     torch.testing.assert_close(likely[inside], there.log_prob(chosen).sum(-1)[inside], atol=1e-3, rtol=1e-4)
-    inner = one.reached(standard(noise))
+    inner = one.reached(standard_normal(noise))
     torch.testing.assert_close(mine.log_prob_of(inner)[inside], likely[inside], atol=1e-3, rtol=1e-4)
     assert torch.equal(mine.kl(Squashed(other, centre, half)), one.kl(other))
     assert mine.log_prob(centre + half.expand(50, 3)).isfinite().all()
-    draws = standard(torch.rand(40_000, 50, 3))
+    draws = standard_normal(torch.rand(40_000, 50, 3))
     sampled = -mine.log_prob_of(one.reached(draws)).mean(0)
     torch.testing.assert_close(mine.entropy(), sampled, atol=0.05, rtol=0)
 
@@ -193,7 +193,7 @@ class Doubling(Policy):
 
 def test_play_gives_every_number_of_an_action_noise_of_its_own():
     """Actions are (T, B, P, D), doubled standard normal numbers, and do not depend on how play is cut up."""
-    game, seeds = Still(), spread(0, 64)
+    game, seeds = Still(), derive_seeds(0, 64)
     turn = game.step(torch.zeros(64, 1, 3))
     parts = [play(game, [Doubling()], turn, seeds, *cut)[0].action for cut in ((0, 50), (0, 20), (20, 30))]
     assert torch.equal(parts[0], torch.cat(parts[1:]))
@@ -205,10 +205,10 @@ def test_play_gives_every_number_of_an_action_noise_of_its_own():
 def test_the_clipped_surrogate_swings_a_pendulum_up():
     """Still hanging pays about -1200 on average; 80 000 steps leave it above -600 by sampled play."""
     torch.manual_seed(0)
-    game, network = Control(), Network()
+    game, network = Control(), MLPSpec()
     profile = network.profile(game)
-    responder = Gradient(game, network, games=16, turns=100, discount=0.9, learning_rate=2e-3, entropy_bonus=0.01)
-    assert score(game, profile, spread(9, 64)).mean() < -1000
+    responder = PPO(game, network, games=16, turns=100, discount=0.9, learning_rate=2e-3, entropy_bonus=0.01)
+    assert score(game, profile, derive_seeds(9, 64)).mean() < -1000
     while responder.steps < 80_000:
         responder.respond(profile)
-    assert score(game, profile, spread(9, 64)).mean() > -600
+    assert score(game, profile, derive_seeds(9, 64)).mean() > -600

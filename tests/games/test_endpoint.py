@@ -10,7 +10,7 @@ import pytest
 from chat_server import Stub, longer
 
 from games.preference.judges.chat_api import Line, NoCompletion, complete, read_completion, read_wait
-from games.preference.judges.llm_endpoint import Endpoint
+from games.preference.judges.llm_endpoint import LLMJudge
 from marl_engine.errors import Halted
 
 
@@ -31,7 +31,7 @@ def stub():
 def judge(stub, tmp_path):
     def made(**settings):
         known = {"model": "m", "template": "{prompt}|{first}|{second}", "wait": 0.01, "cache": str(tmp_path / "kept")}
-        return Endpoint(**{"url": stub.url, **known, **settings})
+        return LLMJudge(**{"url": stub.url, **known, **settings})
 
     return made
 

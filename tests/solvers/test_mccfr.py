@@ -6,11 +6,17 @@ import numpy as np
 import pyspiel
 import pytest
 
-from games.normal_form.games import Matrix
+from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
-from marl_engine.extensive_form.sequence_form import action_values, gradients, nash_conv, plan_of, strategy_of
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from marl_engine.extensive_form.sequence_form import (
+    backup_action_values,
+    behavior_strategy,
+    compute_gradient,
+    nash_conv,
+    realization_plan,
+)
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.mccfr import MCCFR, NONE_GIVEN
 from solvers.cfr.tree_sampling import learned, paths, traverse
 
@@ -40,8 +46,8 @@ def expected(game, exploration, player, strategy, grids):
 def counterfactual_regrets(form, strategy, player):
     """Those of one player (S,), from the sequence form; 0 for the others."""
     value = np.empty_like(strategy)
-    gradients(form, plan_of(form, strategy), value)
-    action_values(form, strategy, value)
+    compute_gradient(form, realization_plan(form, strategy), value)
+    backup_action_values(form, strategy, value)
     mean = np.add.reduceat(strategy * value, form.first[:-1].astype(int))
     regret = value - np.concatenate([np.zeros(form.players), np.repeat(mean, np.diff(form.first))])
     return np.where(owner(form) == player, regret, 0.0)
@@ -83,7 +89,9 @@ def test_sampled_regrets_are_counterfactual_regrets_in_expectation(name, samplin
     regret, total = expected(game, EXPLORATION[sampling], player, strategy, DECKS[name] + draws)
     assert regret == pytest.approx(counterfactual_regrets(game.form, strategy, player), abs=1e-12)
     following = owner(game.form) == (player + 1) % game.players
-    assert total == pytest.approx(np.where(following, plan_of(game.form, strategy) * allowed(game), 0), abs=1e-12)
+    assert total == pytest.approx(
+        np.where(following, realization_plan(game.form, strategy) * allowed(game), 0), abs=1e-12
+    )
 
 
 def distances(exploration, seeds, *counts, name="kuhn_poker"):
@@ -95,7 +103,7 @@ def distances(exploration, seeds, *counts, name="kuhn_poker"):
         for before, now in zip((0, *counts), counts, strict=False):
             first, count = game.players * before, game.players * (now - before)
             traverse(tree, known, exploration, seed, first, count, NONE_GIVEN)
-            found.append(nash_conv(form, plan_of(form, strategy_of(form, known.total))))
+            found.append(nash_conv(form, realization_plan(form, behavior_strategy(form, known.total))))
     return np.reshape(found, (seeds, len(counts)))
 
 
@@ -127,15 +135,15 @@ def test_nash_conv_falls_as_one_over_the_root_of_traversals(exploration):
 def solved(sampling, iterations, traversals=10, seed=3, cut=None):
     """What the tables of three players hold after some iterations, a new solver having gone on after `cut` of them."""
     game = OpenSpiel("kuhn_poker(players=3)")
-    profile, state = Table().profile(game), {}
+    profile, state = TabularSpec().profile(game), {}
     for after, until in ((0, cut), (cut, iterations)) if cut else ((0, iterations),):
         solver = MCCFR(sampling, traversals=traversals)
         solver.restore(state)
-        for progress in solver.solve(profile, Exact(game, seed=seed), after=after):
+        for progress in solver.solve(profile, ExactResponder(game, seed=seed), after=after):
             if progress.iteration == until:
                 break
         state = solver.state()
-    return strategy_in(profile)
+    return stack_tables(profile)
 
 
 @pytest.mark.parametrize("sampling", ["external", "outcome"])
@@ -153,9 +161,9 @@ def test_three_players_come_nearer_to_an_equilibrium(exploration):
 
 
 def test_what_is_refused():
-    game = Matrix("chicken")
+    game = MatrixGame("chicken")
     with pytest.raises(ValueError, match=r"samples the tree of a game, and Matrix has none; .* solver=cfr"):
-        MCCFR().solve(Table().profile(game), Exact(game))
+        MCCFR().solve(TabularSpec().profile(game), ExactResponder(game))
     with pytest.raises(ValueError, match="one of external, outcome, not 'robust'"):
         MCCFR(sampling="robust")
     with pytest.raises(ValueError, match="above 0 and at most 1, not 0"):

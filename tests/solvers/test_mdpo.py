@@ -12,13 +12,13 @@ from toys import Matrix
 from games.control.gymnasium import Control
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.numerics.categorical import Categorical
-from marl_engine.policies.mixture import frozen
-from marl_engine.policies.mlp import Network
-from marl_engine.policies.tabular import tabulated
-from marl_engine.responders.ppo import Gradient, Towards
-from marl_engine.responders.replay_buffer import Moves, Replay, Twins, actor_loss, soft_target
-from marl_engine.responders.sac import OffPolicy
-from marl_engine.runs.factory import setting
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.tabular import tabulate_policies
+from marl_engine.responders.ppo import PPO, KLTerm
+from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
+from marl_engine.responders.sac import SAC
+from marl_engine.runs.factory import build
 from marl_engine.types import Turn
 from solvers.mirror_descent.mdpo import MDPO
 
@@ -83,7 +83,7 @@ def test_the_first_step_of_the_responder_is_the_policy_gradient(game):
     shares, _ = responder._play(made.profile, None)
     batch, _ = responder._batches(responder._learner(policy), shares[policy][0])
     responder.schedules["entropy_bonus"].start = responder.schedules["entropy_bonus"].value = 0.0
-    held = [Towards(frozen(made.profile)[0], 7.0)]
+    held = [KLTerm(freeze(made.profile)[0], 7.0)]
     losses = (
         lambda: responder._policy_loss(policy, held, batch)[0],
         lambda: -(policy(batch.rows, batch.legal)[0].log_prob(batch.action) * batch.advantage).mean(),
@@ -98,7 +98,7 @@ CIRCLE = ["game=preference/cycle", "solver=mdpo", "solver.step_size=4.0", "steps
 
 def on_the_circle(*keys):
     """MDPO's own preset, on three answers that are chosen once; both seats begin at (.6, .3, .1), nearly."""
-    made = setting(composed("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
+    made = build(composed("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
     with torch.no_grad():
         made.profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
     made.responder._learner(made.profile[0])  # its critic is drawn now, and is the same in copies
@@ -107,7 +107,7 @@ def on_the_circle(*keys):
 
 def chances(made):
     """Of the three answers in both seats (2, 3)."""
-    return torch.from_numpy(tabulated(made.game, made.profile)[2:]).view(2, 3)
+    return torch.from_numpy(tabulate_policies(made.game, made.profile)[2:]).view(2, 3)
 
 
 def closed_form(made):
@@ -126,7 +126,11 @@ def test_mdpo_goes_all_the_way_to_its_mirror_step_and_the_first_steps_part_of_it
     """A16: with many inner steps the responder arrives at the closed form of what it has played; m = 10 beats m = 1."""
     left = []
     for steps in (1, 10, 200):
-        scaled = [f"responder.normalise_advantage={normalise}", "responder.payoff_scale=0.5", "responder.turns=8"]
+        scaled = [
+            f"responder.normalise_advantage={normalise}",
+            "responder.payoff_scale=0.5",
+            "responder.rollout_length=8",
+        ]
         made = on_the_circle(*scaled, f"responder.epochs={steps}", "responder.learning_rate=0.05")
         target = closed_form(made)
         assert float((chances(made) - target).abs().max()) > 0.2
@@ -138,7 +142,9 @@ def test_mdpo_goes_all_the_way_to_its_mirror_step_and_the_first_steps_part_of_it
 
 def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
     """m = 1: what the step is taken down points along the gradient of the payoff, by the game's own matrix."""
-    made = on_the_circle("responder.epochs=1", "responder.games=4096", "responder.turns=16", "policy.shared=false")
+    made = on_the_circle(
+        "responder.epochs=1", "responder.num_envs=4096", "responder.rollout_length=16", "policy.shared=false"
+    )
     with torch.no_grad():
         made.profile[1].perceptron.biases[-1].copy_(torch.tensor([0.2, 0.2, 0.6]).log())
     here = [policy(torch.eye(2)[[seat]])[0].log_probs[0].exp() for seat, policy in enumerate(made.profile)]
@@ -148,7 +154,7 @@ def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
         exact.append(torch.cat([each.flatten() for each in slopes]))
     next(made.solver.solve(made.profile, made.responder))
     for policy, slope in zip(made.profile, exact, strict=True):
-        found = -made.responder._learner(policy).policy_descent.gradient
+        found = -made.responder._learner(policy).policy_optimiser.gradient
         assert float(torch.cosine_similarity(found, slope, dim=0)) > 0.99
 
 
@@ -158,10 +164,10 @@ def test_ten_iterations_of_mdpo_go_where_ten_of_hedge_go(seed):
     torch.manual_seed(seed)
     earned, missed = torch.tensor([0.0, 0.5, 1.0]), {}
     for steps in (1, 40):
-        game, network = Matrix(earned[:, None].expand(3, 3)), Network(hidden=(8,), shared=False)
+        game, network = Matrix(earned[:, None].expand(3, 3)), MLPSpec(hidden=(8,), shared=False)
         profile = network.profile(game)
         keys = {"turns": 4, "minibatches": 1, "epochs": steps, "entropy_bonus": 0.0, "clip": float("inf")}
-        responder = Gradient(game, network, seed=seed, learning_rate=0.05, **keys)
+        responder = PPO(game, network, seed=seed, learning_rate=0.05, **keys)
         start, _ = profile[0](torch.ones(1, 1))
         target = (start.log_probs[0].detach() + 10 * 0.3 * earned).softmax(-1)
         for _ in islice(MDPO(0.3).solve(profile, responder), 10):
@@ -188,7 +194,7 @@ def test_held_to_nothing_the_loss_is_that_of_sac_and_else_that_of_mdpo():
 
 def test_two_critics_side_by_side_are_two_critics():
     torch.manual_seed(0)
-    twins, rows, actions = Twins(5, [8, 8]), torch.randn(7, 3), torch.randn(7, 2)
+    twins, rows, actions = TwinCritic(5, [8, 8]), torch.randn(7, 3), torch.randn(7, 2)
     for number in range(2):
         hidden = torch.cat([rows, actions], dim=1)
         for layer, (weight, bias) in enumerate(zip(twins.weights, twins.biases, strict=True)):
@@ -198,13 +204,13 @@ def test_two_critics_side_by_side_are_two_critics():
 
 
 def test_the_oldest_moves_are_forgotten():
-    replay = Replay(5, 1, 1, "cpu")
+    replay = ReplayBuffer(5, 1, 1, "cpu")
     for first in (0.0, 3.0):
         each = first + torch.arange(3.0)
-        replay.add(Moves(each[:, None], each[:, None], each, each[:, None], each))
+        replay.add(Transitions(each[:, None], each[:, None], each, each[:, None], each))
     assert len(replay) == 5
     assert sorted(replay.moves.reward.tolist()) == [1, 2, 3, 4, 5]
-    other = Replay(5, 1, 1, "cpu")
+    other = ReplayBuffer(5, 1, 1, "cpu")
     other.restore(replay.state())
     assert torch.equal(other.take(torch.arange(5)).reward, replay.moves.reward)
 
@@ -224,25 +230,25 @@ class Parabola:
         return Turn(zero[..., None], always, always[..., 0], earned, zero, done, ~done)
 
 
-@pytest.mark.parametrize("pull", [0.0, 0.1])
-def test_what_learns_off_policy_ends_where_the_formula_says(pull):
+@pytest.mark.parametrize("magnet_weight", [0.0, 0.1])
+def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
     """At pi ~ [exp(payoff) magnet^pull]^(1 / (bonus + pull)), which is nearly Gaussian so far from the edges."""
     torch.manual_seed(0)
-    game, network = Parabola(), Network(hidden=(32, 32), squashed=True)
+    game, network = Parabola(), MLPSpec(hidden=(32, 32), squashed=True)
     profile = network.profile(game)
-    magnet = frozen(profile)
+    magnet = freeze(profile)
     with torch.no_grad():
         magnet[0].perceptron.biases[-1].copy_(torch.tensor([-0.25, -1.0]))  # about -1/2, and a deviation of 0.7
     rates = {"start": 3e-3, "end": 3e-4, "over": 12_000}
-    responder = OffPolicy(
+    responder = SAC(
         game, network, games=16, turns=50, entropy_bonus=0.1, payoff_scale=1.0, batch=64, learning_rate=rates, updates=1
     )
     while responder.steps < 3200:
-        responder.respond(profile, magnet=magnet, pull=pull)
+        responder.respond(profile, magnet=magnet, magnet_weight=magnet_weight)
     grid = torch.linspace(-1.99, 1.99, 400)[:, None]
     with torch.no_grad():
         mine, near = (policy(torch.zeros(400, 1))[0].log_prob(grid) for policy in (profile[0], magnet[0]))
-    expected = ((-((grid[:, 0] - 0.5) ** 2) + pull * near) / (0.1 + pull)).softmax(0)
+    expected = ((-((grid[:, 0] - 0.5) ** 2) + magnet_weight * near) / (0.1 + magnet_weight)).softmax(0)
     found = mine.softmax(0)
     means = [(each * grid[:, 0]).sum() for each in (found, expected)]
     deviations = [
@@ -256,9 +262,9 @@ def test_what_learns_off_policy_ends_where_the_formula_says(pull):
 def test_a_step_that_comes_to_nothing_and_policies_that_cannot_be_squashed_are_refused():
     with pytest.raises(ValueError, match="step_size must be above 0 all the time"):
         MDPO(step_size={"start": 1.0, "end": 0.0, "over": 100})
-    for game, network in ((Parabola(), Network()), (parts().game, Network(squashed=True))):
+    for game, network in ((Parabola(), MLPSpec()), (parts().game, MLPSpec(squashed=True))):
         with pytest.raises(ValueError, match=r"needs policy=network with policy\.squashed=true, and a game"):
-            OffPolicy(game, network)
+            SAC(game, network)
     exact = parts(solver="hedge")
     with pytest.raises(ValueError, match="its exact form is solver=hedge"):
         MDPO().solve(exact.profile, exact.responder)
@@ -268,16 +274,16 @@ def test_off_policy_goes_on_as_if_it_had_not_stopped():
     ends = []
     for stop in (False, True):
         torch.manual_seed(0)
-        network = Network(hidden=(8,), squashed=True)
+        network = MLPSpec(hidden=(8,), squashed=True)
         profile = network.profile(Control())
         fields = {"games": 4, "turns": 8, "batch": 8, "warm_up": 16, "memory": 40}
-        responder = OffPolicy(Control(), network, **fields)
+        responder = SAC(Control(), network, **fields)
         for iteration in range(4):
             if stop and iteration == 2:
                 saved, weights = deepcopy(responder.state(profile)), deepcopy(profile[0].state_dict())
-                profile, responder = network.profile(Control()), OffPolicy(Control(), network, **fields)
+                profile, responder = network.profile(Control()), SAC(Control(), network, **fields)
                 profile[0].load_state_dict(weights)
                 responder.restore(profile, saved)
-            responder.respond(profile, anchor=frozen(profile), step_size=0.5)
+            responder.respond(profile, anchor=freeze(profile), step_size=0.5)
         ends.append(profile[0].state_dict())
     assert all(torch.equal(each, ends[1][name]) for name, each in ends[0].items())

@@ -9,18 +9,18 @@ from contracts import CONFIGS
 from scipy.optimize import minimize
 
 from games.normal_form.catalogue import PREFERENCES
-from games.normal_form.games import Matrix, Preference, PreferenceFile
-from marl_engine.extensive_form.regularised import gap
-from marl_engine.extensive_form.sequence_form import nash_conv, payoffs, plan_of
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from games.normal_form.games import MatrixGame, PreferenceFile, PreferenceMatrix
+from marl_engine.extensive_form.regularised import duality_gap
+from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.nash_md import NashMD
-from solvers.mirror_descent.omwu import Optimistic
+from solvers.mirror_descent.omwu import OMWU
 
 START = (0.6, 0.3, 0.1)
-EQUILIBRIA = {  # of the preference games regularised towards START, by pull; two solvers found the same
+EQUILIBRIA = {  # of the preference games regularised towards START, by magnet_weight; two solvers found the same
     ("cycle", 0.5): (0.47508864, 0.41631526, 0.10859610),
     ("cycle", 0.1): (0.30479773, 0.42474706, 0.27045521),
     ("cycle", 0.02): (0.34105910, 0.30593091, 0.35300999),
@@ -41,9 +41,9 @@ MMD_POINTS = {  # of biased rock-paper-scissors scaled to [0, 1], drawn to unifo
 
 def trace(solver, game, iterations):
     """The first seat's strategy at the start and after every iteration, and the last metrics."""
-    profile = Table().profile(game)
+    profile = TabularSpec().profile(game)
     found = [profile[0].strategy.numpy().copy()]
-    for progress in solver.solve(profile, Exact(game)):
+    for progress in solver.solve(profile, ExactResponder(game)):
         found.append(profile[0].strategy.numpy().copy())
         if progress.iteration == iterations:
             return np.array(found), progress.metrics
@@ -54,47 +54,55 @@ def divergence(target, found):
     return float((target * np.log(target / found)).sum())
 
 
-@pytest.mark.parametrize(("name", "pull"), EQUILIBRIA)
-def test_mirror_prox_goes_to_the_regularised_equilibrium(name, pull):
-    found, metrics = trace(MirrorProx(step_size=2.0, pull=pull), Preference(name, reference=START), 1500)
-    assert found[-1] == pytest.approx(EQUILIBRIA[name, pull], abs=1e-7)
+@pytest.mark.parametrize(("name", "magnet_weight"), EQUILIBRIA)
+def test_mirror_prox_goes_to_the_regularised_equilibrium(name, magnet_weight):
+    found, metrics = trace(
+        MirrorProx(step_size=2.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 1500
+    )
+    assert found[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
     assert metrics["gap"] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize(("name", "pull"), [key for key in EQUILIBRIA if key[1] > 0.02])
-def test_mmd_goes_there_too(name, pull):
-    found, _ = trace(MMD(step_size=0.2, pull=pull), Preference(name, reference=START), 4000)
-    assert found[-1] == pytest.approx(EQUILIBRIA[name, pull], abs=1e-7)
+@pytest.mark.parametrize(("name", "magnet_weight"), [key for key in EQUILIBRIA if key[1] > 0.02])
+def test_mmd_goes_there_too(name, magnet_weight):
+    found, _ = trace(MMD(step_size=0.2, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 4000)
+    assert found[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
 
 
-@pytest.mark.parametrize(("name", "pull"), EQUILIBRIA)
-def test_optimism_goes_there_too(name, pull):
-    found, _ = trace(Optimistic(step_size=1.0, pull=pull), Preference(name, reference=START), 3000)
-    assert found[-1] == pytest.approx(EQUILIBRIA[name, pull], abs=1e-7)
+@pytest.mark.parametrize(("name", "magnet_weight"), EQUILIBRIA)
+def test_optimism_goes_there_too(name, magnet_weight):
+    found, _ = trace(OMWU(step_size=1.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 3000)
+    assert found[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
-@pytest.mark.parametrize("pull", [0.5, 0.1, 0.05])
-def test_mirror_prox_is_as_fast_as_proven(name, pull):
-    """KL(equilibrium || iterate) falls at least by 1 + 2 * pull in every iteration."""
-    game = Preference(name, reference=START)
-    target = trace(MirrorProx(pull=pull), game, 3000)[0][-1]
-    found, _ = trace(MirrorProx(pull=pull), game, 60)
+@pytest.mark.parametrize("magnet_weight", [0.5, 0.1, 0.05])
+def test_mirror_prox_is_as_fast_as_proven(name, magnet_weight):
+    """KL(equilibrium || iterate) falls at least by 1 + 2 * magnet_weight in every iteration."""
+    game = PreferenceMatrix(name, reference=START)
+    target = trace(MirrorProx(magnet_weight=magnet_weight), game, 3000)[0][-1]
+    found, _ = trace(MirrorProx(magnet_weight=magnet_weight), game, 60)
     first = divergence(target, found[0])
     for iteration, each in enumerate(found):
-        assert divergence(target, each) <= first * (1 + 2 * pull) ** -iteration + 1e-12
+        assert divergence(target, each) <= first * (1 + 2 * magnet_weight) ** -iteration + 1e-12
 
 
 def test_mirror_prox_is_egpo():
-    """The extragradient step eta = gamma / (1 + gamma * pull) in explicit form gives the same iterates."""
-    pull, gamma = 0.05, 2.0
-    eta = gamma / (1 + gamma * pull)
-    found, _ = trace(MirrorProx(step_size=gamma, pull=pull), Preference("cycle", reference=START), 50)
+    """The extragradient step eta = gamma / (1 + gamma * magnet_weight) in explicit form gives the same iterates."""
+    magnet_weight, gamma = 0.05, 2.0
+    eta = gamma / (1 + gamma * magnet_weight)
+    found, _ = trace(
+        MirrorProx(step_size=gamma, magnet_weight=magnet_weight), PreferenceMatrix("cycle", reference=START), 50
+    )
     preference, here = np.array(PREFERENCES["cycle"]), np.array(START)
     for each in found[1:]:
 
         def explicit(opponent, here=here):
-            step = (1 - eta * pull) * np.log(here) + eta * pull * np.log(START) + eta * (preference @ opponent)
+            step = (
+                (1 - eta * magnet_weight) * np.log(here)
+                + eta * magnet_weight * np.log(START)
+                + eta * (preference @ opponent)
+            )
             return np.exp(step) / np.exp(step).sum()
 
         here = explicit(explicit(here))
@@ -103,45 +111,47 @@ def test_mirror_prox_is_egpo():
 
 @pytest.mark.parametrize("step_size", [0.1, 1.0, 2.0])
 def test_a_constant_step_of_nash_md_is_biased_as_it_should_be(step_size):
-    """Not the profile but its mixture is an equilibrium, that at pull / (1 - step_size * pull)."""
-    pull, game = 0.1, Preference("cycle", reference=START)
-    found, _ = trace(NashMD(step_size=step_size, pull=pull), game, 3000)
-    mixture = found[-1] ** (1 - step_size * pull) * np.array(START) ** (step_size * pull)
-    target = trace(MirrorProx(pull=pull / (1 - step_size * pull)), game, 3000)[0][-1]
+    """Not the profile but its mixture is an equilibrium, that at magnet_weight / (1 - step_size * magnet_weight)."""
+    magnet_weight, game = 0.1, PreferenceMatrix("cycle", reference=START)
+    found, _ = trace(NashMD(step_size=step_size, magnet_weight=magnet_weight), game, 3000)
+    mixture = found[-1] ** (1 - step_size * magnet_weight) * np.array(START) ** (step_size * magnet_weight)
+    target = trace(MirrorProx(magnet_weight=magnet_weight / (1 - step_size * magnet_weight)), game, 3000)[0][-1]
     assert mixture / mixture.sum() == pytest.approx(target, abs=1e-9)
 
 
 @pytest.mark.parametrize(("step_size", "distance"), [(0.1, 1.8e-5), (0.5, 4.7e-4), (1.0, 2.0e-3), (2.0, 9.0e-3)])
 def test_bias_of_nash_md(step_size, distance):
-    _, metrics = trace(NashMD(step_size=step_size, pull=0.1), Preference("cycle", reference=START), 3000)
+    _, metrics = trace(NashMD(step_size=step_size, magnet_weight=0.1), PreferenceMatrix("cycle", reference=START), 3000)
     assert metrics["gap"] == pytest.approx(distance, rel=0.03)
 
 
-@pytest.mark.parametrize("pull", [0.1, 0.02])
-def test_plain_self_play_is_stable_up_to_its_threshold_and_not_beyond(pull):
-    """Explicit steps eta < 2 pull / (pull^2 + omega^2), omega from the eigenvalues at the equilibrium."""
-    game, preference = Preference("cycle", reference=START), np.array(PREFERENCES["cycle"])
-    target = trace(MirrorProx(pull=pull), game, 4000)[0][-1]
+@pytest.mark.parametrize("magnet_weight", [0.1, 0.02])
+def test_plain_self_play_is_stable_up_to_its_threshold_and_not_beyond(magnet_weight):
+    """Explicit steps eta < 2 magnet_weight / (magnet_weight^2 + omega^2), omega from the eigenvalues at the
+    equilibrium.
+    """
+    game, preference = PreferenceMatrix("cycle", reference=START), np.array(PREFERENCES["cycle"])
+    target = trace(MirrorProx(magnet_weight=magnet_weight), game, 4000)[0][-1]
     turning = np.linalg.eigvals(preference @ (np.diag(target) - np.outer(target, target)))
-    threshold = 2 * pull / (pull**2 + np.abs(turning.imag).max() ** 2)
-    game = Preference("cycle", reference=START)
+    threshold = 2 * magnet_weight / (magnet_weight**2 + np.abs(turning.imag).max() ** 2)
+    game = PreferenceMatrix("cycle", reference=START)
     for share, settles in ((0.9, True), (1.1, False)):
         eta = share * threshold
-        found, _ = trace(MMD(step_size=eta / (1 - eta * pull), pull=pull), game, 6000)
+        found, _ = trace(MMD(step_size=eta / (1 - eta * magnet_weight), magnet_weight=magnet_weight), game, 6000)
         assert (divergence(target, found[-1]) < 1e-8) == settles
 
 
-@pytest.mark.parametrize("pull", MMD_POINTS)
-def test_mmd_fixed_points(pull, tmp_path):
+@pytest.mark.parametrize("magnet_weight", MMD_POINTS)
+def test_mmd_fixed_points(magnet_weight, tmp_path):
     np.savetxt(tmp_path / "scaled.csv", (np.array([[0, -3, 3], [3, 0, -1], [-3, 1, 0]]) + 3) / 6, delimiter=",")
-    game = Matrix(payoffs=str(tmp_path / "scaled.csv"))
-    found, _ = trace(MMD(step_size=pull, pull=pull), game, 5000)
-    assert found[-1] == pytest.approx(MMD_POINTS[pull], abs=1e-5)
+    game = MatrixGame(payoffs=str(tmp_path / "scaled.csv"))
+    found, _ = trace(MMD(step_size=magnet_weight, magnet_weight=magnet_weight), game, 5000)
+    assert found[-1] == pytest.approx(MMD_POINTS[magnet_weight], abs=1e-5)
 
 
 def test_hedge_runs_in_circles_while_its_average_converges():
-    found, _ = trace(MMD(step_size=0.1, pull=0.0), Preference("cycle", reference=START), 4000)
-    game = Preference("cycle")
+    found, _ = trace(MMD(step_size=0.1, magnet_weight=0.0), PreferenceMatrix("cycle", reference=START), 4000)
+    game = PreferenceMatrix("cycle")
 
     def distance(strategy):
         return nash_conv(game.form, np.concatenate([[1, 1], strategy, strategy]))
@@ -152,43 +162,47 @@ def test_hedge_runs_in_circles_while_its_average_converges():
 
 def test_a_moving_magnet_leads_to_the_equilibrium_itself():
     """COMAL with its inner games solved: (4, 3, 4) / 11, the opposite margins of the cycle."""
-    found, metrics = trace(MMD(step_size=1.0, pull=0.1, move_every=50), Preference("cycle", reference=START), 1500)
+    found, metrics = trace(
+        MMD(step_size=1.0, magnet_weight=0.1, move_every=50), PreferenceMatrix("cycle", reference=START), 1500
+    )
     assert found[-1] == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-5)
     assert metrics["nash_conv"] < 1e-5
 
 
 def queries_of(solver, most=1200):
     """Evaluations of a profile's payoffs until the gap on the cycle is 1e-3, or so many."""
-    game = Preference("cycle", reference=START)
-    responder, profile = Exact(game), Table().profile(game)
+    game = PreferenceMatrix("cycle", reference=START)
+    responder, profile = ExactResponder(game), TabularSpec().profile(game)
     for progress in solver.solve(profile, responder):
         if progress.metrics["gap"] <= 1e-3 or responder.steps >= most:
             return responder.steps
 
 
-@pytest.mark.parametrize(("pull", "queries"), [(0.1, 22), (0.05, 36), (0.02, 62)])
-def test_queries_of_mirror_prox(pull, queries):
-    assert queries_of(MirrorProx(step_size=2.0, pull=pull)) == queries
+@pytest.mark.parametrize(("magnet_weight", "queries"), [(0.1, 22), (0.05, 36), (0.02, 62)])
+def test_queries_of_mirror_prox(magnet_weight, queries):
+    assert queries_of(MirrorProx(step_size=2.0, magnet_weight=magnet_weight)) == queries
 
 
 @pytest.mark.parametrize(("kind", "reference"), [(MMD, 786), (NashMD, 723)])
 def test_where_the_pull_is_weak_no_step_makes_up_for_the_look_ahead(kind, reference):
     """Eleven times the queries of Mirror-Prox, at the best of all steps; M4 of the theory has the numbers."""
-    found = [queries_of(kind(step_size=step, pull=0.02)) for step in np.geomspace(0.05, 0.8, 9)]
+    found = [queries_of(kind(step_size=step, magnet_weight=0.02)) for step in np.geomspace(0.05, 0.8, 9)]
     assert min(found) == pytest.approx(reference, rel=0.05)
-    assert min(found) > 11 * queries_of(MirrorProx(step_size=2.0, pull=0.02))
+    assert min(found) > 11 * queries_of(MirrorProx(step_size=2.0, magnet_weight=0.02))
 
 
 def test_way_of_mirror_prox():
-    """KL, gap and the span of log-probabilities, which falls linearly too, at pull .05 (the theory's own trace)."""
-    pull, game = 0.05, Preference("cycle", reference=START)
-    target = trace(MirrorProx(pull=pull), game, 3000)[0][-1]
+    """KL, gap and the span of log-probabilities, which falls linearly too, at magnet_weight .05 (the theory's own
+    trace).
+    """
+    magnet_weight, game = 0.05, PreferenceMatrix("cycle", reference=START)
+    target = trace(MirrorProx(magnet_weight=magnet_weight), game, 3000)[0][-1]
     for iterations, *expected in (
         (10, 9.3e-3, 1.9e-2, 0.32),
         (30, 7.8e-6, 1.5e-5, 9.9e-3),
         (60, 1.9e-10, 3.6e-10, 4.6e-5),
     ):
-        found, metrics = trace(MirrorProx(pull=pull), game, iterations)
+        found, metrics = trace(MirrorProx(magnet_weight=magnet_weight), game, iterations)
         numbers = [divergence(target, found[-1]), metrics["gap"], float(np.ptp(np.log(found[-1] / target)))]
         assert numbers == pytest.approx(expected, rel=0.04)
 
@@ -197,28 +211,34 @@ def test_copies_of_answers_change_nothing_for_mirror_prox(tmp_path):
     """Ten of each, which share what one had: its rate does not know how many answers there are."""
     np.save(tmp_path / "many.npy", np.kron(PREFERENCES["cycle"], np.ones((10, 10))))
     shared = tuple(np.repeat(START, 10) / 10)
-    one, one_metrics = trace(MirrorProx(pull=0.05), Preference("cycle", reference=START), 20)
-    many, many_metrics = trace(MirrorProx(pull=0.05), PreferenceFile(str(tmp_path / "many.npy"), reference=shared), 20)
+    one, one_metrics = trace(MirrorProx(magnet_weight=0.05), PreferenceMatrix("cycle", reference=START), 20)
+    many, many_metrics = trace(
+        MirrorProx(magnet_weight=0.05), PreferenceFile(str(tmp_path / "many.npy"), reference=shared), 20
+    )
     assert many.reshape(21, 3, 10).sum(-1) == pytest.approx(one, abs=1e-12)
     assert many_metrics["gap"] == pytest.approx(one_metrics["gap"], rel=1e-6)
 
 
-@pytest.mark.parametrize("pull", [0.5, 0.05])
-def test_the_gap_is_its_closed_form(pull):
-    """2 * [pull * log sum mu exp(P pi / pull) + pull * KL(pi || mu) - 1/2], and what a search for the best finds."""
-    game = Preference("cycle", reference=START)
+@pytest.mark.parametrize("magnet_weight", [0.5, 0.05])
+def test_the_gap_is_its_closed_form(magnet_weight):
+    """2 * [magnet_weight * log sum mu exp(P pi / magnet_weight) + magnet_weight * KL(pi || mu) - 1/2], and what a
+    search for the best finds.
+    """
+    game = PreferenceMatrix("cycle", reference=START)
     pi, mu, preference = np.array([0.2, 0.5, 0.3]), np.array(START), np.array(PREFERENCES["cycle"])
-    closed = 2 * (pull * np.log(mu @ np.exp(preference @ pi / pull)) + pull * divergence(pi, mu) - 0.5)
+    closed = 2 * (
+        magnet_weight * np.log(mu @ np.exp(preference @ pi / magnet_weight)) + magnet_weight * divergence(pi, mu) - 0.5
+    )
     strategy, reference = (np.concatenate([[1, 1], each, each]) for each in (pi, mu))
-    assert gap(game.form, strategy, reference, pull) == pytest.approx(closed, abs=1e-12)
+    assert duality_gap(game.form, strategy, reference, magnet_weight) == pytest.approx(closed, abs=1e-12)
 
     def loss(logits):
         other = np.exp(logits - logits.max())
         other /= other.sum()
-        return pull * divergence(other, mu) - other @ preference @ pi
+        return magnet_weight * divergence(other, mu) - other @ preference @ pi
 
     searched = min(minimize(loss, start, tol=1e-12).fun for start in np.eye(3))
-    assert 2 * (-searched + pull * divergence(pi, mu) - 0.5) == pytest.approx(closed, abs=1e-8)
+    assert 2 * (-searched + magnet_weight * divergence(pi, mu) - 0.5) == pytest.approx(closed, abs=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -226,36 +246,40 @@ def test_the_gap_is_its_closed_form(pull):
     [("prisoners_dilemma", (1, 1), (-2, -2)), ("chicken", (0, 1), (7, 2)), ("climbing", (0, 1), (-30, -30))],
 )
 def test_payoffs_of_classics(name, joint, earned):
-    game = Matrix(name)
+    game = MatrixGame(name)
     strategy = np.concatenate([[1, 1], *np.eye(game.actions)[list(joint)]])
-    assert payoffs(game.form, plan_of(game.form, strategy)) == pytest.approx(earned)
+    assert expected_payoffs(game.form, realization_plan(game.form, strategy)) == pytest.approx(earned)
 
 
 def test_a_profile_goes_on_from_a_checkpoint_with_its_reference():
     """Ten iterations, or four, a new solver and six."""
-    game = Preference("cycle", reference=START)
-    for make in (lambda: MirrorProx(pull=0.05), lambda: MMD(pull=0.1, move_every=3), lambda: NashMD(pull=0.1)):
+    game = PreferenceMatrix("cycle", reference=START)
+    for make in (
+        lambda: MirrorProx(magnet_weight=0.05),
+        lambda: MMD(magnet_weight=0.1, move_every=3),
+        lambda: NashMD(magnet_weight=0.1),
+    ):
         whole, _ = trace(make(), game, 10)
-        first, profile = make(), Table().profile(game)
-        for progress in first.solve(profile, Exact(game)):
+        first, profile = make(), TabularSpec().profile(game)
+        for progress in first.solve(profile, ExactResponder(game)):
             if progress.iteration == 4:
                 break
         second = make()
         second.restore(first.state())
-        for progress in second.solve(profile, Exact(game), after=4):
+        for progress in second.solve(profile, ExactResponder(game), after=4):
             if progress.iteration == 10:
                 break
-        assert np.array_equal(strategy_in(profile)[2:5], whole[-1])
+        assert np.array_equal(stack_tables(profile)[2:5], whole[-1])
 
 
 def test_kuhn_by_annealed_mmd():
-    """Step and pull of 1 / sqrt(t) lead to an equilibrium of the game itself: the last iterate, no average."""
+    """Step and magnet_weight of 1 / sqrt(t) lead to an equilibrium of the game itself: the last iterate, no average."""
     from games.openspiel.game import OpenSpiel
 
     game = OpenSpiel("kuhn_poker")
-    profile = Table().profile(game)
+    profile = TabularSpec().profile(game)
     distances = []
-    for progress in MMD(step_size=1.0, pull=1.0, anneal=True).solve(profile, Exact(game)):
+    for progress in MMD(step_size=1.0, magnet_weight=1.0, anneal=True).solve(profile, ExactResponder(game)):
         if progress.iteration in (10, 100, 1000, 10000):
             distances.append(progress.metrics["nash_conv"])
         if progress.iteration == 10000:
@@ -264,24 +288,30 @@ def test_kuhn_by_annealed_mmd():
     assert distances[-1] < 0.01
 
 
-@pytest.mark.parametrize("pull", [0.1, 0.02])
-def test_annealed_nash_md_forgets_its_start_with_the_step_of_the_preset(pull):
-    """The start fades as 1 / t^2, and the last iterate comes to the regularised equilibrium, whatever the pull."""
-    game = Preference("cycle", reference=[0.6, 0.3, 0.1])
-    profile = Table().profile(game)
-    solver = NashMD(**{**preset("nash_md"), "pull": pull, "anneal": True})
-    gaps = [progress.metrics["gap"] for progress in islice(solver.solve(profile, Exact(game)), 5000)]
+@pytest.mark.parametrize("magnet_weight", [0.1, 0.02])
+def test_annealed_nash_md_forgets_its_start_with_the_step_of_the_preset(magnet_weight):
+    """The start fades as 1 / t^2, and the last iterate comes to the regularised equilibrium, whatever the
+    magnet_weight.
+    """
+    game = PreferenceMatrix("cycle", reference=[0.6, 0.3, 0.1])
+    profile = TabularSpec().profile(game)
+    solver = NashMD(**{**preset("nash_md"), "magnet_weight": magnet_weight, "anneal": True})
+    gaps = [progress.metrics["gap"] for progress in islice(solver.solve(profile, ExactResponder(game)), 5000)]
     assert gaps[-1] < 1e-5
     assert gaps[-1] < gaps[500] / 50
 
 
 @pytest.mark.parametrize("name", ["mmd", "inpo"])
 def test_annealed_mmd_forgets_its_start_with_the_numbers_of_the_preset(name):
-    """As 1 / t, not as t^-(step_size * pull): the last iterate comes to an equilibrium as the pull falls."""
-    game = Preference("cycle", reference=[0.6, 0.3, 0.1])
-    profile = Table().profile(game)
+    """As 1 / t, not as t^-(step_size * magnet_weight): the last iterate comes to an equilibrium as the magnet_weight
+    falls.
+    """
+    game = PreferenceMatrix("cycle", reference=[0.6, 0.3, 0.1])
+    profile = TabularSpec().profile(game)
     solver = MMD(**{**preset(name), "anneal": True})
-    distances = [progress.metrics["nash_conv"] for progress in islice(solver.solve(profile, Exact(game)), 5000)]
+    distances = [
+        progress.metrics["nash_conv"] for progress in islice(solver.solve(profile, ExactResponder(game)), 5000)
+    ]
     assert distances[-1] < 0.04
     assert distances[-1] < distances[500] / 2
 
@@ -296,8 +326,8 @@ def preset(name):
 @pytest.mark.parametrize("solver", [MirrorProx, NashMD, MMD])
 def test_steps_and_pulls_are_finite_numbers(solver, number):
     """But for MMD's step, which may be infinite: nothing then holds the profile but the magnet."""
-    with pytest.raises(ValueError, match=r"solver\.pull must be a finite number"):
-        solver(pull=number)
+    with pytest.raises(ValueError, match=r"solver\.magnet_weight must be a finite number"):
+        solver(magnet_weight=number)
     if solver is MMD and number > 0:
         assert MMD(step_size=number).step_size == number
     else:

@@ -9,9 +9,9 @@ import pytest
 from quantecon.optimize import minmax
 
 from games.normal_form.catalogue import named
-from games.normal_form.games import Matrix
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from games.normal_form.games import MatrixGame
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.normal_form.alpha_rank import alpha_rank, alpha_rank_symmetric, marginals, stationary
 from solvers.normal_form.catalogue import META
 from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated, most_even_correlated
@@ -418,10 +418,10 @@ def test_meta_solvers_defect_and_take_any_number_of_players(name):
 
 @pytest.mark.parametrize("method", META)
 def test_a_matrix_game_is_solved_in_its_first_iteration(method):
-    game = Matrix("chicken")
-    profile, expected = Table().profile(game), META[method](named("chicken"))
-    progress = next(NormalForm(method).solve(profile, Exact(game)))
-    assert strategy_in(profile)[2:] == pytest.approx(np.concatenate(expected))
+    game = MatrixGame("chicken")
+    profile, expected = TabularSpec().profile(game), META[method](named("chicken"))
+    progress = next(NormalForm(method).solve(profile, ExactResponder(game)))
+    assert stack_tables(profile)[2:] == pytest.approx(np.concatenate(expected))
     assert progress.metrics["nash_conv"] == pytest.approx(nash_conv(named("chicken"), expected), abs=1e-12)
 
 
@@ -460,14 +460,16 @@ def test_all_equilibria_are_quantecons_and_more_where_there_are_infinitely_many(
 
 
 def test_all_equilibria_in_the_metrics():
-    game = Matrix("chicken")
-    profile = Table().profile(game)
-    metrics = next(NormalForm("all").solve(profile, Exact(game))).metrics
+    game = MatrixGame("chicken")
+    profile = TabularSpec().profile(game)
+    metrics = next(NormalForm("all").solve(profile, ExactResponder(game))).metrics
     assert metrics["equilibria"] == 3
     assert [metrics[f"equilibrium/1/{seat}/0"] for seat in (0, 1)] == pytest.approx([1 / 3, 1 / 3])
-    assert strategy_in(profile)[2:].tolist() == pytest.approx([1 / 3, 2 / 3] * 2)  # 14/3 each, and 9 in a pure one
+    assert stack_tables(profile)[2:].tolist() == pytest.approx([1 / 3, 2 / 3] * 2)  # 14/3 each, and 9 in a pure one
     with pytest.raises(ValueError, match="two players with up to 12 actions each, not of 3 with 2, 2, 2"):
-        NormalForm("all").solve(Table().profile(Matrix("matching_pennies_3p")), Exact(Matrix("matching_pennies_3p")))
+        NormalForm("all").solve(
+            TabularSpec().profile(MatrixGame("matching_pennies_3p")), ExactResponder(MatrixGame("matching_pennies_3p"))
+        )
 
 
 def test_games_that_take_more_than_one_choice_are_refused():
@@ -475,7 +477,7 @@ def test_games_that_take_more_than_one_choice_are_refused():
 
     game = OpenSpiel("kuhn_poker")
     with pytest.raises(ValueError, match="everybody chooses once"):
-        NormalForm().solve(Table().profile(game), Exact(game))
+        NormalForm().solve(TabularSpec().profile(game), ExactResponder(game))
     with pytest.raises(ValueError, match="one of uniform, nash"):
         NormalForm("simplex")
     assert payoffs_of(OpenSpiel("matrix_sh").form) == pytest.approx(np.array([[[2, 0], [1, 1]], [[2, 1], [0, 1]]]))
@@ -484,7 +486,7 @@ def test_games_that_take_more_than_one_choice_are_refused():
 def test_payoffs_and_forms_are_two_views_of_a_game(tmp_path):
     payoffs = random_payoffs(17, 3, 2, 3, 4)
     np.save(tmp_path / "three.npy", payoffs)
-    assert payoffs_of(Matrix(payoffs=str(tmp_path / "three.npy")).form) == pytest.approx(payoffs, abs=1e-12)
+    assert payoffs_of(MatrixGame(payoffs=str(tmp_path / "three.npy")).form) == pytest.approx(payoffs, abs=1e-12)
     assert regrets(payoffs, uniform(payoffs)).max() > 0.1
 
 

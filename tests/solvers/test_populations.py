@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from games.normal_form.games import Matrix
+from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
-from marl_engine.extensive_form.sequence_form import payoffs, plan_of
-from marl_engine.policies.tabular import Table, fill, plan_in, pooled, strategy_in
+from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
+from marl_engine.policies.tabular import TabularSpec, average_strategy, fill_tables, stack_tables, table_plan
 from marl_engine.populations.population import Population
-from marl_engine.responders.exact import Exact
+from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.tree_sampling import paths
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
@@ -22,8 +22,8 @@ from solvers.populations.tree_rollouts import played
 
 def distances(solver, game, iterations):
     """NashConv after every iteration, and the solver's last metrics."""
-    profile = Table().profile(game)
-    steps = list(islice(solver.solve(profile, Exact(game)), iterations))
+    profile = TabularSpec().profile(game)
+    steps = list(islice(solver.solve(profile, ExactResponder(game)), iterations))
     return np.array([step.metrics["nash_conv"] for step in steps]), steps[-1].metrics
 
 
@@ -34,7 +34,7 @@ def random_game(tmp_path):
     def made(seed, size=40):
         row = np.random.default_rng(seed).normal(size=(size, size))
         np.save(tmp_path / "payoffs.npy", np.stack([row, -row]))
-        return Matrix(payoffs=str(tmp_path / "payoffs.npy"))
+        return MatrixGame(payoffs=str(tmp_path / "payoffs.npy"))
 
     return made
 
@@ -55,7 +55,7 @@ def test_fictitious_play_circles_in_shapleys_game():
     """Off the equilibrium its average does not converge there (Shapley 1964), while in rock-paper-scissors it does."""
     ends = {}
     for name in ("shapley", "rock_paper_scissors"):
-        game = Matrix(name)
+        game = MatrixGame(name)
         game.start = np.array([1, 1, 1, 0, 0, 0, 1, 0.0])
         ends[name] = distances(FictitiousPlay(), game, 3000)[0][-1000:]
     assert ends["shapley"].min() > 0.2
@@ -65,10 +65,12 @@ def test_fictitious_play_circles_in_shapleys_game():
 @pytest.mark.parametrize("solver", [PSRO(), AnytimeDoubleOracle()], ids=["double oracle", "anytime"])
 def test_double_oracle_ends_at_the_equilibrium_of_kuhn(solver):
     game = OpenSpiel("kuhn_poker")
-    profile, responder = Table().profile(game), Exact(game)
+    profile, responder = TabularSpec().profile(game), ExactResponder(game)
     metrics = list(islice(solver.solve(profile, responder), 15))[-1].metrics
     assert metrics["nash_conv"] == pytest.approx(0, abs=1e-9)
-    assert payoffs(game.form, plan_of(game.form, strategy_in(profile))) == pytest.approx([-1 / 18, 1 / 18], abs=1e-9)
+    assert expected_payoffs(game.form, realization_plan(game.form, stack_tables(profile))) == pytest.approx(
+        [-1 / 18, 1 / 18], abs=1e-9
+    )
 
 
 def test_anytime_double_oracle_never_increases_where_double_oracle_does(random_game):
@@ -85,13 +87,13 @@ def test_anytime_double_oracle_never_increases_where_double_oracle_does(random_g
 def test_the_anytime_mixture_is_that_of_the_one_sided_linear_program(random_game):
     """Members against all pure strategies of the other seat, solved as one matrix."""
     game = random_game(7)
-    solver, profile = AnytimeDoubleOracle(), Table().profile(game)
-    steps, earns = solver.solve(profile, Exact(game)), game.earns[0].numpy()
+    solver, profile = AnytimeDoubleOracle(), TabularSpec().profile(game)
+    steps, earns = solver.solve(profile, ExactResponder(game)), game.earns[0].numpy()
     for _ in range(6):
         known = [list(each) for each in solver.members.members] if solver.members else None
         found = next(steps).metrics["nash_conv"]
         if known:
-            rows, columns = (np.array([plan_in(member) for member in seat]) for seat in known)
+            rows, columns = (np.array([table_plan(member) for member in seat]) for seat in known)
             row, _ = zero_sum(rows @ earns)
             column, _ = zero_sum(columns @ -earns.T)
             guaranteed = (row @ rows @ earns).min() + (column @ columns @ -earns.T).min()
@@ -100,8 +102,8 @@ def test_the_anytime_mixture_is_that_of_the_one_sided_linear_program(random_game
 
 def test_exact_cells_are_entries_of_the_matrix(random_game):
     game = random_game(3)
-    solver, profile = PSRO(), Table().profile(game)
-    list(islice(solver.solve(profile, Exact(game)), 5))
+    solver, profile = PSRO(), TabularSpec().profile(game)
+    list(islice(solver.solve(profile, ExactResponder(game)), 5))
     rows, columns = (
         [int(member.strategy.argmax()) for member in seat[1:]] for seat in solver.population.members
     )  # the first is uniform
@@ -111,12 +113,12 @@ def test_exact_cells_are_entries_of_the_matrix(random_game):
 
 def test_sampled_cells_are_near_exact_ones():
     game = OpenSpiel("leduc_poker")
-    solver, profile = PSRO(games=1000), Table().profile(game)
-    list(islice(solver.solve(profile, Exact(game)), 4))
+    solver, profile = PSRO(games=1000), TabularSpec().profile(game)
+    list(islice(solver.solve(profile, ExactResponder(game)), 4))
     measured, exact = solver.population, Population(2)
     exact.members = measured.members
     exact.mean, exact.count = np.zeros_like(measured.mean), np.zeros_like(measured.count)
-    exact.fill(lambda members, _: (payoffs(game.form, plan_of(game.form, strategy_in(members))), 1))
+    exact.fill(lambda members, _: (expected_payoffs(game.form, realization_plan(game.form, stack_tables(members))), 1))
     assert (measured.count == 1000).all()
     assert np.abs(measured.mean - exact.mean).max() < 5 * 5 / 1000**0.5  # payoffs have a deviation below 5
     assert np.abs(measured.mean - exact.mean).mean() > 0
@@ -129,7 +131,10 @@ def test_playouts_earn_what_plans_say():
         strategy = _random_strategy(game.form, np.random.default_rng(1))
         earned = played(paths(game.tree, game.form), strategy, np.arange(100_000, dtype=np.uint64))
         error = earned.std(0) / len(earned) ** 0.5
-        assert (np.abs(earned.mean(0) - payoffs(game.form, plan_of(game.form, strategy))) < 4 * error + 1e-12).all()
+        assert (
+            np.abs(earned.mean(0) - expected_payoffs(game.form, realization_plan(game.form, strategy)))
+            < 4 * error + 1e-12
+        ).all()
 
 
 def test_a_pool_earns_what_its_members_earn_on_average():
@@ -137,15 +142,20 @@ def test_a_pool_earns_what_its_members_earn_on_average():
     game = OpenSpiel("leduc_poker")
     generator, members = np.random.default_rng(0), []
     for _ in range(3):
-        profile = Table().profile(game)
+        profile = TabularSpec().profile(game)
         for policy, span in ((policy, policy.span) for policy in profile):
             policy.strategy.copy_(torch.from_numpy(_random_strategy(game.form, generator)[span]))
         members.append(profile)
     weights = np.array([0.2, 0.5, 0.3])
     seats = [[profile[0] for profile in members], [members[0][1]]]
-    pool = pooled(seats, [weights, [1.0]])
-    each = [payoffs(game.form, plan_of(game.form, strategy_in([profile[0], members[0][1]]))) for profile in members]
-    assert payoffs(game.form, plan_of(game.form, pool)) == pytest.approx(weights @ np.array(each), abs=1e-12)
+    pool = average_strategy(seats, [weights, [1.0]])
+    each = [
+        expected_payoffs(game.form, realization_plan(game.form, stack_tables([profile[0], members[0][1]])))
+        for profile in members
+    ]
+    assert expected_payoffs(game.form, realization_plan(game.form, pool)) == pytest.approx(
+        weights @ np.array(each), abs=1e-12
+    )
 
 
 def _random_strategy(form, generator):
@@ -163,22 +173,22 @@ def test_rectified_opponents_of_rock_paper_scissors():
 
 
 def test_a_population_takes_nobody_twice_unless_asked():
-    game = Matrix("matching_pennies")
-    profile, population = Table().profile(game), Population(2)
+    game = MatrixGame("matching_pennies")
+    profile, population = TabularSpec().profile(game), Population(2)
     assert [population.grow(profile), population.grow(profile), population.grow(profile, [1], again=True)] == [2, 0, 1]
-    fill(profile, np.array([1, 1, 1, 0, 0, 1.0]))
+    fill_tables(profile, np.array([1, 1, 1, 0, 0, 1.0]))
     assert population.grow(profile) == 2
     assert population.sizes == (2, 3)
     assert population.mean.shape == (2, 2, 3)
 
 
 def test_only_zero_sum_games_are_taken_for_such():
-    zero_sum_games = [OpenSpiel("kuhn_poker"), OpenSpiel("leduc_poker"), Matrix("rock_paper_scissors")]
-    others = [OpenSpiel("tiny_hanabi"), OpenSpiel("kuhn_poker(players=3)"), Matrix("chicken")]
+    zero_sum_games = [OpenSpiel("kuhn_poker"), OpenSpiel("leduc_poker"), MatrixGame("rock_paper_scissors")]
+    others = [OpenSpiel("tiny_hanabi"), OpenSpiel("kuhn_poker(players=3)"), MatrixGame("chicken")]
     assert all(is_zero_sum(game.form) for game in zero_sum_games)
     assert not any(is_zero_sum(game.form) for game in others)
     with pytest.raises(ValueError, match="two-player zero-sum"):
-        AnytimeDoubleOracle().solve(Table().profile(others[2]), Exact(others[2]))
+        AnytimeDoubleOracle().solve(TabularSpec().profile(others[2]), ExactResponder(others[2]))
 
 
 @pytest.mark.parametrize("meta", ["nash", "logit", "prd", "regret_matching", "fictitious_play", "alpha_rank"])
@@ -189,15 +199,15 @@ def test_psro_with_every_meta_solver(random_game, meta):
 
 
 def test_rectified_psro_solves_a_symmetric_game():
-    game = Matrix("biased_rock_paper_scissors")
+    game = MatrixGame("biased_rock_paper_scissors")
     game.start = np.array([1, 1, 1, 0, 0, 1, 0, 0.0])
     assert distances(PSRO("rectified"), game, 10)[0][-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_psro_of_three_players_fills_every_cell():
     game = OpenSpiel("kuhn_poker(players=3)")
-    solver, profile = PSRO(), Table().profile(game)
-    found = [step.metrics["nash_conv"] for step in islice(solver.solve(profile, Exact(game)), 12)]
+    solver, profile = PSRO(), TabularSpec().profile(game)
+    found = [step.metrics["nash_conv"] for step in islice(solver.solve(profile, ExactResponder(game)), 12)]
     sizes = solver.population.sizes
     assert solver.population.mean.shape == (3, *sizes)
     assert (solver.population.count > 0).all()

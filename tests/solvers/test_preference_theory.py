@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from games.normal_form.catalogue import PREFERENCES
-from games.normal_form.games import Preference, Raters
-from marl_engine.extensive_form.regularised import gap
-from marl_engine.policies.mixture import frozen, mixed
-from marl_engine.policies.tabular import Table, strategy_in
-from marl_engine.responders.exact import Exact
+from games.normal_form.games import PreferenceMatrix, RaterMatrix
+from marl_engine.extensive_form.regularised import duality_gap
+from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.tabular import TabularSpec, stack_tables
+from marl_engine.responders.exact import ExactResponder
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.nash_md import NashMD
@@ -22,14 +22,14 @@ PULL = 0.1
 
 def first_seat(solver, game, iterations):
     """The first seat's strategy at the start and after every iteration (T + 1, A)."""
-    profile = Table().profile(game)
-    steps = islice(solver.solve(profile, Exact(game)), iterations)
+    profile = TabularSpec().profile(game)
+    steps = islice(solver.solve(profile, ExactResponder(game)), iterations)
     return np.array([game.start[2 : 2 + game.actions], *(profile[0].strategy.numpy().copy() for _ in steps)])
 
 
-def equilibrium(name, pull):
+def equilibrium(name, magnet_weight):
     """Of the game regularised towards START, by Mirror-Prox."""
-    return first_seat(MirrorProx(pull=pull), Preference(name, reference=START), 500)[-1]
+    return first_seat(MirrorProx(magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 500)[-1]
 
 
 def divergence(one, other):
@@ -41,7 +41,7 @@ def test_implicit_and_explicit_steps_are_one(step_size):
     """gamma and eta = gamma / (1 + gamma * pull) give the same iterates, and gamma = eta / (1 - eta * pull) back."""
     eta, preference = step_size / (1 + step_size * PULL), np.array(PREFERENCES["cycle"])
     assert eta / (1 - eta * PULL) == pytest.approx(step_size)
-    found = first_seat(MMD(step_size, PULL), Preference("cycle", reference=START), 20)
+    found = first_seat(MMD(step_size, PULL), PreferenceMatrix("cycle", reference=START), 20)
     for before, after in pairwise(found):
         logit = (1 - eta * PULL) * np.log(before) + eta * PULL * np.log(START) + eta * preference @ before
         assert after == pytest.approx(np.exp(logit) / np.exp(logit).sum(), abs=1e-12)
@@ -52,7 +52,7 @@ def test_the_mirror_step_minimises_inpos_loss():
     inverse = 4.0  # eta in the letters of INPO: an inverse step
     preference = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64)
     found = first_seat(
-        MMD((1 / inverse) / (1 - PULL / inverse), PULL), Preference("cycle", reference=(0.6, 0.3, 0.1)), 3
+        MMD((1 / inverse) / (1 - PULL / inverse), PULL), PreferenceMatrix("cycle", reference=(0.6, 0.3, 0.1)), 3
     )
     start, here = torch.from_numpy(START), torch.from_numpy(found[2])
 
@@ -72,7 +72,7 @@ def test_the_mirror_step_minimises_inpos_loss():
 def test_steps_of_nash_md_keep_to_their_bound(name):
     """KL(equilibrium || next) <= (1 - eta * pull) KL(equilibrium || now) + 2 eta^2 (Munos et al. 2023, theorem 1)."""
     target, scale = equilibrium(name, PULL), 5.0
-    found = first_seat(NashMD(scale, PULL, anneal=True), Preference(name, reference=START), 400)
+    found = first_seat(NashMD(scale, PULL, anneal=True), PreferenceMatrix(name, reference=START), 400)
     distances = [divergence(target, each) for each in found]
     for iteration, (now, following) in enumerate(pairwise(distances), 1):
         eta = min(scale, 2 / (PULL * (iteration + 1)))
@@ -86,29 +86,31 @@ def test_steps_of_nash_md_keep_to_their_bound(name):
 )
 def test_where_gradients_against_a_mixture_come_to_rest(weight, distance):
     """Nash-MD-PG's fixed point answers profile^(1 - b) * reference^b, which is the equilibrium at pull / (1 - b)."""
-    game = Preference("cycle", reference=START)
-    profile, responder = Table().profile(game), Exact(game)
-    reference = frozen(profile)
+    game = PreferenceMatrix("cycle", reference=START)
+    profile, responder = TabularSpec().profile(game), ExactResponder(game)
+    reference = freeze(profile)
     for _ in range(3000):
-        against = mixed(profile, reference, weight)
-        responder.respond(profile, against, anchor=frozen(profile), step_size=0.5, magnet=reference, pull=PULL)
-    assert gap(game.form, strategy_in(profile), strategy_in(reference), PULL) == pytest.approx(distance, abs=5e-4)
+        against = mix_geometrically(profile, reference, weight)
+        responder.respond(profile, against, anchor=freeze(profile), step_size=0.5, magnet=reference, magnet_weight=PULL)
+    assert duality_gap(game.form, stack_tables(profile), stack_tables(reference), PULL) == pytest.approx(
+        distance, abs=5e-4
+    )
     if weight < 1:
-        mixture = mixed(profile, reference, weight)[0].strategy.numpy()
+        mixture = mix_geometrically(profile, reference, weight)[0].strategy.numpy()
         assert mixture == pytest.approx(equilibrium("cycle", PULL / (1 - weight)), abs=1e-8)
 
 
-def with_falling_steps(game, pull, iterations, meets_itself):
+def with_falling_steps(game, magnet_weight, iterations, meets_itself):
     """The first seat's strategies (T + 1, A) by the exact responder, eta_t = 2 / (pull * (t + 2)).
 
     The first mixture is the reference. Against it the steps are Nash-MD's; against itself, INPO's, 1 / eta_t in theirs.
     """
-    profile, responder, found = Table().profile(game), Exact(game), [START]
-    reference = frozen(profile)
+    profile, responder, found = TabularSpec().profile(game), ExactResponder(game), [START]
+    reference = freeze(profile)
     for iteration in range(iterations):
-        step = 2 / (pull * (iteration + 2))
-        itself = frozen(profile)
-        mixture = mixed(itself, reference, step * pull)
+        step = 2 / (magnet_weight * (iteration + 2))
+        itself = freeze(profile)
+        mixture = mix_geometrically(itself, reference, step * magnet_weight)
         responder.respond(profile, itself if meets_itself else mixture, anchor=mixture, step_size=step)
         found.append(profile[0].strategy.numpy().copy())
     return np.array(found)
@@ -121,7 +123,7 @@ def test_with_the_steps_of_theorem_1_nash_md_is_within_its_bound(name):
     It is the mixture that falls so: it is off by as much as its weight of the reference, 2 / T.
     """
     target = equilibrium(name, PULL)
-    found = with_falling_steps(Preference(name, reference=START), PULL, 1000, meets_itself=False)
+    found = with_falling_steps(PreferenceMatrix(name, reference=START), PULL, 1000, meets_itself=False)
     distances, count = np.array([divergence(target, each) for each in found]), np.arange(1001)
     assert (distances <= 8 / (PULL**2 * (count + 1)) / 100).all()
     slope = np.polyfit(np.log(count[300:]), np.log(distances[300:]), 1)[0]
@@ -134,7 +136,7 @@ def test_with_steps_that_fall_inpo_is_within_its_bound_and_faster_than_nash_md(n
 
     Replacing Nash-MD's mixture by oneself keeps Nash-MD's own bound, too, and KL falls like 1 / T^4.
     """
-    target, game = equilibrium(name, PULL), Preference(name, reference=START)
+    target, game = equilibrium(name, PULL), PreferenceMatrix(name, reference=START)
     found = with_falling_steps(game, PULL, 600, meets_itself=True)
     distances, count = np.array([divergence(target, each) for each in found]), np.arange(601)
     largest = max(PULL * float(np.abs(np.log(found / START)).max()), 1.0)
@@ -143,7 +145,7 @@ def test_with_steps_that_fall_inpo_is_within_its_bound_and_faster_than_nash_md(n
     slope = np.polyfit(np.log(count[100:300]), np.log(distances[100:300]), 1)[0]
     assert slope == pytest.approx(-4, abs=0.5)
     strategy, reference = (np.concatenate([[1, 1], each, each]) for each in (found[-1], START))
-    assert gap(game.form, strategy, reference, PULL) < 1e-6
+    assert duality_gap(game.form, strategy, reference, PULL) < 1e-6
 
 
 @pytest.mark.parametrize("tilt", [0.1, -0.2, 0.3])
@@ -155,22 +157,26 @@ def test_the_equilibrium_of_a_population_is_no_share_of_it(tilt):
     """
     shares = np.array([1 / 3 - tilt, 1 / 3 + tilt / 2, 1 / 3 + tilt / 2])
     scores = [np.roll(each, kind).tolist() for kind in range(3) for each in ((2, 1, 0), (1, 0, 2))]
-    game = Raters(scores=scores, shares=np.repeat(shares / 2, 2).tolist(), temperature=0.0, reference=START)
+    game = RaterMatrix(scores=scores, shares=np.repeat(shares / 2, 2).tolist(), temperature=0.0, reference=START)
     assert np.diag(game.earns[0].numpy(), 1) == pytest.approx(shares[:2] / 2)
     found = first_seat(MMD(2.0, 0.03, move_every=60), game, 1500)[-1]
     assert found == pytest.approx(np.roll(shares, -1), abs=1e-5)
 
 
-@pytest.mark.parametrize("pull", [0.5, 0.05, 0.02])
-def test_the_equilibrium_is_no_further_from_the_reference_than_the_pull_allows(pull):
+@pytest.mark.parametrize("magnet_weight", [0.5, 0.05, 0.02])
+def test_the_equilibrium_is_no_further_from_the_reference_than_the_pull_allows(magnet_weight):
     """KL(equilibrium || reference) <= 1 / (2 pull): what is won is 1/2 at most; where all is won, two thirds of it."""
     for draw in range(4):
         reference = np.random.default_rng(draw).dirichlet(np.full(5, 0.3)) + 1e-6
-        game = Raters(raters=3, answers=5, temperature=0.1, draw=draw, reference=reference / reference.sum())
-        assert 0 < divergence(first_seat(MirrorProx(pull=pull), game, 200)[-1], game.start[2:7]) <= 1 / (2 * pull)
-    rare = np.exp(-0.375 / pull)
-    game = Raters(scores=[[1.0, 0.0]], temperature=0.0, reference=(rare, 1 - rare))
-    found = first_seat(MirrorProx(pull=pull), game, 500)[-1]
-    odds = rare / (1 - rare) * np.exp(0.5 / pull)
+        game = RaterMatrix(raters=3, answers=5, temperature=0.1, draw=draw, reference=reference / reference.sum())
+        assert (
+            0
+            < divergence(first_seat(MirrorProx(magnet_weight=magnet_weight), game, 200)[-1], game.start[2:7])
+            <= 1 / (2 * magnet_weight)
+        )
+    rare = np.exp(-0.375 / magnet_weight)
+    game = RaterMatrix(scores=[[1.0, 0.0]], temperature=0.0, reference=(rare, 1 - rare))
+    found = first_seat(MirrorProx(magnet_weight=magnet_weight), game, 500)[-1]
+    odds = rare / (1 - rare) * np.exp(0.5 / magnet_weight)
     assert found[0] == pytest.approx(odds / (1 + odds))
-    assert divergence(found, np.array([rare, 1 - rare])) <= 1 / (2 * pull)
+    assert divergence(found, np.array([rare, 1 - rare])) <= 1 / (2 * magnet_weight)

@@ -1,7 +1,7 @@
 """Judges of answers: raters, text scores, learned models, language models behind an endpoint."""
 
-from games.preference.judges.learned import Learned
-from games.preference.judges.llm_endpoint import Endpoint
-from games.preference.judges.raters import Raters
+from games.preference.judges.learned import LearnedJudge
+from games.preference.judges.llm_endpoint import LLMJudge
+from games.preference.judges.raters import RaterJudge
 
-__all__ = ["Endpoint", "Learned", "Raters"]
+__all__ = ["LLMJudge", "LearnedJudge", "RaterJudge"]

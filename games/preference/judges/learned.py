@@ -54,7 +54,7 @@ class Head(nn.Module):
 
 
 @dataclass
-class Learned:
+class LearnedJudge:
     """The judge that a folder has. Raises ValueError for one that has none."""
 
     antisymmetric: ClassVar[bool] = True
@@ -146,7 +146,7 @@ def trained(comparisons: Comparisons) -> tuple[dict[str, Head], dict[str, float]
     return heads, report
 
 
-def circles(judge: Learned, comparisons: Comparisons) -> float:
+def circles(judge: LearnedJudge, comparisons: Comparisons) -> float:
     """The mean over prompts of the share of cyclic triples among their answers; nan without three answers to any."""
     answers: dict[str, dict[str, None]] = defaultdict(dict)
     for prompt, first, second in zip(*comparisons[:3], strict=True):
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str]) -> int:
         comparisons, folder = read_comparisons(Path(arguments[0])), Path(arguments[1])
         heads, report = trained(comparisons)
         saved(folder, heads, report)
-        report["cycles/pairwise"] = circles(Learned(str(folder)), comparisons)
+        report["cycles/pairwise"] = circles(LearnedJudge(str(folder)), comparisons)
         saved(folder, heads, report)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -36,7 +36,7 @@ class Judge(Protocol):
 
 
 @dataclass
-class Raters:
+class RaterJudge:
     """p = sum over raters of share * sigmoid((score of first - score of second) / temperature), and P(first is better)
     is p, or the chance that it has the majority of a jury of n raters drawn by their shares (Condorcet 1785): the sum
     over k > n/2 of C(n, k) p^k (1 - p)^(n - k).

@@ -29,7 +29,7 @@ OPEN = ("game.judge.options.",)  # sections whose keys somebody else knows, here
 STEPS = 1_000_000  # of a game without a preset
 FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
     *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite", "init"),
-    *("responder._target_", "responder.games", "responder.critic"),
+    *("responder._target_", "responder.num_envs", "responder.critic"),
 }
 
 

@@ -96,9 +96,9 @@ def restore_texts(config: DictConfig, overrides: Sequence[Override]) -> None:
 
 def section_types(config: DictConfig, section: str) -> dict[str, Any]:
     """The declared types of a section's keys; those of "" are the run's own."""
-    from marl_engine.runs.run import Plan
+    from marl_engine.runs.run import RunOptions
 
     if not section:
-        return declared_types(Plan)
+        return declared_types(RunOptions)
     values = OmegaConf.select(config, section)
     return declared_types(class_of(values["_target_"])) if "_target_" in (values or ()) else {}

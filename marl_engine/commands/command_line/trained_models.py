@@ -9,26 +9,28 @@ import torch
 
 from marl_engine.commands.command_line.cli_config import loaded, plain
 from marl_engine.commands.plot import known
-from marl_engine.configuration import make
+from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused, choice, excerpt
 from marl_engine.evaluation.evaluator import best_of
 from marl_engine.numerics.threads import choose_threads
-from marl_engine.policies.language.transformer import Language, LanguageModel
+from marl_engine.policies.language.transformer import TransformerPolicy, TransformerSpec
 from marl_engine.runs.checkpoint import Damaged, newest_first, read
 from marl_engine.runs.factory import check_device
-from marl_engine.runs.folder import Folder
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import evaluations_of
 
 
 class Trained(NamedTuple):
     """A policy of a run, and where it began."""
 
-    policy: LanguageModel
-    reference: LanguageModel
+    policy: TransformerPolicy
+    reference: TransformerPolicy
     iteration: int
 
 
-def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: str = "cpu", **keys: Any) -> Trained:
+def load_trained(
+    path: Path, checkpoint: str, train_prompts: Sequence[str], device: str = "cpu", **keys: Any
+) -> Trained:
     """The policy of a checkpoint (last, best or an iteration) for questions, with some keys of `policy` changed.
 
     Raises Refused where there is none, it is no language model, or a question is too long.
@@ -36,14 +38,16 @@ def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: 
     if not (path / "config.yaml").is_file():
         raise Refused(f"there is no run at {str(path)!r}{known(path)}")
     config = plain(loaded(path / "config.yaml"))
-    maker = make("policy", {**config["policy"], **{key: value for key, value in keys.items() if value is not None}})
-    if not isinstance(maker, Language):
+    maker = instantiate(
+        "policy", {**config["policy"], **{key: value for key, value in keys.items() if value is not None}}
+    )
+    if not isinstance(maker, TransformerSpec):
         raise Refused(f"{path} has trained no language model; name a run of policy=language{known(path)}")
-    iteration, state = read_checkpoint(Folder(path), checkpoint)
+    iteration, state = read_checkpoint(RunFolder(path), checkpoint)
     check_device(device)
     torch.set_num_threads(choose_threads(None))
     try:
-        policy = maker.policy(questions, lambda number: f"question {number + 1}").to(device)
+        policy = maker.policy(train_prompts, lambda number: f"question {number + 1}").to(device)
         reference = deepcopy(policy).requires_grad_(False)
         policy.load_state_dict(state["profile"]["policies"][0])
     except (ValueError, RuntimeError) as error:
@@ -51,7 +55,7 @@ def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: 
     return Trained(policy, reference, iteration)
 
 
-def read_checkpoint(folder: Folder, name: str) -> tuple[int, dict[str, Any]]:
+def read_checkpoint(folder: RunFolder, name: str) -> tuple[int, dict[str, Any]]:
     """Iteration and state of the checkpoint `name`: last, best or an iteration. Raises Refused."""
     options = ["last", "best", *(str(int(path.name)) for path in newest_first(folder.checkpoints))]
     if name not in options:
@@ -65,7 +69,7 @@ def read_checkpoint(folder: Folder, name: str) -> tuple[int, dict[str, Any]]:
         raise Refused(f"{error}; choose another checkpoint= from {choice(name, options)}") from error
 
 
-def find_best(folder: Folder) -> int:
+def find_best(folder: RunFolder) -> int:
     """The best iteration of those evaluated. Raises FileNotFoundError where nothing was evaluated yet."""
     best = best_of(evaluations_of(folder))
     if best is None:

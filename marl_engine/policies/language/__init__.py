@@ -1,6 +1,6 @@
 """Policies that answer in tokens: enumerable ones and transformers with LoRA adapters."""
 
-from marl_engine.policies.language.enumerable import Tiny
-from marl_engine.policies.language.transformer import Language
+from marl_engine.policies.language.enumerable import EnumerableLMSpec
+from marl_engine.policies.language.transformer import TransformerSpec
 
-__all__ = ["Language", "Tiny"]
+__all__ = ["TransformerSpec", "EnumerableLMSpec"]

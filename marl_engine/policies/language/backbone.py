@@ -18,10 +18,10 @@ from marl_engine.policies.language.chats import Chat, Prompt, opening, question,
 from marl_engine.policies.language.lora import adapted, added, layers_of, places_of, sums
 from marl_engine.policies.language.models import INSTALL, load_causal, save_model
 
-KNOWN: dict[tuple[Any, ...], "Body"] = {}  # bodies are everybody's
+KNOWN: dict[tuple[Any, ...], "Backbone"] = {}  # bodies are everybody's
 
 
-class Body:
+class Backbone:
     """A causal language model and its tokens. Whoever computes with it puts its own weights in first.
 
     `causal` is transformers' own, and `model` the same, in peft's hands if it has adapters.
@@ -35,19 +35,19 @@ class Body:
         self.layers = layers_of(model, self.places)
         self.ends, self.vocabulary = ends_of(causal, tokenizer), causal.config.vocab_size
         self.positions: int | None = positions_of(causal)
-        self.worn: object = None
+        self.active_adapter: object = None
 
-    def wear(self, learned: nn.ParameterList, summed: Sequence[Tensor] = ()) -> None:
+    def activate_adapter(self, learned: nn.ParameterList, summed: Sequence[Tensor] = ()) -> None:
         """Computes with these weights from now on, or with what `summed` returned of them, unless it is empty."""
         chosen = summed or learned
-        if self.worn is not chosen:
-            self.worn = None  # until all of them are in place, should a signal come
+        if self.active_adapter is not chosen:
+            self.active_adapter = None  # until all of them are in place, should a signal come
             if not summed:
                 for place, weight in zip(self.places, learned, strict=True):
                     for module in place.modules:
                         module._parameters[place.name] = weight
             self._put(summed)
-            self.worn = chosen
+            self.active_adapter = chosen
 
     @torch.no_grad()
     def summed(self, learned: nn.ParameterList) -> list[Tensor]:
@@ -75,7 +75,7 @@ class Body:
     def move(self, function: Any) -> None:
         """To another device, or type of numbers, as it came."""
         self._put(())
-        self.worn = None
+        self.active_adapter = None
         self.model._apply(function)
         self.layers = [layer._replace(plain=layer.module.base_layer.weight) for layer in self.layers]
 
@@ -101,7 +101,7 @@ class Body:
         return [each for each in self.model.modules() if isinstance(each, GradientCheckpointingLayer)]
 
     @contextmanager
-    def forgetful(self) -> Iterator[None]:
+    def enable_gradient_checkpointing(self) -> Iterator[None]:
         """Within it blocks keep their inputs alone for the gradient, and compute the rest again when it is asked for
         (Chen et al. 2016, arXiv:1604.06174). What is in them is not told to train, so nothing is dropped out.
         """
@@ -161,18 +161,18 @@ class Body:
             del KNOWN[key]
 
 
-def body_of(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str = "float32") -> Body:
+def get_backbone(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str = "float32") -> Backbone:
     """A body by its name, loaded once, and without a trace in torch's random state. Raises ValueError."""
     key = model, rank, alpha, adapter, dtype
     if key not in KNOWN:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of one library about another
             warnings.simplefilter("always", Notice)
-            KNOWN[key] = loaded(*key)
+            KNOWN[key] = load_backbone(*key)
     return KNOWN[key]
 
 
-def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str) -> Body:
+def load_backbone(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str) -> Backbone:
     """See `body_of`."""
     if any(find_spec(name) is None for name in ("transformers", "peft")):
         raise ValueError(f"policy=language needs transformers and peft: {INSTALL}")
@@ -183,7 +183,7 @@ def loaded(model: str | None, rank: int, alpha: int, adapter: str | None, dtype:
     causal, tokenizer = load_causal(model, getattr(torch, dtype))
     causal.requires_grad_(rank == 0 and adapter is None)
     plain = adapter is None and not rank
-    return Body(causal, (causal if plain else adapted(causal, rank, alpha, adapter)).eval(), tokenizer)
+    return Backbone(causal, (causal if plain else adapted(causal, rank, alpha, adapter)).eval(), tokenizer)
 
 
 def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:

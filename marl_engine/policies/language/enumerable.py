@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.language.generation import Writer
+from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.policies.tabular import TINY
 from marl_engine.types import Policy
 
 
-class TinyModel(Writer):
+class EnumerableLM(LanguagePolicy):
     """Logits (R, V) of the next token after each of R = 1 + V + … + V^(L - 1) prefixes.
 
     Answer number sum_n token_n * V^(L - 1 - n) is an action of the game.
@@ -47,14 +47,14 @@ class TinyModel(Writer):
             number = number * self.vocabulary + tokens[:, place]
         return torch.stack(before, dim=-1)
 
-    def opened(self, rows: Tensor) -> "TinySheet":
-        return TinySheet(self.logits.detach().log_softmax(-1), len(rows))
+    def start_decoding(self, rows: Tensor) -> "EnumerableDecodingState":
+        return EnumerableDecodingState(self.logits.detach().log_softmax(-1), len(rows))
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
         likely = self.logits.log_softmax(-1)[self.prefixes(tokens)]
         return likely.gather(-1, tokens[..., None])[..., 0]
 
-    def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
+    def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         return (tokens * self.place).sum(-1).tolist()
 
     def forward(
@@ -64,7 +64,7 @@ class TinyModel(Writer):
         return Categorical(whole.expand(len(rows), -1).contiguous(), legal), memory
 
 
-class TinySheet:
+class EnumerableDecodingState:
     """Prefixes that grow by a token."""
 
     def __init__(self, table: Tensor, copies: int):
@@ -77,7 +77,7 @@ class TinySheet:
 
 
 @dataclass
-class Tiny:
+class EnumerableLMSpec:
     """Makes a profile of one such model in all seats of a game in which everybody chooses once.
 
     It begins as the game's own `start`, or alike. Raises ValueError for a game that does not have V^L actions.
@@ -100,7 +100,7 @@ class Tiny:
             )
         start = getattr(game, "start", None)
         chances = np.full(answers, 1 / answers) if start is None else start[game.players : game.players + answers]
-        model = TinyModel(next_tokens(chances, self.vocabulary, self.length), self.vocabulary, self.length)
+        model = EnumerableLM(next_tokens(chances, self.vocabulary, self.length), self.vocabulary, self.length)
         return [model] * game.players
 
 

@@ -13,31 +13,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.numerics.categorical import Categorical
-from marl_engine.numerics.rng import GOLDEN, mix, uniforms
+from marl_engine.numerics.rng import GOLDEN, draw_uniforms, mix_bits
 from marl_engine.types import Distribution, Policy
 
 
-class Answers(NamedTuple):
+class Completions(NamedTuple):
     """N answers, as their writer keeps them and as a judge reads them."""
 
     rows: Tensor  # (N, ...) the questions, as `encode` returns them
     tokens: Tensor  # (N, L) int64, 0 behind the end
     mask: Tensor  # (N, L) bool: what was written, the token that ends an answer too
     log_prob: Tensor  # (N, L) of the tokens, when written; 0 where there are none
-    said: list[Any]  # N texts, or numbers of actions
+    texts: list[Any]  # N texts, or numbers of actions
 
-    def part(self, index: Tensor) -> "Answers":
+    def part(self, index: Tensor) -> "Completions":
         """Some of them."""
-        said = [self.said[place] for place in index.tolist()]
-        return Answers(self.rows[index], self.tokens[index], self.mask[index], self.log_prob[index], said)
+        said = [self.texts[place] for place in index.tolist()]
+        return Completions(self.rows[index], self.tokens[index], self.mask[index], self.log_prob[index], said)
 
-    def to(self, device: str) -> "Answers":
+    def to(self, device: str) -> "Completions":
         """The same, on a device."""
         rows, tokens, mask, log_prob = (each.to(device) for each in self[:4])
-        return Answers(rows, tokens, mask, log_prob, self.said)
+        return Completions(rows, tokens, mask, log_prob, self.texts)
 
 
-class Sheet(Protocol):
+class DecodingState(Protocol):
     """N answers being written."""
 
     logits: Tensor  # (N, V) of the next token
@@ -46,14 +46,14 @@ class Sheet(Protocol):
         """Writes a token (N,) on each."""
 
 
-class Writer(Policy):
+class LanguagePolicy(Policy):
     """A policy whose action is a whole answer; its log-probabilities are those of tokens."""
 
     length: int  # L: the most tokens in an answer
     ends: Sequence[int]  # the tokens that end one; none: all have L
     vocabulary: int  # V
 
-    def opened(self, rows: Tensor) -> Sheet:
+    def start_decoding(self, rows: Tensor) -> DecodingState:
         """Empty sheets below questions (N, ...); no gradient."""
         raise NotImplementedError
 
@@ -61,7 +61,7 @@ class Writer(Policy):
         """Of each token (N, L) after those before it, (N, L); with gradient."""
         raise NotImplementedError
 
-    def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
+    def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         """What answers (N, L) say to a judge."""
         raise NotImplementedError
 
@@ -73,14 +73,14 @@ class Writer(Policy):
 
 
 @torch.no_grad()
-def written(writer: Writer, rows: Tensor, seeds: Tensor, greedy: bool = False) -> Answers:
+def generate(writer: LanguagePolicy, rows: Tensor, seeds: Tensor, greedy: bool = False) -> Completions:
     """An answer to each of N questions; token n is drawn by the n-th number of the question's seed (N,) int64.
 
     With `greedy` it is the most probable one, whatever the seed.
     """
-    sheet, going = writer.opened(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    sheet, going = writer.start_decoding(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     record, ends = [], torch.tensor(writer.ends, dtype=torch.int64, device=rows.device)
-    for noise in uniforms(seeds, 0, writer.length, 1)[..., 0]:
+    for noise in draw_uniforms(seeds, 0, writer.length, 1)[..., 0]:
         choices = Categorical(sheet.logits)
         token, log_prob = choices.sample(noise)
         if greedy:
@@ -93,26 +93,26 @@ def written(writer: Writer, rows: Tensor, seeds: Tensor, greedy: bool = False) -
             break
         sheet.append(token)
     tokens, mask, log_prob = (torch.stack(each, dim=-1) for each in zip(*record, strict=True))
-    return Answers(rows, tokens, mask, log_prob, writer.said(tokens, mask))
+    return Completions(rows, tokens, mask, log_prob, writer.decode(tokens, mask))
 
 
-def answered(policy: Policy, numbers: Tensor, seeds: Tensor) -> Answers:
+def complete(policy: Policy, numbers: Tensor, seeds: Tensor) -> Completions:
     """What a policy answers to the prompts with numbers (N,)."""
-    if isinstance(policy, Queue):
+    if isinstance(policy, CompletionQueue):
         return policy.recalled(numbers, seeds)
-    if not isinstance(policy, Writer):
+    if not isinstance(policy, LanguagePolicy):
         raise ValueError(f"{type(policy).__name__} writes no answers; use policy=tiny or policy=language")
-    return written(policy, policy.encode(numbers[:, None], torch.zeros_like(numbers)), seeds)
+    return generate(policy, policy.encode(numbers[:, None], torch.zeros_like(numbers)), seeds)
 
 
-class GeometricMixture(Writer):
+class GeometricMixture(LanguagePolicy):
     """~ one^(1 - weight) * other^weight, token by token: each has a sheet of its own, so the cost is linear in L.
 
     The mixture of whole answers cannot be sampled; this one differs from it (Munos et al. 2023, section 7.2). Rows
     beyond `where` are written by the first policy alone, beside the others: many at once cost little more than few.
     """
 
-    def __init__(self, one: Writer, other: Writer, weight: float, where: Tensor | None = None):
+    def __init__(self, one: LanguagePolicy, other: LanguagePolicy, weight: float, where: Tensor | None = None):
         super().__init__()
         if (one.vocabulary, one.ends) != (other.vocabulary, other.ends):
             raise ValueError("only policies with the same tokens can be mixed")
@@ -122,18 +122,20 @@ class GeometricMixture(Writer):
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.one.encode(observation, seat)
 
-    def opened(self, rows: Tensor) -> Sheet:
+    def start_decoding(self, rows: Tensor) -> DecodingState:
         where = torch.arange(len(rows), device=rows.device) if self.where is None else self.where
-        return MixedSheet(self.one.opened(rows), self.other.opened(rows[where]), self.weight, where)
+        return MixedDecodingState(
+            self.one.start_decoding(rows), self.other.start_decoding(rows[where]), self.weight, where
+        )
 
-    def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
-        return self.one.said(tokens, mask)
+    def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
+        return self.one.decode(tokens, mask)
 
 
-class MixedSheet:
+class MixedDecodingState:
     """The same answers on two sheets, one of each policy; the second has those at places `where` alone."""
 
-    def __init__(self, one: Sheet, other: Sheet, weight: float, where: Tensor):
+    def __init__(self, one: DecodingState, other: DecodingState, weight: float, where: Tensor):
         self.one, self.other, self.weight, self.where = one, other, weight, where
         self.logits = self._mixed()
 
@@ -150,48 +152,48 @@ class MixedSheet:
         return self.one.logits.index_copy(0, self.where, parts)
 
 
-class Queue(Policy):
+class CompletionQueue(Policy):
     """Plays one of the last `size` answers to a prompt that were pushed, or where there are none, a fresh one."""
 
-    def __init__(self, writer: Writer, size: int):
+    def __init__(self, writer: LanguagePolicy, size: int):
         super().__init__()
         self.writer, self.size = writer, size
         self.known: dict[int, deque[Any]] = {}
 
-    def push(self, numbers: Tensor, said: Sequence[Any]) -> None:
+    def push(self, numbers: Tensor, texts: Sequence[Any]) -> None:
         """Remembers answers to the prompts with numbers (N,)."""
-        for number, each in zip(numbers.tolist(), said, strict=True):
+        for number, each in zip(numbers.tolist(), texts, strict=True):
             self.known.setdefault(number, deque(maxlen=self.size)).append(each)
 
-    def recalled(self, numbers: Tensor, seeds: Tensor) -> Answers:
-        """An answer to each of the prompts (N,), drawn by seeds (N,). What is recalled is said, and has no tokens."""
-        said: list[Any] = [None] * len(numbers)
+    def recalled(self, numbers: Tensor, seeds: Tensor) -> Completions:
+        """An answer to each of the prompts (N,), drawn by seeds (N,). What is recalled has no tokens."""
+        texts: list[Any] = [None] * len(numbers)
         fresh = [place for place, number in enumerate(numbers.tolist()) if number not in self.known]
         if fresh:
-            for place, each in zip(fresh, answered(self.writer, numbers[fresh], seeds[fresh]).said, strict=True):
-                said[place] = each
-        for place, (number, seed) in enumerate(zip(numbers.tolist(), mix(seeds + GOLDEN).tolist(), strict=True)):
+            for place, each in zip(fresh, complete(self.writer, numbers[fresh], seeds[fresh]).texts, strict=True):
+                texts[place] = each
+        for place, (number, seed) in enumerate(zip(numbers.tolist(), mix_bits(seeds + GOLDEN).tolist(), strict=True)):
             if number in self.known:
-                said[place] = self.known[number][seed % len(self.known[number])]
+                texts[place] = self.known[number][seed % len(self.known[number])]
         nothing = torch.zeros(len(numbers), 0, dtype=torch.int64)
-        return Answers(nothing, nothing, nothing.bool(), nothing.float(), said)
+        return Completions(nothing, nothing, nothing.bool(), nothing.float(), texts)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {str(number): list(said) for number, said in self.known.items()}
+        return {str(number): list(texts) for number, texts in self.known.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.known = {int(number): deque(said, maxlen=self.size) for number, said in state.items()}
+        self.known = {int(number): deque(texts, maxlen=self.size) for number, texts in state.items()}
 
 
-def grouped(said: list[Any], groups: int) -> list[list[Any]]:
+def split_groups(said: list[Any], groups: int) -> list[list[Any]]:
     """N things said, in groups of as many each."""
     size = len(said) // groups
     return [said[start : start + size] for start in range(0, len(said), size)]
 
 
-def pooled(one: Answers, other: Answers, groups: int) -> Answers:
+def merge_groups(one: Completions, other: Completions, groups: int) -> Completions:
     """The answers of two writers with the same tokens, each group of one followed by that of the other."""
     longest = max(one.tokens.shape[1], other.tokens.shape[1])
 
@@ -202,8 +204,8 @@ def pooled(one: Answers, other: Answers, groups: int) -> Answers:
     rows = torch.cat([each.rows.unflatten(0, (groups, -1)) for each in (one, other)], dim=1).flatten(0, 1)
     said = [
         each
-        for mine, theirs in zip(grouped(one.said, groups), grouped(other.said, groups), strict=True)
+        for mine, theirs in zip(split_groups(one.texts, groups), split_groups(other.texts, groups), strict=True)
         for each in [*mine, *theirs]
     ]
     tokens, mask, log_prob = (joined(*each) for each in zip(one[1:4], other[1:4], strict=True))
-    return Answers(rows, tokens, mask, log_prob, said)
+    return Completions(rows, tokens, mask, log_prob, said)

@@ -27,7 +27,7 @@ def load_causal(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
 
     Its `name_or_path` is what the user calls it, and not where this machine keeps it: adapters name their base by it.
     """
-    place = shipped() if model is None else model
+    place = find_packaged_model() if model is None else model
     if Path(place).suffix == ".gguf":
         causal, tokenizer = load_gguf(Path(place), dtype)
     elif nowhere(place):
@@ -55,7 +55,7 @@ def load_folder(place: str | Path, dtype: torch.dtype) -> tuple[Any, Any]:
         raise ValueError(f"its weights are damaged ({error})") from error
 
 
-def shipped() -> str:
+def find_packaged_model() -> str:
     """The .gguf file of the model that comes as a package. Raises ValueError."""
     package = find_spec(PACKAGE)
     if package is None or package.origin is None or find_spec("gguf") is None:

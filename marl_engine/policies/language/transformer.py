@@ -20,48 +20,52 @@ from torch import Tensor, nn
 
 from marl_engine.configuration import outside
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.language.backbone import Body, body_of
+from marl_engine.policies.language.backbone import Backbone, get_backbone
 from marl_engine.policies.language.chats import Prompt
-from marl_engine.policies.language.generation import Writer
+from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.types import Policy
 
 PAD = -1  # stands where a question has no token
 
 
-class LanguageModel(Writer):
+class TransformerPolicy(LanguagePolicy):
     """What one policy has learned, and the body that it is put into.
 
     Rows (N, W) int64 are questions as tokens, filled up with PAD on the left, without what all of them begin with (a
     chat's opening): that is read once for all.
     """
 
-    body: Body
+    body: Backbone
 
     def __init__(
         self,
-        body: Body,
-        questions: Sequence[Prompt],
+        body: Backbone,
+        train_prompts: Sequence[Prompt],
         length: int,
         temperature: float,
         new: bool = True,
-        forgetful: bool = False,
+        enable_gradient_checkpointing: bool = False,
     ):
         super().__init__()
         self.__dict__["body"] = body  # not a module of this one: it is everybody's
         self.learned = nn.ParameterList(body.begun(new))
-        self.asked, self.length, self.temperature = body.asked(questions), length, temperature
+        self.asked, self.length, self.temperature = body.asked(train_prompts), length, temperature
         self.opening = [column[0] for column in takewhile(same, zip(*(each[:-1] for each in self.asked), strict=False))]
-        self.ends, self.vocabulary, self.forgetful = body.ends, body.vocabulary, forgetful
+        self.ends, self.vocabulary, self.enable_gradient_checkpointing = (
+            body.ends,
+            body.vocabulary,
+            enable_gradient_checkpointing,
+        )
 
-    def __deepcopy__(self, known: dict[int, Any]) -> "LanguageModel":
+    def __deepcopy__(self, known: dict[int, Any]) -> "TransformerPolicy":
         """What is learned is copied, the body is not."""
-        other = LanguageModel.__new__(LanguageModel)
+        other = TransformerPolicy.__new__(TransformerPolicy)
         nn.Module.__init__(other)
         other.__dict__.update({name: value for name, value in self.__dict__.items() if not name.startswith("_")})
         other.learned = nn.ParameterList(each.detach().clone() for each in self.learned)
         return known.setdefault(id(self), other)
 
-    def _apply(self, function: Any, recurse: bool = True) -> "LanguageModel":
+    def _apply(self, function: Any, recurse: bool = True) -> "TransformerPolicy":
         """Moves the body too."""
         self.body.move(function)
         return super()._apply(function, recurse)
@@ -73,13 +77,13 @@ class LanguageModel(Writer):
         rows = [[PAD] * (widest - len(each)) + each for each in lists]
         return torch.tensor(rows, device=observation.device)
 
-    def opened(self, rows: Tensor) -> "LanguageSheet":
-        return LanguageSheet(self, rows)
+    def start_decoding(self, rows: Tensor) -> "TransformerDecodingState":
+        return TransformerDecodingState(self, rows)
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
         """The prompt is read once for all answers to it that follow each other, unless the body is to be forgetful."""
-        self.wear()
-        forgetful = self.forgetful and torch.is_grad_enabled()
+        self.activate_adapter()
+        forgetful = self.enable_gradient_checkpointing and torch.is_grad_enabled()
         logits = (self.without_memory if forgetful else self.with_memory)(rows, tokens)
         logits = logits.float() if self.temperature == 1 else logits.float() / self.temperature
         return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
@@ -96,13 +100,13 @@ class LanguageModel(Writer):
         """The same, each prompt read for each answer: what is computed again cannot add to a memory."""
         opening = torch.tensor([self.opening], dtype=torch.int64, device=rows.device).expand(len(rows), -1)
         there = F.pad(rows != PAD, (len(self.opening), tokens.shape[1] - 1), value=True)
-        with self.body.forgetful():
+        with self.body.enable_gradient_checkpointing():
             whole = torch.cat([opening, rows.clamp(min=0), tokens[:, :-1]], dim=1)
             return self.body.next(whole, there, None, keep=tokens.shape[1])
 
-    def wear(self) -> None:
+    def activate_adapter(self) -> None:
         """Puts what is learned into the body; added to its weights, where there is nothing to be learned."""
-        self.body.wear(self.learned, [] if torch.is_grad_enabled() else self.body.summed(self.learned))
+        self.body.activate_adapter(self.learned, [] if torch.is_grad_enabled() else self.body.summed(self.learned))
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Any]:
         """Logits (N, V) of an answer's first token, which tokens there are (N, O + W), and the memory of them."""
@@ -118,7 +122,7 @@ class LanguageModel(Writer):
             memory.batch_select_indices(which)
         return logits[which], there, memory
 
-    def said(self, tokens: Tensor, mask: Tensor) -> list[Any]:
+    def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         return self.body.texts(tokens, mask)
 
     def check_lengths(self, name: Callable[[int], str]) -> None:
@@ -133,12 +137,12 @@ class LanguageModel(Writer):
 
     def save(self, folder: Path) -> None:
         """As transformers and peft load it: an adapter, or a whole model."""
-        self.body.wear(self.learned)
+        self.body.activate_adapter(self.learned)
         self.body.save(folder)
 
     def save_merged(self, folder: Path) -> None:
         """As transformers loads it: a whole model, its adapters added to the weights. The body is spent after that."""
-        self.body.wear(self.learned)
+        self.body.activate_adapter(self.learned)
         self.body.merge()
         self.body.save(folder)
 
@@ -148,28 +152,28 @@ def same(tokens: Sequence[int]) -> bool:
     return len(set(tokens)) == 1
 
 
-class LanguageSheet:
+class TransformerDecodingState:
     """Answers below questions, with the keys and values of all tokens so far."""
 
-    def __init__(self, writer: LanguageModel, rows: Tensor):
+    def __init__(self, writer: TransformerPolicy, rows: Tensor):
         self.writer, self.summed = writer, writer.body.summed(writer.learned)
-        self.wear()
+        self.activate_adapter()
         first, self.there, self.memory = writer.read(rows)
         self.logits = first.float() / writer.temperature
 
-    def wear(self) -> None:
+    def activate_adapter(self) -> None:
         """Puts the weights of its writer into the body."""
-        self.writer.body.wear(self.writer.learned, self.summed)
+        self.writer.body.activate_adapter(self.writer.learned, self.summed)
 
     def append(self, token: Tensor) -> None:
-        self.wear()
+        self.activate_adapter()
         self.there = F.pad(self.there, (0, 1), value=True)
         self.logits = self.writer.body.next(token[:, None], self.there, self.memory)[:, 0].float()
         self.logits /= self.writer.temperature
 
 
 @dataclass
-class Language:
+class TransformerSpec:
     """Makes a profile of one language model in both seats of a game of prompts.
 
     Raises ValueError for a game without prompts, a model that is not there, and numbers out of range.
@@ -204,12 +208,12 @@ class Language:
             )
         return [self.policy(chats, lambda number: f"game.prompts: prompt {game.places[number]}")] * game.players
 
-    def policy(self, prompts: Sequence[Prompt], name: Callable[[int], str]) -> LanguageModel:
+    def policy(self, prompts: Sequence[Prompt], name: Callable[[int], str]) -> TransformerPolicy:
         """A policy for these prompts, whose numbers are put into words by `name`. Raises ValueError."""
-        body = body_of(self.model, self.rank, self.alpha, self.adapter, self.dtype)
+        body = get_backbone(self.model, self.rank, self.alpha, self.adapter, self.dtype)
         if self.gradient_checkpointing and not body.blocks():
             raise ValueError(f"policy.gradient_checkpointing: {self.model} has no layers that can; leave it out")
         new, forgetful = self.adapter is None, self.gradient_checkpointing
-        policy = LanguageModel(body, prompts, self.length, self.temperature, new, forgetful)
+        policy = TransformerPolicy(body, prompts, self.length, self.temperature, new, forgetful)
         policy.check_lengths(name)
         return policy

@@ -1,5 +1,5 @@
 """The responder that learns from preferences between answers or trajectories."""
 
-from marl_engine.responders.preference.responder import Answering
+from marl_engine.responders.preference.responder import PreferenceResponder
 
-__all__ = ["Answering"]
+__all__ = ["PreferenceResponder"]

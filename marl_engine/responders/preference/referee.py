@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from marl_engine.errors import Halted
-from marl_engine.types import JudgedGame
+from marl_engine.types import PreferenceGame
 
 
 class Referee:
     """Asks a game's judge, and counts."""
 
-    def __init__(self, game: JudgedGame, coins: bool, generator: torch.Generator):
-        self.game, self.coins, self.generator = game, coins, generator
+    def __init__(self, game: PreferenceGame, sample_labels: bool, generator: torch.Generator):
+        self.game, self.sample_labels, self.generator = game, sample_labels, generator
         self.queries = 0
 
     def ask(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Tensor:
@@ -27,7 +27,7 @@ class Referee:
         found = check_chances(self.game.prefers(numbers, firsts, seconds), len(numbers))
         self.queries += len(numbers)
         chance = torch.from_numpy(found).float()
-        return (torch.rand(chance.shape, generator=self.generator) < chance).float() if self.coins else chance
+        return (torch.rand(chance.shape, generator=self.generator) < chance).float() if self.sample_labels else chance
 
     def among(self, numbers: Tensor, said: Sequence[Sequence[Any]]) -> Tensor:
         """All answers to a prompt with each other, (B, K, K): 1/2 on the diagonal, K (K - 1) / 2 comparisons each."""

@@ -16,22 +16,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marl_engine.losses.preference import BASELINES, BY_VERDICT, LOSSES, OF_PAIRS, Compared, Settings
-from marl_engine.numerics.adam import Descent
+from marl_engine.losses.preference import (
+    BASELINES,
+    BY_VERDICT,
+    LOSSES,
+    OF_PAIRS,
+    PreferenceLossSettings,
+    PreferencePairs,
+)
+from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.schedules import Schedule, schedule
-from marl_engine.policies.language.generation import Answers, Writer
-from marl_engine.policies.weights import alike
-from marl_engine.responders.preference.collector import PAIRS, POOLED, Asked, Asking, Found
+from marl_engine.numerics.schedules import Schedule, parse_schedule
+from marl_engine.policies.language.generation import Completions, LanguagePolicy
+from marl_engine.policies.weights import policies_equal
+from marl_engine.responders.preference.collector import PAIRS, POOLED, PreferenceBatch, PreferenceCollector, Verdicts
 from marl_engine.responders.preference.referee import Referee
-from marl_engine.responders.regulariser import pulls
-from marl_engine.types import Metrics, Policy, Profile, in_words
+from marl_engine.responders.regulariser import kl_terms
+from marl_engine.types import Metrics, Policy, Profile, is_preference_game
 
-COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "at_once")
+COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_batch")
 
 
 @dataclass
-class Answering:
+class PreferenceResponder:
     """Raises ValueError for a game without a judge, a policy that writes no answers, a hyperparameter out of range."""
 
     game: Any
@@ -43,12 +50,12 @@ class Answering:
     opponents: int = 1  # M of whoever else plays, to each prompt
     loss: str = "reinforce"
     pairs: str = "product"  # which answers are compared and learned from, by losses of pairs
-    coins: bool = False  # a comparison is a coin with the judge's chance, not the chance
-    fresh: bool = True  # false: answers and comparisons are those of the first iteration, for ever (offline)
+    sample_labels: bool = False  # a comparison is a coin with the judge's chance, not the chance
+    online: bool = True  # false: answers and comparisons are those of the first iteration, for ever (offline)
     epochs: int = 1
     minibatches: int = 1
     learning_rate: Any = 1e-3
-    at_once: int = 1024  # answers whose gradients are in memory
+    micro_batch: int = 1024  # answers whose gradients are in memory
     gradient_norm: float = 1.0
     clip: float = 0.2  # epsilon, where an answer is learned from more than once
     baseline: str = "half"
@@ -58,8 +65,8 @@ class Answering:
     optimism: float = 0.0  # alpha of XPO
     form: Any = field(init=False)  # of the game, where it has one
     steps: int = field(init=False, default=0)  # queries: comparisons, so far
-    holds: bool = field(init=False, default=True)
-    asked: Asked | None = field(init=False, default=None)  # in the last iteration
+    regularises: bool = field(init=False, default=True)
+    asked: PreferenceBatch | None = field(init=False, default=None)  # in the last iteration
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "prefers"):
@@ -86,15 +93,15 @@ class Answering:
             raise ValueError(
                 f"responder.pairs={self.pairs} needs responder.loss={' or '.join(OF_PAIRS)}, not {self.loss}"
             )
-        self.once = self.fresh and self.epochs * self.minibatches == 1  # answers are learned from as they were written
+        self.once = self.online and self.epochs * self.minibatches == 1  # answers are learned from as they were written
         self.form = getattr(self.game, "form", None)
-        self.schedule: Schedule = schedule(self.learning_rate, "responder.learning_rate")
-        self.settings = Settings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
+        self.schedule: Schedule = parse_schedule(self.learning_rate, "responder.learning_rate")
+        self.settings = PreferenceLossSettings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
         self.generator = torch.Generator().manual_seed(self.seed)
-        self.referee = Referee(self.game, self.coins, self.generator)
+        self.referee = Referee(self.game, self.sample_labels, self.generator)
         counts = self.prompts, self.answers, self.opponents
-        self.asking = Asking(self.referee, self.device, *counts, self.pairs, self.least_margin)
-        self.descents: dict[Policy, Descent] = {}
+        self.asking = PreferenceCollector(self.referee, self.device, *counts, self.pairs, self.least_margin)
+        self.descents: dict[Policy, Adam] = {}
         self.paid: Mapping[str, float] = {}  # what the judge had cost when the run was stopped
 
     def respond(
@@ -105,21 +112,23 @@ class Answering:
         anchor: Profile | None = None,
         step_size: float = math.inf,
         magnet: Profile | None = None,
-        pull: float = 0.0,
+        magnet_weight: float = 0.0,
     ) -> Metrics:
         """Asks once, then learns for `epochs`; see `Responder`. Raises Diverged, Halted."""
-        learner = writer_in(profile)
+        learner = get_language_policy(profile)
         self._check(against)
         start = perf_counter()
-        if self.fresh or self.asked is None:
+        if self.online or self.asked is None:
             before = self.referee.queries
             self.asked = self.asking.ask(learner, against[0] if against else None)
             self.steps += self.referee.queries - before
         middle = perf_counter()
-        held = [(weight, other[0]) for other, weight in pulls(magnet, pull, anchor, step_size)]
+        held = [(weight, other[0]) for other, weight in kl_terms(magnet, magnet_weight, anchor, step_size)]
         if not held and self.loss not in ("reinforce", "simple"):
-            raise ValueError(f"responder.loss={self.loss} learns near somebody: give solver.pull or solver.step_size")
-        metrics = self._learned(learner, self.asked, held, drawn=pull > 0 and magnet is not None)
+            raise ValueError(
+                f"responder.loss={self.loss} learns near somebody: give solver.magnet_weight or solver.step_size"
+            )
+        metrics = self._learned(learner, self.asked, held, drawn=magnet_weight > 0 and magnet is not None)
         return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
 
     def _check(self, against: Profile | None) -> None:
@@ -128,7 +137,7 @@ class Answering:
             raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
         if against is None and self.answers < 2:
             raise ValueError("responder.answers must be 2 or more where answers are compared with each other, not 1")
-        if against is not None and self.pairs in POOLED and not isinstance(against[0], Writer):
+        if against is not None and self.pairs in POOLED and not isinstance(against[0], LanguagePolicy):
             raise ValueError(
                 f"responder.pairs={self.pairs} learns the answers of an opponent that writes, and a queue does not"
             )
@@ -142,13 +151,13 @@ class Answering:
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
-        learner = writer_in(profile)
+        learner = get_language_policy(profile)
         return {
             "steps": self.steps,
             "generator": self.generator.get_state(),
             "descent": self._descent(learner).state(),
             "costs": self.costs(),
-            "asked": None if self.fresh or not self.asked else flat(self.asked),
+            "asked": None if self.online or not self.asked else flat(self.asked),
             "prompts": digest_of(self.game),
         }
 
@@ -161,29 +170,31 @@ class Answering:
             raise ValueError("game.prompts are others than when it was saved; bring them back, or start a new run")
         self.steps = state["steps"]
         self.generator.set_state(state["generator"])
-        self._descent(writer_in(profile)).restore(state["descent"])
+        self._descent(get_language_policy(profile)).restore(state["descent"])
         self.paid = state["costs"]
         self.asked = None
         if state["asked"]:
             numbers, written, answers, found, within = state["asked"]
-            mine, every = (Answers(**each).to(self.device) for each in (written, answers))
-            self.asked = Asked(numbers, mine, every, Found(**found), within)
+            mine, every = (Completions(**each).to(self.device) for each in (written, answers))
+            self.asked = PreferenceBatch(numbers, mine, every, Verdicts(**found), within)
 
     def costs(self) -> Metrics:
         """What the judge has cost, also before the run was stopped."""
         now = self.game.costs() if hasattr(self.game, "costs") else {}
         return {name: number + self.paid.get(name, 0.0) for name, number in now.items()}
 
-    def descents_of(self, profile: Profile) -> list[Descent]:
+    def descents_of(self, profile: Profile) -> list[Adam]:
         """That of the learner."""
-        return [self._descent(writer_in(profile))]
+        return [self._descent(get_language_policy(profile))]
 
-    def _descent(self, learner: Writer) -> Descent:
+    def _descent(self, learner: LanguagePolicy) -> Adam:
         if learner not in self.descents:
-            self.descents[learner] = Descent(learner)
+            self.descents[learner] = Adam(learner)
         return self.descents[learner]
 
-    def _learned(self, learner: Writer, asked: Asked, held: list[tuple[float, Policy]], drawn: bool) -> Metrics:
+    def _learned(
+        self, learner: LanguagePolicy, asked: PreferenceBatch, held: list[tuple[float, Policy]], drawn: bool
+    ) -> Metrics:
         """Steps down the loss, minibatch by minibatch; the first that holds it is a magnet if it is `drawn`."""
         near = [self._near(learner, other, asked.answers) for _, other in held]
         weights = [weight for weight, _ in held]
@@ -192,14 +203,16 @@ class Answering:
             for index in torch.randperm(len(asked.found.wins), generator=self.generator).chunk(self.minibatches):
                 # Where the learner still is the other, rounding between batches must not set them apart: Adam makes a
                 # step of any gradient, and of ties a walk.
-                near_now = [None if alike(learner, other[1]) else each for other, each in zip(held, near, strict=True)]
+                near_now = [
+                    None if policies_equal(learner, other[1]) else each for other, each in zip(held, near, strict=True)
+                ]
                 parts = self._parts(learner, asked, index, near_now, weights, losses)
                 self._descent(learner).step(parts, self.schedule.at(self.steps), self.gradient_norm)
         metrics = {
             "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
             "queries": float(self.steps),
         } | self.costs()
-        if not self.fresh:
+        if not self.online:
             return metrics  # the answers are those of long ago, and say nothing of the learner
         metrics["win_rate/opponent"] = float(asked.found.wins[:, : self.answers].mean())
         own = asked.answers.mask.view(*asked.found.wins.shape, -1)[:, : self.answers]
@@ -212,15 +225,15 @@ class Answering:
 
     def _parts(
         self,
-        learner: Writer,
-        asked: Asked,
+        learner: LanguagePolicy,
+        asked: PreferenceBatch,
         index: Tensor,
         near: list[Tensor | None],
         weights: list[float],
         losses: list[Tensor],
     ) -> Iterator[Tensor]:
         """The loss of some groups, a few answers at a time, which are the memory that learning takes."""
-        for few in index.split(max(1, self.at_once // asked.found.wins.shape[1])):
+        for few in index.split(max(1, self.micro_batch // asked.found.wins.shape[1])):
             batch = self._batch(learner, asked, few, near, weights)
             loss = LOSSES[self.loss](batch, self.settings) * self._share(asked.found.pairs, few, index)
             losses.append(loss.detach())
@@ -234,46 +247,51 @@ class Answering:
         return some / max(every, 1)
 
     def _batch(
-        self, learner: Writer, asked: Asked, index: Tensor, near: list[Tensor | None], weights: list[float]
-    ) -> Compared:
+        self,
+        learner: LanguagePolicy,
+        asked: PreferenceBatch,
+        index: Tensor,
+        near: list[Tensor | None],
+        weights: list[float],
+    ) -> PreferencePairs:
         """Some of the groups, with what the learner thinks of them now."""
         size, answers = asked.found.wins.shape[1], asked.answers
         rows = (index[:, None] * size + torch.arange(size)).flatten().to(self.device)
         log_prob = learner.log_probs(answers.rows[rows], answers.tokens[rows]) * answers.mask[rows]
         now, shape = log_prob.detach(), (len(index), size, -1)
-        return Compared(
+        return PreferencePairs(
             log_prob.view(shape),
             (now if self.once else answers.log_prob[rows]).view(shape),
             answers.mask[rows].view(shape),
             [(now if each is None else each[rows]).view(shape) for each in near],
             weights,
-            *Found(*(each[index].to(self.device) for each in asked.found)),
+            *Verdicts(*(each[index].to(self.device) for each in asked.found)),
             asked.within,
         )
 
     @torch.no_grad()
-    def _near(self, learner: Writer, other: Policy, answers: Answers) -> Tensor | None:
+    def _near(self, learner: LanguagePolicy, other: Policy, answers: Completions) -> Tensor | None:
         """Log-probabilities (N, L) of answers under a policy; None where it is the learner as it is, about to step."""
-        assert isinstance(other, Writer)
-        if self.once and alike(learner, other):
+        assert isinstance(other, LanguagePolicy)
+        if self.once and policies_equal(learner, other):
             return None
-        few = torch.arange(len(answers.tokens), device=self.device).split(self.at_once)
+        few = torch.arange(len(answers.tokens), device=self.device).split(self.micro_batch)
         return torch.cat([other.log_probs(answers.rows[i], answers.tokens[i]) for i in few]) * answers.mask
 
 
 def digest_of(game: Any) -> str | None:
     """What tells the prompts of a game, in their order, from others; None for a game without prompts."""
-    return blake2b(json.dumps(game.chats).encode(), digest_size=16).hexdigest() if in_words(game) else None
+    return blake2b(json.dumps(game.chats).encode(), digest_size=16).hexdigest() if is_preference_game(game) else None
 
 
-def flat(asked: Asked) -> list[Any]:
+def flat(asked: PreferenceBatch) -> list[Any]:
     """For a checkpoint."""
     return [asked.numbers, *(part._asdict() for part in asked[1:4]), asked.within]
 
 
-def writer_in(profile: Profile) -> Writer:
+def get_language_policy(profile: Profile) -> LanguagePolicy:
     """The policy that answers in all seats. Raises ValueError for another profile."""
     learner = profile[0]
-    if not isinstance(learner, Writer) or any(policy is not learner for policy in profile):
+    if not isinstance(learner, LanguagePolicy) or any(policy is not learner for policy in profile):
         raise ValueError("responder=answers moves one policy that answers in all seats; use policy=tiny or language")
     return learner

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from marl_engine.networks.mlp import Perceptron
-from marl_engine.numerics.adam import Descent
+from marl_engine.networks.mlp import MLP
+from marl_engine.numerics.adam import Adam
 
 GRADIENT_NORM = 1.0
 
@@ -38,9 +38,9 @@ class RewardModel:
     def __init__(self, features: int, hidden: Sequence[int], learning_rate: float, seed: int, device: str = "cpu"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = Perceptron(torch.zeros(features), hidden, 1, seats=0, activation="tanh", gain=0.01)
+            self.network = MLP(torch.zeros(features), hidden, 1, seats=0, activation="tanh", gain=0.01)
         self.network.to(device)
-        self.descent, self.learning_rate = Descent(self.network), learning_rate
+        self.descent, self.learning_rate = Adam(self.network), learning_rate
 
     def rewards(self, steps: Tensor) -> Tensor:
         """(...,) of steps (..., F)."""

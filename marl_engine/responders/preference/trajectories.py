@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.rng import GOLDEN, mix, unit
-from marl_engine.responders.ppo import Gradient
+from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
+from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Responder
 
@@ -28,13 +28,13 @@ class Judge(Protocol):
         ...
 
 
-def said(chances: Tensor, seed: int, asked: int) -> Tensor:
+def give_verdicts(chances: Tensor, seed: int, asked: int) -> Tensor:
     """0, 1/2 or 1: what is answered where the first of two wins with these chances, `asked` being questions before.
 
     The number of a question and the seed decide it. A tie that is certain to be one stays one half.
     """
     place = torch.arange(asked + 1, asked + 1 + chances.numel()).view(chances.shape).to(chances.device)
-    noise = unit(mix(mix(torch.tensor(seed, device=chances.device)) + GOLDEN * place))
+    noise = to_unit_interval(mix_bits(mix_bits(torch.tensor(seed, device=chances.device)) + GOLDEN * place))
     return torch.where(chances == 0.5, chances, (noise < chances).to(chances.dtype))
 
 
@@ -45,10 +45,10 @@ def contest(judge: Judge, new: Tensor, old: Tensor, seed: int, asked: int) -> tu
     """
     count = len(new)
     row, column = torch.triu_indices(count, count, 1, device=new.device)
-    pairs = said(judge.preferred(new[row], new[column]), seed, asked)
+    pairs = give_verdicts(judge.preferred(new[row], new[column]), seed, asked)
     among = pairs.new_full((count, count), 0.5)
     among[row, column], among[column, row] = pairs, 1 - pairs
-    past = said(judge.preferred(new[:, None], old[None]), seed, asked + len(pairs))
+    past = give_verdicts(judge.preferred(new[:, None], old[None]), seed, asked + len(pairs))
     return torch.cat([among, past], dim=1), len(pairs) + past.numel()
 
 
@@ -74,15 +74,16 @@ def summaries(judge: Judge, trajectory: Trajectory) -> Tensor:
     return judge.summary(reward, action)
 
 
-def comparing(responder: Responder, asks: str) -> tuple[Gradient, Judge]:
+def comparing(responder: Responder, asks: str) -> tuple[PPO, Judge]:
     """The responder and its game. Raises ValueError unless it plays whole trajectories that can be compared."""
-    if not isinstance(responder, Gradient) or not hasattr(responder.game, "preferred"):
+    if not isinstance(responder, PPO) or not hasattr(responder.game, "preferred"):
         raise ValueError(
             f"{asks} compares trajectories, which needs policy=network, responder=ippo and game=preference/control"
         )
     horizon = responder.game.horizon  # type: ignore[attr-defined]
-    if responder.turns % horizon:
+    if responder.rollout_length % horizon:
         raise ValueError(
-            f"responder.turns must be a multiple of the {horizon} steps of a trajectory, not {responder.turns}"
+            f"responder.rollout_length must be a multiple of the {horizon} steps of a trajectory, "
+            f"not {responder.rollout_length}"
         )
     return responder, responder.game  # type: ignore[return-value]
