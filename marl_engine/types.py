@@ -107,6 +107,8 @@ class Distribution(Protocol):
 class Policy(nn.Module):
     """Observation -> distribution over actions: a network, a table, a language model, a mixture."""
 
+    noise_shape: tuple[int, ...] = ()  # of the uniform numbers that `Distribution.sample` takes for a row; (D,): a box
+
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Observations (N, …) made by seats (N,) int64 as the rows (N, …) that `forward` takes.
 

@@ -43,7 +43,7 @@ class GaussianMLPPolicy(Policy):
 
     def __init__(self, perceptron: MLP, low: Tensor, high: Tensor, squashed: bool):
         super().__init__()
-        self.perceptron, self.squashed = perceptron, squashed
+        self.perceptron, self.squashed, self.noise_shape = perceptron, squashed, tuple(low.shape)
         bounded = low.isfinite() & high.isfinite()
         self.register_buffer("centre", torch.where(bounded, (low + high) / 2, 0.0), persistent=False)
         self.register_buffer("width", torch.where(bounded, (high - low) / 2, 1.0), persistent=False)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.errors import Refused
-from marl_engine.numerics.rng import derive_seeds
-from marl_engine.rollout.rollout import draw_noise
+from marl_engine.numerics.rng import derive_seeds, draw_uniforms
 from marl_engine.rollout.turn_checks import check_turn
 from marl_engine.types import Game, Turn
 
@@ -164,9 +163,11 @@ def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
 
     Numbers (B, P, D) within the bounds of a game of continuous actions.
     """
-    (noise,) = draw_noise(game, derive_seeds(seed, len(turn.legal)), 0, 1)
+    seeds = derive_seeds(seed, len(turn.legal))
     if getattr(game, "continuous", False):
+        noise = draw_uniforms(seeds, 0, 1, game.players * game.actions).view(turn.legal.shape)
         return game.low + (game.high - game.low) * noise
+    (noise,) = draw_uniforms(seeds, 0, 1, game.players)
     cumulative = turn.legal.float().cumsum(-1)
     return (cumulative <= noise[..., None] * cumulative[..., -1:]).sum(-1)
 

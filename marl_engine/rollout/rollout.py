@@ -1,6 +1,7 @@
 """Profiles play games: a stretch of play to learn from, or whole games to be scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch
 from marl_engine.types import Game, Policy, Profile, Turn
 
 LONGEST = 50_000  # turns of a game that is scored
+NOISE_BLOCK = 64  # turns whose noise is drawn at once
 
 
 class Trajectory(NamedTuple):
@@ -40,13 +42,6 @@ def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
 def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
     """Of (B, P, …), the rows (N, …) of some seats, game by game."""
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
-
-
-def draw_noise(game: Game, seeds: Tensor, first: int, turns: int) -> Tensor:
-    """Uniform numbers (turns, B, P) for decisions from number `first` on; (turns, B, P, D) for actions of D numbers."""
-    if not getattr(game, "continuous", False):
-        return draw_uniforms(seeds, first, turns, game.players)
-    return draw_uniforms(seeds, first, turns, game.players * game.actions).unflatten(-1, (game.players, game.actions))
 
 
 class Seating:
@@ -94,23 +89,69 @@ class Seating:
         return memory * ~done.repeat_interleave(len(seats)).view(-1, *[1] * (memory.ndim - 1))
 
 
+class Decision(NamedTuple):
+    """What every seat did in one turn, and what came of it."""
+
+    before: Turn
+    action: Tensor  # (B, P) int64, or (B, P, D) of numbers
+    log_prob: Tensor  # (B, P)
+    after: Turn
+
+
+def draw_noise(profile: Profile, seeds: Tensor, first: int, turns: int) -> Tensor:
+    """Uniform numbers (turns, B, P, *noise_shape) for decisions from number `first` on; see `Policy.noise_shape`."""
+    seats = (len(profile), *profile[0].noise_shape)
+    return draw_uniforms(seeds, first, turns, prod(seats)).unflatten(-1, seats)
+
+
+def play_turns(
+    game: Game, profile: Profile, turn: Turn, seeds: Tensor, *, first: int = 0, turns: int, greedy: bool = False
+) -> Iterator[Decision]:
+    """Yields `turns` decisions of B games from `turn` on, the first being number `first` of these games.
+
+    The noise of decision n in game b is a function of seeds[b] and n alone. Learning, scoring and drawing all play by
+    this generator. Raises Refused for a turn among the first ones that is not as `Turn` says.
+    """
+    seating = Seating(profile, len(seeds), seeds.device)
+    for start in range(first, first + turns, NOISE_BLOCK):
+        for number, noise in enumerate(
+            draw_noise(profile, seeds, start, min(NOISE_BLOCK, first + turns - start)), start
+        ):
+            action, log_prob = seating.decide(turn, noise, greedy)
+            after = step(game, turn, action, number)
+            yield Decision(turn, action, log_prob, after)
+            turn = after
+
+
+def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
+    """The first turn of a game for each seed (B,), and the seeds on the device of its turns. Raises Refused."""
+    turn = game.reset(seeds)
+    check_turn(game, turn, len(seeds))
+    return turn, seeds.to(turn.reward.device)
+
+
 @torch.no_grad()
 def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
     """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
-    table = Seating(profile, len(seeds), seeds.device)
-    record, finals = [], []
-    for number, noise in enumerate(draw_noise(game, seeds, clock, turns), clock):
-        action, log_prob = table.decide(turn, noise)
-        after = step(game, turn, action, number)
-        record.append((turn.observation, turn.legal, turn.acting, action, log_prob, *after[3:7]))  # reward to truncated
-        finals.append(after.final)
-        turn = after
-    observation, legal, *rest = zip(*record, strict=True)
-    choices = None if all(bool(each.all()) for each in legal) else torch.stack(legal)
-    trajectory = Trajectory._make([torch.stack(observation), choices, *map(torch.stack, rest), None])
+    decisions = list(play_turns(game, profile, turn, seeds, first=clock, turns=turns))
+    before, after = [each.before for each in decisions], [each.after for each in decisions]
+    legal = None if all(bool(each.legal.all()) for each in before) else torch.stack([each.legal for each in before])
+    trajectory = Trajectory(
+        observation=torch.stack([each.observation for each in before]),
+        legal=legal,
+        acting=torch.stack([each.acting for each in before]),
+        action=torch.stack([each.action for each in decisions]),
+        log_prob=torch.stack([each.log_prob for each in decisions]),
+        reward=torch.stack([each.reward for each in after]),
+        shaping=torch.stack([each.shaping for each in after]),
+        done=torch.stack([each.done for each in after]),
+        truncated=torch.stack([each.truncated for each in after]),
+        final=None,
+    )
+    finals = [each.final for each in after]
     trajectory = trajectory._replace(final=stack_finals(game, finals, trajectory.observation, trajectory.truncated))
     check_stretch(game, trajectory)
-    return trajectory, turn
+    return trajectory, after[-1]
 
 
 def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
@@ -134,22 +175,16 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
 
     Raises Refused for a game whose turns are not as `Turn` says, and Halted for one that does not end.
     """
-    turn = game.reset(seeds)
-    check_turn(game, turn, len(seeds))
-    seeds = seeds.to(turn.reward.device)
-    table = Seating(profile, len(seeds), seeds.device)
+    turn, seeds = open_games(game, seeds)
     earned = turn.reward * turn.done[:, None]  # games that ended before anybody acted
-    open_still = ~turn.done
-    for clock in range(LONGEST):
-        (noise,) = draw_noise(game, seeds, clock, 1)
-        action, _ = table.decide(turn, noise, greedy)
-        turn = step(game, turn, action, clock)
-        earned += turn.reward * open_still[:, None]
-        open_still &= ~turn.done
-        if not open_still.any():
+    unfinished = ~turn.done
+    for decision in play_turns(game, profile, turn, seeds, turns=LONGEST, greedy=greedy):
+        earned += decision.after.reward * unfinished[:, None]
+        unfinished &= ~decision.after.done
+        if not unfinished.any():
             check_earned(game, earned)
             return earned
     raise Halted(
-        f"{type(game).__name__}: {int(open_still.sum())} of {len(seeds)} games had not ended after {LONGEST:,} turns, "
+        f"{type(game).__name__}: {int(unfinished.sum())} of {len(seeds)} games had not ended after {LONGEST:,} turns, "
         "so they cannot be scored; a game must be done some time, or truncated, with what it closed with as final"
     )

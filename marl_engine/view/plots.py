@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.rollout.rollout import Seating, draw_noise, step
+from marl_engine.rollout.rollout import open_games, play_turns
 from marl_engine.runs.folder import column
 from marl_engine.types import Game, Profile
 
@@ -71,19 +71,14 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
 def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
     """One game of sampled play as the game draws itself, (H, W, 3) uint8 each."""
     game = deepcopy(game)
-    seeds = derive_seeds(seed, 1)
-    turn = game.reset(seeds)
-    seeds = seeds.to(turn.reward.device)
-    table = Seating(profile, 1, seeds.device)
-    drawn, earned = [], 0.0
-    for clock in range(longest):
-        drawn.append(game.render(caption=f"step {clock}   score {earned:.0f}"))
-        (noise,) = draw_noise(game, seeds, clock, 1)
-        turn = step(game, turn, table.decide(turn, noise)[0], clock)
-        earned += turn.reward.mean().item()
-        if turn.done.any():
+    turn, seeds = open_games(game, derive_seeds(seed, 1))
+    pictures, earned = [game.render(caption="step 0   score 0")], 0.0
+    for clock, decision in enumerate(play_turns(game, profile, turn, seeds, turns=longest - 1), 1):
+        if decision.after.done.any():
             break
-    return drawn
+        earned += decision.after.reward.mean().item()
+        pictures.append(game.render(caption=f"step {clock}   score {earned:.0f}"))
+    return pictures
 
 
 def gif(pictures: Sequence[np.ndarray], path: Path) -> None:

@@ -187,6 +187,8 @@ class Still:
 class Doubling(Policy):
     """Pushes twice as hard as the noise says."""
 
+    noise_shape = (3,)
+
     def forward(self, rows, legal=None, memory=None):
         return Gaussian(torch.zeros(len(rows), 3), torch.full((3,), math.log(2))), memory
 
