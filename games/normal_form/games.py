@@ -145,7 +145,7 @@ class RandomGame(OneShotGame):
 class Judged(OneShotGame):
     """A matrix of how often the row is preferred: one prompt, and answers that are numbers of actions."""
 
-    questions = 1
+    train_prompts = 1
 
     def prefers(self, numbers: Tensor, firsts: Sequence[int], seconds: Sequence[int]) -> np.ndarray:
         """How often the first of two answers is preferred, (N,)."""

@@ -84,20 +84,20 @@ def ask(arguments: Sequence[str]) -> int:
     return 0
 
 
-def answer(run: Path, train_prompts: Sequence[str], wishes: Wishes) -> None:
+def answer(run: Path, questions: Sequence[str], wishes: Wishes) -> None:
     """Prints each question with its answers. Raises Refused."""
     from marl_engine.commands.command_line.trained_models import load_trained
 
     changes = {"length": wishes.length, "temperature": wishes.temperature}
-    trained = load_trained(run, wishes.checkpoint, train_prompts, wishes.device, **changes)
+    trained = load_trained(run, wishes.checkpoint, questions, wishes.device, **changes)
     print(f"{run}, iteration {trained.iteration}")
     step = max(1, SIDE_BY_SIDE // wishes.samples)
-    for start in range(0, len(train_prompts), step):
-        numbers = range(start, min(start + step, len(train_prompts)))
+    for start in range(0, len(questions), step):
+        numbers = range(start, min(start + step, len(questions)))
         before = texts_of(trained.reference, numbers, wishes) if wishes.reference else []
         after = texts_of(trained.policy, numbers, wishes)
         for place, number in enumerate(numbers):
-            print(f"\n{train_prompts[number]}")
+            print(f"\n{questions[number]}")
             for label, texts in (("before", before), ("after", after)):
                 for text in texts[place * wishes.samples : (place + 1) * wishes.samples]:
                     print(indent(f"{label}: {text}" if wishes.reference else text, "  "))

@@ -29,10 +29,10 @@ class Fair:
     """Likes the longer answer two times in three."""
 
     def __init__(self):
-        self.train_prompts = 0
+        self.questions = 0
 
     def prefers(self, prompts, firsts, seconds):
-        self.train_prompts += len(prompts)
+        self.questions += len(prompts)
         return [0.5 + np.sign(len(one) - len(other)) / 6 for one, other in zip(firsts, seconds, strict=True)]
 
 
@@ -91,9 +91,9 @@ def test_a_judge_is_tested_once_by_its_first_comparisons_unless_it_declares():
     for judge, questions in ((Fair(), 3 * 32 + 40), (Declared(), 40)):
         game = Own(judge)
         game.prefers(torch.arange(40), ["a"] * 40, ["bc"] * 40)
-        assert judge.train_prompts == questions
+        assert judge.questions == questions
         game.prefers(torch.arange(5), ["a"] * 5, ["bc"] * 5)
-        assert judge.train_prompts == questions + 5
+        assert judge.questions == questions + 5
 
 
 @pytest.mark.parametrize(

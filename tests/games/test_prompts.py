@@ -187,9 +187,9 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(
         Refused, match=r"line 1, has no column questions: its columns are question, prompt; game.column"
     ):
-        prompts(str(tmp_path / "a.jsonl"), "train_prompts")
+        prompts(str(tmp_path / "a.jsonl"), "questions")
     with pytest.raises(Refused, match="has no column questions: it has no columns"):
-        prompts(None, "train_prompts")
+        prompts(None, "questions")
 
 
 def test_a_prompt_stays_on_its_side_of_the_split():

@@ -89,7 +89,7 @@ class LLMJudge:
         check_number("game.judge.timeout", self.timeout, above=0)
         for name in ("input_price", "output_price"):
             check_number(f"game.judge.{name}", getattr(self, name), least=0)
-        self.spent = dict.fromkeys(("train_prompts", "kept", "unreadable", "requests", *NUMBERS), 0)
+        self.spent = dict.fromkeys(("questions", "kept", "unreadable", "requests", *NUMBERS), 0)
 
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
         """P(first is better), (N,). Raises Halted where the endpoint fails."""
@@ -103,15 +103,15 @@ class LLMJudge:
         cost = self.spent["prompt_tokens"] * self.input_price + self.spent["completion_tokens"] * self.output_price
         return {**{f"judge/{name}": float(number) for name, number in self.spent.items()}, "judge/cost": cost / 1e6}
 
-    def _verdicts(self, train_prompts: list[Question]) -> dict[Question, float]:
+    def _verdicts(self, questions: list[Question]) -> dict[Question, float]:
         """By question, 1/2 for those without a clear one; what the cache has not is asked, and cached as it comes."""
         line = Line(self.url.rstrip("/"), self.key, self.timeout, self.attempts, self.wait)
-        bodies = {question: self._body(question) for question in train_prompts}
+        bodies = {question: self._body(question) for question in questions}
         keys = {question: digest(line.url, body) for question, body in bodies.items()}
         with open_verdicts(self.cache) as cache:
             old = look_up(cache, list(keys.values()))
             verdicts = {question: old[key] for question, key in keys.items() if key in old}
-            self.spent["train_prompts"] += len(train_prompts)
+            self.spent["questions"] += len(questions)
             self.spent["kept"] += len(verdicts)
 
             def take(question: Question, reply: Reply) -> None:

@@ -29,7 +29,7 @@ class Trained(NamedTuple):
 
 
 def load_trained(
-    path: Path, checkpoint: str, train_prompts: Sequence[str], device: str = "cpu", **keys: Any
+    path: Path, checkpoint: str, questions: Sequence[str], device: str = "cpu", **keys: Any
 ) -> Trained:
     """The policy of a checkpoint (last, best or an iteration) for questions, with some keys of `policy` changed.
 
@@ -47,7 +47,7 @@ def load_trained(
     check_device(device)
     torch.set_num_threads(choose_threads(None))
     try:
-        policy = maker.policy(train_prompts, lambda number: f"question {number + 1}").to(device)
+        policy = maker.policy(questions, lambda number: f"question {number + 1}").to(device)
         reference = deepcopy(policy).requires_grad_(False)
         policy.load_state_dict(state["profile"]["policies"][0])
     except (ValueError, RuntimeError) as error:
