@@ -28,9 +28,7 @@ class Trained(NamedTuple):
     iteration: int
 
 
-def load_trained(
-    path: Path, checkpoint: str, questions: Sequence[str], device: str = "cpu", **keys: Any
-) -> Trained:
+def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: str = "cpu", **keys: Any) -> Trained:
     """The policy of a checkpoint (last, best or an iteration) for questions, with some keys of `policy` changed.
 
     Raises Refused where there is none, it is no language model, or a question is too long.
