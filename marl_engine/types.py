@@ -14,6 +14,10 @@ class Turn(NamedTuple):
 
     A game that is done has already started anew: `observation` opens the next one, while `reward`,
     `done`, `truncated` and `final` belong to the one that ended.
+
+    A seat that has left the game (`alive` is False) never acts in it again and earns nothing after the step in which
+    it left: rewards that a game pays it later do not count, and no value is bootstrapped for it. Where a game is
+    truncated, those count as in the game who were in it before its last step.
     """
 
     observation: Tensor  # (B, P, ...) in the game's own type, often bytes
@@ -24,6 +28,7 @@ class Turn(NamedTuple):
     done: Tensor  # (B,) bool
     truncated: Tensor  # (B,) bool: done because somebody stopped the clock, not by the rules of the game
     final: Tensor | None = None  # (B, P, ...) what games that were truncated closed with; None where none were
+    alive: Tensor | None = None  # (B, P) bool: who is still in the game; None where everybody is. Only they can act
 
     def to(self, device: str) -> "Turn":
         """The same on a device."""

@@ -15,26 +15,30 @@ def gae(
     *,
     after: Tensor,
     ending: Tensor | None,
+    alive: Tensor | None = None,
     discount: float,
     gae_lambda: float,
 ) -> Tensor:
     """Advantages (T, B, P) of the decisions of each seat, zero where a seat was not acting.
 
-    reward, value, acting (T, B, P), done (T, B); `after` (B, P) is the value of the observation after the
-    last decision; `ending` (T, B, P) the value that a game ended with: zero where it was over by its rules,
-    the critic's where it was truncated; None is zero everywhere. A decision earns all until the seat's next one:
+    reward, value, acting (T, B, P), done (T, B); `after` (B, P) is the value of the observation after the last
+    decision, zero for seats that have left the game by then; `ending` (T, B, P) the value that a game ended with: zero
+    where it was over by its rules, the critic's where it was truncated; None is zero everywhere. `alive` (T, B, P) is
+    who was still in the game; None stands for all. A decision earns everything until the seat's next one, and for a
+    seat that leaves before its next one, everything up to the step in which it leaves and no value after it:
 
-        delta_t = sum r + discount * V(next own decision) - V_t,    A_t = delta_t + discount * trace * A_next.
+        delta_t = sum r + discount * V(next own decision) - V_t,    A_t = delta_t + discount * gae_lambda * A_next.
     """
     arrays = [each.cpu().numpy() for each in (reward, value, done, acting, after)]
     ends = torch.zeros(1, 1, 1).expand(reward.shape) if ending is None else ending.cpu()
+    there = torch.ones(1, 1, 1, dtype=torch.bool).expand(reward.shape) if alive is None else alive.cpu()
     out = np.zeros(reward.shape, np.float32)
-    _sweep(*arrays, ends.numpy(), np.float32(discount), np.float32(gae_lambda), out)
+    _sweep(*arrays, ends.numpy(), there.numpy(), np.float32(discount), np.float32(gae_lambda), out)
     return torch.from_numpy(out).to(reward.device)
 
 
 @compile_loop
-def _sweep(reward, value, done, acting, after, ending, discount, gae_lambda, out):
+def _sweep(reward, value, done, acting, after, ending, alive, discount, gae_lambda, out):
     turns, games, players = reward.shape
     for game in range(games):
         for seat in range(players):
@@ -42,6 +46,9 @@ def _sweep(reward, value, done, acting, after, ending, discount, gae_lambda, out
             for turn in range(turns - 1, -1, -1):
                 if done[turn, game]:
                     next_value, next_advantage, earned = ending[turn, game, seat], np.float32(0), np.float32(0)
+                if not alive[turn, game, seat]:
+                    next_value, next_advantage, earned = np.float32(0), np.float32(0), np.float32(0)
+                    continue
                 earned += reward[turn, game, seat]
                 if acting[turn, game, seat]:
                     delta = earned + discount * next_value - value[turn, game, seat]

@@ -29,11 +29,10 @@ from marl_engine.responders.actor_critic import ActorCritic, CriticBatch, Policy
 from marl_engine.responders.regulariser import kl_terms
 from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
-from marl_engine.types import Game, Metrics, Policy, Profile
+from marl_engine.types import Game, Metrics, Policy, Profile, Turn
 
 CRITICS = ("own", "joint")
 STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
-
 
 Payoff = Callable[[Trajectory], Tensor]  # what a stretch of play earns (T, B, P), in place of the game's rewards
 
@@ -46,10 +45,10 @@ class KLTerm(NamedTuple):
 
 
 class SeatBatch(NamedTuple):
-    """What one policy learns from: some seats of a stretch of play, and the observation after it."""
+    """What one policy learns from: some seats of a stretch of play, and the turn after it."""
 
     trajectory: Trajectory
-    after: Tensor  # (B, P, ...)
+    after: Turn
     seats: list[int]
 
 
@@ -183,7 +182,7 @@ class PPO:
             for policy, here in group_by_policy(lineup):
                 mine = [seat for seat in here if seat in learning]
                 if mine:
-                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn.observation, mine))
+                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, mine))
             if ended is not None:
                 for seat in learning:
                     earned[seat].append(ended[:, seat])
@@ -250,7 +249,7 @@ class PPO:
             return seen, learner.critic(seen)[:, 0].view(-1, games, len(seats))
 
         seen, value = values(trajectory.observation.flatten(0, 1))
-        _, after = values(part.after)
+        (after,) = values(part.after.observation)[1]
         ending = None
         if trajectory.final is not None:
             ending = values(trajectory.final.flatten(0, 1))[1] * trajectory.truncated[..., None]
@@ -260,8 +259,9 @@ class PPO:
             value,
             trajectory.done,
             trajectory.acting[..., seats],
-            after=after[0],
+            after=after if part.after.alive is None else after * part.after.alive[:, seats],
             ending=ending,
+            alive=None if trajectory.alive is None else trajectory.alive[..., seats],
             discount=self.discount,
             gae_lambda=self.gae_lambda,
         )
@@ -275,9 +275,9 @@ class PPO:
         action, log_prob, acting = (rows(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
         decisions = PolicyBatch(shown, legal, action, log_prob, advantage.flatten())
         estimates = CriticBatch(seen, (advantage + value).flatten(), value.flatten())
-        return (
-            (decisions, estimates) if acting.all() else (select_rows(decisions, acting), select_rows(estimates, acting))
-        )
+        if acting.all():
+            return decisions, estimates
+        return select_rows(decisions, acting), select_rows(estimates, acting)
 
     def _policy_loss(
         self, policy: Policy, held: Sequence[KLTerm], batch: PolicyBatch

@@ -47,8 +47,23 @@ def check_shapes(game: Game, copies: int = 5, turns: int = 50) -> str:
         kind = kind or turn.observation.dtype
         if turn.observation.dtype != kind:
             raise Refused(f"{type(game).__name__}: observation must stay {kind}, and is {turn.observation.dtype} later")
-        turn = game.step(random_actions(game, turn, number))
+        before, turn = turn, game.step(random_actions(game, turn, number))
+        check_leaving(game, before, turn)
     return f"{turns} turns of {copies} copies have the shapes and types of Turn, finite numbers and legal actions"
+
+
+def check_leaving(game: Game, before: Turn, turn: Turn) -> None:
+    """Raises Refused where a seat that has left a game is back before that game is done."""
+    if before.alive is None:
+        return
+    back = ~before.alive & ~turn.done[:, None]
+    if turn.alive is not None:
+        back &= turn.alive
+    if back.any():
+        raise Refused(
+            f"{type(game).__name__}: a seat that has left a game must stay away until the game is done; alive is True "
+            f"again at {back.nonzero()[0].tolist()} (copy, seat)"
+        )
 
 
 def check_batching(game: Game, copies: int = 64, turns: int = 60) -> str:
@@ -76,9 +91,9 @@ def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20
     saved = game.state()
     kept = {key: each.clone() for key, each in saved.items()}
     again, here = other.restore(deepcopy(saved)), turn
-    for field in ("observation", "legal", "acting"):
-        if not torch.equal(getattr(here, field), getattr(again, field)):
-            raise Refused(f"{name}: restore must return the turn that was to be played; its {field} is another")
+    opened = {"reward": here.reward, "shaping": here.shaping, "done": here.done, "truncated": here.truncated}
+    if field := difference(here, again._replace(**opened, final=here.final)):
+        raise Refused(f"{name}: restore must return the turn that was to be played; its {field} is another")
     for number in range(before, before + after):
         turn = game.step(random_actions(game, turn, number))
         again = other.step(random_actions(game, again, number))
@@ -151,7 +166,7 @@ def difference(one: Turn, other: Turn, row: int | None = None, other_row: int | 
     """The first field in which two turns differ, all of them or the games in these rows; empty where none does."""
     for field, mine, its in zip(Turn._fields, one, other, strict=True):
         if mine is None or its is None:
-            if mine is not its and (one.truncated.any() or row is None):
+            if mine is not its and (field == "alive" or one.truncated.any() or row is None):
                 return field
         elif not torch.equal(*((mine, its) if row is None else (mine[row], its[other_row]))):
             return field

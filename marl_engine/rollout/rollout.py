@@ -28,7 +28,8 @@ class Trajectory(NamedTuple):
     shaping: Tensor  # (T, B, P)
     done: Tensor  # (T, B) bool
     truncated: Tensor  # (T, B) bool
-    final: Tensor | None  # (T, B, P, ...) what truncated games closed with
+    final: Tensor | None = None  # (T, B, P, ...) what truncated games closed with
+    alive: Tensor | None = None  # (T, B, P) bool; None where everybody always was
 
 
 def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
@@ -42,6 +43,14 @@ def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
 def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
     """Of (B, P, …), the rows (N, …) of some seats, game by game."""
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
+
+
+def stack_alive(alive: Sequence[Tensor | None]) -> Tensor | None:
+    """Who was still in the game (T, B, P), of turns that tell it or None; None where everybody always was."""
+    told = next((each for each in alive if each is not None), None)
+    if told is None:
+        return None
+    return torch.stack([torch.ones_like(told) if each is None else each for each in alive])
 
 
 class Seating:
@@ -146,7 +155,7 @@ def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, tu
         shaping=torch.stack([each.shaping for each in after]),
         done=torch.stack([each.done for each in after]),
         truncated=torch.stack([each.truncated for each in after]),
-        final=None,
+        alive=stack_alive([each.alive for each in before]),
     )
     finals = [each.final for each in after]
     trajectory = trajectory._replace(final=stack_finals(game, finals, trajectory.observation, trajectory.truncated))
@@ -157,7 +166,8 @@ def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, tu
 def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
     """The turn after decision `number`, which is looked at if it is one of the first.
 
-    Raises Refused for a turn that is not as `Turn` says, be it the one before, of which a game's own error may come.
+    Seats that had left the game before earn nothing, whatever the game pays them. Raises Refused for a turn that is not
+    as `Turn` says, be it the one before, of which a game's own error may come.
     """
     try:
         after = game.step(action)
@@ -166,7 +176,9 @@ def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
         raise
     if number < LOOK_AT:
         check_turn(game, after, len(turn.done))
-    return after
+    if turn.alive is None:
+        return after
+    return after._replace(reward=after.reward * turn.alive, shaping=after.shaping * turn.alive)
 
 
 @torch.no_grad()

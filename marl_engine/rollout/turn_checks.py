@@ -18,7 +18,8 @@ WITHOUT_FINAL = (
 def check_turn(game: Any, turn: Any, copies: int) -> None:
     """Raises Refused, with what was expected and given, unless a turn of B = `copies` games is as `Turn` says.
 
-    Shapes, types, finite numbers, a legal action for each seat that acts, and `final` where a game is truncated.
+    Shapes, types, finite numbers, a legal action for each seat that acts, nobody who acts and has left the game, and
+    `final` where a game is truncated.
     """
     name = type(game).__name__
     if not isinstance(turn, Turn):
@@ -29,11 +30,15 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
     shapes |= {"shaping": seats, "done": (copies,), "truncated": (copies,)}
     if turn.final is not None:
         shapes["final"] = seen
+    if turn.alive is not None:
+        shapes["alive"] = seats
     types = {"observation": None, "final": None, "reward": torch.float32, "shaping": torch.float32}
     for field, shape in shapes.items():
         if wrong := misfit(getattr(turn, field), shape, types.get(field, torch.bool)):
             raise Refused(f"{name}: {field} must be {wrong}")
     if wrong := fault(turn.observation, turn.reward, turn.shaping, turn.legal, turn.acting):
+        raise Refused(f"{name}: {wrong}")
+    if turn.alive is not None and (wrong := absence_fault(turn.alive, turn.acting)):
         raise Refused(f"{name}: {wrong}")
     if (turn.truncated & ~turn.done).any():
         raise Refused(f"{name}: truncated must be False where done is False")
@@ -63,6 +68,15 @@ def fault(observation: Tensor, reward: Tensor, shaping: Tensor, legal: Tensor | 
     if legal is not None and not (able := legal.any(-1) | ~acting).all():
         place = (~able).nonzero()[0].tolist()
         return f"a seat that is acting must have a legal action; legal is False for all of them at {place}"
+    return ""
+
+
+def absence_fault(alive: Tensor, acting: Tensor) -> str:
+    """What is wrong with who is alive (B, P) beside who is acting (B, P); empty where nothing is."""
+    if (absent := acting & ~alive).any():
+        return f"acting must be False where alive is False; it is True at {absent.nonzero()[0].tolist()} (copy, seat)"
+    if (empty := ~alive.any(-1)).any():
+        return f"a game that all seats have left must be done; nobody is alive in copy {empty.nonzero()[0].item()}"
     return ""
 
 

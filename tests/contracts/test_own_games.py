@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from test_runs import marl_train
+from toys import Leaving
 
 from marl_engine.errors import Halted, Refused
 from marl_engine.numerics.rng import derive_seeds
@@ -29,6 +30,10 @@ BROKEN = {
     "shared chance": r"copy 63 of 64 must be what its seed alone gives.*; observation differs at turn 0",
     "enable_gradient_checkpointing": r"a restored game must go on as the saved one; reward differs at turn \d\d",
     "shared state": r"state\(\)\['at'\] must be a copy",
+    "ghost": r"acting must be False where alive is False; it is True at \[\d, 1\]",
+    "deserted": r"a game that all seats have left must be done; nobody is alive in copy \d",
+    "back": r"must stay away until the game is done; alive is True again at \[\d, 1\]",
+    "alive shape": r"alive must be torch.bool \(5, 2\), not torch.bool \(5,\)",
     "not opened": r"where done is True, observation must be that of the game that opens next",
 }
 
@@ -90,12 +95,17 @@ class Walk:
             turn.observation[at == 2] = torch.inf
         if self.fault == "stuck":
             turn.legal[at == 2] = False
+        away = (at < 1)[:, None] & torch.tensor([self.fault == "deserted", True])
         wrong = {
             "reward shape": {"reward": reward[:, 0]},
             "reward type": {"reward": reward.double()},
             "done type": {"done": done.int()},
             "observation shape": {"observation": turn.observation[..., 0]},
             "no tensor": {"shaping": None},
+            "alive shape": {"alive": ~never},
+            "ghost": {"alive": ~away},
+            "deserted": {"alive": ~away, "acting": ~away},
+            "back": {"alive": ~away, "acting": ~away},
         }
         turn = turn._replace(**wrong.get(self.fault, {}))
         return tuple(turn) if self.fault == "no turn" else turn
@@ -121,6 +131,10 @@ class Fixed:
 
     def sample(self, noise):
         return self.action, torch.zeros(len(self.action))
+
+
+def test_a_game_that_a_seat_leaves_passes_every_check():
+    assert len(list(check_game(Leaving(torch.eye(2), patience=4)))) == 5
 
 
 def test_a_game_as_it_must_be_passes_every_check():

@@ -19,7 +19,7 @@ from marl_engine.numerics.rng import derive_seeds, draw_uniforms, mix_bits
 from marl_engine.numerics.schedules import parse_schedule
 
 
-def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, discount=0.5, gae_lambda=0.5):
+def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, alive=None, discount=0.5, gae_lambda=0.5):
     """One seat of one game."""
     column = torch.tensor(reward).view(-1, 1, 1)
     return gae(
@@ -29,6 +29,7 @@ def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, disc
         torch.ones_like(column, dtype=torch.bool) if acting is None else torch.tensor(acting).view(-1, 1, 1),
         after=torch.full((1, 1), after),
         ending=None if ending is None else torch.tensor(ending).view(-1, 1, 1),
+        alive=None if alive is None else torch.tensor(alive).view(-1, 1, 1),
         discount=discount,
         gae_lambda=gae_lambda,
     )[:, 0, 0].tolist()
@@ -58,6 +59,17 @@ def test_a_decision_earns_everything_until_the_seats_next_one():
     """Turn 1 belongs to the other seat: what it brings counts for the decision of turn 0."""
     found = advantages([1.0, 10.0, 2.0], [3.0, 99.0, 5.0], [False] * 3, after=8.0, acting=[True, False, True])
     assert found == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
+
+
+def test_a_seat_that_has_left_earns_and_bootstraps_nothing():
+    """It leaves at turn 0; the others are paid 100 at turn 1 and play on, or are stopped, or open the next game."""
+    left, seats = {"acting": [True, False], "alive": [True, False]}, [1.0, 100.0]
+    assert advantages(seats, [2.0, 9.0], [False, False], after=8.0, **left) == [1 - 2, 0]
+    assert advantages(seats, [2.0, 9.0], [False, True], ending=[0.0, 8.0], **left) == [1 - 2, 0]
+    back = {"acting": [True, False, True], "alive": [True, False, True]}
+    assert advantages([*seats, 3.0], [2.0, 9.0, 4.0], [False, True, False], after=8.0, **back) == [1 - 2, 0, 3 + 4 - 4]
+    waits = advantages(seats, [2.0, 9.0], [False, False], after=8.0, acting=[True, False], alive=[True, True])
+    assert waits == [1 + 100 + 0.5 * 8 - 2, 0]  # who only waits is paid, and goes on
 
 
 def test_clipped_surrogate_by_hand():

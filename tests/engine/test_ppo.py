@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 import torch
 from contracts import parts
-from toys import Matrix
+from toys import Leaving, Matrix
 
 from marl_engine.numerics.adam import Adam
 from marl_engine.policies.mlp import MLPSpec
@@ -22,7 +22,7 @@ PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 def responder(game, **fields):
     torch.manual_seed(0)
     network = MLPSpec(hidden=(8,), shared=False)
-    defaults = {"games": 64, "turns": 16, "minibatches": 1, "entropy_bonus": 0.0, "payoff_scale": 1.0}
+    defaults = {"num_envs": 64, "rollout_length": 16, "minibatches": 1, "entropy_bonus": 0.0, "payoff_scale": 1.0}
     return network.profile(game), PPO(game, network, **{**defaults, **fields})
 
 
@@ -140,6 +140,17 @@ def test_values_bootstrap_where_a_game_was_truncated():
         learner.respond(profile)
     value = learner._learner(profile[0]).critic(torch.ones(1, 1)).item()
     assert value == pytest.approx(4.0, abs=0.1)
+
+
+def test_the_value_of_a_seat_that_leaves_is_what_it_earns_until_then():
+    """It earns 1 in each of its two turns, and nothing of the 100 that the last turn pays."""
+    profile, learner = responder(Leaving(torch.ones(2, 2), patience=4), num_envs=2, rollout_length=7, gae_lambda=0.0)
+    shares, _ = learner._play(profile, None)
+    critic = learner._learner(profile[1])
+    _, batch = learner._batches(critic, shares[profile[1]][0])
+    value = critic.critic(torch.ones(1, 1)).item()
+    expected = [[1 + 0.99 * value] * 2, [1.0] * 2, [1 + 0.99 * value] * 2, [1.0] * 2]
+    torch.testing.assert_close(batch.target, torch.tensor(expected).flatten())
 
 
 def test_mappo_sees_all_seats_own_first():
