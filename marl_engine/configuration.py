@@ -39,10 +39,10 @@ DOES = {
 }
 
 
-def declared_types(kind: type) -> dict[str, Any]:
-    """The types that a class declares for what it is made from; none where its annotations cannot be read."""
+def declared_types(kind: Any) -> dict[str, Any]:
+    """The types that a function, or a class for what it is made from, declares; none if they cannot be read."""
     try:
-        return get_type_hints(kind if is_dataclass(kind) else kind.__init__)  # type: ignore[misc]
+        return get_type_hints(kind.__init__ if isinstance(kind, type) and not is_dataclass(kind) else kind)  # type: ignore[misc]
     except NameError:  # a name that only a type checker imports
         return {}
 

@@ -3,7 +3,7 @@
 B games side by side, P players (seats), A actions, T decisions, N rows of any origin.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -38,15 +38,13 @@ class Turn(NamedTuple):
 class Game(Protocol):
     """B independent copies stepped together, one seed each.
 
-    A game of continuous actions says so: it has `continuous`, and bounds `low` and `high` (D,) of its D = `actions`
-    numbers; actions are then (B, P, D) float32. A game that knows its `form` (see `sequences`) has
-    `information_sets()`: the name of each of its I information sets, with the names of the legal actions there. A game
-    of answers has `prefers` in place of all that is stepped; see `JudgedGame`.
+    This is all that a game must have. One that can do more has the members of one of the protocols below; one with
+    named actions or actions that are numbers declares `spaces: Spaces` too. See `capabilities`.
     """
 
     players: int
-    actions: int
-    observation_shape: tuple[int, ...]  # (1,): the number of an information set, in a game that knows its `form`
+    actions: int  # A, or D where actions are numbers
+    observation_shape: tuple[int, ...]
     symmetric: bool  # the seats may be exchanged without changing the game
 
     def reset(self, seeds: Tensor) -> Turn:
@@ -57,37 +55,13 @@ class Game(Protocol):
         ...
 
     def step(self, actions: Tensor) -> Turn:
-        """Plays actions (B, P) int64; those of seats that are not acting are ignored."""
+        """Plays actions (B, P) int64 or (B, P, D) float32; those of seats that are not acting are ignored."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything that `restore` needs to go on, for a checkpoint."""
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
         """Goes back to a saved state; returns the turn that was to be played there."""
-
-    def render(self, copy: int = 0, caption: str = "") -> Any:
-        """A picture (H, W, 3) uint8 of one copy."""
-
-
-class PreferenceGame(Protocol):
-    """A symmetric game of two seats, who answer a prompt and earn what they are preferred above one half."""
-
-    train_prompts: int  # prompts that are learned from, numbered from 0
-
-    def prefers(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Any:
-        """How often the first of two answers to prompts (N,) is preferred to the second, (N,) in [0, 1].
-
-        Answers are texts, and in a matrix game numbers of actions. Raises Halted where nobody can say.
-        """
-        ...
-
-
-class TextPreferenceGame(PreferenceGame, Protocol):
-    """A judged game whose prompts are chats."""
-
-    chats: Sequence[Any]  # those that are learned from, and after them those held out, as `chats.Prompt`
-    texts: list[str]  # the same as a judge reads them
-    places: list[int]  # of each text where it comes from, counted from 1
 
 
 class Distribution(Protocol):
@@ -113,6 +87,7 @@ class Policy(nn.Module):
     """Observation -> distribution over actions: a network, a table, a language model, a mixture."""
 
     noise_shape: tuple[int, ...] = ()  # of the uniform numbers that `Distribution.sample` takes for a row; (D,): a box
+    export_name: str = ""  # of what `save(folder)` writes for other libraries; empty: there is no `save`
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Observations (N, …) made by seats (N,) int64 as the rows (N, …) that `forward` takes.
@@ -198,8 +173,3 @@ class Runner(Protocol):
     """Runs pure jobs that carry their seed; every runner returns the same results in the same order."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
-
-
-def is_preference_game(game: Any) -> bool:
-    """Whether a game is one of prompts, whose answers are judged and not stepped."""
-    return hasattr(game, "texts")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from games.control.pendulum import Pendulums
+from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits
 from marl_engine.types import Turn
@@ -146,7 +147,7 @@ def seeds_of(seeds: Tensor, openings: Tensor) -> list[int]:
 
 @dataclass
 class Control:
-    """Observations (B, 1, O) float32; actions (B, 1, D) float32 between `low` and `high`, in the task's own units.
+    """Observations (B, 1, O) float32; actions (B, 1, D) float32 in the box of `spaces.action`, in the task's own units.
 
     Raises ValueError for a task that is not there or whose actions are no box, and for a horizon below 1.
     """
@@ -157,16 +158,17 @@ class Control:
 
     players: int = field(init=False, default=1)
     actions: int = field(init=False)  # D: how many numbers an action has
-    continuous: bool = field(init=False, default=True)
     observation_shape: tuple[int, ...] = field(init=False)
+    spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         self.copies: Copies = COMPILED.get(self.name, lambda: Tasks(self.name))()
         self.horizon = self.copies.limit if self.horizon is None else self.horizon
         check_fields("game", self, "horizon", least=1, whole=True)
+        self.actions, self.observation_shape = len(self.copies.low), (self.copies.features,)
         self.low, self.high = torch.from_numpy(self.copies.low), torch.from_numpy(self.copies.high)
-        self.actions, self.observation_shape = len(self.low), (self.copies.features,)
+        self.spaces = Spaces(self.observation_shape, ActionSpace(self.actions, self.low, self.high), torch.float32)
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def reset(self, seeds: Tensor) -> Turn:

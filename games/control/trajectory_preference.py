@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from games.control.gymnasium import Control
+from marl_engine.capabilities import Spaces
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits
 from marl_engine.types import Turn
@@ -89,8 +90,8 @@ class TrajectoryPreference:
 
     players: int = field(init=False, default=1)
     actions: int = field(init=False)  # D: how many numbers an action has
-    continuous: bool = field(init=False, default=True)
     observation_shape: tuple[int, ...] = field(init=False)
+    spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
@@ -102,8 +103,8 @@ class TrajectoryPreference:
         self.task = Control(self.name, self.horizon)
         self.horizon = self.task.horizon
         check_fields("game", self, "horizon", least=QUARTERS, whole=True)
-        self.low, self.high, self.actions = self.task.low, self.task.high, self.task.actions
-        self.observation_shape = (self.task.observation_shape[0] + 1,)
+        self.actions, self.observation_shape = self.task.actions, (self.task.observation_shape[0] + 1,)
+        self.spaces = self.task.spaces._replace(observation_shape=self.observation_shape)
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def summary(self, reward: Tensor, action: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ class TrajectoryPreference:
 
         the return of each quarter, and the mean push of each half: actions from -1 to 1, lowest to highest.
         """
-        low, high = self.low.to(action.device), self.high.to(action.device)
+        low, high = self.task.low.to(action.device), self.task.high.to(action.device)
         pushes = (2 * (action.clamp(low, high) - low) / (high - low) - 1).mean(-1)
         lengths = parts(torch.ones(len(pushes), 1, device=action.device), HALVES)
         return torch.cat([parts(reward, QUARTERS), parts(pushes, HALVES) / lengths], dim=-1)

@@ -19,7 +19,12 @@ from games.normal_form.random_families import drawn
 from games.preference.judges.population import population, preferred
 from marl_engine.configuration import outside
 from marl_engine.errors import Refused
-from marl_engine.extensive_form.sequence_form import SequenceForm, TerminalHistories, build_sequence_form
+from marl_engine.extensive_form.sequence_form import (
+    SequenceForm,
+    TerminalHistories,
+    build_sequence_form,
+    uniform_strategy,
+)
 from marl_engine.numerics.checks import check_distributions, check_fields
 from marl_engine.types import Turn
 
@@ -57,6 +62,7 @@ class OneShotGame:
         self.form = in_sequence_form(earns)
         self.legal = np.arange(self.actions) < np.array(earns.shape[1:])[:, None]
         self.features = torch.eye(self.players)
+        self.start = uniform_strategy(self.form)
         self.copies = 1
 
     def _start_from(self, reference: Sequence[float] | None) -> None:

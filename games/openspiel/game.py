@@ -52,7 +52,7 @@ class OpenSpiel:
         check_decided(self.name, self.form)
         self.legal = self.tree.legal
         self.players, self.actions = self.form.players, self.legal.shape[1]
-        self.features = torch.from_numpy(self.tree.tensor)
+        self.features, self.start = torch.from_numpy(self.tree.tensor), uniform_strategy(self.form)
         self.place = self.legal.cumsum(1, dtype=np.int32) - 1  # (I, A): which child an action leads to
         self.upto = cumulative_chance(self.tree)
         self.reset(torch.zeros(1, dtype=torch.int64))

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from games.overcooked import layouts, rules
+from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.configuration import outside
 from marl_engine.numerics.threads import split_rows
 from marl_engine.types import Turn
 
 SHARE = 512  # games; fewer are not worth handing to another core
 THREADS = 64  # of a CUDA block
+ACTIONS = ("north", "south", "east", "west", "stay", "interact")
 UNSIGNED = np.uint16  # how the rules read rows; torch has fewer operations for it than for int16
 
 
@@ -38,6 +40,7 @@ class Overcooked:
     players: int = field(init=False)
     actions: int = field(init=False, default=6)
     observation_shape: tuple[int, ...] = field(init=False)
+    spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False, default=False)  # cooks start at different places
 
     def __post_init__(self) -> None:
@@ -47,6 +50,7 @@ class Overcooked:
         self.players = self.kitchen.players
         width = self.kitchen.terrain.size // self.kitchen.height
         self.observation_shape = (width, self.kitchen.height, self.kitchen.channels)
+        self.spaces = Spaces(self.observation_shape, ActionSpace(self.actions, names=ACTIONS), torch.uint8)
         self.rows = torch.empty(0)
         self.stepped_on = self.device if compiles_for(self.device) else "cpu"
         self._there: rules.Kitchen | None = None  # the kitchen on the GPU

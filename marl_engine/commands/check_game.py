@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from marl_engine.capabilities import capabilities_of
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.rollout.game_contract import check_game
-from marl_engine.types import is_preference_game
 
 
 def report_contract(config: Mapping[str, Any], console: Any) -> int:
     """Checks the game of a configuration, on the CPU. Raises Refused with what is wrong with it."""
     game = instantiate("game", config["game"], device="cpu")
     name = config["game"]["_target_"]
-    if is_preference_game(game):
+    if capabilities_of(game).text_preference is not None:
         raise Refused(f"check=true plays games, and {name} is one of prompts, whose judge is asked instead")
     for line in check_game(game):
         console.print(f"ok  {line}")

@@ -1,6 +1,5 @@
 """How a run ends: the last evaluation, the summary, what is drawn and quoted, and the last lines that a person sees."""
 
-import json
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from shlex import quote as quote_word
 from shutil import which
 from typing import Any
 
+from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Notice
 
 OF_SOLVERS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
@@ -18,9 +18,9 @@ OF_SOLVERS = ("nash_conv", "gap", "queries")  # metrics that are about the profi
 
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary and the pictures, and says where they are."""
-    found = run.evaluated(full=True)
-    run.consider(found)
-    scores = {**known(run.folder.records()), **run.parts.costs(), **found}
+    report = run.evaluate(full=True)
+    run.consider(report.metrics)
+    scores = {**known(run.folder.records()), **run.parts.costs(), **report.metrics}
     run.folder.summarise(
         {
             **scores,
@@ -34,56 +34,40 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
         }
     )
     run.folder.close()
-    if run.samples:
-        quote(run)
-    adapters = save_adapters(run) if run.samples else ""
-    equilibrium = save_strategies(run) if hasattr(run.parts.game, "form") else []
+    save_artefacts(report, run.folder)
+    exports = export_policies(run, report)
     illustrate(run)
-    report(run, scores, seconds, reason, console, adapters, equilibrium)
+    show(run, report, seconds, reason, console, exports)
 
 
-def quote(run: Any) -> None:
-    """samples.md: what the last profile answers beside where it began, unedited."""
-    lines = [f"# {run.folder.path}: answers to prompts held out, before and after", ""]
-    for each in run.samples:
-        lines += [
-            "\n\n".join(f"**{part}**" for part in each.prompt.split("\n\n")),  # a chat has several
-            "",
-            f"before: {each.reference}",
-            "",
-            f"after ({each.preferred:.2f}): {each.answer}",
-            "",
-        ]
-    (run.folder.path / "samples.md").write_text("\n".join(lines), encoding="utf-8")
-
-
-def save_strategies(run: Any) -> list[str]:
-    """strategy.json: the strategies of the last profile, and what deviating gains; returns what a screen shows."""
-    from marl_engine.evaluation.strategies import SAVED, lines_of, read_strategies
+def save_artefacts(report: Any, folder: Any) -> None:
+    """Writes the files of a report, and takes away older ones of which there is nothing to write now."""
     from marl_engine.runs.folder import replace
 
-    path = run.folder.path / "strategy.json"
-    strategies = read_strategies(run.parts.game, run.parts.profile)
-    if strategies is None:
-        path.unlink(missing_ok=True)
-        return [f"there is no {path.name}: the strategies have more than {SAVED:,} actions"]
-    rows = {name: ",\n  ".join(map(json.dumps, each)) for name, each in strategies._asdict().items()}
-    lists = ",\n".join(f' "{name}": [\n  {row}\n ]' for name, row in rows.items())
-    replace(path, f'{{\n "iteration": {run.iteration},\n{lists}\n}}\n')
-    return lines_of(strategies)
+    for each in report.artefacts:
+        if each.text is None:
+            (folder.path / each.name).unlink(missing_ok=True)
+        else:
+            replace(folder.path / each.name, each.text)
 
 
-def save_adapters(run: Any) -> str:
-    """adapter/, the last policy as peft loads it, and in it best/, the best one; returns which is which, in words.
+def export_policies(run: Any, report: Any) -> str:
+    """What the last policy and the best one save for other libraries; returns which is which, in words.
 
-    Where all weights are learned, both are whole models of transformers.
+    Nothing where the policy has no `export_name`: a folder of that name, and in it best/, is what other policies leave.
     """
-    folder, last = run.folder.path / "adapter", run.verdict[1]["win_rate/reference"]
-    run.parts.profile[0].save(folder)
+    policy, score = run.parts.profile[0], report.score
+    if not policy.export_name:
+        return ""
+    folder = run.folder.path / policy.export_name
+    policy.save(folder)
     with at_best(run) as iteration:
-        run.parts.profile[0].save(folder / "best")
-    best = last if iteration == run.iteration else run.best.score
-    return f"{folder} (last, win rate {last:.3f}), {folder / 'best'} (iteration {iteration}, {best:.3f})"
+        policy.save(folder / "best")
+    best = score.value if iteration == run.iteration else run.best.score
+    return (
+        f"{policy.export_name} {folder} (last, {score.label} {score.value:.3f}), "
+        f"{folder / 'best'} (iteration {iteration}, {best:.3f})"
+    )
 
 
 @contextmanager
@@ -115,8 +99,9 @@ def illustrate(run: Any) -> None:
     from marl_engine.view import plots
 
     folder, parts = run.folder, run.parts
-    plots.curve(folder.records(), folder.path / "curve.png", str(folder.path))
-    if not hasattr(parts.game, "render"):
+    plots.curve(folder.records(), folder.path / "curve.png", str(folder.path), parts.evaluator.view.panels)
+    drawable = capabilities_of(parts.game).drawable
+    if drawable is None:
         return
     try:
         with at_best(run):
@@ -128,70 +113,31 @@ def illustrate(run: Any) -> None:
         warnings.warn(Notice(f"no replay.gif: {name} cannot be drawn: {type(error).__name__}: {error}"), stacklevel=2)
 
 
-def report(
-    run: Any,
-    scores: Mapping[str, float],
-    seconds: float,
-    reason: str,
-    console: Any,
-    adapters: str,
-    equilibrium: Sequence[str],
-) -> None:
+def show(run: Any, report: Any, seconds: float, reason: str, console: Any, exports: str) -> None:
     """The last lines that a person sees."""
     from rich.text import Text
 
     from marl_engine.view.progress import duration
 
     path, say = run.folder.path, console.print
-    say(Text.from_markup(f"{headlined(run, scores)} in {duration(seconds)}; ended by {reason}"))  # numbers of ours
-    for line in equilibrium:
+    number, beside = report.headline
+    spent = f" after {run.iteration:,} iterations, {run.steps:,} steps, in {duration(seconds)}; ended by {reason}"
+    say(Text.assemble((number, "bold"), f" {beside}{spent}"))
+    for line in [line for each in report.artefacts for line in each.lines]:
         say(line)
     command = Path(sys.argv[0])
     bare = which("marl-train") is not None
     if (path / "replay.gif").exists():
         say(f"watch   {path / 'replay.gif'}")
-    if (path / "samples.md").exists():
-        say(f"read    {path / 'samples.md'}")
-    if adapters:
-        say(f"adapter {adapters}")
-    if (path / "strategy.json").exists():
-        say(f"play    {path / 'strategy.json'}")
+    for each in report.artefacts:
+        if each.text is not None:
+            say(f"{each.verb:<7} {path / each.name}")
+    if exports:
+        say(exports)
     say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
     say(f"go on   {'marl-train' if bare else command} resume={quote_word(str(path))}{further(run, reason, seconds)}")
     say(
         f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {quote_word(str(path.parent))}"
-    )
-
-
-def headlined(run: Any, scores: Mapping[str, float]) -> str:
-    """How good the profile is, after how much."""
-    if "win_rate/reference" in scores:
-        rate, low, high, even = (
-            scores[f"win_rate/reference{name}"] for name in ("", "/low", "/high", "/length_controlled")
-        )
-        return (
-            f"[bold]win rate {rate:.3f}[/] ({low:.3f} to {high:.3f}) against where it began, {even:.3f} at equal "
-            f"length, on {run.plan.episodes} answers to prompts held out; KL {scores['kl/reference']:.1f} nats, "
-            f"{scores['length']:.1f} tokens (before: {scores['length/reference']:.1f}) after {run.steps:,} comparisons"
-        )
-    if "exploitability" in scores:
-        gap = f", gap {scores['gap']:.2g}" if "gap" in scores else ""
-        return (
-            f"[bold]nash_conv {scores['nash_conv']:.6f}[/] (exploitability {scores['exploitability']:.6f}{gap}), "
-            f"returns {', '.join(f'{scores[name]:.4f}' for name in sorted(scores) if name[7:].isdigit())} "
-            f"after {run.iteration:,} iterations"
-        )
-    if "return/initial/mean" in scores:
-        mean, error = scores["return/initial/mean"], scores["return/initial/stderr"]
-        return (
-            f"[bold]return {mean:.4g} ± {error:.2g}[/] against where it began, sampled ({run.plan.episodes} games from "
-            f"each seat; all returns sum to {scores['return/mean'] * run.parts.game.players:.4g}) "
-            f"after {run.steps:,} steps"
-        )
-    return (
-        f"[bold]return {scores['return/mean']:.4g} ± {scores['return/stderr']:.2g}[/] sampled, "
-        f"{scores['return/greedy/mean']:.4g} ± {scores['return/greedy/stderr']:.2g} greedy "
-        f"({run.plan.episodes} games each; seats swapped {scores['return/swapped/mean']:.4g}) after {run.steps:,} steps"
     )
 
 

@@ -240,5 +240,9 @@ def watched(run: Any, console: Any) -> tuple[str, float]:
         "iteration": (run.iteration, run.plan.iterations),
         "seconds": (run.seconds, run.stop.seconds),
     }
-    with Display(console, {unit: (began, end) for unit, (began, end) in limits.items() if end is not None}) as display:
-        return run.run(lambda record: display.show(record, run.sample()))
+    with Display(
+        console,
+        {unit: (began, end) for unit, (began, end) in limits.items() if end is not None},
+        run.parts.evaluator.view,
+    ) as display:
+        return run.run(lambda record: display.show(record, run.parts.quote()))

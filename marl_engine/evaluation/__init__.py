@@ -1,1 +1,6 @@
-"""How good a profile is: returns, exploitability, win rates."""
+"""How good a profile is: an evaluator for each kind of game, and the report that it makes."""
+
+from marl_engine.evaluation.evaluator import make_evaluator
+from marl_engine.evaluation.report import Evaluator, Report
+
+__all__ = ["Evaluator", "Report", "make_evaluator"]

@@ -3,10 +3,13 @@
 Of games in sequence form. Small ones are shown; those of up to `SAVED` actions go into a file.
 """
 
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from marl_engine.capabilities import ExtensiveGame
+from marl_engine.evaluation.report import Artefact
 from marl_engine.extensive_form.sequence_form import counterfactual_reach, expected_payoffs, gains, realization_plan
 from marl_engine.policies.tabular import extract_strategy
 from marl_engine.types import Profile
@@ -14,6 +17,7 @@ from marl_engine.types import Profile
 SHOWN_SETS = 50  # information sets of all players together that are shown
 SHOWN_ACTIONS = 8  # of an information set
 SHOWN_LETTERS = 40  # of a name
+FILE = "strategy.json"
 SAVED = 200_000  # actions of all information sets together
 
 
@@ -26,7 +30,7 @@ class Strategies(NamedTuple):
     ]  # (I,) player, name, reach: how probable it is, actions: names, strategy: their chances
 
 
-def read_strategies(game: Any, profile: Profile) -> Strategies | None:
+def read_strategies(game: ExtensiveGame, profile: Profile) -> Strategies | None:
     """The strategies of a profile; None where they have more than `SAVED` actions."""
     form = game.form
     if form.sequences > SAVED:
@@ -74,3 +78,14 @@ def shorten(name: str) -> str:
     line = " ".join(name.split())
     half = SHOWN_LETTERS // 2
     return line if len(line) <= SHOWN_LETTERS else f"{line[: half - 1]}…{line[-half:]}"
+
+
+def save_strategies(game: ExtensiveGame, profile: Profile, iteration: int | None) -> Artefact:
+    """The strategies of a profile and what deviating from them gains, as JSON and as a screen shows them."""
+    strategies = read_strategies(game, profile)
+    if strategies is None:
+        return Artefact(FILE, "play", None, [f"there is no {FILE}: the strategies have more than {SAVED:,} actions"])
+    rows = {name: ",\n  ".join(map(json.dumps, each)) for name, each in strategies._asdict().items()}
+    lists = ",\n".join(f' "{name}": [\n  {row}\n ]' for name, row in rows.items())
+    text = f'{{\n "iteration": {json.dumps(iteration)},\n{lists}\n}}\n'
+    return Artefact(FILE, "play", text, lines_of(strategies))

@@ -1,12 +1,16 @@
 """How good answers are: how often they are preferred to a reference's, on prompts that nothing was learned from."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import TextPreferenceGame
+from marl_engine.evaluation.report import WIN_RATES, Artefact, Report, View
+from marl_engine.evaluation.returns import mean_and_error
+from marl_engine.evaluation.scores import score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.language.generation import Completions, LanguagePolicy, complete
 from marl_engine.responders.preference.referee import Referee
@@ -44,19 +48,88 @@ def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, who
     ]
 
 
+class WinRateEvaluator:
+    """How often the answers of a profile are preferred to those of the reference, on prompts held out."""
+
+    view = View(
+        panels=(WIN_RATES,),
+        shown={
+            "evaluation/win_rate/reference": ("win rate", ".3f"),
+            "win_rate/opponent": ("wins", ".3f"),
+        },
+        beside={"kl/reference": "KL {:.1f}", "length": "length {:.0f}"},
+    )
+
+    def __init__(self, game: TextPreferenceGame, reference: Profile, episodes: int, device: str):
+        self.game, self.reference, self.episodes, self.device = game, reference, episodes, device
+        self.reference_completions: list[Completions] | None = None
+        self.last: tuple[int | None, tuple[Metrics, list[Sample]]] = None, ({}, [])
+
+    def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
+        """See `Evaluator`."""
+        if iteration is None or self.last[0] != iteration:
+            self.last = iteration, self._measure(profile)
+        metrics, samples = self.last[1]
+        artefacts = [Artefact("samples.md", "read", quote(samples))] if full else []
+        return Report(metrics, score_of(metrics), headline(metrics, self.episodes), artefacts)
+
+    def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
+        """See `Evaluator`. Each profile answers twice, so that it meets itself as somebody else."""
+        numbers, referee = held_out(self.game, self.episodes), Referee(self.game, False, torch.Generator())
+        texts = [
+            [texts_of(self._complete(profile, who=2 * place + turn)) for turn in (0, 1)]
+            for place, profile in enumerate(profiles)
+        ]
+        return [[mean_and_error(referee.ask(numbers, one[0], other[1]).double()) for other in texts] for one in texts]
+
+    def _measure(self, profile: Profile) -> tuple[Metrics, list[Sample]]:
+        if self.reference_completions is None:
+            self.reference_completions = self._complete(self.reference, who=1)
+        return measure_win_rate(
+            self.game, profile, self.reference, self.reference_completions, self.episodes, self.device
+        )
+
+    def _complete(self, profile: Profile, who: int) -> list[Completions]:
+        return complete_held_out(self.game, profile[0], self.episodes, self.device, who)
+
+
+def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
+    """The win rate, and what it is made of."""
+    rate, low, high, even = (
+        metrics[f"win_rate/reference{name}"] for name in ("", "/low", "/high", "/length_controlled")
+    )
+    return f"win rate {rate:.3f}", (
+        f"({low:.3f} to {high:.3f}) against where it began, {even:.3f} at equal length, on {episodes} answers to "
+        f"prompts held out; KL {metrics['kl/reference']:.1f} nats, {metrics['length']:.1f} tokens (before: "
+        f"{metrics['length/reference']:.1f})"
+    )
+
+
+def quote(samples: Sequence[Sample]) -> str:
+    """Answers beside those of the reference, unedited, as Markdown; a chat as its messages."""
+    lines = ["# Answers to prompts held out, before and after", ""]
+    for each in samples:
+        prompt = "\n\n".join(f"**{part}**" for part in each.prompt.split("\n\n"))
+        lines += [prompt, "", f"before: {each.reference}", "", f"after ({each.preferred:.2f}): {each.answer}", ""]
+    return "\n".join(lines)
+
+
+def texts_of(batches: Sequence[Completions]) -> list[str]:
+    """The answers of several batches."""
+    return [text for batch in batches for text in batch.texts]
+
+
 def measure_win_rate(
     game: Any, profile: Profile, reference: Profile, theirs: Sequence[Completions], episodes: int, device: str
 ) -> tuple[Metrics, list[Sample]]:
     """Win rate against the answers of the reference with its interval of 95 %, KL and length; and all answers.
 
-    `theirs` is what `scripts` had the reference write, as somebody else.
+    `theirs` is what `complete_held_out` had the reference answer, with another number `who`.
     """
-    writer, other = profile[0], reference[0]
-    assert isinstance(writer, LanguagePolicy)
-    assert isinstance(other, LanguagePolicy)
+    writer, other = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
     numbers = held_out(game, episodes)
     mine = complete_held_out(game, writer, episodes, device)
-    said, others = ([each for batch in batches for each in batch.texts] for batches in (mine, theirs))
+    said, others = texts_of(mine), texts_of(theirs)
     likes = Referee(game, False, torch.Generator()).ask(numbers, said, others).double().numpy()
     lengths = [np.concatenate([batch.mask.sum(-1).cpu().numpy() for batch in batches]) for batches in (mine, theirs)]
     found = {f"win_rate/reference{name}": number for name, number in rate(likes, numbers.numpy()).items()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from marl_engine.capabilities import capabilities_of
 from marl_engine.networks.mlp import ACTIVATIONS, MLP
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.gaussian import Gaussian, Squashed
@@ -72,8 +73,10 @@ def constant_features(game: Game) -> Tensor:
 
 def infoset_features(game: Game) -> Tensor | None:
     """What the information sets of a small game look like (I + 1, D), the last row zeros; None for other games."""
-    features = getattr(game, "features", None)
-    return None if features is None else torch.cat([features.cpu(), torch.zeros(1, features.shape[1])])
+    numbered = capabilities_of(game).numbered
+    return (
+        None if numbered is None else torch.cat([numbered.features.cpu(), torch.zeros(1, numbered.features.shape[1])])
+    )
 
 
 @dataclass
@@ -104,10 +107,11 @@ class MLPSpec:
         return fresh * game.players if self.shared else fresh
 
     def _policy(self, background: Tensor, game: Game) -> Policy:
-        if not getattr(game, "continuous", False):
+        spaces = capabilities_of(game).spaces
+        if spaces is None or spaces.action.low is None or spaces.action.high is None:
             return MLPPolicy(self._perceptron(background, game, game.actions, gain=0.01))
         perceptron = self._perceptron(background, game, game.actions * (2 if self.squashed else 1), gain=0.01)
-        return GaussianMLPPolicy(perceptron, game.low, game.high, self.squashed)  # type: ignore[attr-defined]
+        return GaussianMLPPolicy(perceptron, spaces.action.low, spaces.action.high, self.squashed)
 
     def critic(self, game: Game, joint: bool) -> MLP:
         """Values from one seat's observation, or from all of them, own first (MAPPO's centralised critic)."""

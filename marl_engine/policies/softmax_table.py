@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marl_engine.capabilities import NumberedGame
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
 from marl_engine.types import Policy
@@ -31,9 +32,9 @@ class SoftmaxTablePolicy(Policy):
 
 @dataclass
 class SoftmaxTableSpec:
-    """Makes a profile of them, of normal numbers at first.
+    """Makes a profile of them for a game with numbered states, of normal numbers at first.
 
-    Raises ValueError for a spread below 0, and for a game that does not say how many `states` there are.
+    Raises ValueError for a spread below 0.
     """
 
     std: float = 1.0  # of the first logits
@@ -41,14 +42,9 @@ class SoftmaxTableSpec:
     def __post_init__(self) -> None:
         check_fields("policy", self, "std", least=0)
 
-    def profile(self, game: Any) -> list[Policy]:
+    def profile(self, game: NumberedGame) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
-        if not hasattr(game, "states"):
-            raise ValueError(
-                f"policy=logits and solver=lola need a game with numbered states, like iterated_prisoners_dilemma, and "
-                f"{type(game).__name__} is none"
-            )
-        drawn = torch.randn(game.players, game.states, game.actions, dtype=torch.float64)
+        drawn = torch.randn(game.players, len(game.features), game.actions, dtype=torch.float64)
         return [SoftmaxTablePolicy(self.std * each) for each in drawn]
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import ExtensiveGame
 from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
     behavior_strategy,
     fill_realization_plan,
-    uniform_strategy,
 )
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.types import Policy, Profile
@@ -65,20 +65,11 @@ class TablePolicy(Policy):
 
 @dataclass
 class TabularSpec:
-    """Makes a profile of tables for a game in sequence form: at first the game's own `start` (S,), or uniform.
+    """Makes a profile of tables for an extensive game; they begin with its `start`."""
 
-    Raises ValueError for a game that has none.
-    """
-
-    def profile(self, game: Any) -> list[Policy]:
+    def profile(self, game: ExtensiveGame) -> list[Policy]:
         """A table for each seat."""
-        if not hasattr(game, "form"):
-            raise ValueError(
-                f"policy=table and exact solvers need a game in sequence form, and {type(game).__name__} is none; "
-                "choose another game, or solver=self_play policy=network"
-            )
-        start = getattr(game, "start", uniform_strategy(game.form))
-        return [TablePolicy(game.form, game.legal, seat, start) for seat in range(game.players)]
+        return [TablePolicy(game.form, game.legal, seat, game.start) for seat in range(game.players)]
 
 
 def fill_tables(profile: Sequence[Any], strategy: np.ndarray) -> None:
@@ -128,7 +119,7 @@ def table_plan(table: TablePolicy) -> np.ndarray:
 
 
 @torch.no_grad()
-def tabulate_policies(game: Any, profile: Profile) -> np.ndarray:
+def tabulate_policies(game: ExtensiveGame, profile: Profile) -> np.ndarray:
     """The strategy (S,) of any policies in a game in sequence form: each is asked in all of its information sets."""
     form, parts = game.form, [np.ones(game.players)]
     for seat, policy in enumerate(profile):
@@ -141,7 +132,7 @@ def tabulate_policies(game: Any, profile: Profile) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def extract_strategy(game: Any, profile: Profile) -> np.ndarray:
+def extract_strategy(game: ExtensiveGame, profile: Profile) -> np.ndarray:
     """The strategy (S,) of tables, or of policies that answer in every information set when asked."""
     tables = all(isinstance(policy, TablePolicy) for policy in profile)
     return stack_tables(profile) if tables else tabulate_policies(game, profile)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import spaces_of
 from marl_engine.errors import Refused
 from marl_engine.numerics.rng import derive_seeds, draw_uniforms
 from marl_engine.rollout.turn_checks import check_turn
@@ -29,10 +30,9 @@ def check_declarations(game: Any) -> str:
         value = getattr(game, attribute, None)
         if not isinstance(value, kind):
             raise Refused(f"{name}.{attribute} must be of type {kind.__name__}, not {value!r}")
-    methods = (*METHODS, "information_sets") if hasattr(game, "form") else METHODS
-    missing = [method for method in methods if not callable(getattr(game, method, None))]
+    missing = [method for method in METHODS if not callable(getattr(game, method, None))]
     if missing:
-        raise Refused(f"{name} has no {', '.join(missing)}; a game has {', '.join(methods)}")
+        raise Refused(f"{name} has no {', '.join(missing)}; a game has {', '.join(METHODS)}")
     if min(game.players, game.actions) < 1:
         raise Refused(f"{name}: players and actions must be 1 or more, not {game.players} and {game.actions}")
     return f"{game.players} players, {game.actions} actions, observations {tuple(game.observation_shape)}"
@@ -179,9 +179,10 @@ def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
     Numbers (B, P, D) within the bounds of a game of continuous actions.
     """
     seeds = derive_seeds(seed, len(turn.legal))
-    if getattr(game, "continuous", False):
+    spaces = spaces_of(game)
+    if spaces is not None and spaces.action.low is not None and spaces.action.high is not None:
         noise = draw_uniforms(seeds, 0, 1, game.players * game.actions).view(turn.legal.shape)
-        return game.low + (game.high - game.low) * noise
+        return spaces.action.low + (spaces.action.high - spaces.action.low) * noise
     (noise,) = draw_uniforms(seeds, 0, 1, game.players)
     cumulative = turn.legal.float().cumsum(-1)
     return (cumulative <= noise[..., None] * cumulative[..., -1:]).sum(-1)

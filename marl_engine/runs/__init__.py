@@ -1,5 +1,5 @@
 """A run: made from a configuration, iterated, saved in a folder, resumed."""
 
-from marl_engine.runs.players import cross_play, evaluate, load_player
+from marl_engine.runs.players import cross_play, load_player
 
-__all__ = ["cross_play", "evaluate", "load_player"]
+__all__ = ["cross_play", "load_player"]

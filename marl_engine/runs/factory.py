@@ -7,14 +7,17 @@ from typing import Any
 
 import torch
 
-from marl_engine.configuration import instantiate
+from marl_engine.capabilities import JudgedResponder, missing_members
+from marl_engine.configuration import class_of, declared_types, instantiate
 from marl_engine.errors import Refused
+from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.weights import load_profile_state
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import localise
+from marl_engine.runs.requirements import check_parts
 from marl_engine.runs.saved_weights import warm_start
-from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver, is_preference_game
+from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver
 
 
 def check_device(name: str) -> None:
@@ -36,7 +39,9 @@ class Components:
     solver: Solver
     runner: Runner
     reference: Profile  # the profile as it was at first
-    costs: Callable[[], Metrics] = dict  # what a judge has been paid for in all sessions, if there is one
+    evaluator: Evaluator
+    costs: Callable[[], Metrics] = dict  # what a judge has cost in all sessions, if there is one
+    quote: Callable[[], str] = str  # what the learner answered last, if it is asked
 
 
 def build(config: Mapping[str, Any]) -> Components:
@@ -45,6 +50,7 @@ def build(config: Mapping[str, Any]) -> Components:
     check_device(config["device"])
     game = instantiate("game", config["game"], device=config["device"])
     network = instantiate("policy", config["policy"])
+    check_parts(type(network).__name__, declared_types(network.profile), game=game)
     try:
         profile = network.profile(game)
     except ValueError as error:
@@ -53,6 +59,8 @@ def build(config: Mapping[str, Any]) -> Components:
         warm_start(profile, Path(config["init"]))
     for policy in profile:
         policy.to(config["device"])
+    kind = class_of(config["responder"].get("_target_"))
+    check_parts(kind.__name__, declared_types(kind), game=game, network=network)
     responder = instantiate(
         "responder", config["responder"], game=game, network=network, seed=config["seed"], device=config["device"]
     )
@@ -61,9 +69,11 @@ def build(config: Mapping[str, Any]) -> Components:
         solver.solve(profile, responder)  # never begun: only to learn whether they go together
     except ValueError as error:
         raise Refused(str(error)) from error
-    parts = Components(game, profile, responder, solver, instantiate("runner", config["runner"]), freeze(profile))
-    if is_preference_game(game):
-        parts.costs = responder.costs
+    runner, reference = instantiate("runner", config["runner"]), freeze(profile)
+    evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
+    parts = Components(game, profile, responder, solver, runner, reference, evaluator)
+    if not missing_members(responder, JudgedResponder):
+        parts.costs, parts.quote = responder.costs, responder.quote
     return parts
 
 

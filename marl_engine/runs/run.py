@@ -9,18 +9,16 @@ from typing import Any
 import torch
 
 from marl_engine.errors import Diverged, Halted, Refused
-from marl_engine.evaluation.evaluator import Best, best_of, evaluate
-from marl_engine.evaluation.win_rate import Sample, complete_held_out, measure_win_rate
+from marl_engine.evaluation.report import Report
+from marl_engine.evaluation.scores import Best, best_of
 from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.numerics.state_checks import check_like
-from marl_engine.policies.language.generation import Completions
 from marl_engine.policies.weights import load_profile_state, profile_state
-from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs import checkpoint
 from marl_engine.runs.factory import Components
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import EVALUATION, evaluations_of
-from marl_engine.types import Metrics, Progress, is_preference_game
+from marl_engine.types import Metrics, Progress
 
 STEPS = (("responder", "learning_rate"), ("solver", "step_size"))  # keys that say how far an iteration goes
 
@@ -77,9 +75,6 @@ class Run:
         self.best: Best | None = None
         self.saved: int | None = None
         self.nash_conv = inf  # as last measured
-        self.theirs: list[Completions] | None = None  # what the reference answers where answers are judged
-        self.verdict: tuple[int, Metrics] = -1, {}  # of the last evaluation, and when it was
-        self.samples: list[Sample] = []  # of the last evaluation
 
     @property
     def steps(self) -> int:
@@ -122,43 +117,21 @@ class Run:
         self.folder.save(self.iteration, self.state(seconds), self.best.iteration if self.best else None)
         self.saved = self.iteration
 
-    def evaluated(self, full: bool = False) -> Metrics:
-        """Scores of the profile as it is: sampled play as trained, or all seatings."""
-        if is_preference_game(self.parts.game):
-            return self.measure_win_rate()
-        parts, episodes = self.parts, self.plan.episodes
-        return evaluate(parts.game, parts.profile, parts.runner, episodes=episodes, full=full, initial=parts.reference)
+    def evaluate(self, full: bool = False) -> Report:
+        """A report on the profile as it is."""
+        return self.parts.evaluator.evaluate(self.parts.profile, iteration=self.iteration, full=full)
 
-    def evaluated_unless_interrupted(self) -> Metrics:
-        """What `evaluated` says; nothing where a signal came before or ends it."""
+    def evaluate_unless_interrupted(self) -> Metrics:
+        """The metrics of a report; none where a signal came before or ends it."""
         if INTERRUPTION.signals:
             return {}
         try:
             with INTERRUPTION.defer(False):
-                return self.evaluated()
+                return self.evaluate().metrics
         except Interrupted:
             if len(INTERRUPTION.signals) > 1:
                 raise
             return {}
-
-    def measure_win_rate(self) -> Metrics:
-        """How often the profile's answers are preferred to those of where it began."""
-        parts, plan = self.parts, self.plan
-        if self.theirs is None:
-            self.theirs = complete_held_out(parts.game, parts.reference[0], plan.episodes, plan.device, who=1)
-        if self.verdict[0] != self.iteration:
-            found, self.samples = measure_win_rate(
-                parts.game, parts.profile, parts.reference, self.theirs, plan.episodes, plan.device
-            )
-            self.verdict = self.iteration, found
-        return self.verdict[1]
-
-    def sample(self) -> str:
-        """What the learner said last, for a person to see."""
-        game, responder = self.parts.game, self.parts.responder
-        if not (is_preference_game(game) and isinstance(responder, PreferenceResponder) and responder.asked):
-            return ""
-        return f"{responder.game.texts[int(responder.asked.numbers[0])]} → {responder.asked.completions.texts[0]}"
 
     def consider(self, found: Metrics) -> None:
         """The profile is the best so far, if what was found of it says so."""
@@ -206,7 +179,7 @@ class Run:
         self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
         try:
             if passes_multiple(last, self.iteration, self.plan.evaluate_every):
-                found = self.evaluated_unless_interrupted()
+                found = self.evaluate_unless_interrupted()
                 record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
                 self.consider(found)
         except Halted:

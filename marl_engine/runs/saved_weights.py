@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from marl_engine.errors import Refused
-from marl_engine.evaluation.evaluator import best_of
+from marl_engine.evaluation.scores import best_of
 from marl_engine.rollout.rollout import group_by_policy
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder

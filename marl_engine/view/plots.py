@@ -3,33 +3,18 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from marl_engine.capabilities import Drawable
+from marl_engine.evaluation.report import Panel
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.rollout import open_games, play_turns
 from marl_engine.runs.folder import column
 from marl_engine.types import Game, Profile
 
-CURVES = {
-    "return/mean": "while learning",
-    "evaluation/return/mean": "evaluation",
-    "evaluation/return/initial/mean": "evaluation against where it began",
-    "value/0": "value to seat 0",
-    "value/1": "value to seat 1",
-}
-DISTANCES = {
-    "nash_conv/last": "current strategy",
-    "nash_conv/average": "average strategy",
-    "nash_conv/mixture": "mixture of the population",
-    "evaluation/nash_conv": "evaluation",
-}
-RATES = {
-    "win_rate/opponent": "against its opponent, while learning",
-    "evaluation/win_rate/reference": "against the reference, evaluation",
-}
 COLOURS = 127  # of a replay; one more is left for what does not change
 FRAME = 100  # milliseconds
 
@@ -41,25 +26,20 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
-    """The return against steps, or where it was measured the distance from equilibrium, as a PNG."""
+def curve(records: Sequence[Mapping[str, float]], path: Path, title: str, panels: Sequence[Panel]) -> None:
+    """The curves of the first panel for which something was measured, against steps, as a PNG."""
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
-    measured = [(record["steps"], record[name]) for record in records for name in DISTANCES if name in record]
-    solved, above = bool(measured), any(min(point) > 0 for point in measured)
-    judged = any(name in record for record in records for name in RATES)
-    for name, label in (DISTANCES if solved else RATES if judged else CURVES).items():
+    names = {name for record in records for name in record}
+    panel = next((each for each in panels if names & set(each.curves)), panels[0])
+    above = False
+    for name, label in panel.curves.items():
         steps, values = column(records, name)
         if steps:
-            faint = name in ("return/mean", "win_rate/opponent")
-            axes.plot(steps, values, label=label, alpha=0.5 if faint else 1.0)
-    if solved:
-        scale = "log" if above else "linear"  # an equilibrium from the first iteration on has no logarithm
-        axes.set(xscale=scale, yscale=scale, xlabel="iterations", ylabel="NashConv")
-    elif judged:
-        axes.set(xlabel="comparisons", ylabel="win rate", ylim=(0, 1))
-    else:
-        axes.set(xlabel="steps", ylabel="return of an episode")
+            above |= any(min(point) > 0 for point in zip(steps, values, strict=True))
+            axes.plot(steps, values, label=label, alpha=0.5 if name in panel.faint else 1.0)
+    scale = "log" if panel.logarithmic and above else "linear"  # an equilibrium from the first on has no logarithm
+    axes.set(xlabel="steps", ylabel=panel.axis, ylim=panel.limits, xscale=scale, yscale=scale)
     axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     if axes.has_data():
@@ -71,13 +51,14 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str) -> Non
 def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
     """One game of sampled play as the game draws itself, (H, W, 3) uint8 each."""
     game = deepcopy(game)
+    drawable = cast(Drawable, game)
     turn, seeds = open_games(game, derive_seeds(seed, 1))
-    pictures, earned = [game.render(caption="step 0   score 0")], 0.0
+    pictures, earned = [drawable.render(caption="step 0   score 0")], 0.0
     for clock, decision in enumerate(play_turns(game, profile, turn, seeds, turns=longest - 1), 1):
         if decision.after.done.any():
             break
         earned += decision.after.reward.mean().item()
-        pictures.append(game.render(caption=f"step {clock}   score {earned:.0f}"))
+        pictures.append(drawable.render(caption=f"step {clock}   score {earned:.0f}"))
     return pictures
 
 

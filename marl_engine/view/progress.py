@@ -8,19 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from marl_engine.evaluation.report import View
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
 SAMPLE_EVERY = 20.0  # seconds between things said
 PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
-SHOWN = {
-    "evaluation/win_rate/reference": ("win rate", ".3f"),
-    "win_rate/opponent": ("wins", ".3f"),
-    "nash_conv": ("nash_conv", ".4g"),
-    "evaluation/return/initial/mean": ("against where it began", ".3g"),
-    "evaluation/return/mean": ("return", ".1f"),
-    "return/mean": ("return", ".1f"),
-}  # the first that has been measured, under its name and so many digits
-BESIDE = {"kl/reference": "KL {:.1f}", "length": "length {:.0f}"}  # of answers: nats, tokens
 
 
 def new_console() -> Console:
@@ -58,8 +51,8 @@ class Display:
     Whichever limit is the nearest is shown; without any there is no bar to fill.
     """
 
-    def __init__(self, console: Console, limits: Mapping[str, tuple[float, float]]):
-        self.console, self.limits = console, limits
+    def __init__(self, console: Console, limits: Mapping[str, tuple[float, float]], view: View):
+        self.console, self.limits, self.view = console, limits, view
         self.history: dict[tuple[str, str], list[float]] = {}
         self.began = self.last_line = perf_counter()
         self.live = Progress(
@@ -87,7 +80,7 @@ class Display:
     def show(self, record: Mapping[str, float], sample: str = "") -> None:
         """The newest record, and something that was said, if the game is one of words."""
         score, trend = self.scored(record)
-        beside = [text.format(record[name]) for name, text in BESIDE.items() if name in record]
+        beside = [text.format(record[name]) for name, text in self.view.beside.items() if name in record]
         done, left = ahead(record, self.limits, perf_counter() - self.began)
         numbers: dict[str, Any] = {
             "iteration": f"{record['iteration']:,}",
@@ -112,10 +105,11 @@ class Display:
 
     def scored(self, record: Mapping[str, float]) -> tuple[str, str]:
         """The number that matters most of those measured so far, and how it went."""
-        name = next((name for name in SHOWN if name in record), None)
+        shown_names = self.view.shown
+        name = next((name for name in shown_names if name in record), None)
         if name is not None:
-            self.history.setdefault(SHOWN[name], []).append(record[name])
-        shown = next((each for each in SHOWN.values() if each in self.history), None)
+            self.history.setdefault(shown_names[name], []).append(record[name])
+        shown = next((each for each in shown_names.values() if each in self.history), None)
         if shown is None:
             return "-", ""
         (label, digits), values = shown, self.history[shown]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from toy_model import built
 
+from marl_engine.capabilities import spaces_of
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.language.generation import complete
@@ -126,7 +127,7 @@ def check_reopenings(game: Game, longest: int = 2000) -> None:
     """
     endings = play_on(game, longest=longest)
     assert len(endings.lengths) >= ENOUGH
-    if getattr(game, "continuous", False):
+    if spaces_of(game).action.is_box:
         lowest, highest = endings.openings.amin(0), endings.openings.amax(0)
         slack = (highest - lowest) / 20
         assert ((lowest - slack <= endings.reopenings) & (endings.reopenings <= highest + slack)).all()

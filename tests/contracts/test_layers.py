@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("marl_engine", "games", "solvers")
 FLOORS = [  # a room imports from the floors before its own, and from rooms of its own floor that do not import from it
-    {"types", "errors", "configuration", "interruption"},
+    {"types", "errors", "capabilities", "configuration", "interruption"},
     {"numerics"},
     {"networks", "losses", "extensive_form"},
     {"policies", "rollout"},
@@ -25,6 +25,7 @@ LOWEST = {
     "types": set(),
     "errors": set(),
     "interruption": set(),
+    "capabilities": {"types"},
     "configuration": {"errors", "types"},
 }  # what the first floor imports of ours
 APART = [("games", "solvers"), ("solvers", "games")]  # never, though on one floor

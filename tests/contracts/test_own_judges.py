@@ -3,7 +3,6 @@
 import json
 from dataclasses import fields
 from importlib.resources import files
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +14,9 @@ from toy_model import built, written_prompts
 
 from games.preference.game import PromptGame
 from games.preference.judges.raters import RaterJudge, check_antisymmetry
-from marl_engine.commands.summary import quote
 from marl_engine.configuration import class_of
 from marl_engine.errors import Halted, Refused
-from marl_engine.evaluation.win_rate import Sample
+from marl_engine.evaluation.win_rate import Sample, quote
 from marl_engine.policies.language import backbone
 from marl_engine.responders.preference.referee import check_chances
 
@@ -185,7 +183,6 @@ def test_what_an_endpoint_says_is_shown_to_the_letter(arguments, tmp_path):
     assert f"refused the question: 400 Bad Request: {words}" in done.out
 
 
-def test_a_chat_is_quoted_message_by_message(tmp_path):
+def test_a_chat_is_quoted_message_by_message():
     samples = [Sample("System: Be kind.\n\nUser: Why?", "So.", "No.", 1.0)]
-    quote(SimpleNamespace(samples=samples, folder=SimpleNamespace(path=tmp_path)))
-    assert "**System: Be kind.**\n\n**User: Why?**\n\nbefore: No." in (tmp_path / "samples.md").read_text()
+    assert "**System: Be kind.**\n\n**User: Why?**\n\nbefore: No." in quote(samples)

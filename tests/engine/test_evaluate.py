@@ -7,7 +7,8 @@ import torch
 from test_runs import marl_train
 from toys import Matrix
 
-from marl_engine.evaluation.evaluator import best_of, evaluate
+from marl_engine.evaluation import make_evaluator
+from marl_engine.evaluation.scores import best_of
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.runners.local import LocalRunner
 from marl_engine.types import Policy
@@ -33,7 +34,8 @@ class Always(Policy):
 
 
 def measured(payoff, team, profile, initial):
-    return evaluate(Matrix(torch.tensor(payoff), team=team), profile, LocalRunner(), episodes=64, initial=initial)
+    game = Matrix(torch.tensor(payoff), team=team)
+    return make_evaluator(game, initial, LocalRunner(), episodes=64).evaluate(profile).metrics
 
 
 def test_where_returns_sum_to_a_constant_the_initial_policies_are_played_against():

@@ -21,7 +21,6 @@ from marl_engine.policies.language.transformer import TransformerSpec
 from marl_engine.policies.mixture import freeze
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs import checkpoint
-from marl_engine.runs import run as run_module
 from marl_engine.runs.folder import RunFolder
 from solvers.mirror_descent.nash_md import NashMD
 
@@ -563,13 +562,13 @@ def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes
     """By transformers and peft alone, against the checkpoints; the last line but two says which is which."""
     monkeypatch.setattr(backbone, "KNOWN", {})
     common = [*arguments, "solver=nash_md", "policy=language", "run=x"]
-    rates = iter([0.7, 0.5, 0.4])
+    rates, measure = iter([0.7, 0.5, 0.4]), win_rate.measure_win_rate
 
     def judged(*parts):
-        metrics, samples = win_rate.measure_win_rate(*parts)
+        metrics, samples = measure(*parts)
         return metrics | {"win_rate/reference": next(rates)}, samples
 
-    monkeypatch.setattr(run_module, "judged", judged)
+    monkeypatch.setattr(win_rate, "measure_win_rate", judged)
     done = marl_train(tmp_path, *common, "iterations=5")
     run = tmp_path / "runs/x"
     summary = json.loads((run / "summary.json").read_text())

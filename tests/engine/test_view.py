@@ -11,8 +11,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.environment import prepare_output
 from marl_engine.commands.train import headline
+from marl_engine.evaluation.exact import ExactEvaluator
+from marl_engine.evaluation.returns import ReturnEvaluator
+from marl_engine.evaluation.win_rate import WinRateEvaluator
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.types import Turn
 from marl_engine.view.plots import curve, frames
@@ -49,13 +53,13 @@ def test_no_limit_no_time_left():
 
 
 def test_answers_show_their_win_rate_against_the_reference_once_it_is_known_and_how_far_they_went():
-    display = Display(Console(file=StringIO()), {})
+    display = Display(Console(file=StringIO()), {}, WinRateEvaluator.view)
     record = {"win_rate/opponent": 0.51, "kl/reference": 3.14, "length": 23.7}
     assert display.scored(record) == ("wins 0.510", "▁")
     assert display.scored({**record, "evaluation/win_rate/reference": 0.6}) == ("win rate 0.600", "▁")
     assert display.scored(record) == ("win rate 0.600", "▁")
     console = Console(file=StringIO(), force_terminal=True, width=100)
-    with Display(console, {"iteration": (0, 4)}) as shown:
+    with Display(console, {"iteration": (0, 4)}, WinRateEvaluator.view) as shown:
         shown.show({"iteration": 1, "steps": 64, "steps_per_second": 2.0, **record})
         shown.live.refresh()
     assert "wins 0.510  KL 3.1  length 24" in console.file.getvalue()
@@ -63,7 +67,7 @@ def test_answers_show_their_win_rate_against_the_reference_once_it_is_known_and_
 
 def test_a_terminal_shows_the_newest_numbers():
     console = Console(file=StringIO(), force_terminal=True, width=120)
-    with Display(console, {"iteration": (0, 4)}) as display:
+    with Display(console, {"iteration": (0, 4)}, ReturnEvaluator.view) as display:
         display.show({"iteration": 1, "steps": 2048, "steps_per_second": 1e4, "return/mean": 12.5})
         display.live.refresh()
     said = console.file.getvalue()
@@ -100,7 +104,7 @@ def test_sparklines_are_left_out_where_they_cannot_be_written():
     for encoding, trend in (("utf-8", " ▁ "), ("latin-1", "  ")):
         console = Console(file=TextIOWrapper(BytesIO(), encoding=encoding), width=200)
         with console.capture() as capture:
-            display = Display(console, {})
+            display = Display(console, {}, ReturnEvaluator.view)
             display.last_line = -inf
             display.show(record)
         assert f"return 12.5{trend}" in capture.get()
@@ -110,7 +114,7 @@ def test_there_is_one_kind_of_console():
     """Which takes no text for markup."""
     files = [path for package in ("marl_engine", "games", "solvers") for path in (ROOT / package).rglob("*.py")]
     makers = {path.name for path in files if re.search(r"\bConsole\(", path.read_text())}
-    assert makers == {"display.py", "compiled.py"}  # the second prints a Text
+    assert makers == {"progress.py", "load.py"}  # the second prints a Text
 
 
 CONFIG = {
@@ -142,7 +146,7 @@ CONFIG = {
     ],
 )
 def test_the_header_names_what_the_user_named(game, name):
-    assert f" ({name}) · NormalForm · Exact · seed 0" in headline({**CONFIG, "game": game})
+    assert f" ({name}) · NormalForm · ExactResponder · seed 0" in headline({**CONFIG, "game": game})
 
 
 @dataclass
@@ -151,13 +155,13 @@ class Drawn:
 
     dimensions: int
     players = 1
-    continuous = True
     observation_shape = (2,)
     symmetric = True
 
     def __post_init__(self):
         self.actions = self.dimensions
-        self.low, self.high = -torch.ones(self.dimensions), torch.ones(self.dimensions)
+        bound = torch.ones(self.dimensions)
+        self.spaces = Spaces((2,), ActionSpace(self.dimensions, -bound, bound))
         self.shapes = []
 
     def reset(self, seeds):
@@ -190,5 +194,7 @@ def test_frames_of_a_continuous_game_hand_over_actions_of_its_shape(dimensions):
 def test_a_curve_without_a_point_that_has_logarithms_is_drawn_without_a_warning(tmp_path, steps, distance):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        curve([{"steps": steps, "nash_conv/last": distance}], tmp_path / "curve.png", "$ [/x]")
+        curve(
+            [{"steps": steps, "nash_conv/last": distance}], tmp_path / "curve.png", "$ [/x]", ExactEvaluator.view.panels
+        )
     assert (tmp_path / "curve.png").stat().st_size > 0

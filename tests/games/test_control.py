@@ -34,7 +34,7 @@ def test_games_are_gymnasiums_step_by_step(name, horizon):
             torch.testing.assert_close(turn.observation[:, 0], torch.from_numpy(np.array(seen)), atol=1e-6, rtol=0)
             actions = 4 * torch.rand(2, 1, 1, generator=generator) - 2
             turn = game.step(actions)
-            bounded = actions.clamp(game.low, game.high)
+            bounded = actions.clamp(game.spaces.action.low, game.spaces.action.high)
             found = [task.step(action[0].numpy()) for task, action in zip(theirs, bounded, strict=True)]
             seen = [each[0] for each in found]
             torch.testing.assert_close(turn.reward[:, 0], torch.tensor([each[1] for each in found]).float())
@@ -175,7 +175,7 @@ def test_squashed_gaussians_are_torchs():
 class Still:
     """Nothing happens, whatever the three numbers of an action."""
 
-    players, actions, observation_shape, continuous = 1, 3, (1,), True
+    players, actions, observation_shape = 1, 3, (1,)
 
     def step(self, actions):
         assert actions.shape == (64, 1, 3)

@@ -10,6 +10,7 @@ from torch import nn
 from toys import Matrix
 
 from games.control.gymnasium import Control
+from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.policies.mixture import freeze
@@ -218,8 +219,8 @@ def test_the_oldest_moves_are_forgotten():
 class Parabola:
     """One decision: an action a from -2 to 2 earns -(a - 1/2)^2."""
 
-    players, actions, continuous, symmetric, observation_shape = 1, 1, True, True, (1,)
-    low, high = torch.tensor([-2.0]), torch.tensor([2.0])
+    players, actions, symmetric, observation_shape = 1, 1, True, (1,)
+    spaces = Spaces((1,), ActionSpace(1, torch.tensor([-2.0]), torch.tensor([2.0])))
 
     def reset(self, seeds):
         return self.step(torch.zeros(len(seeds), 1, 1))

@@ -11,7 +11,7 @@ from marl_engine.commands.command_line.cli_config import loaded, plain
 from marl_engine.commands.plot import known
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused, choice, excerpt
-from marl_engine.evaluation.evaluator import best_of
+from marl_engine.evaluation.scores import best_of
 from marl_engine.numerics.threads import choose_threads
 from marl_engine.policies.language.transformer import TransformerPolicy, TransformerSpec
 from marl_engine.runs.checkpoint import Damaged, newest_first, read

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from marl_engine.capabilities import MatrixPreferenceGame
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.language.generation import LanguagePolicy
@@ -80,7 +81,7 @@ class EnumerableDecodingState:
 class EnumerableLMSpec:
     """Makes a profile of one such model in all seats of a game in which everybody chooses once.
 
-    It begins as the game's own `start`, or alike. Raises ValueError for a game that does not have V^L actions.
+    It begins as the game's `start`. Raises ValueError for a game that does not have V^L actions.
     """
 
     vocabulary: int = 3  # V
@@ -90,16 +91,15 @@ class EnumerableLMSpec:
         check_fields("policy", self, "vocabulary", least=2, whole=True)
         check_fields("policy", self, "length", least=1, whole=True)
 
-    def profile(self, game: Any) -> list[Policy]:
+    def profile(self, game: MatrixPreferenceGame) -> list[Policy]:
         """The same model in every seat."""
         answers = self.vocabulary**self.length
-        if not (hasattr(game, "prefers") and getattr(game, "actions", None) == answers):
+        if game.actions != answers:
             raise ValueError(
-                f"policy=tiny has {self.vocabulary}^{self.length} = {answers} answers and needs a preference game with "
-                "as many, like game=preference/tiny; set policy.vocabulary and policy.length, or use policy=table"
+                f"policy.vocabulary ** policy.length = {self.vocabulary}^{self.length} must be the {game.actions} "
+                f"answers of {type(game).__name__}, not {answers}"
             )
-        start = getattr(game, "start", None)
-        chances = np.full(answers, 1 / answers) if start is None else start[game.players : game.players + answers]
+        chances = game.start[game.players : game.players + answers]
         model = EnumerableLM(next_tokens(chances, self.vocabulary, self.length), self.vocabulary, self.length)
         return [model] * game.players
 

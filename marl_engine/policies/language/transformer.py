@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from marl_engine.capabilities import TextPreferenceGame
 from marl_engine.configuration import outside
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.language.backbone import Backbone, get_backbone
@@ -35,6 +36,7 @@ class TransformerPolicy(LanguagePolicy):
     chat's opening): that is read once for all.
     """
 
+    export_name = "adapter"
     body: Backbone
 
     def __init__(
@@ -199,14 +201,9 @@ class TransformerSpec:
                 "policy.dtype=bfloat16 needs an adapter (policy.rank above 0): it is too coarse to learn in"
             )
 
-    def profile(self, game: Any) -> list[Policy]:
+    def profile(self, game: TextPreferenceGame) -> list[Policy]:
         """The same model in every seat; LoRA's first matrices are drawn from torch's random state."""
-        chats = getattr(game, "chats", None)
-        if chats is None:
-            raise ValueError(
-                f"policy=language needs a game of prompts, like preference/sentiment, unlike {type(game).__name__}"
-            )
-        return [self.policy(chats, lambda number: f"game.prompts: prompt {game.places[number]}")] * game.players
+        return [self.policy(game.chats, lambda number: f"game.prompts: prompt {game.places[number]}")] * game.players
 
     def policy(self, prompts: Sequence[Prompt], name: Callable[[int], str]) -> TransformerPolicy:
         """A policy for these prompts, whose numbers are put into words by `name`. Raises ValueError."""

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import PreferenceGame
 from marl_engine.errors import Halted
-from marl_engine.types import PreferenceGame
 
 
 class Referee:

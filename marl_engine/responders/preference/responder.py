@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import PreferenceGame, TextPreferenceGame, capabilities_of
 from marl_engine.losses.preference import (
     BASELINES,
     BY_VERDICT,
@@ -32,7 +33,7 @@ from marl_engine.policies.weights import policies_equal
 from marl_engine.responders.preference.collector import PAIRS, POOLED, PreferenceBatch, PreferenceCollector, Verdicts
 from marl_engine.responders.preference.referee import Referee
 from marl_engine.responders.regulariser import kl_terms
-from marl_engine.types import Metrics, Policy, Profile, is_preference_game
+from marl_engine.types import Metrics, Policy, Profile
 
 COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_batch")
 
@@ -41,7 +42,7 @@ COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_bat
 class PreferenceResponder:
     """Raises ValueError for a game without a judge, a policy that writes no answers, a hyperparameter out of range."""
 
-    game: Any
+    game: PreferenceGame
     network: Any = None  # the maker of the policies
     seed: int = 0
     device: str = "cpu"
@@ -69,11 +70,6 @@ class PreferenceResponder:
     asked: PreferenceBatch | None = field(init=False, default=None)  # in the last iteration
 
     def __post_init__(self) -> None:
-        if not hasattr(self.game, "prefers"):
-            raise ValueError(
-                f"responder=answers needs a game with a judge, like preference/tiny or preference/sentiment, and "
-                f"{type(self.game).__name__} has none"
-            )
         check_fields("responder", self, *COUNTS, least=1, whole=True)
         check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
         check_fields("responder", self, "scale", above=0)
@@ -94,7 +90,8 @@ class PreferenceResponder:
                 f"responder.pairs={self.pairs} needs responder.loss={' or '.join(OF_PAIRS)}, not {self.loss}"
             )
         self.once = self.online and self.epochs * self.minibatches == 1  # answers are learned from as they were written
-        self.form = getattr(self.game, "form", None)
+        able = capabilities_of(self.game)
+        self.form, self.prompt_game = getattr(able.extensive, "form", None), able.text_preference
         self.schedule: Schedule = parse_schedule(self.learning_rate, "responder.learning_rate")
         self.settings = PreferenceLossSettings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -158,7 +155,7 @@ class PreferenceResponder:
             "descent": self._descent(learner).state(),
             "costs": self.costs(),
             "asked": None if self.online or not self.asked else flat(self.asked),
-            "prompts": digest_of(self.game),
+            "prompts": digest_of(self.prompt_game),
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
@@ -166,7 +163,7 @@ class PreferenceResponder:
 
         Raises ValueError where the prompts are others: what was saved, and what queues recall, goes by their numbers.
         """
-        if state["prompts"] != digest_of(self.game):
+        if state["prompts"] != digest_of(self.prompt_game):
             raise ValueError("game.prompts are others than when it was saved; bring them back, or start a new run")
         self.steps = state["steps"]
         self.generator.set_state(state["generator"])
@@ -180,8 +177,14 @@ class PreferenceResponder:
 
     def costs(self) -> Metrics:
         """What the judge has cost, also before the run was stopped."""
-        now = self.game.costs() if hasattr(self.game, "costs") else {}
+        now = {} if self.prompt_game is None else self.prompt_game.costs()
         return {name: number + self.paid.get(name, 0.0) for name, number in now.items()}
+
+    def quote(self) -> str:
+        """A prompt and what the learner answered to it last; empty where these are no texts, or nothing was asked."""
+        if self.prompt_game is None or self.asked is None:
+            return ""
+        return f"{self.prompt_game.texts[int(self.asked.numbers[0])]} → {self.asked.completions.texts[0]}"
 
     def descents_of(self, profile: Profile) -> list[Adam]:
         """That of the learner."""
@@ -279,9 +282,9 @@ class PreferenceResponder:
         return torch.cat([other.log_probs(answers.rows[i], answers.tokens[i]) for i in few]) * answers.mask
 
 
-def digest_of(game: Any) -> str | None:
+def digest_of(game: TextPreferenceGame | None) -> str | None:
     """What tells the prompts of a game, in their order, from others; None for a game without prompts."""
-    return blake2b(json.dumps(game.chats).encode(), digest_size=16).hexdigest() if is_preference_game(game) else None
+    return None if game is None else blake2b(json.dumps(game.chats).encode(), digest_size=16).hexdigest()
 
 
 def flat(asked: PreferenceBatch) -> list[Any]:

@@ -1,0 +1,52 @@
+"""Evaluation of extensive games: nothing is played, and nothing is uncertain."""
+
+from collections.abc import Sequence
+
+from marl_engine.capabilities import ExtensiveGame
+from marl_engine.evaluation.exploitability import measure_exactly
+from marl_engine.evaluation.report import DISTANCES, RETURNS, Report, View, lineups
+from marl_engine.evaluation.scores import score_of
+from marl_engine.evaluation.strategies import save_strategies
+from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
+from marl_engine.policies.tabular import extract_strategy
+from marl_engine.types import Metrics, Profile
+
+
+class ExactEvaluator:
+    """Returns and NashConv of a profile, and at the end its strategies."""
+
+    view = View(
+        panels=(DISTANCES, RETURNS),
+        shown={
+            "nash_conv": ("nash_conv", ".4g"),
+            "evaluation/nash_conv": ("nash_conv", ".4g"),
+            "return/mean": ("return", ".3g"),
+        },
+        beside={},
+    )
+
+    def __init__(self, game: ExtensiveGame):
+        self.game = game
+
+    def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
+        """See `Evaluator`."""
+        metrics = measure_exactly(self.game, profile)
+        artefacts = [save_strategies(self.game, profile, iteration)] if full else []
+        return Report(metrics, score_of(metrics), headline(metrics), artefacts)
+
+    def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
+        """See `Evaluator`."""
+        return [[(self._meet(row, column), 0.0) for column in profiles] for row in profiles]
+
+    def _meet(self, row: Profile, column: Profile) -> float:
+        """What the row earns, as a mean over the seats."""
+        form = self.game.form
+        plans = [realization_plan(form, extract_strategy(self.game, each)) for each in lineups(row, column)]
+        return sum(float(expected_payoffs(form, plan)[seat]) for seat, plan in enumerate(plans)) / len(plans)
+
+
+def headline(metrics: Metrics) -> tuple[str, str]:
+    """How far the profile is from an equilibrium, and what its seats earn."""
+    returns = ", ".join(f"{metrics[name]:.4f}" for name in sorted(metrics) if name[7:].isdigit())
+    exploitability = f"(exploitability {metrics['exploitability']:.6f}), returns {returns}"
+    return f"nash_conv {metrics['nash_conv']:.6f}", exploitability
