@@ -21,8 +21,10 @@ from marl_engine.capabilities import (
     lack_of,
 )
 from marl_engine.errors import Refused
+from marl_engine.types import Game
 
 GAMES: dict[type, tuple[str, ...]] = {  # presets of games that have a capability
+    Game: ("overcooked", "kuhn_poker"),
     NumberedGame: ("kuhn_poker", "iterated_prisoners_dilemma"),
     ExtensiveGame: ("kuhn_poker", "matrix"),
     TreeGame: ("kuhn_poker", "leduc_poker"),
@@ -55,7 +57,7 @@ def check_parts(asker: str, types: Mapping[str, Any], **arguments: Any) -> None:
         needed: Any = types.get(name)
         if needed in LACKS and (lack := lack_of(argument, needed, asker)):
             games = GAMES.get(needed)
-            raise Refused(f"{lack}; choose another, like game={' or game='.join(games)}" if games else lack)
+            raise Refused(f"{lack}; choose another game, like game={' or game='.join(games)}" if games else lack)
         if lack := class_lack(argument, needed, asker):
             raise Refused(lack)
 
