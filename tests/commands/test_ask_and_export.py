@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_runs import Done, marl_train
+from command_runs import Done, marl_train
 from toy_model import built, written_prompts
 
 from marl_engine.commands.ask import main as marl_ask

@@ -1,9 +1,7 @@
 """A run leaves a folder from which it goes on as if nothing had happened, whatever stopped it."""
 
 import errno
-import io
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -11,128 +9,33 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
-from typing import NamedTuple
 
 import pytest
 import torch
+from command_runs import (
+    SMALL,
+    assert_same_checkpoint,
+    assert_same_run,
+    await_that,
+    checkpoints,
+    contents,
+    cut,
+    leaves,
+    marl_train,
+    started,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from games.overcooked import Overcooked
 from marl_engine.commands.sweep import is_done
-from marl_engine.commands.train import main
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import KEPT, RunFolder, column
 from marl_engine.runs.run import Run
 
 PARTS = {"config.yaml", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "curve.png", "replay.gif"}
-SMALL = (
-    *("game=overcooked", "game.horizon=12", "threads=1", "policy.hidden=[8]", "evaluate_every=2", "episodes=2"),
-    *("responder.num_envs=4", "responder.rollout_length=8", "responder.epochs=1", "responder.minibatches=2"),
-)
 KILLS = 20
 LONG = 150  # iterations of the run that is killed
 PAUSE = 0.004  # seconds that its disk takes for a file, so that saves are as long as the rest
-
-SERVER = multiprocessing.get_context("forkserver")  # children that have everything imported
-SERVER.set_forkserver_preload(
-    [
-        *("pytest", "hydra", "rich.console", "rich.progress", "matplotlib.pyplot", "PIL.Image", "torch._dynamo"),
-        *("tensorboard.backend.event_processing.event_accumulator", "torch.utils.tensorboard"),
-        *("scipy.linalg", "numba.np.arraymath", "numba.np.npyimpl", "numba.typed.typedlist", "numba.np.ufunc"),
-        *("marl_engine.commands.train", "marl_engine.responders.ppo", "games.overcooked.render", "solvers.self_play"),
-    ]
-)
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def marl_train(home, *arguments):
-    """The command, in this process, in a folder."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(home)
-        patch.setattr(sys, "argv", ["marl-train", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-    return Done(end.value.code, out.getvalue(), err.getvalue())
-
-
-def in_child(home, arguments, pause):
-    """The command, in a process of its own, whose disk takes a pause for each file of a checkpoint."""
-    forced = os.fsync
-    os.fsync = lambda file: time.sleep(pause) or forced(file)
-    os.chdir(home)
-    sys.argv = ["marl-train", *arguments]
-    main()
-
-
-def started(home, *arguments, pause=0.0):
-    """A process that runs the command."""
-    process = SERVER.Process(target=in_child, args=(home, arguments, pause))
-    process.start()
-    return process
-
-
-def await_that(condition, process, seconds=60.0):
-    """Waits until a condition holds; it must while the process runs."""
-    end = time.monotonic() + seconds
-    while not condition():
-        process.join(0.0005)
-        assert process.is_alive(), "the process ended first"
-        assert time.monotonic() < end, "it took too long"
-
-
-def contents(folder):
-    """Every file below a folder."""
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def checkpoints(folder):
-    """Iterations of the checkpoints, the newest first."""
-    return [int(path.name) for path in checkpoint.newest_first(folder / "checkpoints")]
-
-
-def timeless(record):
-    """A line of metrics.jsonl without what the clock says."""
-    return {name: number for name, number in record.items() if not name.startswith(("seconds", "steps_per_second"))}
-
-
-def leaves(tree, place=""):
-    """(place, leaf) of a state."""
-    if isinstance(tree, dict | list):
-        for key, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from leaves(branch, f"{place}/{key}")
-    else:
-        yield place, tree
-
-
-def assert_same_checkpoint(one, other, iteration):
-    """All weights, moments, random states, games and counters are equal in every bit; the clock is not asked."""
-    states = [dict(leaves(checkpoint.read(each / "checkpoints" / f"{iteration:08d}"))) for each in (one, other)]
-    assert states[0].keys() == states[1].keys()
-    assert sum(isinstance(leaf, torch.Tensor) for leaf in states[0].values()) >= 12
-    for place in states[0].keys() - {"/seconds"}:
-        mine, theirs = (state[place] for state in states)
-        if isinstance(mine, torch.Tensor):
-            assert mine.dtype == theirs.dtype, place
-            assert torch.equal(mine, theirs), place
-        else:
-            assert mine == theirs, place
-
-
-def assert_same_run(one, other, iteration):
-    """Two runs have the same last checkpoint, and measured the same on the way there."""
-    assert_same_checkpoint(one, other, iteration)
-    mine, theirs = ([timeless(record) for record in RunFolder(each).records()] for each in (one, other))
-    assert [record["iteration"] for record in mine] == list(range(1, iteration + 1))
-    assert mine == theirs
 
 
 @pytest.fixture(scope="module")
@@ -390,10 +293,6 @@ def test_a_name_that_is_taken(six, copy):
     assert {path.name for path in copy.iterdir()} == PARTS
     assert [record["iteration"] for record in RunFolder(copy).records()] == [1]
     assert checkpoints(copy) == [1]
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-100])
 
 
 def flip(path):

@@ -1,18 +1,16 @@
 """Games of a user's that break the contract of games: what is wrong is said, shapes and all, and stops a run."""
 
 import re
-from dataclasses import dataclass
 
 import pytest
 import torch
-from test_runs import marl_train
-from toys import Leaving
+from command_runs import marl_train
+from toys import Leaving, Right, Walk
 
 from marl_engine.errors import Halted, Refused
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.game_contract import check_game
 from marl_engine.rollout.rollout import play, score
-from marl_engine.types import Policy, Turn
 
 BROKEN = {
     "reward shape": r"reward must be torch.float32 \(5, 2\), not torch.float32 \(5,\)",
@@ -26,9 +24,9 @@ BROKEN = {
     "stuck": r"must have a legal action; legal is False for all of them at \[\d, 0\]",
     "no final": r"truncated and final is None; final must be the observation \(B, P, …\)",
     "endless": r"no game ended within 10,000 turns of random play; a game must be done some time, or truncated",
-    "crash": r"raises IndexError: list index out of range \(.*test_own_games.py, line \d+\) in check_shapes",
+    "crash": r"raises IndexError: list index out of range \(.*toys.py, line \d+\) in check_shapes",
     "shared chance": r"copy 63 of 64 must be what its seed alone gives.*; observation differs at turn 0",
-    "enable_gradient_checkpointing": r"a restored game must go on as the saved one; reward differs at turn \d\d",
+    "forgetful": r"a restored game must go on as the saved one; reward differs at turn \d\d",
     "shared state": r"state\(\)\['at'\] must be a copy",
     "ghost": r"acting must be False where alive is False; it is True at \[\d, 1\]",
     "deserted": r"a game that all seats have left must be done; nobody is alive in copy \d",
@@ -36,101 +34,6 @@ BROKEN = {
     "alive shape": r"alive must be torch.bool \(5, 2\), not torch.bool \(5,\)",
     "not opened": r"where done is True, observation must be that of the game that opens next",
 }
-
-
-@dataclass
-class Walk:
-    """Two seats see where the first one walks, from 1 to the ends at -3 and 3; at 3 it earns a point of the other's."""
-
-    fault: str = ""
-    device: str = "cpu"
-    players, actions, observation_shape, symmetric = 2, 2, (1,), True
-
-    def __post_init__(self):
-        self.steps = 0
-
-    def reset(self, seeds):
-        drawn = torch.arange(len(seeds)) % 2 if self.fault == "shared chance" else torch.zeros_like(seeds)
-        return self.restore({"at": 1 + drawn})
-
-    def state(self):
-        return {"at": self.at if self.fault == "shared state" else self.at.clone()}
-
-    def restore(self, state):
-        self.at = state["at"].clone()
-        return self._turn(torch.zeros(len(self.at), 2), torch.zeros(len(self.at), dtype=torch.bool))
-
-    def step(self, actions):
-        if self.fault == "not opened":
-            self.at[self.at.abs() == 3] = 1
-        self.at += 2 * actions[:, 0] - 1
-        self.steps += 1
-        if self.fault == "crash" and (self.at == 2).any():
-            [][3]
-        done = (self.at.abs() == 3) & (self.fault != "endless")
-        reward = (self.at == 3)[:, None] * torch.tensor([1.0, -1.0])
-        if self.fault == "enable_gradient_checkpointing":
-            reward *= self.steps
-        if self.fault == "late nan" and self.steps > 20:
-            reward[0] = torch.nan
-        if self.fault != "not opened":
-            self.at[done] = 1
-        return self._turn(reward, done)
-
-    def _turn(self, reward, done):
-        at, games = self.at, len(self.at)
-        never = torch.zeros_like(done)
-        turn = Turn(
-            observation=at.float()[:, None, None].repeat(1, 2, 1),
-            legal=torch.ones(games, 2, 2, dtype=torch.bool),
-            acting=torch.ones(games, 2, dtype=torch.bool),
-            reward=reward,
-            shaping=torch.zeros(games, 2),
-            done=done,
-            truncated=done if self.fault == "no final" else never,
-        )
-        if self.fault == "reward nan":
-            reward[at == 2] = torch.nan
-        if self.fault == "observation inf":
-            turn.observation[at == 2] = torch.inf
-        if self.fault == "stuck":
-            turn.legal[at == 2] = False
-        away = (at < 1)[:, None] & torch.tensor([self.fault == "deserted", True])
-        wrong = {
-            "reward shape": {"reward": reward[:, 0]},
-            "reward type": {"reward": reward.double()},
-            "done type": {"done": done.int()},
-            "observation shape": {"observation": turn.observation[..., 0]},
-            "no tensor": {"shaping": None},
-            "alive shape": {"alive": ~never},
-            "ghost": {"alive": ~away},
-            "deserted": {"alive": ~away, "acting": ~away},
-            "back": {"alive": ~away, "acting": ~away},
-        }
-        turn = turn._replace(**wrong.get(self.fault, {}))
-        return tuple(turn) if self.fault == "no turn" else turn
-
-
-class Right(Policy):
-    """Always walks right, from a waiting number of turns on; left before."""
-
-    def __init__(self, waits=0):
-        super().__init__()
-        self.waits = waits
-
-    def forward(self, rows, legal=None, memory=None):
-        count = torch.zeros(len(rows)) if memory is None else memory
-        return Fixed((count >= self.waits) | (rows[:, 0] < 0)), count + 1
-
-
-class Fixed:
-    """Distributions that are certain."""
-
-    def __init__(self, right):
-        self.action = right.long()
-
-    def sample(self, noise):
-        return self.action, torch.zeros(len(self.action))
 
 
 def test_a_game_that_a_seat_leaves_passes_every_check():
@@ -150,7 +53,7 @@ def test_check_says_what_is_wrong(fault):
 
 
 def test_the_command_checks_a_game(tmp_path):
-    named = ("game._target_=test_own_games.Walk", "check=true")
+    named = ("game._target_=toys.Walk", "check=true")
     fine, broken = marl_train(tmp_path, *named), marl_train(tmp_path, *named, "game.fault=done type")
     assert (fine.code, fine.out.count("ok  "), broken.code, broken.out.count("ok  ")) == (0, 5, 2, 1)
     assert broken.err == "Walk: done must be torch.bool (5,), not torch.int32 (5,)\n"
@@ -199,7 +102,7 @@ def test_a_run_stops_with_the_sentence(tmp_path, fault, code, sentence):
         "policy.hidden=[8]",
         "iterations=3",
     )
-    named = ("game._target_=test_own_games.Walk", f"game.fault={fault}", "run=own")
+    named = ("game._target_=toys.Walk", f"game.fault={fault}", "run=own")
     run = marl_train(tmp_path, *named, *small)
     assert run.code == code
     assert re.search(sentence, run.err if code == 2 else run.out.replace("\n", " "))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from chat_server import Stub
+from command_runs import marl_train
 from omegaconf import OmegaConf
-from test_runs import marl_train
 from toy_model import built, written_prompts
 
 from games.preference.game import PromptGame

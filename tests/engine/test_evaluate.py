@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_runs import marl_train
+from command_runs import marl_train
 from toys import Matrix
 
 from marl_engine.evaluation import make_evaluator
@@ -89,7 +89,7 @@ def test_a_measure_that_was_not_always_there_is_not_compared_by():
 
 def test_a_run_of_a_zero_sum_game_shows_and_saves_how_good_it_has_become(tmp_path):
     """Its own return is 0 for ever; seat 0 alone walks, so against the initial policies a learner earns more."""
-    named = ("game=overcooked", "game._target_=test_own_games.Walk", "run=own", "iterations=12", "evaluate_every=2")
+    named = ("game=overcooked", "game._target_=toys.Walk", "run=own", "iterations=12", "evaluate_every=2")
     run = marl_train(tmp_path, *named, *SMALL, "save_every=100")
     assert run.code == 0, run.err
     summary = json.loads((tmp_path / "runs/own/summary.json").read_text())

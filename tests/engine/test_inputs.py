@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_runs import SMALL, assert_same_run, contents, cut, marl_train
+from command_runs import SMALL, assert_same_run, contents, cut, marl_train
 
 from games.control.gymnasium import Control
 from games.normal_form.games import MatrixGame, PreferenceFile

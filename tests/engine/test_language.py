@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_runs import assert_same_checkpoint, assert_same_run, await_that, checkpoints, marl_train, started
+from command_runs import assert_same_checkpoint, assert_same_run, await_that, checkpoints, marl_train, started
 from toy_model import PROMPTS, WORDS, built, written_prompts
 
 from games.preference.game import PromptGame

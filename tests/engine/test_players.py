@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from test_own_games import Walk
-from test_runs import marl_train
+from command_runs import marl_train
+from toys import Walk
 
 from marl_engine.errors import Refused
 from marl_engine.numerics.threads import usable_cores
@@ -19,7 +19,7 @@ SMALL = (
     *("responder.num_envs=16", "responder.rollout_length=16", "responder.minibatches=1", "policy.hidden=[8]"),
     *("evaluate_every=4", "save_every=4", "episodes=32"),
 )
-WALK = ("game=overcooked", "game._target_=test_own_games.Walk", *SMALL)
+WALK = ("game=overcooked", "game._target_=toys.Walk", *SMALL)
 
 
 @pytest.fixture(scope="module")

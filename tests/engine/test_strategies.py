@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_runs import marl_train
+from command_runs import marl_train
 
 from games.normal_form.games import MatrixGame, PreferenceFile, RandomGame
 from games.openspiel.game import OpenSpiel

@@ -6,8 +6,8 @@ from math import inf
 
 import pytest
 import torch
+from command_runs import SMALL, marl_train
 from omegaconf import OmegaConf
-from test_runs import SMALL, marl_train
 
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.numerics import threads

@@ -46,17 +46,17 @@ class TransformerPolicy(LanguagePolicy):
         length: int,
         temperature: float,
         new: bool = True,
-        enable_gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__()
         self.__dict__["body"] = body  # not a module of this one: it is everybody's
         self.learned = nn.ParameterList(body.begun(new))
         self.asked, self.length, self.temperature = body.asked(train_prompts), length, temperature
         self.opening = [column[0] for column in takewhile(same, zip(*(each[:-1] for each in self.asked), strict=False))]
-        self.ends, self.vocabulary, self.enable_gradient_checkpointing = (
+        self.ends, self.vocabulary, self.gradient_checkpointing = (
             body.ends,
             body.vocabulary,
-            enable_gradient_checkpointing,
+            gradient_checkpointing,
         )
 
     def __deepcopy__(self, known: dict[int, Any]) -> "TransformerPolicy":
@@ -83,10 +83,10 @@ class TransformerPolicy(LanguagePolicy):
         return TransformerDecodingState(self, rows)
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """The prompt is read once for all answers to it that follow each other, unless the body is to be forgetful."""
+        """The prompt is read once for all answers to it that follow each other, unless activations are recomputed."""
         self.activate_adapter()
-        forgetful = self.enable_gradient_checkpointing and torch.is_grad_enabled()
-        logits = (self.without_memory if forgetful else self.with_memory)(rows, tokens)
+        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        logits = (self.without_memory if recompute else self.with_memory)(rows, tokens)
         logits = logits.float() if self.temperature == 1 else logits.float() / self.temperature
         return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
 
@@ -210,7 +210,7 @@ class TransformerSpec:
         body = get_backbone(self.model, self.rank, self.alpha, self.adapter, self.dtype)
         if self.gradient_checkpointing and not body.blocks():
             raise ValueError(f"policy.gradient_checkpointing: {self.model} has no layers that can; leave it out")
-        new, forgetful = self.adapter is None, self.gradient_checkpointing
-        policy = TransformerPolicy(body, prompts, self.length, self.temperature, new, forgetful)
+        new, recompute = self.adapter is None, self.gradient_checkpointing
+        policy = TransformerPolicy(body, prompts, self.length, self.temperature, new, recompute)
         policy.check_lengths(name)
         return policy
