@@ -103,7 +103,7 @@ def joined(group: Sequence[Run], x: str, y: str) -> tuple[np.ndarray, np.ndarray
 def counter(run: Run, x: str) -> str:
     """What counts x in the records of a run: the steps of an exact responder are its queries. Raises Refused."""
     counts = {name for record in run.records for name in record} & set(AXES)
-    exact = str(leaves(run.config).get("responder._target_", "")).endswith(".Exact")
+    exact = str(leaves(run.config).get("responder._target_", "")).endswith(".ExactResponder")
     if x in counts:
         return x
     if x == "queries" and exact and "steps" in counts:
