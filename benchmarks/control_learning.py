@@ -70,7 +70,7 @@ def by_reward(name: str, seed: int, steps: int) -> dict[str, float]:
     rate = annealed(2e-3, steps) if kind is PPO else 1e-3
     responder = kind(game, network, seed=seed, learning_rate=rate, **fields)
     began = time.perf_counter()
-    next(each for each in solver.solve(profile, responder) if responder.steps >= steps)
+    next(each for each in solver.solve(profile, responder) if responder.work["steps"] >= steps)
     seconds = time.perf_counter() - began
     return {
         "return": score(Control(), profile, derive_seeds(2**40, EPISODES), greedy=True).mean().item(),
@@ -104,11 +104,11 @@ def by_preference(regime: str, learner: str, seed: int, steps: int) -> tuple[Tra
     profile = network.profile(game)
     rate = 3e-3 if regime == "intransitive" else annealed(1e-3, steps)
     fields = {"discount": 0.9, "gae_lambda": 0.8, "epochs": 10, "payoff_scale": 1.0, "entropy_bonus": 0.01}
-    responder = PPO(game, network, seed=seed, games=32, turns=game.horizon, learning_rate=rate, **fields)
+    responder = PPO(game, network, seed=seed, num_envs=32, rollout_length=game.horizon, learning_rate=rate, **fields)
     seen: list[Tensor] = []
-    for _ in takewhile(lambda _: responder.steps < steps, LEARNERS[learner]().solve(profile, responder)):
-        if responder.steps > steps / 4:
-            seen.append(trajectories(game, profile, responder.steps, 8))
+    for _ in takewhile(lambda _: responder.work["steps"] < steps, LEARNERS[learner]().solve(profile, responder)):
+        if responder.work["steps"] > steps / 4:
+            seen.append(trajectories(game, profile, responder.work["steps"], 8))
     return game, trajectories(game, profile, 2**40, EPISODES), torch.cat(seen)
 
 

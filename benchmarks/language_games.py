@@ -109,7 +109,7 @@ def table(options: argparse.Namespace) -> list[dict[str, Any]]:
     shown = Table("solver", "seeds", "win rate", "at equal length", "KL, nats", "tokens", "queries", "minutes")
     for name, found in summaries(options).items():
         if found:
-            keys = ("win_rate/reference", "win_rate/reference/length_controlled", "kl/reference", "length", "steps")
+            keys = ("win_rate/reference", "win_rate/reference/length_controlled", "kl/reference", "length", "queries")
             numbers = [[each[key] for each in found] for key in (*keys, "seconds")]
             cells = [spread_of(each) for each in numbers[:4]]
             shown.add_row(name, str(len(found)), *cells, f"{mean(numbers[4]):,.0f}", f"{mean(numbers[5]) / 60:.0f}")

@@ -174,12 +174,12 @@ def played(method: Method, seed: int, queries: int) -> Run:
     writer, looks = parts.profile[0], list[np.ndarray]()
     reference = answers(writer)
     for progress in parts.solver.solve(parts.profile, parts.responder):
-        asked = parts.responder.steps / queries
+        asked = parts.responder.work["queries"] / queries
         share = progress.iteration / PASSES if method.family == "offline" else asked
         looks += [answers(writer)] * (int(min(share, 1) * LOOKS) - len(looks))
         if share >= 1:
             break
-    return Run(parts.game.earns[0].numpy(), reference, np.array(looks), parts.responder.steps)  # type: ignore
+    return Run(parts.game.earns[0].numpy(), reference, np.array(looks), parts.responder.work["queries"])  # type: ignore
 
 
 def row_of(name: str, runs: list[Run]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 B games side by side, P players (seats), A actions, T decisions, N rows of any origin.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor, nn
@@ -112,35 +114,87 @@ Profile = list[Policy]
 
 Metrics = dict[str, float]
 
+Work = Counter[str]
+"""What was spent, by unit: steps of games, queries of preferences or payoffs, gradients, nodes of a game tree."""
+
+UNITS = ("steps", "queries", "gradients", "nodes")
+
+
+def main_unit(counts: Mapping[str, float]) -> str:
+    """The unit that limits, schedules and displays go by: the first of `UNITS` that is counted, else `iteration`."""
+    return next((unit for unit in UNITS if unit in counts), "iteration")
+
+
+class Opponents(NamedTuple):
+    """Profiles that a learner may meet, with weights that sum to 1.
+
+    Every copy of a game draws one when its game opens and keeps it until the game is done. The learner takes its own
+    seat in it.
+    """
+
+    members: Sequence[Profile]
+    weights: Sequence[float] = (1.0,)
+
+
+Payoff = Callable[[Any], Tensor]
+"""Rewards (T, B, P) of a `rollout.Trajectory`, in place of the game's."""
+
+
+class Objective(NamedTuple):
+    """What a learner pi maximises: payoff - magnet_weight * KL(pi || magnet) - KL(pi || anchor) / step_size."""
+
+    anchor: Profile | None = None
+    step_size: float = inf
+    magnet: Profile | None = None
+    magnet_weight: float = 0.0
+    payoff: Payoff | None = None  # None: the game's own rewards
+
+
+UNREGULARISED = Objective()
+
+
+class Step(NamedTuple):
+    """What a responder returns: measurements, what the step cost, and the data that it learned from, if it has any."""
+
+    metrics: Metrics
+    work: Work
+    batch: Any = None
+
 
 class Progress(NamedTuple):
-    """What a solver yields: the profile after an iteration, and what was measured on the way."""
+    """What a solver yields: the profile after an iteration, what was measured, and what the iteration cost."""
 
     iteration: int
     profile: Profile
     metrics: Metrics
+    work: Work = Work()
 
 
 class Responder(Protocol):
-    """Moves a profile one regularised step: the only seam between tables, networks and language.
+    """Moves a profile one regularised step: the only seam between tables, networks and language."""
 
-    Maximises <payoff, pi> - magnet_weight * KL(pi || magnet) - KL(pi || anchor) / step_size over each policy of
-    `profile`, in place, the other seats being played by `against` (default: the profile itself).
-    """
-
-    steps: int  # of games, played so far
-    regularises: bool  # whether it can hold a learner near an anchor and a magnet
+    game: Any  # whose profiles it moves
+    seed: int
+    device: str
+    form: Any  # of the game, by which solvers measure distances from equilibrium; None: they do not
+    work: Work  # spent in all steps so far
+    supports: frozenset[str]  # what it can be asked for, of "opponents", "anchor", "magnet" and "payoff"
 
     def respond(
-        self,
-        profile: Profile,
-        against: Profile | None = None,
-        *,
-        anchor: Profile | None = None,
-        step_size: float = float("inf"),
-        magnet: Profile | None = None,
-        magnet_weight: float = 0.0,
-    ) -> Metrics: ...
+        self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
+    ) -> Step:
+        """Moves every policy of `profile`, in place, towards the maximum of the objective.
+
+        The other seats are played by the opponents, or without any by the profile itself. Raises ValueError if it is
+        asked for something that it does not support.
+        """
+        ...
+
+    def snapshot(self, profile: Profile) -> Any:
+        """Policies and optimisers, to `rollback` to after a look-ahead; work, games and critics go on."""
+
+    def rollback(self, profile: Profile, snapshot: Any) -> None:
+        """Puts policies and optimisers back to what they were at a snapshot."""
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""

@@ -14,10 +14,10 @@ from marl_engine.errors import excerpt
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import FrozenReference
 from marl_engine.policies.weights import copy_with_weights
-from marl_engine.responders.regulariser import check_regularises, check_step
+from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 
 
 @dataclass
@@ -36,7 +36,8 @@ class BestResponse:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_regularises(responder, "solver=best_response")
+        magnet = ["magnet"] if self.magnet_weight > 0 else []
+        check_supports(responder, "solver=best_response", "opponents", *magnet)
         opponent = None if self.opponent is None else saved(Path(self.opponent), profile, "solver.opponent")
         return self._solve(profile, opponent, responder, after)
 
@@ -44,13 +45,12 @@ class BestResponse:
         self, profile: Profile, opponent: Profile | None, responder: Responder, after: int
     ) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
+        opponents = Opponents([opponent or reference])
+        objective = Objective(magnet=reference, magnet_weight=self.magnet_weight)
         for iteration in count(after + 1):
-            metrics = responder.respond(
-                profile, against=opponent or reference, magnet=reference, magnet_weight=self.magnet_weight
-            )
-            yield Progress(
-                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
-            )
+            step = responder.respond(profile, opponents, objective)
+            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

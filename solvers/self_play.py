@@ -19,8 +19,8 @@ class SelfPlay:
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """Yields progress for ever, from iteration `after` + 1 on."""
         for iteration in count(after + 1):
-            metrics = responder.respond(profile)
-            yield Progress(iteration, profile, metrics)
+            step = responder.respond(profile)
+            yield Progress(iteration, profile, step.metrics, step.work)
 
     def state(self) -> dict[str, Any]:
         """Nothing: all that self-play knows is the profile."""

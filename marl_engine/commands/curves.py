@@ -8,6 +8,7 @@ import numpy as np
 
 from marl_engine.commands.curve_labels import labels, leaves, named
 from marl_engine.errors import Refused, choice
+from marl_engine.types import UNITS
 
 MEASURES = {  # the first that every run has is drawn
     "nash_conv": "NashConv",
@@ -19,7 +20,7 @@ MEASURES = {  # the first that every run has is drawn
     "evaluation/return/mean": "return of an episode, evaluated",
 }
 DISTANCES = {"nash_conv", "exploitability", "gap"}  # on logarithmic axes
-AXES = {"iteration": "iterations", "steps": "steps", "seconds": "seconds", "queries": "queries"}
+AXES = {"iteration": "iterations", "seconds": "seconds", **{unit: unit for unit in UNITS}}
 
 
 class Run(NamedTuple):
@@ -43,7 +44,7 @@ class Curve(NamedTuple):
 def measure(runs: Sequence[Run], asked: str | None) -> str:
     """The metric that is drawn: the one asked for, or the first of `MEASURES` that all runs have. Raises Refused."""
     has = [{name for record in run.records for name in record} for run in runs]
-    common = set.intersection(*has) - {*AXES, "steps_per_second"}
+    common = set.intersection(*has) - {*AXES, *(f"{unit}_per_second" for unit in UNITS)}
     name = asked if asked is not None else next((name for name in MEASURES if name in common), None)
     others = f"choose y= from {choice(name or '', common)}" if common else "plot fewer of them"
     if name is None:
@@ -101,13 +102,10 @@ def joined(group: Sequence[Run], x: str, y: str) -> tuple[np.ndarray, np.ndarray
 
 
 def counter(run: Run, x: str) -> str:
-    """What counts x in the records of a run: the steps of an exact responder are its queries. Raises Refused."""
+    """The metric that counts x in the records of a run. Raises Refused for a run that does not count it."""
     counts = {name for record in run.records for name in record} & set(AXES)
-    exact = str(leaves(run.config).get("responder._target_", "")).endswith(".ExactResponder")
     if x in counts:
         return x
-    if x == "queries" and exact and "steps" in counts:
-        return "steps"
     raise Refused(f"{run.path} counts no {x}; choose x= from {choice(x, counts)}")
 
 

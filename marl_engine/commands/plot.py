@@ -29,7 +29,8 @@ Name the folders of runs, or folders that hold some; write key=value beside them
 Keys
   y        any metric of metrics.jsonl that all runs have; without it the first that they have of
            {measures}
-  x        iteration, steps, seconds or queries; without it steps for returns, else iteration
+  x        iteration, seconds, or what the runs count: steps of games, queries, gradients or nodes of the tree;
+           without it steps for returns, else iteration
   out      the picture, replaced if it is there; plot.png without it
   title    without it the game and the solver, if they are the same
 

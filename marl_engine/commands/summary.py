@@ -26,7 +26,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
             **scores,
             "episodes": run.plan.episodes,
             "iterations": run.iteration,
-            "steps": run.steps,
+            **run.work,
             "seconds": seconds,
             "started": run.started,
             "exit": reason,
@@ -121,7 +121,8 @@ def show(run: Any, report: Any, seconds: float, reason: str, console: Any, expor
 
     path, say = run.folder.path, console.print
     number, beside = report.headline
-    spent = f" after {run.iteration:,} iterations, {run.steps:,} steps, in {duration(seconds)}; ended by {reason}"
+    work = "".join(f", {count:,} {unit}" for unit, count in run.work.items())
+    spent = f" after {run.iteration:,} iterations{work}, in {duration(seconds)}; ended by {reason}"
     say(Text.assemble((number, "bold"), f" {beside}{spent}"))
     for line in [line for each in report.artefacts for line in each.lines]:
         say(line)
@@ -144,7 +145,7 @@ def show(run: Any, report: Any, seconds: float, reason: str, console: Any, expor
 def further(run: Any, reason: str, seconds: float) -> str:
     """The key that lets a run go on twice as far; one that was interrupted has its limit still before it."""
     longer = {
-        "steps": f" steps={2 * run.steps}",
+        "steps": f" steps={2 * run.spent}",
         "iterations": f" iterations={2 * run.iteration}",
         "seconds": f" stop.seconds={2 * seconds:.0f}",
         "nash_conv": f" stop.nash_conv={run.nash_conv / 10:.1g}",

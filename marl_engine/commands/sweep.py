@@ -19,6 +19,7 @@ from marl_engine.errors import Refused, describe
 from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import Input, kept_in, look
+from marl_engine.types import main_unit
 
 FAILED = 1
 BESIDE = {"run", "resume", "overwrite", "threads"}  # keys that say where a run lives and on what, not what it is
@@ -91,7 +92,8 @@ def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
     if reason == "nash_conv":
         return float(summary.get("nash_conv", inf)) <= (stop.get("nash_conv") or 0)
     limit = stop.get("seconds") if reason == "seconds" else config.get(reason)
-    return limit is not None and summary.get(reason, 0) >= float(limit)
+    spent = summary.get(main_unit(summary) if reason == "steps" else reason, 0)
+    return limit is not None and spent >= float(limit)
 
 
 def carry_out(jobs: Sequence[Job], train: Callable[[Mapping[str, Any], Path | None], int]) -> int:

@@ -236,7 +236,7 @@ def watched(run: Any, console: Any) -> tuple[str, float]:
     from marl_engine.view.progress import Display
 
     limits: dict[str, tuple[float, float | None]] = {
-        "steps": (run.steps, run.plan.steps),
+        "steps": (run.spent, run.plan.steps),
         "iteration": (run.iteration, run.plan.iterations),
         "seconds": (run.seconds, run.stop.seconds),
     }

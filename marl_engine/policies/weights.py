@@ -1,10 +1,12 @@
 """Weights of policies: saved, loaded and compared."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 import torch
 
+from marl_engine.numerics.adam import Adam
 from marl_engine.policies.mixture import freeze
 from marl_engine.types import Policy, Profile
 
@@ -40,3 +42,22 @@ def load_profile_state(profile: Profile, state: Mapping[str, Any]) -> None:
     """Puts saved weights into a profile made from the same configuration."""
     for policy, weights in zip(dict.fromkeys(profile), state["policies"], strict=True):
         policy.load_state_dict(weights)
+
+
+class Snapshot(NamedTuple):
+    """Weights and optimisers at one time, copied."""
+
+    weights: dict[str, Any]
+    optimisers: list[dict[str, Any]]
+
+
+def take_snapshot(profile: Profile, optimisers: Sequence[Adam] = ()) -> Snapshot:
+    """Copies of the weights of a profile and of the states of optimisers."""
+    return Snapshot(deepcopy(profile_state(profile)), [deepcopy(each.state()) for each in optimisers])
+
+
+def load_snapshot(snapshot: Snapshot, profile: Profile, optimisers: Sequence[Adam] = ()) -> None:
+    """Puts back the weights and the optimisers, which are the ones that the snapshot was taken of."""
+    load_profile_state(profile, snapshot.weights)
+    for optimiser, state in zip(optimisers, snapshot.optimisers, strict=True):
+        optimiser.restore(state)

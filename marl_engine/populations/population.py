@@ -38,15 +38,17 @@ class Population:
         self.mean, self.count = np.pad(self.mean, [(0, 0), *margins]), np.pad(self.count, margins)
         return found
 
-    def fill(self, measure: Callable[[Profile, int], tuple[np.ndarray, float]]) -> None:
-        """Measures the payoffs (P,) of every cell that is empty, and in how many games.
+    def fill(self, measure: Callable[[Profile, int], tuple[np.ndarray, float]]) -> int:
+        """Measures the payoffs (P,) of every cell that is empty, and in how many games; returns how many cells.
 
         `measure` takes the profile of a cell, and how many cells were filled before.
         """
         filled = int((self.count > 0).sum())
-        for number, cell in enumerate(map(tuple, np.argwhere(self.count == 0))):
+        empty = [tuple(cell) for cell in np.argwhere(self.count == 0)]
+        for number, cell in enumerate(empty):
             members = [known[index] for known, index in zip(self.members, cell, strict=True)]
             self.mean[(slice(None), *cell)], self.count[cell] = measure(members, filled + number)
+        return len(empty)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

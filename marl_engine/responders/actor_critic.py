@@ -1,7 +1,6 @@
 """A policy and its critic, and the batches that they learn from."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -11,7 +10,23 @@ from torch import Tensor
 from marl_engine.networks.mlp import MLP
 from marl_engine.networks.sparse_input import END
 from marl_engine.numerics.adam import Adam
-from marl_engine.types import Policy, Profile, Responder
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.types import Policy, Turn
+
+
+class KLTerm(NamedTuple):
+    """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in units of payoff."""
+
+    policy: Policy
+    weight: float
+
+
+class SeatBatch(NamedTuple):
+    """What one policy learns from: some seats of a stretch of play, and the turn after it."""
+
+    trajectory: Trajectory
+    after: Turn
+    seats: list[int]
 
 
 class PolicyBatch(NamedTuple):
@@ -51,12 +66,6 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
             each = tuple(F.pad(lists, (0, longest - lists.shape[1]), value=END) for lists in each)
         columns.append(None if each[0] is None else torch.cat(each))
     return type(batches[0])(*columns)  # type: ignore[arg-type]
-
-
-def momenta(responder: Responder, profile: Profile) -> list[tuple[Adam, dict[str, Any]]]:
-    """How a responder by gradient goes down for each policy, and copies of its momenta; nothing for another one."""
-    descents = responder.descents_of(profile) if hasattr(responder, "descents_of") else []
-    return [(descent, deepcopy(descent.state())) for descent in descents]
 
 
 class ActorCritic:

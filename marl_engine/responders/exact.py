@@ -8,8 +8,8 @@ It is magnetic mirror descent (Sokota et al. 2023, arXiv:2206.05825, section 3),
 Nash-MD, Mirror-Prox and their relatives. Held to nothing, a seat plays a best response.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +25,9 @@ from marl_engine.extensive_form.sequence_form import (
     realization_plan,
 )
 from marl_engine.policies.tabular import TablePolicy, TabularSpec, fill_tables, stack_tables
-from marl_engine.responders.regulariser import kl_terms
-from marl_engine.types import Game, Metrics, Profile, Responder
+from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
+from marl_engine.responders.regulariser import check_objective, kl_terms
+from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Profile, Responder, Step, Work
 
 
 @dataclass
@@ -38,8 +39,8 @@ class ExactResponder:
     seed: int = 0
     device: str = "cpu"
     form: SequenceForm = field(init=False)
-    steps: int = field(init=False, default=0)  # queries: how often payoffs of or against a profile were asked for
-    regularises: bool = field(init=False, default=True)
+    work: Work = field(init=False, default_factory=Work)  # queries: how often payoffs of or against a profile were used
+    supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "form"):
@@ -52,39 +53,60 @@ class ExactResponder:
             raise ValueError("responder=exact moves tables; use policy=table")
 
     def respond(
-        self,
-        profile: Profile,
-        against: Profile | None = None,
-        *,
-        anchor: Profile | None = None,
-        step_size: float = math.inf,
-        magnet: Profile | None = None,
-        magnet_weight: float = 0.0,
-    ) -> Metrics:
+        self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
+    ) -> Step:
         """See `Responder`; all seats move at once."""
-        own = stack_tables(profile)
-        plan = realization_plan(self.form, stack_tables(against or profile))
-        value = np.empty_like(plan)
-        compute_gradient(self.form, plan, value)
-        self.steps += 1
-        held = [(weight, stack_tables(other)) for other, weight in kl_terms(magnet, magnet_weight, anchor, step_size)]
-        if held:
+        check_objective(self, opponents, objective)
+        own, work = stack_tables(profile), Work(queries=1)
+        members, weights = opponents or Opponents([profile])
+        plans = [realization_plan(self.form, stack_tables(member)) for member in members]
+        value = weighted_sum([self._gradient(plan) for plan in plans], weights)
+        terms = [(weight, stack_tables(other)) for other, weight in kl_terms(objective)]
+        if terms:
             backup_action_values(self.form, own, value)
-            reach = counterfactual_reach(self.form, own, plan)
+            reach = weighted_sum([counterfactual_reach(self.form, own, plan) for plan in plans], weights)
             value = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)
-            fill_tables(profile, regularised_strategy(self.form, value, held))
+            fill_tables(profile, regularised_strategy(self.form, value, terms))
         else:
             backup_best_values(self.form, value)
             fill_tables(profile, greedy_strategy(self.form, value))
-        return {}
+        self.work.update(work)
+        return Step({}, work)
+
+    def with_payoffs(self, form: SequenceForm) -> "ExactResponder":
+        """The same responder, of the same game with other payoffs; both count the same work."""
+        other = copy(self)
+        other.form = form
+        return other
+
+    def _gradient(self, plan: np.ndarray) -> np.ndarray:
+        """What each sequence earns (S,) against a plan (S,)."""
+        value = np.empty_like(plan)
+        compute_gradient(self.form, plan, value)
+        return value
+
+    def snapshot(self, profile: Profile) -> Snapshot:
+        """See `Responder`."""
+        return take_snapshot(profile)
+
+    def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
+        """See `Responder`."""
+        load_snapshot(snapshot, profile)
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"steps": self.steps}
+        return {"work": dict(self.work)}
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.steps = state["steps"]
+        self.work = Work(state["work"])
+
+
+def weighted_sum(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """sum_k weights[k] * arrays[k], (S,)."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.tensordot(np.asarray(weights), np.stack(arrays), axes=1)
 
 
 def require_exact(responder: Responder, profile: Profile, asks: str) -> ExactResponder:

@@ -4,7 +4,6 @@ If all seats take it at once, that is naive learning, as LOLA calls what it is c
 arXiv:1709.04326, with exact gradients). Nothing is played, and a step is not held near anything.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec, copy_logits, step_logits
-from marl_engine.responders.regulariser import kl_terms
-from marl_engine.types import Game, Metrics, Profile, Responder
+from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
+from marl_engine.responders.regulariser import check_objective, one_opponent
+from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Profile, Responder, Step, Work
 
 Values = Callable[[Sequence[Tensor]], Tensor]  # strategies (..., S, A) of P seats to what these earn (..., P)
 
@@ -43,8 +42,9 @@ class GradientAscent:
     seed: int = 0
     device: str = "cpu"
     learning_rate: float = 25.0  # delta; in units of values
-    steps: int = field(init=False, default=0)  # how often gradients were asked for
-    regularises: bool = field(init=False, default=False)
+    form: None = field(init=False, default=None)
+    work: Work = field(init=False, default_factory=Work)  # gradients: one is that of every seat
+    supports: frozenset[str] = field(init=False, default=frozenset({"opponents"}))
 
     def __post_init__(self) -> None:
         if not hasattr(self.game, "values"):
@@ -57,34 +57,35 @@ class GradientAscent:
         check_fields("responder", self, "learning_rate", above=0)
 
     def respond(
-        self,
-        profile: Profile,
-        against: Profile | None = None,
-        *,
-        anchor: Profile | None = None,
-        step_size: float = math.inf,
-        magnet: Profile | None = None,
-        magnet_weight: float = 0.0,
-    ) -> Metrics:
-        """See `Responder`; all seats move at once. Raises Refused for an anchor and for a magnet."""
-        if kl_terms(magnet, magnet_weight, anchor, step_size):
-            raise Refused("responder=ascent takes a step that is not held near anything; use solver=self_play")
-        own = copy_logits(profile)
-        step_logits(
-            profile,
-            own_gradients(values_of(self), own, own if against is None else copy_logits(against)),
-            self.learning_rate,
-        )
-        self.steps += 1
-        return measure_values(self, profile)
+        self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
+    ) -> Step:
+        """See `Responder`; all seats move at once."""
+        check_objective(self, opponents, objective)
+        own, member = copy_logits(profile), one_opponent(opponents)
+        others = own if member is None else copy_logits(member)
+        return self.ascend(profile, own_gradients(values_of(self), own, others), Work(gradients=1))
+
+    def ascend(self, profile: Profile, gradients: Sequence[Tensor], work: Work) -> Step:
+        """Steps up gradients (S, A) of each seat's logits, which took so much work to find."""
+        step_logits(profile, gradients, self.learning_rate)
+        self.work.update(work)
+        return Step(measure_values(self, profile), work)
+
+    def snapshot(self, profile: Profile) -> Snapshot:
+        """See `Responder`."""
+        return take_snapshot(profile)
+
+    def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
+        """See `Responder`."""
+        load_snapshot(snapshot, profile)
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"steps": self.steps}
+        return {"work": dict(self.work)}
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
-        self.steps = state["steps"]
+        self.work = Work(state["work"])
 
 
 def require_gradient_ascent(responder: Responder, profile: Profile, asks: str) -> GradientAscent:

@@ -5,13 +5,12 @@ policy that sees its own seat it is IPPO (de Witt et al. 2020, arXiv:2011.09533)
 seats it is MAPPO (Yu et al. 2022, arXiv:2103.01955).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,36 +24,28 @@ from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
 from marl_engine.policies.mlp import GaussianMLPPolicy, MLPPolicy, MLPSpec
-from marl_engine.responders.actor_critic import ActorCritic, CriticBatch, PolicyBatch, concatenate, select_rows
-from marl_engine.responders.regulariser import kl_terms
+from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
+from marl_engine.responders.actor_critic import (
+    ActorCritic,
+    CriticBatch,
+    KLTerm,
+    PolicyBatch,
+    SeatBatch,
+    concatenate,
+    select_rows,
+)
+from marl_engine.responders.regulariser import kl_terms, one_opponent
 from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
-from marl_engine.types import Game, Metrics, Policy, Profile, Turn
+from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Policy, Profile, Step, Work
 
 CRITICS = ("own", "joint")
 STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
 
-Payoff = Callable[[Trajectory], Tensor]  # what a stretch of play earns (T, B, P), in place of the game's rewards
-
-
-class KLTerm(NamedTuple):
-    """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in units of payoff."""
-
-    policy: Policy
-    weight: float
-
-
-class SeatBatch(NamedTuple):
-    """What one policy learns from: some seats of a stretch of play, and the turn after it."""
-
-    trajectory: Trajectory
-    after: Turn
-    seats: list[int]
-
 
 @dataclass
 class PPO:
-    """Learns from `games` copies of the game played side by side, `turns` decisions at a time.
+    """Learns from `num_envs` copies of the game played side by side, `rollout_length` decisions at a time.
 
     Raises ValueError for a hyperparameter out of range.
     """
@@ -96,39 +87,41 @@ class PPO:
             name: parse_schedule(getattr(self, name), f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus", "shaping")
         }
-        self.steps, self.regularises = 0, True
+        self.form = None
+        self.work, self.supports = Work(steps=0), frozenset({"opponents", "anchor", "magnet", "payoff"})
         self.streams: list[Stream] = []
         self.learners: dict[Policy, ActorCritic] = {}
         self.generator = torch.Generator().manual_seed(self.seed)
 
     def respond(
-        self,
-        profile: Profile,
-        against: Profile | None = None,
-        *,
-        anchor: Profile | None = None,
-        step_size: float = math.inf,
-        magnet: Profile | None = None,
-        magnet_weight: float = 0.0,
-        payoff: Payoff | None = None,
-    ) -> Metrics:
+        self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
+    ) -> Step:
         """Plays once, then learns for `epochs`; see `Responder`. Raises Diverged."""
         start = perf_counter()
-        parts, metrics = self._play(profile, against, payoff)
+        trajectories, parts, metrics = self._play(profile, one_opponent(opponents), objective)
         middle = perf_counter()
-        found = []
-        near = kl_terms(magnet, magnet_weight, anchor, step_size)
+        found, near = [], kl_terms(objective)
         for policy, seats in group_by_policy(profile):
             held = [KLTerm(others[seats[0]], weight) for others, weight in near]
             found.append(self._learn(policy, parts[policy], held))
-        self.steps += self.num_envs * self.rollout_length * (1 if against is None else self.game.players)
+        work = Work(steps=self.num_envs * self.rollout_length * len(trajectories))
+        self.work.update(work)
         metrics |= {name: sum(each[name] for each in found) / len(found) for name in found[0]}
-        return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
+        metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
+        return Step(metrics, work, trajectories)
+
+    def snapshot(self, profile: Profile) -> Snapshot:
+        """See `Responder`."""
+        return take_snapshot(profile, self._optimisers(profile))
+
+    def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
+        """See `Responder`."""
+        load_snapshot(snapshot, profile, self._optimisers(profile))
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
         return {
-            "steps": self.steps,
+            "work": dict(self.work),
             "generator": self.generator.get_state(),
             "streams": [stream.state() for stream in self.streams],
             "learners": [self._learner(policy).state() for policy, _ in group_by_policy(profile)],
@@ -136,7 +129,7 @@ class PPO:
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint, with the policies that were saved beside it."""
-        self.steps = state["steps"]
+        self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         for stream, saved in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
             stream.restore(saved)
@@ -151,8 +144,8 @@ class PPO:
             self.streams.append(Stream(deepcopy(self.game), seeds))
         return self.streams[:count]
 
-    def descents_of(self, profile: Profile) -> list[Adam]:
-        """Those of its policies."""
+    def _optimisers(self, profile: Profile) -> list[Adam]:
+        """Those of the policies."""
         return [self._learner(policy).policy_optimiser for policy, _ in group_by_policy(profile)]
 
     def _learner(self, policy: Policy) -> ActorCritic:
@@ -162,9 +155,9 @@ class PPO:
         return self.learners[policy]
 
     def _play(
-        self, profile: Profile, against: Profile | None, payoff: Payoff | None = None
-    ) -> tuple[dict[Policy, list[SeatBatch]], Metrics]:
-        """What each policy has to learn from, and the mean payoff of the games that ended on the way.
+        self, profile: Profile, against: Profile | None, objective: Objective = UNREGULARISED
+    ) -> tuple[list[Trajectory], dict[Policy, list[SeatBatch]], Metrics]:
+        """The play of each line-up, what each policy learns from it, and the mean payoff of games that ended.
 
         Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
         """
@@ -174,11 +167,13 @@ class PPO:
         else:
             lineups = [([*against[:seat], profile[seat], *against[seat + 1 :]], [seat]) for seat in seats]
         parts: dict[Policy, list[SeatBatch]] = {}
+        trajectories: list[Trajectory] = []
         earned: list[list[Tensor]] = [[] for _ in seats]
         for (lineup, learning), stream in zip(lineups, self._streams(len(lineups)), strict=True):
             trajectory, ended = stream.play(lineup, self.rollout_length)
-            if payoff is not None:
-                trajectory = trajectory._replace(reward=payoff(trajectory))
+            if objective.payoff is not None:
+                trajectory = trajectory._replace(reward=objective.payoff(trajectory))
+            trajectories.append(trajectory)
             for policy, here in group_by_policy(lineup):
                 mine = [seat for seat in here if seat in learning]
                 if mine:
@@ -187,7 +182,7 @@ class PPO:
                 for seat in learning:
                     earned[seat].append(ended[:, seat])
         means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
-        return parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
+        return trajectories, parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
 
     def _learn(self, policy: Policy, parts: Sequence[SeatBatch], held: Sequence[KLTerm]) -> Metrics:
         """Improves one policy and its critic on its decisions, each on a core of its own."""
@@ -212,7 +207,7 @@ class PPO:
         loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
     ) -> Metrics:
         """A step down the loss of each minibatch; returns the means of what the losses report."""
-        learning_rate = self.schedules["learning_rate"].at(self.steps)
+        learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
         record = []
         for index in minibatches:
             down, measured = loss(index)
@@ -253,7 +248,7 @@ class PPO:
         ending = None
         if trajectory.final is not None:
             ending = values(trajectory.final.flatten(0, 1))[1] * trajectory.truncated[..., None]
-        earned = trajectory.reward + self.schedules["shaping"].at(self.steps) * trajectory.shaping
+        earned = trajectory.reward + self.schedules["shaping"].at(self.work["steps"]) * trajectory.shaping
         advantage = gae(
             self.payoff_scale * earned[..., seats],
             value,
@@ -284,7 +279,7 @@ class PPO:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate, entropy bonus and KL terms, and what to report of them."""
         pi, _ = policy(batch.rows, batch.legal)
-        bonus = self.schedules["entropy_bonus"].at(self.steps)
+        bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
         found = fused_surrogate(pi, batch.action, batch.log_prob, batch.advantage, clip=self.clip, bonus=bonus)
         loss = found.loss
         for other, weight in held:

@@ -22,10 +22,11 @@ from marl_engine.numerics.gaussian import Squashed
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.responders.regulariser import kl_terms
+from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
+from marl_engine.responders.regulariser import check_objective, kl_terms
 from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
 from marl_engine.rollout.stream import Stream
-from marl_engine.types import Game, Metrics, Policy, Profile
+from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Policy, Profile, Step, Work
 
 
 class Actor:
@@ -88,7 +89,8 @@ class SAC:
             name: parse_schedule(getattr(self, name), f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus")
         }
-        self.steps, self.regularises = 0, True
+        self.form = None
+        self.work, self.supports = Work(steps=0), frozenset({"anchor", "magnet"})
         self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers, and checkpoints, on any device
         self.features = math.prod(self.game.observation_shape)
         self.replay = ReplayBuffer(self.memory, self.features, self.game.actions, self.device)
@@ -96,42 +98,42 @@ class SAC:
         self.actor: Actor | None = None
 
     def respond(
-        self,
-        profile: Profile,
-        against: Profile | None = None,
-        *,
-        anchor: Profile | None = None,
-        step_size: float = math.inf,
-        magnet: Profile | None = None,
-        magnet_weight: float = 0.0,
-    ) -> Metrics:
+        self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
+    ) -> Step:
         """Plays and learns in turns; see `Responder`. Raises Diverged."""
-        start, playing = perf_counter(), 0.0
+        check_objective(self, opponents, objective)
+        start, playing, before = perf_counter(), 0.0, self.work["steps"]
         stream, actor = self._stream(), self._actor(profile[0])
-        near = [
-            (others[0], self.payoff_scale * weight)
-            for others, weight in kl_terms(magnet, magnet_weight, anchor, step_size)
-        ]
+        near = [(others[0], self.payoff_scale * weight) for others, weight in kl_terms(objective)]
         ended: list[Tensor] = []
         found: list[Tensor] = []
         for _ in range(self.rollout_length):
             began = perf_counter()
             earned = self._play(stream, profile)
             ended += [] if earned is None else [earned[:, 0]]
-            self.steps += self.num_envs
+            self.work["steps"] += self.num_envs
             playing += perf_counter() - began
-            if self.steps >= self.warm_up:
+            if self.work["steps"] >= self.warm_up:
                 found += [self._update(actor, near) for _ in range(self.num_envs * self.updates)]
         metrics = {} if not ended else {f"return/{name}": torch.cat(ended).mean().item() for name in ("0", "mean")}
         if found:
             means = torch.stack(found).mean(0).tolist()
             metrics |= dict(zip(("loss/value", "loss/policy", "entropy"), means, strict=True))
-        return metrics | {"seconds/play": playing, "seconds/learn": perf_counter() - start - playing}
+        metrics |= {"seconds/play": playing, "seconds/learn": perf_counter() - start - playing}
+        return Step(metrics, Work(steps=self.work["steps"] - before))
+
+    def snapshot(self, profile: Profile) -> Snapshot:
+        """See `Responder`."""
+        return take_snapshot(profile, [self._actor(profile[0]).descent])
+
+    def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
+        """See `Responder`."""
+        load_snapshot(snapshot, profile, [self._actor(profile[0]).descent])
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
         return {
-            "steps": self.steps,
+            "work": dict(self.work),
             "generator": self.generator.get_state(),
             "stream": self._stream().state(),
             "actor": self._actor(profile[0]).state(),
@@ -140,7 +142,7 @@ class SAC:
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint, with the policies that were saved beside it."""
-        self.steps = state["steps"]
+        self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         self._stream().restore(state["stream"])
         self._actor(profile[0]).restore(state["actor"])
@@ -172,8 +174,8 @@ class SAC:
         """A step of the critics, of the policy, and of what follows the critics; what is reported of it (3,)."""
         index = torch.randint(len(self.replay), (self.batch,), generator=self.generator).to(self.device)
         moves = self.replay.take(index)
-        learning_rate = self.schedules["learning_rate"].at(self.steps)
-        bonus = self.schedules["entropy_bonus"].at(self.steps)
+        learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
+        bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
         value_loss = self._critics_loss(actor, moves, bonus)
         actor.twins_descent.step(value_loss, learning_rate, math.inf)
         loss, log_prob = self._policy_loss(actor, moves.observation, near, bonus)

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from marl_engine.runs import checkpoint
 from marl_engine.runs.lock import LOCK
+from marl_engine.types import main_unit
 
 KEPT = 3  # checkpoints, and the best one beside them
 BAD_LINES = "metrics.damaged"  # what was found between the records of metrics.jsonl
@@ -62,11 +63,11 @@ class RunFolder:
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            first = int(record["steps"])  # what a run that was killed wrote from here on is not shown
+            first = int(record[main_unit(record)])  # what a run that was killed wrote from here on is not shown
             self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10, purge_step=first)
         for name, number in record.items():
-            if name not in ("iteration", "steps"):
-                self.writer.add_scalar(name, number, int(record["steps"]))
+            if name not in ("iteration", main_unit(record)):
+                self.writer.add_scalar(name, number, int(record[main_unit(record)]))
 
     def records(self) -> list[dict[str, float]]:
         """The lines of metrics.jsonl that are records; bad ones, and one that a kill cut short, are left out."""
@@ -140,12 +141,12 @@ def replace(path: Path, text: str) -> None:
 
 
 def record_in(line: bytes) -> dict[str, float] | None:
-    """The record that a line of metrics.jsonl holds: numbers by name, the iteration and the steps among them."""
+    """The record that a line of metrics.jsonl holds: numbers by name, the iteration and the seconds among them."""
     try:
         record = json.loads(line)
     except ValueError:
         return None
-    whole = isinstance(record, dict) and {"iteration", "steps"} <= record.keys()
+    whole = isinstance(record, dict) and {"iteration", "seconds"} <= record.keys()
     return record if whole and all(isinstance(number, int | float) for number in record.values()) else None
 
 
@@ -171,6 +172,6 @@ def git_commit() -> str | None:
 
 
 def column(records: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """(steps, values) of the records that have a metric."""
+    """(work, values) of the records that have a metric, the work in its main unit."""
     having = [record for record in records if name in record]
-    return [record["steps"] for record in having], [record[name] for record in having]
+    return [record[main_unit(record)] for record in having], [record[name] for record in having]

@@ -18,7 +18,7 @@ from marl_engine.runs import checkpoint
 from marl_engine.runs.factory import Components
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import EVALUATION, evaluations_of
-from marl_engine.types import Metrics, Progress
+from marl_engine.types import Metrics, Progress, Work, main_unit
 
 STEPS = (("responder", "learning_rate"), ("solver", "step_size"))  # keys that say how far an iteration goes
 
@@ -75,10 +75,17 @@ class Run:
         self.best: Best | None = None
         self.saved: int | None = None
         self.nash_conv = inf  # as last measured
+        self.work = Work(parts.responder.work)  # spent in all sessions
 
     @property
-    def steps(self) -> int:
-        return self.parts.responder.steps
+    def unit(self) -> str:
+        """What `steps` limits: steps of games, or what is counted where none are stepped."""
+        return main_unit(self.work)
+
+    @property
+    def spent(self) -> int:
+        """The work in that unit."""
+        return self.work[self.unit]
 
     def restore(self) -> list[str]:
         """Goes back to the newest whole checkpoint, or to the start where there is none yet.
@@ -93,6 +100,7 @@ class Run:
         self.parts.responder.restore(self.parts.profile, state["responder"])
         self.parts.solver.restore(state["solver"])
         torch.set_rng_state(state["torch"])
+        self.work = Work(state["work"])
         self.seconds = state["seconds"]
         damages += self.folder.go_on_after(self.iteration)
         self.evaluations = [each for each in evaluations_of(self.folder) if each[0] <= self.iteration]
@@ -107,6 +115,7 @@ class Run:
             "responder": self.parts.responder.state(self.parts.profile),
             "solver": self.parts.solver.state(),
             "torch": torch.get_rng_state(),
+            "work": dict(self.work),
             "seconds": seconds,
         }
 
@@ -144,7 +153,7 @@ class Run:
         """Why the run is over, if it is."""
         if INTERRUPTION.signals:
             return "interrupted"
-        if self.plan.steps is not None and self.steps >= self.plan.steps:
+        if self.plan.steps is not None and self.spent >= self.plan.steps:
             return "steps"
         if self.plan.iterations is not None and self.iteration >= self.plan.iterations:
             return "iterations"
@@ -163,18 +172,19 @@ class Run:
         progress = self.parts.solver.solve(self.parts.profile, self.parts.responder, after=self.iteration)
         with INTERRUPTION.defer():
             while (reason := self.ended(perf_counter() - start)) is None:
-                before = self.steps, perf_counter()
-                show(self.step(next(progress), start, *before))
+                since = perf_counter()
+                show(self.step(next(progress), start, since))
             self.save(perf_counter() - start)
         return reason, perf_counter() - start
 
-    def step(self, progress: Progress, start: float, steps: int, since: float) -> dict[str, float]:
+    def step(self, progress: Progress, start: float, since: float) -> dict[str, float]:
         """Measures, logs and saves one iteration, also where its evaluation fails. Raises Halted."""
         check_metrics(progress, self.folder)
         last, self.iteration = self.iteration, progress.iteration
-        record: dict[str, float] = {"iteration": self.iteration, "steps": self.steps}
-        record["seconds"] = perf_counter() - start
-        record["steps_per_second"] = (self.steps - steps) / (perf_counter() - since)
+        self.work.update(progress.work)
+        record: dict[str, float] = {"iteration": self.iteration, **self.work, "seconds": perf_counter() - start}
+        seconds = perf_counter() - since
+        record |= {f"{unit}_per_second": progress.work[unit] / seconds for unit in self.work}
         record |= progress.metrics
         self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
         try:

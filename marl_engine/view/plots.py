@@ -13,7 +13,7 @@ from marl_engine.evaluation.report import Panel
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.rollout import open_games, play_turns
 from marl_engine.runs.folder import column
-from marl_engine.types import Game, Profile
+from marl_engine.types import Game, Profile, main_unit
 
 COLOURS = 127  # of a replay; one more is left for what does not change
 FRAME = 100  # milliseconds
@@ -27,11 +27,12 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def curve(records: Sequence[Mapping[str, float]], path: Path, title: str, panels: Sequence[Panel]) -> None:
-    """The curves of the first panel for which something was measured, against steps, as a PNG."""
+    """The curves of the first panel for which something was measured, against the work in its unit, as a PNG."""
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
     names = {name for record in records for name in record}
     panel = next((each for each in panels if names & set(each.curves)), panels[0])
+    unit = main_unit(records[-1]) if records else "steps"
     above = False
     for name, label in panel.curves.items():
         steps, values = column(records, name)
@@ -39,7 +40,7 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str, panels
             above |= any(min(point) > 0 for point in zip(steps, values, strict=True))
             axes.plot(steps, values, label=label, alpha=0.5 if name in panel.faint else 1.0)
     scale = "log" if panel.logarithmic and above else "linear"  # an equilibrium from the first on has no logarithm
-    axes.set(xlabel="steps", ylabel=panel.axis, ylim=panel.limits, xscale=scale, yscale=scale)
+    axes.set(xlabel=unit, ylabel=panel.axis, ylim=panel.limits, xscale=scale, yscale=scale)
     axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
     if axes.has_data():

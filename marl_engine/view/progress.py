@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from marl_engine.evaluation.report import View
+from marl_engine.types import main_unit
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
@@ -58,7 +59,7 @@ class Display:
         self.live = Progress(
             TextColumn("iteration {task.fields[iteration]}"),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[steps]} steps"),
+            TextColumn("{task.fields[work]}"),
             TextColumn("{task.fields[pace]}/s"),
             TextColumn("[bold]{task.fields[score]}[/] [cyan]{task.fields[trend]}[/]"),
             TextColumn("{task.fields[left]} left"),
@@ -66,7 +67,7 @@ class Display:
             transient=True,
             refresh_per_second=4,
         )
-        blank: dict[str, Any] = {"iteration": "0", "steps": "0", "pace": "-", "score": "-", "trend": "", "left": "-:--"}
+        blank: dict[str, Any] = {"iteration": "0", "work": "", "pace": "-", "score": "-", "trend": "", "left": "-:--"}
         self.task = self.live.add_task("", total=1.0 if limits else None, **blank)
 
     def __enter__(self) -> "Display":
@@ -81,11 +82,12 @@ class Display:
         """The newest record, and something that was said, if the game is one of words."""
         score, trend = self.scored(record)
         beside = [text.format(record[name]) for name, text in self.view.beside.items() if name in record]
+        unit = main_unit(record)
         done, left = ahead(record, self.limits, perf_counter() - self.began)
         numbers: dict[str, Any] = {
             "iteration": f"{record['iteration']:,}",
-            "steps": f"{record['steps']:,}",
-            "pace": f"{record['steps_per_second']:,.0f}",
+            "work": f"{record[unit]:,} {unit}" if unit != "iteration" else "",
+            "pace": f"{record.get(f'{unit}_per_second', 0):,.0f}",
             "score": "  ".join([score, *beside]),
             "trend": "" if self.console.options.ascii_only else trend,
             "left": duration(left) if isfinite(left) else "-:--",
@@ -98,7 +100,7 @@ class Display:
         elif perf_counter() - self.last_line > PLAIN_EVERY:
             self.last_line = perf_counter()
             self.console.print(
-                "iteration {iteration}  {steps} steps  {pace}/s  {score} {trend}  {left} left".format(**numbers)
+                "iteration {iteration}  {work}  {pace}/s  {score} {trend}  {left} left".format(**numbers)
             )
             if sample:
                 self.console.print(f"  {one_line(sample)}")
@@ -122,7 +124,7 @@ def ahead(
     """The share that is done, and the seconds left at the pace of this session, by the limit that comes first."""
     done, left = 0.0, inf
     for unit, (began, end) in limits.items():
-        here = record[unit]
+        here = record[main_unit(record) if unit == "steps" else unit]
         done = max(done, here / end)
         if here > began:
             left = min(left, max(end - here, 0) * elapsed / (here - began))

@@ -40,7 +40,7 @@ from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Metrics, Profile, Progress, Responder
+from marl_engine.types import Metrics, Profile, Progress, Responder, Work
 from solvers.cfr.torch_cfr import iterations
 
 
@@ -161,10 +161,9 @@ class CFR:
         advance = self._advance(form, self.learned, responder.device)
         for before in count(after, self.stride):
             advance(before, self.stride)
-            responder.steps += self.stride
             average = behavior_strategy(form, self.learned.total)
             fill_tables(profile, average)
-            yield Progress(before + self.stride, profile, self._measured(form, average))
+            yield Progress(before + self.stride, profile, self._measured(form, average), Work(queries=self.stride))
 
     def _advance(self, form: SequenceForm, learned: State, device: str) -> Callable[[int, int], None]:
         """What does the iterations after one, so many."""

@@ -19,7 +19,7 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Metrics, Profile, Progress, Responder
+from marl_engine.types import Metrics, Profile, Progress, Responder, Work
 from solvers.cfr.tree_sampling import Learned, learned, paths, traverse
 
 SAMPLING = ("external", "outcome")
@@ -31,8 +31,8 @@ NONE_GIVEN = np.empty(0)
 class MCCFR:
     """Yields the average strategy; `nash_conv/last` in its metrics is that of the current one.
 
-    The responder's steps are histories touched. Raises ValueError for numbers out of range, for a responder that is
-    not exact, and for a game without a tree.
+    Work is counted in nodes of the tree that are touched. Raises ValueError for numbers out of range, for a responder
+    that is not exact, and for a game without a tree.
     """
 
     sampling: str = "external"
@@ -68,10 +68,10 @@ class MCCFR:
         seed, share = responder.seed, self.traversals * form.players
         for iteration in count(after + 1):
             begun = (iteration - 1) * share
-            responder.steps += traverse(ways, self.learned, exploration, seed, begun, share, NONE_GIVEN)
+            nodes = traverse(ways, self.learned, exploration, seed, begun, share, NONE_GIVEN)
             average = behavior_strategy(form, self.learned.total)
             fill_tables(profile, average)
-            yield Progress(iteration, profile, self._measured(form, average))
+            yield Progress(iteration, profile, self._measured(form, average), Work(nodes=nodes))
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.mixture import freeze
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.responders.regulariser import check_supports
+from marl_engine.types import Objective, Profile, Progress, Responder, main_unit
 
 
 @dataclass
@@ -30,22 +31,18 @@ class MDPO:
             raise ValueError(f"solver.step_size must be above 0 all the time, not {self.step_size!r}")
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
-        """See `Solver`. Raises ValueError for a responder that takes no steps along a gradient."""
-        if not hasattr(responder, "schedules"):
-            raise ValueError(
-                "solver=mdpo takes steps along a gradient, which needs policy=network and responder=mdpo or "
-                "off_policy; its exact form is solver=hedge"
-            )
+        """See `Solver`."""
+        check_supports(responder, "solver=mdpo", "anchor")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            step_size = self.schedule.at(responder.steps)
-            metrics = responder.respond(profile, anchor=freeze(profile), step_size=step_size)
-            yield Progress(iteration, profile, metrics | {"step_size": step_size})
+            step_size = self.schedule.at(responder.work[main_unit(responder.work)])
+            step = responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=step_size))
+            yield Progress(iteration, profile, step.metrics | {"step_size": step_size}, step.work)
 
     def state(self) -> dict[str, Any]:
-        """Nothing: where the step stands is the responder's steps."""
+        """Nothing: the step size goes by the responder's work."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -13,10 +13,9 @@ from itertools import count
 from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.policies.mixture import FrozenReference, freeze, interpolate_weights
-from marl_engine.responders.actor_critic import momenta
-from marl_engine.responders.regulariser import check_regularises, check_step
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.responders.regulariser import check_step, check_supports
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 
 
 @dataclass
@@ -35,23 +34,20 @@ class MirrorProx:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_regularises(responder, "solver=mirror_prox")
+        check_supports(responder, "solver=mirror_prox", "opponents", "anchor", "magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
         for iteration in count(after + 1):
-            start, steps = freeze(profile), momenta(responder, profile)
-            responder.respond(profile, against=start, anchor=start, **held)
+            start, snapshot = freeze(profile), responder.snapshot(profile)
+            objective = Objective(start, self.step_size, reference, self.magnet_weight)
+            look_ahead = responder.respond(profile, Opponents([start]), objective)
             ahead = freeze(profile)
-            interpolate_weights(profile, start, 1.0)  # a step by gradient is taken from where it began
-            for descent, before in steps:
-                descent.restore(before)  # and knows nothing of the look-ahead's
-            metrics = responder.respond(profile, against=ahead, anchor=start, **held)
-            yield Progress(
-                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
-            )
+            responder.rollback(profile, snapshot)  # a step by gradient is taken from where the iteration began
+            step = responder.respond(profile, Opponents([ahead]), objective)
+            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            yield Progress(iteration, profile, step.metrics | distance, look_ahead.work + step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -22,8 +22,8 @@ from typing import Any
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.mixture import FrozenReference, freeze
-from marl_engine.responders.regulariser import check_regularises, check_step
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.responders.regulariser import check_step, check_supports
+from marl_engine.types import Objective, Profile, Progress, Responder
 
 
 @dataclass
@@ -45,7 +45,7 @@ class MMD:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_regularises(responder, "solver=mmd")
+        check_supports(responder, "solver=mmd", "anchor", "magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
@@ -53,13 +53,12 @@ class MMD:
         for iteration in count(after + 1):
             slower = self.slow_down(iteration) if self.anneal else 1.0
             step_size, magnet_weight = self.step_size * slower, self.magnet_weight * slower
-            metrics = responder.respond(
-                profile, anchor=freeze(profile), step_size=step_size, magnet=magnet, magnet_weight=magnet_weight
-            )
-            metrics |= measure_nash_conv(responder, profile, magnet, magnet_weight)
+            objective = Objective(freeze(profile), step_size, magnet, magnet_weight)
+            step = responder.respond(profile, objective=objective)
+            distance = measure_nash_conv(responder, profile, magnet, magnet_weight)
             if self.move_every and iteration % self.move_every == 0:
                 magnet = self.reference.moved(profile)
-            yield Progress(iteration, profile, metrics)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def slow_down(self, iteration: int) -> float:
         """What step and magnet_weight are multiplied by where they fall; without a magnet_weight from the first

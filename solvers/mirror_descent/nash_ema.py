@@ -13,8 +13,8 @@ from typing import Any
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.mixture import FrozenReference, freeze, interpolate_weights
-from marl_engine.responders.regulariser import check_regularises, check_step
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.responders.regulariser import check_step, check_supports
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 
 
 @dataclass
@@ -35,18 +35,17 @@ class NashEMA:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_regularises(responder, "solver=nash_ema")
+        check_supports(responder, "solver=nash_ema", "opponents", "anchor", "magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, average = self.reference.of(profile, after), self.average.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, against=average, anchor=freeze(profile), **held)
+            objective = Objective(freeze(profile), self.step_size, reference, self.magnet_weight)
+            step = responder.respond(profile, Opponents([average]), objective)
             interpolate_weights(average, profile, 1 - self.keep)
-            yield Progress(
-                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
-            )
+            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -20,7 +20,8 @@ from typing import Any
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields, check_number
 from marl_engine.policies.mixture import FrozenReference, freeze, mix_geometrically
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.responders.regulariser import check_supports
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 
 
 @dataclass
@@ -41,6 +42,7 @@ class NashMD:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
+        check_supports(responder, "solver=nash_md", "opponents", "anchor", "magnet")
         mix_geometrically(profile, profile, 0.0)  # raises for policies that cannot be mixed
         return self._solve(profile, responder, after)
 
@@ -51,14 +53,12 @@ class NashMD:
                 min(self.step_size, 2 / (self.magnet_weight * (iteration + 1))) if self.anneal else self.step_size
             )
             itself, weight = freeze(profile), step_size * self.magnet_weight
-            held: dict[str, Any] = {"anchor": itself, "step_size": step_size / (1 - weight) if weight < 1 else inf}
+            own_step = step_size / (1 - weight) if weight < 1 else inf
             mixture = mix_geometrically(itself, reference, weight)
-            metrics = responder.respond(
-                profile, against=mixture, magnet=reference, magnet_weight=self.magnet_weight, **held
-            )
-            yield Progress(
-                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
-            )
+            objective = Objective(itself, own_step, reference, self.magnet_weight)
+            step = responder.respond(profile, Opponents([mixture]), objective)
+            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -14,8 +14,8 @@ from typing import Any
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.mixture import FrozenReference, interpolate_weights
-from marl_engine.responders.regulariser import check_regularises, check_step
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.responders.regulariser import check_step, check_supports
+from marl_engine.types import Objective, Profile, Progress, Responder
 
 
 @dataclass
@@ -38,19 +38,18 @@ class NashProx:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_regularises(responder, "solver=nash_prox")
+        check_supports(responder, "solver=nash_prox", "anchor", "magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, target = self.reference.of(profile, after), self.target.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
+        objective = Objective(target, self.step_size, reference, self.magnet_weight)
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, anchor=target, **held)
+            step = responder.respond(profile, objective=objective)
             if iteration % self.move_every == 0:
                 interpolate_weights(target, profile, 1 - self.keep)
-            yield Progress(
-                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
-            )
+            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -17,7 +17,7 @@ from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.policies.tabular import fill_tables, geometric_mean_strategy
 from marl_engine.responders.exact import require_exact
 from marl_engine.responders.regulariser import check_step
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 
 
 @dataclass
@@ -41,14 +41,13 @@ class OMWU:
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, base = self.reference.of(profile, after), self.base.of(profile, after)
-        held: dict[str, Any] = {"step_size": self.step_size, "magnet": reference, "magnet_weight": self.magnet_weight}
         for iteration in count(after + 1):
             before = freeze(base)
-            metrics = responder.respond(base, against=profile, anchor=before, **held)
+            objective = Objective(before, self.step_size, reference, self.magnet_weight)
+            step = responder.respond(base, Opponents([profile]), objective)
             fill_tables(profile, geometric_mean_strategy(base, before, -1 / (1 + self.step_size * self.magnet_weight)))
-            yield Progress(
-                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
-            )
+            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -8,7 +8,6 @@ dynamics is a step of Hedge in every information set, and the reference moves af
 """
 
 from collections.abc import Iterator, Mapping
-from copy import copy
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,7 +21,7 @@ from marl_engine.numerics.jit import compile_loop
 from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.policies.tabular import TINY, stack_tables
 from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Objective, Profile, Progress, Responder
 
 
 @dataclass
@@ -48,13 +47,12 @@ class RNaD:
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            taxing = copy(responder)
-            taxing.form = taxed(responder.form, stack_tables(profile), stack_tables(reference), self.tax)
-            metrics = taxing.respond(profile, anchor=freeze(profile), step_size=self.step_size)
-            responder.steps = taxing.steps
+            form = taxed(responder.form, stack_tables(profile), stack_tables(reference), self.tax)
+            objective = Objective(anchor=freeze(profile), step_size=self.step_size)
+            step = responder.with_payoffs(form).respond(profile, objective=objective)
             if iteration % self.move_every == 0:
                 reference = self.reference.moved(profile)
-            yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile))
+            yield Progress(iteration, profile, step.metrics | measure_nash_conv(responder, profile), step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

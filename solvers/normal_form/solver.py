@@ -17,7 +17,7 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.sequence_form import SequenceForm
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import require_exact
-from marl_engine.types import Metrics, Profile, Progress, Responder
+from marl_engine.types import Metrics, Profile, Progress, Responder, Work
 from solvers.normal_form.alpha_rank import MOST
 from solvers.normal_form.catalogue import META
 from solvers.normal_form.enumeration import all_equilibria, check_size
@@ -62,7 +62,7 @@ class NormalForm:
         metrics = earned(payoffs, strategies) | measure_nash_conv(responder, profile)
         metrics |= listed(answers) if self.method == ALL else {}
         for iteration in count(after + 1):
-            yield Progress(iteration, profile, metrics)
+            yield Progress(iteration, profile, metrics, Work(queries=0))  # the payoffs are known beforehand
 
     def state(self) -> dict[str, Any]:
         """Nothing: it starts from the game alone."""

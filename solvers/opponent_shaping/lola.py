@@ -14,16 +14,15 @@ from typing import Any
 from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.softmax_table import copy_logits, step_logits
+from marl_engine.policies.softmax_table import copy_logits
 from marl_engine.responders.gradient_ascent import (
     GradientAscent,
     Values,
-    measure_values,
     own_gradients,
     require_gradient_ascent,
     values_of,
 )
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Profile, Progress, Responder, Work
 
 
 def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tensor]:
@@ -53,11 +52,9 @@ class LOLA:
 
     def _solve(self, profile: Profile, responder: GradientAscent, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            step_logits(
-                profile, aware(values_of(responder), copy_logits(profile), self.look_ahead), responder.learning_rate
-            )
-            responder.steps += 2
-            yield Progress(iteration, profile, measure_values(responder, profile))
+            gradients = aware(values_of(responder), copy_logits(profile), self.look_ahead)
+            step = responder.ascend(profile, gradients, Work(gradients=2))
+            yield Progress(iteration, profile, step.metrics, step.work)
 
     def state(self) -> dict[str, Any]:
         """Nothing: all that it knows is the profile."""

@@ -30,7 +30,7 @@ from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables, table_plan
 from marl_engine.populations.population import Population, support
 from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Profile, Progress, Responder, Work
 from solvers.normal_form.nash import zero_sum
 
 LEAST = 1e-6  # weight of an answer that counts as played
@@ -85,9 +85,10 @@ class AnytimeDoubleOracle:
             fill_tables(profile, average_strategy(members.members, mixtures))
             for seat, (_, answers) in zip((1, 0), sides, strict=True):
                 newest(members, newcomers, seat, answers)
-            responder.steps += sum(map(len, self.cuts)) - known
+            work = Work(queries=sum(map(len, self.cuts)) - known)
             found = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
-            yield Progress(iteration, profile, found | measure_nash_conv(responder, profile, iterate="mixture"))
+            distance = measure_nash_conv(responder, profile, iterate="mixture")
+            yield Progress(iteration, profile, found | distance, work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -14,7 +14,7 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables
 from marl_engine.responders.exact import require_exact
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Opponents, Profile, Progress, Responder
 
 
 @dataclass
@@ -29,11 +29,12 @@ class FictitiousPlay:
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
             answer = freeze(profile)
-            metrics = responder.respond(answer, against=profile)
+            step = responder.respond(answer, Opponents([profile]))
             old, new = iteration / (iteration + 1), 1 / (iteration + 1)
             both = list(zip(profile, answer, strict=True))
             fill_tables(profile, average_strategy(both, [(old, new)] * len(both)))
-            yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile, iterate="average"))
+            distance = measure_nash_conv(responder, profile, iterate="average")
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """Nothing: the profile is the average, and its weight the iteration."""

@@ -28,7 +28,7 @@ from marl_engine.policies.tabular import average_strategy, fill_tables, stack_ta
 from marl_engine.populations.population import Population, support
 from marl_engine.responders.exact import ExactResponder, require_exact
 from marl_engine.rollout.rollout import score
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Opponents, Profile, Progress, Responder, Work
 from solvers.cfr.tree_sampling import Paths, paths
 from solvers.normal_form.catalogue import META
 from solvers.populations.tree_rollouts import played
@@ -71,24 +71,27 @@ class PSRO:
         population = self.population = Population(len(profile))
         tree = getattr(responder.game, "tree", None) if self.games else None
         self.paths = None if tree is None else paths(tree, responder.form)
+        work = Work()
         if after and saved:
             population.restore(profile, saved)
         else:
             population.grow(profile)
-            population.fill(partial(self.cell, responder))
+            work = self.fill(population, responder)
         mixtures = self.solved(population)
         for iteration in count(after + 1):
             new, known = 0, [*map(list, population.members)]
             for seats, opponents in self.opponents(population, mixtures):
                 newcomers = freeze(profile)
                 fill_tables(newcomers, average_strategy(known, opponents))
-                responder.respond(newcomers, against=freeze(newcomers))
+                work += responder.respond(newcomers, Opponents([freeze(newcomers)])).work
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
-            population.fill(partial(self.cell, responder))
+            work += self.fill(population, responder)
             mixtures = self.solved(population)
             fill_tables(profile, average_strategy(population.members, mixtures))
             found = {"members": float(np.mean(population.sizes)), "newcomers": float(new), "support": support(mixtures)}
-            yield Progress(iteration, profile, found | measure_nash_conv(responder, profile, iterate="mixture"))
+            distance = measure_nash_conv(responder, profile, iterate="mixture")
+            yield Progress(iteration, profile, found | distance, work)
+            work = Work()
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -112,9 +115,12 @@ class PSRO:
         else:
             yield range(len(mixtures)), mixtures
 
+    def fill(self, population: Population, responder: ExactResponder) -> Work:
+        """Measures the cells of the payoff table that are empty: a query each."""
+        return Work(queries=population.fill(partial(self.cell, responder)))
+
     def cell(self, responder: ExactResponder, members: Profile, filled: int) -> tuple[np.ndarray, float]:
         """The payoffs (P,) of a profile, and how many games they are the mean of."""
-        responder.steps += 1
         if self.games is None:
             return expected_payoffs(responder.form, realization_plan(responder.form, stack_tables(members))), inf
         seeds = derive_seeds(responder.seed + CELLS * (filled + 1), self.games)

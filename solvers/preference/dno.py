@@ -15,8 +15,8 @@ from typing import Any
 from marl_engine.configuration import outside
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import FrozenReference, freeze
-from marl_engine.responders.regulariser import check_regularises, check_step
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.responders.regulariser import check_step, check_supports
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 from solvers.best_response import saved
 
 
@@ -36,16 +36,17 @@ class DNO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_regularises(responder, "solver=dno_prct")
+        check_supports(responder, "solver=dno_prct", "opponents", "anchor")
         teacher = None if self.teacher is None else saved(Path(self.teacher), profile, "solver.teacher")
         return self._solve(profile, teacher, responder, after)
 
     def _solve(self, profile: Profile, teacher: Profile | None, responder: Responder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            anchor = freeze(profile)
-            metrics = responder.respond(profile, against=teacher or reference, anchor=anchor, step_size=self.step_size)
-            yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile, reference))
+            objective = Objective(anchor=freeze(profile), step_size=self.step_size)
+            step = responder.respond(profile, Opponents([teacher or reference]), objective)
+            distance = measure_nash_conv(responder, profile, reference)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
-from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.reward_model import Comparisons, RewardModel
 from marl_engine.responders.preference.trajectories import Judge, comparing, give_verdicts, stretched, summaries, whole
 from marl_engine.rollout.rollout import Trajectory
-from marl_engine.types import Game, Profile, Progress, Responder
+from marl_engine.types import Game, Objective, Profile, Progress, Responder, Work
 
 
 @dataclass
@@ -48,12 +47,13 @@ class RewardModelling:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
-        return self._solve(profile, *comparing(responder, "solver=reward_model"), after)
+        return self._solve(profile, responder, comparing(responder, "solver=reward_model"), after)
 
-    def _solve(self, profile: Profile, responder: PPO, judge: Judge, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: Responder, judge: Judge, after: int) -> Iterator[Progress]:
         self._begin(responder, after)
         for iteration in count(after + 1):
             losses: list[float] = []
+            before = self.queries
             refit = iteration == 1 if self.refit_every == 0 else (iteration - 1) % self.refit_every == 0
 
             def payoff(trajectory: Trajectory, refit: bool = refit, losses: list[float] = losses) -> Tensor:
@@ -63,10 +63,11 @@ class RewardModelling:
                     losses += self._fit(responder.seed)
                 return self._earned(steps, len(trajectory.reward))
 
-            metrics = responder.respond(profile, payoff=payoff) | {"queries": float(self.queries)}
-            yield Progress(iteration, profile, metrics | ({"loss/model": losses[-1]} if losses else {}))
+            step = responder.respond(profile, objective=Objective(payoff=payoff))
+            metrics = step.metrics | ({"loss/model": losses[-1]} if losses else {})
+            yield Progress(iteration, profile, metrics, step.work + Work(queries=self.queries - before))
 
-    def _begin(self, responder: PPO, after: int) -> None:
+    def _begin(self, responder: Responder, after: int) -> None:
         """A new model, or the one that was saved."""
         features = responder.game.observation_shape[0] - (not self.timed) + responder.game.actions
         if after == 0 or self.model is None:

@@ -14,8 +14,8 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.language.generation import CompletionQueue, LanguagePolicy
 from marl_engine.policies.mixture import FrozenReference
-from marl_engine.responders.regulariser import check_step
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.responders.regulariser import check_step, check_supports
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 
 
 @dataclass
@@ -37,23 +37,24 @@ class SPO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        if not (isinstance(profile[0], LanguagePolicy) and hasattr(responder, "asked")):
+        check_supports(responder, "solver=spo", "opponents", "magnet")
+        if not isinstance(profile[0], LanguagePolicy):
             raise ValueError(
                 "solver=spo needs policies that answer: use policy=tiny or language; on tables, solver=hedge"
             )
         return self._solve(profile, responder, after)
 
-    def _solve(self, profile: Profile, responder: Any, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, recent = self.reference.of(profile, after), CompletionQueue(profile[0], self.queue)  # type: ignore[arg-type]
         self.recent = recent
         if after:
             recent.restore(self.saved)
+        objective = Objective(magnet=reference, magnet_weight=self.magnet_weight)
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, against=[recent], magnet=reference, magnet_weight=self.magnet_weight)
-            recent.push(responder.asked.numbers.repeat_interleave(responder.answers), responder.asked.completions.texts)
-            yield Progress(
-                iteration, profile, metrics | measure_nash_conv(responder, profile, reference, self.magnet_weight)
-            )
+            step = responder.respond(profile, Opponents([[recent]]), objective)
+            recent.push(step.batch.prompt_numbers, step.batch.completions.texts)
+            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

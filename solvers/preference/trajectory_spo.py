@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
-from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.trajectories import Judge, comparing, contest, stretched, summaries, win_rates
 from marl_engine.rollout.rollout import Trajectory
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.types import Objective, Profile, Progress, Responder, Work
 
 
 @dataclass
@@ -38,9 +37,9 @@ class TrajectorySPO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
-        return self._solve(profile, *comparing(responder, "solver=trajectory_spo"), after)
+        return self._solve(profile, responder, comparing(responder, "solver=trajectory_spo"), after)
 
-    def _solve(self, profile: Profile, responder: PPO, judge: Judge, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: Responder, judge: Judge, after: int) -> Iterator[Progress]:
         if after == 0:
             self.recent, self.queries = torch.zeros(0, 0), 0
 
@@ -49,8 +48,9 @@ class TrajectorySPO:
             return stretched(rates - 0.5, len(trajectory.reward), judge.horizon)
 
         for iteration in count(after + 1):
-            metrics = responder.respond(profile, payoff=payoff)
-            yield Progress(iteration, profile, metrics | {"queries": float(self.queries)})
+            before = self.queries
+            step = responder.respond(profile, objective=Objective(payoff=payoff))
+            yield Progress(iteration, profile, step.metrics, step.work + Work(queries=self.queries - before))
 
     def judged(self, judge: Judge, new: Tensor, seed: int) -> Tensor:
         """Win rates (N,) of new trajectories (N, K), which join the queue."""

@@ -67,7 +67,7 @@ def test_numbers_are_those_logged(home, table):
     made(home / "runs/a", [0.9, 0.5, 0.25, 0.125, 0.0625, 0.5, 0.375], more='{"iteration": 8, "nash_c')
     assert table("runs/a") == [("a", "0.375", "0.0625", "5")]
     assert table("runs/a", "x=seconds") == [("a", "0.375", "0.0625", "1.25")]
-    assert table("runs/a", "x=steps") == table("runs/a", "x=queries") == [("a", "0.375", "0.0625", "50")]
+    assert table("runs/a", "x=steps") == [("a", "0.375", "0.0625", "50")]
 
 
 def test_of_returns_the_highest_is_the_best(home, table):
@@ -150,12 +150,12 @@ def test_the_first_metric_that_all_have_is_drawn(home, command):
     assert "last gap" in command("runs/a")[1]
 
 
-def test_queries_are_those_counted_or_the_steps_of_an_exact_responder():
-    counted = [{"iteration": 1, "steps": 3, "queries": 40.0, "gap": 1.0}]
-    exact = {"responder": {"_target_": "marl_engine.responders.ExactResponder"}}
-    assert compared([Run(Path("a"), exact, counted)], "queries", "gap")[0].x.tolist() == [40.0]
-    with pytest.raises(ValueError, match="a counts no queries; choose x= from iteration, steps"):
-        compared([Run(Path("a"), {"responder": {}}, [{"iteration": 1, "steps": 3, "gap": 1.0}])], "queries", "gap")
+def test_work_is_drawn_in_the_units_that_were_counted():
+    counted = [{"iteration": 1, "steps": 3, "queries": 40, "gap": 1.0}]
+    for unit, work in (("queries", 40), ("steps", 3)):
+        assert compared([Run(Path("a"), {}, counted)], unit, "gap")[0].x.tolist() == [work]
+    with pytest.raises(ValueError, match="a counts no nodes; choose x= from iteration, queries"):
+        compared([Run(Path("a"), {}, counted)], "nodes", "gap")
 
 
 REFUSALS = [

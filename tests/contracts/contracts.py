@@ -239,7 +239,7 @@ def check_going_on(make: Callable[[], Components], before: int = 3, whole: int =
             last = advanced(made, done, stop)
             saved = deepcopy((profile_state(made.profile), made.responder.state(made.profile), made.solver.state()))
             done = last.iteration
-        ends.append((saved[0]["policies"], last.metrics, made.responder.steps))
+        ends.append((saved[0]["policies"], last.metrics, dict(made.responder.work)))
     assert_alike(*ends)
 
 
@@ -255,7 +255,7 @@ def check_beginning_anew(made: Components) -> None:
         load_profile_state(made.profile, start[0])
         made.responder.restore(made.profile, deepcopy(start[1]))
         last = advanced(made, 0, 3)
-        ends.append((deepcopy(profile_state(made.profile)["policies"]), last.metrics, made.responder.steps))
+        ends.append((deepcopy(profile_state(made.profile)["policies"]), last.metrics, dict(made.responder.work)))
         assert last.iteration >= 3
     assert_alike(*ends)
 

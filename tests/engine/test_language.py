@@ -418,7 +418,7 @@ def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
     state = before.state([policy, policy])
     after = PreferenceResponder(game, prompts=4, answers=2)
     after.restore([policy, policy], state)
-    assert after.steps == before.steps > 0
+    assert after.work["queries"] == before.work["queries"] > 0
     lines = [text.replace("cat", "dog") for text in PROMPTS]
     (tmp_path / "others.txt").write_text("\n".join(lines))
     (tmp_path / "order.txt").write_text("\n".join(reversed(PROMPTS)))
@@ -426,7 +426,7 @@ def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
         other = PreferenceResponder(PromptGame(JUDGE, str(tmp_path / name), held_out=0.3), prompts=4, answers=2)
         with pytest.raises(ValueError, match=r"game.prompts are others than when it was saved"):
             other.restore([policy, policy], state)
-        assert other.steps == 0
+        assert other.work["queries"] == 0
 
 
 def test_prompts_that_are_not_there_are_refused(tmp_path):
@@ -549,7 +549,7 @@ def test_a_run_says_how_often_it_is_preferred(run, homes):
     assert summary["win_rate/reference/low"] < summary["win_rate/reference/high"]
     assert 0 < summary["win_rate/reference/length_controlled"] < 1
     assert summary["kl/reference"] > 0
-    assert summary["steps"] == 4 * 3 * 2
+    assert summary["queries"] == 4 * 3 * 2
     samples = (run / "samples.md").read_text()
     assert samples.count("before: ") == samples.count("after (") == 12
     assert {f"**{text}**" for text in PROMPTS} >= {line for line in samples.splitlines() if line.startswith("**")}
@@ -664,7 +664,7 @@ def test_a_run_can_be_answered(run, arguments, tmp_path):
     best = [*arguments, "solver=best_response", "policy=language", f"solver.opponent={run}", "iterations=1"]
     done = marl_train(tmp_path, *best, "run=best")
     assert (done.code, done.err) == (0, "")
-    assert json.loads((tmp_path / "runs/best/summary.json").read_text())["steps"] == 6
+    assert json.loads((tmp_path / "runs/best/summary.json").read_text())["queries"] == 6
     for change, says in (("policy.rank=3", "no run with such policies"), (f"solver.opponent={tmp_path}/no", "no run")):
         refused = marl_train(tmp_path, *best, change, "run=no")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1), refused.err

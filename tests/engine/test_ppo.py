@@ -11,7 +11,7 @@ from toys import Leaving, Matrix
 from marl_engine.numerics.adam import Adam
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO
-from marl_engine.types import Turn
+from marl_engine.types import Objective, Opponents, Turn
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.nash_ema import NashEMA
 from solvers.mirror_descent.nash_prox import NashProx
@@ -35,7 +35,7 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     """The same weights give the same log-probabilities when acting and when learning."""
     made = parts()
     learner = made.responder
-    shares, _ = learner._play(made.profile, None)
+    _, shares, _ = learner._play(made.profile, None)
     (share,) = shares[made.profile[0]]
     batch, _ = learner._batches(learner._learner(made.profile[0]), share)
     batch, _ = learner._scaled(batch)
@@ -88,7 +88,7 @@ def test_a_team_finds_the_best_cell():
         Matrix(torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]])), learning_rate=0.02
     )
     for _ in range(60):
-        metrics = learner.respond(profile)
+        metrics = learner.respond(profile).metrics
     assert metrics["return/mean"] > 2.9
     assert all(probabilities(policy)[2] > 0.95 for policy in profile)
 
@@ -101,11 +101,11 @@ def test_against_fixed_opponents_each_seat_finds_its_best_response():
         with torch.no_grad():
             policy.perceptron.biases[-1].copy_(torch.tensor([5.0, 0.0]))
     for _ in range(60):
-        learner.respond(profile, against=fixed)
+        learner.respond(profile, Opponents([fixed]))
     assert probabilities(profile[0])[0] > 0.95
     assert probabilities(profile[1])[1] > 0.95
     assert all(probabilities(policy)[0] > 0.99 for policy in fixed)
-    assert learner.steps == 60 * 64 * 16 * 2  # a line-up for each seat
+    assert learner.work == {"steps": 60 * 64 * 16 * 2}  # a line-up for each seat
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -124,9 +124,9 @@ def test_the_pull_stops_where_the_formula_says(term, normalise):
     with torch.no_grad():
         other[0].perceptron.biases[-1].copy_(torch.tensor([0.5, 0.0]))
     pull = 0.8
-    held = {"magnet": other, "magnet_weight": pull} if term == "magnet" else {"anchor": other, "step_size": 1 / pull}
+    magnet, anchor = Objective(magnet=other, magnet_weight=pull), Objective(anchor=other, step_size=1 / pull)
     for _ in range(200):
-        learner.respond(profile, **held)
+        learner.respond(profile, objective=magnet if term == "magnet" else anchor)
     expected = torch.softmax(probabilities(other[0]).log() + torch.tensor([0.0, 1.0]) / pull, -1)
     torch.testing.assert_close(probabilities(profile[0]), expected, atol=0.03, rtol=0)
 
@@ -169,6 +169,6 @@ def test_shaping_is_learned_from_but_never_scored():
 
     profile, learner = responder(Hinted(torch.zeros(2, 2)), shaping=1.0, learning_rate=0.02)
     for _ in range(40):
-        metrics = learner.respond(profile)
+        metrics = learner.respond(profile).metrics
     assert metrics["return/mean"] == 0
     assert probabilities(profile[0])[1] > 0.9

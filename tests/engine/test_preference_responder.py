@@ -20,6 +20,7 @@ from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.policies.tabular import tabulate_policies
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs.factory import build
+from marl_engine.types import Objective, Opponents, Work
 from solvers.best_response import BestResponse
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
@@ -43,6 +44,12 @@ def made(game=None, far=0.5, **keys):
         logits = profile[0].logits
         logits.add_(far * torch.randn(logits.shape, generator=torch.Generator().manual_seed(0)))
     return game, profile, reference, PreferenceResponder(game, **keys)
+
+
+def near(responder, profile, reference, against=False, weight=PULL):
+    """A step near the reference, against itself or the reference."""
+    opponents = Opponents([reference]) if against else None
+    return responder.respond(profile, opponents, Objective(magnet=reference, magnet_weight=weight))
 
 
 def chances(policy):
@@ -116,7 +123,8 @@ def test_pairs_climb_the_same_way(weight):
     game, profile, reference, responder = circling(loss="squared")
     exact, oneself = slopes_against(game, profile, reference, weight, 0.0)
     opponent = mix_geometrically(freeze(profile), reference, weight) if weight else None
-    responder.respond(profile, against=opponent, magnet=reference, magnet_weight=LIGHT)
+    objective = Objective(magnet=reference, magnet_weight=LIGHT)
+    responder.respond(profile, Opponents([opponent]) if opponent else None, objective)
     found = -slope_of(responder, profile) / (4 * LIGHT)
     assert missed(found, exact) < 0.05
     assert weight == 0 or missed(found, oneself) > 0.2
@@ -140,20 +148,17 @@ OWN = {"prompts": 6, "answers": 4}
 )
 def test_every_comparison_is_counted(keys, against, queries):
     game, profile, reference, responder = made(**OWN | keys)
-    asked, prefers = [], game.prefers
+    asked, prefers, work = [], game.prefers, Work()
     game.prefers = lambda numbers, *rest: asked.append(len(numbers)) or prefers(numbers, *rest)
     for _ in range(3):
-        metrics = responder.respond(
-            profile, against=reference if against else None, magnet=reference, magnet_weight=PULL
-        )
-    assert responder.steps == sum(asked) == metrics["queries"] == 3 * queries
+        work += near(responder, profile, reference, against).work
+    assert work["queries"] == responder.work["queries"] == sum(asked) == 3 * queries
 
 
 def test_pairs_across_ask_no_more_than_they_learn_from():
     """XPO: each of K answers with each of M of the reference, K * M comparisons."""
     _game, profile, reference, responder = made(prompts=6, answers=2, opponents=3, loss="exploring", pairs="across")
-    responder.respond(profile, against=reference, magnet=reference, magnet_weight=PULL)
-    assert responder.steps == 6 * 2 * 3
+    assert near(responder, profile, reference, against=True).work == {"queries": 6 * 2 * 3}
 
 
 def ended(solver, iterations, halves, **keys):
@@ -210,14 +215,14 @@ def test_two_halves_are_a_whole(name, keys):
     whole, halves = (ended(deepcopy(SOLVERS[name]), 6, each, **keys) for each in (False, True))
     assert torch.equal(whole[0], halves[0])
     assert whole[1] == halves[1]
-    assert whole[2].steps == halves[2].steps
+    assert whole[2].work == halves[2].work
     assert not torch.equal(whole[0], made()[1][0].logits)
 
 
 def test_where_nothing_is_fresh_the_first_answers_are_learned_from_for_ever():
     _game, profile, reference, responder = made(prompts=32, loss="squared", online=False, learning_rate=0.05)
-    losses = [responder.respond(profile, magnet=reference, magnet_weight=PULL)["loss/policy"] for _ in range(60)]
-    assert responder.steps == 32
+    losses = [near(responder, profile, reference).metrics["loss/policy"] for _ in range(60)]
+    assert responder.work == {"queries": 32}
     assert losses[-1] < 0.8 * losses[0]
     assert all(after <= before + 1e-3 for before, after in pairwise(losses))
 
@@ -229,7 +234,7 @@ def test_what_is_learned_from_once_is_never_clipped(clip):
         ends = []
         for each in (clip, 1e9):
             _game, profile, reference, responder = made(prompts=64, epochs=epochs, clip=each, learning_rate=0.2)
-            responder.respond(profile, magnet=reference, magnet_weight=PULL)
+            near(responder, profile, reference)
             ends.append(profile[0].logits.detach().clone())
         assert torch.equal(*ends) == is_same
 
@@ -242,7 +247,7 @@ def test_every_group_is_learned_from_once_in_an_epoch(monkeypatch):
         "_batch",
         lambda self, learner, asked, index, *r: seen.append(index) or batch(self, learner, asked, index, *r),
     )
-    responder.respond(profile, magnet=reference, magnet_weight=PULL)
+    near(responder, profile, reference)
     assert len(seen) == 12
     for epoch in range(3):
         assert sorted(torch.cat(seen[4 * epoch : 4 * epoch + 4]).tolist()) == list(range(10))
@@ -265,7 +270,7 @@ def test_a_judge_that_gives_no_chances_halts_and_nothing_has_moved(said):
     game.prefers = lambda numbers, *_: np.full(len(numbers) - (said == "short"), 0.5 if said == "short" else said)
     before = profile[0].logits.detach().clone()
     with pytest.raises(Halted, match="a chance between 0 and 1"):
-        responder.respond(profile, magnet=reference, magnet_weight=PULL)
+        near(responder, profile, reference)
     assert torch.equal(before, profile[0].logits)
 
 
@@ -275,7 +280,7 @@ def test_the_learning_rate_follows_comparisons():
     moves = []
     for _ in range(6):
         before = profile[0].logits.detach().clone()
-        responder.respond(profile, magnet=reference, magnet_weight=PULL)
+        near(responder, profile, reference)
         moves.append(float((profile[0].logits.detach() - before).abs().max()))
     assert moves[0] == pytest.approx(0.075, rel=0.02)  # Adam's first step has the length of the learning rate
     assert moves[2] > 0
@@ -310,7 +315,7 @@ def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(na
     responder.form = None  # what is measured on the way takes longer than all the rest
     for _ in islice(deepcopy(solver).solve(profile, responder), 400):
         pass
-    assert responder.steps == rate["over"]
+    assert responder.work["queries"] == rate["over"]
     end = duality_gap(game.form, *(tabulate_policies(game, each) for each in (profile, reference)), A13)
     assert end > 1.5 * first if name == "best" else end < 0.1 * first, end / first
 
@@ -340,8 +345,8 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs():
     author, start = (chances(each[0]).detach() for each in (profile, reference))
     responder = PreferenceResponder(game, prompts=4000, answers=4, loss="squared", online=False, learning_rate=0.05)
     for _ in range(80):
-        responder.respond(profile, magnet=reference, magnet_weight=tau)
-    assert responder.steps == 4000 * 6
+        near(responder, profile, reference, weight=tau)
+    assert responder.work == {"queries": 4000 * 6}
     found, wins = chances(profile[0]).detach(), game.earns[0] + 0.5
     target, of_the_reference, online = (
         (start.log() + wins @ each / tau).softmax(-1) for each in (author, start, found)
@@ -384,7 +389,7 @@ def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
     slopes = []
     for at_once in (1, 7, 1000):
         _, profile, reference, responder = made(prompts=20, micro_batch=at_once, learning_rate=0.0, **keys)
-        responder.respond(profile, against=reference if "pairs" in keys else None, magnet=reference, magnet_weight=PULL)
+        near(responder, profile, reference, "pairs" in keys)
         slopes.append(slope_of(responder, profile))
     for each in slopes[1:]:
         torch.testing.assert_close(each, slopes[0], atol=1e-6, rtol=1e-4)
@@ -406,7 +411,7 @@ def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
 def test_what_cannot_be_learned_is_refused(keys, against):
     def learned():
         _, profile, reference, responder = made(**{"prompts": 2} | keys)
-        responder.respond(profile, against=reference if against else None, magnet=reference, magnet_weight=PULL)
+        near(responder, profile, reference, against)
 
     with pytest.raises(ValueError, match=r"responder\."):
         learned()
@@ -447,7 +452,7 @@ def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
     _, profile, _, responder = made(prompts=64)
     steps = MirrorProx(10.0, PULL).solve(profile, responder)
     next(steps)
-    (descent,) = responder.descents_of(profile)
+    descent = responder.descents[profile[0]]
     slope = slope_of(responder, profile)
     assert descent.steps == 1
     torch.testing.assert_close(descent.mean, (0.1 * slope * min(1.0, 1 / float(slope.norm()))).view(-1))
@@ -468,8 +473,8 @@ def test_the_winner_of_a_pair_by_margin_has_won():
 def test_an_offline_run_says_nothing_of_answers_of_long_ago():
     """The KL of answers written by the first policy is not the learner's, nor are their wins."""
     _, profile, reference, responder = made(loss="logistic", answers=2, online=False)
-    metrics = responder.respond(profile, magnet=reference, magnet_weight=PULL)
-    assert {"loss/policy", "queries"} <= set(metrics)
+    metrics = near(responder, profile, reference).metrics
+    assert "loss/policy" in metrics
     assert not {"kl/reference", "win_rate/opponent"} & set(metrics)
 
 
@@ -493,9 +498,9 @@ def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
         responder = PreferenceResponder(Paid(draw=1))
         if state is not None:
             responder.restore(profile, state)
-        metrics = responder.respond(profile)
+        metrics = responder.respond(profile).metrics
         state = responder.state(profile)
-        assert metrics["judge/cost"] == metrics["queries"] > 0
+        assert metrics["judge/cost"] == responder.work["queries"] > 0
 
 
 def test_win_rates_are_of_answers_that_know_nothing_of_each_other():

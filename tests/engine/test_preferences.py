@@ -16,6 +16,7 @@ from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.policies.tabular import TabularSpec, fill_tables, stack_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.preference.referee import Referee, best_and_worst, wins_among
+from marl_engine.types import Objective, Opponents
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.nash_ema import NashEMA
@@ -397,7 +398,7 @@ def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, mag
     reference, found = freeze(profile), after(NashMD(step_size, magnet_weight), game, 25)
     for iteration in range(1, 26):
         mixture = mix_geometrically(profile, reference, weight)
-        responder.respond(profile, mixture, anchor=mixture, step_size=step_size)
+        responder.respond(profile, Opponents([mixture]), Objective(anchor=mixture, step_size=step_size))
         torch.testing.assert_close(found[iteration], profile[0].strategy, rtol=0, atol=1e-10)
 
 

@@ -209,8 +209,10 @@ def test_the_clipped_surrogate_swings_a_pendulum_up():
     torch.manual_seed(0)
     game, network = Control(), MLPSpec()
     profile = network.profile(game)
-    responder = PPO(game, network, games=16, turns=100, discount=0.9, learning_rate=2e-3, entropy_bonus=0.01)
+    responder = PPO(
+        game, network, num_envs=16, rollout_length=100, discount=0.9, learning_rate=2e-3, entropy_bonus=0.01
+    )
     assert score(game, profile, derive_seeds(9, 64)).mean() < -1000
-    while responder.steps < 80_000:
+    while responder.work["steps"] < 80_000:
         responder.respond(profile)
     assert score(game, profile, derive_seeds(9, 64)).mean() > -600

@@ -13,8 +13,8 @@ from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.reward_model import bradley_terry
-from marl_engine.responders.preference.trajectories import contest, said, stretched, whole, win_rates
-from marl_engine.types import Turn
+from marl_engine.responders.preference.trajectories import contest, give_verdicts, stretched, whole, win_rates
+from marl_engine.types import Turn, Work
 from solvers.preference.reward_model import RewardModelling
 from solvers.preference.trajectory_spo import TrajectorySPO
 
@@ -72,22 +72,28 @@ class Bits(Letters):
 
 
 def learned(game, solver, iterations, **fields):
-    """The policies (iterations, H, A) that a solver goes through, and the last metrics."""
+    """The policies (iterations, H, A) that a solver goes through, and the work of all iterations."""
     torch.manual_seed(0)
     network = MLPSpec(hidden=(16,), activation="tanh")
     profile = network.profile(game)
     if isinstance(game, Bandit):
         with torch.no_grad():
             profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
-    usual = {"games": 16, "turns": game.horizon, "minibatches": 1, "entropy_bonus": 0.0, "payoff_scale": 1.0}
+    usual = {
+        "num_envs": 16,
+        "rollout_length": game.horizon,
+        "minibatches": 1,
+        "entropy_bonus": 0.0,
+        "payoff_scale": 1.0,
+    }
     responder = PPO(game, network, **{**usual, "discount": 0.0, "normalise_advantage": False, **fields})
     times = 2 * torch.arange(game.horizon)[:, None] / game.horizon - 1
-    policies = []
+    policies, work = [], Work()
     for progress in islice(solver.solve(profile, responder), iterations):
         with torch.no_grad():
             policies.append(profile[0](times)[0].log_probs.exp())
-        metrics = progress.metrics
-    return torch.stack(policies), metrics
+        work += progress.work
+    return torch.stack(policies), work
 
 
 def gap(policy):
@@ -111,9 +117,9 @@ def test_under_a_cycle_the_average_of_spo_is_hardly_exploited_and_its_last_polic
 def test_a_reward_model_fitted_once_is_exploited_nearly_as_far_as_can_be():
     """It likes b best, which beats a, of which there was most; but c beats b 9 to 1."""
     solver = RewardModelling(refit_every=0, hidden=(8,), learning_rate=1e-2)
-    policies, metrics = learned(Bandit(3, 1), solver, 300, games=64, learning_rate=1e-2, entropy_bonus=0.1)
+    policies, work = learned(Bandit(3, 1), solver, 300, num_envs=64, learning_rate=1e-2, entropy_bonus=0.1)
     assert gap(policies.mean(0)[0]) > 0.7
-    assert metrics["queries"] == 500
+    assert work["queries"] == 500
 
 
 def test_a_reward_model_fitted_to_its_own_policy_is_a_monotone_map_of_win_rates():
@@ -142,7 +148,7 @@ def test_what_is_no_sum_over_steps_is_learned_by_spo_and_by_a_reward_model_only_
         ("timeless", RewardModelling(hidden=(16,))),
         ("timed", RewardModelling(hidden=(16,), timed=True)),
     ):
-        policies, _ = learned(Bits(2, 8), solver, 150, games=32, learning_rate=1e-2, normalise_advantage=True)
+        policies, _ = learned(Bits(2, 8), solver, 150, num_envs=32, learning_rate=1e-2, normalise_advantage=True)
         ones[name] = policies[-1, :, 1]
     kept = {name: (1 - chance[6:]).prod().item() for name, chance in ones.items()}
     assert ones["spo"][:6].mean() > 0.95
@@ -181,10 +187,10 @@ def test_in_self_play_half_of_all_comparisons_are_won():
 
 def test_answers_come_as_often_as_their_chances_say():
     chances = torch.tensor([0.1, 0.7]).repeat(20_000, 1)
-    found = said(chances, seed=1, asked=0)
+    found = give_verdicts(chances, seed=1, asked=0)
     torch.testing.assert_close(found.mean(0), chances[0], atol=0.01, rtol=0)
-    assert torch.equal(said(chances[10:], 1, 20), found[10:])  # the number of a question decides its answer
-    assert not torch.equal(said(chances, 2, 0), found)
+    assert torch.equal(give_verdicts(chances[10:], 1, 20), found[10:])  # the number of a question decides its answer
+    assert not torch.equal(give_verdicts(chances, 2, 0), found)
 
 
 def test_a_stretch_of_play_is_cut_into_trajectories_and_put_together_again():

@@ -10,18 +10,22 @@ from torch import nn
 from toys import Matrix
 
 from games.control.gymnasium import Control
+from games.normal_form.games import PreferenceMatrix
 from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.policies.tabular import tabulate_policies
-from marl_engine.responders.ppo import PPO, KLTerm
+from marl_engine.policies.tabular import TabularSpec, tabulate_policies
+from marl_engine.responders.actor_critic import KLTerm
+from marl_engine.responders.exact import ExactResponder
+from marl_engine.responders.ppo import PPO
 from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
 from marl_engine.responders.sac import SAC
 from marl_engine.runs.factory import build
-from marl_engine.types import Turn
+from marl_engine.types import Objective, Turn
 from solvers.mirror_descent.mdpo import MDPO
+from solvers.mirror_descent.mmd import MMD
 
 STATES, ACTIONS, DISCOUNT = 20, 5, 0.95
 
@@ -81,7 +85,7 @@ def test_the_first_step_of_the_responder_is_the_policy_gradient(game):
     """Where the policy is its own anchor the KL is flat, and the ratio's slope is that of the log-probability."""
     made = parts(solver="mdpo", game=game)
     responder, (policy, *_) = made.responder, made.profile
-    shares, _ = responder._play(made.profile, None)
+    _, shares, _ = responder._play(made.profile, None)
     batch, _ = responder._batches(responder._learner(policy), shares[policy][0])
     responder.schedules["entropy_bonus"].start = responder.schedules["entropy_bonus"].value = 0.0
     held = [KLTerm(freeze(made.profile)[0], 7.0)]
@@ -114,7 +118,7 @@ def chances(made):
 def closed_form(made):
     """pi_k exp(step * A) / Z (2, 3), A the mean advantage of an answer in the play that comes next, in payoff."""
     profile, responder = deepcopy((made.profile, made.responder))
-    parts, _ = responder._play(profile, None)
+    _, parts, _ = responder._play(profile, None)
     decided, unit = responder._scaled(responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0])
     seat, old = decided.rows.argmax(-1), chances(made)
     total = torch.zeros_like(old).index_put_((seat, decided.action), decided.advantage.double(), accumulate=True)
@@ -167,7 +171,7 @@ def test_ten_iterations_of_mdpo_go_where_ten_of_hedge_go(seed):
     for steps in (1, 40):
         game, network = Matrix(earned[:, None].expand(3, 3)), MLPSpec(hidden=(8,), shared=False)
         profile = network.profile(game)
-        keys = {"turns": 4, "minibatches": 1, "epochs": steps, "entropy_bonus": 0.0, "clip": float("inf")}
+        keys = {"rollout_length": 4, "minibatches": 1, "epochs": steps, "entropy_bonus": 0.0, "clip": float("inf")}
         responder = PPO(game, network, seed=seed, learning_rate=0.05, **keys)
         start, _ = profile[0](torch.ones(1, 1))
         target = (start.log_probs[0].detach() + 10 * 0.3 * earned).softmax(-1)
@@ -242,10 +246,18 @@ def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
         magnet[0].perceptron.biases[-1].copy_(torch.tensor([-0.25, -1.0]))  # about -1/2, and a deviation of 0.7
     rates = {"start": 3e-3, "end": 3e-4, "over": 12_000}
     responder = SAC(
-        game, network, games=16, turns=50, entropy_bonus=0.1, payoff_scale=1.0, batch=64, learning_rate=rates, updates=1
+        game,
+        network,
+        num_envs=16,
+        rollout_length=50,
+        entropy_bonus=0.1,
+        payoff_scale=1.0,
+        batch=64,
+        learning_rate=rates,
+        updates=1,
     )
-    while responder.steps < 3200:
-        responder.respond(profile, magnet=magnet, magnet_weight=magnet_weight)
+    while responder.work["steps"] < 3200:
+        responder.respond(profile, objective=Objective(magnet=magnet, magnet_weight=magnet_weight))
     grid = torch.linspace(-1.99, 1.99, 400)[:, None]
     with torch.no_grad():
         mine, near = (policy(torch.zeros(400, 1))[0].log_prob(grid) for policy in (profile[0], magnet[0]))
@@ -266,9 +278,18 @@ def test_a_step_that_comes_to_nothing_and_policies_that_cannot_be_squashed_are_r
     for game, network in ((Parabola(), MLPSpec()), (parts().game, MLPSpec(squashed=True))):
         with pytest.raises(ValueError, match=r"needs policy=network with policy\.squashed=true, and a game"):
             SAC(game, network)
-    exact = parts(solver="hedge")
-    with pytest.raises(ValueError, match="its exact form is solver=hedge"):
-        MDPO().solve(exact.profile, exact.responder)
+
+
+def test_on_tables_it_is_hedge():
+    """Anchored to itself and drawn to nobody, with exact payoffs: the same steps, however they are asked for."""
+    game = PreferenceMatrix("cycle", reference=[0.7, 0.1, 0.2])
+    profiles = [TabularSpec().profile(game) for _ in range(2)]
+    solvers = MDPO(step_size=0.5), MMD(step_size=0.5, magnet_weight=0.0)
+    for profile, solver in zip(profiles, solvers, strict=True):
+        *_, last = islice(solver.solve(profile, ExactResponder(game)), 20)
+        assert last.work == {"queries": 1}
+    assert torch.equal(profiles[0][0].strategy, profiles[1][0].strategy)
+    assert not torch.equal(profiles[0][0].strategy, TabularSpec().profile(game)[0].strategy)
 
 
 def test_off_policy_goes_on_as_if_it_had_not_stopped():
@@ -277,7 +298,7 @@ def test_off_policy_goes_on_as_if_it_had_not_stopped():
         torch.manual_seed(0)
         network = MLPSpec(hidden=(8,), squashed=True)
         profile = network.profile(Control())
-        fields = {"games": 4, "turns": 8, "batch": 8, "warm_up": 16, "memory": 40}
+        fields = {"num_envs": 4, "rollout_length": 8, "batch": 8, "warm_up": 16, "memory": 40}
         responder = SAC(Control(), network, **fields)
         for iteration in range(4):
             if stop and iteration == 2:
@@ -285,6 +306,6 @@ def test_off_policy_goes_on_as_if_it_had_not_stopped():
                 profile, responder = network.profile(Control()), SAC(Control(), network, **fields)
                 profile[0].load_state_dict(weights)
                 responder.restore(profile, saved)
-            responder.respond(profile, anchor=freeze(profile), step_size=0.5)
+            responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=0.5))
         ends.append(profile[0].state_dict())
     assert all(torch.equal(each, ends[1][name]) for name, each in ends[0].items())

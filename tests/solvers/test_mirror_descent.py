@@ -14,6 +14,7 @@ from marl_engine.extensive_form.regularised import duality_gap
 from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.types import Work
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.nash_md import NashMD
@@ -173,9 +174,11 @@ def queries_of(solver, most=1200):
     """Evaluations of a profile's payoffs until the gap on the cycle is 1e-3, or so many."""
     game = PreferenceMatrix("cycle", reference=START)
     responder, profile = ExactResponder(game), TabularSpec().profile(game)
+    work = Work()
     for progress in solver.solve(profile, responder):
-        if progress.metrics["gap"] <= 1e-3 or responder.steps >= most:
-            return responder.steps
+        work += progress.work
+        if progress.metrics["gap"] <= 1e-3 or work["queries"] >= most:
+            return work["queries"]
 
 
 @pytest.mark.parametrize(("magnet_weight", "queries"), [(0.1, 22), (0.05, 36), (0.02, 62)])

@@ -12,6 +12,7 @@ from marl_engine.extensive_form.regularised import duality_gap
 from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.types import Objective, Opponents
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.nash_md import NashMD
@@ -90,8 +91,8 @@ def test_where_gradients_against_a_mixture_come_to_rest(weight, distance):
     profile, responder = TabularSpec().profile(game), ExactResponder(game)
     reference = freeze(profile)
     for _ in range(3000):
-        against = mix_geometrically(profile, reference, weight)
-        responder.respond(profile, against, anchor=freeze(profile), step_size=0.5, magnet=reference, magnet_weight=PULL)
+        mixture = mix_geometrically(profile, reference, weight)
+        responder.respond(profile, Opponents([mixture]), Objective(freeze(profile), 0.5, reference, PULL))
     assert duality_gap(game.form, stack_tables(profile), stack_tables(reference), PULL) == pytest.approx(
         distance, abs=5e-4
     )
@@ -111,7 +112,8 @@ def with_falling_steps(game, magnet_weight, iterations, meets_itself):
         step = 2 / (magnet_weight * (iteration + 2))
         itself = freeze(profile)
         mixture = mix_geometrically(itself, reference, step * magnet_weight)
-        responder.respond(profile, itself if meets_itself else mixture, anchor=mixture, step_size=step)
+        opponents = Opponents([itself if meets_itself else mixture])
+        responder.respond(profile, opponents, Objective(anchor=mixture, step_size=step))
         found.append(profile[0].strategy.numpy().copy())
     return np.array(found)
 

@@ -47,6 +47,22 @@ class PreferenceBatch(NamedTuple):
     found: Verdicts
     within: bool  # wins are against the others of the group, and not an opponent
 
+    @property
+    def prompt_numbers(self) -> Tensor:
+        """The prompt of each of the learner's completions, (B * K,)."""
+        return self.numbers.repeat_interleave(len(self.completions.texts) // len(self.numbers))
+
+    def state(self) -> list[Any]:
+        """For a checkpoint."""
+        return [self.numbers, *(part._asdict() for part in self[1:4]), self.within]
+
+
+def load_batch(state: list[Any], device: str) -> PreferenceBatch:
+    """What `PreferenceBatch.state` returned, as a batch again."""
+    numbers, completions, answers, verdicts, within = state
+    own, every = (Completions(**each).to(device) for each in (completions, answers))
+    return PreferenceBatch(numbers, own, every, Verdicts(**verdicts), within)
+
 
 @dataclass
 class PreferenceCollector:

@@ -6,7 +6,6 @@ held near, is the solver's to say.
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -29,11 +28,18 @@ from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.language.generation import Completions, LanguagePolicy
-from marl_engine.policies.weights import policies_equal
-from marl_engine.responders.preference.collector import PAIRS, POOLED, PreferenceBatch, PreferenceCollector, Verdicts
+from marl_engine.policies.weights import Snapshot, load_snapshot, policies_equal, take_snapshot
+from marl_engine.responders.preference.collector import (
+    PAIRS,
+    POOLED,
+    PreferenceBatch,
+    PreferenceCollector,
+    Verdicts,
+    load_batch,
+)
 from marl_engine.responders.preference.referee import Referee
-from marl_engine.responders.regulariser import kl_terms
-from marl_engine.types import Metrics, Policy, Profile
+from marl_engine.responders.regulariser import check_objective, kl_terms, one_opponent
+from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Policy, Profile, Step, Work
 
 COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_batch")
 
@@ -64,9 +70,8 @@ class PreferenceResponder:
     margin: float = 0.5  # gamma of SimPO
     scale: float = 2.0  # beta of SimPO
     optimism: float = 0.0  # alpha of XPO
-    form: Any = field(init=False)  # of the game, where it has one
-    steps: int = field(init=False, default=0)  # queries: comparisons, so far
-    regularises: bool = field(init=False, default=True)
+    work: Work = field(init=False, default_factory=lambda: Work(queries=0))  # comparisons so far
+    supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
     asked: PreferenceBatch | None = field(init=False, default=None)  # in the last iteration
 
     def __post_init__(self) -> None:
@@ -102,31 +107,27 @@ class PreferenceResponder:
         self.paid: Mapping[str, float] = {}  # what the judge had cost when the run was stopped
 
     def respond(
-        self,
-        profile: Profile,
-        against: Profile | None = None,
-        *,
-        anchor: Profile | None = None,
-        step_size: float = math.inf,
-        magnet: Profile | None = None,
-        magnet_weight: float = 0.0,
-    ) -> Metrics:
+        self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
+    ) -> Step:
         """Asks once, then learns for `epochs`; see `Responder`. Raises Diverged, Halted."""
-        learner = get_language_policy(profile)
+        check_objective(self, opponents, objective)
+        learner, against = get_language_policy(profile), one_opponent(opponents)
         self._check(against)
-        start = perf_counter()
+        start, before = perf_counter(), self.referee.queries
         if self.online or self.asked is None:
-            before = self.referee.queries
             self.asked = self.asking.ask(learner, against[0] if against else None)
-            self.steps += self.referee.queries - before
+        work = Work(queries=self.referee.queries - before)
+        self.work.update(work)
         middle = perf_counter()
-        held = [(weight, other[0]) for other, weight in kl_terms(magnet, magnet_weight, anchor, step_size)]
+        held = [(weight, other[0]) for other, weight in kl_terms(objective)]
         if not held and self.loss not in ("reinforce", "simple"):
             raise ValueError(
                 f"responder.loss={self.loss} learns near somebody: give solver.magnet_weight or solver.step_size"
             )
-        metrics = self._learned(learner, self.asked, held, drawn=magnet_weight > 0 and magnet is not None)
-        return metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
+        drawn = objective.magnet_weight > 0 and objective.magnet is not None
+        metrics = self._learned(learner, self.asked, held, drawn)
+        metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
+        return Step(metrics, work, self.asked)
 
     def _check(self, against: Profile | None) -> None:
         """Raises ValueError where what is learned from depends on an opponent who is there or is not."""
@@ -146,15 +147,23 @@ class PreferenceResponder:
                 "other, and here they are compared with an opponent's; use loss=squared or reinforce, or pairs=across"
             )
 
+    def snapshot(self, profile: Profile) -> Snapshot:
+        """See `Responder`."""
+        return take_snapshot(profile, [self._descent(get_language_policy(profile))])
+
+    def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
+        """See `Responder`."""
+        load_snapshot(snapshot, profile, [self._descent(get_language_policy(profile))])
+
     def state(self, profile: Profile) -> dict[str, Any]:
         """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
         learner = get_language_policy(profile)
         return {
-            "steps": self.steps,
+            "work": dict(self.work),
             "generator": self.generator.get_state(),
             "descent": self._descent(learner).state(),
             "costs": self.costs(),
-            "asked": None if self.online or not self.asked else flat(self.asked),
+            "asked": None if self.online or not self.asked else self.asked.state(),
             "prompts": digest_of(self.prompt_game),
         }
 
@@ -165,15 +174,11 @@ class PreferenceResponder:
         """
         if state["prompts"] != digest_of(self.prompt_game):
             raise ValueError("game.prompts are others than when it was saved; bring them back, or start a new run")
-        self.steps = state["steps"]
+        self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         self._descent(get_language_policy(profile)).restore(state["descent"])
         self.paid = state["costs"]
-        self.asked = None
-        if state["asked"]:
-            numbers, written, answers, found, within = state["asked"]
-            mine, every = (Completions(**each).to(self.device) for each in (written, answers))
-            self.asked = PreferenceBatch(numbers, mine, every, Verdicts(**found), within)
+        self.asked = load_batch(state["asked"], self.device) if state["asked"] else None
 
     def costs(self) -> Metrics:
         """What the judge has cost, also before the run was stopped."""
@@ -185,10 +190,6 @@ class PreferenceResponder:
         if self.prompt_game is None or self.asked is None:
             return ""
         return f"{self.prompt_game.texts[int(self.asked.numbers[0])]} → {self.asked.completions.texts[0]}"
-
-    def descents_of(self, profile: Profile) -> list[Adam]:
-        """That of the learner."""
-        return [self._descent(get_language_policy(profile))]
 
     def _descent(self, learner: LanguagePolicy) -> Adam:
         if learner not in self.descents:
@@ -210,11 +211,9 @@ class PreferenceResponder:
                     None if policies_equal(learner, other[1]) else each for other, each in zip(held, near, strict=True)
                 ]
                 parts = self._parts(learner, asked, index, near_now, weights, losses)
-                self._descent(learner).step(parts, self.schedule.at(self.steps), self.gradient_norm)
-        metrics = {
-            "loss/policy": torch.stack(losses).sum().item() / (self.epochs * self.minibatches),
-            "queries": float(self.steps),
-        } | self.costs()
+                self._descent(learner).step(parts, self.schedule.at(self.work["queries"]), self.gradient_norm)
+        loss = torch.stack(losses).sum().item() / (self.epochs * self.minibatches)
+        metrics = {"loss/policy": loss} | self.costs()
         if not self.online:
             return metrics  # the answers are those of long ago, and say nothing of the learner
         metrics["win_rate/opponent"] = float(asked.found.wins[:, : self.answers].mean())
@@ -285,11 +284,6 @@ class PreferenceResponder:
 def digest_of(game: TextPreferenceGame | None) -> str | None:
     """What tells the prompts of a game, in their order, from others; None for a game without prompts."""
     return None if game is None else blake2b(json.dumps(game.chats).encode(), digest_size=16).hexdigest()
-
-
-def flat(asked: PreferenceBatch) -> list[Any]:
-    """For a checkpoint."""
-    return [asked.numbers, *(part._asdict() for part in asked[1:4]), asked.within]
 
 
 def get_language_policy(profile: Profile) -> LanguagePolicy:

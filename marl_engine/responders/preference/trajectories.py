@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
-from marl_engine.responders.ppo import PPO
+from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Responder
 
@@ -58,7 +58,14 @@ def win_rates(outcomes: Tensor) -> Tensor:
 
 
 def whole(each: Tensor, horizon: int) -> Tensor:
-    """Of a stretch of play (T, B, ...) its trajectories (H, N, ...), N = T / H * B."""
+    """The trajectories (H, N, ...) in a stretch of play (T, B, ...), N = T / H * B.
+
+    Raises ValueError unless T is a multiple of H.
+    """
+    if len(each) % horizon:
+        raise ValueError(
+            f"responder.rollout_length must be a multiple of the {horizon} steps of a trajectory, not {len(each)}"
+        )
     return each.unflatten(0, (-1, horizon)).transpose(0, 1).flatten(1, 2)
 
 
@@ -74,16 +81,14 @@ def summaries(judge: Judge, trajectory: Trajectory) -> Tensor:
     return judge.summary(reward, action)
 
 
-def comparing(responder: Responder, asks: str) -> tuple[PPO, Judge]:
-    """The responder and its game. Raises ValueError unless it plays whole trajectories that can be compared."""
-    if not isinstance(responder, PPO) or not hasattr(responder.game, "preferred"):
+def comparing(responder: Responder, name: str) -> Judge:
+    """The game of a responder, whose trajectories are compared.
+
+    Raises ValueError, in the name of a solver, unless trajectories can be compared and the responder takes payoffs.
+    """
+    if not hasattr(responder.game, "preferred"):
         raise ValueError(
-            f"{asks} compares trajectories, which needs policy=network, responder=ippo and game=preference/control"
+            f"{name} compares trajectories, which needs policy=network, responder=ippo and game=preference/control"
         )
-    horizon = responder.game.horizon  # type: ignore[attr-defined]
-    if responder.rollout_length % horizon:
-        raise ValueError(
-            f"responder.rollout_length must be a multiple of the {horizon} steps of a trajectory, "
-            f"not {responder.rollout_length}"
-        )
-    return responder, responder.game  # type: ignore[return-value]
+    check_supports(responder, name, "payoff")
+    return responder.game  # type: ignore[return-value]
