@@ -117,7 +117,9 @@ def read(path: Path) -> Run:
         raise Refused(f"{path / 'metrics.jsonl'} cannot be read: {error}") from error
     if not records:
         raise Refused(f"{path} has measured nothing yet; leave it out, or plot again when its metrics.jsonl has a line")
-    return Run(path, plain(loaded(path / "config.yaml")), records)
+    config = plain(loaded(path / "config.yaml"))
+    RunFolder(path).check_layout()
+    return Run(path, config, records)
 
 
 def draw(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:

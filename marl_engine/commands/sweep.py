@@ -60,6 +60,7 @@ def identities_in(runs: Path) -> dict[str, Path]:
     folders = {}
     for file in sorted(runs.rglob("config.yaml"), key=lambda file: file.stat().st_mtime):
         with suppress(Refused):
+            RunFolder(file.parent).check_layout()
             folders[identity(plain(loaded(file)), kept_in(file.parent))] = file.parent
     return folders
 

@@ -13,12 +13,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from marl_engine.errors import Refused
 from marl_engine.runs import checkpoint
 from marl_engine.runs.lock import LOCK
 from marl_engine.types import main_unit
 
 KEPT = 3  # checkpoints, and the best one beside them
 BAD_LINES = "metrics.damaged"  # what was found between the records of metrics.jsonl
+LAYOUT = 2  # of run folders, with the class names in config.yaml and the trees in checkpoints; 1 wrote no number
+LAYOUT_LINE = "# layout {}"  # the first line of config.yaml
 LIBRARIES = ("marl_engine", "torch", "numpy", "numba", "hydra-core")
 
 
@@ -48,10 +51,23 @@ class RunFolder:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """The composed configuration, for `resume` and for readers."""
         self.path.mkdir(parents=True, exist_ok=True)
-        replace(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
+        replace(self.path / "config.yaml", f"{LAYOUT_LINE.format(LAYOUT)}\n{text}")
+
+    def check_layout(self) -> None:
+        """Raises Refused where a version of marl_engine with another layout of run folders wrote this one."""
+        file = self.path / "config.yaml"
+        if file.is_file() and file.read_bytes().partition(b"\n")[0].decode(errors="replace") != LAYOUT_LINE.format(
+            LAYOUT
+        ):
+            raise Refused(
+                f"{self.path} was written by a version of marl_engine that lays out run folders in another way than "
+                f"this one (layout {LAYOUT}); train anew, or use the version that wrote it"
+            )
 
     def config(self) -> dict[str, Any]:
-        """What `write_config` wrote. Raises FileNotFoundError."""
+        """What `write_config` wrote. Raises FileNotFoundError, and Refused for another layout."""
+        self.check_layout()
         found = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
         assert isinstance(found, dict)
         return {str(key): value for key, value in found.items()}
@@ -100,8 +116,9 @@ class RunFolder:
     def latest(self) -> tuple[int, dict[str, Any], list[str]]:
         """Iteration and state of the newest checkpoint that is whole, and what is wrong with newer ones.
 
-        Raises FileNotFoundError when there is none.
+        Raises FileNotFoundError when there is none, and Refused for another layout.
         """
+        self.check_layout()
         damages: list[str] = []
         for iteration, state in checkpoint.readable(self.checkpoints):
             if isinstance(state, dict):

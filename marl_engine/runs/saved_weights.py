@@ -20,6 +20,7 @@ def read_best(path: Path) -> tuple[int, dict[str, Any]]:
     Raises FileNotFoundError where there is none.
     """
     folder = RunFolder(path)
+    folder.check_layout()
     best = best_of(evaluations_of(folder))
     if best is not None:
         with suppress(checkpoint.Damaged):

@@ -285,7 +285,7 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
     """The preset of Overcooked writes responder.shaping, which an exact responder does not have."""
     monkeypatch.chdir(tmp_path)
     sentence = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact")
-    assert "responder=exact needs a game in sequence form, and Overcooked is none" in sentence
+    assert "Overcooked is not in extensive form: ExactResponder needs " in sentence
     asked = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
     assert "there is no key responder.shaping" in asked
     config = composed("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from marl_engine.commands import plot, train
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.commands.curve_labels import labels
 from marl_engine.commands.curves import Run, compared
+from marl_engine.runs.folder import RunFolder
 from marl_engine.view import plots
 from marl_engine.view.plots import new_figure
 
@@ -19,7 +19,7 @@ def made(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_co
     """The folder of a run that measured these values, one in an iteration of 10 steps and a quarter of a second."""
     folder.mkdir(parents=True)
     config = composed("train", [*overrides, f"seed={seed}", f"run={folder.name}"])
-    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    RunFolder(folder).write_config(config)
     rows = [
         {"iteration": number, "steps": 10 * number, "seconds": number / 4, y: value}
         for number, value in enumerate(values, 1)

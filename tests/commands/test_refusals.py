@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from contracts import overrides, presets
-from omegaconf import OmegaConf
 
+from marl_engine.commands import plot
+from marl_engine.commands.ask import ask
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.commands.train import main
+from marl_engine.errors import Refused
+from marl_engine.runs import load_player
 from marl_engine.runs.factory import build
+from marl_engine.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("iterations=1", "episodes=1", "responder.num_envs=2", "responder.rollout_length=4", "game.horizon=8")
@@ -205,13 +209,13 @@ def test_sweep(refused, override):
     [
         (
             ("game=overcooked", "solver=cfr"),
-            "policy=table and exact solvers need a game in sequence form, and Overcooked is none",
+            "Overcooked is not in extensive form: TabularSpec needs ",
         ),
         (
             ("game=kuhn_poker", "solver=omwu", "responder=ippo", "policy=network"),
             "responder.learning_rate changes while steps are played, and there is no limit to them: give steps=",
         ),
-        (("game=kuhn_poker", "policy=table", "responder=ippo"), "responder=ippo needs policy=network"),
+        (("game=kuhn_poker", "policy=table", "responder=ippo"), "PPO goes with policy=network, not with TabularSpec"),
         (("game=kuhn_poker", "responder=exact"), "responder=exact moves tables; use policy=table"),
         (("game=kuhn_poker", "solver=cfr", "policy=network"), "responder=exact moves tables; use policy=table"),
         (("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"), "use responder=exact"),
@@ -259,7 +263,7 @@ def old_run(tmp_path):
     """The folder of a run that has not saved anything yet."""
     folder = tmp_path / "runs" / "old"
     folder.mkdir(parents=True)
-    OmegaConf.save(OmegaConf.create(composed("train", ["game=overcooked", *SMALL])), folder / "config.yaml")
+    RunFolder(folder).write_config(composed("train", ["game=overcooked", *SMALL]))
     return folder
 
 
@@ -306,6 +310,28 @@ def test_resume(refused, old_run, override, phrase):
 def test_resume_of_a_configuration_that_is_none(refused, old_run, text):
     (old_run / "config.yaml").write_text(text)
     refused("resume=runs/old")
+
+
+OLDER = "runs/old was written by a version of marl_engine that lays out run folders in another way than this one"
+
+
+@pytest.mark.parametrize("first", ["", "# layout 1\n", "# layout 3\n"])
+def test_a_run_folder_of_another_layout_is_refused(refused, old_run, first):
+    """Whoever opens it: resume, a run that begins with its weights, marl-plot, marl-ask and load_player."""
+    text = (old_run / "config.yaml").read_text()
+    (old_run / "config.yaml").write_text(text.replace("# layout 2\n", first))
+    (old_run / "metrics.jsonl").write_text('{"iteration": 1, "steps": 1, "return/mean": 1.0}\n')
+    assert f"{OLDER} (layout 2); train anew, or use the version that wrote it" in refused("resume=runs/old")
+    assert OLDER in refused("game=overcooked", *SMALL, "init=runs/old")
+    for opened in (
+        lambda: plot.commanded(["runs/old"]),
+        lambda: ask(["runs/old", "Why?"]),
+        lambda: load_player("runs/old"),
+    ):
+        with pytest.raises(Refused, match=OLDER):
+            opened()
+    (old_run / "config.yaml").write_text(text)
+    assert plot.commanded(["runs/old"]) == 0
 
 
 def in_a_process(folder, **environment):

@@ -23,6 +23,7 @@ from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_overrides, quote, restore_texts
 from marl_engine.configuration import class_of
 from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unknown
+from marl_engine.runs.folder import RunFolder
 
 OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 OPEN = ("game.judge.options.",)  # sections whose keys somebody else knows, here an endpoint
@@ -235,6 +236,7 @@ def resumed(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
         known = f"; choose from {choice(folder, runs)}" if runs else ""
         raise Refused(f"there is no run to resume at {str(folder)!r}{known}")
     config = loaded(file)
+    RunFolder(folder).check_layout()
     OmegaConf.set_struct(config, True)
     for override in parse_overrides(overrides):
         key = override.key_or_group

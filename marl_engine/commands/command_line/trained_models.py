@@ -36,6 +36,7 @@ def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: 
     if not (path / "config.yaml").is_file():
         raise Refused(f"there is no run at {str(path)!r}{known(path)}")
     config = plain(loaded(path / "config.yaml"))
+    RunFolder(path).check_layout()
     maker = instantiate(
         "policy", {**config["policy"], **{key: value for key, value in keys.items() if value is not None}}
     )
