@@ -110,15 +110,15 @@ def known(path: Path) -> str:
 
 
 def read(path: Path) -> Run:
-    """What a run left. Raises Refused for one that has measured nothing."""
+    """What a run left. Raises Refused for one that has measured nothing, or that has another layout."""
+    folder, config = RunFolder(path), plain(loaded(path / "config.yaml"))
+    folder.check_layout()
     try:
-        records = RunFolder(path).records()
+        records = folder.records()
     except (OSError, ValueError) as error:
         raise Refused(f"{path / 'metrics.jsonl'} cannot be read: {error}") from error
     if not records:
         raise Refused(f"{path} has measured nothing yet; leave it out, or plot again when its metrics.jsonl has a line")
-    config = plain(loaded(path / "config.yaml"))
-    RunFolder(path).check_layout()
     return Run(path, config, records)
 
 

@@ -320,7 +320,7 @@ def test_a_run_folder_of_another_layout_is_refused(refused, old_run, first):
     """Whoever opens it: resume, a run that begins with its weights, marl-plot, marl-ask and load_player."""
     text = (old_run / "config.yaml").read_text()
     (old_run / "config.yaml").write_text(text.replace("# layout 2\n", first))
-    (old_run / "metrics.jsonl").write_text('{"iteration": 1, "steps": 1, "return/mean": 1.0}\n')
+    (old_run / "metrics.jsonl").write_text('{"iteration": 1, "steps": 1, "seconds": 1.0, "return/mean": 1.0}\n')
     assert f"{OLDER} (layout 2); train anew, or use the version that wrote it" in refused("resume=runs/old")
     assert OLDER in refused("game=overcooked", *SMALL, "init=runs/old")
     for opened in (
