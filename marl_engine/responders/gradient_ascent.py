@@ -14,7 +14,7 @@ from torch import Tensor
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec, copy_logits, step_logits
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
-from marl_engine.responders.regulariser import check_objective, one_opponent
+from marl_engine.responders.regulariser import check_objective
 from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Profile, Responder, Step, Work
 
 Values = Callable[[Sequence[Tensor]], Tensor]  # strategies (..., S, A) of P seats to what these earn (..., P)
@@ -61,9 +61,15 @@ class GradientAscent:
     ) -> Step:
         """See `Responder`; all seats move at once."""
         check_objective(self, opponents, objective)
-        own, member = copy_logits(profile), one_opponent(opponents)
-        others = own if member is None else copy_logits(member)
-        return self.ascend(profile, own_gradients(values_of(self), own, others), Work(gradients=1))
+        own, values = copy_logits(profile), values_of(self)
+        if opponents is None:
+            return self.ascend(profile, own_gradients(values, own, own), Work(gradients=1))
+        members = [own_gradients(values, own, copy_logits(member)) for member in opponents.members]
+        gradients = [
+            sum(weight * gradient for weight, gradient in zip(opponents.weights, each, strict=True))
+            for each in zip(*members, strict=True)
+        ]
+        return self.ascend(profile, gradients, Work(gradients=len(members)))  # type: ignore[arg-type]
 
     def ascend(self, profile: Profile, gradients: Sequence[Tensor], work: Work) -> Step:
         """Steps up gradients (S, A) of each seat's logits, which took so much work to find."""

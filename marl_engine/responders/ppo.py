@@ -34,7 +34,8 @@ from marl_engine.responders.actor_critic import (
     concatenate,
     select_rows,
 )
-from marl_engine.responders.regulariser import kl_terms, one_opponent
+from marl_engine.responders.regulariser import kl_terms
+from marl_engine.rollout.opponents import seat_learner
 from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Policy, Profile, Step, Work
@@ -98,7 +99,7 @@ class PPO:
     ) -> Step:
         """Plays once, then learns for `epochs`; see `Responder`. Raises Diverged."""
         start = perf_counter()
-        trajectories, parts, metrics = self._play(profile, one_opponent(opponents), objective)
+        trajectories, parts, metrics = self._play(profile, opponents, objective)
         middle = perf_counter()
         found, near = [], kl_terms(objective)
         for policy, seats in group_by_policy(profile):
@@ -155,29 +156,28 @@ class PPO:
         return self.learners[policy]
 
     def _play(
-        self, profile: Profile, against: Profile | None, objective: Objective = UNREGULARISED
+        self, profile: Profile, opponents: Opponents | None, objective: Objective = UNREGULARISED
     ) -> tuple[list[Trajectory], dict[Policy, list[SeatBatch]], Metrics]:
         """The play of each line-up, what each policy learns from it, and the mean payoff of games that ended.
 
         Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
         """
         seats = range(self.game.players)
-        if against is None:
-            lineups = [(list(profile), list(seats))]
-        else:
-            lineups = [([*against[:seat], profile[seat], *against[seat + 1 :]], [seat]) for seat in seats]
+        lineups = [(Opponents([profile]), list(seats))]
+        if opponents is not None:
+            lineups = [(seat_learner(opponents, profile, seat), [seat]) for seat in seats]
         parts: dict[Policy, list[SeatBatch]] = {}
         trajectories: list[Trajectory] = []
         earned: list[list[Tensor]] = [[] for _ in seats]
         for (lineup, learning), stream in zip(lineups, self._streams(len(lineups)), strict=True):
-            trajectory, ended = stream.play(lineup, self.rollout_length)
+            trajectory, ended = stream.play_opponents(lineup, self.rollout_length)
             if objective.payoff is not None:
                 trajectory = trajectory._replace(reward=objective.payoff(trajectory))
             trajectories.append(trajectory)
-            for policy, here in group_by_policy(lineup):
-                mine = [seat for seat in here if seat in learning]
-                if mine:
-                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, mine))
+            for policy, here in group_by_policy(profile):
+                own = [seat for seat in here if seat in learning]
+                if own:
+                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own))
             if ended is not None:
                 for seat in learning:
                     earned[seat].append(ended[:, seat])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class Seating:
     """The seats of B games, and who sits there; memories are carried from turn to turn, and empty when a game opens."""
 
     def __init__(self, profile: Profile, games: int, device: torch.device):
-        self.groups = group_by_policy(profile)
+        self.profile, self.groups = profile, group_by_policy(profile)
         self.players, self.games = len(profile), games
         self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.groups]
         self.memory: list[Tensor | None] = [None] * len(self.groups)
@@ -98,6 +98,14 @@ class Seating:
         return memory * ~done.repeat_interleave(len(seats)).view(-1, *[1] * (memory.ndim - 1))
 
 
+class Seats(Protocol):
+    """Who plays B games: one profile, as in `Seating`, or several, as in `opponents.OpponentSeating`."""
+
+    profile: Profile  # which says what noise is drawn
+
+    def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]: ...
+
+
 class Decision(NamedTuple):
     """What every seat did in one turn, and what came of it."""
 
@@ -114,17 +122,16 @@ def draw_noise(profile: Profile, seeds: Tensor, first: int, turns: int) -> Tenso
 
 
 def play_turns(
-    game: Game, profile: Profile, turn: Turn, seeds: Tensor, *, first: int = 0, turns: int, greedy: bool = False
+    game: Game, seating: Seats, turn: Turn, seeds: Tensor, *, first: int = 0, turns: int, greedy: bool = False
 ) -> Iterator[Decision]:
     """Yields `turns` decisions of B games from `turn` on, the first being number `first` of these games.
 
     The noise of decision n in game b is a function of seeds[b] and n alone. Learning, scoring and drawing all play by
     this generator. Raises Refused for a turn among the first ones that is not as `Turn` says.
     """
-    seating = Seating(profile, len(seeds), seeds.device)
     for start in range(first, first + turns, NOISE_BLOCK):
         for number, noise in enumerate(
-            draw_noise(profile, seeds, start, min(NOISE_BLOCK, first + turns - start)), start
+            draw_noise(seating.profile, seeds, start, min(NOISE_BLOCK, first + turns - start)), start
         ):
             action, log_prob = seating.decide(turn, noise, greedy)
             after = step(game, turn, action, number)
@@ -139,10 +146,15 @@ def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
     return turn, seeds.to(turn.reward.device)
 
 
-@torch.no_grad()
 def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
     """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
-    decisions = list(play_turns(game, profile, turn, seeds, first=clock, turns=turns))
+    return record(game, Seating(profile, len(seeds), seeds.device), turn, seeds, clock, turns)
+
+
+@torch.no_grad()
+def record(game: Game, seating: Seats, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
+    """What `play` returns, of games in which those play who are seated."""
+    decisions = list(play_turns(game, seating, turn, seeds, first=clock, turns=turns))
     before, after = [each.before for each in decisions], [each.after for each in decisions]
     legal = None if all(bool(each.legal.all()) for each in before) else torch.stack([each.legal for each in before])
     trajectory = Trajectory(
@@ -190,7 +202,8 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
     turn, seeds = open_games(game, seeds)
     earned = turn.reward * turn.done[:, None]  # games that ended before anybody acted
     unfinished = ~turn.done
-    for decision in play_turns(game, profile, turn, seeds, turns=LONGEST, greedy=greedy):
+    seating = Seating(profile, len(seeds), seeds.device)
+    for decision in play_turns(game, seating, turn, seeds, turns=LONGEST, greedy=greedy):
         earned += decision.after.reward * unfinished[:, None]
         unfinished &= ~decision.after.done
         if not unfinished.any():

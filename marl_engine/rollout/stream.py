@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from marl_engine.numerics.state_checks import check_like
-from marl_engine.rollout.rollout import Trajectory, play
+from marl_engine.rollout.opponents import OpponentSeating
+from marl_engine.rollout.rollout import Seating, Seats, Trajectory, record
 from marl_engine.rollout.turn_checks import check_turn
-from marl_engine.types import Game, Profile
+from marl_engine.types import Game, Opponents, Profile
 
 
 class Stream:
@@ -22,11 +23,27 @@ class Stream:
         self.turn = game.reset(seeds)
         check_turn(game, self.turn, len(seeds))
         self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
+        self.member = torch.full_like(seeds, -1)  # (B,) which of several opponents each copy plays with; -1: none yet
         self.clock = 0  # decisions so far: the place of the next in the noise
 
     def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
         """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
-        trajectory, self.turn = play(self.game, profile, self.turn, self.seeds, self.clock, turns)
+        return self._record(Seating(profile, len(self.seeds), self.seeds.device), turns)
+
+    def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
+        """What `play` returns, of games in each of which one of the opponents plays, drawn when it opens.
+
+        A game under way goes on with the same place among the members, in this and in later calls.
+        """
+        if len(opponents.members) == 1:
+            return self.play(opponents.members[0], turns)
+        seating = OpponentSeating(opponents, self.seeds, self.clock, self.member)
+        result = self._record(seating, turns)
+        self.member = seating.member
+        return result
+
+    def _record(self, seating: Seats, turns: int) -> tuple[Trajectory, Tensor | None]:
+        trajectory, self.turn = record(self.game, seating, self.turn, self.seeds, self.clock, turns)
         self.clock += turns
         ended = []
         for reward, done in zip(trajectory.reward, trajectory.done, strict=True):
@@ -38,11 +55,12 @@ class Stream:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"game": self.game.state(), "running": self.running, "clock": self.clock}
+        return {"game": self.game.state(), "running": self.running, "member": self.member, "clock": self.clock}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint. Raises ValueError for one of another game."""
         check_like(state, self.state(), "stream")
         self.turn = self.game.restore(state["game"])
         self.running = state["running"].to(self.running.device)
+        self.member = state["member"].to(self.member.device)
         self.clock = state["clock"]

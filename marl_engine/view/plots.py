@@ -11,7 +11,7 @@ import torch
 from marl_engine.capabilities import Drawable
 from marl_engine.evaluation.report import Panel
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.rollout.rollout import open_games, play_turns
+from marl_engine.rollout.rollout import Seating, open_games, play_turns
 from marl_engine.runs.folder import column
 from marl_engine.types import Game, Profile, main_unit
 
@@ -54,8 +54,9 @@ def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> 
     game = deepcopy(game)
     drawable = cast(Drawable, game)
     turn, seeds = open_games(game, derive_seeds(seed, 1))
+    seating = Seating(profile, 1, seeds.device)
     pictures, earned = [drawable.render(caption="step 0   score 0")], 0.0
-    for clock, decision in enumerate(play_turns(game, profile, turn, seeds, turns=longest - 1), 1):
+    for clock, decision in enumerate(play_turns(game, seating, turn, seeds, turns=longest - 1), 1):
         if decision.after.done.any():
             break
         earned += decision.after.reward.mean().item()

@@ -202,8 +202,8 @@ def test_a_run_goes_on_bit_for_bit(command, tmp_path, learner):
         (("solver=lola", "policy.std=-1"), "policy.std must be a finite number of 0 or more, not -1"),
         (("solver=lola", "game.name=chiken"), "there is no matrix game 'chiken'; choose from chicken, "),
         (("solver=lola", "game.discount=1"), "game.discount must be a finite number of at least 0 and below 1, not 1"),
-        (("solver=mmd", "policy=logits", "responder=ascent"), "solver=mmd holds its learners near others"),
-        (("solver=mirror_prox", "policy=logits", "responder=ascent"), "solver=mirror_prox holds its learners near"),
+        (("solver=mmd", "policy=logits", "responder=ascent"), "solver=mmd needs a responder that supports anchor"),
+        (("solver=mirror_prox", "policy=logits", "responder=ascent"), "solver=mirror_prox needs a responder"),
     ],
 )
 def test_refused(command, tmp_path, overrides, phrase):

@@ -1,0 +1,87 @@
+"""Games whose copies meet different opponents: each draws a profile when its game opens, and keeps it until it is done.
+
+Copies that meet the same policy are played in one batch, so that a turn costs one call of each policy, however many
+profiles there are.
+"""
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.rng import draw_uniforms, mix_bits
+from marl_engine.types import Opponents, Policy, Profile, Turn
+
+DRAWS = 2**42  # sets the noise of these draws apart from that of actions
+
+
+def draw_members(opponents: Opponents, seeds: Tensor, number: int) -> Tensor:
+    """The members (B,) int64 that copies with seeds (B,) draw for games that open at decision `number`.
+
+    Each is a function of the seed of its copy and of the number alone.
+    """
+    noise = draw_uniforms(mix_bits(seeds + DRAWS), number, 1, 1)[0, :, 0].double()
+    edges = torch.tensor(opponents.weights, dtype=torch.float64, device=seeds.device).cumsum(0)
+    return torch.searchsorted(edges, noise * edges[-1], right=True).clamp(max=len(opponents.members) - 1)
+
+
+def seat_learner(opponents: Opponents, profile: Profile, seat: int) -> Opponents:
+    """The opponents with the policy of a profile in one seat."""
+    members = [[*member[:seat], profile[seat], *member[seat + 1 :]] for member in opponents.members]
+    return Opponents(members, opponents.weights)
+
+
+class OpponentSeating:
+    """Who sits in the seats of B games, copy by copy; see `rollout.Seating`.
+
+    `member` (B,) int64 is the profile that each copy plays with at decision `number`, the next one. A copy for which
+    that is none of the opponents, such as -1, draws one.
+    """
+
+    def __init__(self, opponents: Opponents, seeds: Tensor, number: int, member: Tensor):
+        self.opponents, self.seeds, self.number = opponents, seeds, number
+        self.profile = opponents.members[0]
+        self.policies: list[Policy] = list(dict.fromkeys(policy for each in opponents.members for policy in each))
+        places = [[self.policies.index(policy) for policy in each] for each in opponents.members]
+        self.places = torch.tensor(places, device=seeds.device)  # (K, P) the policy in each seat of each member
+        self.memory: list[Tensor | None] = [None] * len(self.policies)  # (B, P, …) what each remembers in each seat
+        known = (member >= 0) & (member < len(places))
+        self.member = torch.where(known, member, draw_members(opponents, seeds, number))
+
+    def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
+        """Actions (B, P) or (B, P, D), and their log-probabilities (B, P), by noise of their shape in [0, 1)."""
+        if turn.done.any():
+            self._open(turn.done)
+        self.number += 1
+        legal = None if turn.legal.all() else turn.legal
+        seated = self.places[self.member]  # (B, P)
+        played = [place for place in range(len(self.policies)) if (seated == place).any()]
+        decided = [self._decide(place, seated == place, turn, legal, noise, greedy) for place in played]
+        first = decided[0][0]
+        action = torch.empty(*seated.shape, *first.shape[1:], dtype=first.dtype, device=noise.device)
+        log_prob = torch.empty(seated.shape, device=noise.device)
+        for place, (chosen, likely) in zip(played, decided, strict=True):
+            action[seated == place], log_prob[seated == place] = chosen, likely
+        return action, log_prob
+
+    def _open(self, opens: Tensor) -> None:
+        """Draws members for the copies (B,) whose games open, where nobody remembers anything."""
+        self.member = torch.where(opens, draw_members(self.opponents, self.seeds, self.number), self.member)
+        for memory in self.memory:
+            if memory is not None:
+                memory[opens] = 0
+
+    def _decide(
+        self, place: int, here: Tensor, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Actions (N, …) and log-probabilities (N,) of one policy, where it sits (B, P) bool."""
+        policy, memory = self.policies[place], self.memory[place]
+        rows = policy.encode(turn.observation[here], here.nonzero()[:, 1])
+        allowed = None if legal is None else legal[here]
+        distribution, after = policy(rows, allowed, None if memory is None else memory[here])
+        if after is not None:
+            memory = torch.zeros(*here.shape, *after.shape[1:], device=after.device) if memory is None else memory
+            memory[here] = after
+            self.memory[place] = memory
+        if greedy:
+            action = distribution.mode()
+            return action, distribution.log_prob(action)
+        return distribution.sample(noise[here])

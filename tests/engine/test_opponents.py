@@ -1,0 +1,114 @@
+"""Each copy of a game draws an opponent when its game opens, and keeps it until it is done."""
+
+import numpy as np
+import pytest
+import torch
+from toys import Matrix
+
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.ppo import PPO
+from marl_engine.rollout.opponents import draw_members
+from marl_engine.rollout.stream import Stream
+from marl_engine.types import Opponents, Policy
+
+WEIGHTS = (0.5, 0.2, 0.3)
+
+
+class Always(Policy):
+    """Plays one action of three."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action = action
+
+    def forward(self, rows, legal=None, memory=None):
+        logits = torch.full((len(rows), 3), -100.0)
+        logits[:, self.action] = 0.0
+        return Categorical(logits), None
+
+
+class Counting(Policy):
+    """Plays the number of turns that it remembers."""
+
+    def forward(self, rows, legal=None, memory=None):
+        seen = torch.zeros(len(rows), 1) if memory is None else memory
+        return Categorical(-100 * (torch.arange(3.0) - seen).abs()), seen + 1
+
+
+MEMBERS = [[Always(0), Always(action)] for action in range(3)]
+SEEDS = derive_seeds(3, 400)
+
+
+def played(patience, *stretches):
+    """Who plays in seat 1 (T, B) in stretches of play, each of so many turns."""
+    stream = Stream(Matrix(torch.eye(3), patience=patience), SEEDS)
+    parts = [stream.play_opponents(Opponents(MEMBERS, WEIGHTS), turns)[0].action[..., 1] for turns in stretches]
+    return torch.cat(parts)
+
+
+def test_opponents_are_drawn_as_often_as_their_weights_say():
+    """Pearson's statistic of 20,000 games, below the 0.001 quantile from above of chi-square with 2 degrees: 13.8."""
+    counts = np.bincount(played(1, 50).flatten(), minlength=3)
+    expected = 20_000 * np.array(WEIGHTS)
+    assert ((counts - expected) ** 2 / expected).sum() < 13.8
+    firsts, seconds = played(1, 2)
+    pairs = np.bincount(3 * firsts + seconds, minlength=9)  # of games that follow one another in a copy
+    expected = 400 * np.outer(WEIGHTS, WEIGHTS).flatten()
+    assert ((pairs - expected) ** 2 / expected).sum() < 26.1  # 8 degrees
+
+
+def test_no_game_changes_its_opponent_midway():
+    """Games of four turns, in one stretch of play and in pieces that end within games."""
+    whole = played(4, 40).view(10, 4, 400)
+    assert (whole == whole[:, :1]).all()
+    assert not (whole[1:] == whole[:-1]).all()
+    assert torch.equal(played(4, 3, 1, 6, 30).view(10, 4, 400), whole)
+
+
+def test_a_draw_is_a_function_of_the_seed_of_its_copy_and_the_decision():
+    opponents = Opponents(MEMBERS, WEIGHTS)
+    assert torch.equal(draw_members(opponents, SEEDS, 7)[100:103], draw_members(opponents, SEEDS[100:103], 7))
+    assert not torch.equal(draw_members(opponents, SEEDS, 7), draw_members(opponents, SEEDS, 8))
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_two_opponents_that_are_one_play_as_one(patience):
+    torch.manual_seed(0)
+    profile = MLPSpec(hidden=(8,)).profile(game := Matrix(torch.eye(3), patience=patience))
+    one, two = (Stream(game, SEEDS) for game in (Matrix(torch.eye(3), patience=patience), game))
+    plain, _ = one.play(profile, 12)
+    drawn, _ = two.play_opponents(Opponents([profile, list(profile)], (0.4, 0.6)), 12)
+    assert torch.equal(plain.action, drawn.action)
+    torch.testing.assert_close(plain.log_prob, drawn.log_prob, rtol=0, atol=0)
+
+
+def test_opponents_remember_their_own_game_and_no_other():
+    """Whoever counts turns begins at 0 in every game that it draws, and counts on in the next stretch of play."""
+    stream = Stream(Matrix(torch.eye(3), patience=3), SEEDS)
+    opponents = Opponents([[Always(0), Counting()], [Always(0), Counting()]], (0.5, 0.5))
+    actions = stream.play_opponents(opponents, 9)[0].action[..., 1]
+    assert (actions == torch.arange(9)[:, None] % 3).all()
+
+
+def test_a_checkpoint_knows_whom_games_are_played_with():
+    opponents = Opponents(MEMBERS, WEIGHTS)
+    one, two = (Stream(Matrix(torch.eye(3), patience=4), SEEDS) for _ in range(2))
+    one.play_opponents(opponents, 6)
+    two.restore(one.state())
+    actions = [stream.play_opponents(opponents, 6)[0].action for stream in (one, two)]
+    assert torch.equal(*actions)
+
+
+def test_a_learner_answers_the_mixture_of_its_opponents():
+    """It wins by playing what the other plays. Action 2 meets its like in half of all games, and 0 and 1 in fewer."""
+    torch.manual_seed(0)
+    profile = (network := MLPSpec(hidden=(8,))).profile(game := Matrix(torch.eye(3)))
+    responder = PPO(game, network, num_envs=64, rollout_length=16, minibatches=1, learning_rate=0.02, entropy_bonus=0)
+    opponents = Opponents([[Always(action), Always(action)] for action in range(3)], (0.3, 0.2, 0.5))
+    for _ in range(25):
+        step = responder.respond(profile, opponents)
+    assert step.work == {"steps": 64 * 16 * 2}
+    assert (step.batch[0].action[..., 0] == 2).float().mean() > 0.9
+    assert (step.batch[1].action[..., 1] == 2).float().mean() > 0.9
