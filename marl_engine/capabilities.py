@@ -68,6 +68,18 @@ class TreeGame(ExtensiveGame, Protocol):
     tree: Any  # extensive_form.Tree
 
 
+class TabulatedGame(ExtensiveGame, Protocol):
+    """An extensive game that plays on by itself, turn after turn, where policies are tables."""
+
+    def play_tabulated(self, logits: Tensor, seeds: Tensor, clock: int, turns: int) -> Any:
+        """Plays as `rollout.play` does by asking policies, and returns what it returns, to the bit.
+
+        `logits` (I + P, A) float32 are those of all information sets, -inf for illegal actions, and after them those of
+        each seat while others move. Actions are what `Categorical.sample` makes of them and of noise from `seeds` (B,).
+        """
+        ...
+
+
 class DifferentiableGame(NumberedGame, Protocol):
     """A game that knows what behavior strategies earn, with a gradient."""
 
@@ -150,6 +162,7 @@ LACKS: dict[Any, str] = {  # what is said of an object without a capability
     NumberedGame: "does not number its states",
     ExtensiveGame: "is not in extensive form",
     TreeGame: "has no game tree",
+    TabulatedGame: "is not played by tables",
     DifferentiableGame: "is not differentiable",
     PreferenceGame: "is not a preference game",
     MatrixPreferenceGame: "is not a preference game with numbered answers",
@@ -168,6 +181,7 @@ class Capabilities(NamedTuple):
     numbered: NumberedGame | None
     extensive: ExtensiveGame | None
     tree: TreeGame | None
+    tabulated: TabulatedGame | None
     differentiable: DifferentiableGame | None
     preference: PreferenceGame | None
     text_preference: TextPreferenceGame | None
@@ -180,7 +194,7 @@ def capabilities_of(game: Any) -> Capabilities:
     def narrow(protocol: type) -> Any:
         return None if missing_members(game, protocol) else game
 
-    kinds = (Drawable, NumberedGame, ExtensiveGame, TreeGame, DifferentiableGame)
+    kinds = (Drawable, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame)
     preferences = (PreferenceGame, TextPreferenceGame, TrajectoryPreferenceGame)
     return Capabilities(spaces_of(game), *map(narrow, (*kinds, *preferences)))
 

@@ -90,6 +90,7 @@ class Policy(nn.Module):
 
     noise_shape: tuple[int, ...] = ()  # of the uniform numbers that `Distribution.sample` takes for a row; (D,): a box
     export_name: str = ""  # of what `save(folder)` writes for other libraries; empty: there is no `save`
+    tabular: bool = False  # in a numbered game it goes by the number alone, without memory: it can be made a table of
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Observations (N, …) made by seats (N,) int64 as the rows (N, …) that `forward` takes.

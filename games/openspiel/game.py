@@ -1,10 +1,11 @@
 """Games of OpenSpiel (Lanctot et al. 2019, arXiv:1908.09453), solved and played without asking it twice.
 
-The tree of a game is compiled into arrays (see `trees`); then nothing of a game is done in Python: solvers work
-on its sequence form, and play is a table look-up for all copies at once.
+The tree of a game is compiled into arrays (see `extensive_form.tree`); then nothing of a game is done in Python: solvers work
+on its sequence form, and play is a compiled loop over all copies.
 """
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -16,12 +17,23 @@ from torch import Tensor
 from games.openspiel.load import compile_game
 from marl_engine.configuration import outside
 from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, realization_plan, uniform_strategy
-from marl_engine.extensive_form.tree import CHANCE, END, cumulative_chance
+from marl_engine.extensive_form.tree_play import (
+    Copies,
+    Outcome,
+    blank_outcome,
+    blank_position,
+    empty_choice,
+    move_copies,
+    play_stretch,
+    settle_copies,
+    show_copies,
+    tree_rules,
+)
+from marl_engine.numerics.categorical import normalise
 from marl_engine.numerics.checks import check_distributions
-from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
+from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Turn
 
-CHANCE_STREAM = 0x5DEECE66D  # sets the noise of chance apart from that of policies
 RAREST = 1e-3  # probability of games in which somebody decides; play opens games until it has one
 LISTED = 10_000  # names of information sets that a message is chosen from
 
@@ -53,20 +65,27 @@ class OpenSpiel:
         self.legal = self.tree.legal
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features, self.start = torch.from_numpy(self.tree.tensor), uniform_strategy(self.form)
-        self.place = self.legal.cumsum(1, dtype=np.int32) - 1  # (I, A): which child an action leads to
-        self.upto = cumulative_chance(self.tree)
+        self.rules = tree_rules(self.tree)
         self.reset(torch.zeros(1, dtype=torch.int64))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OpenSpiel":
+        """Copies of its own of the same game, whose arrays are shared, for nobody writes into them."""
+        other = copy(self)
+        other._place(self.state())
+        return memo.setdefault(id(self), other)
 
     def reset(self, seeds: Tensor) -> Turn:
         """Opens as many copies as there are seeds; chance in copy b is a function of seeds[b]."""
         self._place({"at": torch.zeros_like(seeds), "drawn": torch.zeros_like(seeds), "seeds": seeds})
-        return self._turn(*self._settle())
+        outcome = blank_outcome(self.rules, len(seeds))
+        settle_copies(self.rules, self.copies, outcome)
+        return self._turn(outcome)
 
     def state(self) -> dict[str, Tensor]:
         """Where each copy is (B,), how often chance has drawn there (B,), and its seed (B,)."""
         return {
-            name: torch.from_numpy(each.copy())
-            for name, each in (("at", self.at), ("drawn", self.drawn), ("seeds", self.seeds))
+            name: torch.from_numpy(each.view(np.int64).copy())
+            for name, each in zip(("at", "drawn", "seeds"), self.copies, strict=True)
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
@@ -78,28 +97,66 @@ class OpenSpiel:
         if not inside.all() or (self.tree.player[at.numpy()] < 0).any():
             raise ValueError(f"the saved state is of another game than {self.name}")
         self._place(state)
-        return self._turn(np.zeros((len(self.at), self.players)), np.zeros(len(self.at), bool))
+        return self._turn(Outcome(np.zeros((len(at), self.players), np.float32), np.zeros(len(at), bool)))
 
     def _place(self, state: Mapping[str, Tensor]) -> None:
-        self.at, self.drawn, self.seeds = (state[name].cpu().numpy().copy() for name in ("at", "drawn", "seeds"))
+        self.copies = Copies(*(state[name].cpu().numpy().astype(np.uint64) for name in ("at", "drawn", "seeds")))
 
     def step(self, actions: Tensor) -> Turn:
         """Actions (B, P) int64, of which that of the seat that moves counts.
 
         Raises ValueError, and moves nobody, for an illegal one.
         """
-        tree, copies = self.tree, np.arange(len(self.at))
-        mover, infoset = tree.player[self.at], tree.infoset[self.at]
-        chosen = actions.cpu().numpy()[copies, mover]
-        known = (chosen >= 0) & (chosen < self.actions)
-        if not (known.all() and self.legal[infoset, chosen].all()):
-            wrong = next(b for b in copies if not (known[b] and self.legal[infoset[b], chosen[b]]))
-            choices = np.flatnonzero(self.legal[infoset[wrong]]).tolist()
-            raise ValueError(
-                f"action {chosen[wrong]} is illegal at {tree.name[infoset[wrong]]!r}; choose from {choices}"
-            )
-        self.at = tree.to[tree.child[self.at] + self.place[infoset, chosen]].astype(np.int64)
-        return self._turn(*self._settle())
+        expected = (len(self.copies.seed), self.players)
+        if actions.shape != expected or actions.dtype != torch.int64:
+            raise ValueError(f"actions must be int64 {expected}, not {actions.dtype} {tuple(actions.shape)}")
+        outcome, chosen = blank_outcome(self.rules, len(actions)), actions.cpu().contiguous().numpy()
+        wrong = move_copies(self.rules, self.copies, chosen, outcome)
+        if wrong >= 0:
+            raise self._illegal(self.copies.history[wrong], chosen[wrong])
+        return self._turn(outcome)
+
+    def play_tabulated(self, logits: Tensor, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
+        """Plays on by policies whose logits (I + P, A) are known; see `TabulatedGame`.
+
+        Raises ValueError, and moves nobody, for an illegal action.
+        """
+        count, rules = len(self.copies.seed), self.rules
+        if seeds.shape != (count,):
+            raise ValueError(f"there must be a seed for each of {count} copies, not {tuple(seeds.shape)}")
+        rows = turns * count
+        position, choice, outcome = blank_position(rules, rows), empty_choice(rules, rows), blank_outcome(rules, rows)
+        copies = Copies(*(each.copy() for each in self.copies))
+        shares, log_probs = np.empty((2, *logits.shape), np.float32)
+        normalise(logits.numpy(), shares, log_probs)
+        noise = seeds.numpy().view(np.uint64)
+        wrong = play_stretch(rules, copies, shares, log_probs, noise, clock, position, choice, outcome)
+        if wrong >= 0:
+            raise self._illegal(copies.history[wrong % count], choice.action[wrong])
+        self.copies = copies
+        observation, legal, acting, action, log_prob, reward, done = (
+            torch.from_numpy(each).unflatten(0, (turns, count)) for each in (*position, *choice, *outcome)
+        )
+        trajectory = Trajectory(
+            observation=observation[..., None],
+            legal=None if legal.all() else legal,
+            acting=acting,
+            action=action,
+            log_prob=log_prob,
+            reward=reward,
+            shaping=torch.zeros_like(reward),
+            done=done,
+            truncated=torch.zeros_like(done),
+            final=None,
+        )
+        return trajectory, self._turn(Outcome(*(each[-count:].copy() for each in outcome)))
+
+    def _illegal(self, history: int, actions: Any) -> ValueError:
+        mover, infoset = self.tree.player[history], self.tree.infoset[history]
+        choices = np.flatnonzero(self.legal[infoset]).tolist()
+        return ValueError(
+            f"action {actions[mover]} is illegal at {str(self.tree.name[infoset])!r}; choose from {choices}"
+        )
 
     def information_sets(self) -> list[tuple[str, list[str]]]:
         """The names (I,) of information sets and of the legal actions there, as OpenSpiel has them."""
@@ -133,55 +190,19 @@ class OpenSpiel:
                 strategy[start : start + len(actions)] = chances_in(policy[name], actions.tolist(), name)
         return strategy
 
-    def _settle(self) -> tuple[np.ndarray, np.ndarray]:
-        """Chance moves, and games that are over open anew, until somebody decides in every copy.
-
-        Returns what the first game that ended in each copy paid (B, P), and where one did (B,).
-        """
-        tree = self.tree
-        reward, done = np.zeros((len(self.at), self.players)), np.zeros(len(self.at), bool)
-        while True:
-            self._draw()
-            over = tree.player[self.at] == END
-            if not over.any():
-                return reward, done
-            first = over & ~done
-            reward[first] = tree.payoff[tree.infoset[self.at[first]]]
-            done |= over
-            self.at[over] = 0
-
-    def _draw(self) -> None:
-        """Chance moves until nobody waits for it."""
-        tree = self.tree
-        while (waits := np.flatnonzero(tree.player[self.at] == CHANCE)).size:
-            place = torch.from_numpy(self.drawn[waits] + 1)
-            noise = to_unit_interval(
-                mix_bits(mix_bits(torch.from_numpy(self.seeds[waits]) ^ CHANCE_STREAM) + GOLDEN * place)
-            ).numpy()
-            first, stop = tree.child[self.at[waits]], tree.child[self.at[waits] + 1]
-            chosen = first.copy()
-            # to the first child whose cumulated probability exceeds the noise
-            for step in range(1, int((stop - first).max())):
-                chosen += (first + step < stop) & (self.upto[np.minimum(first + step, stop) - 1] <= noise)
-            self.at[waits] = tree.to[chosen]
-            self.drawn[waits] += 1
-
-    def _turn(self, reward: np.ndarray, done: np.ndarray) -> Turn:
-        copies, mover, infoset = np.arange(len(self.at)), self.tree.player[self.at], self.tree.infoset[self.at]
-        acting = np.zeros((len(self.at), self.players), bool)
-        acting[copies, mover] = True
-        observation = np.full((len(self.at), self.players, 1), -1, np.int32)
-        observation[copies, mover, 0] = infoset
-        legal = np.ones((len(self.at), self.players, self.actions), bool)
-        legal[copies, mover] = self.legal[infoset]
+    def _turn(self, outcome: Outcome) -> Turn:
+        """The turn that is to be played, after steps with this outcome."""
+        position = blank_position(self.rules, len(outcome.done))
+        show_copies(self.rules, self.copies, position)
+        observation, legal, acting, reward, done = map(torch.from_numpy, (*position, *outcome))
         return Turn(
-            observation=torch.from_numpy(observation),
-            legal=torch.from_numpy(legal),
-            acting=torch.from_numpy(acting),
-            reward=torch.from_numpy(reward).float(),
-            shaping=torch.zeros(len(self.at), self.players),
-            done=torch.from_numpy(done),
-            truncated=torch.zeros(len(self.at), dtype=torch.bool),
+            observation=observation[..., None],
+            legal=legal,
+            acting=acting,
+            reward=reward,
+            shaping=torch.zeros_like(reward),
+            done=done,
+            truncated=torch.zeros_like(done),
         ).to(self.device)
 
 

@@ -24,21 +24,37 @@ def log_sum(logits, row):
     return highest + np.log(total)
 
 
+@compile_inline
+def take_share(left, chosen, share, action):
+    """A step of inverting a cumulative distribution: what is left of the noise, and the last action that could be.
+
+    That action is drawn when less than nothing is left; also at the end, should rounding leave something over.
+    """
+    if (left >= 0) & (share > 0):
+        chosen = action
+    return left - share, chosen
+
+
 @compile_loop
 def _draw(logits, noise, action, log_prob):
     """Actions by inverting the cumulative distribution, and their log-probabilities; all rows in one pass."""
-    rows, actions = logits.shape
-    for row in range(rows):
+    for row in range(noise.size):
         total, left, chosen = log_sum(logits, row), noise[row], 0
-        for each in range(actions):
-            share = np.exp(logits[row, each] - total)
-            if share > 0:
-                chosen = each  # the last action that can be, should rounding leave something over
-                left -= share
-                if left < 0:
-                    break
-        action[row] = chosen
-        log_prob[row] = logits[row, chosen] - total
+        for each in range(logits.shape[1]):
+            left, chosen = take_share(left, chosen, np.exp(logits[row, each] - total), each)
+            if left < 0:
+                break
+        action[row], log_prob[row] = chosen, logits[row, chosen] - total
+
+
+@compile_loop
+def normalise(logits, shares, log_probs):
+    """Probabilities and their logarithms, (N, A) each, of logits (N, A): those that `_draw` works with."""
+    for row in range(logits.shape[0]):
+        total = log_sum(logits, row)
+        for each in range(logits.shape[1]):
+            shares[row, each] = np.exp(logits[row, each] - total)
+            log_probs[row, each] = logits[row, each] - total
 
 
 class Categorical:

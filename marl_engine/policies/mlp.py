@@ -21,7 +21,7 @@ class MLPPolicy(Policy):
 
     def __init__(self, perceptron: MLP):
         super().__init__()
-        self.perceptron = perceptron
+        self.perceptron, self.tabular = perceptron, perceptron.shown is not None
 
     def forward(
         self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None

@@ -29,6 +29,7 @@ class TablePolicy(Policy):
 
     strategy: Tensor
     place: Tensor
+    tabular = True
 
     def __init__(self, form: SequenceForm, legal: np.ndarray, seat: int, start: np.ndarray):
         super().__init__()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from marl_engine.errors import Halted
 from marl_engine.numerics.rng import draw_uniforms
+from marl_engine.rollout.tabulation import tabulate_logits, tabulated_game
 from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
 from marl_engine.types import Game, Policy, Profile, Turn
 
@@ -146,8 +147,11 @@ def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
     return turn, seeds.to(turn.reward.device)
 
 
+@torch.no_grad()
 def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
     """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
+    if (tabulated := tabulated_game(game, profile, turns * len(seeds))) is not None:
+        return tabulated.play_tabulated(tabulate_logits(tabulated, profile), seeds, clock, turns)
     return record(game, Seating(profile, len(seeds), seeds.device), turn, seeds, clock, turns)
 
 

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.rollout.opponents import OpponentSeating
-from marl_engine.rollout.rollout import Seating, Seats, Trajectory, record
+from marl_engine.rollout.rollout import Trajectory, play, record
 from marl_engine.rollout.turn_checks import check_turn
-from marl_engine.types import Game, Opponents, Profile
+from marl_engine.types import Game, Opponents, Profile, Turn
 
 
 class Stream:
@@ -22,13 +23,13 @@ class Stream:
         self.game, self.seeds = game, seeds
         self.turn = game.reset(seeds)
         check_turn(game, self.turn, len(seeds))
-        self.running = torch.zeros_like(self.turn.reward)  # (B, P) payoff so far of the games under way
+        self.running = torch.zeros(self.turn.reward.shape)  # (B, P) payoff so far of the games under way
         self.member = torch.full_like(seeds, -1)  # (B,) which of several opponents each copy plays with; -1: none yet
         self.clock = 0  # decisions so far: the place of the next in the noise
 
     def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
         """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
-        return self._record(Seating(profile, len(self.seeds), self.seeds.device), turns)
+        return self._advance(*play(self.game, profile, self.turn, self.seeds, self.clock, turns))
 
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
         """What `play` returns, of games in each of which one of the opponents plays, drawn when it opens.
@@ -38,20 +39,18 @@ class Stream:
         if len(opponents.members) == 1:
             return self.play(opponents.members[0], turns)
         seating = OpponentSeating(opponents, self.seeds, self.clock, self.member)
-        result = self._record(seating, turns)
+        result = self._advance(*record(self.game, seating, self.turn, self.seeds, self.clock, turns))
         self.member = seating.member
         return result
 
-    def _record(self, seating: Seats, turns: int) -> tuple[Trajectory, Tensor | None]:
-        trajectory, self.turn = record(self.game, seating, self.turn, self.seeds, self.clock, turns)
-        self.clock += turns
-        ended = []
-        for reward, done in zip(trajectory.reward, trajectory.done, strict=True):
-            self.running += reward
-            if done.any():
-                ended.append(self.running[done])
-                self.running[done] = 0
-        return trajectory, torch.cat(ended) if ended else None
+    def _advance(self, trajectory: Trajectory, turn: Turn) -> tuple[Trajectory, Tensor | None]:
+        """Goes on from `turn`, before which the trajectory was played; returns what `play` returns."""
+        self.turn = turn
+        self.clock += len(trajectory.done)
+        ended = torch.empty(int(trajectory.done.sum()), self.running.shape[1])
+        reward, done = trajectory.reward.cpu().contiguous(), trajectory.done.cpu().contiguous()
+        add_rewards(reward.numpy(), done.numpy(), self.running.numpy(), ended.numpy())
+        return trajectory, ended if len(ended) else None
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -61,6 +60,21 @@ class Stream:
         """Goes on from a checkpoint. Raises ValueError for one of another game."""
         check_like(state, self.state(), "stream")
         self.turn = self.game.restore(state["game"])
-        self.running = state["running"].to(self.running.device)
+        self.running = state["running"].cpu().clone()
         self.member = state["member"].to(self.member.device)
         self.clock = state["clock"]
+
+
+@compile_loop
+def add_rewards(reward, done, running, ended):
+    """Adds rewards (T, B, P) to the payoff so far (B, P); that of games that are done (T, B) moves to `ended`."""
+    turns, copies, players = reward.shape
+    game = 0
+    for turn in range(turns):
+        for copy in range(copies):
+            for seat in range(players):
+                running[copy, seat] += reward[turn, copy, seat]
+            if done[turn, copy]:
+                for seat in range(players):
+                    ended[game, seat], running[copy, seat] = running[copy, seat], 0
+                game += 1

@@ -25,11 +25,11 @@ import numpy as np
 
 from marl_engine.extensive_form.sequence_form import SequenceForm
 from marl_engine.numerics.jit import compile_inline, compile_loop
+from marl_engine.numerics.rng import WORD_GOLDEN, mix_word
 
 CHANCE, END = 254, 255  # who moves, beside players
 MOVER, FIRST, CHILD, COUNT = range(4)  # what is known of a history
-GOLDEN, MIX_1, MIX_2 = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-RIGHT_11, RIGHT_27, RIGHT_30, RIGHT_31 = (np.uint64(each) for each in (11, 27, 30, 31))
+RIGHT_11 = np.uint64(11)
 ROOT, ONE = np.uint64(0), np.uint64(1)
 
 
@@ -77,19 +77,11 @@ def learned(regret: np.ndarray, total: np.ndarray) -> Learned:
 
 
 @compile_inline
-def mix(number):
-    """SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014), as in `marl_engine.numerics.rng`."""
-    number = (number ^ (number >> RIGHT_30)) * MIX_1
-    number = (number ^ (number >> RIGHT_27)) * MIX_2
-    return number ^ (number >> RIGHT_31)
-
-
-@compile_inline
 def drawn(given, key, place):
     """The uniform number in [0, 1) of a place in the traversal `key`, unless it is given."""
     if place < given.size:
         return given[place]
-    return np.float64(mix(key + GOLDEN * np.uint64(place + 1)) >> RIGHT_11) * 2.0**-53
+    return np.float64(mix_word(key + WORD_GOLDEN * np.uint64(place + 1)) >> RIGHT_11) * 2.0**-53
 
 
 @compile_inline
@@ -222,9 +214,9 @@ def traverse(paths, known, exploration, seed, after, count, given):
     touched. With an exploration of 0 sampling is external. `given` (n,) are the first uniform numbers of each.
     """
     touched, players = 0, paths.payoff.shape[1]
-    origin = mix(np.uint64(seed))
+    origin = mix_word(np.uint64(seed))
     for number in range(after, after + count):
-        key = mix(origin + GOLDEN * np.uint64(number + 1))
+        key = mix_word(origin + WORD_GOLDEN * np.uint64(number + 1))
         if exploration > 0:
             touched += outcome(paths, known, number % players, exploration, key, given)
         else:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from marl_engine.numerics.jit import compile_loop
-from solvers.cfr.tree_sampling import CHANCE, CHILD, COUNT, END, FIRST, MOVER, ROOT, Paths, dealt, drawn, mix
+from marl_engine.numerics.rng import mix_word
+from solvers.cfr.tree_sampling import CHANCE, CHILD, COUNT, END, FIRST, MOVER, ROOT, Paths, dealt, drawn
 
 
 def played(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -17,7 +18,7 @@ def played(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
 def playouts(paths, strategy, seeds, given, earned):
     """Game b is a function of seeds[b]; its payoffs go to earned[b]."""
     for game in range(seeds.size):
-        key, place, history = mix(seeds[game]), 0, ROOT
+        key, place, history = mix_word(seeds[game]), 0, ROOT
         mover = paths.history[history, MOVER]
         while mover != END:
             noise = drawn(given, key, place)
