@@ -1,7 +1,7 @@
 """Games of OpenSpiel (Lanctot et al. 2019, arXiv:1908.09453), solved and played without asking it twice.
 
-The tree of a game is compiled into arrays (see `extensive_form.tree`); then nothing of a game is done in Python: solvers work
-on its sequence form, and play is a compiled loop over all copies.
+The tree of a game is compiled into arrays (see `extensive_form.tree`); then nothing of a game is done in Python:
+solvers work on its sequence form, and play is a compiled loop over all copies.
 """
 
 from collections.abc import Mapping

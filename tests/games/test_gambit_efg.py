@@ -8,6 +8,7 @@ import numpy as np
 import pyspiel
 import pytest
 import torch
+from small_efg_games import A_ALONE, CHANCE_ENDS, OVER_LAST, PLAYERS
 
 from games.gambit.efg import parse_efg
 from games.normal_form.games import MatrixGame
@@ -21,7 +22,6 @@ from solvers.cfr.cfr import CFR
 from solvers.cfr.mccfr import MCCFR
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
 
-PLAYERS = 'EFG 2 R "title" { "A" "B" }'
 POKER = f"""{PLAYERS} "a comment; {{ in braces }}"
 c "deal" 1 "cards" {{ "king" 1/2 "queen" .5 }} 0
 p "" 1 1 "king" {{ "bet" "fold" }} 0
@@ -59,28 +59,6 @@ t "" 3
 """
 DRIVER = f"""{PLAYERS} p "" 1 1 "" {{ "exit" "on" }} 0 t "" 1 "" {{ 0 0 }}
 p "" 1 1 0 t "" 2 "" {{ 4, 0 }} t "" 3 "" {{ 1 0 }}"""
-CHANCE_ENDS = f"""{PLAYERS}
-c "" 1 "" {{ "over" 1/4 "play" 3/4 }} 0
-t "" 1 "" {{ 8, 0 }}
-p "" 1 1 "" {{ "H" "T" }} 0
-p "" 2 1 "" {{ "h" "t" }} 0
-t "" 2 "" {{ 1, -1 }}
-t "" 3 "" {{ -1, 1 }}
-p "" 2 1 0
-t "" 3
-t "" 2
-"""
-OVER_LAST = f"""{PLAYERS}
-c "" 1 "" {{ "play" 3/4 "over" 1/4 }} 0
-p "" 1 1 "" {{ "H" "T" }} 0
-p "" 2 1 "" {{ "h" "t" }} 0
-t "" 2 "" {{ 1, -1 }}
-t "" 3 "" {{ -1, 1 }}
-p "" 2 1 0
-t "" 3
-t "" 2
-t "" 1 "" {{ 8, 0 }}
-"""
 FOLD = f"""{PLAYERS}
 p "" 1 1 "" {{ "fold" "H" "T" }} 0
 t "" 1 "" {{ 1/5, -1/5 }}
@@ -92,7 +70,6 @@ t "" 3
 t "" 2
 """
 CHANCE_ALONE = f"""{PLAYERS} c "" 1 "" {{ "a" 1/4 "b" 3/4 }} 0 t "" 1 "" {{ 8, 0 }} t "" 2 "" {{ 0, 4 }}"""
-A_ALONE = f"""{PLAYERS} p "" 1 1 "" {{ "a" "b" }} 0 t "" 1 "" {{ 8, 0 }} t "" 2 "" {{ 0, 4 }}"""
 
 
 def nothing(done):
@@ -283,7 +260,7 @@ class Shown:
     players = 2
 
     def __init__(self, form, legal):
-        self.form, self.legal = form, legal
+        self.form, self.legal, self.start = form, legal, uniform_strategy(form)
 
 
 def test_a_game_of_chance_alone_is_refused_with_its_value(saved):

@@ -7,7 +7,7 @@ import numpy as np
 import pyspiel
 import pytest
 import torch
-from test_gambit_efg import A_ALONE, CHANCE_ENDS, OVER_LAST
+from small_efg_games import A_ALONE, CHANCE_ENDS, OVER_LAST
 
 from games.openspiel.game import OpenSpiel
 from games.openspiel.load import load_sequential
