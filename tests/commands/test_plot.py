@@ -109,15 +109,15 @@ CONFIGURATIONS = [
     ([["game=kuhn_poker", f"solver={name}"] for name in ("mmd", "nash_md")], ["solver=mmd", "solver=nash_md"]),
     ([["game=kuhn_poker"], ["game=leduc_poker"]], ["game=kuhn_poker", "game=leduc_poker"]),
     (
-        [["game=kuhn_poker", "solver=mmd", f"solver.magnet_weight={pull}"] for pull in (0.1, 0.5)],
-        ["pull=0.1", "pull=0.5"],
+        [["game=kuhn_poker", "solver=mmd", f"solver.magnet_weight={weight}"] for weight in (0.1, 0.5)],
+        ["magnet_weight=0.1", "magnet_weight=0.5"],
     ),
     (
         [
             ["game=kuhn_poker", "solver=cfr"],
-            *(["game=kuhn_poker", "solver=mmd", f"solver.magnet_weight={pull}"] for pull in (0.2, 0.5)),
+            *(["game=kuhn_poker", "solver=mmd", f"solver.magnet_weight={weight}"] for weight in (0.2, 0.5)),
         ],
-        ["solver=cfr", "solver=MMD, pull=0.2", "solver=MMD, pull=0.5"],
+        ["solver=cfr", "solver=MMD, magnet_weight=0.2", "solver=MMD, magnet_weight=0.5"],
     ),
     ([["game=overcooked", f"responder={name}"] for name in ("ippo", "mappo")], ["critic=own", "critic=joint"]),
     ([["game=overcooked", f"policy.hidden=[{size}]"] for size in (8, 16)], ["hidden=[8]", "hidden=[16]"]),
