@@ -41,11 +41,9 @@ class Drawable(Protocol):
         """A picture (H, W, 3) uint8 of one copy."""
 
 
-class NumberedGame(Protocol):
+class NumberedGame(Game, Protocol):
     """A game whose observations (B, P, 1) are numbers of its states or information sets."""
 
-    players: int
-    actions: int
     features: Tensor  # (I, F) float32: what each of them looks like to a network
 
 

@@ -88,6 +88,8 @@ class Distribution(Protocol):
 class Policy(nn.Module):
     """Observation -> distribution over actions: a network, a table, a language model, a mixture."""
 
+    generates: bool = False  # whether it is a `LanguagePolicy`, whose action is a text written token by token
+    encodes_like_critic: bool = False  # whether `encode` gives the rows that the critic of its maker takes
     noise_shape: tuple[int, ...] = ()  # of the uniform numbers that `Distribution.sample` takes for a row; (D,): a box
     export_name: str = ""  # of what `save(folder)` writes for other libraries; empty: there is no `save`
     tabular: bool = False  # in a numbered game it goes by the number alone, without memory: it can be made a table of
@@ -98,6 +100,13 @@ class Policy(nn.Module):
         Done once for a decision, however often the policy learns from it.
         """
         return observation
+
+    def complete(self, numbers: Tensor, seeds: Tensor) -> Any:
+        """Answers (`Completions`) to the prompts numbered (N,), drawn by seeds (N,).
+
+        Raises ValueError for a policy that writes none.
+        """
+        raise ValueError(f"{type(self).__name__} writes no answers; a language policy does")
 
     def forward(
         self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None

@@ -37,7 +37,7 @@ class BestResponse:
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
         magnet = ["magnet"] if self.magnet_weight > 0 else []
-        check_supports(responder, "solver=best_response", "opponents", *magnet)
+        check_supports(responder, type(self).__name__, "opponents", *magnet)
         opponent = None if self.opponent is None else saved(Path(self.opponent), profile, "solver.opponent")
         return self._solve(profile, opponent, responder, after)
 

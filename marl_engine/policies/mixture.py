@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from marl_engine.policies.language.generation import GeometricMixture, LanguagePolicy
+from marl_engine.policies.language.generation import GeometricMixture
 from marl_engine.policies.tabular import TablePolicy, fill_tables, geometric_mean_strategy
 from marl_engine.types import Profile
 
@@ -24,10 +24,10 @@ def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profil
 
     Raises ValueError for policies that are neither tables nor write answers.
     """
-    if all(isinstance(policy, LanguagePolicy) for policy in [*profile, *other]):
+    if all(policy.generates for policy in [*profile, *other]):
         return [GeometricMixture(one, two, weight) for one, two in zip(profile, other, strict=True)]  # type: ignore[arg-type]
     if not all(isinstance(policy, TablePolicy) for policy in [*profile, *other]):
-        raise ValueError("only tables and policies that answer can be mixed; use policy=table, tiny or language")
+        raise ValueError("only tables and policies that answer can be mixed; not these")
     mixture = freeze(profile)
     fill_tables(mixture, geometric_mean_strategy(profile, other, weight))
     return mixture

@@ -19,6 +19,8 @@ NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may
 class MLPPolicy(Policy):
     """A multi-layer perceptron from observations to logits."""
 
+    encodes_like_critic = True
+
     def __init__(self, perceptron: MLP):
         super().__init__()
         self.perceptron, self.tabular = perceptron, perceptron.shown is not None
@@ -39,6 +41,7 @@ class GaussianMLPPolicy(Policy):
     and the perceptron gives their deviations too. Where the box has no end, its half width counts as 1.
     """
 
+    encodes_like_critic = True
     centre: Tensor
     width: Tensor
 

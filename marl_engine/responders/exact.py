@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.capabilities import ExtensiveGame
 from marl_engine.extensive_form.regularised import greedy_strategy, regularised_strategy
 from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
@@ -27,15 +28,15 @@ from marl_engine.extensive_form.sequence_form import (
 from marl_engine.policies.tabular import TablePolicy, TabularSpec, fill_tables, stack_tables
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
-from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Profile, Responder, Step, Work
+from marl_engine.types import UNREGULARISED, Objective, Opponents, Profile, Responder, Step, Work
 
 
 @dataclass
 class ExactResponder:
-    """Raises ValueError for a game that is not in sequence form."""
+    """Moves tables of an extensive game."""
 
-    game: Game
-    network: Any = None  # the maker of the policies
+    game: ExtensiveGame
+    network: TabularSpec | None = None  # the maker of the policies
     seed: int = 0
     device: str = "cpu"
     form: SequenceForm = field(init=False)
@@ -43,14 +44,7 @@ class ExactResponder:
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
 
     def __post_init__(self) -> None:
-        if not hasattr(self.game, "form"):
-            raise ValueError(
-                f"responder=exact needs a game in sequence form, and {type(self.game).__name__} is none; "
-                "use responder=ippo"
-            )
         self.form = self.game.form
-        if not isinstance(self.network, TabularSpec | None):
-            raise ValueError("responder=exact moves tables; use policy=table")
 
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
@@ -112,5 +106,5 @@ def weighted_sum(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.n
 def require_exact(responder: Responder, profile: Profile, asks: str) -> ExactResponder:
     """The responder, if it is this one. Raises ValueError when it is not, or policies are no tables."""
     if not isinstance(responder, ExactResponder) or not all(isinstance(policy, TablePolicy) for policy in profile):
-        raise ValueError(f"{asks} and its relatives solve games exactly: use responder=exact policy=table")
+        raise ValueError(f"{asks} solves games exactly: it goes with an ExactResponder and tables")
     return responder

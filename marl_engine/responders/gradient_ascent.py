@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import DifferentiableGame
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec, copy_logits, step_logits
+from marl_engine.policies.softmax_table import SoftmaxTableSpec, copy_logits, step_logits
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective
-from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Profile, Responder, Step, Work
+from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Profile, Step, Work
 
 Values = Callable[[Sequence[Tensor]], Tensor]  # strategies (..., S, A) of P seats to what these earn (..., P)
 
@@ -35,10 +36,10 @@ def own_gradients(values: Values, own: Sequence[Tensor], others: Sequence[Tensor
 
 @dataclass
 class GradientAscent:
-    """Raises ValueError for a game without `values`, policies that are not logits, and a rate that is not above 0."""
+    """Moves tables of logits. Raises ValueError for a learning rate that is not above 0."""
 
-    game: Game
-    network: Any = None  # the maker of the policies
+    game: DifferentiableGame
+    network: SoftmaxTableSpec | None = None  # the maker of the policies
     seed: int = 0
     device: str = "cpu"
     learning_rate: float = 25.0  # delta; in units of values
@@ -47,13 +48,6 @@ class GradientAscent:
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents"}))
 
     def __post_init__(self) -> None:
-        if not hasattr(self.game, "values"):
-            raise ValueError(
-                f"responder=ascent needs a game that says what strategies are worth, like iterated_prisoners_dilemma, "
-                f"and {type(self.game).__name__} does not; use responder=exact or responder=ippo"
-            )
-        if not isinstance(self.network, SoftmaxTableSpec | None):
-            raise ValueError("responder=ascent moves logits; use policy=logits")
         check_fields("responder", self, "learning_rate", above=0)
 
     def respond(
@@ -61,7 +55,7 @@ class GradientAscent:
     ) -> Step:
         """See `Responder`; all seats move at once."""
         check_objective(self, opponents, objective)
-        own, values = copy_logits(profile), values_of(self)
+        own, values = copy_logits(profile), self.game.values
         if opponents is None:
             return self.ascend(profile, own_gradients(values, own, own), Work(gradients=1))
         members = [own_gradients(values, own, copy_logits(member)) for member in opponents.members]
@@ -94,25 +88,11 @@ class GradientAscent:
         self.work = Work(state["work"])
 
 
-def require_gradient_ascent(responder: Responder, profile: Profile, asks: str) -> GradientAscent:
-    """The responder, if it is this one. Raises ValueError when it is not, or policies are no logits."""
-    if not isinstance(responder, GradientAscent) or not all(
-        isinstance(policy, SoftmaxTablePolicy) for policy in profile
-    ):
-        raise ValueError(f"{asks} differentiates what strategies are worth: use responder=ascent policy=logits")
-    return responder
-
-
-def values_of(responder: GradientAscent) -> Values:
-    """What its game says that strategies are worth."""
-    return responder.game.values  # type: ignore[attr-defined]
-
-
 @torch.no_grad()
 def measure_values(responder: GradientAscent, profile: Profile) -> Metrics:
     """What each seat earns, value/SEAT, and how likely it is to take the first action, first_action/SEAT/STATE."""
     strategies = [logits.softmax(-1) for logits in copy_logits(profile)]
-    found = {f"value/{seat}": each.item() for seat, each in enumerate(values_of(responder)(strategies))}
+    found = {f"value/{seat}": each.item() for seat, each in enumerate(responder.game.values(strategies))}
     for seat, strategy in enumerate(strategies):
         found |= {f"first_action/{seat}/{state}": chance for state, chance in enumerate(strategy[:, 0].tolist())}
     return found

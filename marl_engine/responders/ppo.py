@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import CriticSpec
 from marl_engine.losses.gae import gae
 from marl_engine.losses.ppo import VALUE_LOSSES, fused_surrogate
 from marl_engine.networks.mlp import MLP
@@ -23,7 +24,6 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
-from marl_engine.policies.mlp import GaussianMLPPolicy, MLPPolicy, MLPSpec
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.actor_critic import (
     ActorCritic,
@@ -52,7 +52,7 @@ class PPO:
     """
 
     game: Game
-    network: MLPSpec
+    network: CriticSpec  # the maker of the policies
     seed: int = 0
     device: str = "cpu"
     num_envs: int = 64  # B
@@ -76,10 +76,6 @@ class PPO:
         check_fields("responder", self, "num_envs", "rollout_length", "epochs", "minibatches", least=1, whole=True)
         check_fields("responder", self, "payoff_scale", "value_width", above=0)
         check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
-        if not hasattr(self.network, "critic"):
-            raise ValueError(
-                f"responder=ippo needs policy=network, which has a critic; {type(self.network).__name__} has none"
-            )
         check_fields("responder", self, "discount", "gae_lambda", least=0, most=1)
         for name, choices in (("critic", CRITICS), ("value_loss", tuple(VALUE_LOSSES))):
             if getattr(self, name) not in choices:
@@ -264,7 +260,7 @@ class PPO:
         def rows(each: Tensor) -> Tensor:
             return select_seats(each.flatten(0, 1), seats, players)
 
-        alike = self.critic == "own" and isinstance(learner.policy, MLPPolicy | GaussianMLPPolicy)  # the same rows
+        alike = self.critic == "own" and learner.policy.encodes_like_critic
         shown = seen if alike else learner.policy.encode(rows(trajectory.observation), seat)
         legal = None if trajectory.legal is None else rows(trajectory.legal)
         action, log_prob, acting = (rows(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))

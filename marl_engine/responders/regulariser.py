@@ -18,8 +18,7 @@ def check_supports(responder: Responder, name: str, *needs: str) -> None:
     if missing:
         raise ValueError(
             f"{name} needs a responder that supports {', '.join(needs)}; {type(responder).__name__} supports "
-            f"{', '.join(sorted(responder.supports)) or 'none of these'}: choose another responder=, or "
-            "solver=self_play, which needs none of them"
+            f"{', '.join(sorted(responder.supports)) or 'none of these'}: choose another responder="
         )
 
 

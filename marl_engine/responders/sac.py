@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import spaces_of
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.gaussian import Squashed
@@ -78,13 +79,13 @@ class SAC:
         check_fields("responder", self, "num_envs", "rollout_length", "updates", "batch", "memory", least=1, whole=True)
         check_fields("responder", self, "payoff_scale", above=0)
         check_fields("responder", self, "discount", "target_tau", least=0, most=1)
-        if not getattr(self.network, "squashed", False) or not getattr(self.game, "continuous", False):
-            raise ValueError(
-                "responder=off_policy needs policy=network with policy.squashed=true, and a game of continuous "
-                "actions, like game=control"
-            )
+        name, spaces = type(self.game).__name__, spaces_of(self.game)
+        if spaces is None or not spaces.action.is_box:
+            raise ValueError(f"{name} has no continuous actions: SAC needs bounds in `spaces.action`")
+        if not self.network.squashed:
+            raise ValueError("policy.squashed must be true for SAC, whose actions are pressed into their box")
         if self.game.players != 1:
-            raise ValueError(f"responder=off_policy learns games of one player, not of {self.game.players}")
+            raise ValueError(f"SAC learns games of one player, and {name} has {self.game.players}")
         self.schedules: dict[str, Schedule] = {
             name: parse_schedule(getattr(self, name), f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus")
@@ -185,8 +186,7 @@ class SAC:
 
     def _drawn(self, policy: Policy, rows: Tensor) -> tuple[Squashed, Tensor]:
         """A policy's distributions, and numbers before squashing (N, D) drawn from them, with a gradient."""
-        pi, _ = policy(rows)
-        assert isinstance(pi, Squashed)
+        pi = cast(Squashed, policy(rows)[0])
         normal = torch.randn(pi.inner.mean.shape, generator=self.generator).to(self.device)
         return pi, pi.inner.reached(normal)
 

@@ -65,6 +65,7 @@ def build(config: Mapping[str, Any]) -> Components:
         "responder", config["responder"], game=game, network=network, seed=config["seed"], device=config["device"]
     )
     solver = instantiate("solver", config["solver"])
+    check_parts(type(solver).__name__, declared_types(solver.solve), responder=responder)
     try:
         solver.solve(profile, responder)  # never begun: only to learn whether they go together
     except ValueError as error:

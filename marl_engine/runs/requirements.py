@@ -9,7 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args
 
 from marl_engine.capabilities import (
-    LACKS,
+    CriticSpec,
     DifferentiableGame,
     ExtensiveGame,
     MatrixPreferenceGame,
@@ -23,16 +23,17 @@ from marl_engine.capabilities import (
 from marl_engine.errors import Refused
 from marl_engine.types import Game
 
-GAMES: dict[type, tuple[str, ...]] = {  # presets of games that have a capability
-    Game: ("overcooked", "kuhn_poker"),
-    NumberedGame: ("kuhn_poker", "iterated_prisoners_dilemma"),
-    ExtensiveGame: ("kuhn_poker", "matrix"),
-    TreeGame: ("kuhn_poker", "leduc_poker"),
-    DifferentiableGame: ("iterated_prisoners_dilemma",),
-    PreferenceGame: ("preference/tiny", "preference/sentiment"),
-    MatrixPreferenceGame: ("preference/tiny",),
-    TextPreferenceGame: ("preference/sentiment",),
-    TrajectoryPreferenceGame: ("preference/control",),
+CHOICES: dict[Any, tuple[str, ...]] = {  # presets that have a capability
+    Game: ("game=overcooked", "game=kuhn_poker"),
+    NumberedGame: ("game=kuhn_poker", "game=iterated_prisoners_dilemma"),
+    ExtensiveGame: ("game=kuhn_poker", "game=matrix"),
+    TreeGame: ("game=kuhn_poker", "game=leduc_poker"),
+    DifferentiableGame: ("game=iterated_prisoners_dilemma",),
+    PreferenceGame: ("game=preference/tiny", "game=preference/sentiment"),
+    MatrixPreferenceGame: ("game=preference/tiny",),
+    TextPreferenceGame: ("game=preference/sentiment",),
+    TrajectoryPreferenceGame: ("game=preference/control",),
+    CriticSpec: ("policy=network",),
 }
 PRESETS = {  # what to write on the command line for a class
     "MLPSpec": "policy=network",
@@ -55,9 +56,8 @@ def check_parts(asker: str, types: Mapping[str, Any], **arguments: Any) -> None:
     """
     for name, argument in arguments.items():
         needed: Any = types.get(name)
-        if needed in LACKS and (lack := lack_of(argument, needed, asker)):
-            games = GAMES.get(needed)
-            raise Refused(f"{lack}; choose another game, like game={' or game='.join(games)}" if games else lack)
+        if needed in CHOICES and (lack := lack_of(argument, needed, asker)):
+            raise Refused(f"{lack}; choose another, like {' or '.join(CHOICES[needed])}")
         if lack := class_lack(argument, needed, asker):
             raise Refused(lack)
 

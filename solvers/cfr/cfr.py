@@ -39,8 +39,8 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
-from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Metrics, Profile, Progress, Responder, Work
+from marl_engine.responders.exact import ExactResponder
+from marl_engine.types import Metrics, Profile, Progress, Work
 from solvers.cfr.torch_cfr import iterations
 
 
@@ -148,9 +148,9 @@ class CFR:
         self.rule = Rule(alpha, beta, self.gamma, int(self.floor), int(self.predict))
         self.learned: State | None = None
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        return self._solve(profile, require_exact(responder, profile, "solver=cfr"), after)
+        return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form = responder.form

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from marl_engine.capabilities import TreeGame, capabilities_of, lack_of
 from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy, nash_conv, realization_plan
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
-from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Metrics, Profile, Progress, Responder, Work
+from marl_engine.responders.exact import ExactResponder
+from marl_engine.types import Metrics, Profile, Progress, Work
 from solvers.cfr.tree_sampling import Learned, learned, paths, traverse
 
 SAMPLING = ("external", "outcome")
@@ -46,16 +47,12 @@ class MCCFR:
         check_fields("solver", self, "traversals", least=1, whole=True)
         self.learned: Learned | None = None
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, the game one that has a tree."""
-        knowing = require_exact(responder, profile, "solver=external_mccfr")
-        tree = getattr(knowing.game, "tree", None)
-        if tree is None:
-            raise ValueError(
-                f"MCCFR samples the tree of a game, and {type(knowing.game).__name__} has none; "
-                "use a game of OpenSpiel, or solver=cfr"
-            )
-        return self._solve(tree, profile, knowing, after)
+        game = capabilities_of(responder.game).tree
+        if game is None:
+            raise ValueError(lack_of(responder.game, TreeGame, type(self).__name__))
+        return self._solve(game.tree, profile, responder, after)
 
     def _solve(self, tree: Any, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form = responder.form
@@ -77,7 +74,7 @@ class MCCFR:
         """For a checkpoint."""
         if self.learned is None:
             return {}
-        return {name: torch.from_numpy(getattr(self.learned, name)) for name in LEARNED}
+        return {name: torch.from_numpy(self.learned._asdict()[name]) for name in LEARNED}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""

@@ -32,7 +32,7 @@ class MDPO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, "solver=mdpo", "anchor")
+        check_supports(responder, type(self).__name__, "anchor")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -34,7 +34,7 @@ class MirrorProx:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, "solver=mirror_prox", "opponents", "anchor", "magnet")
+        check_supports(responder, type(self).__name__, "opponents", "anchor", "magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

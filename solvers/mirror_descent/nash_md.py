@@ -42,7 +42,7 @@ class NashMD:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, "solver=nash_md", "opponents", "anchor", "magnet")
+        check_supports(responder, type(self).__name__, "opponents", "anchor", "magnet")
         mix_geometrically(profile, profile, 0.0)  # raises for policies that cannot be mixed
         return self._solve(profile, responder, after)
 

@@ -38,7 +38,7 @@ class NashProx:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, "solver=nash_prox", "anchor", "magnet")
+        check_supports(responder, type(self).__name__, "anchor", "magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -36,7 +36,7 @@ class OMWU:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        require_exact(responder, profile, "solver=omwu")
+        require_exact(responder, profile, type(self).__name__)
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

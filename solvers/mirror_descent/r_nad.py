@@ -42,7 +42,7 @@ class RNaD:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        return self._solve(profile, require_exact(responder, profile, "solver=r_nad"), after)
+        return self._solve(profile, require_exact(responder, profile, type(self).__name__), after)
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)

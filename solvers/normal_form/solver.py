@@ -16,7 +16,7 @@ import numpy as np
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.sequence_form import SequenceForm
 from marl_engine.policies.tabular import fill_tables
-from marl_engine.responders.exact import require_exact
+from marl_engine.responders.exact import ExactResponder
 from marl_engine.types import Metrics, Profile, Progress, Responder, Work
 from solvers.normal_form.alpha_rank import MOST
 from solvers.normal_form.catalogue import META
@@ -39,13 +39,13 @@ class NormalForm:
         if self.method not in (*META, ALL):
             raise ValueError(f"solver.method must be one of {', '.join([*META, ALL])}, not {self.method!r}")
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        form = require_exact(responder, profile, "solver=normal_form").form
+        form = responder.form
         if not at_once(form):
             raise ValueError(
-                "solver=normal_form is for games in which everybody chooses once and sees nothing, "
-                "such as game=matrix; here use solver=cfr_plus"
+                "NormalForm is for games in which everybody chooses once and sees nothing, such as matrix games; "
+                "other games are solved by CFR"
             )
         joint = prod(np.diff(form.first).tolist())
         if self.method == "alpha_rank" and joint > MOST:

@@ -19,10 +19,8 @@ from marl_engine.responders.gradient_ascent import (
     GradientAscent,
     Values,
     own_gradients,
-    require_gradient_ascent,
-    values_of,
 )
-from marl_engine.types import Profile, Progress, Responder, Work
+from marl_engine.types import Profile, Progress, Work
 
 
 def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tensor]:
@@ -46,13 +44,13 @@ class LOLA:
     def __post_init__(self) -> None:
         check_fields("solver", self, "look_ahead", least=0)
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(self, profile: Profile, responder: GradientAscent, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of logits."""
-        return self._solve(profile, require_gradient_ascent(responder, profile, "solver=lola"), after)
+        return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: GradientAscent, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            gradients = aware(values_of(responder), copy_logits(profile), self.look_ahead)
+            gradients = aware(responder.game.values, copy_logits(profile), self.look_ahead)
             step = responder.ascend(profile, gradients, Work(gradients=2))
             yield Progress(iteration, profile, step.metrics, step.work)
 

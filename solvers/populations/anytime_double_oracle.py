@@ -62,9 +62,9 @@ class AnytimeDoubleOracle:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
-        knowing = require_exact(responder, profile, "solver=anytime_double_oracle")
+        knowing = require_exact(responder, profile, type(self).__name__)
         if not is_zero_sum(knowing.form):
-            raise ValueError("solver=anytime_double_oracle is for two-player zero-sum games; use solver=psro")
+            raise ValueError("AnytimeDoubleOracle is for two-player zero-sum games; PSRO is for others")
         return self._solve(profile, knowing, after)
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:

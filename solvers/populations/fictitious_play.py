@@ -23,7 +23,7 @@ class FictitiousPlay:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
-        require_exact(responder, profile, "solver=fictitious_play")
+        require_exact(responder, profile, type(self).__name__)
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
@@ -61,7 +62,7 @@ class PSRO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
-        knowing = require_exact(responder, profile, "solver=psro")
+        knowing = require_exact(responder, profile, type(self).__name__)
         if self.meta == RECTIFIED and len(profile) != 2:
             raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
         return self._solve(profile, knowing, after)
@@ -69,8 +70,8 @@ class PSRO:
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         saved = self.state() or self.saved
         population = self.population = Population(len(profile))
-        tree = getattr(responder.game, "tree", None) if self.games else None
-        self.paths = None if tree is None else paths(tree, responder.form)
+        game = capabilities_of(responder.game).tree if self.games else None
+        self.paths = None if game is None else paths(game.tree, responder.form)
         work = Work()
         if after and saved:
             population.restore(profile, saved)

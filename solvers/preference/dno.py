@@ -36,7 +36,7 @@ class DNO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, "solver=dno_prct", "opponents", "anchor")
+        check_supports(responder, type(self).__name__, "opponents", "anchor")
         teacher = None if self.teacher is None else saved(Path(self.teacher), profile, "solver.teacher")
         return self._solve(profile, teacher, responder, after)
 

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from marl_engine.capabilities import TrajectoryPreferenceGame, spaces_of
 from marl_engine.numerics.checks import check_fields
 from marl_engine.responders.preference.reward_model import Comparisons, RewardModel
-from marl_engine.responders.preference.trajectories import Judge, comparing, give_verdicts, stretched, summaries, whole
+from marl_engine.responders.preference.trajectories import comparing, give_verdicts, stretched, summaries, whole
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Game, Objective, Profile, Progress, Responder, Work
 
@@ -47,9 +48,11 @@ class RewardModelling:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
-        return self._solve(profile, responder, comparing(responder, "solver=reward_model"), after)
+        return self._solve(profile, responder, comparing(responder, type(self).__name__), after)
 
-    def _solve(self, profile: Profile, responder: Responder, judge: Judge, after: int) -> Iterator[Progress]:
+    def _solve(
+        self, profile: Profile, responder: Responder, judge: TrajectoryPreferenceGame, after: int
+    ) -> Iterator[Progress]:
         self._begin(responder, after)
         for iteration in count(after + 1):
             losses: list[float] = []
@@ -82,12 +85,13 @@ class RewardModelling:
     def _steps(self, trajectory: Trajectory, game: Game, horizon: int) -> Tensor:
         """What the model knows each step by: observation and action, (H, N, F)."""
         seen, action = trajectory.observation[:, :, 0], trajectory.action[:, :, 0]
-        if not getattr(game, "continuous", False):
+        spaces = spaces_of(game)
+        if spaces is None or not spaces.action.is_box:
             action = F.one_hot(action, game.actions)
         shown = torch.cat([seen if self.timed else seen[..., :-1], action], dim=-1)
         return whole(shown, horizon)
 
-    def _ask(self, judge: Judge, found: Tensor, steps: Tensor, seed: int) -> None:
+    def _ask(self, judge: TrajectoryPreferenceGame, found: Tensor, steps: Tensor, seed: int) -> None:
         """Compares pairs of trajectories summarised as (N, K), drawn by the number of questions so far."""
         generator = torch.Generator().manual_seed(seed * 1_000_003 + self.queries)
         one = torch.randint(len(found), (self.comparisons,), generator=generator)

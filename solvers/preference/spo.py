@@ -12,7 +12,7 @@ from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.language.generation import CompletionQueue, LanguagePolicy
+from marl_engine.policies.language.generation import CompletionQueue
 from marl_engine.policies.mixture import FrozenReference
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
@@ -37,11 +37,9 @@ class SPO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, "solver=spo", "opponents", "magnet")
-        if not isinstance(profile[0], LanguagePolicy):
-            raise ValueError(
-                "solver=spo needs policies that answer: use policy=tiny or language; on tables, solver=hedge"
-            )
+        check_supports(responder, type(self).__name__, "opponents", "magnet")
+        if not profile[0].generates:
+            raise ValueError("SPO needs language policies; on tables it is MMD without a magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import TrajectoryPreferenceGame
 from marl_engine.numerics.checks import check_fields
-from marl_engine.responders.preference.trajectories import Judge, comparing, contest, stretched, summaries, win_rates
+from marl_engine.responders.preference.trajectories import comparing, contest, stretched, summaries, win_rates
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Objective, Profile, Progress, Responder, Work
 
@@ -37,9 +38,11 @@ class TrajectorySPO:
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
-        return self._solve(profile, responder, comparing(responder, "solver=trajectory_spo"), after)
+        return self._solve(profile, responder, comparing(responder, type(self).__name__), after)
 
-    def _solve(self, profile: Profile, responder: Responder, judge: Judge, after: int) -> Iterator[Progress]:
+    def _solve(
+        self, profile: Profile, responder: Responder, judge: TrajectoryPreferenceGame, after: int
+    ) -> Iterator[Progress]:
         if after == 0:
             self.recent, self.queries = torch.zeros(0, 0), 0
 
@@ -52,7 +55,7 @@ class TrajectorySPO:
             step = responder.respond(profile, objective=Objective(payoff=payoff))
             yield Progress(iteration, profile, step.metrics, step.work + Work(queries=self.queries - before))
 
-    def judged(self, judge: Judge, new: Tensor, seed: int) -> Tensor:
+    def judged(self, judge: TrajectoryPreferenceGame, new: Tensor, seed: int) -> Tensor:
         """Win rates (N,) of new trajectories (N, K), which join the queue."""
         old = self.recent.to(new.device) if self.recent.numel() else new[:0]
         outcomes, asked = contest(judge, new, old, seed, self.queries)

@@ -215,10 +215,19 @@ def test_sweep(refused, override):
             ("game=kuhn_poker", "solver=omwu", "responder=ippo", "policy=network"),
             "responder.learning_rate changes while steps are played, and there is no limit to them: give steps=",
         ),
-        (("game=kuhn_poker", "policy=table", "responder=ippo"), "PPO goes with policy=network, not with TabularSpec"),
-        (("game=kuhn_poker", "responder=exact"), "responder=exact moves tables; use policy=table"),
-        (("game=kuhn_poker", "solver=cfr", "policy=network"), "responder=exact moves tables; use policy=table"),
-        (("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"), "use responder=exact"),
+        (
+            ("game=kuhn_poker", "policy=table", "responder=ippo"),
+            "TabularSpec makes no critics: PPO",
+        ),
+        (("game=kuhn_poker", "responder=exact"), "ExactResponder goes with policy=table, not with"),
+        (
+            ("game=kuhn_poker", "solver=cfr", "policy=network"),
+            "ExactResponder goes with policy=table, not with",
+        ),
+        (
+            ("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"),
+            "CFR goes with responder=exact",
+        ),
         (("game=openspiel", "game.name=khun_poker"), "no game 'khun_poker'; choose from kuhn_poker, "),
         (("game=kuhn_poker", "solver=dcfr", "solver.alpha=-1"), "solver.alpha must be a finite number of 0 or more"),
         (("game=kuhn_poker", "solver=cfr", "solver.stride=0"), "solver.stride must be a whole number of 1 or more"),

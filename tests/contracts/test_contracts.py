@@ -21,7 +21,8 @@ from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.rollout.game_contract import CHECKS
 
 REFUSED = (
-    "use responder=(exact|ascent)|needs policy=network|needs a game with a judge|needs policies that answer"
+    "goes with (an ExactResponder|responder|policy)|needs a responder that supports|is not differentiable"
+    "|is not a preference game|does not compare trajectories|makes no critics|needs language policies"
     "|there is no key responder"
 )
 

@@ -11,6 +11,7 @@ from command_runs import assert_same_checkpoint, assert_same_run, await_that, ch
 from toy_model import PROMPTS, WORDS, built, written_prompts
 
 from games.preference.game import PromptGame
+from marl_engine.configuration import declared_types
 from marl_engine.errors import Halted
 from marl_engine.evaluation import win_rate
 from marl_engine.numerics.rng import derive_seeds
@@ -22,6 +23,7 @@ from marl_engine.policies.mixture import freeze
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.requirements import check_parts
 from solvers.mirror_descent.nash_md import NashMD
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -358,8 +360,8 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
     ):
         with pytest.raises(ValueError, match=says):
             TransformerSpec(**keys)
-    with pytest.raises(ValueError, match="needs a game of prompts"):
-        TransformerSpec(str(homes["chat"])).profile(object())
+    with pytest.raises(ValueError, match="object has no prompts in words: TransformerSpec needs `train_prompts`"):
+        check_parts("TransformerSpec", declared_types(TransformerSpec.profile), game=object())
 
 
 @pytest.mark.parametrize(

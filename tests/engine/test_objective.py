@@ -30,10 +30,10 @@ PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 @pytest.mark.parametrize(
     ("solver", "supports", "sentence"),
     [
-        (MMD(), {"opponents"}, "solver=mmd needs a responder that supports anchor, magnet; .* supports opponents:"),
-        (NashMD(), {"anchor", "magnet"}, "solver=nash_md needs a responder that supports opponents, anchor, magnet"),
-        (MirrorProx(), set(), "solver=mirror_prox .* supports none of these"),
-        (BestResponse(magnet_weight=0.1), {"opponents"}, "solver=best_response .* opponents, magnet"),
+        (MMD(), {"opponents"}, "MMD needs a responder that supports anchor, magnet; .* supports opponents:"),
+        (NashMD(), {"anchor", "magnet"}, "NashMD needs a responder that supports opponents, anchor, magnet"),
+        (MirrorProx(), set(), "MirrorProx .* supports none of these"),
+        (BestResponse(magnet_weight=0.1), {"opponents"}, "BestResponse .* opponents, magnet"),
     ],
 )
 def test_a_responder_that_does_not_support_what_a_solver_asks_is_refused_when_solve_is_called(

@@ -12,6 +12,7 @@ from contracts import parts
 
 from games.normal_form.games import PreferenceMatrix, SentenceMatrix
 from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.configuration import declared_types
 from marl_engine.errors import Halted
 from marl_engine.evaluation.win_rate import complete_held_out, measure_win_rate
 from marl_engine.extensive_form.regularised import duality_gap
@@ -20,6 +21,7 @@ from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.policies.tabular import tabulate_policies
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs.factory import build
+from marl_engine.runs.requirements import check_parts
 from marl_engine.types import Objective, Opponents, Work
 from solvers.best_response import BestResponse
 from solvers.mirror_descent.mirror_prox import MirrorProx
@@ -373,8 +375,8 @@ def test_what_cannot_be_is_refused(keys, says):
 
 
 def test_a_game_without_a_judge_is_refused():
-    with pytest.raises(ValueError, match="needs a game with a judge"):
-        PreferenceResponder(object())
+    with pytest.raises(ValueError, match="object is not a preference game: PreferenceResponder needs `train_prompts`"):
+        check_parts("PreferenceResponder", declared_types(PreferenceResponder), game=object())
 
 
 @pytest.mark.parametrize(

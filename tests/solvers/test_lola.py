@@ -9,11 +9,13 @@ import torch
 
 from games.normal_form.repeated import RepeatedGame
 from marl_engine.commands import train
+from marl_engine.configuration import declared_types
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec
-from marl_engine.responders.gradient_ascent import GradientAscent, own_gradients, values_of
+from marl_engine.responders.gradient_ascent import GradientAscent, own_gradients
 from marl_engine.rollout.rollout import score
 from marl_engine.runs import checkpoint
+from marl_engine.runs.requirements import check_parts
 from solvers.opponent_shaping.lola import LOLA, aware
 from solvers.self_play import SelfPlay
 
@@ -191,9 +193,12 @@ def test_a_run_goes_on_bit_for_bit(command, tmp_path, learner):
 @pytest.mark.parametrize(
     ("overrides", "phrase"),
     [
-        (("game=kuhn_poker", "solver=lola"), "policy=logits and solver=lola need a game with numbered states"),
-        (("solver=lola", "responder=exact"), "responder=exact needs a game in sequence form"),
-        (("solver=self_play", "responder=ascent"), "responder=ascent moves logits; use policy=logits"),
+        (
+            ("game=kuhn_poker", "solver=lola"),
+            "OpenSpiel is not differentiable: GradientAscent needs",
+        ),
+        (("solver=lola", "responder=exact"), "RepeatedGame is not in extensive form: ExactResponder needs `form`"),
+        (("solver=self_play", "responder=ascent"), "GradientAscent goes with policy=logits, not with MLPSpec"),
         (("solver=lola", "solver.look_ahead=-1"), "solver.look_ahead must be a finite number of 0 or more, not -1"),
         (
             ("solver=lola", "responder.learning_rate=0"),
@@ -202,8 +207,14 @@ def test_a_run_goes_on_bit_for_bit(command, tmp_path, learner):
         (("solver=lola", "policy.std=-1"), "policy.std must be a finite number of 0 or more, not -1"),
         (("solver=lola", "game.name=chiken"), "there is no matrix game 'chiken'; choose from chicken, "),
         (("solver=lola", "game.discount=1"), "game.discount must be a finite number of at least 0 and below 1, not 1"),
-        (("solver=mmd", "policy=logits", "responder=ascent"), "solver=mmd needs a responder that supports anchor"),
-        (("solver=mirror_prox", "policy=logits", "responder=ascent"), "solver=mirror_prox needs a responder"),
+        (
+            ("solver=mmd", "policy=logits", "responder=ascent"),
+            "MMD needs a responder that supports anchor",
+        ),
+        (
+            ("solver=mirror_prox", "policy=logits", "responder=ascent"),
+            "MirrorProx needs a responder that",
+        ),
     ],
 )
 def test_refused(command, tmp_path, overrides, phrase):
@@ -220,7 +231,7 @@ def test_games_for_two_with_the_same_actions(tmp_path):
 
 
 def test_lola_needs_values():
-    profile, responder = drawn(0)
-    with pytest.raises(ValueError, match="use responder=ascent policy=logits"):
-        LOLA().solve(profile, object())
-    assert values_of(responder)([strategy(DEFECT)] * 2).tolist() == pytest.approx([-2, -2])
+    _, responder = drawn(0)
+    with pytest.raises(ValueError, match="LOLA goes with responder=ascent, not with object"):
+        check_parts("LOLA", declared_types(LOLA().solve), responder=object())
+    assert responder.game.values([strategy(DEFECT)] * 2).tolist() == pytest.approx([-2, -2])

@@ -49,6 +49,7 @@ class DecodingState(Protocol):
 class LanguagePolicy(Policy):
     """A policy whose action is a whole answer; its log-probabilities are those of tokens."""
 
+    generates = True
     length: int  # L: the most tokens in an answer
     ends: Sequence[int]  # the tokens that end one; none: all have L
     vocabulary: int  # V
@@ -64,6 +65,9 @@ class LanguagePolicy(Policy):
     def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         """What answers (N, L) say to a judge."""
         raise NotImplementedError
+
+    def complete(self, numbers: Tensor, seeds: Tensor) -> Completions:
+        return generate(self, self.encode(numbers[:, None], torch.zeros_like(numbers)), seeds)
 
     def forward(
         self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
@@ -98,11 +102,8 @@ def generate(writer: LanguagePolicy, rows: Tensor, seeds: Tensor, greedy: bool =
 
 def complete(policy: Policy, numbers: Tensor, seeds: Tensor) -> Completions:
     """What a policy answers to the prompts with numbers (N,)."""
-    if isinstance(policy, CompletionQueue):
-        return policy.recalled(numbers, seeds)
-    if not isinstance(policy, LanguagePolicy):
-        raise ValueError(f"{type(policy).__name__} writes no answers; use policy=tiny or policy=language")
-    return generate(policy, policy.encode(numbers[:, None], torch.zeros_like(numbers)), seeds)
+    completions: Completions = policy.complete(numbers, seeds)
+    return completions
 
 
 class GeometricMixture(LanguagePolicy):
@@ -165,7 +166,7 @@ class CompletionQueue(Policy):
         for number, each in zip(numbers.tolist(), texts, strict=True):
             self.known.setdefault(number, deque(maxlen=self.size)).append(each)
 
-    def recalled(self, numbers: Tensor, seeds: Tensor) -> Completions:
+    def complete(self, numbers: Tensor, seeds: Tensor) -> Completions:
         """An answer to each of the prompts (N,), drawn by seeds (N,). What is recalled has no tokens."""
         texts: list[Any] = [None] * len(numbers)
         fresh = [place for place, number in enumerate(numbers.tolist()) if number not in self.known]

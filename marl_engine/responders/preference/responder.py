@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -96,7 +96,8 @@ class PreferenceResponder:
             )
         self.once = self.online and self.epochs * self.minibatches == 1  # answers are learned from as they were written
         able = capabilities_of(self.game)
-        self.form, self.prompt_game = getattr(able.extensive, "form", None), able.text_preference
+        self.form = None if able.extensive is None else able.extensive.form
+        self.prompt_game = able.text_preference
         self.schedule: Schedule = parse_schedule(self.learning_rate, "responder.learning_rate")
         self.settings = PreferenceLossSettings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -135,7 +136,7 @@ class PreferenceResponder:
             raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
         if against is None and self.answers < 2:
             raise ValueError("responder.answers must be 2 or more where answers are compared with each other, not 1")
-        if against is not None and self.pairs in POOLED and not isinstance(against[0], LanguagePolicy):
+        if against is not None and self.pairs in POOLED and not against[0].generates:
             raise ValueError(
                 f"responder.pairs={self.pairs} learns the answers of an opponent that writes, and a queue does not"
             )
@@ -272,9 +273,9 @@ class PreferenceResponder:
         )
 
     @torch.no_grad()
-    def _near(self, learner: LanguagePolicy, other: Policy, answers: Completions) -> Tensor | None:
+    def _near(self, learner: LanguagePolicy, policy: Policy, answers: Completions) -> Tensor | None:
         """Log-probabilities (N, L) of answers under a policy; None where it is the learner as it is, about to step."""
-        assert isinstance(other, LanguagePolicy)
+        other = cast(LanguagePolicy, policy)
         if self.once and policies_equal(learner, other):
             return None
         few = torch.arange(len(answers.tokens), device=self.device).split(self.micro_batch)
@@ -289,6 +290,6 @@ def digest_of(game: TextPreferenceGame | None) -> str | None:
 def get_language_policy(profile: Profile) -> LanguagePolicy:
     """The policy that answers in all seats. Raises ValueError for another profile."""
     learner = profile[0]
-    if not isinstance(learner, LanguagePolicy) or any(policy is not learner for policy in profile):
-        raise ValueError("responder=answers moves one policy that answers in all seats; use policy=tiny or language")
-    return learner
+    if not learner.generates or any(policy is not learner for policy in profile):
+        raise ValueError("PreferenceResponder moves one language policy that sits in all seats")
+    return cast(LanguagePolicy, learner)

@@ -3,29 +3,14 @@
 Swamy et al. 2024 (arXiv:2401.04056, algorithm 2). Every comparison is counted.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import TrajectoryPreferenceGame, lack_of
 from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Responder
-
-
-class Judge(Protocol):
-    """A game of one player whose trajectories are compared; what it shows ends with the time."""
-
-    horizon: int  # H: steps of every trajectory
-
-    def summary(self, reward: Tensor, action: Tensor) -> Tensor:
-        """What is compared (N, K) of trajectories with rewards (H, N) and actions (H, N, ...)."""
-        ...
-
-    def preferred(self, one: Tensor, other: Tensor) -> Tensor:
-        """How often a trajectory (..., K) is preferred to another (..., K)."""
-        ...
 
 
 def give_verdicts(chances: Tensor, seed: int, asked: int) -> Tensor:
@@ -38,7 +23,7 @@ def give_verdicts(chances: Tensor, seed: int, asked: int) -> Tensor:
     return torch.where(chances == 0.5, chances, (noise < chances).to(chances.dtype))
 
 
-def contest(judge: Judge, new: Tensor, old: Tensor, seed: int, asked: int) -> tuple[Tensor, int]:
+def contest(judge: TrajectoryPreferenceGame, new: Tensor, old: Tensor, seed: int, asked: int) -> tuple[Tensor, int]:
     """Outcomes (N, N + M) of new trajectories (N, K) against themselves and old ones (M, K), and how many were asked.
 
     No trajectory is compared with itself: that counts one half. A pair of new ones is asked about once.
@@ -75,20 +60,19 @@ def stretched(each: Tensor, turns: int, horizon: int) -> Tensor:
     return every.unflatten(1, (turns // horizon, -1)).transpose(0, 1).flatten(0, 1)[..., None]
 
 
-def summaries(judge: Judge, trajectory: Trajectory) -> Tensor:
+def summaries(judge: TrajectoryPreferenceGame, trajectory: Trajectory) -> Tensor:
     """What is compared of the trajectories (N, K) in a stretch of play."""
     reward, action = (whole(each[:, :, 0], judge.horizon) for each in (trajectory.reward, trajectory.action))
     return judge.summary(reward, action)
 
 
-def comparing(responder: Responder, name: str) -> Judge:
+def comparing(responder: Responder, name: str) -> TrajectoryPreferenceGame:
     """The game of a responder, whose trajectories are compared.
 
     Raises ValueError, in the name of a solver, unless trajectories can be compared and the responder takes payoffs.
     """
-    if not hasattr(responder.game, "preferred"):
-        raise ValueError(
-            f"{name} compares trajectories, which needs policy=network, responder=ippo and game=preference/control"
-        )
+    if lack := lack_of(responder.game, TrajectoryPreferenceGame, name):
+        raise ValueError(lack)
     check_supports(responder, name, "payoff")
-    return responder.game  # type: ignore[return-value]
+    game: TrajectoryPreferenceGame = responder.game
+    return game
