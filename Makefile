@@ -1,17 +1,21 @@
-# make train | test | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
+# make train | test | test-slow | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: train test lint language peers figures
+.PHONY: train test test-slow lint language peers figures
 
 train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --ignore tests/slow $(ARGS)
+
+# What takes minutes: an installation from a package, and the notebooks.
+test-slow: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto tests/slow $(ARGS)
 
 language: .venv/installed-language
 
