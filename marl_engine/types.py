@@ -214,19 +214,17 @@ class Responder(Protocol):
 
 
 class Solver(Protocol):
-    """Who plays whom. The caller logs, evaluates, saves and stops."""
+    """Who plays whom. The caller logs, evaluates, saves and stops.
+
+    `STATE` names the fields that a checkpoint keeps besides the profile and the responder; see `numerics.state`.
+    """
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """Yields progress for ever, from iteration `after` + 1 on.
 
         Raises ValueError, when called and not when first asked for progress, if these do not go together.
         """
-
-    def state(self) -> dict[str, Any]:
-        """What it knows beside the profile and the responder, for a checkpoint."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint, when `solve` is called next."""
+        ...
 
 
 Argument = TypeVar("Argument")

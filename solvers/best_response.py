@@ -3,11 +3,10 @@
 Against the reference itself it is what reinforcement learning from human feedback does with a preference for a reward.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from marl_engine.configuration import outside
 from marl_engine.errors import excerpt
@@ -26,6 +25,8 @@ class BestResponse:
 
     Raises ValueError for a magnet_weight below 0, and a run without a checkpoint that fits.
     """
+
+    STATE = ("reference",)
 
     opponent: str | None = outside(None)  # a run folder; null: the reference
     magnet_weight: float = 0.0  # tau
@@ -51,14 +52,6 @@ class BestResponse:
             step = responder.respond(profile, opponents, objective)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return self.reference.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state)
 
 
 def saved(folder: Path, profile: Profile, key: str) -> Profile:

@@ -4,10 +4,9 @@ With one network in every seat this is the parameter sharing of IPPO and MAPPO (
 arXiv:2103.01955); with one network for each seat, independent learners.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from marl_engine.types import Profile, Progress, Responder
 
@@ -16,15 +15,10 @@ from marl_engine.types import Profile, Progress, Responder
 class SelfPlay:
     """Plays against: itself. Anchored to: itself. Magnet: none."""
 
+    STATE = ()
+
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """Yields progress for ever, from iteration `after` + 1 on."""
         for iteration in count(after + 1):
             step = responder.respond(profile)
             yield Progress(iteration, profile, step.metrics, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """Nothing: all that self-play knows is the profile."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""

@@ -12,6 +12,7 @@ from marl_engine.errors import Diverged, Halted, Refused
 from marl_engine.evaluation.report import Report
 from marl_engine.evaluation.scores import Best, best_of
 from marl_engine.interruption import INTERRUPTION, Interrupted
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.runs import checkpoint
@@ -98,7 +99,7 @@ class Run:
         check_like(state, self.state(0.0), "state")
         load_profile_state(self.parts.profile, state["profile"])
         self.parts.responder.restore(self.parts.profile, state["responder"])
-        self.parts.solver.restore(state["solver"])
+        set_state(self.parts.solver, state["solver"])
         torch.set_rng_state(state["torch"])
         self.work = Work(state["work"])
         self.seconds = state["seconds"]
@@ -113,7 +114,7 @@ class Run:
         return {
             "profile": profile_state(self.parts.profile),
             "responder": self.parts.responder.state(self.parts.profile),
-            "solver": self.parts.solver.state(),
+            "solver": get_state(self.parts.solver),
             "torch": torch.get_rng_state(),
             "work": dict(self.work),
             "seconds": seconds,

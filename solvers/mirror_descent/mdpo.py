@@ -8,7 +8,7 @@ It departs from the paper in the unit of t_k, which is one over the game's payof
 advantages are brought back to it. The paper's t_k falls as 1 - k / K; here it is a number, or falls to `end`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,6 +22,8 @@ from marl_engine.types import Objective, Profile, Progress, Responder, main_unit
 @dataclass
 class MDPO:
     """Plays against: itself. Anchored to: itself. Magnet: none. Raises ValueError for a step that is not above 0."""
+
+    STATE = ()
 
     step_size: Any = 0.1  # t_k
 
@@ -40,10 +42,3 @@ class MDPO:
             step_size = self.schedule.at(responder.work[main_unit(responder.work)])
             step = responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=step_size))
             yield Progress(iteration, profile, step.metrics | {"step_size": step_size}, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """Nothing: the step size goes by the responder's work."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""

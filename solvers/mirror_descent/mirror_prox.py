@@ -7,10 +7,9 @@ magnet_weight * step_size in an iteration while step_size <= 2 (payoffs within o
 algorithm with the step step_size / (1 + magnet_weight * step_size).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import FrozenReference, freeze
@@ -24,6 +23,8 @@ class MirrorProx:
 
     Raises ValueError for a step that is not above 0 and a magnet_weight below 0.
     """
+
+    STATE = ("reference",)
 
     step_size: float = 2.0  # gamma; eta / beta in the paper
     magnet_weight: float = 0.05  # beta
@@ -48,11 +49,3 @@ class MirrorProx:
             step = responder.respond(profile, Opponents([ahead]), objective)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, look_ahead.work + step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return self.reference.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state)

@@ -14,10 +14,9 @@ power of step_size * magnet_weight.
 With `move_every` the magnet moves to the profile after so many iterations, as in COMAL and the proximal point method.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
@@ -32,6 +31,8 @@ class MMD:
 
     Raises ValueError for a step that is not above 0, and for a magnet_weight or `move_every` below 0.
     """
+
+    STATE = ("reference",)
 
     step_size: float = 0.1  # eta of MMD, gamma of the kernel
     magnet_weight: float = 0.1  # alpha of MMD, tau of INPO
@@ -67,11 +68,3 @@ class MMD:
         strength = self.step_size * self.magnet_weight
         constant = max(1.0, 1 / strength) if strength > 0 else 1.0
         return (constant / max(iteration, constant)) ** 0.5
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return self.reference.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state)

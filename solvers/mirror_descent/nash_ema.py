@@ -5,10 +5,9 @@ parameters. For tables these are probabilities, and the opponent is the mixture 
 language models nothing is promised.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
@@ -23,6 +22,8 @@ class NashEMA:
 
     Raises ValueError for numbers out of range.
     """
+
+    STATE = ("reference", "average")
 
     step_size: float = 0.1  # eta
     magnet_weight: float = 0.1  # tau
@@ -46,12 +47,3 @@ class NashEMA:
             interpolate_weights(average, profile, 1 - self.keep)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"reference": self.reference.state(), "average": self.average.state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state["reference"])
-        self.average.restore(state["average"])

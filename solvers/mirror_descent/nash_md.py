@@ -11,11 +11,10 @@ Nash-MD-PG (section 7), in whose mixture the reference has the weight beta = ste
 the reference.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from math import inf
-from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields, check_number
@@ -30,6 +29,8 @@ class NashMD:
 
     Raises ValueError unless step_size and magnet_weight are above 0 and step_size * magnet_weight is 1 or below.
     """
+
+    STATE = ("reference",)
 
     step_size: float = 1.0  # eta
     magnet_weight: float = 0.1  # tau
@@ -59,11 +60,3 @@ class NashMD:
             step = responder.respond(profile, Opponents([mixture]), objective)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return self.reference.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state)

@@ -6,10 +6,9 @@ too large for its magnet_weight; a target that stands still while many steps are
 `move_every` 1 and no average, it is magnetic mirror descent.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
@@ -24,6 +23,8 @@ class NashProx:
 
     Raises ValueError for numbers out of range.
     """
+
+    STATE = ("reference", "target")
 
     step_size: float = 5.0  # eta / beta: the target attracts with 1 / step_size
     magnet_weight: float = 0.05  # beta
@@ -50,12 +51,3 @@ class NashProx:
                 interpolate_weights(target, profile, 1 - self.keep)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"reference": self.reference.state(), "target": self.target.state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state["reference"])
-        self.target.restore(state["target"])

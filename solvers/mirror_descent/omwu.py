@@ -7,10 +7,9 @@ is Mirror-Prox with the last look-ahead in place of a fresh one, at half its que
 from a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import FrozenReference, freeze
@@ -26,6 +25,8 @@ class OMWU:
 
     Raises ValueError for a step that is not above 0 and a magnet_weight below 0.
     """
+
+    STATE = ("reference", "base")
 
     step_size: float = 0.5  # eta
     magnet_weight: float = 0.0  # tau
@@ -48,12 +49,3 @@ class OMWU:
             fill_tables(profile, geometric_mean_strategy(base, before, -1 / (1 + self.step_size * self.magnet_weight)))
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"reference": self.reference.state(), "base": self.base.state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state["reference"])
-        self.base.restore(state["base"])

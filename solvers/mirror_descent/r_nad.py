@@ -7,10 +7,9 @@ regularised, and the sequence of these to an equilibrium of the game itself, in 
 dynamics is a step of Hedge in every information set, and the reference moves after a fixed number of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,8 @@ class RNaD:
 
     Raises ValueError for a step or a tax that is not above 0, and for `move_every` below 1.
     """
+
+    STATE = ("reference",)
 
     step_size: float = 0.1
     tax: float = 0.2  # eta
@@ -53,14 +54,6 @@ class RNaD:
             if iteration % self.move_every == 0:
                 reference = self.reference.moved(profile)
             yield Progress(iteration, profile, step.metrics | measure_nash_conv(responder, profile), step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return self.reference.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state)
 
 
 def taxed(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, tax: float) -> SequenceForm:

@@ -5,11 +5,10 @@ follow change nothing. With `method=all` every equilibrium of a two-player game 
 profile is the one in which the players earn most in all.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -32,6 +31,8 @@ class NormalForm:
 
     Raises ValueError for a method that is none, and for games in which somebody chooses more than once.
     """
+
+    STATE = ()
 
     method: str = "nash"
 
@@ -63,13 +64,6 @@ class NormalForm:
         metrics |= listed(answers) if self.method == ALL else {}
         for iteration in count(after + 1):
             yield Progress(iteration, profile, metrics, Work(queries=0))  # the payoffs are known beforehand
-
-    def state(self) -> dict[str, Any]:
-        """Nothing: it starts from the game alone."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
 
 
 def listed(equilibria: Sequence[Strategies]) -> Metrics:

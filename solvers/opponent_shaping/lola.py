@@ -6,10 +6,9 @@ Steps are in units of the game's values: the paper's sums of payoffs are 1 / (1 
 round, and its steps of 1 so many here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from torch import Tensor
 
@@ -39,6 +38,8 @@ class LOLA:
     Raises ValueError for a look-ahead below 0.
     """
 
+    STATE = ()
+
     look_ahead: float = 25.0  # eta: the step that the others are taken to make; 0: naive learning
 
     def __post_init__(self) -> None:
@@ -53,10 +54,3 @@ class LOLA:
             gradients = aware(responder.game.values, copy_logits(profile), self.look_ahead)
             step = responder.ascend(profile, gradients, Work(gradients=2))
             yield Progress(iteration, profile, step.metrics, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """Nothing: all that it knows is the profile."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""

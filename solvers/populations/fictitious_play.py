@@ -5,10 +5,9 @@ Brown's (1951). The average is that of plans. It converges in two-player zero-su
 teams; in Shapley's game it runs in circles.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import freeze
@@ -20,6 +19,8 @@ from marl_engine.types import Opponents, Profile, Progress, Responder
 @dataclass
 class FictitiousPlay:
     """Plays against: the average of its answers. Anchored to: nothing. Magnet: none. Yields the average."""
+
+    STATE = ()
 
     def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
@@ -35,10 +36,3 @@ class FictitiousPlay:
             fill_tables(profile, average_strategy(both, [(old, new)] * len(both)))
             distance = measure_nash_conv(responder, profile, iterate="average")
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """Nothing: the profile is the average, and its weight the iteration."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""

@@ -6,11 +6,10 @@ best on prompts held out is what is kept. Margins are differences of win rates w
 scores from 0 to 5 by a language model; pairs of earlier iterations are not learned from again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from marl_engine.configuration import outside
 from marl_engine.evaluation.exploitability import measure_nash_conv
@@ -26,6 +25,8 @@ class DNO:
 
     Raises ValueError for a step that is not above 0, and a teacher without a checkpoint that fits.
     """
+
+    STATE = ("reference",)
 
     teacher: str | None = outside(None)  # a run folder; null: the reference
     step_size: float = 10.0  # 1 / beta
@@ -47,11 +48,3 @@ class DNO:
             step = responder.respond(profile, Opponents([teacher or reference]), objective)
             distance = measure_nash_conv(responder, profile, reference)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return self.reference.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.reference.restore(state)

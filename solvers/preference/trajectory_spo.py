@@ -8,10 +8,9 @@ A win rate, less one half, is earned in every step: its share of the trajectory,
 the end, so what a step is followed by holds more of it early than late; with a discount that evens out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +28,8 @@ class TrajectorySPO:
 
     Raises ValueError for a queue below 0.
     """
+
+    STATE = ("recent", "queries")
 
     queue: int = 64  # |Q|: earlier trajectories that new ones are compared with, beside each other
 
@@ -62,11 +63,3 @@ class TrajectorySPO:
         self.queries += asked
         self.recent = torch.cat([old, new])[-self.queue :] if self.queue else new[:0]
         return win_rates(outcomes)
-
-    def state(self) -> dict[str, Any]:
-        """The queue, and how many comparisons were asked for."""
-        return {"recent": self.recent, "queries": self.queries}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.recent, self.queries = state["recent"], state["queries"]

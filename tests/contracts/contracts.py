@@ -19,6 +19,7 @@ from toy_model import built
 from marl_engine.capabilities import spaces_of
 from marl_engine.commands.command_line.cli_config import composed
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language.generation import complete
 from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.responders.ppo import PPO
@@ -235,9 +236,9 @@ def check_going_on(make: Callable[[], Components], before: int = 3, whole: int =
                 made = make()
                 load_profile_state(made.profile, saved[0])
                 made.responder.restore(made.profile, saved[1])
-                made.solver.restore(saved[2])
+                set_state(made.solver, saved[2])
             last = advanced(made, done, stop)
-            saved = deepcopy((profile_state(made.profile), made.responder.state(made.profile), made.solver.state()))
+            saved = deepcopy((profile_state(made.profile), made.responder.state(made.profile), get_state(made.solver)))
             done = last.iteration
         ends.append((saved[0]["policies"], last.metrics, dict(made.responder.work)))
     assert_alike(*ends)

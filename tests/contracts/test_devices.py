@@ -8,6 +8,7 @@ from contracts import OFF_POLICY, SMALL, advanced, asks, parts, presets, toy_mod
 from pretended_gpu import pretended_gpu
 
 from marl_engine.commands.train import commanded
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.runs.folder import RunFolder
 
 WORDS = ["game=preference/sentiment", "policy=language", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
@@ -52,12 +53,12 @@ def test_a_solver_learns_on_a_gpu_what_it_learns_on_the_processor(name, responde
         torch.manual_seed(0)
         there = parts(device="cuda", solver=name, responder=responder)
         advanced(there, 0, 3)
-        state = deepcopy((there.responder.state(there.profile), there.solver.state()))
+        state = deepcopy((there.responder.state(there.profile), get_state(there.solver)))
         weights = [each.state_dict() for each in there.profile]
         assert {each.device.type for numbers in weights for each in numbers.values()} == {"cuda"}
         weights = [{name: each.cpu() for name, each in numbers.items()} for numbers in weights]
         there.responder.restore(there.profile, state[0])
-        there.solver.restore(state[1])
+        set_state(there.solver, state[1])
         advanced(there, 3, 5)
     for mine, theirs in zip(here.profile, weights, strict=True):
         torch.testing.assert_close(mine.state_dict(), theirs, atol=1e-5, rtol=1e-4)

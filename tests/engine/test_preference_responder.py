@@ -16,6 +16,7 @@ from marl_engine.configuration import declared_types
 from marl_engine.errors import Halted
 from marl_engine.evaluation.win_rate import complete_held_out, measure_win_rate
 from marl_engine.extensive_form.regularised import duality_gap
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language.enumerable import EnumerableLM, EnumerableLMSpec
 from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.policies.tabular import tabulate_policies
@@ -109,7 +110,7 @@ def test_one_step_is_nash_md_pg(weight):
     game, profile, reference, responder = circling()
     exact, *others = slopes_against(game, profile, reference, weight, 1 - weight, 0.0, 1.0)
     solver = NashMD(weight / LIGHT, LIGHT) if weight else MMD(10.0, LIGHT)
-    solver.restore({"reference": [policy.state_dict() for policy in reference]})
+    set_state(solver, {"reference": {"reference": [policy.state_dict() for policy in reference]}})
     next(solver.solve(profile, responder, after=1))
     found = -slope_of(responder, profile)
     assert missed(found, exact) < 0.05
@@ -176,11 +177,11 @@ def ended(solver, iterations, halves, **keys):
             profile = made()[1]
             profile[0].load_state_dict(saved[0])
             responder.restore(profile, saved[1])
-            solver.restore(saved[2])
+            set_state(solver, saved[2])
         for progress in solver.solve(profile, responder, after=done):
             if progress.iteration == stop:
                 break
-        done, saved = stop, deepcopy((profile[0].state_dict(), responder.state(profile), solver.state()))
+        done, saved = stop, deepcopy((profile[0].state_dict(), responder.state(profile), get_state(solver)))
     timeless = {name: number for name, number in progress.metrics.items() if "seconds" not in name}
     return profile[0].logits.detach().clone(), timeless, responder
 
@@ -440,7 +441,7 @@ def test_spo_has_a_state_before_it_begins():
     _, profile, _, responder = made()
     solver = SPO()
     solver.solve(profile, responder)
-    assert "recent" in solver.state()
+    assert "recent" in get_state(solver)
 
 
 def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):

@@ -12,6 +12,7 @@ from games.normal_form.catalogue import PREFERENCES
 from games.normal_form.games import MatrixGame, PreferenceFile, PreferenceMatrix
 from marl_engine.extensive_form.regularised import duality_gap
 from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.types import Work
@@ -268,7 +269,7 @@ def test_a_profile_goes_on_from_a_checkpoint_with_its_reference():
             if progress.iteration == 4:
                 break
         second = make()
-        second.restore(first.state())
+        set_state(second, get_state(first))
         for progress in second.solve(profile, ExactResponder(game), after=4):
             if progress.iteration == 10:
                 break
