@@ -17,7 +17,7 @@ from marl_engine.runs.requirements import CHOICES, PRESETS
 NUMBERS = {"tree", "extensive", "numbered"}
 DECLARED = {
     "overcooked": {"spaces", "drawable"},
-    "kuhn_poker": {"spaces", *NUMBERS},
+    "kuhn_poker": {"spaces", "tabulated", *NUMBERS},
     "matrix": {"spaces", *NUMBERS} - {"tree"},
     "iterated_prisoners_dilemma": {"spaces", "numbered", "differentiable"},
     "control": {"spaces"},
