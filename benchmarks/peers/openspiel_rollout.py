@@ -1,0 +1,29 @@
+"""Decisions per CPU-second of OpenSpiel's rl_environment, one game at a time, under uniformly random legal actions.
+
+Run by `benchmarks/rollout_speed.py` with the Python of that package: `openspiel_rollout.py GAME SECONDS`.
+Prints one line of JSON.
+"""
+
+import json
+import random
+import sys
+import time
+
+from open_spiel.python import rl_environment
+
+
+def main(name: str, seconds: float) -> None:
+    """Prints the line."""
+    env = rl_environment.Environment(name)
+    seen, decisions, start = env.reset(), 0, time.process_time()
+    while time.process_time() < start + seconds:
+        if seen.last():
+            seen = env.reset()
+        player = seen.observations["current_player"]
+        seen = env.step([random.choice(seen.observations["legal_actions"][player])])
+        decisions += 1
+    print(json.dumps({"decisions": decisions / (time.process_time() - start)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))
