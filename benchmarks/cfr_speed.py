@@ -20,7 +20,7 @@ from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy, nash_conv, realization_plan
-from solvers.cfr.cfr import Rule, fresh, iterate
+from solvers.cfr.cfr import Rule, initial_state, iterate
 
 GAMES = {
     "kuhn_poker": "kuhn_poker",
@@ -59,13 +59,13 @@ def timed(advance: Callable[[int], object], seconds: float) -> float:
 
 def ours(form: SequenceForm, seconds: float) -> float:
     """Seconds of an iteration of CFR+."""
-    state = fresh(form)
+    state = initial_state(form)
     return timed(lambda count: iterate(form, CFR_PLUS, state, 1, count, 1), seconds)
 
 
 def distance(form: SequenceForm) -> float:
     """NashConv of the average after CHECKED iterations."""
-    state = fresh(form)
+    state = initial_state(form)
     iterate(form, CFR_PLUS, state, 0, CHECKED, 1)
     return nash_conv(form, realization_plan(form, behavior_strategy(form, state.total)))
 

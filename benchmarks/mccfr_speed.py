@@ -18,8 +18,8 @@ from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.sequence_form import behavior_strategy, nash_conv, realization_plan
-from solvers.cfr.mccfr import NONE_GIVEN
-from solvers.cfr.tree_sampling import learned, paths, traverse
+from solvers.cfr.mccfr import NO_UNIFORMS
+from solvers.cfr.tree_sampling import allocate_state, paths, traverse
 
 EXPLORATION = {"external": 0.0, "outcome": 0.6}
 CHECKED = 10_000  # iterations whose average is compared
@@ -30,14 +30,14 @@ PEER, SCRIPT = "OpenSpiel C++", "openspiel_mccfr.py"
 def ours(game: OpenSpiel, sampling: str, iterations: int, seconds: float, seed: int) -> dict[str, float]:
     """What the peer's script measures: seconds of an iteration, and NashConv after so many."""
     tree, players, exploration = paths(game.tree, game.form), game.players, EXPLORATION[sampling]
-    known = learned(*np.zeros((2, game.form.sequences)))
-    traverse(tree, known, exploration, seed, 0, iterations * players, NONE_GIVEN)
+    known = allocate_state(*np.zeros((2, game.form.sequences)))
+    traverse(tree, known, exploration, seed, 0, iterations * players, NO_UNIFORMS)
     distance = nash_conv(game.form, realization_plan(game.form, behavior_strategy(game.form, known.total)))
     done = iterations * players
 
     def advance(count: int) -> None:
         nonlocal done
-        traverse(tree, known, exploration, seed, done, count * players, NONE_GIVEN)
+        traverse(tree, known, exploration, seed, done, count * players, NO_UNIFORMS)
         done += count * players
 
     return {"seconds": timed(advance, seconds), "nash_conv": distance}

@@ -1,1 +1,1 @@
-"""What is played: one family, one file or folder."""
+"""Games: one file or folder for each family."""

@@ -1,1 +1,1 @@
-"""Who plays whom: one paper, one file."""
+"""Solvers: each decides who plays against whom. One file implements one paper."""

@@ -1,1 +1,1 @@
-"""Gambit's files: games in normal form (.nfg) and in extensive form (.efg)."""
+"""Readers of Gambit files: games in normal form (.nfg) and in extensive form (.efg)."""

@@ -60,7 +60,7 @@ def read_numbers(key: str, path: str) -> np.ndarray:
 
 def read_nfg(path: Path) -> np.ndarray:
     """The payoffs in a file of Gambit. Raises ValueError and OSError."""
-    return nfg.parsed(path.read_text(encoding="utf-8-sig"))
+    return nfg.parse_nfg(path.read_text(encoding="utf-8-sig"))
 
 
 def read_efg(path: Path) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Games with chance and imperfect information as arrays: trees, sequence form, regularised steps."""
+"""Games with chance and imperfect information as arrays: trees, sequence form, regularised updates."""

@@ -1,7 +1,7 @@
-"""The normal form of a game in sequence form: whoever plays decides beforehand, once for all that may happen.
+"""The reduced normal form of a game in sequence form: each player chooses a pure strategy in advance.
 
-It is the reduced one (von Stengel 1996, section 2): plans that differ only where they do not let themselves come count
-once. Kuhn poker has 27 plans for the first player and 64 for the second, of 64 each.
+Pure strategies that differ only at information sets which they themselves rule out count once (von Stengel 1996,
+section 2). In Kuhn poker the first player has 27 such strategies, instead of 64, and the second has 64.
 """
 
 from math import prod
@@ -15,25 +15,27 @@ LARGEST = 1_000_000  # combinations of plans
 
 
 def reduce_to_normal_form(form: SequenceForm) -> np.ndarray:
-    """The payoffs (P, plans of each of the P players). Raises ValueError when there are too many."""
+    """Returns the payoffs (P, plans of each of the P players). Raises ValueError if there are too many
+    combinations.
+    """
     size = prod(count_pure_plans(form))
     if size > LARGEST:
         raise ValueError(f"its normal form has {size:.1g} combinations of plans, and at most {LARGEST:,} are listed")
     plans = [list_pure_plans(form, player) for player in range(form.players)]
     letters = ascii_lowercase[: form.players]
     subscripts = ",".join(f"{letter}z" for letter in letters) + f",z->{letters}"
-    own = np.repeat(np.arange(form.sequences), np.diff(form.entry))
-    found = []
+    sequence = np.repeat(np.arange(form.sequences), np.diff(form.entry))
+    payoffs = []
     for player, plan in enumerate(plans):
-        mine = np.flatnonzero(plan.max(0)[own])
-        last = np.insert(form.others[mine].astype(np.int64), player, own[mine], axis=1)  # (entries, P)
+        entries = np.flatnonzero(plan.max(0)[sequence])
+        last = np.insert(form.others[entries].astype(np.int64), player, sequence[entries], axis=1)  # (entries, P)
         ends = [each[:, last[:, seat]] for seat, each in enumerate(plans)]
-        found.append(np.einsum(subscripts, *ends, form.payoff[mine], optimize=True) + form.centre[player])
-    return np.stack(found)
+        payoffs.append(np.einsum(subscripts, *ends, form.payoff[entries], optimize=True) + form.centre[player])
+    return np.stack(payoffs)
 
 
 def count_pure_plans(form: SequenceForm) -> list[float]:
-    """How many pure plans each player has (P,)."""
+    """Returns the number of pure plans of each player (P,)."""
     count = np.ones(form.sequences)
     with np.errstate(over="ignore"):
         for infoset in range(len(form.parent) - 1, -1, -1):
@@ -42,14 +44,14 @@ def count_pure_plans(form: SequenceForm) -> list[float]:
 
 
 def list_pure_plans(form: SequenceForm, player: int) -> np.ndarray:
-    """The pure plans (K, S) of a player, in the order of its actions; 0 for sequences of others."""
-    below: dict[int, list[list[int]]] = {}  # the ways to play on after a sequence
+    """Returns the pure plans (K, S) of a player, in the order of its actions; 0 for sequences of other players."""
+    continuations: dict[int, list[list[int]]] = {}  # the continuations of each sequence
     for infoset in range(form.begin[player + 1] - 1, form.begin[player] - 1, -1):
         actions = range(form.first[infoset], form.first[infoset + 1])
-        here = [[action, *rest] for action in actions for rest in below.pop(action, [[]])]
+        choices = [[action, *rest] for action in actions for rest in continuations.pop(action, [[]])]
         parent = int(form.parent[infoset])
-        below[parent] = [[*one, *other] for one in here for other in below.get(parent, [[]])]
-    ways = below.get(player, [[]])
+        continuations[parent] = [[*one, *other] for one in choices for other in continuations.get(parent, [[]])]
+    ways = continuations.get(player, [[]])
     plans = np.zeros((len(ways), form.sequences))
     plans[:, player] = 1
     for row, way in zip(plans, ways, strict=True):

@@ -1,4 +1,4 @@
-"""Regularised steps and duality gaps of games in sequence form, in closed form."""
+"""Regularised updates and duality gaps of games in sequence form, in closed form."""
 
 import numpy as np
 
@@ -12,11 +12,15 @@ from marl_engine.extensive_form.sequence_form import (
 from marl_engine.numerics.jit import compile_loop
 
 
-def regularised_strategy(form: SequenceForm, value: np.ndarray, held: list[tuple[float, np.ndarray]]) -> np.ndarray:
-    """The strategy (S,) ~ exp[(value + sum of weight * log other) / sum of weights], each information set by itself."""
+def regularised_strategy(
+    form: SequenceForm, value: np.ndarray, penalties: list[tuple[float, np.ndarray]]
+) -> np.ndarray:
+    """Returns the strategy (S,) ~ exp[(value + sum of weight * log other) / sum of weights], for each information
+    set separately.
+    """
     with np.errstate(divide="ignore"):
-        logit = value + sum(weight * np.log(other) for weight, other in held)
-    logit /= sum(weight for weight, _ in held)
+        logit = value + sum(weight * np.log(other) for weight, other in penalties)
+    logit /= sum(weight for weight, _ in penalties)
     counts = np.diff(form.first)
     starts, players = form.first[:-1], form.players
     highest = np.repeat(np.maximum.reduceat(logit, starts), counts)
@@ -26,7 +30,9 @@ def regularised_strategy(form: SequenceForm, value: np.ndarray, held: list[tuple
 
 
 def greedy_strategy(form: SequenceForm, value: np.ndarray) -> np.ndarray:
-    """The strategy (S,) of the best action in each information set, the first of several, by their values (S,)."""
+    """Returns the strategy (S,) that plays the action with the highest value (S,) in each information set; ties
+    go to the first.
+    """
     strategy = np.zeros_like(value)
     strategy[: form.players] = 1
     fill_greedy_strategy(form, value, strategy)
@@ -35,7 +41,7 @@ def greedy_strategy(form: SequenceForm, value: np.ndarray) -> np.ndarray:
 
 @compile_loop
 def fill_greedy_strategy(form, value, strategy):
-    """Gives the best action of each information set probability 1."""
+    """Gives the best action of each information set probability 1, in place."""
     for infoset in range(form.parent.size):
         best = form.first[infoset]
         for sequence in range(form.first[infoset], form.first[infoset + 1]):
@@ -45,12 +51,15 @@ def fill_greedy_strategy(form, value, strategy):
 
 
 def duality_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
-    """How much all would gain by best responses, each paying magnet_weight * KL(own || reference). All arguments (S,).
+    """Returns the sum of what all players gain by best responses if each pays magnet_weight * KL(own || reference).
 
-    The duality gap of the regularised game, in the convention of NashConv (the sum over players), which it is for
-    magnet_weight = 0. A response's value is magnet_weight * log sum_a reference(a) exp(q(a) / magnet_weight). In a tree
-    every information set responds by itself, as in the agent form of the game, whose regularised equilibria are agent
-    quantal response equilibria (McKelvey and Palfrey 1998); what it gains counts as often as it is reached.
+    All (S,).
+
+    This is the duality gap of the regularised game in the convention of NashConv (a sum over players), and equals
+    NashConv for magnet_weight = 0. The value of a response is magnet_weight * log sum_a reference(a) exp(q(a) /
+    magnet_weight). In a tree every information set responds separately, as in the agent form of the game, whose
+    regularised equilibria are agent quantal response equilibria (McKelvey and Palfrey 1998). Gains are weighted by the
+    reach probability of the information set.
     """
     plan = realization_plan(form, strategy)
     value = np.empty_like(plan)
@@ -70,8 +79,8 @@ def duality_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray,
 def regularised_best_values(
     form: SequenceForm, value: np.ndarray, reference: np.ndarray, magnet_weight: float
 ) -> np.ndarray:
-    """The most (I,) that each information set can make of action values (S,), less magnet_weight * KL(choice ||
-    reference).
+    """Returns the maximum (I,) of the action values (S,) minus magnet_weight * KL(choice || reference) in each
+    information set.
     """
     players, starts = form.players, form.first[:-1] - form.players
     highest = np.maximum.reduceat(value[players:], starts)

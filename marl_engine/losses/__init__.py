@@ -1,1 +1,1 @@
-"""Losses and advantages, as pure functions."""
+"""Losses and advantage estimation, as pure functions."""

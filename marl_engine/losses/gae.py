@@ -19,13 +19,14 @@ def gae(
     discount: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Advantages (T, B, P) of the decisions of each seat, zero where a seat was not acting.
+    """Computes advantages (T, B, P) of each seat's decisions; they are zero where a seat was not acting.
 
-    reward, value, acting (T, B, P), done (T, B); `after` (B, P) is the value of the observation after the last
-    decision, zero for seats that have left the game by then; `ending` (T, B, P) the value that a game ended with: zero
-    where it was over by its rules, the critic's where it was truncated; None is zero everywhere. `alive` (T, B, P) is
-    who was still in the game; None stands for all. A decision earns everything until the seat's next one, and for a
-    seat that leaves before its next one, everything up to the step in which it leaves and no value after it:
+    `reward`, `value`, `acting` and `alive` are (T, B, P), `done` is (T, B). `after` (B, P) is the value of the
+    observation after the last decision, zero for seats that have left the game. `ending` (T, B, P) is the value of the
+    final observation of a game: zero if the game ended by its rules, the critic's value if it was truncated; None means
+    zero everywhere. `alive` tells which seats are still in the game; None means all. A decision is credited with all
+    rewards until the seat's next decision. If the seat leaves before that, it is credited with all rewards up to the
+    step in which it leaves, and with no value after it:
 
         delta_t = sum r + discount * V(next own decision) - V_t,    A_t = delta_t + discount * gae_lambda * A_next.
     """

@@ -1,12 +1,12 @@
-"""The product of a weight with observations of bytes that are nearly all alike.
+"""Matrix products with byte observations that are nearly constant.
 
-Of Overcooked's 520 to 1170 features some 10 differ from the empty kitchen, so the first layer, which holds
-nine tenths of a small network's arithmetic, is a sum of ten rows of its weight:
+Of the 520 to 1170 features of Overcooked some 10 differ from those of the empty kitchen. The first layer, nine tenths
+of the arithmetic of a small network, is therefore computed as a sum of ten rows of its weight:
 
-    x W = x0 W + (x - x0) W,    x0 what all observations share, x - x0 mostly zero.
+    x W = x0 W + (x - x0) W,    x0 a common background, x - x0 mostly zero.
 
-Observations are turned once into lists of where they differ, which serve in every epoch: int32 (N, K) of
-feature * 256 + value, closed by -1 where a row's list is shorter than the longest.
+Observations are converted once into lists of differences, which are used in all epochs: int32 (N, K) with entries
+feature * 256 + value. Lists shorter than the longest one end with -1.
 """
 
 import numpy as np
@@ -16,24 +16,24 @@ from torch import Tensor
 from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.threads import split_rows
 
-ROWS = 512  # fewer are not worth handing to another core
+ROWS = 512  # fewer are not worth a second core
 BLOCK = 16  # bytes compared at once
-ROOM = 32  # for a list, at first
-END = -1  # closes a list that is shorter than the longest
+ROOM = 32  # initial capacity of a list
+END = -1  # ends a list that is shorter than the longest
 
 
 @compile_loop
 def _find(observation, background, first, last, lists):
     """Lists where rows `first` to `last` differ from the background; returns the length of the longest list.
 
-    A list that has no room is cut short; its length tells.
+    A list that does not fit is cut off; the returned length tells.
     """
     width, room = observation.shape[1], lists.shape[1]
     longest = 0
     for row in range(first, last):
         count = 0
         for start in range(0, width, BLOCK):
-            differs = start + BLOCK > width  # a block that is cut short is searched in any case
+            differs = start + BLOCK > width  # an incomplete block is always searched
             if not differs:
                 for place in range(BLOCK):
                     differs |= observation[row, start + place] != background[start + place]
@@ -50,8 +50,8 @@ def _find(observation, background, first, last, lists):
 
 
 @compile_inline
-def _unpacked(entry, background):
-    """The feature of an entry, and by how much it differs from the background."""
+def _unpack(entry, background):
+    """Returns the feature of an entry and its difference from the background."""
     feature = entry >> 8
     return feature, np.float32(entry & 255) - np.float32(background[feature])
 
@@ -66,7 +66,7 @@ def _multiply(lists, background, weight, base, first, last, out):
             entry = lists[row, place]
             if entry == END:
                 break
-            feature, amount = _unpacked(entry, background)
+            feature, amount = _unpack(entry, background)
             for unit in range(weight.shape[1]):
                 out[row, unit] += amount * weight[feature, unit]
 
@@ -79,13 +79,13 @@ def _accumulate(lists, background, gradient, first, last, out):
             entry = lists[row, place]
             if entry == END:
                 break
-            feature, amount = _unpacked(entry, background)
+            feature, amount = _unpack(entry, background)
             for unit in range(out.shape[1]):
                 out[feature, unit] += amount * gradient[row, unit]
 
 
 def sparse_differences(observation: Tensor, background: Tensor) -> Tensor:
-    """Lists (N, K) int32 of where bytes (N, D) differ from the background (D,) uint8."""
+    """Returns lists (N, K) int32 of the differences between bytes (N, D) and the background (D,) uint8."""
     arrays = observation.contiguous().numpy(), background.numpy()
     longest = ROOM
     while True:
@@ -102,12 +102,14 @@ def sparse_differences(observation: Tensor, background: Tensor) -> Tensor:
 
 
 def row_entry(feature: Tensor, value: int) -> Tensor:
-    """What stands in a list for a feature (N,) that has a value: (N,) int32."""
+    """Returns the list entries (N,) int32 of features (N,) with a given value."""
     return (feature << 8 | value).to(torch.int32)
 
 
 def sparse_matmul(lists: Tensor, background: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x W + b (N, H) for the observations x of lists (N, K), weight (D, H), bias (H,), background (D,) uint8."""
+    """Returns x W + b, (N, H), for observations x given as lists (N, K), weight (D, H), bias (H,), background
+    (D,) uint8.
+    """
     out = torch.empty(len(lists), weight.shape[1])
     base = torch.addmv(bias, weight.T, background.float())
     arrays = [each.numpy() for each in (lists, background, weight, base)]
@@ -116,7 +118,7 @@ def sparse_matmul(lists: Tensor, background: Tensor, weight: Tensor, bias: Tenso
 
 
 def sparse_matmul_transposed(lists: Tensor, background: Tensor, gradient: Tensor) -> Tensor:
-    """x^T g (D, H) for the observations x of lists (N, K) and gradients g (N, H)."""
+    """Returns x^T g, (D, H), for observations x given as lists (N, K) and gradients g (N, H)."""
     sums = torch.zeros(torch.get_num_threads(), len(background), gradient.shape[1])
     arrays = [each.numpy() for each in (lists, background, gradient)]
     shares = split_rows(

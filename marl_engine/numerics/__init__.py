@@ -1,1 +1,1 @@
-"""Numbers: random streams, compiled loops, threads, schedules, distributions and the optimiser."""
+"""Numerical tools: random streams, compiled loops, threads, schedules, distributions and the Adam optimiser."""

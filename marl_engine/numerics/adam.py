@@ -13,9 +13,10 @@ from marl_engine.numerics.jit import compile_loop
 
 
 def flatten_parameters(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
-    """One vector of all parameters of a module, and one of their gradients; both are viewed by the module from now on.
+    """Moves all parameters of a module into one vector, and returns it with a vector of their gradients.
 
-    An optimiser of the vector then makes one call where it made one for each parameter.
+    The parameters and gradients of the module become views of these vectors, so an optimiser makes one call instead of
+    one for each parameter.
     """
     parameters = list(module.parameters())
     flat = nn.Parameter(torch.cat([each.detach().flatten() for each in parameters]))
@@ -34,7 +35,10 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-5  # Adam's, with the epsilon usual for
 
 @compile_loop
 def _adam(vector, gradient, mean, square, shrink, step, spread):
-    """Algorithm 1 of Adam in one pass; `shrink` clips the gradient, `step` and `spread` hold its corrections."""
+    """Applies one update of Adam in one pass.
+
+    `shrink` scales the gradient to clip its norm; `step` and `spread` contain the bias corrections.
+    """
     keep_1, keep_2, epsilon = np.float32(BETA_1), np.float32(BETA_2), np.float32(EPSILON)
     take_1, take_2 = np.float32(1 - BETA_1), np.float32(1 - BETA_2)
     for each in range(vector.size):
@@ -45,9 +49,9 @@ def _adam(vector, gradient, mean, square, shrink, step, spread):
 
 
 class Adam:
-    """The parameters of one module as one vector, moved by Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
+    """Adam on all parameters of a module, stored as one vector (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1).
 
-    Written out because torch.optim loads torch's compiler, over a second before the first step.
+    torch.optim is not used because importing it loads torch's compiler, which takes over a second.
     """
 
     def __init__(self, module: nn.Module):
@@ -56,9 +60,10 @@ class Adam:
         self.mean, self.square = torch.zeros_like(self.vector.data), torch.zeros_like(self.vector.data)
 
     def step(self, loss: Tensor | Iterable[Tensor], learning_rate: float, norm: float) -> None:
-        """One step down a loss, or down the sum of several, one in memory at a time.
+        """Takes one step on a loss, or on the sum of several losses, which are backpropagated one at a time to save
+        memory.
 
-        Raises Diverged, and changes nothing, when its gradient is not finite.
+        Raises Diverged, and changes nothing, if the gradient is not finite.
         """
         gradient = self.gradient.zero_()
         for part in [loss] if isinstance(loss, Tensor) else loss:
@@ -79,11 +84,11 @@ class Adam:
             _adam(*arrays, *map(np.float32, (shrink, step, spread)))
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the state of the optimiser for a checkpoint."""
         return {"steps": self.steps, "mean": self.mean, "square": self.square}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state from a checkpoint."""
         self.steps = state["steps"]
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])

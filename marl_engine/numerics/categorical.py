@@ -1,4 +1,6 @@
-"""Distributions over actions that are sampled by noise handed in, so that the same noise is the same play."""
+"""Categorical distributions over actions, sampled from uniform numbers that the caller passes: equal numbers give
+equal actions.
+"""
 
 from functools import cached_property
 
@@ -9,12 +11,12 @@ from torch import Tensor
 
 from marl_engine.numerics.jit import compile_inline, compile_loop
 
-WIDE = 1024  # actions from which on a row is worth a vector
+WIDE = 1024  # actions from which vectorised operations are faster
 
 
 @compile_inline
 def log_sum(logits, row):
-    """log sum_a exp(logits[row, a])."""
+    """Returns log sum_a exp(logits[row, a])."""
     highest = logits[row, 0]
     for each in range(1, logits.shape[1]):
         highest = max(highest, logits[row, each])
@@ -58,7 +60,7 @@ def normalise(logits, shares, log_probs):
 
 
 class Categorical:
-    """N distributions over A actions, from logits (N, A); illegal actions have probability zero."""
+    """N distributions over A actions with logits (N, A). Illegal actions have probability zero."""
 
     def __init__(self, logits: Tensor, legal: Tensor | None = None):
         self.logits = logits if legal is None else logits.masked_fill(~legal, -torch.inf)
@@ -66,20 +68,23 @@ class Categorical:
 
     @cached_property
     def log_probs(self) -> Tensor:
-        """(N, A)."""
+        """Log-probabilities of all actions, (N, A)."""
         return F.log_softmax(self.logits, dim=-1)
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions (N,) and their log-probabilities (N,), by noise (N,) in [0, 1); no gradient."""
+        """Returns actions (N,) and their log-probabilities (N,) for uniform numbers `noise` (N,) in [0, 1).
+
+        No gradient.
+        """
         if noise.is_cuda or self.logits.shape[-1] > WIDE:
-            return self._inverted(noise)
+            return self._sample_vectorised(noise)
         action, log_prob = torch.empty(len(noise), dtype=torch.int64), torch.empty(len(noise))
         _draw(self.logits.detach().numpy(), noise.contiguous().numpy(), action.numpy(), log_prob.numpy())
         return action, log_prob
 
     @torch.no_grad()
-    def _inverted(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """`sample` by whole rows: on a GPU, and among the tokens of a language model, where `exp` is vectorised."""
+    def _sample_vectorised(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Does the same as `sample` with vectorised operations: faster on a GPU and for large vocabularies."""
         highest = self.logits.amax(-1, keepdim=True)
         cumulative = (self.logits - highest).exp_().cumsum(-1)
         total = cumulative[:, -1:].clone()
@@ -88,22 +93,22 @@ class Categorical:
         return action[:, 0], (self.logits.gather(-1, action) - highest - total.log())[:, 0]
 
     def mode(self) -> Tensor:
-        """The most probable actions (N,)."""
+        """Returns the most probable actions (N,)."""
         return self.logits.argmax(-1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """log pi(action), (N,)."""
+        """Returns log pi(action), (N,)."""
         return self.log_probs.gather(-1, actions[:, None])[:, 0]
 
     def entropy(self) -> Tensor:
-        """-sum_a pi(a) log pi(a), (N,), in nats."""
-        return -self._expected(self.log_probs)
+        """Returns -sum_a pi(a) log pi(a), (N,), in nats."""
+        return -self._mean(self.log_probs)
 
     def kl(self, other: "Categorical") -> Tensor:
-        """sum_a pi(a) (log pi(a) - log other(a)), (N,), in nats."""
-        return self._expected(self.log_probs - other.log_probs)
+        """Returns KL(self || other) = sum_a pi(a) (log pi(a) - log other(a)), (N,), in nats."""
+        return self._mean(self.log_probs - other.log_probs)
 
-    def _expected(self, what: Tensor) -> Tensor:
-        """sum_a pi(a) what(a), (N,); an illegal action counts nothing even where `what` is infinite."""
+    def _mean(self, what: Tensor) -> Tensor:
+        """Returns sum_a pi(a) what(a), (N,). Illegal actions contribute nothing even where `what` is infinite."""
         finite = what if self.legal is None else what.masked_fill(~self.legal, 0)
         return (self.log_probs.exp() * finite).sum(-1)

@@ -1,4 +1,7 @@
-"""One way to check numbers: NaN passes no check, infinity only where it is meant, and the error names what is valid."""
+"""Checks of numbers and arrays.
+
+NaN is always refused, infinity unless it is allowed; error messages give the valid range.
+"""
 
 from numbers import Integral, Real
 from typing import Any
@@ -19,10 +22,11 @@ def check_number(
     whole: bool = False,
     infinite: bool = False,
 ) -> None:
-    """Raises Refused unless `value` is a number (a whole one with `whole`) within the bounds that are given.
+    """Raises Refused unless `value` is a number within the given bounds.
 
-    `least` and `most` are inside the range, `above` and `below` outside. NaN is always refused, and infinity unless
-    `infinite`. `name` is what the user calls the number, like "solver.step_size".
+    `least` and `most` belong to the range, `above` and `below` do not. With `whole` the number must be an integer. NaN
+    is always refused; infinity is refused unless `infinite`. `name` is the name that the user knows, such as
+    "solver.step_size".
     """
     kind = Integral if whole else Real
     valid = isinstance(value, kind) and not isinstance(value, bool | np.bool_) and value == value
@@ -35,13 +39,16 @@ def check_number(
 
 
 def check_fields(place: str, owner: Any, *names: str, **bounds: Any) -> None:
-    """Raises Refused unless the fields of an object meet the bounds of `check_number`; `place` is "solver" or so."""
+    """Raises Refused unless the named fields of an object meet the bounds of `check_number`.
+
+    `place` is the name of its section, such as "solver".
+    """
     for name in names:
         check_number(f"{place}.{name}", vars(owner)[name], **bounds)
 
 
 def describe_range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:
-    """The bounds in words, like " above 0 and at most 1"; empty where there are none."""
+    """Describes bounds in words, such as " above 0 and at most 1"; returns an empty string if there are none."""
     bounds = [
         text
         for bound, text in (
@@ -56,7 +63,7 @@ def describe_range(least: float | None, above: float | None, most: float | None,
 
 
 def check_finite(name: str, values: Any) -> None:
-    """Raises Refused, naming the first place and its value, unless an array holds finite numbers only."""
+    """Raises Refused, with the first index and its value, unless all numbers of an array are finite."""
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise Refused(f"{name} must be real numbers, not an array of {array.dtype}")
@@ -66,7 +73,7 @@ def check_finite(name: str, values: Any) -> None:
 
 
 def check_distributions(name: str, values: Any, tolerance: float = 1e-6) -> None:
-    """Raises Refused unless an array (..., A) holds chances: finite, 0 or more, and of sum 1 along its last axis."""
+    """Raises Refused unless an array (..., A) contains probability distributions along its last axis."""
     check_finite(name, values)
     array = np.asarray(values, float)
     if (array < 0).any():

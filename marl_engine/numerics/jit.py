@@ -1,4 +1,4 @@
-"""Loops over numbers as machine code."""
+"""Compilation of numerical loops with numba."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,14 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model
 
 
 def compile_loop(function: Callable) -> Callable[..., Any]:
-    """A loop over numbers as machine code, kept on disk, that holds no lock; what divides by zero is infinite.
+    """Compiles a function with numba and caches the machine code on disk.
 
-    Numba keeps machine code until the file of the loop changes. Parts from other files are compiled into it, and
-    the options above, so a mark of both is put into its name.
+    The compiled function releases the GIL, and division by zero gives infinity. numba invalidates its cache only if the
+    file of the function changes, but inlined functions may come from other files. A hash of their code and of the
+    options above is therefore added to the name of the function.
 
-    Arrays are passed without reference counts (`_nrt=False`): counting those of a struct of ten arrays took
-    three quarters of the time of the rules of Overcooked.
+    Arrays are passed without reference counting (`_nrt=False`). Counting references of a tuple of ten arrays took three
+    quarters of the time of the rules of Overcooked.
     """
     function.__qualname__ += (
         f"_{crc32(repr((sorted(map(repr, OPTIONS.items())), list_inlined_code(function))).encode()):08x}"
@@ -26,12 +27,15 @@ def compile_loop(function: Callable) -> Callable[..., Any]:
 
 
 def compile_inline(function: Callable) -> Callable[..., Any]:
-    """A part of compiled loops, compiled into each of them: a call would cost more than most parts do."""
+    """Compiles a function that is inlined into every compiled loop that calls it.
+
+    Most such functions are cheaper than a call.
+    """
     return njit(forceinline=True, **OPTIONS)(function)
 
 
 def list_inlined_code(function: Callable) -> list[Any]:
-    """The byte code of what a function calls of ours, and of what that calls."""
-    called = (function.__globals__.get(name) for name in function.__code__.co_names)  # type: ignore[attr-defined]
-    parts = [each.py_func for each in called if isinstance(each, Dispatcher)]
+    """Returns the byte code of all compiled functions that a function calls, recursively."""
+    globals_used = (function.__globals__.get(name) for name in function.__code__.co_names)  # type: ignore[attr-defined]
+    parts = [each.py_func for each in globals_used if isinstance(each, Dispatcher)]
     return [(each.__code__.co_code, each.__code__.co_consts, list_inlined_code(each)) for each in parts]

@@ -1,6 +1,6 @@
-"""Random numbers that are a function of a seed and a place, so that no result depends on who drew first.
+"""Counter-based random numbers: functions of a seed and a position, so that no result depends on the order of draws.
 
-SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) as a hash: seed, turn and seat in, a uniform number out.
+SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) is used as a hash of seed, turn and seat.
 """
 
 import numpy as np
@@ -18,29 +18,31 @@ SHIFT_27, SHIFT_30, SHIFT_31, SHIFT_41 = (np.uint64(each) for each in (27, 30, 3
 
 
 def _right(number: Tensor, bits: int) -> Tensor:
-    """A logical shift of int64."""
+    """Logical right shift of int64."""
     return (number >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def mix_bits(number: Tensor) -> Tensor:
-    """SplitMix64's finaliser on int64 of any shape."""
+    """The finaliser of SplitMix64, on int64 of any shape."""
     number = (number ^ _right(number, 30)) * MIX_1
     number = (number ^ _right(number, 27)) * MIX_2
     return number ^ _right(number, 31)
 
 
 def to_unit_interval(number: Tensor) -> Tensor:
-    """Mixed numbers as float32 in [0, 1)."""
+    """Converts mixed bits to float32 numbers in [0, 1)."""
     return _right(number, 64 - BITS).float() * 2.0**-BITS
 
 
 def derive_seeds(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """`count` seeds (count,) int64 out of one."""
+    """Derives `count` seeds (count,) int64 from one seed."""
     return mix_bits(mix_bits(torch.tensor(seed, device=device)) + GOLDEN * torch.arange(1, count + 1, device=device))
 
 
 def draw_uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor:
-    """Uniform numbers (turns, B, players) float32 in [0, 1) for turns `first`, `first` + 1, … of games `seeds` (B,)."""
+    """Returns uniform numbers (turns, B, players) float32 in [0, 1) for turns `first`, `first` + 1, … of games
+    with seeds (B,).
+    """
     place = torch.arange(first * players, (first + turns) * players, device=seeds.device).view(turns, 1, players)
     return to_unit_interval(mix_bits(seeds[:, None] + GOLDEN * (place + 1)))
 

@@ -1,4 +1,4 @@
-"""Whether a saved state is like a fresh one, before compiled code sees it."""
+"""Checks that a saved state has the structure of a fresh one, before compiled code uses it."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def check_like(saved: Any, fresh: Any, place: str) -> None:
-    """Raises ValueError unless a saved tree has the names, shapes and types of what a fresh one keeps at `place`.
+    """Raises ValueError unless a saved tree has the same names, shapes and types as a fresh one at `place`.
 
-    What is empty in the fresh one grows in a run: dicts, lists, None, and lengths of 0.
+    Empty parts of the fresh tree (dicts, lists, None, axes of length 0) may have any size in the saved one.
     """
     if isinstance(fresh, Tensor):
         if not _is_like(saved, fresh):
@@ -39,5 +39,5 @@ def _describe(value: Any) -> str:
 
 
 def _inside(place: str, key: object) -> str:
-    """Where a branch of a tree is: like a path of files, with "/" and "~" in keys told apart from it."""
+    """Returns the path of a branch of a tree. "/" and "~" in keys are escaped."""
     return f"{place}/{str(key).replace('~', '~0').replace('/', '~1')}"

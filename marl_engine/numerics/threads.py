@@ -1,7 +1,7 @@
-"""How many threads a run takes: as many as it is told to; else as the environment says; else the cores that are free.
+"""The number of threads of a run: the number that the user gives, or OMP_NUM_THREADS, or the number of free cores.
 
-A thread too few costs little. One too many, where other jobs have the cores, waits for them at the end of every
-product: a language model then learns several times more slowly with two threads than with one.
+One thread too few costs little. One thread too many, on cores that other jobs use, delays every matrix product: a
+language model then trains several times more slowly with two threads than with one.
 """
 
 import os
@@ -19,9 +19,9 @@ from marl_engine.types import Result
 
 
 def choose_threads(number: int | None) -> int:
-    """The number itself; without one, that of OMP_NUM_THREADS, and without that, the cores that are free.
+    """Returns `number`; if it is None, OMP_NUM_THREADS; if that is not set, the number of free cores.
 
-    A number above that of the cores is taken, and warned about.
+    A number larger than the number of cores is accepted with a warning.
     """
     cores = len(usable_cores())
     if number is not None and number > cores:
@@ -29,15 +29,16 @@ def choose_threads(number: int | None) -> int:
             Notice(f"threads={number} is more than the {cores} cores here, which makes a run slower, not faster"),
             stacklevel=2,
         )
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": the second is of nested loops
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": the second is for nested loops
     return number or (int(first) if first.isdecimal() else 0) or count_free_cores()
 
 
 @cache
 def count_free_cores() -> int:
-    """Cores that this process may use and nobody used in the last minute, at least 1; counted once in a process.
+    """Returns the number of cores that this process may use and that were idle during the last minute, at least 1.
 
-    A process may be kept to some cores (its affinity), or to a share of their time (its control groups).
+    A process may be restricted to some cores (its CPU affinity) or to a share of their time (its control groups). The
+    number is determined once per process.
     """
     every = os.cpu_count() or 1
     try:
@@ -48,7 +49,7 @@ def count_free_cores() -> int:
 
 
 def usable_cores() -> Collection[int]:
-    """The numbers of the cores that this process may use."""
+    """Returns the numbers of the cores that this process may use."""
     try:
         return os.sched_getaffinity(0)
     except (AttributeError, OSError):  # not everywhere is there such a thing
@@ -56,9 +57,10 @@ def usable_cores() -> Collection[int]:
 
 
 def read_quota(groups: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("/proc/self/cgroup")) -> float:
-    """Seconds of processor in a second that the control groups of this process leave it; inf where none is a limit.
+    """Returns the CPU time in seconds per second that the control groups of this process allow; inf without a limit.
 
-    A group is in those above it; version 1 keeps groups of processor time in a tree of their own, `cpu`.
+    A control group is also subject to the limits of its parents. Version 1 of control groups has a separate tree for
+    CPU time, `cpu`.
     """
     shares = [inf]
     for line in read_text(memberships).splitlines():
@@ -70,14 +72,14 @@ def read_quota(groups: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("
 
 
 def read_share(group: Path) -> float:
-    """The limit of one control group, see `read_quota`."""
-    names = "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"  # version 2 has one file, version 1 two
+    """Returns the limit of one control group; see `read_quota`."""
+    names = "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"  # version 2 has one file, version 1 has two
     quota, period = (" ".join(read_text(group / name) for name in names).split() + ["max"] * 2)[:2]
     return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else inf
 
 
 def read_text(path: Path) -> str:
-    """What a file holds; nothing where it is not there or not for us."""
+    """Returns the content of a file, or an empty string if it does not exist or is not readable."""
     try:
         return path.read_text()
     except OSError:
@@ -90,10 +92,9 @@ def _workers(count: int) -> ThreadPoolExecutor:
 
 
 def split_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) -> int:
-    """Calls work(share, first, last) for consecutive shares of `rows`; returns how many shares there were.
+    """Calls work(share, first, last) for consecutive shares of `rows`, in parallel; returns the number of shares.
 
-    There is one share for each of torch's threads, or fewer, so that each has `at_least` rows, the number from
-    which a hand-over pays.
+    There is one share for each of torch's threads, or fewer, so that each share has `at_least` rows.
     """
     cores = max(1, min(torch.get_num_threads(), rows // at_least))
     bounds = [rows * core // cores for core in range(cores + 1)]
@@ -105,11 +106,11 @@ def split_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) 
 
 
 def run_concurrently(*jobs: Callable[[], Result]) -> list[Result]:
-    """The results of jobs that do not touch each other, done at the same time; raises what one of them raises."""
+    """Runs independent jobs in parallel and returns their results. Raises the exception of a job that fails."""
     threads = torch.get_num_threads()
 
     def as_here(job: Callable[[], Result]) -> Result:
-        torch.set_num_threads(threads)  # a new thread would share its first operations among all cores
+        torch.set_num_threads(threads)  # a new thread starts with torch's default number of threads
         return job()
 
     others = [_workers(len(jobs)).submit(as_here, job) for job in jobs[1:]]

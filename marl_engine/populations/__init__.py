@@ -1,4 +1,4 @@
-"""Populations of frozen policies and their payoff tables."""
+"""Populations of frozen policies with their payoff tables."""
 
 from marl_engine.populations.population import Population
 

@@ -1,4 +1,4 @@
-"""A population: frozen members for every seat, and what each combination of them earns."""
+"""A population: frozen policies (members) for every seat, and the payoff table of their combinations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,61 +12,62 @@ from marl_engine.types import Policy, Profile
 
 
 class Population:
-    """n_p members of seat p. A combination of them, one for each seat, is a cell of the payoff table."""
+    """Seat p has n_p members. A cell of the payoff table is a combination of members, one for each seat."""
 
     def __init__(self, players: int):
         self.members: list[list[Policy]] = [[] for _ in range(players)]
         self.mean = np.zeros((players, *[0] * players))  # (P, n_0, n_1, …) the payoff of each seat
-        self.count = np.zeros([0] * players)  # (n_0, n_1, …) of games it is the mean of; infinite where it is exact
+        self.count = np.zeros([0] * players)  # (n_0, n_1, …) number of games; infinite if exact
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """n_0, n_1, …"""
+        """Returns the numbers of members n_0, n_1, …"""
         return tuple(map(len, self.members))
 
     def grow(self, newcomers: Profile, seats: Sequence[int] | None = None, *, again: bool = False) -> int:
-        """Takes a copy of the policy of each seat, or of some; returns how many.
+        """Adds a copy of the policy of each seat, or of the given seats; returns how many were added.
 
-        One that equals a member is taken only with `again`.
+        A policy that equals a member is added only if `again` is true.
         """
-        found = 0
+        added = 0
         for seat in range(len(newcomers)) if seats is None else seats:
             if again or not any(weights_equal(newcomers[seat], member) for member in self.members[seat]):
                 self.members[seat] += freeze([newcomers[seat]])
-                found += 1
+                added += 1
         margins = [(0, new - old) for new, old in zip(self.sizes, self.count.shape, strict=True)]
         self.mean, self.count = np.pad(self.mean, [(0, 0), *margins]), np.pad(self.count, margins)
-        return found
+        return added
 
     def fill(self, measure: Callable[[Profile, int], tuple[np.ndarray, float]]) -> int:
-        """Measures the payoffs (P,) of every cell that is empty, and in how many games; returns how many cells.
+        """Measures the payoffs (P,) of every empty cell; returns the number of these cells.
 
-        `measure` takes the profile of a cell, and how many cells were filled before.
+        `measure` takes the profile of a cell and the number of cells measured before. It returns payoffs and the number
+        of games that they are the mean of.
         """
-        filled = int((self.count > 0).sum())
+        measured = int((self.count > 0).sum())
         empty = [tuple(cell) for cell in np.argwhere(self.count == 0)]
         for number, cell in enumerate(empty):
-            members = [known[index] for known, index in zip(self.members, cell, strict=True)]
-            self.mean[(slice(None), *cell)], self.count[cell] = measure(members, filled + number)
+            members = [options[index] for options, index in zip(self.members, cell, strict=True)]
+            self.mean[(slice(None), *cell)], self.count[cell] = measure(members, measured + number)
         return len(empty)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns members and payoffs for a checkpoint."""
         return {
-            "members": [[member.state_dict() for member in known] for known in self.members],
+            "members": [[member.state_dict() for member in members] for members in self.members],
             "mean": torch.from_numpy(self.mean),
             "count": torch.from_numpy(self.count),
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint; `profile` has policies of the kind that the members are."""
+        """Restores the state from a checkpoint; `profile` has policies of the members' kind."""
         self.members = [
-            [copy_with_weights(policy, weights) for weights in known]
-            for policy, known in zip(profile, state["members"], strict=True)
+            [copy_with_weights(policy, weights) for weights in members]
+            for policy, members in zip(profile, state["members"], strict=True)
         ]
         self.mean, self.count = state["mean"].numpy().copy(), state["count"].numpy().copy()
 
 
 def support(mixtures: Sequence[np.ndarray], least: float = 1e-6) -> float:
-    """How many members a mixture plays, the mean over seats."""
+    """Returns the number of members that a mixture plays, as a mean over the seats."""
     return float(np.mean([(mixture > least).sum() for mixture in mixtures]))

@@ -1,4 +1,4 @@
-"""Where pure jobs run."""
+"""Runners execute independent jobs."""
 
 from marl_engine.runners.local import LocalRunner
 

@@ -1,4 +1,4 @@
-"""Where jobs run. A job is a pure function of its argument, so every runner gives the same results."""
+"""Runs jobs in this process. A job is a pure function of its argument, so every runner gives the same results."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from marl_engine.types import Argument, Result
 
 @dataclass
 class LocalRunner:
-    """One after the other, in this process."""
+    """Runs jobs one after the other in this process."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         return [job(argument) for argument in arguments]

@@ -1,22 +1,20 @@
-"""Counterfactual regret minimisation: in every information set a player plays what it regrets not having played.
+"""Counterfactual regret minimisation: each information set plays actions in proportion to their positive regrets.
 
-With r the regret of an iteration t, R their sum, and [x]+ = max(x, 0), each information set on its own:
+With r the regret of iteration t, R the accumulated regret, and [x]+ = max(x, 0), for each information set separately:
 
     R = R + r            or [R + r]+ with `floor`
-    R = R * t^a/(t^a+1)  with `alpha` where R is positive, `beta` where it is negative
-    next strategy ~ [R]+ or [R + r]+ with `predict`: r foretells the next regret
+    R = R * t^a/(t^a+1)  with a = `alpha` where R is positive, a = `beta` where it is negative
+    next strategy ~ [R]+ or [R + r]+ with `predict`: r predicts the next regret
     average += t^gamma * plan
 
-| name    | floor | alpha | beta | predict | gamma | source |
-| CFR     |       |       |      |         | 0     | Zinkevich et al. 2007 |
-| CFR+    | yes   |       |      |         | 1     | Tammelin 2014, arXiv:1407.5042 |
-| linear  |       | 1     | 1    |         | 1     | Brown and Sandholm 2019, arXiv:1809.04040 |
-| DCFR    |       | 1.5   | 0    |         | 2     | the same, section 4 |
-| PCFR+   | yes   |       |      | yes     | 2     | Farina et al. 2021, arXiv:2007.14358 |
-| PDCFR+  | yes   | 2.3   |      | yes     | 5     | Xu et al. 2024, arXiv:2404.13891 |
+| name    | floor | alpha | beta | predict | gamma | source | | CFR     |       |       |      |         | 0     |
+Zinkevich et al. 2007 | | CFR+    | yes   |       |      |         | 1     | Tammelin 2014, arXiv:1407.5042 | | linear
+|       | 1     | 1    |         | 1     | Brown and Sandholm 2019, arXiv:1809.04040 | | DCFR    |       | 1.5   | 0
+|         | 2     | the same, section 4 | | PCFR+   | yes   |       |      | yes     | 2     | Farina et al. 2021,
+arXiv:2007.14358 | | PDCFR+  | yes   | 2.3   |      | yes     | 5     | Xu et al. 2024, arXiv:2404.13891 |
 
-Players are updated in turn, each against what the others have just become, unless `alternating` is false.
-The average is that of plans (sequence form), not of strategies. It is what converges.
+With `alternating`, players are updated in turn, each against the current strategies of the others; without it, all at
+once. The average is taken over plans (sequence form), not strategies. The average converges.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -41,23 +39,23 @@ from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.types import Metrics, Profile, Progress, Work
-from solvers.cfr.torch_cfr import iterations
+from solvers.cfr.torch_cfr import make_iterate
 
 
 class State(NamedTuple):
-    """What the players know after so many iterations, (S,) where nothing else is said."""
+    """The state of the algorithm; arrays are (S,) unless noted."""
 
     strategy: np.ndarray
-    plan: np.ndarray  # of the strategy
+    plan: np.ndarray  # realization plan of the strategy
     regret: np.ndarray
     total: np.ndarray  # weighted sum of plans
-    value: np.ndarray  # zeros between updates
-    whole: np.ndarray  # (I,) sums of what strategies are proportional to
-    before: np.ndarray  # the plan that all players answer, where they move at once
+    value: np.ndarray  # working memory: zero between updates
+    normaliser: np.ndarray  # (I,) sums of positive regrets
+    opponent_plan: np.ndarray  # the plan that all players respond to if not `alternating`
 
 
 class Rule(NamedTuple):
-    """How regrets are kept; numbers, for the compiler. Exponents of infinity keep everything."""
+    """How regrets are accumulated, as numbers for the compiled loop. An infinite exponent means no discount."""
 
     alpha: float
     beta: float
@@ -67,46 +65,51 @@ class Rule(NamedTuple):
 
 
 @compile_inline
-def kept(exponent, iteration):
-    """t^a / (t^a + 1)."""
+def discount(exponent, iteration):
+    """Returns t^a / (t^a + 1)."""
     return 1.0 if exponent == np.inf else iteration**exponent / (iteration**exponent + 1)
 
 
 @compile_inline
 def regret_matching(form, rule, state, plan, infoset, keep, forget):
-    """The next strategy in one information set, its `whole` still to be divided by; returns what the last was worth."""
+    """Updates regrets in one information set and writes the next strategy, not yet divided by its `normaliser`.
+
+    Returns the value of the last strategy.
+    """
     start, stop = form.first[infoset], form.first[infoset + 1]
     mean = 0.0
     for sequence in range(start, stop):
         state.value[sequence] += sequence_payoff(form, plan, sequence)
         mean += state.strategy[sequence] * state.value[sequence]
-    whole = 0.0
+    normaliser = 0.0
     for sequence in range(start, stop):
         instant = state.value[sequence] - mean
         regret = state.regret[sequence] + instant
         if rule.floor:
             regret = max(regret, 0.0)
         regret *= keep if regret > 0 else forget
-        ahead = max(regret + instant if rule.predict else regret, 0.0)
-        state.regret[sequence], state.strategy[sequence], state.value[sequence] = regret, ahead, 0.0
-        whole += ahead
-    state.whole[infoset] = whole
+        prediction = max(regret + instant if rule.predict else regret, 0.0)
+        state.regret[sequence], state.strategy[sequence], state.value[sequence] = regret, prediction, 0.0
+        normaliser += prediction
+    state.normaliser[infoset] = normaliser
     return mean
 
 
 @compile_inline
 def update(form, rule, state, plan, player, iteration):
-    """One player learns from what the others' plan makes of its own, and adds its old plan to the average."""
-    keep, forget = kept(rule.alpha, iteration), kept(rule.beta, iteration)
+    """Updates the strategy of one player against the given plan of the others, and adds its old plan to the
+    average.
+    """
+    keep, forget = discount(rule.alpha, iteration), discount(rule.beta, iteration)
     for infoset in range(form.begin[player + 1] - 1, form.begin[player] - 1, -1):
         state.value[form.parent[infoset]] += regret_matching(form, rule, state, plan, infoset, keep, forget)
     state.value[player] = 0.0
     weight = iteration**rule.gamma
     for infoset in range(form.begin[player], form.begin[player + 1]):
-        reach, whole = state.plan[form.parent[infoset]], state.whole[infoset]
+        reach, normaliser = state.plan[form.parent[infoset]], state.normaliser[infoset]
         start, stop = form.first[infoset], form.first[infoset + 1]
         for sequence in range(start, stop):
-            chance = state.strategy[sequence] / whole if whole > 0 else 1 / (stop - start)
+            chance = state.strategy[sequence] / normaliser if normaliser > 0 else 1 / (stop - start)
             state.strategy[sequence] = chance
             state.total[sequence] += weight * state.plan[sequence]
             state.plan[sequence] = reach * chance
@@ -114,31 +117,34 @@ def update(form, rule, state, plan, player, iteration):
 
 @compile_loop
 def iterate(form, rule, state, after, count, alternating):
-    """Iterations `after` + 1 to `after` + `count`; `alternating` 0: all players answer the same plan."""
-    seen = state.plan
+    """Runs iterations `after` + 1 to `after` + `count`. If `alternating` is 0, all players respond to the same
+    plan.
+    """
+    opponent_plan = state.plan
     for iteration in range(after + 1, after + count + 1):
         if alternating == 0:
-            seen = state.before
-            for sequence in range(seen.size):
-                seen[sequence] = state.plan[sequence]
+            opponent_plan = state.opponent_plan
+            for sequence in range(opponent_plan.size):
+                opponent_plan[sequence] = state.plan[sequence]
         for player in range(form.begin.size - 1):
-            update(form, rule, state, seen, player, float(iteration))
+            update(form, rule, state, opponent_plan, player, float(iteration))
 
 
 @dataclass
 class CFR:
-    """Yields the average strategy; `nash_conv/last` in its metrics is that of the current one.
+    """CFR and its variants; see the table above. Yields the average strategy.
 
-    Raises ValueError for exponents below 0, and for a responder that is not exact.
+    The metric `nash_conv/last` is that of the current strategy. Raises ValueError for negative exponents and for a
+    responder that is not exact.
     """
 
     alpha: float | None = None  # discount of positive regrets; null: none
-    beta: float | None = None  # of negative ones
+    beta: float | None = None  # discount of negative regrets; null: none
     gamma: float = 0.0  # weight of iteration t in the average: t^gamma
     floor: bool = False
     predict: bool = False
     alternating: bool = True
-    stride: int = 1  # iterations in one go; looking at the average takes as long as a few
+    stride: int = 1  # iterations between evaluations of the average; an evaluation takes as long as a few iterations
 
     def __post_init__(self) -> None:
         exponents = [name for name in ("alpha", "beta", "gamma") if vars(self)[name] is not None]
@@ -146,53 +152,53 @@ class CFR:
         check_fields("solver", self, "stride", least=1, whole=True)
         alpha, beta = (np.inf if each is None else each for each in (self.alpha, self.beta))
         self.rule = Rule(alpha, beta, self.gamma, int(self.floor), int(self.predict))
-        self.learned: State | None = None
+        self.tables: State | None = None
 
     def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables."""
+        """See `Solver`. The policies of the profile must be tables."""
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form = responder.form
-        start = fresh(form)
-        if after == 0 or self.learned is None:
-            self.learned = start
-        check_like(tensors_of(self.learned), tensors_of(start), "solver")
-        advance = self._advance(form, self.learned, responder.device)
-        for before in count(after, self.stride):
-            advance(before, self.stride)
-            average = behavior_strategy(form, self.learned.total)
+        start = initial_state(form)
+        if after == 0 or self.tables is None:
+            self.tables = start
+        check_like(as_tensors(self.tables), as_tensors(start), "solver")
+        advance = self._advance(form, self.tables, responder.device)
+        for iteration in count(after, self.stride):
+            advance(iteration, self.stride)
+            average = behavior_strategy(form, self.tables.total)
             fill_tables(profile, average)
-            yield Progress(before + self.stride, profile, self._measured(form, average), Work(queries=self.stride))
+            yield Progress(iteration + self.stride, profile, self._measure(form, average), Work(queries=self.stride))
 
-    def _advance(self, form: SequenceForm, learned: State, device: str) -> Callable[[int, int], None]:
-        """What does the iterations after one, so many."""
+    def _advance(self, form: SequenceForm, state: State, device: str) -> Callable[[int, int], None]:
+        """Returns a function (after, count) that runs iterations."""
         if device != "cpu":
-            return iterations(form, self.rule, learned, self.alternating, device)
-        return lambda after, count: iterate(form, self.rule, learned, after, count, int(self.alternating))
+            return make_iterate(form, self.rule, state, self.alternating, device)
+        return lambda after, count: iterate(form, self.rule, state, after, count, int(self.alternating))
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {} if self.learned is None else tensors_of(self.learned)
+        """Returns the state for a checkpoint."""
+        return {} if self.tables is None else as_tensors(self.tables)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.learned = State(**{name: each.numpy().copy() for name, each in state.items()}) if state else None
+        """Restores the state from a checkpoint."""
+        self.tables = State(**{name: each.numpy().copy() for name, each in state.items()}) if state else None
 
-    def _measured(self, form: SequenceForm, average: np.ndarray) -> Metrics:
-        assert self.learned is not None
-        mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, self.learned.plan)
+    def _measure(self, form: SequenceForm, average: np.ndarray) -> Metrics:
+        assert self.tables is not None
+        mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, self.tables.plan)
         return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}
 
 
-def tensors_of(state: State) -> dict[str, torch.Tensor]:
-    """The arrays of a state by name, as tensors that share their memory."""
+def as_tensors(state: State) -> dict[str, torch.Tensor]:
+    """Returns the arrays of a state by name, as tensors that share their memory."""
     return {name: torch.from_numpy(each) for name, each in state._asdict().items()}
 
 
-def fresh(form: SequenceForm) -> State:
-    """Before the first iteration: uniform strategies, no regrets."""
+def initial_state(form: SequenceForm) -> State:
+    """Returns the state before the first iteration: uniform strategies and no regrets."""
     strategy = uniform_strategy(form)
     plan = realization_plan(form, strategy)
     regret, total, value = np.zeros((3, form.sequences))
-    return State(strategy, plan, regret, total, value, whole=np.zeros(len(form.parent)), before=plan.copy())
+    return State(strategy, plan, regret, total, value, normaliser=np.zeros(len(form.parent)), opponent_plan=plan.copy())

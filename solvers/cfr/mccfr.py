@@ -1,9 +1,9 @@
-"""Monte Carlo counterfactual regret minimisation: CFR that looks at a sample of the tree instead of all of it.
+"""Monte Carlo counterfactual regret minimisation: CFR on samples of the game tree.
 
-Lanctot et al. 2009, "Monte Carlo Sampling for Regret Minimization in Extensive Games". Each player in turn traverses
-the tree, by external or by outcome sampling (see `sampling`), adds what the sample says of its regrets to them, and
-so has its next strategy, which is proportional to their positive part. The average is what converges, at the rate
-of 1 / sqrt(traversals). Draws are a function of the seed and of the number of the traversal alone.
+Lanctot et al. 2009, "Monte Carlo Sampling for Regret Minimization in Extensive Games". In turn each player traverses
+the tree with external or outcome sampling (see `tree_sampling`) and adds the sampled regrets to its own. Its next
+strategy is proportional to the positive regrets. The average strategy converges at rate 1 / sqrt(traversals). Random
+numbers depend only on the seed and the number of the traversal.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,19 +21,19 @@ from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.types import Metrics, Profile, Progress, Work
-from solvers.cfr.tree_sampling import Learned, learned, paths, traverse
+from solvers.cfr.tree_sampling import SampleState, allocate_state, paths, traverse
 
 SAMPLING = ("external", "outcome")
-LEARNED = ("regret", "total")  # what a checkpoint keeps
-NONE_GIVEN = np.empty(0)
+LEARNED = ("regret", "total")  # fields saved in checkpoints
+NO_UNIFORMS = np.empty(0)
 
 
 @dataclass
 class MCCFR:
-    """Yields the average strategy; `nash_conv/last` in its metrics is that of the current one.
+    """Monte Carlo CFR; see above. Yields the average strategy.
 
-    Work is counted in nodes of the tree that are touched. Raises ValueError for numbers out of range, for a responder
-    that is not exact, and for a game without a tree.
+    The metric `nash_conv/last` is that of the current strategy. Work is counted in visited nodes of the tree.
+    Raises ValueError for numbers out of range, for a responder that is not exact, and for a game without a tree.
     """
 
     sampling: str = "external"
@@ -45,10 +45,10 @@ class MCCFR:
             raise ValueError(f"solver.sampling must be one of {', '.join(SAMPLING)}, not {self.sampling!r}")
         check_fields("solver", self, "exploration", above=0, most=1)
         check_fields("solver", self, "traversals", least=1, whole=True)
-        self.learned: Learned | None = None
+        self.tables: SampleState | None = None
 
     def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables, the game one that has a tree."""
+        """See `Solver`. The policies of the profile must be tables, and the game must have a tree."""
         game = capabilities_of(responder.game).tree
         if game is None:
             raise ValueError(lack_of(responder.game, TreeGame, type(self).__name__))
@@ -56,32 +56,32 @@ class MCCFR:
 
     def _solve(self, tree: Any, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form = responder.form
-        ways = paths(tree, form)
-        ways = ways._replace(payoff=ways.payoff - form.centre)
-        if after == 0 or self.learned is None:
-            self.learned = learned(*np.zeros((2, form.sequences)))
+        tree_paths = paths(tree, form)
+        tree_paths = tree_paths._replace(payoff=tree_paths.payoff - form.centre)
+        if after == 0 or self.tables is None:
+            self.tables = allocate_state(*np.zeros((2, form.sequences)))
         check_like(self.state(), dict.fromkeys(LEARNED, torch.zeros(form.sequences, dtype=torch.float64)), "solver")
         exploration = self.exploration if self.sampling == "outcome" else 0.0
         seed, share = responder.seed, self.traversals * form.players
         for iteration in count(after + 1):
-            begun = (iteration - 1) * share
-            nodes = traverse(ways, self.learned, exploration, seed, begun, share, NONE_GIVEN)
-            average = behavior_strategy(form, self.learned.total)
+            first = (iteration - 1) * share
+            nodes = traverse(tree_paths, self.tables, exploration, seed, first, share, NO_UNIFORMS)
+            average = behavior_strategy(form, self.tables.total)
             fill_tables(profile, average)
-            yield Progress(iteration, profile, self._measured(form, average), Work(nodes=nodes))
+            yield Progress(iteration, profile, self._measure(form, average), Work(nodes=nodes))
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        if self.learned is None:
+        """Returns the state for a checkpoint."""
+        if self.tables is None:
             return {}
-        return {name: torch.from_numpy(self.learned._asdict()[name]) for name in LEARNED}
+        return {name: torch.from_numpy(self.tables._asdict()[name]) for name in LEARNED}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.learned = learned(*(state[name].numpy().copy() for name in LEARNED)) if state else None
+        """Restores the state from a checkpoint."""
+        self.tables = allocate_state(*(state[name].numpy().copy() for name in LEARNED)) if state else None
 
-    def _measured(self, form: SequenceForm, average: np.ndarray) -> Metrics:
-        assert self.learned is not None
-        current = behavior_strategy(form, np.maximum(self.learned.regret, 0))  # regret matching
+    def _measure(self, form: SequenceForm, average: np.ndarray) -> Metrics:
+        assert self.tables is not None
+        current = behavior_strategy(form, np.maximum(self.tables.regret, 0))  # regret matching
         mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, realization_plan(form, current))
         return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}

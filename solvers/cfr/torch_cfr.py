@@ -1,6 +1,6 @@
-"""The iterations of `cfr.py`, a whole level of the tree at a time in torch: for a GPU, where small steps cost dear.
+"""CFR in torch, one level of the tree at a time: for GPUs, where small operations are expensive.
 
-The sums of a level are taken in another order than there, so that numbers agree to rounding and not bit for bit.
+Sums are added in a different order than in `cfr.py`, so results agree up to rounding.
 """
 
 import math
@@ -15,41 +15,43 @@ from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequenc
 
 
 class Level(NamedTuple):
-    """Information sets of one player, as many own actions after the start; K of them with N sequences in all."""
+    """K information sets of one player at the same depth (number of preceding own actions), with N sequences in
+    all.
+    """
 
-    sequence: Tensor  # (N,) their sequences
-    infoset: Tensor  # (N,) which of the K each belongs to
-    parent: Tensor  # (K,) the sequence that leads to each
-    actions: Tensor  # (K,) float64: how many
+    sequence: Tensor  # (N,)
+    infoset: Tensor  # (N,) index of the information set, 0 to K - 1
+    parent: Tensor  # (K,) the sequence that leads to each information set
+    actions: Tensor  # (K,) float64: number of actions
 
 
 class Side(NamedTuple):
-    """What a player learns from: e of its entries, and its levels, the first first."""
+    """The arrays of one player: e entries, and its levels from the root downwards."""
 
-    own: Tensor  # (e,)
+    sequence: Tensor  # (e,)
     others: Tensor  # (e, P - 1)
     payoff: Tensor  # (e,) float64
     levels: list[Level]
 
 
-def sides(form: SequenceForm, device: str) -> list[Side]:
-    """The arrays of each player on a device."""
+def build_sides(form: SequenceForm, device: str) -> list[Side]:
+    """Returns the arrays of each player on a device."""
     ends, depth = entry_sequences(form), depths(form)
     owner = np.repeat(np.arange(form.players), np.diff(form.first[form.begin]).astype(np.int64))
     owner = np.concatenate([np.arange(form.players), owner])[ends]
-    found = []
+    result = []
     for player in range(form.players):
-        mine, infosets = owner == player, np.arange(form.begin[player], form.begin[player + 1])
+        entries, infosets = owner == player, np.arange(form.begin[player], form.begin[player + 1])
         levels = [infosets[depth[infosets] == each] for each in range(int(depth[infosets].max(initial=-1)) + 1)]
-        own, others, payoff = (
-            torch.from_numpy(each[mine]).to(device) for each in (ends, form.others.astype(np.int64), form.payoff)
+        sequence, others, payoff = (
+            torch.from_numpy(each[entries]).to(device) for each in (ends, form.others.astype(np.int64), form.payoff)
         )
-        found.append(Side(own, others, payoff, [level_of(form, each, device) for each in levels]))
-    return found
+        result.append(Side(sequence, others, payoff, [build_level(form, each, device) for each in levels]))
+    return result
 
 
 def depths(form: SequenceForm) -> np.ndarray:
-    """How many own actions lead to each information set (I,)."""
+    """Returns the number of own actions before each information set (I,)."""
     depth, of_sequence = np.zeros(len(form.parent), np.int64), np.zeros(form.sequences, np.int64)
     for infoset, parent in enumerate(form.parent):
         depth[infoset] = of_sequence[parent]
@@ -57,8 +59,8 @@ def depths(form: SequenceForm) -> np.ndarray:
     return depth
 
 
-def level_of(form: SequenceForm, infosets: np.ndarray, device: str) -> Level:
-    """The arrays of some information sets."""
+def build_level(form: SequenceForm, infosets: np.ndarray, device: str) -> Level:
+    """Returns the arrays of the given information sets."""
     first, stop = form.first[infosets].astype(np.int64), form.first[infosets + 1].astype(np.int64)
     sequence = np.concatenate([np.arange(start, end) for start, end in zip(first, stop, strict=True)])
     infoset = np.repeat(np.arange(len(infosets)), stop - first)
@@ -66,31 +68,31 @@ def level_of(form: SequenceForm, infosets: np.ndarray, device: str) -> Level:
     return Level(*(torch.from_numpy(each).to(device) for each in arrays))
 
 
-def iterations(
-    form: SequenceForm, rule: Any, learned: Any, alternating: bool, device: str
+def make_iterate(
+    form: SequenceForm, rule: Any, state: Any, alternating: bool, device: str
 ) -> Callable[[int, int], None]:
-    """A function that does iterations `after` + 1 to `after` + `count` on a device, and brings home what was learned.
+    """Returns a function (after, count) that runs iterations on a device and copies the result back to `state`.
 
-    `rule` and `learned` are a Rule and a State of `cfr.py`, the latter its arrays.
+    `rule` and `state` are a Rule and a State of `cfr.py`.
     """
-    parts = sides(form, device)
-    there = learned._make(torch.from_numpy(each).to(device) for each in learned)
+    parts = build_sides(form, device)
+    tensors = state._make(torch.from_numpy(each).to(device) for each in state)
 
     def iterate(after: int, count: int) -> None:
         for iteration in range(after + 1, after + count + 1):
-            seen = there.plan if alternating else there.plan.clone()
+            opponent_plan = tensors.plan if alternating else tensors.plan.clone()
             for side in parts:
-                update(side, rule, there, seen, float(iteration))
-        for array, tensor in zip(learned, there, strict=True):
+                update(side, rule, tensors, opponent_plan, float(iteration))
+        for array, tensor in zip(state, tensors, strict=True):
             torch.from_numpy(array).copy_(tensor)
 
     return iterate
 
 
-def update(side: Side, rule: Any, state: Any, seen: Tensor, iteration: float) -> None:
-    """One player learns; see `cfr.update`."""
+def update(side: Side, rule: Any, state: Any, opponent_plan: Tensor, iteration: float) -> None:
+    """Updates one player; see `cfr.update`."""
     value = torch.zeros_like(state.plan)
-    value.index_add_(0, side.own, side.payoff * seen[side.others].prod(1))
+    value.index_add_(0, side.sequence, side.payoff * opponent_plan[side.others].prod(1))
     for level in reversed(side.levels):
         value.index_add_(0, level.parent, regret_matching(level, rule, state, value, iteration))
     for level in side.levels:
@@ -99,25 +101,25 @@ def update(side: Side, rule: Any, state: Any, seen: Tensor, iteration: float) ->
 
 
 def regret_matching(level: Level, rule: Any, state: Any, value: Tensor, iteration: float) -> Tensor:
-    """The next strategy in the information sets of a level; returns what the last was worth there (K,)."""
-    at, worth = level.sequence, value[level.sequence]
-    mean = summed(level, state.strategy[at] * worth)
-    instant = worth - mean[level.infoset]
+    """Writes the next strategy in the information sets of a level; returns the values (K,) of the last one."""
+    at, action_value = level.sequence, value[level.sequence]
+    mean = sum_over_actions(level, state.strategy[at] * action_value)
+    instant = action_value - mean[level.infoset]
     regret = state.regret[at] + instant
     regret = regret.clamp(min=0) if rule.floor else regret
-    regret = torch.where(regret > 0, kept(rule.alpha, iteration) * regret, kept(rule.beta, iteration) * regret)
-    ahead = (regret + instant if rule.predict else regret).clamp(min=0)
-    whole = summed(level, ahead)[level.infoset]
+    regret = torch.where(regret > 0, discount(rule.alpha, iteration) * regret, discount(rule.beta, iteration) * regret)
+    prediction = (regret + instant if rule.predict else regret).clamp(min=0)
+    normaliser = sum_over_actions(level, prediction)[level.infoset]
     state.regret[at] = regret
-    state.strategy[at] = torch.where(whole > 0, ahead / whole, 1 / level.actions[level.infoset])
+    state.strategy[at] = torch.where(normaliser > 0, prediction / normaliser, 1 / level.actions[level.infoset])
     return mean
 
 
-def kept(exponent: float, iteration: float) -> float:
-    """t^a / (t^a + 1)."""
+def discount(exponent: float, iteration: float) -> float:
+    """Returns t^a / (t^a + 1)."""
     return 1.0 if exponent == math.inf else iteration**exponent / (iteration**exponent + 1)
 
 
-def summed(level: Level, number: Tensor) -> Tensor:
-    """Sums (K,) over the actions of each information set."""
+def sum_over_actions(level: Level, number: Tensor) -> Tensor:
+    """Returns sums (K,) over the actions of each information set."""
     return torch.zeros_like(level.actions).index_add_(0, level.infoset, number)

@@ -1,22 +1,23 @@
-"""Traversals of a game's tree that sample a part of it, and what they teach: the kernels of Monte Carlo CFR.
+"""Compiled traversals of a game tree for Monte Carlo CFR, with external and outcome sampling.
 
-Lanctot et al. 2009, "Monte Carlo Sampling for Regret Minimization in Extensive Games", sections 3.1 and 3.2. With u
-what the player that learns earns at the end, and sigma the current strategies, by regret matching:
+Lanctot et al. 2009, "Monte Carlo Sampling for Regret Minimization in Extensive Games", sections 3.1 and 3.2. Let u be
+the learning player's payoff at the end, and sigma the current strategies, given by regret matching.
 
-    external    chance and the others are sampled, each own action is followed. Where h in I is passed, with v the mean
-                of u over what was sampled below: r(I, a) = v(ha) - v(h)
-    outcome     one way to one end; an own action is taken with xi = exploration / A + (1 - exploration) * sigma.
-                r(I, a) = w(a) - sum over b of sigma(b) * w(b), where w is 0 but for the action that was taken, whose
-                w is u * (product of sigma of the later own actions) / (product of xi of all own actions)
+    external    Chance and the other players are sampled; all own actions are followed. At a history h in I, with v the
+                value of u under sigma over the sampled subtree: r(I, a) = v(ha) - v(h).
+    outcome     A single path is sampled; own actions are sampled from
+                xi = exploration / A + (1 - exploration) * sigma.
+                r(I, a) = w(a) - sum over b of sigma(b) * w(b), where w is 0 except for the sampled action, for which
+                w = u * (product of sigma of the later own actions) / (product of xi of all own actions).
 
-Both are the regrets of CFR in expectation. The average strategy grows by sigma in the information sets of the next
-player that are passed; where own exploration or third players had a say in that, by sigma over their probability. In
-expectation that is a plan, times the probability with which chance alone allows the information set.
+Both are the regrets of CFR in expectation. The average strategy is accumulated in the visited information sets of the
+next player: sigma is added, divided by the probability with which own exploration and third players led there. In
+expectation this is a plan, times the probability with which chance alone leads to the information set.
 
-Departs from the paper in three ways. The others' actions are drawn in each history anew, not once for an information
-set, which leaves all expectations as they are. In outcome sampling too, averages are kept where the next player moves
-and not where the learning one does, so that less is divided by. The probabilities of third players are divided by,
-without which the average of three players would weigh iterations by what the others did in them.
+There are three departures from the paper. The others' actions are sampled anew in each history rather than once for
+each information set, which leaves expectations unchanged. In outcome sampling, too, averages are accumulated for the
+next player and not for the learning player, so that divisors are larger. The probabilities of third players are divided
+by; otherwise the average strategy of three players would be weighted by what the others did in each iteration.
 """
 
 from typing import Any, NamedTuple
@@ -27,198 +28,208 @@ from marl_engine.extensive_form.sequence_form import SequenceForm
 from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.rng import WORD_GOLDEN, mix_word
 
-CHANCE, END = 254, 255  # who moves, beside players
-MOVER, FIRST, CHILD, COUNT = range(4)  # what is known of a history
+CHANCE, END = 254, 255  # movers other than players
+MOVER, FIRST, CHILD, COUNT = range(4)  # columns of `Paths.history`
 RIGHT_11 = np.uint64(11)
 ROOT, ONE = np.uint64(0), np.uint64(1)
 
 
 class Paths(NamedTuple):
-    """A tree of N histories, numbered anew so that the children of each stand side by side.
+    """A tree of N histories, renumbered so that the children of each history are adjacent.
 
-    What is asked of a history stands together, for memory is what traversals wait for; without a sign, as in `Form`.
+    The fields of a history are stored together, because traversals are limited by memory access. Indices are unsigned,
+    as in `SequenceForm`.
     """
 
     history: np.ndarray  # (N, 4) uint32: mover, first sequence (at an end: row of `payoff`), first child, children
-    since: np.ndarray  # (N,) float64: the probability with which chance goes to a sibling before it
+    since: np.ndarray  # (N,) float64: cumulative probability of the preceding siblings at a chance node
     payoff: np.ndarray  # (ends, P) float64
 
 
-class Learned(NamedTuple):
-    """What is known after so many traversals, and room for one: it never passes as many histories as there are
-    sequences (S). With outcome sampling, of actions taken instead of histories passed: the sequence, and sigma.
+class SampleState(NamedTuple):
+    """The state of the algorithm, and working memory for one traversal, which visits fewer than S histories.
+
+    With outcome sampling `children` contains the sampled sequences and `value` their sigma.
     """
 
     regret: np.ndarray  # (S,)
     total: np.ndarray  # (S,) weighted sum of strategies
-    passed: np.ndarray  # (S,) uint32: histories in which the player moves, and ends
-    below: np.ndarray  # (S,) uint32: where in `passed` their children begin
-    value: np.ndarray  # (S,) of each of them
-    weight: np.ndarray  # (S,) one over the probability with which third players go there
+    node: np.ndarray  # (S,) uint32: visited histories: decisions of the player and ends
+    children: np.ndarray  # (S,) uint32: the index in `node` of their first child
+    value: np.ndarray  # (S,) their values
+    weight: np.ndarray  # (S,) inverse probability of third players' actions
 
 
 def paths(tree: Any, form: SequenceForm) -> Paths:
-    """The arrays of a tree with the information sets of a form, each history's children in the order of actions."""
-    old = np.concatenate([[0], tree.to])  # those of one history follow each other in `to`
-    mover, infoset, count = tree.player[old].astype(np.int64), tree.infoset[old], np.diff(tree.child)
+    """Returns the arrays of a tree with the information sets of a form; children are in the order of actions."""
+    order = np.concatenate([[0], tree.to])  # siblings are adjacent in `to`
+    mover, infoset, count = tree.player[order].astype(np.int64), tree.infoset[order], np.diff(tree.child)
     first = np.where(mover >= 0, form.first[np.where(mover >= 0, infoset, 0)], infoset)
     mover = np.select([mover == -1, mover == -2], [CHANCE, END], mover)
     upto = np.concatenate([[0.0], np.cumsum(tree.chance)])
     since = np.concatenate([[0.0], upto[:-1] - np.repeat(upto[tree.child[:-1]], count)])
-    history = np.stack([mover, first, tree.child[old] + 1, count[old]], axis=1)
+    history = np.stack([mover, first, tree.child[order] + 1, count[order]], axis=1)
     return Paths(history.astype(np.uint32), since, np.ascontiguousarray(tree.payoff))
 
 
-def learned(regret: np.ndarray, total: np.ndarray) -> Learned:
-    """What is known, with room for a traversal."""
-    passed, below = np.zeros((2, len(regret)), np.uint32)
+def allocate_state(regret: np.ndarray, total: np.ndarray) -> SampleState:
+    """Returns a state with working memory for a traversal."""
+    node, children = np.zeros((2, len(regret)), np.uint32)
     value, weight = np.zeros((2, len(regret)))
-    return Learned(regret, total, passed, below, value, weight)
+    return SampleState(regret, total, node, children, value, weight)
 
 
 @compile_inline
-def drawn(given, key, place):
-    """The uniform number in [0, 1) of a place in the traversal `key`, unless it is given."""
-    if place < given.size:
-        return given[place]
+def drawn(uniforms, key, place):
+    """Returns the uniform number in [0, 1) at a position of the traversal `key`, or the one that is given for it."""
+    if place < uniforms.size:
+        return uniforms[place]
     return np.float64(mix_word(key + WORD_GOLDEN * np.uint64(place + 1)) >> RIGHT_11) * 2.0**-53
 
 
 @compile_inline
 def dealt(paths, history, noise):
-    """The child that chance chooses. No loop here stops early: a wrong guess costs more than looking at the rest."""
+    """Samples a child of a chance node.
+
+    The loop does not stop early, since a mispredicted branch costs more than the remaining iterations.
+    """
     child = np.uint64(paths.history[history, CHILD])
     chosen = child
-    for other in range(child + ONE, child + paths.history[history, COUNT]):
-        if paths.since[other] <= noise:
-            chosen = other
+    for sibling in range(child + ONE, child + paths.history[history, COUNT]):
+        if paths.since[sibling] <= noise:
+            chosen = sibling
     return chosen
 
 
 @compile_inline
-def odds(regret, first, count):
-    """Two numbers (scale, least) with sigma = scale * [regret]+ + least in an information set: regret matching."""
-    whole = 0.0
+def match_regrets(regret, first, count):
+    """Returns numbers (scale, least) with sigma = scale * [regret]+ + least in an information set."""
+    total = 0.0
     for sequence in range(first, first + count):
-        whole += max(regret[sequence], 0.0)
-    return (1 / whole, 0.0) if whole > 0 else (0.0, 1 / np.float64(count))
+        total += max(regret[sequence], 0.0)
+    return (1 / total, 0.0) if total > 0 else (0.0, 1 / np.float64(count))
 
 
 @compile_inline
-def taken(regret, first, count, scale, least, noise):
-    """The sequence that noise takes by probabilities scale * [regret]+ + least, and how probable it was."""
-    since, chosen, likely = 0.0, first, 1.0
+def sample_action(regret, first, count, scale, least, noise):
+    """Samples a sequence with probabilities scale * [regret]+ + least; returns it and its probability."""
+    since, chosen, probability = 0.0, first, 1.0
     for sequence in range(first, first + count):
         share = scale * max(regret[sequence], 0.0) + least
         if since <= noise and share > 0:
-            chosen, likely = sequence, share
+            chosen, probability = sequence, share
         since += share
-    return chosen, likely
+    return chosen, probability
 
 
 @compile_inline
-def sampled(paths, known, player, history, weight, key, given, place):
-    """From a history on by chance and others to the next in which the player moves, or an end.
+def sample_to_decision(paths, state, player, history, weight, key, uniforms, place):
+    """Samples chance and the other players from a history until the player moves or the game ends.
 
-    Returns it, `weight` over the probabilities of what third players did on the way, and the place of the next draw.
+    Returns the history, `weight` divided by the probabilities of the actions of third players, and the position of the
+    next random number.
     """
-    following = (player + 1) % paths.payoff.shape[1]
+    next_player = (player + 1) % paths.payoff.shape[1]
     mover = paths.history[history, MOVER]
     while mover != player and mover != END:
-        noise = drawn(given, key, place)
+        noise = drawn(uniforms, key, place)
         place += 1
         if mover == CHANCE:
             history = dealt(paths, history, noise)
         else:
             first, count = paths.history[history, FIRST], paths.history[history, COUNT]
-            scale, least = odds(known.regret, first, count)
-            sequence, likely = taken(known.regret, first, count, scale, least, noise)
-            if mover == following:
+            scale, least = match_regrets(state.regret, first, count)
+            sequence, probability = sample_action(state.regret, first, count, scale, least, noise)
+            if mover == next_player:
                 for each in range(first, first + count):
-                    known.total[each] += weight * (scale * max(known.regret[each], 0.0) + least)
+                    state.total[each] += weight * (scale * max(state.regret[each], 0.0) + least)
             else:
-                weight /= likely
+                weight /= probability
             history = paths.history[history, CHILD] + (sequence - first)
         mover = paths.history[history, MOVER]
     return history, weight, place
 
 
 @compile_inline
-def external(paths, known, player, key, given):
-    """A traversal by external sampling, down and back up; returns how many histories it touched."""
-    known.passed[0], known.weight[0] = 0, 1.0
-    place, here, room = 0, 0, 1
-    while here < room:
-        history, weight, place = sampled(
-            paths, known, player, known.passed[here], known.weight[here], key, given, place
+def traverse_external(paths, state, player, key, uniforms):
+    """Runs a traversal with external sampling, down and back up; returns the number of histories visited."""
+    state.node[0], state.weight[0] = 0, 1.0
+    place, index, room = 0, 0, 1
+    while index < room:
+        history, weight, place = sample_to_decision(
+            paths, state, player, state.node[index], state.weight[index], key, uniforms, place
         )
-        known.passed[here], known.below[here] = history, room
+        state.node[index], state.children[index] = history, room
         if paths.history[history, MOVER] == END:
-            known.value[here] = paths.payoff[paths.history[history, FIRST], player]
+            state.value[index] = paths.payoff[paths.history[history, FIRST], player]
         else:
             for step in range(paths.history[history, COUNT]):
-                known.passed[room], known.weight[room] = paths.history[history, CHILD] + step, weight
+                state.node[room], state.weight[room] = paths.history[history, CHILD] + step, weight
                 room += 1
-        here += 1
-    for here in range(room - 1, -1, -1):
-        history = known.passed[here]
+        index += 1
+    for index in range(room - 1, -1, -1):
+        history = state.node[index]
         if paths.history[history, MOVER] == player:
-            known.value[here] = regretted(
-                known, paths.history[history, FIRST], paths.history[history, COUNT], known.below[here]
+            state.value[index] = add_regrets(
+                state, paths.history[history, FIRST], paths.history[history, COUNT], state.children[index]
             )
     return place + room
 
 
 @compile_inline
-def regretted(known, first, count, below):
-    """Adds the regrets of a history whose children's values begin at `below`; returns its own value."""
-    scale, least = odds(known.regret, first, count)
+def add_regrets(state, first, count, children):
+    """Adds the regrets of a history whose children have the values from index `children` on; returns its value."""
+    scale, least = match_regrets(state.regret, first, count)
     mean = 0.0
     for step in range(count):
-        mean += (scale * max(known.regret[first + step], 0.0) + least) * known.value[below + step]
+        mean += (scale * max(state.regret[first + step], 0.0) + least) * state.value[children + step]
     for step in range(count):
-        known.regret[first + step] += known.value[below + step] - mean
+        state.regret[first + step] += state.value[children + step] - mean
     return mean
 
 
 @compile_inline
-def outcome(paths, known, player, exploration, key, given):
-    """A traversal by outcome sampling; returns how many histories it touched."""
-    history, weight, place = sampled(paths, known, player, ROOT, 1.0, key, given, 0)
-    steps, rarity = 0, 1.0  # one over the probability of the own actions
+def traverse_outcome(paths, state, player, exploration, key, uniforms):
+    """Runs a traversal with outcome sampling; returns the number of histories visited."""
+    history, weight, place = sample_to_decision(paths, state, player, ROOT, 1.0, key, uniforms, 0)
+    steps, rarity = 0, 1.0  # inverse probability of own actions
     while paths.history[history, MOVER] != END:
         first, count = paths.history[history, FIRST], paths.history[history, COUNT]
-        scale, least = odds(known.regret, first, count)
-        even = exploration / np.float64(count) + (1 - exploration) * least
-        noise = drawn(given, key, place)
-        sequence, likely = taken(known.regret, first, count, (1 - exploration) * scale, even, noise)
-        known.passed[steps], known.below[steps] = history, sequence
-        known.value[steps] = scale * max(known.regret[sequence], 0.0) + least
-        steps, rarity = steps + 1, rarity / likely
+        scale, least = match_regrets(state.regret, first, count)
+        floor = exploration / np.float64(count) + (1 - exploration) * least
+        noise = drawn(uniforms, key, place)
+        sequence, probability = sample_action(state.regret, first, count, (1 - exploration) * scale, floor, noise)
+        state.node[steps], state.children[steps] = history, sequence
+        state.value[steps] = scale * max(state.regret[sequence], 0.0) + least
+        steps, rarity = steps + 1, rarity / probability
         child = paths.history[history, CHILD] + (sequence - first)
-        history, weight, place = sampled(paths, known, player, child, weight / likely, key, given, place + 1)
-    worth = paths.payoff[paths.history[history, FIRST], player] * rarity
+        history, weight, place = sample_to_decision(
+            paths, state, player, child, weight / probability, key, uniforms, place + 1
+        )
+    value = paths.payoff[paths.history[history, FIRST], player] * rarity
     for step in range(steps - 1, -1, -1):
-        history, mean = known.passed[step], known.value[step] * worth
+        history, mean = state.node[step], state.value[step] * value
         first = paths.history[history, FIRST]
         for sequence in range(first, first + paths.history[history, COUNT]):
-            known.regret[sequence] -= mean
-        known.regret[known.below[step]] += worth
-        worth = mean
+            state.regret[sequence] -= mean
+        state.regret[state.children[step]] += value
+        value = mean
     return place + 1
 
 
 @compile_loop
-def traverse(paths, known, exploration, seed, after, count, given):
-    """Traversals `after` + 1 to `after` + `count`, each player learning in turn; returns how many histories they
-    touched. With an exploration of 0 sampling is external. `given` (n,) are the first uniform numbers of each.
+def traverse(paths, state, exploration, seed, after, count, uniforms):
+    """Runs traversals `after` + 1 to `after` + `count`, each player learning in turn; returns the number of histories
+    visited.
+
+    An exploration of 0 selects external sampling. `uniforms` (n,) replace the first random numbers of each traversal.
     """
     touched, players = 0, paths.payoff.shape[1]
     origin = mix_word(np.uint64(seed))
     for number in range(after, after + count):
         key = mix_word(origin + WORD_GOLDEN * np.uint64(number + 1))
         if exploration > 0:
-            touched += outcome(paths, known, number % players, exploration, key, given)
+            touched += traverse_outcome(paths, state, number % players, exploration, key, uniforms)
         else:
-            touched += external(paths, known, number % players, key, given)
+            touched += traverse_external(paths, state, number % players, key, uniforms)
     return touched

@@ -179,10 +179,10 @@ def test_own_folders_with_our_names_are_in_nobodys_way(tmp_path, package, place)
 
 OWN = """
 from dataclasses import dataclass
-from games.matrix import Matrix
+from games.normal_form import MatrixGame
 
 @dataclass
-class Mine(Matrix):
+class Mine(MatrixGame):
     size: int = 2
 """
 
@@ -254,7 +254,7 @@ def test_nothing_that_is_shown_ends_a_run(tmp_path):
     screen = {"MPLBACKEND": "no backend", "PYTHONIOENCODING": "latin-1"}
     done = run_in(tmp_path, *FORM, "run=[/b] $x$ [nan]", "game.payoffs=my [x] $a$.csv", **screen)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Matrix (my [x] $a$.csv) · NormalForm" in done.stdout
+    assert "MatrixGame (my [x] $a$.csv) · NormalForm" in done.stdout
     assert "resume='runs/[/b] $x$ [nan]' iterations=2" in done.stdout
     assert (tmp_path / "runs" / "[" / "b] $x$ [nan]" / "curve.png").is_file()
     plot = [sys.executable, "-c", PROCESS.replace("train", "plot"), "runs", "title=[/c] $"]
@@ -265,10 +265,10 @@ def test_nothing_that_is_shown_ends_a_run(tmp_path):
 
 UNDRAWABLE = """
 from dataclasses import dataclass
-from games.matrix import Matrix
+from games.normal_form import MatrixGame
 
 @dataclass
-class Mine(Matrix):
+class Mine(MatrixGame):
     def render(self, copy=0, caption=""):
         raise KeyError("[/no picture]")
 """

@@ -53,7 +53,7 @@ def distinct(matrix):
 
 def test_nfg_by_hand():
     """Player 1's strategy varies fastest; title, names and comment are no part of it."""
-    found = nfg.parsed(SELTEN)
+    found = nfg.parse_nfg(SELTEN)
     assert found.shape == (3, 2, 1, 3)
     assert found[:, 0, 0, 0].tolist() == [1, 1, 1]
     assert found[:, 1, 0, 0].tolist() == [0, 2, -1.5]
@@ -66,9 +66,9 @@ def test_nfg_of_outcomes():
     outcomes = """NFG 1 R "" { "" "" "" } { { "a" "b" } { "only {" } { "1" "2" "3" } } ""
     { { "one" 1, 1, 1 } { "" 0 2 -3/2 } { "" -7, -8, -9 } { "" .5, 10, 0 } { "" 0.5 0 0 } }
     1 2 4 5 0 3"""
-    expected = nfg.parsed(SELTEN)
+    expected = nfg.parse_nfg(SELTEN)
     expected[:, 0, 0, 2] = 0
-    assert np.array_equal(nfg.parsed(outcomes), expected)
+    assert np.array_equal(nfg.parse_nfg(outcomes), expected)
 
 
 def test_a_player_alone_in_an_nfg(tmp_path):

@@ -9,8 +9,8 @@ from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.sequence_form import behavior_strategy, expected_payoffs, nash_conv, realization_plan
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
-from solvers.cfr.cfr import CFR, fresh, iterate
-from solvers.cfr.torch_cfr import iterations
+from solvers.cfr.cfr import CFR, initial_state, iterate
+from solvers.cfr.torch_cfr import make_iterate
 
 KUHN = {  # NashConv of the average after 1, 10, 100, 1000 iterations
     "cfr": (0.916667, 0.137398, 0.016452, 0.001875),
@@ -107,9 +107,9 @@ def test_whole_levels_in_torch_are_the_compiled_loop(name, solver):
     noise = np.random.default_rng(0).normal(size=len(form.payoff))  # without it ties are decided by rounding
     form = form.with_payoff(form.payoff + form.chance * noise)
     cfr = CFR(alternating=False) if solver == "simultaneous" else parts(solver=solver).solver
-    one, other = fresh(form), fresh(form)
+    one, other = initial_state(form), initial_state(form)
     iterate(form, cfr.rule, one, 0, 8, int(cfr.alternating))
-    iterations(form, cfr.rule, other, cfr.alternating, "cpu")(0, 8)
+    make_iterate(form, cfr.rule, other, cfr.alternating, "cpu")(0, 8)
     for field in ("strategy", "plan", "regret", "total"):
         assert getattr(other, field) == pytest.approx(getattr(one, field), rel=1e-9, abs=1e-9), field
 
@@ -129,7 +129,7 @@ def test_leduc_after_300_iterations():
     form = OpenSpiel("leduc_poker").form
 
     def distance(solver, form):
-        state = fresh(form)
+        state = initial_state(form)
         iterate(form, solver.rule, state, 0, 300, 1)
         return nash_conv(form, realization_plan(form, behavior_strategy(form, state.total)))
 

@@ -17,8 +17,8 @@ from marl_engine.extensive_form.sequence_form import (
 )
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
-from solvers.cfr.mccfr import MCCFR, NONE_GIVEN
-from solvers.cfr.tree_sampling import learned, paths, traverse
+from solvers.cfr.mccfr import MCCFR, NO_UNIFORMS
+from solvers.cfr.tree_sampling import allocate_state, paths, traverse
 
 EXPLORATION = {"external": 0.0, "outcome": 0.5}
 DECKS = {"kuhn_poker": (3, 2), "kuhn_poker(players=3)": (4, 3, 2)}  # cards that chance has left at each draw
@@ -37,7 +37,7 @@ def expected(game, exploration, player, strategy, grids):
     """
     tree, added = paths(game.tree, game.form), np.zeros((2, game.form.sequences))
     for noise in product(*(np.arange(0.5, grid) / grid for grid in grids)):
-        known = learned(strategy.copy(), np.zeros_like(strategy))
+        known = allocate_state(strategy.copy(), np.zeros_like(strategy))
         traverse(tree, known, exploration, 0, player, 1, np.array(noise))
         added += known.regret - strategy, known.total
     return added / np.prod(grids)
@@ -99,10 +99,10 @@ def distances(exploration, seeds, *counts, name="kuhn_poker"):
     game = OpenSpiel(name)
     tree, form, found = paths(game.tree, game.form), game.form, []
     for seed in range(seeds):
-        known = learned(*np.zeros((2, form.sequences)))
+        known = allocate_state(*np.zeros((2, form.sequences)))
         for before, now in zip((0, *counts), counts, strict=False):
             first, count = game.players * before, game.players * (now - before)
-            traverse(tree, known, exploration, seed, first, count, NONE_GIVEN)
+            traverse(tree, known, exploration, seed, first, count, NO_UNIFORMS)
             found.append(nash_conv(form, realization_plan(form, behavior_strategy(form, known.total))))
     return np.reshape(found, (seeds, len(counts)))
 
