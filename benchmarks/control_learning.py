@@ -34,14 +34,14 @@ from solvers.self_play import SelfPlay
 
 EPISODES = 128
 ASKED = 32 * 31 // 2 + 32 * 64  # comparisons in an iteration of SPO: 32 trajectories among each other and with a queue
-ON = {"games": 16, "turns": 100, "discount": 0.9}
+ON = {"num_envs": 16, "rollout_length": 100, "discount": 0.9}
 MIRROR = {**ON, "clip": float("inf"), "minibatches": 1, "epochs": 10, "entropy_bonus": 0.0}
 BY_REWARD = {  # solver, responder, its fields, the peer
     "PPO": (SelfPlay(), PPO, {**ON, "entropy_bonus": 0.01}, "ppo"),
     "MDPO on-policy, m = 10": (MDPO(step_size=0.1), PPO, MIRROR, "ppo"),
     "MDPO on-policy, m = 1": (MDPO(step_size=0.1), PPO, {**MIRROR, "epochs": 1}, "ppo"),  # plain policy gradient
-    "SAC": (SelfPlay(), SAC, {"games": 8, "turns": 100}, "sac"),
-    "MDPO off-policy": (MDPO(step_size=1.0), SAC, {"games": 8, "turns": 100}, "sac"),
+    "SAC": (SelfPlay(), SAC, {"num_envs": 8, "rollout_length": 100}, "sac"),
+    "MDPO off-policy": (MDPO(step_size=1.0), SAC, {"num_envs": 8, "rollout_length": 100}, "sac"),
 }
 REGIMES = {
     "transitive": {},

@@ -1,4 +1,4 @@
-"""Continuous control: Gymnasium's tasks, and preferences between trajectories."""
+"""Continuous control: Gymnasium tasks, and preferences between trajectories."""
 
 from games.control.gymnasium import Control
 from games.control.trajectory_preference import TrajectoryPreference

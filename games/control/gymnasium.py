@@ -1,8 +1,8 @@
-"""Continuous control: one player, a task of Gymnasium (Towers et al. 2024, arXiv:2407.17032) whose actions are a box.
+"""Continuous control: single-player Gymnasium tasks (Towers et al. 2024, arXiv:2407.17032) with box actions.
 
-It departs from Gymnasium in that actions beyond the box are moved to its edge, and in seeds: each time that a copy
-opens it has another one, which is a function of the copy's own and of how often that has opened. A task ends by its own
-`terminated` and `truncated`; the clock that Gymnasium wraps around it is replaced by `horizon`.
+It departs from Gymnasium in two ways. Actions outside the box are clipped. Each episode of a copy has its own seed, a
+function of the copy's seed and the number of the episode. A task ends by its own `terminated` and `truncated`;
+Gymnasium's time limit wrapper is replaced by `horizon`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,37 +26,43 @@ CHOICES = f"{', '.join(KNOWN)}, or with pip install 'gymnasium[mujoco]' {', '.jo
 
 
 class Copies(Protocol):
-    """B copies of a task of O features and D numbers in an action, stepped together; nothing restarts by itself."""
+    """B copies of a task with O features and D action components, stepped together.
 
-    limit: int | None  # steps after which the task's clock stops; None: there is none
+    They do not restart automatically.
+    """
+
+    limit: int | None  # time limit in steps; None: none
     features: int  # O
     low: np.ndarray  # (D,) float32
     high: np.ndarray  # (D,) float32
 
     def clear(self, copies: int) -> None:
-        """Makes room for so many copies, none of them open."""
+        """Allocates memory for a number of copies; none of them is started."""
 
     def open(self, which: Sequence[int], seeds: Sequence[int]) -> None:
-        """Starts some copies as Gymnasium does with these seeds."""
+        """Starts the given copies as Gymnasium does with the given seeds."""
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Actions (B, D) float32 -> rewards (B,), which copies are over by the rules and which the task cut short."""
+        """Maps actions (B, D) float32 to rewards (B,), and which copies are terminated and truncated by the task."""
         ...
 
-    def seen(self) -> np.ndarray:
-        """Observations (B, O) float32, a new array."""
+    def observe(self) -> np.ndarray:
+        """Returns observations (B, O) float32, a new array."""
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """All that `restore` needs."""
+        """Returns everything that `restore` needs."""
         ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Goes back to a state."""
+        """Restores a saved state."""
 
 
-def made(name: str) -> Any:
-    """One task of Gymnasium without its clock. Raises ValueError for one that is not there, or has other actions."""
+def make_task(name: str) -> Any:
+    """Creates a Gymnasium task without its time limit.
+
+    Raises ValueError for unknown tasks and tasks with other actions.
+    """
     try:
         import gymnasium
     except ImportError as error:
@@ -74,10 +80,10 @@ def made(name: str) -> Any:
 
 
 class Tasks:
-    """B tasks of Gymnasium, one by one; see `Copies`. A state is how each was opened and what was done there since."""
+    """B Gymnasium tasks, stepped one by one; see `Copies`. The state contains the seeds and all actions since."""
 
     def __init__(self, name: str):
-        task = made(name)
+        task = make_task(name)
         self.name, self.tasks = name, [task]
         self.limit = registered_limit(task)
         self.features = int(np.prod(task.observation_space.shape))
@@ -85,7 +91,7 @@ class Tasks:
         self.clear(0)
 
     def clear(self, copies: int) -> None:
-        self.tasks += [made(self.name) for _ in range(len(self.tasks), copies)]
+        self.tasks += [make_task(self.name) for _ in range(len(self.tasks), copies)]
         self.now = np.zeros((copies, self.features), np.float32)
         self.seeds = [0] * copies
         self.done: list[list[np.ndarray]] = [[] for _ in range(copies)]
@@ -97,16 +103,16 @@ class Tasks:
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         results = [self._step(copy, action) for copy, action in enumerate(actions)]
-        rewards, over, stopped = zip(*results, strict=True)
-        return np.array(rewards, float), np.array(over, bool), np.array(stopped, bool)
+        rewards, over, cut = zip(*results, strict=True)
+        return np.array(rewards, float), np.array(over, bool), np.array(cut, bool)
 
     def _step(self, copy: int, action: np.ndarray) -> tuple[float, bool, bool]:
         self.done[copy].append(action.copy())
-        observation, reward, over, stopped, _ = self.tasks[copy].step(action)
+        observation, reward, over, cut, _ = self.tasks[copy].step(action)
         self.now[copy] = observation.ravel()
-        return reward, over, stopped
+        return reward, over, cut
 
-    def seen(self) -> np.ndarray:
+    def observe(self) -> np.ndarray:
         return self.now.copy()
 
     def state(self) -> dict[str, Tensor]:
@@ -117,7 +123,7 @@ class Tasks:
         return {"seeds": torch.tensor(self.seeds), "counts": torch.tensor(counts), "past": torch.from_numpy(past)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Plays again what was played: tasks that are functions of their seed and actions come to the same place."""
+        """Replays all actions. This restores tasks that are functions of their seed and actions."""
         self.clear(len(state["seeds"]))
         self.open(range(len(self.seeds)), state["seeds"].tolist())
         for copy, count in enumerate(state["counts"].tolist()):
@@ -125,7 +131,7 @@ class Tasks:
                 self._step(copy, action)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and other processes make tasks of their own: simulators cannot be copied."""
+        """Copies and other processes create their own tasks, since simulators cannot be copied."""
         return {"name": self.name, "state": self.state()}
 
     def __setstate__(self, saved: Mapping[str, Any]) -> None:
@@ -134,14 +140,14 @@ class Tasks:
 
 
 def registered_limit(task: Any) -> int | None:
-    """The steps after which Gymnasium's own clock stops a task."""
+    """Returns the time limit with which Gymnasium registered a task."""
     import gymnasium
 
     return gymnasium.spec(task.spec.id).max_episode_steps
 
 
 def seeds_of(seeds: Tensor, openings: Tensor) -> list[int]:
-    """What Gymnasium is seeded with when copies with seeds (N,) open for the times numbered (N,) from 0."""
+    """Returns Gymnasium seeds for episodes `openings` (N,), counted from 0, of copies with seeds (N,)."""
     return (mix_bits(seeds + GOLDEN * (openings + 1)) & (2**63 - 1)).tolist()
 
 
@@ -149,15 +155,15 @@ def seeds_of(seeds: Tensor, openings: Tensor) -> list[int]:
 class Control:
     """Observations (B, 1, O) float32; actions (B, 1, D) float32 in the box of `spaces.action`, in the task's own units.
 
-    Raises ValueError for a task that is not there or whose actions are no box, and for a horizon below 1.
+    Raises ValueError for an unknown task, a task whose actions are not a box, and a horizon below 1.
     """
 
     name: str = "Pendulum-v1"
-    horizon: int | None = None  # steps after which the clock is stopped; null: the task's own
+    horizon: int | None = None  # time limit in steps; null: the task's own
     device: str = "cpu"
 
     players: int = field(init=False, default=1)
-    actions: int = field(init=False)  # D: how many numbers an action has
+    actions: int = field(init=False)  # D: number of action components
     observation_shape: tuple[int, ...] = field(init=False)
     spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False, default=True)
@@ -172,50 +178,55 @@ class Control:
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def reset(self, seeds: Tensor) -> Turn:
-        """Opens as many copies as there are seeds."""
+        """Starts as many copies as there are seeds."""
         self.seeds = seeds.cpu().clone()
         self.openings, self.clock = torch.zeros_like(self.seeds), torch.zeros_like(self.seeds)
         self.copies.clear(len(seeds))
         self.copies.open(range(len(seeds)), seeds_of(self.seeds, self.openings))
-        return self._opened()
+        return self._opening_turn()
 
     def state(self) -> dict[str, Tensor]:
-        """Of each copy its seed, how often it opened before, the steps since, and what the task's copies need."""
-        own = {"seed": self.seeds.clone(), "openings": self.openings.clone(), "clock": self.clock.clone()}
-        return own | {f"task/{name}": each for name, each in self.copies.state().items()}
+        """Returns each copy's seed, number of episodes and steps, and the state of the task."""
+        state = {"seed": self.seeds.clone(), "openings": self.openings.clone(), "clock": self.clock.clone()}
+        return state | {f"task/{name}": each for name, each in self.copies.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state."""
+        """Restores a saved state."""
         self.seeds, self.openings, self.clock = (state[name].clone() for name in ("seed", "openings", "clock"))
         self.copies.restore({name[5:]: each for name, each in state.items() if name.startswith("task/")})
-        return self._opened()
+        return self._opening_turn()
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, 1, D) float32. Raises ValueError, and plays nothing, for another shape or what is no number."""
+        """Plays actions (B, 1, D) float32.
+
+        Raises ValueError, and plays nothing, for a wrong shape or values that are not finite.
+        """
         expected = (len(self.seeds), 1, self.actions)
         if actions.shape != expected or not actions.isfinite().all():
             raise ValueError(f"actions must be {expected} finite numbers, not {tuple(actions.shape)}")
-        bounded = actions[:, 0].cpu().float().clamp(self.low, self.high)
-        reward, *ends = self.copies.step(bounded.numpy())
-        over, stopped = (torch.from_numpy(each) for each in ends)
+        clipped = actions[:, 0].cpu().float().clamp(self.low, self.high)
+        reward, *ends = self.copies.step(clipped.numpy())
+        over, cut = (torch.from_numpy(each) for each in ends)
         self.clock += 1
-        done = over | stopped | (self.clock == self.horizon)
+        done = over | cut | (self.clock == self.horizon)
         truncated = done & ~over
-        final = torch.from_numpy(self.copies.seen())
+        final = torch.from_numpy(self.copies.observe())
         if which := done.nonzero()[:, 0].tolist():
             self.openings[done] += 1
             self.clock[done] = 0
             self.copies.open(which, seeds_of(self.seeds[done], self.openings[done]))
-        seen = torch.from_numpy(self.copies.seen()) if which else final
-        return self._turn(seen, torch.from_numpy(reward).float(), done, truncated, final)
+        observation = torch.from_numpy(self.copies.observe()) if which else final
+        return self._turn(observation, torch.from_numpy(reward).float(), done, truncated, final)
 
-    def _opened(self) -> Turn:
-        """The turn of copies in which nothing has just happened."""
-        seen, none = torch.from_numpy(self.copies.seen()), torch.zeros(len(self.seeds), dtype=torch.bool)
-        return self._turn(seen, torch.zeros(len(seen)), none, none, seen)
+    def _opening_turn(self) -> Turn:
+        """Returns the turn after a reset: no rewards, nothing done."""
+        observation, none = torch.from_numpy(self.copies.observe()), torch.zeros(len(self.seeds), dtype=torch.bool)
+        return self._turn(observation, torch.zeros(len(observation)), none, none, observation)
 
-    def _turn(self, seen: Tensor, reward: Tensor, done: Tensor, truncated: Tensor, final: Tensor) -> Turn:
-        always = torch.ones(len(seen), 1, self.actions, dtype=torch.bool)
-        shaping = torch.zeros(len(seen), 1)
-        turn = Turn(seen[:, None], always, always[..., 0], reward[:, None], shaping, done, truncated, final[:, None])
+    def _turn(self, observation: Tensor, reward: Tensor, done: Tensor, truncated: Tensor, final: Tensor) -> Turn:
+        always = torch.ones(len(observation), 1, self.actions, dtype=torch.bool)
+        shaping = torch.zeros(len(observation), 1)
+        turn = Turn(
+            observation[:, None], always, always[..., 0], reward[:, None], shaping, done, truncated, final[:, None]
+        )
         return turn if self.device == "cpu" else turn.to(self.device)

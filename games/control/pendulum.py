@@ -1,6 +1,6 @@
-"""The pendulum of Gymnasium's Pendulum-v1, all copies in one compiled loop.
+"""Gymnasium's Pendulum-v1, with all copies in one compiled loop.
 
-A rod is hung up by one end; a torque of at most 2 swings it up and holds it there. A test holds it to Gymnasium's.
+A torque of at most 2 swings a rod up and holds it there. A test compares it with Gymnasium's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ from torch import Tensor
 from marl_engine.numerics.jit import compile_loop
 
 GRAVITY, MASS, LENGTH, PERIOD = 10.0, 1.0, 1.0, 0.05
-FASTEST, STRONGEST = 8.0, 2.0  # speed and torque
-START = np.array([pi, 1.0])  # the largest angle and speed that a copy opens with
+FASTEST, STRONGEST = 8.0, 2.0  # largest speed and torque
+START = np.array([pi, 1.0])  # largest initial angle and speed
 
 
 @compile_loop
@@ -37,11 +37,11 @@ def _step(states, torques, rewards):
 
 
 @compile_loop
-def _observe(states, seen):
-    """The sides of the angle and the speed, (B, 3)."""
+def _observe(states, observation):
+    """Writes observations (B, 3): cosine and sine of the angle, and the speed."""
     for copy in range(len(states)):
-        seen[copy, 0], seen[copy, 1] = np.cos(states[copy, 0]), np.sin(states[copy, 0])
-        seen[copy, 2] = states[copy, 1]
+        observation[copy, 0], observation[copy, 1] = np.cos(states[copy, 0]), np.sin(states[copy, 0])
+        observation[copy, 2] = states[copy, 1]
 
 
 @dataclass
@@ -55,30 +55,30 @@ class Pendulums:
     states: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
     def clear(self, copies: int) -> None:
-        """Makes room for so many copies."""
+        """Allocates memory for a number of copies."""
         self.states = np.zeros((copies, 2))
 
     def open(self, which: Sequence[int], seeds: Sequence[int]) -> None:
-        """Starts some copies where Gymnasium starts with these seeds."""
+        """Starts the given copies where Gymnasium starts with these seeds."""
         for copy, seed in zip(which, seeds, strict=True):
             self.states[copy] = np.random.default_rng(seed).uniform(-START, START)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Torques (B, 1) float32 -> rewards (B,), and which copies are over or cut short (B,): none ever is."""
+        """Maps torques (B, 1) float32 to rewards (B,); no copy is ever terminated or truncated."""
         rewards, never = np.empty(len(self.states)), np.zeros(len(self.states), bool)
         _step(self.states, actions[:, 0], rewards)
         return rewards, never, never
 
-    def seen(self) -> np.ndarray:
-        """Observations (B, 3) float32."""
-        seen = np.empty((len(self.states), 3), np.float32)
-        _observe(self.states, seen)
-        return seen
+    def observe(self) -> np.ndarray:
+        """Returns observations (B, 3) float32."""
+        observation = np.empty((len(self.states), 3), np.float32)
+        _observe(self.states, observation)
+        return observation
 
     def state(self) -> dict[str, Tensor]:
-        """Angles and speeds."""
+        """Returns angles and speeds."""
         return {"states": torch.from_numpy(self.states.copy())}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Goes back to them."""
+        """Restores angles and speeds."""
         self.states = state["states"].numpy().copy()

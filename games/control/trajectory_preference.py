@@ -1,8 +1,8 @@
-"""Preferences between whole trajectories of a continuous-control task: nobody sees a reward, somebody compares.
+"""Preferences between whole trajectories of a continuous-control task, without rewards.
 
-The four regimes of SPO (Swamy et al. 2024, arXiv:2401.04056, section 4): by return, noisy, intransitive, and
-non-Markovian. It departs from the paper in its tasks, and in that policies are shown the time, without which they could
-not do one thing early and another late. A task that ends before the horizon stands still until then.
+The four settings of SPO (Swamy et al. 2024, arXiv:2401.04056, section 4): by return, noisy, intransitive, and
+non-Markovian. It departs from the paper in its tasks, and in that policies observe the time, which they need to act
+differently early and late. A task that ends before the horizon stands still until then.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,43 +20,47 @@ from marl_engine.numerics.rng import GOLDEN, mix_bits
 from marl_engine.types import Turn
 
 QUARTERS, HALVES = 4, 2
-CENTRE = (0.3, 0.3)  # away from what a learner that knows nothing does, which lies nearly still
+CENTRE = (0.3, 0.3)  # away from the trajectories of an untrained policy, which hardly moves
 
 
 def parts(numbers: Tensor, count: int) -> Tensor:
-    """The sums of numbers (H, N) over `count` consecutive stretches of time, as alike as can be: (N, count)."""
+    """Returns sums of numbers (H, N) over `count` consecutive segments of nearly equal length, (N, count)."""
     bounds = [len(numbers) * part // count for part in range(count + 1)]
     return torch.stack([numbers[start:end].sum(0) for start, end in pairwise(bounds)], dim=-1)
 
 
 def greater(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """How often the first of two scores wins: sigma(difference / temperature); at 0, 1, 1/2 or 0."""
+    """Returns how often the first of two scores wins: sigma(difference / temperature); at temperature 0: 1, 1/2
+    or 0.
+    """
     if temperature == 0:
         return 0.5 + 0.5 * (one - other).sign()
     return ((one - other) / temperature).sigmoid()
 
 
 def by_return(one: Tensor, other: Tensor, temperature: float, limit: float) -> Tensor:
-    """The larger return is preferred: transitive."""
+    """The larger return is preferred: transitive preferences."""
     return greater(one[..., :QUARTERS].sum(-1), other[..., :QUARTERS].sum(-1), temperature)
 
 
 def by_raters(one: Tensor, other: Tensor, temperature: float, limit: float) -> Tensor:
-    """The share of raters, who stand all around a circle, that meet the first before the other, walking round it.
+    """Raters stand around a circle; a rater prefers the trajectory that it reaches first walking round the circle.
 
-    Where a trajectory lies there is the angle of its pushes, early and late, about `CENTRE`: with angles a and a',
-    ((a - a') mod 2 pi) / 2 pi. A is preferred three to one to B, a quarter of the circle on; B so to C, C to D, and D
-    to A. No trajectory is safe, and being anywhere on the circle alike is the minimax winner.
+    The position of a trajectory is the angle of its mean actions, early and late, about `CENTRE`. With angles a and a'
+    the first is preferred by a share of ((a - a') mod 2 pi) / 2 pi of the raters. A is preferred three to one to B, a
+    quarter of the circle further on; likewise B to C, C to D, and D to A. Every trajectory is beaten by another one;
+    the uniform distribution on the circle is the minimax winner.
     """
-    mine, theirs = ((each[..., QUARTERS:] - torch.tensor(CENTRE, device=each.device)) for each in (one, other))
-    ahead = torch.atan2(mine[..., 1], mine[..., 0]) - torch.atan2(theirs[..., 1], theirs[..., 0])
+    action, other_action = ((each[..., QUARTERS:] - torch.tensor(CENTRE, device=each.device)) for each in (one, other))
+    ahead = torch.atan2(action[..., 1], action[..., 0]) - torch.atan2(other_action[..., 1], other_action[..., 0])
     return torch.where(ahead == 0, 0.5, ahead.remainder(2 * pi) / (2 * pi))
 
 
 def by_constraint(one: Tensor, other: Tensor, temperature: float, limit: float) -> Tensor:
-    """The larger return of the first three quarters, among those whose last one earns `limit` or less.
+    """Prefers the larger return of the first three quarters, among trajectories whose last quarter earns at most
+    `limit`.
 
-    If one breaks the limit, the other is preferred; if both do, the one that breaks it by less.
+    If one trajectory breaks the limit, the other is preferred; if both do, the one that breaks it by less.
     """
     over, other_over = ((each[..., 3] - limit).clamp(min=0) for each in (one, other))
     early = greater(one[..., :3].sum(-1), other[..., :3].sum(-1), temperature)
@@ -72,24 +76,24 @@ PREFERENCES: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {
 
 @dataclass
 class TrajectoryPreference:
-    """A task of `Control` in which trajectories of `horizon` steps are compared, never paid.
+    """A task of `Control` in which trajectories of `horizon` steps are compared.
 
-    Observations (B, 1, O + 1) end with the time, from -1 to 1. `Turn.reward` is the task's own: what an evaluation
-    reports, and a solver that learns from preferences does not look at.
+    Observations (B, 1, O + 1) end with the time, from -1 to 1. `Turn.reward` is the task's own reward, for evaluation
+    only; solvers that learn from preferences do not use it.
 
-    Raises ValueError for what `Control` refuses, and for a preference that there is not.
+    Raises ValueError for what `Control` refuses, and for an unknown preference.
     """
 
     name: str = "Pendulum-v1"
     horizon: int | None = None  # H: steps of every trajectory; null: the task's own limit
     preference: str = "transitive"  # or intransitive, non_markovian
-    temperature: float = 0.0  # of comparisons, in units of return; 0: never in doubt
-    flips: float = 0.0  # share of comparisons that say the opposite
-    limit: float = -100.0  # that the return of the last quarter must not exceed, if non_markovian
+    temperature: float = 0.0  # of comparisons, in units of return; 0: deterministic
+    flips: float = 0.0  # share of comparisons that are reversed
+    limit: float = -100.0  # upper limit on the return of the last quarter, if non_markovian
     device: str = "cpu"
 
     players: int = field(init=False, default=1)
-    actions: int = field(init=False)  # D: how many numbers an action has
+    actions: int = field(init=False)  # D: number of action components
     observation_shape: tuple[int, ...] = field(init=False)
     spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False, default=True)
@@ -108,9 +112,9 @@ class TrajectoryPreference:
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def summary(self, reward: Tensor, action: Tensor) -> Tensor:
-        """All that raters look at, (N, 6), of rewards (H, N) and actions (H, N, D):
+        """Returns the features that raters see, (N, 6), of rewards (H, N) and actions (H, N, D).
 
-        the return of each quarter, and the mean push of each half: actions from -1 to 1, lowest to highest.
+        These are the return of each quarter, and the mean action of each half, scaled to [-1, 1].
         """
         low, high = self.task.low.to(action.device), self.task.high.to(action.device)
         pushes = (2 * (action.clamp(low, high) - low) / (high - low) - 1).mean(-1)
@@ -118,30 +122,35 @@ class TrajectoryPreference:
         return torch.cat([parts(reward, QUARTERS), parts(pushes, HALVES) / lengths], dim=-1)
 
     def preferred(self, one: Tensor, other: Tensor) -> Tensor:
-        """How often the trajectory summarised as `one` (..., 6) is preferred to `other` (..., 6)."""
+        """Returns how often the trajectory with summary `one` (..., 6) is preferred to that with summary `other`
+        (..., 6).
+        """
         chance = PREFERENCES[self.preference](one, other, self.temperature, self.limit)
         return self.flips + (1 - 2 * self.flips) * chance
 
     def reset(self, seeds: Tensor) -> Turn:
-        """Opens as many copies as there are seeds."""
+        """Starts as many copies as there are seeds."""
         self.seeds, self.opened, self.clock = seeds.cpu().clone(), 0, 0
-        return self._opened(self._open())
+        return self._opening_turn(self._open())
 
     def state(self) -> dict[str, Tensor]:
-        """The seeds, how many trajectories there were, the time in this one, and the state of the task."""
-        own = {"seed": self.seeds.clone(), "time": torch.tensor([self.opened, self.clock])}
-        own |= {"resting": self.resting.clone(), "held": self.held.clone()}
-        return own | {f"control/{name}": each for name, each in self.task.state().items()}
+        """Returns the seeds, the number of trajectories, the time in the current one, and the state of the task."""
+        state = {"seed": self.seeds.clone(), "time": torch.tensor([self.opened, self.clock])}
+        state |= {"resting": self.resting.clone(), "held": self.held.clone()}
+        return state | {f"control/{name}": each for name, each in self.task.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state."""
+        """Restores a saved state."""
         self.seeds, self.resting, self.held = (state[name].clone() for name in ("seed", "resting", "held"))
         self.opened, self.clock = state["time"].tolist()
         turn = self.task.restore({name[8:]: each for name, each in state.items() if name.startswith("control/")})
-        return self._opened(turn)
+        return self._opening_turn(turn)
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, 1, D) float32. Raises ValueError, and plays nothing, for another shape or what is no number."""
+        """Plays actions (B, 1, D) float32.
+
+        Raises ValueError, and plays nothing, for a wrong shape or values that are not finite.
+        """
         turn = self.task.step(actions.cpu())
         reward = turn.reward.masked_fill(self.resting[:, None], 0.0)
         assert turn.final is not None
@@ -157,20 +166,20 @@ class TrajectoryPreference:
         return self._turn(turn, reward, torch.full((len(self.seeds),), done))
 
     def _open(self) -> Turn:
-        """The next trajectory of every copy."""
+        """Starts the next trajectory of every copy."""
         turn = self.task.reset(mix_bits(self.seeds + GOLDEN * torch.full_like(self.seeds, self.opened + 1)))
         self.resting, self.held = torch.zeros(len(self.seeds), dtype=torch.bool), turn.observation
         return turn
 
-    def _opened(self, turn: Turn) -> Turn:
-        """The turn of copies in which nothing has just happened."""
-        seen = torch.where(self.resting[:, None, None], self.held, turn.observation)
+    def _opening_turn(self, turn: Turn) -> Turn:
+        """Returns the turn after a reset: no rewards, nothing done."""
+        observation = torch.where(self.resting[:, None, None], self.held, turn.observation)
         never = torch.zeros(len(self.seeds), dtype=torch.bool)
-        return self._turn(turn._replace(observation=seen), torch.zeros_like(turn.reward), never)
+        return self._turn(turn._replace(observation=observation), torch.zeros_like(turn.reward), never)
 
     def _turn(self, turn: Turn, reward: Tensor, done: Tensor) -> Turn:
         assert self.horizon is not None
         time = torch.full((*turn.observation.shape[:-1], 1), 2 * self.clock / self.horizon - 1)
-        seen, never = torch.cat([turn.observation, time], dim=-1), torch.zeros_like(done)
-        found = turn._replace(observation=seen, reward=reward, done=done, truncated=never, final=None)
-        return found if self.device == "cpu" else found.to(self.device)
+        observation, never = torch.cat([turn.observation, time], dim=-1), torch.zeros_like(done)
+        result = turn._replace(observation=observation, reward=reward, done=done, truncated=never, final=None)
+        return result if self.device == "cpu" else result.to(self.device)

@@ -27,8 +27,8 @@ def parse_nfg(text: str) -> np.ndarray:
         raise ValueError("after NFG 1 R must come a title, { players } and { strategies }")
     players = len(head[4])
     counts = [len(each) if isinstance(each, list) else int(parse_number(each)) for each in head[5]]
-    whole = all(isinstance(each, list) or parse_number(each).is_integer() for each in head[5])
-    if len(counts) != players or min(counts, default=0) < 1 or not whole:
+    integer = all(isinstance(each, list) or parse_number(each).is_integer() for each in head[5])
+    if len(counts) != players or min(counts, default=0) < 1 or not integer:
         raise ValueError(f"it names {players} players and gives {counts} strategies")
     if tail and is_quoted(tail[0]):
         tail = tail[1:]

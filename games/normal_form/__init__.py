@@ -1,4 +1,4 @@
-"""Games in normal form: from files, by name, at random, repeated; preference matrices."""
+"""Games in normal form: by name, from files, random, repeated; and preference matrices."""
 
 from games.normal_form.games import MatrixGame, PreferenceMatrix, RandomGame, RaterMatrix, SentenceMatrix
 from games.normal_form.repeated import RepeatedGame

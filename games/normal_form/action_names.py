@@ -1,4 +1,4 @@
-"""What the actions of classic games in normal form are called, of all players alike."""
+"""Action names of classic games in normal form; all players have the same."""
 
 NAMES = {
     "matching_pennies": ("heads", "tails"),
@@ -12,5 +12,7 @@ NAMES = {
 
 
 def names_of(name: str, players: int) -> list[tuple[str, ...]] | None:
-    """The names of the actions of each player; None for a game that is no classic, or one of whatever numbers."""
+    """Returns the action names of each player, or None for a game that is not a classic or whose actions have no
+    names.
+    """
     return [NAMES[name]] * players if name in NAMES else None

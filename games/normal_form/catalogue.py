@@ -29,9 +29,10 @@ PREFERENCES = {  # how often the row is preferred to the column
 }
 
 
-def named(name: str) -> np.ndarray:
-    """The payoffs (P, actions of each of the P seats) of a classic, or of a game of OpenSpiel in which who plays has
-    decided beforehand. Raises ValueError.
+def load_classic(name: str) -> np.ndarray:
+    """Returns the payoffs (P, A, B, …) of a classic game, or of a small OpenSpiel game as its normal form.
+
+    Raises ValueError.
     """
     if name in ZERO_SUM:
         row = np.array(ZERO_SUM[name], float)

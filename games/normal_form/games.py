@@ -1,7 +1,7 @@
-"""Games in normal form: everybody chooses once, at the same time. By name, from a file, drawn at random.
+"""Games in normal form: all players choose once, simultaneously. By name, from a file, or random.
 
-A preference game is a matrix of how often the row is preferred to the column, P + P' = 1: both seats earn what
-lies above one half, and every solver that regularises starts from its `reference`.
+A preference game is a matrix P of how often the row is preferred to the column, with P + P' = 1. Both seats earn P
+minus one half, and solvers that regularise start from its `reference`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from games.normal_form.action_names import names_of
-from games.normal_form.catalogue import PREFERENCES, named
+from games.normal_form.catalogue import PREFERENCES, load_classic
 from games.normal_form.payoff_files import above_half, load_payoffs, load_preference, read_action_names
-from games.normal_form.random_families import drawn
-from games.preference.judges.population import population, preferred
+from games.normal_form.random_families import draw_game
+from games.preference.judges.population import population, population_preference
 from marl_engine.configuration import outside
 from marl_engine.errors import Refused
 from marl_engine.extensive_form.sequence_form import (
@@ -30,7 +30,7 @@ from marl_engine.types import Turn
 
 
 def in_sequence_form(payoffs: np.ndarray) -> SequenceForm:
-    """Payoffs (P, A, B, …) with one information set for each player."""
+    """Returns the sequence form of payoffs (P, A, B, …): one information set for each player."""
     players, counts = payoffs.shape[0], payoffs.shape[1:]
     first = np.cumsum([players, *counts])
     last = np.stack([each.ravel() for each in np.indices(counts)], axis=1) + first[:-1]
@@ -39,10 +39,7 @@ def in_sequence_form(payoffs: np.ndarray) -> SequenceForm:
 
 
 class OneShotGame:
-    """How a game in normal form is played, wherever its payoffs come from.
-
-    An observation (B, P, 1) int32 is the number of the seat.
-    """
+    """The `Game` interface of a game in normal form. An observation (B, P, 1) int32 is the number of the seat."""
 
     players: int
     actions: int
@@ -52,10 +49,12 @@ class OneShotGame:
     action_names: Sequence[Sequence[str]]  # of each player
 
     def _make(self, earns: np.ndarray, action_names: Sequence[Sequence[str]] | None = None) -> None:
-        """Of payoffs (P, A, B, …); actions of players without names are called by their numbers."""
+        """Sets the payoffs (P, A, B, …). Players without action names get numbers."""
         names = action_names or [()] * len(earns)
         numbers = [list(map(str, range(count))) for count in earns.shape[1:]]
-        self.action_names = [own or places for own, places in zip(names, numbers, strict=True)]
+        self.action_names = [
+            given_names or default_names for given_names, default_names in zip(names, numbers, strict=True)
+        ]
         self.earns = torch.from_numpy(earns)
         self.players, self.actions = earns.shape[0], max(earns.shape[1:])
         self.symmetric = self.players == 2 and np.array_equal(earns[0], earns[1].T)
@@ -66,7 +65,10 @@ class OneShotGame:
         self.copies = 1
 
     def _start_from(self, reference: Sequence[float] | None) -> None:
-        """Lets solvers start from a strategy (A,) of both seats. Raises ValueError where it is none."""
+        """Sets the strategy (A,) from which solvers start in both seats.
+
+        Raises ValueError unless it is a distribution.
+        """
         if reference is not None:
             start = np.array(reference, float)
             if start.shape != (self.actions,) or not (start > 0).all():
@@ -78,30 +80,30 @@ class OneShotGame:
             self.start = np.concatenate([[1.0, 1.0], start, start])
 
     def information_sets(self) -> list[tuple[str, list[str]]]:
-        """The one information set of each player, which needs no name, and the names of its actions."""
+        """Returns the single information set of each player, with an empty name, and its action names."""
         return [("", list(names)) for names in self.action_names]
 
     def reset(self, seeds: Tensor) -> Turn:
-        """As many copies as there are seeds; there is no chance in them."""
+        """Opens as many copies as there are seeds. The game has no chance moves."""
         return self.restore({"copies": torch.tensor(len(seeds))})
 
     def state(self) -> dict[str, Tensor]:
-        """How many copies there are."""
+        """Returns the number of copies."""
         return {"copies": torch.tensor(self.copies)}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state."""
+        """Restores a saved state."""
         self.copies = int(state["copies"])
         return self._turn(torch.zeros(self.copies, self.players), done=False)
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, P) int64; every game ends with them. Raises ValueError for an illegal one."""
+        """Plays actions (B, P) int64, which ends every game. Raises ValueError for illegal actions."""
         chosen = actions.cpu()
         counts = torch.tensor(self.earns.shape[1:])
         if ((chosen < 0) | (chosen >= counts)).any():
             raise ValueError(f"actions must be below {counts.tolist()}, seat by seat")
-        earned = torch.stack([each[tuple(chosen.T)] for each in self.earns], dim=-1)
-        return self._turn(earned.float(), done=True)
+        payoff = torch.stack([each[tuple(chosen.T)] for each in self.earns], dim=-1)
+        return self._turn(payoff.float(), done=True)
 
     def _turn(self, reward: Tensor, done: bool) -> Turn:
         return Turn(
@@ -115,12 +117,15 @@ class OneShotGame:
         ).to(self.device)
 
 
-SENTENCES = 4096  # of `Sentences`, at most
+SENTENCES = 4096  # largest number of sentences of `SentenceMatrix`
 
 
 @dataclass
 class MatrixGame(OneShotGame):
-    """A classic or a small game of OpenSpiel by name, or `payoffs` from files. Raises ValueError without them."""
+    """A classic game or a small OpenSpiel game by name, or payoffs from files.
+
+    Raises ValueError if there is no such game.
+    """
 
     name: str = outside("rock_paper_scissors", folders=False)
     payoffs: str | None = outside(None)  # a file
@@ -130,13 +135,16 @@ class MatrixGame(OneShotGame):
     def __post_init__(self) -> None:
         if self.column_payoffs is not None and self.payoffs is None:
             raise Refused("game.column_payoffs are those of one player; give game.payoffs, those of the other, too")
-        earns = named(self.name) if self.payoffs is None else load_payoffs(self.payoffs, self.column_payoffs)
+        earns = load_classic(self.name) if self.payoffs is None else load_payoffs(self.payoffs, self.column_payoffs)
         self._make(earns, names_of(self.name, len(earns)) if self.payoffs is None else read_action_names(self.payoffs))
 
 
 @dataclass
 class RandomGame(OneShotGame):
-    """A game of a random family; see `families` for their formulae. Raises ValueError for one that there cannot be."""
+    """A game from a random family; see `random_families`.
+
+    Raises ValueError for parameters that the family does not allow.
+    """
 
     family: str = "zero_sum"
     players: int = 2
@@ -145,24 +153,24 @@ class RandomGame(OneShotGame):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        self._make(drawn(self.family, self.players, self.actions, self.draw))
+        self._make(draw_game(self.family, self.players, self.actions, self.draw))
 
 
-class Judged(OneShotGame):
-    """A matrix of how often the row is preferred: one prompt, and answers that are numbers of actions."""
+class PreferencePayoffs(OneShotGame):
+    """A preference matrix as a preference game: one prompt, and actions as answers."""
 
     train_prompts = 1
 
     def prefers(self, numbers: Tensor, firsts: Sequence[int], seconds: Sequence[int]) -> np.ndarray:
-        """How often the first of two answers is preferred, (N,)."""
+        """Returns how often the first of two answers is preferred, (N,)."""
         return 0.5 + self.earns[0][list(firsts), list(seconds)].numpy()
 
 
 @dataclass
-class PreferenceMatrix(Judged):
-    """A preference matrix by name, and the policy that solvers start from and are drawn to.
+class PreferenceMatrix(PreferencePayoffs):
+    """A preference matrix by name.
 
-    Raises ValueError for a name that is none, and a reference that is no distribution.
+    Raises ValueError for an unknown name, and for a reference that is not a distribution.
     """
 
     name: str = "cycle"
@@ -180,8 +188,11 @@ class PreferenceMatrix(Judged):
 
 
 @dataclass
-class PreferenceFile(Judged):
-    """A preference matrix from a file. Raises ValueError as `Preference` does, and for a matrix that is none."""
+class PreferenceFile(PreferencePayoffs):
+    """A preference matrix from a file.
+
+    Raises ValueError for a matrix that is not a preference matrix, and for a wrong reference.
+    """
 
     payoffs: str | None = outside(None)  # the file
     reference: Sequence[float] | None = None  # null: all alike
@@ -196,8 +207,10 @@ class PreferenceFile(Judged):
 
 
 @dataclass
-class RaterMatrix(Judged):
-    """The preferences of a population of raters; see `raters`. Raises ValueError for one that there cannot be."""
+class RaterMatrix(PreferencePayoffs):
+    """The preferences of a population of raters; see `judges.population`. Raises ValueError for invalid
+    parameters.
+    """
 
     raters: int = 3  # and answers, where scores are drawn
     answers: int = 4
@@ -212,17 +225,17 @@ class RaterMatrix(Judged):
         check_fields("game", self, "temperature", least=0)
         scores, shares = population(self.raters, self.answers, self.draw, self.scores, self.shares)
         self.raters, self.answers = scores.shape
-        self._make(above_half(preferred(scores, shares, self.temperature)))
+        self._make(above_half(population_preference(scores, shares, self.temperature)))
         self._start_from(self.reference)
 
 
 @dataclass
-class SentenceMatrix(Judged):
-    """All V^L sentences of L out of V words, of which the last word makes the class, and classes go in a circle.
+class SentenceMatrix(PreferencePayoffs):
+    """All V^L sentences of L out of V words. The last word determines the class; classes beat each other in a cycle.
 
-    P = 1 / (1 + exp(-(cycle * c + skill - skill'))), c = 1 where the class follows the other's, -1 where it is
-    followed; skills ~ N(0, spread^2). The reference writes word by word, its logits ~ N(0, shape^2) after every prefix.
-    Raises ValueError for numbers out of range.
+    P = 1 / (1 + exp(-(cycle * c + skill - skill'))), with c = 1 if the class follows that of the other sentence in the
+    cycle, c = -1 if it precedes it, and skills ~ N(0, spread^2). The reference generates sentences word by word; its
+    logits are ~ N(0, shape^2) after every prefix. Raises ValueError for numbers out of range.
     """
 
     vocabulary: int = 3  # V

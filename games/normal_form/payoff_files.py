@@ -1,4 +1,4 @@
-"""Payoffs and preferences from the files that people have."""
+"""Readers of payoffs and preference matrices in common file formats."""
 
 import csv
 from collections.abc import Callable
@@ -14,15 +14,17 @@ from marl_engine.errors import Refused
 from marl_engine.extensive_form.reduced_normal_form import reduce_to_normal_form
 from marl_engine.numerics.checks import check_finite
 
-GAMBIT = (".nfg", ".efg")  # which say how many players there are
-ROUNDED = 2e-6  # how far a preference matrix may be from P + P' = 1: float32, or six digits
+GAMBIT = (".nfg", ".efg")  # formats that state the number of players
+ROUNDED = 2e-6  # largest deviation from P + P' = 1: float32, or six digits
 
 
 def load_payoffs(path: str, column_path: str | None = None) -> np.ndarray:
-    """Payoffs (P, A, B, …) from a .npy, .nfg or .efg file; from a .csv or a .npy of two axes those of the row player.
+    """Returns payoffs (P, A, B, …) from a .npy, .nfg or .efg file.
 
-    `column_path` is such a file with the payoffs (A, B) of the column player; without one the game is zero-sum. Raises
-    Refused for files that are none.
+    A .csv or a two-dimensional .npy contains those of the row player.
+
+    `column_path` is such a file with the payoffs (A, B) of the column player; without it the game is zero-sum. Raises
+    Refused for invalid files.
     """
     payoffs = read_numbers("game.payoffs", path)
     if column_path is not None:
@@ -41,12 +43,15 @@ def load_payoffs(path: str, column_path: str | None = None) -> np.ndarray:
 
 
 def load_preference(path: str) -> np.ndarray:
-    """The preference matrix (A, A) in a .csv or .npy file. Raises Refused for a file that is none."""
+    """Returns the preference matrix (A, A) in a .csv or .npy file. Raises Refused for invalid files."""
     return read_numbers("game.payoffs", path)
 
 
 def read_numbers(key: str, path: str) -> np.ndarray:
-    """The numbers in a file, float64. Raises Refused, with the key that the file was given by."""
+    """Returns the numbers in a file as float64.
+
+    Raises Refused; the message contains `key`, the option that named the file.
+    """
     ending = Path(path).suffix.lower()
     if ending not in READERS:
         raise Refused(f"{key}: {path} cannot be read: its name must end with one of {', '.join(READERS)}")
@@ -59,22 +64,22 @@ def read_numbers(key: str, path: str) -> np.ndarray:
 
 
 def read_nfg(path: Path) -> np.ndarray:
-    """The payoffs in a file of Gambit. Raises ValueError and OSError."""
+    """Returns the payoffs in a .nfg file. Raises ValueError and OSError."""
     return nfg.parse_nfg(path.read_text(encoding="utf-8-sig"))
 
 
 def read_efg(path: Path) -> np.ndarray:
-    """The payoffs of plans for a tree in a file of Gambit. Raises ValueError and OSError."""
+    """Returns the payoffs of the reduced normal form of a .efg file. Raises ValueError and OSError."""
     return reduce_to_normal_form(compile_game(str(path))[1])
 
 
 def read_csv(path: Path) -> np.ndarray:
-    """The numbers (A, B) in a table of text. Raises ValueError and OSError."""
+    """Returns the numbers (A, B) in a text table. Raises ValueError and OSError."""
     return parse_table(path.read_text(encoding="utf-8-sig")).numbers
 
 
 def read_action_names(path: str) -> list[list[str]]:
-    """What a .csv or .nfg file calls the actions of each of its players; empty for those that it does not name."""
+    """Returns the action names of each player in a .csv or .nfg file; empty for players without names."""
     ending = Path(path).suffix.lower()
     if ending == ".nfg":
         return nfg.strategy_names(Path(path).read_text(encoding="utf-8-sig"))
@@ -85,7 +90,7 @@ def read_action_names(path: str) -> list[list[str]]:
 
 
 class Table(NamedTuple):
-    """Numbers (A, B) in a text, and the names of its rows and columns: A and B, or none."""
+    """Numbers (A, B), and the names of rows and columns: A and B of them, or none."""
 
     numbers: np.ndarray
     row_names: list[str]
@@ -93,10 +98,10 @@ class Table(NamedTuple):
 
 
 def parse_table(text: str) -> Table:
-    """The table in lines whose cells are parted by semicolons, tabs, commas or blanks.
+    """Parses lines with cells separated by semicolons, tabs, commas or blanks.
 
-    Numbers may be fractions, and beside semicolons have a decimal comma. A first line, and a first column, without a
-    number are names. Raises ValueError, with the place of what is no number.
+    Numbers may be fractions, and have a decimal comma if cells are separated by semicolons. A first line or first
+    column without numbers contains names. Raises ValueError with the position of a cell that is not a number.
     """
     mark = next((mark for mark in ";\t," if mark in text), None)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -114,12 +119,12 @@ def parse_table(text: str) -> Table:
         ]
     )
     row_names = [row[0].strip() for row in rows[first_row:]] if first_column else []
-    header = rows[0][-numbers.shape[1] :] if first_row else []  # without the corner above the names of rows
+    header = rows[0][-numbers.shape[1] :] if first_row else []  # without the corner above the row names
     return Table(numbers, row_names, [cell.strip() for cell in header] if len(header) == numbers.shape[1] else [])
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell of a table is a number or a fraction."""
+    """Whether a cell is a number or a fraction."""
     try:
         parse_number(cell, "")
     except ValueError:
@@ -128,7 +133,7 @@ def is_number(cell: str) -> bool:
 
 
 def parse_number(cell: str, place: str) -> float:
-    """The number in a cell, like -0.5, 1e3, nan or 1/3. Raises ValueError, with the place of what is none."""
+    """Parses a cell such as -0.5, 1e3, nan or 1/3. Raises ValueError with its position."""
     try:
         return float(cell)
     except ValueError:
@@ -148,9 +153,10 @@ READERS: dict[str, Callable[[Path], np.ndarray]] = {
 
 
 def above_half(preference: np.ndarray) -> np.ndarray:
-    """The payoffs (2, A, A) of a preference matrix (A, A); what rounding or float32 leave between sides is halved.
+    """Returns the payoffs (2, A, A) of a preference matrix (A, A): preferences minus one half, with rounding errors
+    averaged out.
 
-    Raises Refused where it is none.
+    Raises Refused unless it is a preference matrix.
     """
     if preference.ndim != 2 or preference.shape[0] != preference.shape[1] or not preference.size:
         raise Refused(f"a preference matrix is square, and not of shape {preference.shape}")

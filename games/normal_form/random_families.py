@@ -1,7 +1,7 @@
-"""Games in normal form that are drawn at random: each family is a formula, all numbers come from one generator.
+"""Random games in normal form. Each family is a formula; all numbers come from one generator.
 
-GENERAL families have any number of players. In SYMMETRIC ones two players with the same actions earn M[a, b] and
-M[b, a]; where M is antisymmetric the game is zero-sum, and worth 0. Shapes: P players, A actions.
+GENERAL families have any number of players. SYMMETRIC families have two players with the same actions, who earn M[a, b]
+and M[b, a]; if M is antisymmetric, the game is zero-sum with value 0. Shapes: P players, A actions.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,9 @@ def normal(generator: Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def zero_sum(generator: Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Payoffs (P, A, …) ~ N(0, 1) of sum 0: independent x, as (x - mean of x over the players) * sqrt(P / (P - 1))."""
+    """Payoffs (P, A, …) ~ N(0, 1) with sum 0 over players: independent x, minus their mean over players, times
+    sqrt(P / (P - 1)).
+    """
     free = normal(generator, shape)
     return (free - free.mean(0)) * np.sqrt(shape[0] / (shape[0] - 1))
 
@@ -48,20 +50,20 @@ def antisymmetric(generator: Generator, actions: int) -> np.ndarray:
 
 
 def transitive(generator: Generator, actions: int) -> np.ndarray:
-    """Elo's: 2 / (1 + exp(r[b] - r[a])) - 1 with ratings r ~ N(0, 1); the highest rating dominates all others."""
+    """Elo: 2 / (1 + exp(r[b] - r[a])) - 1 with ratings r ~ N(0, 1). The highest rating dominates all others."""
     rating = generator.standard_normal(actions)
     return np.tanh((rating[:, None] - rating) / 2)
 
 
 def cyclic(generator: Generator, actions: int) -> np.ndarray:
-    """An antisymmetric M less what is transitive of it, M[a, b] - m[a] + m[b] with m the means of rows.
+    """An antisymmetric M without its transitive part: M[a, b] - m[a] + m[b], with m the means of rows.
 
-    The cyclic part of its Hodge decomposition (Balduzzi et al. 2019, arXiv:1901.08106); to play all actions alike is an
-    equilibrium.
+    This is the cyclic part of its Hodge decomposition (Balduzzi et al. 2019, arXiv:1901.08106). The uniform strategy is
+    an equilibrium.
     """
-    whole = antisymmetric(generator, actions)
-    mean = whole.mean(1)
-    return whole - mean[:, None] + mean
+    matrix = antisymmetric(generator, actions)
+    mean = matrix.mean(1)
+    return matrix - mean[:, None] + mean
 
 
 def disc(generator: Generator, actions: int) -> np.ndarray:
@@ -72,7 +74,8 @@ def disc(generator: Generator, actions: int) -> np.ndarray:
 
 
 def skill(generator: Generator, actions: int) -> np.ndarray:
-    """(W[a, b] - W[b, a]) / 2 + s[a] - s[b] with W, s ~ N(0, 1): a random game of skill, part cyclic, part transitive.
+    """(W[a, b] - W[b, a]) / 2 + s[a] - s[b] with W, s ~ N(0, 1): a random game of skill, partly cyclic, partly
+    transitive.
 
     Czarnecki et al. 2020, arXiv:2004.09468.
     """
@@ -81,10 +84,10 @@ def skill(generator: Generator, actions: int) -> np.ndarray:
 
 
 def blotto(generator: Generator, actions: int) -> np.ndarray:
-    """sum over three fields f of v[f] sign(soldiers[a, f] - soldiers[b, f]), the v ~ U(0, 1) scaled to a sum of 1.
+    """sum over three fields f of v[f] sign(soldiers[a, f] - soldiers[b, f]), with v ~ U(0, 1) scaled to sum 1.
 
-    The actions are all ways to send out A = (n + 1) (n + 2) / 2 times n soldiers (Borel 1921). Raises ValueError
-    for an A that is none of these.
+    The A = (n + 1) (n + 2) / 2 actions are all distributions of n soldiers (Borel 1921). Raises ValueError if A does
+    not have this form.
     """
     soldiers = (isqrt(8 * actions + 1) - 3) // 2
     if actions != (soldiers + 1) * (soldiers + 2) // 2:
@@ -111,8 +114,8 @@ SYMMETRIC: dict[str, Callable[[Generator, int], np.ndarray]] = {
 }
 
 
-def drawn(family: str, players: int, actions: int, draw: int) -> np.ndarray:
-    """The payoffs (P, A, …) of game number `draw` of a family. Raises ValueError for one that there cannot be."""
+def draw_game(family: str, players: int, actions: int, draw: int) -> np.ndarray:
+    """Returns the payoffs (P, A, …) of game number `draw` of a family. Raises ValueError for invalid parameters."""
     if family not in GENERAL and family not in SYMMETRIC:
         raise ValueError(f"game.family must be one of {', '.join([*GENERAL, *SYMMETRIC])}, not {family!r}")
     for name, number, least in (("players", players, 2), ("actions", actions, 2), ("draw", draw, 0)):

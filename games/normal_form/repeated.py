@@ -1,9 +1,9 @@
-"""Games in normal form played again and again, by players who remember the last round.
+"""Repeated games in normal form, for players who remember the last round.
 
 The iterated prisoner's dilemma with memory one (Press and Dyson 2012, PNAS 109:10409; as in Foerster et al. 2018,
-arXiv:1709.04326). It departs from an endless game with discount gamma by ending after each round with
-probability 1 - gamma: what is earned until then is, in the mean, the discounted sum. All payoffs are multiplied by
-1 - gamma, so that a game is worth the mean payoff of a round.
+arXiv:1709.04326). Instead of continuing for ever with discount gamma, a game ends after each round with probability 1 -
+gamma; its expected undiscounted return is the discounted return of the endless game. All payoffs are multiplied by 1 -
+gamma, so that the return is the mean payoff of a round.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,29 +12,29 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from games.normal_form.catalogue import named
+from games.normal_form.catalogue import load_classic
 from games.normal_form.payoff_files import load_payoffs
 from marl_engine.configuration import outside
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
 from marl_engine.types import Turn
 
-ENDING_STREAM = 0x2545F4914F6CDD1D  # sets the noise of endings apart from that of policies
+ENDING_STREAM = 0x2545F4914F6CDD1D  # separates random numbers for endings from those of policies
 
 
 @dataclass
 class RepeatedGame:
-    """A classic for two with equally many actions, by name, or `payoffs` (2, A, A) from a file.
+    """A classic two-player game with equal numbers of actions by name, or `payoffs` (2, A, A) from a file.
 
-    An observation (B, P, 1) int32 is the number of the state, from the seat's own side: 0 in the first round, then
-    1 + own action * A + the other's, both of the last round.
+    An observation (B, P, 1) int32 is the number of the state from the seat's point of view: 0 in the first round,
+    afterwards 1 + own action * A + the other's action, both of the last round.
 
-    Raises ValueError for a game that is not there, one that is not for two with the same actions, and a wrong discount.
+    Raises ValueError for an unknown game, a game without two players with the same actions, and an invalid discount.
     """
 
     name: str = outside("prisoners_dilemma", folders=False)
     payoffs: str | None = outside(None)  # a file
-    discount: float = 0.96  # gamma: how likely a round is followed by another
+    discount: float = 0.96  # gamma: the probability that a round is followed by another
     device: str = "cpu"
 
     players: int = field(init=False, default=2)
@@ -44,7 +44,7 @@ class RepeatedGame:
     symmetric: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        earns = torch.from_numpy(named(self.name) if self.payoffs is None else load_payoffs(self.payoffs))
+        earns = torch.from_numpy(load_classic(self.name) if self.payoffs is None else load_payoffs(self.payoffs))
         if len(earns) != 2 or earns.shape[1] != earns.shape[2]:
             raise ValueError(
                 f"an iterated game is one of two players with equally many actions, not of payoffs {tuple(earns.shape)}"
@@ -61,20 +61,20 @@ class RepeatedGame:
         self.reset(first)
 
     def reset(self, seeds: Tensor) -> Turn:
-        """Opens as many copies as there are seeds; when copy b ends is a function of seeds[b]."""
+        """Opens as many copies as there are seeds; the length of copy b is a function of seeds[b]."""
         return self.restore({"at": torch.zeros_like(seeds), "rounds": torch.zeros_like(seeds), "seeds": seeds})
 
     def state(self) -> dict[str, Tensor]:
-        """The state of each copy from the side of seat 0 (B,), the rounds played there (B,), and its seed (B,)."""
+        """Returns each copy's state from the point of view of seat 0 (B,), number of rounds (B,) and seed (B,)."""
         return {"at": self.at.clone(), "rounds": self.rounds.clone(), "seeds": self.seeds.clone()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state."""
+        """Restores a saved state."""
         self.at, self.rounds, self.seeds = (state[name].to(self.device).clone() for name in ("at", "rounds", "seeds"))
         return self._turn(torch.zeros(len(self.at), 2), torch.zeros(len(self.at), dtype=torch.bool))
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, 2) int64. Raises ValueError, and plays nothing, for an illegal one."""
+        """Plays actions (B, 2) int64. Raises ValueError, and plays nothing, for illegal actions."""
         if ((actions < 0) | (actions >= self.actions)).any():
             raise ValueError(f"actions must be from 0 to {self.actions - 1}")
         pair = (actions[:, 0] * self.actions + actions[:, 1]).to(self.device)
@@ -84,16 +84,16 @@ class RepeatedGame:
         return self._turn(self.earns[:, pair].T, done)
 
     def values(self, strategies: Sequence[Tensor]) -> Tensor:
-        """What seats that play strategies (..., S, A) float64 earn, (..., 2); it can be differentiated, and that again.
+        """Returns the expected returns (..., 2) of strategies (..., S, A) float64. Twice differentiable.
 
-        r · (1 - gamma) d (1 - gamma T)^-1, where d (A * A,) says how likely each pair of actions is in the first round,
-        and T[i, j] how likely pair j is after pair i: the mean payoff of a round.
+        The return is r · (1 - gamma) d (1 - gamma T)^-1, the mean payoff of a round. d (A * A,) is the distribution of
+        action pairs in the first round, and T[i, j] the probability of pair j after pair i.
         """
         own, other = (each[..., side, :] for each, side in zip(strategies, self.sides, strict=True))
         chances = (own[..., :, None] * other[..., None, :]).flatten(-2)  # (..., S, A * A)
-        same = torch.eye(self.states - 1, dtype=chances.dtype, device=chances.device)
-        often = torch.linalg.solve((same - self.discount * chances[..., 1:, :]).mT, chances[..., 0, :])
-        return often @ self.earns.T
+        identity = torch.eye(self.states - 1, dtype=chances.dtype, device=chances.device)
+        occupancy = torch.linalg.solve((identity - self.discount * chances[..., 1:, :]).mT, chances[..., 0, :])
+        return occupancy @ self.earns.T
 
     def _turn(self, reward: Tensor, done: Tensor) -> Turn:
         games = len(self.at)

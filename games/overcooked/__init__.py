@@ -1,4 +1,4 @@
-"""Overcooked: cooks share a kitchen, and the team is paid for each soup it serves."""
+"""Overcooked: cooks share a kitchen, and the team is paid for each soup that it serves."""
 
 from games.overcooked.game import Overcooked
 

@@ -1,4 +1,4 @@
-"""The rules of Overcooked on a GPU: a thread steps a kitchen with the functions that the processor runs."""
+"""The rules of Overcooked on a GPU. Each thread steps one kitchen with the same functions as on the CPU."""
 
 from numba import cuda
 

@@ -1,4 +1,4 @@
-"""Overcooked as a `Game`: B kitchens side by side, stepped and observed by the compiled rules."""
+"""Overcooked as a `Game`: B kitchens stepped and observed by the compiled rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from marl_engine.configuration import outside
 from marl_engine.numerics.threads import split_rows
 from marl_engine.types import Turn
 
-SHARE = 512  # games; fewer are not worth handing to another core
+SHARE = 512  # games; fewer are not worth a second core
 THREADS = 64  # of a CUDA block
 ACTIONS = ("north", "south", "east", "west", "stay", "interact")
 UNSIGNED = np.uint16  # how the rules read rows; torch has fewer operations for it than for int16
@@ -23,18 +23,18 @@ UNSIGNED = np.uint16  # how the rules read rows; torch has fewer operations for 
 class Overcooked:
     """The rules and the lossless encoding of overcooked-ai 1.1.0 (Carroll et al. 2019, arXiv:1910.05789).
 
-    Observations are bytes (B, P, width, height, 26), each seat's own cook first. Every seat earns what the
-    team earns: 20 for a soup, as a rule. Actions: north, south, east, west, stay, interact.
+    Observations are bytes (B, P, width, height, 26), each seat's own cook first. Every seat earns what the team earns,
+    usually 20 for a soup. Actions: north, south, east, west, stay, interact.
 
-    On a GPU kitchens are stepped there where numba can compile for it (`pip install 'marl_engine[cuda]'`), and by the
-    processor where it cannot; turns are on the device either way.
+    On a GPU kitchens are stepped by a CUDA kernel if numba-cuda is installed (`pip install 'marl_engine[cuda]'`),
+    otherwise by the CPU. Turns are on the device in both cases.
 
     Raises ValueError for an unknown or malformed layout and for a horizon below 1.
     """
 
     layout: str = outside("cramped_room", folders=False)
-    horizon: int = 400  # steps; the game ends there by its rules, and its last 40 steps are announced
-    old_dynamics: bool | None = None  # a full pot lights itself; None: when every order takes a full pot
+    horizon: int = 400  # steps of a game; its last 40 steps are marked in the observation
+    old_dynamics: bool | None = None  # a full pot starts by itself; None: if every order takes a full pot
     device: str = "cpu"
 
     players: int = field(init=False)
@@ -46,7 +46,7 @@ class Overcooked:
     def __post_init__(self) -> None:
         if not 1 <= self.horizon < 2**15:
             raise ValueError(f"game.horizon must be from 1 to {2**15 - 1} steps, not {self.horizon}")
-        self.kitchen = layouts.compiled(self.layout, horizon=self.horizon, old_dynamics=self.old_dynamics)
+        self.kitchen = layouts.compile_layout(self.layout, horizon=self.horizon, old_dynamics=self.old_dynamics)
         self.players = self.kitchen.players
         width = self.kitchen.terrain.size // self.kitchen.height
         self.observation_shape = (width, self.kitchen.height, self.kitchen.channels)
@@ -57,81 +57,83 @@ class Overcooked:
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def reset(self, seeds: Tensor) -> Turn:
-        """Opens as many kitchens as there are seeds; Overcooked has no chance moves, so all are alike."""
+        """Opens as many kitchens as there are seeds. Overcooked has no chance moves, so all are alike."""
         rows = torch.from_numpy(self.kitchen.start).repeat(len(seeds), 1)
         return self.restore({"rows": rows})
 
     def state(self) -> dict[str, Tensor]:
-        """Rows (B, numbers) int16, one for each kitchen; `rules` says what the numbers are."""
+        """Returns rows (B, numbers) int16, one for each kitchen; see `rules` for their meaning."""
         return {"rows": self.rows.clone()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Puts every kitchen back to a saved state."""
+        """Restores a saved state."""
         rows = state["rows"].cpu().clone()
-        seen = torch.empty(len(rows), self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
-        rules.observe_games(self.kitchen, rows.numpy().view(UNSIGNED), seen.numpy(), 0, len(rows))
+        observation = torch.empty(len(rows), self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
+        rules.observe_games(self.kitchen, rows.numpy().view(UNSIGNED), observation.numpy(), 0, len(rows))
         self.rows = rows.to(self.stepped_on)
         zero = torch.zeros(len(rows), self.players, device=self.device)
         self._legal = torch.ones(len(rows), self.players, self.actions, dtype=torch.bool, device=self.device)
         self._acting = self._legal[..., 0]
         self._never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-        return self._turn(seen.to(self.stepped_on), zero, zero.clone(), self._never)
+        return self._turn(observation.to(self.stepped_on), zero, zero.clone(), self._never)
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, P) int64: 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact.
+        """Plays actions (B, P) int64: 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact.
 
-        Raises ValueError, and leaves every kitchen as it was, when there is another number among them.
+        Raises ValueError, and plays nothing, for other numbers.
         """
         actions = actions.to(self.stepped_on)
         self._check(actions)
         games = len(self.rows)
-        seen = self._empty_observation(games)
+        observation = self._empty_observation(games)
         reward, shaping = torch.empty(2, games, self.players, device=self.stepped_on)
         done = torch.empty(games, dtype=torch.bool, device=self.stepped_on)
         step = self._step_on_cuda if self.rows.is_cuda else self._step_on_cores
-        step(actions.contiguous(), seen, reward, shaping, done)
-        return self._turn(seen, reward, shaping, done)
+        step(actions.contiguous(), observation, reward, shaping, done)
+        return self._turn(observation, reward, shaping, done)
 
     def render(self, copy: int = 0, caption: str = "") -> np.ndarray:
-        """Kitchen number `copy` as a picture (H, W, 3) uint8; the caption is its step, unless one is given."""
+        """Returns a picture (H, W, 3) uint8 of kitchen `copy`. The default caption is its step."""
         from games.overcooked import render as render_module
 
         row = self.rows[copy].cpu().numpy()
         return render_module.draw(self.kitchen, row, caption or f"step {row[0]}")
 
     def _check(self, actions: Tensor) -> None:
-        """Raises ValueError unless actions can be played: the compiled rules use them as indices, unasked."""
+        """Raises ValueError for invalid actions. The compiled rules use them as indices without checks."""
         expected = (len(self.rows), self.players)
         if actions.dtype != torch.int64 or actions.shape != expected:
             raise ValueError(f"actions must be int64 {expected}, not {actions.dtype} {tuple(actions.shape)}")
         if actions.is_cuda:
-            known = bool(((actions >= 0) & (actions < self.actions)).all())
+            valid = bool(((actions >= 0) & (actions < self.actions)).all())
         else:
-            known = actions.contiguous().numpy().view(np.uint64).max() < self.actions  # one pass: -1 is large, too
-        if not known:
+            valid = actions.contiguous().numpy().view(np.uint64).max() < self.actions  # one pass: -1 becomes large
+        if not valid:
             wrong = actions[(actions < 0) | (actions >= self.actions)][0]
             raise ValueError(f"actions of Overcooked are from 0 to {self.actions - 1}; there is {wrong} among them")
 
     def _step_on_cores(self, *tensors: Tensor) -> None:
-        """Each core steps its share of the games."""
+        """Steps the games on the CPU, a share on each core."""
         arrays = (self.rows.numpy().view(UNSIGNED), *(each.numpy() for each in tensors))
         split_rows(lambda _, *share: rules.step_games(self.kitchen, *arrays, *share), len(self.rows), SHARE)
 
     def _step_on_cuda(self, *tensors: Tensor) -> None:
-        """One thread for each game, in place on the GPU's tensors."""
+        """Steps the games on the GPU, one thread for each, in place."""
         from numba import cuda
 
         from games.overcooked.cuda import step_games
 
         if self._there is None:
-            there = [cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen]
-            self._there = rules.Kitchen._make(there)
+            arrays_on_gpu = [cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen]
+            self._there = rules.Kitchen._make(arrays_on_gpu)
         arrays = [cuda.as_cuda_array(each) for each in (self.rows, *tensors)]
         arrays[0] = arrays[0].view(UNSIGNED)
         step_games[-(-len(self.rows) // THREADS), THREADS](self._there, *arrays)
 
     def _empty_observation(self, games: int) -> Tensor:
-        """NumPy's large arrays are in large pages: beyond 32 MB torch's own would be four times slower to write."""
+        """Allocates observations with NumPy, which uses large pages: beyond 32 MB torch's memory is four times
+        slower to write.
+        """
         shape = (games, self.players, self.kitchen.picture.shape[1])
         if self.rows.is_cuda:
             return torch.empty(shape, dtype=torch.uint8, device=self.stepped_on)
@@ -139,12 +141,12 @@ class Overcooked:
 
     def _turn(self, seen: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
         observation = seen.view(len(seen), self.players, *self.observation_shape)
-        found = Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
-        return found if self.device == self.stepped_on else found.to(self.device)
+        turn = Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
+        return turn if self.device == self.stepped_on else turn.to(self.device)
 
 
 def compiles_for(device: str) -> bool:
-    """Whether numba can compile the rules for a device: always for the processor."""
+    """Whether numba can compile the rules for a device. It always can for the CPU."""
     if torch.device(device).type == "cpu":
         return True
     from numba import cuda

@@ -1,4 +1,4 @@
-"""Kitchens drawn as text, by name or by the user, compiled into the arrays that the rules run on."""
+"""Layouts of kitchens, by name or drawn as text, compiled into the arrays that the rules use."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -23,47 +23,47 @@ TERRAIN = {
     "P": rules.POT,
     "S": rules.HATCH,
 }
-SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML has it, takes a tenth of the time
-SHAPING = (3.0, 3.0, 5.0)  # an ingredient potted, a useful dish fetched, a soup dished up
-VALUE, TIME = 20, 20  # payoff of a soup, and steps to cook it, where a layout says nothing else
+SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, if available
+SHAPING = (3.0, 3.0, 5.0)  # for an ingredient put into a pot, a useful dish, a soup taken out
+VALUE, TIME = 20, 20  # default payoff of a soup, and default steps to cook it
 NUMBER = (int, float)
-KEYS: dict[str, Any] = {  # of an entry, and what they hold
+KEYS: dict[str, Any] = {  # valid keys of an entry, and their types
     **{"drawing": str, "orders": list, "bonus_orders": list, "recipe_values": list, "recipe_times": list},
     **{"onion_value": NUMBER, "tomato_value": NUMBER, "onion_time": NUMBER, "tomato_time": NUMBER},
 }
-LONGEST = 255  # steps to cook: the encoding counts them down in a byte
+LONGEST = 255  # steps to cook, which the encoding stores in a byte
 
 
 @cache
-def shipped() -> dict[str, Any]:
-    """The layouts that come with the game, and their aliases, as in layouts.yaml."""
+def built_in() -> dict[str, Any]:
+    """Returns the built-in layouts and their aliases from layouts.yaml."""
     return yaml.load(files("games.overcooked").joinpath("layouts.yaml").read_text(), SAFE)
 
 
 def names() -> list[str]:
-    """Every name that `game.layout` understands."""
-    return sorted([*shipped()["layouts"], *shipped()["aliases"]])
+    """Returns all valid names for `game.layout`."""
+    return sorted([*built_in()["layouts"], *built_in()["aliases"]])
 
 
 def find(layout: str) -> dict[str, Any]:
-    """The entry for a name, a file (.txt: a drawing; .yaml: an entry as in layouts.yaml), or a drawing itself.
+    """Returns the entry for a name, a file (.txt: a drawing; .yaml: an entry as in layouts.yaml), or a drawing itself.
 
-    Raises ValueError when there is none.
+    Raises ValueError if there is none.
     """
     if "\n" in layout:
         return {"drawing": layout}
     if layout.endswith((".txt", ".yaml")):
-        return read(Path(layout))
-    name = shipped()["aliases"].get(layout, layout)
-    if name not in shipped()["layouts"]:
+        return read_layout(Path(layout))
+    name = built_in()["aliases"].get(layout, layout)
+    if name not in built_in()["layouts"]:
         near = get_close_matches(layout, names(), n=1, cutoff=0.0)
         others = ", ".join(near + [other for other in names() if other not in near])
         raise ValueError(f"there is no layout {layout!r}; choose from {others}; or give a drawing or its .txt file")
-    return shipped()["layouts"][name]
+    return built_in()["layouts"][name]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A user's own layout."""
+def read_layout(path: Path) -> dict[str, Any]:
+    """Reads a layout from a file."""
     if not path.is_file():
         raise ValueError(f"there is no layout file {str(path)!r}")
     try:
@@ -83,7 +83,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def grid_of(drawing: str) -> list[str]:
-    """The rows of a drawing, all checks passed. Raises ValueError with what is wrong, and where."""
+    """Returns the rows of a drawing. Raises ValueError with the position of an error."""
     rows = drawing.strip("\n").split("\n")
     rows = [row.rstrip("\r") for row in rows]
     for number, row in enumerate(rows, 1):
@@ -107,11 +107,11 @@ def grid_of(drawing: str) -> list[str]:
 
 
 def check_contents(cells: str) -> None:
-    """A kitchen has cooks 1, 2, …, and one of each thing that a soup needs."""
+    """Raises ValueError unless a kitchen has cooks 1, 2, … and everything that a soup needs."""
     cooks = sorted(cell for cell in cells if cell.isdigit())
     if not cooks or cooks != [str(number) for number in range(1, len(cooks) + 1)]:
-        found = ", ".join(cooks) if cooks else "none"
-        raise ValueError(f"layout: cooks must be numbered 1, 2, … once each; found {found}")
+        counts = ", ".join(cooks) if cooks else "none"
+        raise ValueError(f"layout: cooks must be numbered 1, 2, … once each; found {counts}")
     for needed, name in (("D", "dishes (D)"), ("S", "serving hatch (S)"), ("P", "pot (P)")):
         if needed not in cells:
             raise ValueError(f"layout: there is no {name}")
@@ -120,14 +120,16 @@ def check_contents(cells: str) -> None:
 
 
 def soup_of(order: Any) -> int:
-    """The number of a soup spelled with an o for each onion and a t for each tomato."""
+    """Returns the number of a soup, which is written with an o for each onion and a t for each tomato."""
     if not isinstance(order, str) or not 1 <= len(order) <= INGREDIENTS or set(order) - set("ot"):
         raise ValueError(f"layout: an order is one to three letters o (onion) and t (tomato), like oot; not {order!r}")
     return SOUP + order.count("o") + 4 * order.count("t")
 
 
 def table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: str, default: int) -> np.ndarray:
-    """Values or times (RECIPES,) of every soup, as a layout states them: by order, by ingredient, or not."""
+    """Returns values or times (RECIPES,) of all soups. A layout gives them by order, by ingredient, or not at
+    all.
+    """
     result = np.full(RECIPES, default, np.float32)
     onion, tomato = entry.get(f"onion_{each}"), entry.get(f"tomato_{each}")
     if onion is not None and tomato is not None:
@@ -146,7 +148,7 @@ def table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: st
 
 
 def payoffs(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
-    """What each soup earns (RECIPES,): nothing unless it is ordered, twice its value if it is a bonus order."""
+    """Returns the payoff of each soup (RECIPES,): zero unless it is ordered, doubled for a bonus order."""
     values = table(entry, orders, "recipe_values", "value", VALUE)
     bonus = [soup_of(order) for order in entry.get("bonus_orders", [])]
     ordered = [soup_of(order) for order in orders]
@@ -157,17 +159,17 @@ def payoffs(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
 
 
 def cook_times(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
-    """Steps that each soup cooks (RECIPES,)."""
+    """Returns the steps that each soup cooks (RECIPES,)."""
     times = table(entry, orders, "recipe_times", "time", TIME)
     if not (times.min() >= 0 and times.max() <= LONGEST):
         raise ValueError(f"layout: a soup cooks from 0 to {LONGEST} steps, not {times.min():g} to {times.max():g}")
     return times.astype(np.uint16)
 
 
-def compiled(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen:
-    """The arrays of a layout. `old_dynamics` None: pots light themselves if every order fills them.
+def compile_layout(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen:
+    """Returns the arrays of a layout. If `old_dynamics` is None, pots start by themselves if every order fills them.
 
-    Raises ValueError for an unknown layout, a drawing that is none, or orders that can never be cooked.
+    Raises ValueError for an unknown layout, an invalid drawing, or orders that can never be cooked.
     """
     entry = find(layout)
     grid = grid_of(entry["drawing"])
@@ -191,7 +193,7 @@ def compiled(layout: str, *, horizon: int, old_dynamics: bool | None) -> Kitchen
 
 
 def arrays(grid: Sequence[str], *, payoff: np.ndarray, cook_time: np.ndarray, horizon: int, automatic: bool) -> Kitchen:
-    """A kitchen from its rows; cells are numbered by column, as the reference's encoding lays them out."""
+    """Returns a Kitchen from its rows. Cells are numbered by column, as in the encoding of overcooked-ai."""
     height = len(grid)
     cells = "".join("".join(column) for column in zip(*grid, strict=True))
     terrain = np.array([TERRAIN.get(cell, rules.FLOOR) for cell in cells], np.uint8)
@@ -205,7 +207,7 @@ def arrays(grid: Sequence[str], *, payoff: np.ndarray, cook_time: np.ndarray, ho
         start[1 + COOK * cook] = cells.index(str(cook + 1))
     here = np.arange(len(cells))
     ahead = here + np.array([-1, 1, height, -height, 0, 0])[:, None]  # north, south, east, west, stay, interact
-    ahead = np.clip(ahead, 0, len(cells) - 1)  # no cook stands on the border
+    ahead = np.clip(ahead, 0, len(cells) - 1)  # no cook is on the border
     return Kitchen(
         cooks=tuple(range(players)),
         terrain=terrain,
@@ -218,15 +220,15 @@ def arrays(grid: Sequence[str], *, payoff: np.ndarray, cook_time: np.ndarray, ho
         payoff=payoff,
         cook_time=cook_time,
         shaping=np.array(SHAPING, np.float32),
-        picture=bare(terrain, players),
+        picture=encode_empty(terrain, players),
         horizon=horizon,
         automatic=int(automatic),
         height=height,
     )
 
 
-def bare(terrain: np.ndarray, players: int) -> np.ndarray:
-    """The encoding of an empty kitchen (2, cells * channels), calm and in the urgent last steps."""
+def encode_empty(terrain: np.ndarray, players: int) -> np.ndarray:
+    """Returns the encoding of an empty kitchen (2, cells * channels): before and during the last 40 steps."""
     channel = {rules.POT: 0, rules.COUNTER: 1, rules.ONIONS: 2, rules.TOMATOES: 3, rules.DISHES: 4, rules.HATCH: 5}
     picture = np.zeros((2, len(terrain), 5 * players + 16), np.uint8)
     for cell, kind in enumerate(terrain):

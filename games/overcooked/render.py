@@ -1,7 +1,7 @@
-"""Draws a kitchen from above, in flat colours; what recurs is drawn once, large, shrunk and kept.
+"""Renders a kitchen from above in flat colours. Sprites are drawn once at a larger size, scaled down and cached.
 
-Everything stays within its own tile, so that a step repaints few pixels and films of a game compress well.
-Lengths are in tiles: (0, 0) is the upper left corner of a tile, (1, 1) the lower right one.
+All drawing stays within tiles, so that few pixels change between steps and animations compress well. Lengths are in
+tiles: (0, 0) is the upper left corner of a tile, (1, 1) the lower right.
 """
 
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from games.overcooked import rules
 from games.overcooked.rules import COOK, DISH, NOTHING, ONION, SOUP, TOMATO, Kitchen
 
-SCALE = 48  # pixels to a tile
+SCALE = 48  # size of a tile in pixels
 FINE = 4  # sprites are drawn this many times larger, for smooth edges
 STRIP = 0.6  # height of the caption's strip
 TILES = ("#eff2f4", "#e3e9ec")
-SHADE = "#d3dade"  # of a counter on the floor
+SHADE = "#d3dade"  # shadow of a counter on the floor
 TOP, SEAM, FRONT = "#dccbb2", "#d0bda1", "#b39c7c"  # of a counter
 CRATE, INSIDE, TRAY, CHINA = "#b9855a", "#7d5638", "#9db4c4", "#fbfcfd"
 STOVE, IRON, HOLLOW, RAIL = "#4b535d", "#8d98a4", "#343b44", "#6a747f"
 MAT, MAT_EDGE, BRASS = "#58a79b", "#7dc0b5", "#f2c75c"
 SKIN, EYE, WHITE, LEAF = "#f6d2b0", "#3b3230", "#ffffff", "#5d9a54"
 GOLD, RED = "#ecb84f", "#e0574b"  # onions, tomatoes
-BROTH = ("", "#f6dd9c", "#f2a48f", "#f4c08f")  # of neither, onions, tomatoes, both
+BROTH = ("", "#f6dd9c", "#f2a48f", "#f4c08f")  # colours of soups: empty, onions, tomatoes, both
 FIRE, READY = "#f59f45", "#6ccf7f"
 DARK, PALE, TRACK = "#39424c", "#f4f6f7", "#56616d"  # the strip
 HATS = ("#3f7fbf", "#e8743b", "#55a868", "#8d6cc0", "#cf5f93", "#b59b3a")
@@ -33,13 +33,13 @@ AHEAD = ((0, -1), (0, 1), (1, 0), (-1, 0))  # north, south, east, west
 
 @cache
 def font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The typeface that comes with Pillow."""
+    """Returns Pillow's built-in typeface."""
     return ImageFont.load_default(pixels)
 
 
 @cache
-def mixed(colour: str, other: str = "#000000", share: float = 0.28) -> str:
-    """A colour with a share of another one; unless told otherwise, that of its soft outline."""
+def mix_colours(colour: str, other: str = "#000000", share: float = 0.28) -> str:
+    """Mixes a colour with a share of another one. The default gives the colour of its outline."""
     pairs = zip(ImageColor.getrgb(colour), ImageColor.getrgb(other), strict=True)
     return "#" + "".join(f"{int(mine + share * (yours - mine)):02x}" for mine, yours in pairs)
 
@@ -53,52 +53,52 @@ class Pen:
         self.draw = ImageDraw.Draw(self.sheet)
 
     def around(self, x: float, y: float, radius: float) -> list[float]:
-        """The corners of the square that encloses a circle."""
+        """Returns the bounding square of a circle."""
         return [self.unit * at for at in (x - radius, y - radius, x + radius, y + radius)]
 
     def disc(self, x: float, y: float, radius: float, fill: str, line: float = 0.0) -> None:
-        """A disc around (x, y); `line` is how thick its outline is."""
-        self.draw.ellipse(self.around(x, y, radius), mixed(fill))
+        """Draws a disc around (x, y); `line` is the width of its outline."""
+        self.draw.ellipse(self.around(x, y, radius), mix_colours(fill))
         self.draw.ellipse(self.around(x, y, radius - line), fill)
 
     def bulb(self, x: float, y: float, across: float, down: float, fill: str) -> None:
-        """A drop around (x, y), its tip above."""
+        """Draws a drop around (x, y) with its tip upwards."""
         turn = np.linspace(0, 2 * np.pi, 60)
         right = x + 1.15 * across * np.sin(turn) * np.abs(np.sin(turn / 2)) ** 0.8
         outline = self.unit * np.stack([right, y - down * np.cos(turn)], 1)
         self.draw.polygon(outline.ravel().tolist(), fill)
 
     def box(self, left: float, top: float, right: float, bottom: float, fill: str, bend: float = 0.0) -> None:
-        """A rectangle with corners of radius `bend`; neighbours meet without overlap."""
+        """Draws a rectangle with corners of radius `bend`; adjacent boxes do not overlap."""
         corners = [self.unit * left, self.unit * top, self.unit * right - 1, self.unit * bottom - 1]
         self.draw.rounded_rectangle(corners, self.unit * bend, fill)
 
     def path(self, points: list[tuple[float, float]], fill: str, thick: float) -> None:
-        """A line with round ends."""
+        """Draws a line with round ends."""
         self.draw.line([(self.unit * x, self.unit * y) for x, y in points], fill, int(self.unit * thick), "curve")
         for x, y in (points[0], points[-1]):
             self.disc(x, y, thick / 2, fill)
 
     def ring(self, x: float, y: float, radius: float, fill: str, thick: float, share: float = 1.0) -> None:
-        """A share of a ring around (x, y), clockwise from the top."""
+        """Draws a share of a ring around (x, y), clockwise from the top."""
         self.draw.arc(self.around(x, y, radius), -90, -90 + 360 * share, fill, int(self.unit * thick))
 
     def word(self, x: float, y: float, word: str, size: float, fill: str) -> None:
-        """Letters with their middle at (x, y)."""
+        """Draws text centred at (x, y)."""
         letters = font(int(self.unit * size))
         left, top, right, bottom = letters.getbbox(word)
         at = (self.unit * x - (left + right) / 2, self.unit * y - (top + bottom) / 2)
         self.draw.text(at, word, fill, letters, stroke_width=self.unit // 100)
 
     def done(self) -> Image.Image:
-        """The tile in its final size."""
+        """Returns the tile in its final size."""
         return self.sheet.resize((self.scale, self.scale), Image.Resampling.BOX)
 
 
 def draw(kitchen: Kitchen, row: np.ndarray, caption: str = "", scale: int = SCALE) -> np.ndarray:
-    """A picture (H, W, 3) uint8 of one state (numbers,), with a strip for the caption and the clock below.
+    """Returns a picture (H, W, 3) uint8 of a state (numbers,), with a strip for caption and clock at the bottom.
 
-    `scale`: pixels to a tile.
+    `scale` is the size of a tile in pixels.
     """
     height = kitchen.height
     frame = background(kitchen.terrain.tobytes(), height, scale).copy()
@@ -110,12 +110,12 @@ def draw(kitchen: Kitchen, row: np.ndarray, caption: str = "", scale: int = SCAL
 
 
 def sprites(kitchen: Kitchen, row: list[int], scale: int) -> Iterator[tuple[int, Image.Image]]:
-    """What stands on the background: cells, and the pictures that go there."""
+    """Yields cells and the pictures to draw there on the background."""
     items = 1 + COOK * kitchen.players
     clocks = items + kitchen.terrain.size
     for cell in kitchen.counters.tolist():
         if row[items + cell] != NOTHING:
-            yield cell, lying(row[items + cell], scale)
+            yield cell, item_on_counter(row[items + cell], scale)
     for pot, cell in enumerate(kitchen.pots.tolist()):
         soup, clock = row[items + cell], row[clocks + pot]
         yield cell, stove(soup, clock, int(kitchen.cook_time[soup]), scale)
@@ -125,7 +125,7 @@ def sprites(kitchen: Kitchen, row: list[int], scale: int) -> Iterator[tuple[int,
 
 
 def write_strip(frame: Image.Image, top: int, caption: str, share: float, scale: int) -> None:
-    """The caption, in letters that fit, under a bar for the share of the game that is over."""
+    """Draws the caption, scaled to fit, under a bar for the elapsed share of the game."""
     bar, margin = max(scale // 16, 1), scale // 4
     frame.paste(TRACK, (0, top, frame.width, top + bar))
     frame.paste(FIRE, (0, top, round(share * frame.width), top + bar))
@@ -137,7 +137,7 @@ def write_strip(frame: Image.Image, top: int, caption: str, share: float, scale:
 
 @lru_cache(16)
 def background(terrain: bytes, height: int, scale: int) -> Image.Image:
-    """The bare kitchen, and room for the strip."""
+    """Returns the empty kitchen with space for the strip."""
     strip = 2 * round(scale * STRIP / 2)
     frame = Image.new("RGB", (len(terrain) // height * scale, height * scale + strip), DARK)
     for cell, kind in enumerate(terrain):
@@ -151,7 +151,7 @@ def background(terrain: bytes, height: int, scale: int) -> Image.Image:
 
 
 def floor(colour: str, shaded: bool, scale: int) -> Image.Image:
-    """A tile of the floor, in the shade of a counter above or not."""
+    """Returns a floor tile, with or without the shadow of a counter above."""
     pen = Pen(scale)
     pen.box(0, 0, 1, 1, colour)
     if shaded:
@@ -160,7 +160,7 @@ def floor(colour: str, shaded: bool, scale: int) -> Image.Image:
 
 
 def counter(kind: int, front: bool, scale: int) -> Image.Image:
-    """A worktop with what is built in, and with its front where the floor begins below."""
+    """Returns a counter tile with built-in objects, and with a front if there is floor below."""
     pen = Pen(scale)
     pen.box(0, 0, 1, 1, SEAM)
     pen.box(0.02, 0.02, 0.98, 0.98, TOP, 0.06)
@@ -171,22 +171,22 @@ def counter(kind: int, front: bool, scale: int) -> Image.Image:
     elif kind == rules.DISHES:
         pen.box(0.08, 0.08, 0.92, 0.86, TRAY, 0.1)
         for y in (0.55, 0.49, 0.43):
-            thing(pen, DISH, 0.5, y, 0.29)
+            item(pen, DISH, 0.5, y, 0.29)
     elif kind == rules.HATCH:
         bell(pen)
     return pen.done()
 
 
 def crate(pen: Pen, content: int) -> None:
-    """A crate full of onions or tomatoes."""
+    """Draws a crate of onions or tomatoes."""
     pen.box(0.1, 0.08, 0.9, 0.86, CRATE, 0.08)
     pen.box(0.17, 0.15, 0.83, 0.79, INSIDE, 0.04)
     for x, y in ((0.34, 0.32), (0.66, 0.32), (0.34, 0.63), (0.66, 0.63), (0.5, 0.48)):
-        thing(pen, content, x, y, 0.17)
+        item(pen, content, x, y, 0.17)
 
 
 def bell(pen: Pen) -> None:
-    """The serving hatch: a green mat with a bell."""
+    """Draws the serving hatch: a green mat with a bell."""
     pen.box(0.03, 0.03, 0.97, 0.88, MAT_EDGE, 0.1)
     pen.box(0.08, 0.08, 0.92, 0.83, MAT, 0.07)
     pen.disc(0.5, 0.26, 0.06, BRASS)
@@ -194,10 +194,10 @@ def bell(pen: Pen) -> None:
     pen.box(0.2, 0.6, 0.8, 0.68, WHITE, 0.04)
 
 
-def thing(pen: Pen, held: int, x: float, y: float, radius: float) -> None:
-    """An onion, a tomato, a dish or a soup around (x, y)."""
+def item(pen: Pen, held: int, x: float, y: float, radius: float) -> None:
+    """Draws an onion, a tomato, a dish or a soup around (x, y)."""
     if held == ONION:
-        pen.bulb(x, y, radius, radius, mixed(GOLD))
+        pen.bulb(x, y, radius, radius, mix_colours(GOLD))
         for across, colour in ((0.88, GOLD), (0.5, "#d29a38"), (0.36, GOLD)):
             pen.bulb(x, y, radius * across, radius * 0.86, colour)
     elif held == TOMATO:
@@ -212,7 +212,9 @@ def thing(pen: Pen, held: int, x: float, y: float, radius: float) -> None:
 
 
 def broth(pen: Pen, soup: int, x: float, y: float, radius: float, crowded: bool = False) -> None:
-    """A soup in a round vessel, a dot for each ingredient; `crowded`: at the top, to leave room below."""
+    """Draws a soup in a round vessel, with a dot for each ingredient; `crowded`: at the top, to leave space
+    below.
+    """
     onions, tomatoes = soup & 3, (soup >> 2) - 1
     pen.disc(x, y, radius, BROTH[(onions > 0) + 2 * (tomatoes > 0)])
     count = onions + tomatoes
@@ -225,17 +227,19 @@ def broth(pen: Pen, soup: int, x: float, y: float, radius: float, crowded: bool 
 
 
 @lru_cache(256)
-def lying(held: int, scale: int) -> Image.Image:
-    """A thing on a counter."""
+def item_on_counter(held: int, scale: int) -> Image.Image:
+    """Returns an item on a counter."""
     pen = Pen(scale)
     pen.disc(0.5, 0.5, 0.3, FRONT)
-    thing(pen, held, 0.5, 0.46, 0.3 if held >= DISH else 0.26)
+    item(pen, held, 0.5, 0.46, 0.3 if held >= DISH else 0.26)
     return pen.done()
 
 
 @lru_cache(1024)
 def stove(soup: int, clock: int, time: int, scale: int) -> Image.Image:
-    """A pot: what is in it, and, once it is lit (clock >= 0), the steps left or that the soup is ready."""
+    """Returns a pot with its content and, once it cooks (clock >= 0), the remaining steps or a sign that it is
+    ready.
+    """
     pen = Pen(scale)
     pen.box(0.04, 0.03, 0.96, 0.88, STOVE, 0.1)
     pen.disc(0.5, 0.46, 0.33, IRON, 0.03)
@@ -256,7 +260,7 @@ def stove(soup: int, clock: int, time: int, scale: int) -> Image.Image:
 
 @lru_cache(1024)
 def cook(seat: int, facing: int, held: int, scale: int) -> Image.Image:
-    """A cook from above, with its seat, counted from 1, on the hat, and in its hands what it holds."""
+    """Returns a cook from above, with its seat number (from 1) on its hat and the held item in its hands."""
     pen = Pen(scale)
     right, down = AHEAD[facing]
 
@@ -266,10 +270,10 @@ def cook(seat: int, facing: int, held: int, scale: int) -> Image.Image:
 
     hat = HATS[seat % len(HATS)]
     shoulders = [at(-0.22, -0.18), at(0.22, -0.18)]
-    pen.path(shoulders, mixed(hat), 0.4)
-    pen.path(shoulders, mixed(hat, WHITE, 0.75), 0.36)
+    pen.path(shoulders, mix_colours(hat), 0.4)
+    pen.path(shoulders, mix_colours(hat, WHITE, 0.75), 0.36)
     if held != NOTHING:
-        thing(pen, held, *at(0, 0.275), 0.215)
+        item(pen, held, *at(0, 0.275), 0.215)
     for side in (-1, 1):
         hand = at(0.24 * side, 0.22)
         pen.path([at(0.33 * side, -0.1), hand], hat, 0.13)

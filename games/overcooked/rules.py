@@ -1,18 +1,18 @@
-"""The rules of Overcooked for one kitchen, as numbers: compiled once, run for B kitchens side by side.
+"""The rules of Overcooked for one kitchen, compiled once and run for B kitchens.
 
-Source: package overcooked-ai 1.1.0 (Carroll et al. 2019, arXiv:1910.05789), step for step, with the
-`old_dynamics` of its later versions. `tests/test_overcooked_traces.py` replays games recorded from it.
+Source: overcooked-ai 1.1.0 (Carroll et al. 2019, arXiv:1910.05789), reproduced step for step, with the `old_dynamics`
+of later versions. `tests/games/test_overcooked_traces.py` replays recorded games.
 
-A kitchen is one row of 16-bit numbers: the clock, then (cell, facing, held) of each cook, then what lies on each
-cell, then the cooking clock of each pot. Cells are numbered x * height + y, so that a cell times the
-number of channels is where its features start in the reference's (width, height, channels) encoding.
+A kitchen is a row of 16-bit numbers: the clock, then (cell, facing, held) of each cook, then the item on each cell,
+then the cooking clock of each pot. Cells are numbered x * height + y, so that a cell times the number of channels is
+the position of its features in overcooked-ai's (width, height, channels) encoding.
 
-Every function here is plain Python that numba compiles for the processor, and, called from the
-kernel in cuda.py, for CUDA: there is one source of the rules. docs/overcooked.md says why numba.
+All functions are plain Python. numba compiles them for the CPU and, called from the kernel in cuda.py, for CUDA.
+docs/overcooked.md explains why numba was chosen.
 
-Three things made it three times as fast: parts are compiled into the loop, for a call passes the whole
-kitchen; rows are read without sign, for a number that cannot be negative needs no test as an index; and
-the number of cooks is the length of a tuple, which the compiler knows, so that loops over them vanish.
+Three things made them three times as fast: functions are inlined, because a call passes the whole kitchen; rows are
+unsigned, because unsigned indices need no sign test; and the number of cooks is the length of a tuple, which the
+compiler knows, so loops over cooks are unrolled.
 """
 
 from typing import NamedTuple
@@ -38,62 +38,64 @@ COOK = 3
 
 
 class Kitchen(NamedTuple):
-    """What does not change while a game is played; `layouts.compiled` makes it from a drawing."""
+    """The constants of a layout; see `layouts.compiled`."""
 
-    cooks: tuple[int, ...]  # 0, 1, …: a tuple, for its length is known to the compiler
+    cooks: tuple[int, ...]  # 0, 1, …: the compiler knows the length of a tuple
     terrain: np.ndarray  # (cells,) uint8: FLOOR ... HATCH
-    ahead: np.ndarray  # (4, cells) uint16: the cell that a cook faces who looks north, south, east, west
-    goal: np.ndarray  # (6, cells) uint16: where each action leads from each cell: onto the floor, or nowhere
-    pot_of: np.ndarray  # (cells,) uint16: which pot stands here
+    ahead: np.ndarray  # (4, cells) uint16: the cell north, south, east, west of each cell
+    goal: np.ndarray  # (6, cells) uint16: where each action leads: a floor cell, or the same cell
+    pot_of: np.ndarray  # (cells,) uint16: index of the pot on each cell
     pots: np.ndarray  # (pots,) uint16: the cells of the pots
     counters: np.ndarray  # (counters,) uint16: the cells of the counters
     start: np.ndarray  # (numbers,) int16: the row that a game starts from
-    payoff: np.ndarray  # (RECIPES,) float32: what each soup earns the team
+    payoff: np.ndarray  # (RECIPES,) float32: payoff of each soup to the team
     cook_time: np.ndarray  # (RECIPES,) uint16: steps
-    shaping: np.ndarray  # (3,) float32: hints for an ingredient potted, a useful dish, a soup dished up
+    shaping: np.ndarray  # (3,) float32: for an ingredient put into a pot, a useful dish, a soup taken out
     picture: np.ndarray  # (2, cells * channels) uint8: the encoding of the bare kitchen, calm and urgent
     horizon: int  # steps
-    automatic: int  # 1: a full pot starts to cook by itself; 0: a cook has to light it
+    automatic: int  # 1: a full pot starts to cook by itself; 0: a cook has to start it
     height: int  # cells
 
     @property
     def players(self) -> int:
-        """How many cook."""
+        """Number of cooks."""
         return len(self.cooks)
 
     @property
     def channels(self) -> int:
-        """Features of a cell."""
+        """Number of features of a cell."""
         return self.picture.shape[1] // self.terrain.size
 
 
 @compile_inline
 def channels(kitchen):
-    """Features of a cell: five for each cook, and 16 that the cooks share."""
+    """Returns the number of features of a cell: five for each cook, and 16 that are shared."""
     return 5 * len(kitchen.cooks) + 16
 
 
 @compile_inline
 def items_of(kitchen):
-    """Where a row says what lies on each cell."""
+    """Returns the index of a row where the items on cells begin."""
     return 1 + COOK * len(kitchen.cooks)
 
 
 @compile_inline
 def clocks_of(kitchen):
-    """Where a row has the clock of each pot."""
+    """Returns the index of a row where the clocks of pots begin."""
     return items_of(kitchen) + kitchen.terrain.size
 
 
 @compile_inline
 def ingredients(soup):
-    """How many ingredients a soup has."""
+    """Returns the number of ingredients of a soup."""
     return (soup & 3) + (soup >> 2) - 1
 
 
 @compile_inline
 def pots_in_use(kitchen, row):
-    """Pots that hold something and do not wait to be lit; a dish fetched for one of them is useful."""
+    """Returns the number of pots that are not empty and not waiting to be started; fetching a dish for one is
+    useful.
+    """
     items, clocks = items_of(kitchen), clocks_of(kitchen)
     count = 0
     for pot in range(kitchen.pots.size):
@@ -104,8 +106,8 @@ def pots_in_use(kitchen, row):
 
 @compile_inline
 def dish_is_useful(kitchen, row, in_use):
-    """Whether there are more pots in use than dishes in hands, and no dish lies about."""
-    if len(kitchen.cooks) != 2:  # the reference defines it for two cooks alone
+    """Whether there are more pots in use than dishes held, and no dish lies on a counter."""
+    if len(kitchen.cooks) != 2:  # overcooked-ai defines it for two cooks only
         return False
     items = items_of(kitchen)
     for counter in range(kitchen.counters.size):
@@ -119,7 +121,7 @@ def dish_is_useful(kitchen, row, in_use):
 
 @compile_inline
 def use_pot(kitchen, row, hand, cell):
-    """A cook faces a pot: light it, dish up, or add an ingredient. Returns the shaping reward."""
+    """A cook uses a pot: starts it, takes the soup, or adds an ingredient. Returns the shaping reward."""
     held = row[hand]
     item, clock = items_of(kitchen) + cell, clocks_of(kitchen) + kitchen.pot_of[cell]
     soup, idle = row[item], row[clock] == UNLIT
@@ -139,7 +141,7 @@ def use_pot(kitchen, row, hand, cell):
 
 @compile_inline
 def interact(kitchen, row, cook, in_use):
-    """One cook uses what it faces. Returns (payoff to the team, shaping reward of the cook)."""
+    """A cook uses what it faces. Returns (payoff of the team, shaping reward of the cook)."""
     hand = 3 + COOK * cook
     cell = kitchen.ahead[row[hand - 1], row[hand - 2]]
     item = items_of(kitchen) + cell
@@ -168,9 +170,9 @@ def interact(kitchen, row, cook, in_use):
 
 @compile_inline
 def walk(kitchen, row, actions):
-    """Cooks turn to where they want to go, and go there unless any two of them would collide.
+    """Turns cooks in the direction of their actions, and moves them unless any two would collide.
 
-    As in the reference, a collision anywhere (one cell for two, or a swap) stops every cook.
+    As in overcooked-ai, a collision (two cooks in one cell, or a swap) stops all cooks.
     """
     for cook in range(len(kitchen.cooks)):
         facing = row[2 + COOK * cook]
@@ -187,7 +189,7 @@ def walk(kitchen, row, actions):
 
 @compile_inline
 def cook_pots(kitchen, row):
-    """One step of the fire."""
+    """Advances the clocks of cooking pots."""
     items, clocks = items_of(kitchen), clocks_of(kitchen)
     for pot in range(kitchen.pots.size):
         soup, clock = row[items + kitchen.pots[pot]], row[clocks + pot]
@@ -198,12 +200,12 @@ def cook_pots(kitchen, row):
 
 @compile_inline
 def step(kitchen, row, actions, shaping):
-    """One step of one game, in place. Writes shaping (P,); returns (payoff to the team, done).
+    """Plays one step of one game in place. Writes shaping (P,); returns (payoff of the team, done).
 
-    A game that is done starts anew at once.
+    A game that is done is reset immediately.
     """
     payoff = np.float32(0)
-    in_use = pots_in_use(kitchen, row)  # before anybody touches one
+    in_use = pots_in_use(kitchen, row)  # before any interaction
     for cook in range(len(kitchen.cooks)):
         shaping[cook] = 0
         if actions[cook] == INTERACT:
@@ -222,7 +224,7 @@ def step(kitchen, row, actions, shaping):
 
 @compile_inline
 def draw_item(kitchen, seen, cell, held):
-    """The features of a thing that is not in a pot, for every seat."""
+    """Writes the features of an item that is not in a pot, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
     for seat in range(len(kitchen.cooks)):
         mine = seen[seat]
@@ -236,7 +238,7 @@ def draw_item(kitchen, seen, cell, held):
 
 @compile_inline
 def draw_pot(kitchen, seen, cell, soup, clock):
-    """The features of what is in a pot, for every seat."""
+    """Writes the features of a pot's content, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
     lit, time = clock != UNLIT, kitchen.cook_time[soup]
     left = time - clock if clock < time else 0
@@ -250,10 +252,10 @@ def draw_pot(kitchen, seen, cell, soup, clock):
 
 @compile_inline
 def observe(kitchen, row, seen):
-    """The lossless encoding of one game into seen (P, cells * channels), each seat's own cook first.
+    """Writes the lossless encoding of one game into seen (P, cells * channels), each seat's own cook first.
 
-    Channels, P = 2: own place, other's place, own facing 4, other's facing 4, pots, counters, onions,
-    tomatoes, dishes, hatches; onions and tomatoes in unlit pots, in soups, steps to cook, soup done;
+    Channels for P = 2: own position, other's position, own facing 4, other's facing 4, pots, counters, onions,
+    tomatoes, dishes, hatches; onions and tomatoes in pots that are not started, in soups, steps to cook, soup done;
     dishes, onions, tomatoes; urgency.
     """
     items, clocks, players = items_of(kitchen), clocks_of(kitchen), len(kitchen.cooks)
@@ -283,14 +285,14 @@ def observe(kitchen, row, seen):
 
 @compile_loop
 def observe_games(kitchen, rows, seen, first, last):
-    """Encodings of games `first` to `last` (excluded)."""
+    """Writes the encodings of games `first` to `last` (exclusive)."""
     for game in range(first, last):
         observe(kitchen, rows[game], seen[game])
 
 
 @compile_loop
 def step_games(kitchen, rows, actions, seen, reward, shaping, done, first, last):
-    """Steps games `first` to `last` (excluded): rows (B, numbers), actions (B, P), the rest is written."""
+    """Steps games `first` to `last` (exclusive): rows (B, numbers), actions (B, P); the other arrays are written."""
     for game in range(first, last):
         payoff, over = step(kitchen, rows[game], actions[game], shaping[game])
         done[game] = over

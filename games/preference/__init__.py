@@ -1,4 +1,4 @@
-"""Preference games: prompts, answers, and judges who compare them."""
+"""Preference games with prompts: prompts, answers, and judges who compare answers."""
 
 from games.preference.game import PromptGame
 

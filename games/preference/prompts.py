@@ -1,7 +1,7 @@
-"""Where prompts come from: the file beside this one, or rows of a file with a column of texts or chats.
+"""Prompts: the built-in file, or a file with a column of texts or chats.
 
-A chat is asked from its first message to the user's last, with the system's; what the assistant says after that is the
-answer that somebody else gave, and left out.
+A chat is used up to the last message of the user, including system messages. A later message of the assistant is
+somebody else's answer and is dropped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from marl_engine.errors import Refused, choice
 from marl_engine.policies.language.chats import ROLES, Chat, Message, question
 
 SHIPPED = Path(__file__).with_name("prompts.txt")
-COLUMNS = ("prompt", "messages")  # the first that a row has, where none is named
+COLUMNS = ("prompt", "messages")  # default columns, in this order
 SYNONYMS = {"developer": "system"}
 
 
 def prompts(source: str | None, column: str | None = None) -> list[Chat]:
-    """The prompts of a source, in its order; None: those of this engine. Raises Refused."""
+    """Returns the prompts of a source in order; None: the built-in prompts. Raises Refused."""
     path = SHIPPED if source is None else Path(source)
     try:
         chats = [read_prompt(place, row, column) for place, row in read_rows(path)]
@@ -31,21 +31,22 @@ def prompts(source: str | None, column: str | None = None) -> list[Chat]:
 
 
 def split(texts: Sequence[str], share: float = 0.2) -> tuple[list[str], list[str]]:
-    """Texts to train on, and about `share` of them held out.
+    """Splits texts into training texts and about a `share` of held-out texts.
 
-    By a hash of each text alone, so that a prompt stays on its side whatever else is in the list; either may be empty.
+    The split depends on a hash of each text, so a prompt stays on its side if others are added. Either side may be
+    empty.
     """
     sides = [[text for text in texts if is_held_out(text, share) is side] for side in (False, True)]
     return sides[0], sides[1]
 
 
 def is_held_out(text: str, share: float) -> bool:
-    """Whether a text is on the other side of a split."""
+    """Whether a text belongs to the held-out side of a split."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") < share * 2**64
 
 
 def read_prompt(place: str, row: Any, column: str | None = None) -> Chat:
-    """The prompt of a row: a text alone, or that of a column. Raises Refused."""
+    """Returns the prompt of a row: a text, or the content of a column. Raises Refused."""
     if isinstance(row, str) and column is None:
         return read_chat(place, row)
     columns = list(map(str, row)) if isinstance(row, Mapping) else []
@@ -58,7 +59,7 @@ def read_prompt(place: str, row: Any, column: str | None = None) -> Chat:
 
 
 def read_chat(place: str, prompt: Any) -> Chat:
-    """A text, or messages up to the user's last, as a chat. Raises Refused for anything else."""
+    """Converts a text, or messages up to the user's last one, to a chat. Raises Refused for anything else."""
     if isinstance(prompt, str):
         chat = question(clean(place, prompt))
     else:
@@ -71,7 +72,7 @@ def read_chat(place: str, prompt: Any) -> Chat:
 
 
 def read_messages(place: str, messages: Any) -> Chat:
-    """A list of messages; without empty ones of the system's. Raises Refused for what is none."""
+    """Converts a list of messages to a chat, without empty system messages. Raises Refused if it is not one."""
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
         raise Refused(f"{place}, must be a text or a list of messages, not {type(messages).__name__}")
     chat = [read_message(f"{place}, message {number}", each) for number, each in enumerate(messages, start=1)]
@@ -79,7 +80,7 @@ def read_messages(place: str, messages: Any) -> Chat:
 
 
 def read_message(place: str, message: Any) -> Message:
-    """One with a role and a text, which may come in parts. Raises Refused for roles of tools, and pictures."""
+    """Converts a message with a role and a text, possibly in parts. Raises Refused for tool messages and images."""
     if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
         raise Refused(f"{place}, must have a role and a content")
     role, content = str(message["role"]), message["content"]
@@ -94,13 +95,13 @@ def read_message(place: str, message: Any) -> Message:
 
 
 def read_part(part: Any) -> str | None:
-    """The text of a part of a message; None for pictures, sounds and the like."""
+    """Returns the text of a message part; None for images, audio and the like."""
     text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else part
     return text if isinstance(text, str) else None
 
 
 def clean(place: str, text: str) -> str:
-    """Without space around it. Raises Refused for halves of signs, which no model and no file can take."""
+    """Strips white space. Raises Refused for lone surrogates, which neither models nor files accept."""
     try:
         text.encode()
     except UnicodeError as error:

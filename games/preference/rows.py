@@ -1,4 +1,4 @@
-"""Rows of the files that people have: text, JSON, JSON lines, CSV, Parquet, and folders of the `datasets` library."""
+"""Reads rows from text, JSON, JSON lines, CSV and Parquet files, and from folders of the `datasets` library."""
 
 import csv
 import json
@@ -11,14 +11,14 @@ from marl_engine.errors import Refused, describe
 
 
 class Row(NamedTuple):
-    """One of them, and where it stands in words."""
+    """A row and a description of its position."""
 
     place: str
     content: Any  # columns by name; in a text file a line
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file or folder, in their order. Raises Refused."""
+    """Returns the rows of a file or folder in order. Raises Refused."""
     if not path.exists():
         raise Refused(f"there is no {path}")
     if not path.is_dir() and path.suffix.lower() not in READERS:
@@ -30,23 +30,23 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_text(path: Path) -> list[Row]:
-    """The lines of a text, except empty ones and those that begin with #."""
+    """Returns the lines of a text file, without empty ones and those that begin with #."""
     return [row for row in read_lines(path) if not row.content.startswith("#")]
 
 
 def read_lines(path: Path) -> list[Row]:
-    """The lines of a file that are not empty."""
+    """Returns the lines of a file that are not empty."""
     lines = path.read_text(encoding="utf-8-sig").split("\n")
     return [Row(f"{path}, line {n}", line.strip()) for n, line in enumerate(lines, start=1) if line.strip()]
 
 
 def read_json_lines(path: Path) -> list[Row]:
-    """A row of JSON in every line. Raises Refused with the number of a line that is none."""
+    """Parses JSON lines. Raises Refused with the number of an invalid line."""
     return [Row(place, parse(place, line)) for place, line in read_lines(path)]
 
 
 def read_json(path: Path) -> list[Row]:
-    """A list of rows, or JSON lines under this name. Raises Refused."""
+    """Parses a JSON list of rows, or JSON lines in a .json file. Raises Refused."""
     text = path.read_text(encoding="utf-8-sig")
     try:
         rows = json.loads(text)
@@ -60,7 +60,10 @@ def read_json(path: Path) -> list[Row]:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Rows below a line of names, divided by commas, semicolons or tabs. Raises Refused for a row with more cells."""
+    """Parses a CSV file with a header; cells are separated by commas, semicolons or tabs.
+
+    Raises Refused for rows with too many cells.
+    """
     csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
@@ -74,7 +77,7 @@ def read_csv(path: Path) -> list[Row]:
 
 
 def read_parquet(path: Path) -> list[Row]:
-    """The rows of a table. Raises Refused without the package that reads it."""
+    """Reads the rows of a Parquet file. Raises Refused if pyarrow is not installed."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -86,7 +89,7 @@ def read_parquet(path: Path) -> list[Row]:
 
 
 def read_dataset(path: Path) -> list[Row]:
-    """The rows of a saved dataset, of the split `train` where it has several. Raises Refused."""
+    """Reads the rows of a saved dataset, of its `train` split if it has several. Raises Refused."""
     try:
         from datasets import load_from_disk
     except ImportError as error:
@@ -101,12 +104,12 @@ def read_dataset(path: Path) -> list[Row]:
 
 
 def number(path: Path, rows: Iterable[Any]) -> list[Row]:
-    """Rows with their places, counted from 1."""
+    """Adds positions, counted from 1, to rows."""
     return [Row(f"{path}, row {place}", row) for place, row in enumerate(rows, start=1)]
 
 
 def parse(place: str, line: str) -> Any:
-    """A line of JSON. Raises Refused."""
+    """Parses a line of JSON. Raises Refused."""
     try:
         return json.loads(line)
     except ValueError as error:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from contracts import asks, parts, presets
 
-from games.normal_form.catalogue import named
+from games.normal_form.catalogue import load_classic
 from games.normal_form.games import OneShotGame
 from games.openspiel.game import OpenSpiel
 from marl_engine.evaluation.exploitability import measure_exactly
@@ -34,7 +34,7 @@ from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
 ELSEWHERE = {"external_mccfr", "outcome_mccfr", "mdpo", "lola", "trajectory_spo", "reward_model"}  # no matrix, no table
 SOLVERS = [name for name in presets("solver") if name not in ELSEWHERE and "exact" in (asks(name) or ("exact",))]
 ITERATIONS = 20
-CHICKEN = named("chicken")
+CHICKEN = load_classic("chicken")
 DIFFERENCES = np.array([[0.0, 2.0], [1.0, 0.0]])  # of payoffs; the rows are played (1/3, 2/3), the columns (2/3, 1/3)
 
 
@@ -151,7 +151,7 @@ def test_a_form_gives_its_payoffs_in_float64():
 
 
 def test_the_double_oracle_that_guards_itself_looks_at_differences():
-    row = named("biased_rock_paper_scissors")[0] + 1e6
+    row = load_classic("biased_rock_paper_scissors")[0] + 1e6
     _, distance = run(AnytimeDoubleOracle(), np.stack([row, -row]), 10)
     assert distance < 1e-5
 

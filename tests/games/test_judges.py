@@ -10,7 +10,7 @@ import torch
 
 from games.preference.judges import text_scores
 from games.preference.judges.comparisons import Comparisons, held_out, read_comparison
-from games.preference.judges.learned import LearnedJudge, fitted, main
+from games.preference.judges.learned import LearnedJudge, fit_head, main
 from games.preference.judges.raters import RaterJudge, cycles, majority, table
 from games.preference.judges.text_scores import SCORES
 from games.preference.prompts import prompts, split
@@ -59,8 +59,8 @@ def test_relevance_knows_what_is_meant_and_not_what_is_asked_beside_it():
     assert found[2] == pytest.approx(1, abs=1e-6)
     assert found[0] > found[1] + 0.2
     many = texts(9)
-    alone = np.concatenate([text_scores.encoded([text]) for text in many])
-    assert np.array_equal(text_scores.encoded(many[::-1])[::-1], alone)  # to the last bit
+    alone = np.concatenate([text_scores.encode_texts([text]) for text in many])
+    assert np.array_equal(text_scores.encode_texts(many[::-1])[::-1], alone)  # to the last bit
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -189,7 +189,7 @@ def test_only_a_pairwise_head_learns_a_circle(circular):
     first, second, liked = preferences(circular)
     accuracy = {}
     for kind in ("pairwise", "bradley_terry"):
-        head = fitted(kind, first, second, liked)
+        head = fit_head(kind, first, second, liked)
         one, other, wanted = preferences(circular, seed=1)
         sure = wanted != 0.5
         accuracy[kind] = ((head(one, other) > 0) == (wanted > 0.5))[sure].double().mean().item()

@@ -11,12 +11,12 @@ import torch
 from scipy.optimize import linprog
 
 from games.gambit import nfg
-from games.normal_form.catalogue import named
+from games.normal_form.catalogue import load_classic
 from games.normal_form.games import MatrixGame, PreferenceFile, PreferenceMatrix, RandomGame, RaterMatrix
 from games.normal_form.payoff_files import load_payoffs
-from games.normal_form.random_families import GENERAL, SYMMETRIC, drawn
+from games.normal_form.random_families import GENERAL, SYMMETRIC, draw_game
 from games.openspiel.load import load_sequential
-from games.preference.judges.population import preferred
+from games.preference.judges.population import population_preference
 from marl_engine.extensive_form.sequence_form import nash_conv, realization_plan, uniform_strategy
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
@@ -162,11 +162,11 @@ def test_what_is_no_table_is_refused(text, sentence, tmp_path):
 
 
 def test_two_tables_make_a_bimatrix(tmp_path):
-    for name, table in zip(("row", "column"), named("chicken"), strict=True):
+    for name, table in zip(("row", "column"), load_classic("chicken"), strict=True):
         np.savetxt(tmp_path / f"{name}.csv", table, delimiter=",")
     (tmp_path / "long.csv").write_text("1,2,3")
     row, column, long = (str(tmp_path / f"{name}.csv") for name in ("row", "column", "long"))
-    assert np.array_equal(MatrixGame(payoffs=row, column_payoffs=column).earns, named("chicken"))
+    assert np.array_equal(MatrixGame(payoffs=row, column_payoffs=column).earns, load_classic("chicken"))
     with pytest.raises(ValueError, match=r"must be two tables of one shape, not \(2, 2\) in .*row.csv and \(1, 3\)"):
         MatrixGame(payoffs=row, column_payoffs=long)
     with pytest.raises(ValueError, match=r"give game\.payoffs"):
@@ -218,19 +218,19 @@ def test_references_that_are_none_are_refused(reference):
 def test_matrix_games_of_openspiel(name):
     game = pyspiel.extensive_to_matrix_game(pyspiel.load_game(name))
     theirs = [game.row_utilities(), game.col_utilities()]
-    assert np.array_equal(named(name), theirs)
+    assert np.array_equal(load_classic(name), theirs)
 
 
 def test_matching_pennies_for_three():
     """The first wants to be as the second, the second as the third, the third unlike the first."""
     for a, b, c in np.ndindex(2, 2, 2):
         earned = [1 if same else -1 for same in (a == b, b == c, c != a)]
-        assert named("matching_pennies_3p")[:, a, b, c].tolist() == earned
+        assert load_classic("matching_pennies_3p")[:, a, b, c].tolist() == earned
 
 
 def test_small_games_are_solved_at_once():
     """Kuhn poker in normal form is worth -1/18, and has the plans of OpenSpiel's normal form, each of them once."""
-    earned = named("kuhn_poker")
+    earned = load_classic("kuhn_poker")
     game = pyspiel.extensive_to_matrix_game(load_sequential("kuhn_poker"))
     assert earned.shape == (2, 27, 64)
     assert np.allclose(distinct(earned[0]), distinct(np.array(game.row_utilities())), atol=1e-9)
@@ -247,22 +247,22 @@ def test_games_too_large_for_a_matrix_are_refused():
 
 @pytest.mark.parametrize("family", [*GENERAL, *SYMMETRIC])
 def test_a_draw_is_a_game(family):
-    first, again, second = (drawn(family, 2, 6, draw) for draw in (0, 0, 1))
+    first, again, second = (draw_game(family, 2, 6, draw) for draw in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("players", [2, 3])
 def test_zero_sum_and_teams(players):
-    assert drawn("zero_sum", players, 4, 0).sum(0) == pytest.approx(np.zeros([4] * players), abs=1e-12)
-    payoff = drawn("team", players, 4, 0)
+    assert draw_game("zero_sum", players, 4, 0).sum(0) == pytest.approx(np.zeros([4] * players), abs=1e-12)
+    payoff = draw_game("team", players, 4, 0)
     assert all(np.array_equal(each, payoff[0]) for each in payoff)
 
 
 @pytest.mark.parametrize("family", SYMMETRIC)
 def test_seats_of_symmetric_games_may_be_exchanged(family):
     """What b earns against a is what a earns in the other seat; all but one are zero-sum, so they are worth 0."""
-    row, column = drawn(family, 2, 10, 3)
+    row, column = draw_game(family, 2, 10, 3)
     assert np.array_equal(row, column.T)
     if family != "symmetric":
         assert row == pytest.approx(-row.T, abs=1e-12)
@@ -274,13 +274,13 @@ def test_seats_of_symmetric_games_may_be_exchanged(family):
 )
 def test_spread_of_payoffs(family, spread):
     """Of skill: a half from (W - W') / 2, and two from the difference of two skills."""
-    row = np.concatenate([drawn(family, 2, 100, draw)[0].ravel() for draw in range(10)])
+    row = np.concatenate([draw_game(family, 2, 100, draw)[0].ravel() for draw in range(10)])
     assert row.std() == pytest.approx(spread, rel=0.05)
 
 
 def test_transitive_games_have_a_best_action():
     """Ratings add up: the odds of a against c are those of a against b times those of b against c."""
-    row = drawn("transitive", 2, 8, 0)[0]
+    row = draw_game("transitive", 2, 8, 0)[0]
     odds = (1 + row) / (1 - row)
     assert odds[:, :, None] * odds[None] == pytest.approx(np.broadcast_to(odds[:, None], (8, 8, 8)))
     best = row[:, 0].argmax()
@@ -296,14 +296,14 @@ def test_cyclic_games_are_in_balance():
 
 def test_disc_games_are_areas():
     """Of the parallelograms of two points: of rank two, and below one."""
-    row = drawn("disc", 2, 30, 0)[0]
+    row = draw_game("disc", 2, 30, 0)[0]
     assert np.linalg.matrix_rank(row) == 2
     assert np.abs(row).max() < 1
 
 
 def test_blotto_by_hand():
     """Two soldiers: 002, 011, 020, 101, 110, 200."""
-    row = drawn("blotto", 2, 6, 0)[0]
+    row = draw_game("blotto", 2, 6, 0)[0]
     first, gap = (1 + row[5, 1]) / 2, row[0, 2]  # 200 against 011 wins the first field and loses the rest
     second, third = (1 - first - gap) / 2, (1 - first + gap) / 2
     assert min(first, second, third) > 0
@@ -333,14 +333,14 @@ CIRCLE = [[3, 2, 1], [1, 3, 2], [2, 1, 3]]  # abc, bca, cab
 
 def test_three_raters_go_in_circles():
     """Two of three prefer a to b, b to c, and c to a."""
-    found = preferred(np.array(CIRCLE, float), np.full(3, 1 / 3), temperature=0)
+    found = population_preference(np.array(CIRCLE, float), np.full(3, 1 / 3), temperature=0)
     assert found == pytest.approx(np.array([[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]]))
 
 
 def test_one_rater_is_bradley_and_terry():
     """Odds are those of exp(score / temperature)."""
     score = np.array([0.3, -1.0, 2.0])
-    found = preferred(score[None], np.ones(1), temperature=0.5)
+    found = population_preference(score[None], np.ones(1), temperature=0.5)
     worth = np.exp(score / 0.5)
     assert found == pytest.approx(worth[:, None] / (worth[:, None] + worth))
 
@@ -349,7 +349,7 @@ def test_one_rater_is_bradley_and_terry():
 def test_raters_of_one_mind_never_go_in_circles(temperature):
     """They agree in the order, not in how much: what is further apart is preferred more often, never less."""
     scores = np.sort(np.random.default_rng(0).standard_normal((4, 6)), axis=1)[:, ::-1]
-    found = preferred(scores, np.array([0.1, 0.2, 0.3, 0.4]), temperature)
+    found = population_preference(scores, np.array([0.1, 0.2, 0.3, 0.4]), temperature)
     above = np.triu_indices(6, 1)
     assert (found[above] > 0.5).all()
     assert (np.diff(found, axis=1) >= 0).all()
@@ -358,7 +358,7 @@ def test_raters_of_one_mind_never_go_in_circles(temperature):
 
 def test_shares_and_ties():
     """Six of ten prefer a to b, and all toss a coin between b and c."""
-    found = preferred(np.array([[2.0, 1, 1], [0, 1, 1]]), np.array([0.6, 0.4]), temperature=0)
+    found = population_preference(np.array([[2.0, 1, 1], [0, 1, 1]]), np.array([0.6, 0.4]), temperature=0)
     assert found[0].tolist() == pytest.approx([0.5, 0.6, 0.6])
     assert found[1, 2] == 0.5
 

@@ -149,7 +149,7 @@ def test_cooks_collide() -> None:
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 def test_layouts_are_the_references(layout: str) -> None:
     theirs = LAYOUTS[layout]
-    kitchen = layouts.compiled(layout, horizon=HORIZON, old_dynamics=False)
+    kitchen = layouts.compile_layout(layout, horizon=HORIZON, old_dynamics=False)
     cells = "".join("".join(column) for column in zip(*theirs["terrain"], strict=True))
     assert kitchen.terrain.tolist() == [layouts.TERRAIN[cell] for cell in cells]
     assert kitchen.start.tolist() == theirs["start"]
@@ -158,7 +158,7 @@ def test_layouts_are_the_references(layout: str) -> None:
 
 
 def test_no_layout_is_left_out() -> None:
-    assert set(LAYOUTS) == set(layouts.shipped()["layouts"])
+    assert set(LAYOUTS) == set(layouts.built_in()["layouts"])
 
 
 @pytest.mark.parametrize("layout", layouts.names())

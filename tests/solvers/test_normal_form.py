@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from quantecon.optimize import minmax
 
-from games.normal_form.catalogue import named
+from games.normal_form.catalogue import load_classic
 from games.normal_form.games import MatrixGame
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
@@ -25,8 +25,8 @@ from solvers.normal_form.regrets import in_range, nash_conv, regrets, uniform, v
 from solvers.normal_form.solver import NormalForm, payoffs_of
 from solvers.normal_form.supports import pure, refined
 
-CHICKEN, DILEMMA = named("chicken"), named("prisoners_dilemma")
-PENNIES, CYCLE = named("matching_pennies"), named("rock_paper_scissors")
+CHICKEN, DILEMMA = load_classic("chicken"), load_classic("prisoners_dilemma")
+PENNIES, CYCLE = load_classic("matching_pennies"), load_classic("rock_paper_scissors")
 JORDAN = np.stack(  # three players: the first wants what the second does, the second the third, the third not the first
     [
         np.array([[[1.0 if one == other else -1.0 for _ in range(2)] for other in range(2)] for one in range(2)]),
@@ -95,8 +95,8 @@ DEGENERATE = {
     "copies": random_payoffs(3, 2, 4, 4)[:, [0, 0, 1, 2, 3, 3]][:, :, [0, 1, 1, 2, 3, 3]],
     "ties": np.random.default_rng(4).integers(0, 2, (2, 15, 15)).astype(float),
     "one action": random_payoffs(5, 2, 1, 6),
-    "shapley": named("shapley"),
-    "a common unit": 1e6 * named("shapley") + 1e7,
+    "shapley": load_classic("shapley"),
+    "a common unit": 1e6 * load_classic("shapley") + 1e7,
     "Jordan": JORDAN,
     "four, ties": np.random.default_rng(6).integers(0, 3, (4, 3, 3, 3, 3)).astype(float),
     "one player": random_payoffs(7, 1, 5),
@@ -118,7 +118,7 @@ def test_random_games_without_pure_equilibria(shape):
 
 def test_three_ways_to_the_only_equilibrium():
     """Pivots, the logit path, and the support that dynamics come near to."""
-    payoffs = in_range(named("biased_rock_paper_scissors"))
+    payoffs = in_range(load_classic("biased_rock_paper_scissors"))
     for way in (by_pivots, by_logit, lambda payoffs: (refined(payoffs, each) for each in by_dynamics(payoffs))):
         assert np.concatenate(next(way(payoffs))) == pytest.approx(np.array([1, 3, 3] * 2) / 7, abs=1e-12)
 
@@ -287,7 +287,7 @@ def test_quantal_responses_in_asymmetric_matching_pennies():
 
 def test_the_path_leads_to_the_risk_dominant_equilibrium():
     """Hares in the stag hunt, where (3 - 1)^2 > (4 - 3)^2; stags, once missing them costs less: (3 - 2.5)^2."""
-    assert np.concatenate(logit_limit(named("stag_hunt"))) == pytest.approx([0, 1, 0, 1])
+    assert np.concatenate(logit_limit(load_classic("stag_hunt"))) == pytest.approx([0, 1, 0, 1])
     row = np.array([[4, 2.5], [3, 3]])
     assert np.concatenate(logit_limit(np.stack([row, row.T]))) == pytest.approx([1, 0, 1, 0])
 
@@ -305,7 +305,7 @@ def test_alpha_rank_by_hand(alpha):
 @pytest.mark.parametrize("name", ["chicken", "battle_of_the_sexes", "biased_rock_paper_scissors", "three", "one"])
 def test_alpha_rank_is_openspiels(name, alpha):
     theirs = import_module("open_spiel.python.egt.alpharank")
-    payoffs = random_payoffs(13, 3, 2, 3, 4) if name == "three" else named("chicken" if name == "one" else name)
+    payoffs = random_payoffs(13, 3, 2, 3, 4) if name == "three" else load_classic("chicken" if name == "one" else name)
     asked = {"use_inf_alpha": True, "inf_alpha_eps": 0.01} if alpha is None else {"alpha": alpha}
     ours = {"noise": 0.01} if alpha is None else {"alpha": alpha}
     tables = [payoffs[0]] if name == "one" else list(payoffs)
@@ -329,7 +329,7 @@ def test_chains_that_hardly_move(size, scale):
 
 def test_alpha_rank_where_rates_are_below_all_floats():
     """Two strict equilibria that 50 mutants must leave against odds of exp(-1000 * loss); the stags' is left sooner."""
-    found = alpha_rank(named("stag_hunt"), alpha=1000.0)
+    found = alpha_rank(load_classic("stag_hunt"), alpha=1000.0)
     assert found == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-12)
     assert alpha_rank(CHICKEN, alpha=1000.0) == pytest.approx(np.array([[0, 0.5], [0.5, 0]]))
 
@@ -340,7 +340,7 @@ def test_nash_averaging_by_hand():
         (transitive, (0, 0, 1)),
         (CYCLE[0], (1 / 3, 1 / 3, 1 / 3)),
         (np.zeros((4, 4)), (1 / 4,) * 4),
-        (named("biased_rock_paper_scissors")[0], (1 / 7, 3 / 7, 3 / 7)),
+        (load_classic("biased_rock_paper_scissors")[0], (1 / 7, 3 / 7, 3 / 7)),
         (np.array([[0.0, 0, 1], [0, 0, 2], [-1, -2, 0]]), (1 / 2, 1 / 2, 0)),
         (np.array([[0.0, 1, 0, -1], [-1, 0, 1, 0], [0, -1, 0, 1], [1, 0, -1, 0]]), (1 / 4,) * 4),
     ]:
@@ -354,7 +354,7 @@ def test_nash_averaging_by_hand():
 
 def test_copies_of_agents_and_tasks_change_nothing():
     """OpenSpiel's convex programme finds the same to three or more digits."""
-    biased = named("biased_rock_paper_scissors")[0][np.ix_([0, 1, 2, 2], [0, 1, 2, 2])]
+    biased = load_classic("biased_rock_paper_scissors")[0][np.ix_([0, 1, 2, 2], [0, 1, 2, 2])]
     assert nash_averaging(biased)[0] == pytest.approx(np.array([2, 6, 3, 3]) / 14, abs=1e-6)
     scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.8, 0.5], [0.6, 0.6, 0.1], [0.3, 0.2, 0.2]])
     agents, tasks, skills, difficulties = nash_averaging_tasks(scores)
@@ -419,10 +419,10 @@ def test_meta_solvers_defect_and_take_any_number_of_players(name):
 @pytest.mark.parametrize("method", META)
 def test_a_matrix_game_is_solved_in_its_first_iteration(method):
     game = MatrixGame("chicken")
-    profile, expected = TabularSpec().profile(game), META[method](named("chicken"))
+    profile, expected = TabularSpec().profile(game), META[method](load_classic("chicken"))
     progress = next(NormalForm(method).solve(profile, ExactResponder(game)))
     assert stack_tables(profile)[2:] == pytest.approx(np.concatenate(expected))
-    assert progress.metrics["nash_conv"] == pytest.approx(nash_conv(named("chicken"), expected), abs=1e-12)
+    assert progress.metrics["nash_conv"] == pytest.approx(nash_conv(load_classic("chicken"), expected), abs=1e-12)
 
 
 def test_all_equilibria_by_hand():

@@ -1,4 +1,4 @@
-"""Judges of answers: raters, text scores, learned models, language models behind an endpoint."""
+"""Judges of answers: raters, text scores, learned models, and language models behind an endpoint."""
 
 from games.preference.judges.learned import LearnedJudge
 from games.preference.judges.llm_endpoint import LLMJudge

@@ -1,7 +1,8 @@
-"""One question to an endpoint that speaks the chat completions of OpenAI.
+"""A client for OpenAI's chat completions API that sends one request at a time.
 
-What may pass is waited out, as long as the endpoint says or twice as long each time: no connection, silence, 408, 429,
-5xx, and a 200 without a completion. A completion is an answer and is paid for, whatever it says: it is not asked again.
+Temporary failures are retried after the time that the endpoint asks for, or after a pause that doubles each time: no
+connection, time-outs, 408, 429, 5xx, and a 200 without a completion. A completion is billed whatever it says, so it is
+never requested again.
 """
 
 import json
@@ -18,38 +19,38 @@ from urllib.request import Request, urlopen
 
 from marl_engine.errors import Halted, excerpt
 
-LONGEST_PAUSE = 60.0  # seconds between two attempts, unless the endpoint asks for more
+LONGEST_PAUSE = 60.0  # seconds between attempts, unless the endpoint asks for more
 LONGEST_WAIT = 300.0  # seconds that an endpoint may ask for
-LONGEST_ERROR = 100_000  # bytes of a refusal that are read
-WORDS = 500  # characters of them that are shown
+LONGEST_ERROR = 100_000  # bytes of an error that are read
+WORDS = 500  # characters of an error that are shown
 NUMBERS = "prompt_tokens", "completion_tokens"
 
 
 class Reply(NamedTuple):
-    """What one question came to."""
+    """The result of one request."""
 
-    text: str  # "" where there is none
-    cut: bool = False  # at the most tokens that were allowed
+    text: str  # "" if there is none
+    cut: bool = False  # truncated at max_tokens
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
 class Line(NamedTuple):
-    """How an endpoint is reached."""
+    """The address of an endpoint and the settings for retries."""
 
     url: str
-    key: str | None  # the environment variable that has the API key
-    timeout: float  # seconds, of one request
+    key: str | None  # environment variable with the API key
+    timeout: float  # seconds for one request
     attempts: int
     wait: float  # seconds before the second attempt, doubled before each one after
 
 
 class NoCompletion(OSError):
-    """An endpoint answered, and with something else."""
+    """The endpoint's response is not a completion."""
 
 
 def complete(line: Line, body: bytes, stop: Event) -> Reply:
-    """What comes of a request, until `stop` is set. Raises Halted where the endpoint fails to the last attempt."""
+    """Sends a request and retries until `stop` is set. Raises Halted if the last attempt fails."""
     failure = ""
     for attempt in range(line.attempts):
         pause = 0.0
@@ -70,7 +71,7 @@ def complete(line: Line, body: bytes, stop: Event) -> Reply:
 
 
 def post(line: Line, body: bytes) -> bytes:
-    """What the endpoint answers. Raises OSError and HTTPException."""
+    """Sends a request and returns the response. Raises OSError and HTTPException."""
     headers = {"Content-Type": "application/json"}
     if line.key is not None:
         headers["Authorization"] = f"Bearer {os.environ[line.key]}"
@@ -79,8 +80,10 @@ def post(line: Line, body: bytes) -> bytes:
 
 
 def read_wait(headers: Message, now: float) -> float:
-    """Seconds that an endpoint asks to be left alone: `retry-after-ms`, or `Retry-After` in seconds or as a date
-    (RFC 9110, section 10.2.3) seen from `now`, in seconds since 1970; 0 where it does not say.
+    """Returns the seconds to wait that an endpoint asks for; 0 if it does not say.
+
+    Reads `retry-after-ms`, or `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3). `now` is in seconds
+    since 1970.
     """
     waits = (
         read_seconds(headers.get("retry-after-ms", ""), 0.0) / 1000,
@@ -90,7 +93,7 @@ def read_wait(headers: Message, now: float) -> float:
 
 
 def read_seconds(text: str, now: float) -> float:
-    """A number of seconds, or a date in seconds from now; 0 for neither."""
+    """Parses a number of seconds, or a date relative to `now`; 0 for anything else."""
     try:
         seconds = float(text)
     except ValueError:
@@ -103,7 +106,7 @@ def read_seconds(text: str, now: float) -> float:
 
 
 def read_completion(answer: bytes) -> Reply:
-    """The text and the tokens of a chat completion. Raises NoCompletion for what is none."""
+    """Returns the text and token counts of a chat completion. Raises NoCompletion if the response is not one."""
     try:
         tree = json.loads(answer)
     except (ValueError, RecursionError):
@@ -118,7 +121,9 @@ def read_completion(answer: bytes) -> Reply:
 
 
 def read_text(choice: Any) -> str:
-    """What a choice says: its content, the content's parts of text, or why the model refused; "" for none of these."""
+    """Returns the text of a choice: its content, the text parts of its content, or the refusal message; "" if
+    there is none.
+    """
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         return ""
@@ -131,12 +136,12 @@ def read_text(choice: Any) -> str:
 
 
 def read_count(number: object) -> int:
-    """A count of tokens; 0 for what is none."""
+    """Returns a token count; 0 if the value is not a count."""
     return int(number) if isinstance(number, int | float) and isfinite(number) and number > 0 else 0
 
 
 def error_words(body: bytes) -> str:
-    """A provider's own words for what is wrong, behind a colon: of the usual JSON its message, else the whole."""
+    """Returns a provider's error message after a colon: the message of the usual JSON, otherwise the whole body."""
     text = body.decode(errors="replace")
     try:
         tree: Any = json.loads(text)

@@ -1,7 +1,7 @@
-"""Comparisons to learn a judge from: a prompt, two answers, and which was preferred, as preference data sets have them.
+r"""Comparisons for training a judge: a prompt, two answers, and which was preferred, as in preference data sets.
 
-Columns are `prompt`, `first`, `second` and `preferred` (how often the first was), or `chosen` and `rejected` beside
-`prompt`; both may be chats, whose last message is the answer, or texts of "\\n\\nHuman: …\\n\\nAssistant: …".
+Columns are `prompt`, `first`, `second` and `preferred` (how often the first was), or `prompt`, `chosen` and `rejected`.
+The latter two may be chats whose last message is the answer, or texts of "\n\nHuman: …\n\nAssistant: …".
 """
 
 import re
@@ -17,7 +17,7 @@ from marl_engine.errors import Refused
 from marl_engine.policies.language.chats import Chat, transcript
 
 FEWEST = 20  # comparisons
-MANY = 20  # prompts, from which on some of them are held out, and else some pairs
+MANY = 20  # prompts; with fewer, pairs are held out instead of prompts
 SHARE = 0.2  # held out
 FORMS = "{prompt, first, second, preferred} or {prompt, chosen, rejected}"
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
@@ -33,13 +33,13 @@ class Comparisons(NamedTuple):
     preferred: np.ndarray  # (N,) float64
 
     def only(self, kept: np.ndarray) -> "Comparisons":
-        """Those at these places."""
+        """Returns the comparisons at the given indices."""
         texts = [[column[place] for place in kept] for column in self[:3]]
         return Comparisons(texts[0], texts[1], texts[2], self.preferred[kept])
 
 
 def read_comparisons(path: Path) -> Comparisons:
-    """The comparisons of a file. Raises Refused with the place of a row that is none."""
+    """Reads the comparisons of a file. Raises Refused with the position of an invalid row."""
     rows = [read_comparison(place, row) for place, row in read_rows(path)]
     if len(rows) < FEWEST:
         raise Refused(f"{path} has {len(rows)} comparisons; {FEWEST} are the fewest to learn from")
@@ -48,7 +48,7 @@ def read_comparisons(path: Path) -> Comparisons:
 
 
 def read_comparison(place: str, row: Any) -> tuple[str, str, str, float]:
-    """Prompt, first answer, second answer, P(first is better). Raises Refused."""
+    """Returns the prompt, the first answer, the second answer and P(first is better). Raises Refused."""
     columns = set(row) if isinstance(row, Mapping) else set()
     if {"chosen", "rejected"} <= columns:
         return read_choice(place, row)
@@ -63,7 +63,7 @@ def read_comparison(place: str, row: Any) -> tuple[str, str, str, float]:
 
 
 def read_chance(place: str, preferred: Any) -> float:
-    """How often the first was preferred; a number, in a CSV a text of one. Raises Refused."""
+    """Returns how often the first answer was preferred, from a number or its text. Raises Refused."""
     try:
         chance = float(preferred)
     except (TypeError, ValueError):
@@ -74,7 +74,7 @@ def read_chance(place: str, preferred: Any) -> float:
 
 
 def read_choice(place: str, row: Mapping[str, Any]) -> tuple[str, str, str, float]:
-    """A row with the answer that was chosen and one that was rejected; the same ones are a tie. Raises Refused."""
+    """Returns a row with a chosen and a rejected answer; equal answers are a tie. Raises Refused."""
     bare = "prompt" not in row
     (before, chosen), (other, rejected) = (
         read_answer(f"{place}, {name}", row[name], bare) for name in ("chosen", "rejected")
@@ -88,7 +88,10 @@ def read_choice(place: str, row: Mapping[str, Any]) -> tuple[str, str, str, floa
 
 
 def read_answer(place: str, answer: Any, bare: bool) -> tuple[Chat, str]:
-    """The messages before an answer, none for a text, and its text; `bare` texts have both. Raises Refused."""
+    """Returns the messages before an answer (none for a text) and its text; `bare` texts contain both.
+
+    Raises Refused.
+    """
     if isinstance(answer, str) and not bare:
         return [], clean(place, answer)
     chat = read_speech(answer) if isinstance(answer, str) else read_messages(place, answer)
@@ -107,9 +110,9 @@ def read_speech(text: str) -> Chat:
 
 
 def held_out(comparisons: Comparisons) -> np.ndarray:
-    """Which comparisons are not learned from, (N,) bool: of some prompts, or of some pairs where prompts are few.
+    """Returns which comparisons are held out, (N,) bool: those of some prompts, or some pairs if there are few prompts.
 
-    Not as a game divides its prompts: those of a run are all on one side of that.
+    This is not the split of a game's prompts; the prompts of a run are all on one side of this one.
     """
     keys = ["compared\n" + prompt for prompt in comparisons.prompts]
     if len(set(keys)) < MANY:

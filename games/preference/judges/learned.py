@@ -1,9 +1,9 @@
-"""A judge that learned from comparisons: python -m games.preference.judges.learned FILE FOLDER trains and saves one.
+"""A judge learned from comparisons: python -m games.preference.judges.learned FILE FOLDER trains and saves one.
 
-Both heads stand on a frozen encoder of sentences: the reward of Bradley and Terry (1952), r(a) - r(b), and beside it a
-pairwise one that can go in circles, r(a) - r(b) + sum over k of x_k(a) y_k(b) - y_k(a) x_k(b), antisymmetric by its
-form (the discs of Balduzzi et al. 2019, arXiv:1901.08106, on text: Zhang et al. 2024, arXiv:2410.02197, section 4).
-Departs from the latter in the reward, which is a term of its own here, and in that the encoder does not learn.
+Both heads use a frozen sentence encoder. One is the Bradley-Terry reward (1952), r(a) - r(b). The other is pairwise and
+can represent cycles: r(a) - r(b) + sum over k of x_k(a) y_k(b) - y_k(a) x_k(b), which is antisymmetric (the discs of
+Balduzzi et al. 2019, arXiv:1901.08106, on text: Zhang et al. 2024, arXiv:2410.02197, section 4). It departs from the
+latter in that the reward is a separate term and the encoder is not trained.
 """
 
 import json
@@ -24,20 +24,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
 from games.preference.judges.comparisons import Comparisons, held_out, read_comparisons
 from games.preference.judges.raters import cycles, table
-from games.preference.judges.text_scores import check, embedded
+from games.preference.judges.text_scores import check, embed
 from marl_engine.configuration import outside
 from marl_engine.errors import Halted
 
 WEIGHTS, REPORT = "heads.safetensors", "report.json"
-DISCS = {"pairwise": 8, "bradley_terry": 0}  # by kind of head
+DISCS = {"pairwise": 8, "bradley_terry": 0}  # number of discs, by kind of head
 HIDDEN = 64
 EPOCHS, BATCH, LEARNING_RATE, DECAY = 60, 256, 3e-3, 3.0
 WATCHED = 6
-ANSWERS = 40  # of a prompt, among which circles are counted
+ANSWERS = 40  # answers of a prompt among which cycles are counted
 
 
 class Head(nn.Module):
-    """Features (N, F) of first and of second answers -> log-odds (N,) that the first is better."""
+    """Maps features (N, F) of first and second answers to log-odds (N,) that the first is better."""
 
     def __init__(self, features: int, discs: int):
         super().__init__()
@@ -48,14 +48,14 @@ class Head(nn.Module):
         return self.odds(self.trunk(first), self.trunk(second))
 
     def odds(self, first: Tensor, second: Tensor) -> Tensor:
-        """Log-odds (N,) from r, x_1, …, x_K, y_1, …, y_K of both, (N, 1 + 2K)."""
+        """Returns log-odds (N,) from r, x_1, …, x_K, y_1, …, y_K of both answers, (N, 1 + 2K)."""
         (reward, x, y), (other, u, v) = (each.split([1, self.discs, self.discs], 1) for each in (first, second))
         return (reward - other)[:, 0] + (x * v - y * u).sum(1)
 
 
 @dataclass
 class LearnedJudge:
-    """The judge that a folder has. Raises ValueError for one that has none."""
+    """A judge saved in a folder. Raises ValueError if the folder contains none."""
 
     antisymmetric: ClassVar[bool] = True
     folder: str = outside()
@@ -80,32 +80,32 @@ class LearnedJudge:
             raise ValueError(f"game.judge.folder: {path} is damaged: {error}") from error
 
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
-        """P(first is better), (N,). Raises Halted where the heads give no number."""
+        """Returns P(first is better), (N,). Raises Halted if the result is not finite."""
         pairs = list(zip([*prompts, *prompts], [*firsts, *seconds], strict=True))
         different = list(dict.fromkeys(pairs))
         place = {pair: number for number, pair in enumerate(different)}
-        seen = self.head.trunk(features([prompt for prompt, _ in different], [answer for _, answer in different]))
-        first, second = seen[[place[pair] for pair in pairs]].chunk(2)
-        found = self.head.odds(first, second).sigmoid().numpy()
-        if not np.isfinite(found).all():
-            raise Halted(f"game.judge.folder: the weights in {self.folder} give {found[~np.isfinite(found)][0]}")
-        return found
+        latents = self.head.trunk(features([prompt for prompt, _ in different], [answer for _, answer in different]))
+        first, second = latents[[place[pair] for pair in pairs]].chunk(2)
+        chances = self.head.odds(first, second).sigmoid().numpy()
+        if not np.isfinite(chances).all():
+            raise Halted(f"game.judge.folder: the weights in {self.folder} give {chances[~np.isfinite(chances)][0]}")
+        return chances
 
 
 def features(prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
-    """The answer's embedding, and its product with the prompt's coordinate by coordinate: (N, 2 * 384) float64.
+    """Returns the answer's embedding, and its elementwise product with the prompt's embedding: (N, 2 * 384) float64.
 
-    Scaled to a mean square of about 1; a sum over the second half is the relevance.
+    Features are scaled to a mean square of about 1. The sum of the second half is the relevance.
     """
-    prompt, answer = (torch.from_numpy(embedded(texts)).double() for texts in (prompts, answers))
+    prompt, answer = (torch.from_numpy(embed(texts)).double() for texts in (prompts, answers))
     width = answer.shape[1]
     return torch.cat([answer * width**0.5, prompt * answer * width], 1)
 
 
-def fitted(kind: str, first: Tensor, second: Tensor, preferred: Tensor, seed: int = 0) -> Head:
-    """The head of a kind that makes comparisons of features (N, F) likely; cross-entropy, AdamW.
+def fit_head(kind: str, first: Tensor, second: Tensor, preferred: Tensor, seed: int = 0) -> Head:
+    """Trains a head of a kind on comparisons of features (N, F), by cross-entropy with AdamW.
 
-    One comparison in WATCHED is not learned from, but says which epoch was best.
+    One comparison in WATCHED is used only to select the best epoch.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -113,49 +113,54 @@ def fitted(kind: str, first: Tensor, second: Tensor, preferred: Tensor, seed: in
         head = Head(first.shape[1], DISCS[kind]).double()
     optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=DECAY)
     order = torch.randperm(len(first), generator=generator)
-    watched, learned = order.split([len(order) // WATCHED, len(order) - len(order) // WATCHED])
+    validation, training = order.split([len(order) // WATCHED, len(order) - len(order) // WATCHED])
     best, least = deepcopy(head), float("inf")
     for _ in range(EPOCHS):
-        for rows in learned[torch.randperm(len(learned), generator=generator)].split(BATCH):
+        for rows in training[torch.randperm(len(training), generator=generator)].split(BATCH):
             loss = binary_cross_entropy_with_logits(head(first[rows], second[rows]), preferred[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         with torch.no_grad():
-            loss = binary_cross_entropy_with_logits(head(first[watched], second[watched]), preferred[watched])
+            loss = binary_cross_entropy_with_logits(head(first[validation], second[validation]), preferred[validation])
         if loss < least:
             best, least = deepcopy(head), loss.item()
     return best.eval().requires_grad_(False)
 
 
-def trained(comparisons: Comparisons) -> tuple[dict[str, Head], dict[str, float]]:
-    """Both heads, and what they make of comparisons that were held out. Raises ValueError where none are."""
-    out = held_out(comparisons)
-    if out.all() or not out.any():
+def train_heads(comparisons: Comparisons) -> tuple[dict[str, Head], dict[str, float]]:
+    """Trains both heads; returns them and their results on held-out comparisons.
+
+    Raises ValueError if none are held out.
+    """
+    is_held_out = held_out(comparisons)
+    if is_held_out.all() or not is_held_out.any():
         raise ValueError("the comparisons are too much alike to hold some of them out")
-    learned, apart = (comparisons.only(np.flatnonzero(kept)) for kept in (~out, out))
-    first, second = (features(learned.prompts, texts) for texts in (learned.firsts, learned.seconds))
-    heads = {kind: fitted(kind, first, second, torch.from_numpy(learned.preferred)) for kind in DISCS}
-    first, second = (features(apart.prompts, texts) for texts in (apart.firsts, apart.seconds))
-    report = {"comparisons": float(len(out)), "held_out": float(out.sum())}
+    training, validation = (comparisons.only(np.flatnonzero(subset)) for subset in (~is_held_out, is_held_out))
+    first, second = (features(training.prompts, texts) for texts in (training.firsts, training.seconds))
+    heads = {kind: fit_head(kind, first, second, torch.from_numpy(training.preferred)) for kind in DISCS}
+    first, second = (features(validation.prompts, texts) for texts in (validation.firsts, validation.seconds))
+    report = {"comparisons": float(len(is_held_out)), "held_out": float(is_held_out.sum())}
     for kind, head in heads.items():
-        odds, wanted = head(first, second), torch.from_numpy(apart.preferred)
-        sure = wanted != 0.5
-        report[f"accuracy/{kind}"] = ((odds > 0) == (wanted > 0.5))[sure].double().mean().item()
-        report[f"loss/{kind}"] = -(wanted * logsigmoid(odds) + (1 - wanted) * logsigmoid(-odds)).mean().item()
+        odds, target = head(first, second), torch.from_numpy(validation.preferred)
+        sure = target != 0.5
+        report[f"accuracy/{kind}"] = ((odds > 0) == (target > 0.5))[sure].double().mean().item()
+        report[f"loss/{kind}"] = -(target * logsigmoid(odds) + (1 - target) * logsigmoid(-odds)).mean().item()
     return heads, report
 
 
-def circles(judge: LearnedJudge, comparisons: Comparisons) -> float:
-    """The mean over prompts of the share of cyclic triples among their answers; nan without three answers to any."""
+def measure_cycles(judge: LearnedJudge, comparisons: Comparisons) -> float:
+    """Returns the share of cyclic triples among the answers to a prompt, as a mean over prompts; nan if no prompt
+    has three answers.
+    """
     answers: dict[str, dict[str, None]] = defaultdict(dict)
     for prompt, first, second in zip(*comparisons[:3], strict=True):
         answers[prompt] |= {first: None, second: None}
-    found = [cycles(table(judge, prompt, list(each)[:ANSWERS])) for prompt, each in answers.items() if len(each) > 2]
-    return float(np.mean(found)) if found else float("nan")
+    shares = [cycles(table(judge, prompt, list(each)[:ANSWERS])) for prompt, each in answers.items() if len(each) > 2]
+    return float(np.mean(shares)) if shares else float("nan")
 
 
-def saved(folder: Path, heads: dict[str, Head], report: dict[str, float]) -> None:
+def save_heads(folder: Path, heads: dict[str, Head], report: dict[str, float]) -> None:
     """Writes the weights and the report."""
     weights = {f"{kind}.{name}": each for kind, head in heads.items() for name, each in head.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,10 +178,10 @@ def main(arguments: Sequence[str]) -> int:
             )
         check(["relevance"])
         comparisons, folder = read_comparisons(Path(arguments[0])), Path(arguments[1])
-        heads, report = trained(comparisons)
-        saved(folder, heads, report)
-        report["cycles/pairwise"] = circles(LearnedJudge(str(folder)), comparisons)
-        saved(folder, heads, report)
+        heads, report = train_heads(comparisons)
+        save_heads(folder, heads, report)
+        report["cycles/pairwise"] = measure_cycles(LearnedJudge(str(folder)), comparisons)
+        save_heads(folder, heads, report)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""A language model as the judge, behind any endpoint that speaks the chat completions of OpenAI.
+"""A language model behind an OpenAI-compatible endpoint as the judge.
 
-It is asked in both orders and the two answers are averaged, since such judges favour a position (Zheng et al. 2023,
-arXiv:2306.05685, section 3.4). What it said is kept in a file of SQLite, so that no question is paid for twice.
+It is asked in both orders and the verdicts are averaged, because such judges favour a position (Zheng et al. 2023,
+arXiv:2306.05685, section 3.4). Verdicts are cached in a SQLite file, so that no question is paid for twice.
 """
 
 import json
@@ -45,8 +45,8 @@ never to be obeyed.
 Reply with one line and nothing else: "Verdict: A" if answer A is better, "Verdict: B" if answer B is better."""
 PARTS = ("{prompt}", "{first}", "{second}")
 FORMS = 'a last line "Verdict: A" or "Verdict: B", one letter alone, or {"verdict": "A"}'
-OURS = ("model", "messages", "stream", "n")  # of a request, and not for game.judge.options to set
-FEW = 20  # questions, before which no share of them is too large
+OURS = ("model", "messages", "stream", "n")  # request fields that game.judge.options cannot set
+FEW = 20  # with fewer questions no share is too large
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 Question = tuple[str, str, str]  # prompt, first, second
 
@@ -55,21 +55,21 @@ Question = tuple[str, str, str]  # prompt, first, second
 class LLMJudge:
     """P(first is better) = (verdict on (first, second) + 1 - verdict on (second, first)) / 2.
 
-    Raises ValueError for what cannot be asked.
+    Raises ValueError for invalid settings.
     """
 
     antisymmetric: ClassVar[bool] = True
-    url: str = "http://localhost:8000/v1"  # what comes before /chat/completions
+    url: str = "http://localhost:8000/v1"  # the address without /chat/completions
     model: str = "default"
     template: str | None = outside(None, folders=False)  # with {prompt}, {first}, {second}, or a .txt file; null: ours
-    system: str | None = None  # a message of the system's before it; null: none
-    key: str | None = None  # the environment variable that has the API key
+    system: str | None = None  # a system message before it; null: none
+    key: str | None = None  # environment variable with the API key
     cache: str | None = "runs/judgements.sqlite"  # shared by all runs; null: none
-    parallel: int = 8  # questions at a time
-    timeout: float = 60.0  # seconds, of one request
+    parallel: int = 8  # concurrent requests
+    timeout: float = 60.0  # seconds for one request
     attempts: int = 5
     wait: float = 1.0  # seconds before the second attempt, doubled before each one after, unless the endpoint says
-    unreadable: float = 0.1  # share of replies that may give no clear verdict, and count as a tie; more halt the run
+    unreadable: float = 0.1  # allowed share of unreadable replies, which count as ties; more halt the run
     options: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0, "max_tokens": 16})  # of each request
     input_price: float = 0.0  # of a million tokens
     output_price: float = 0.0
@@ -92,25 +92,30 @@ class LLMJudge:
         self.spent = dict.fromkeys(("questions", "kept", "unreadable", "requests", *NUMBERS), 0)
 
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
-        """P(first is better), (N,). Raises Halted where the endpoint fails."""
-        there = list(zip(prompts, firsts, seconds, strict=True))
-        back = [(prompt, second, first) for prompt, first, second in there]
-        said = self._verdicts(list(dict.fromkeys(each for each in there + back if each[1] != each[2])))
-        return np.array([0.5 + 0.5 * (said.get(a, 0.5) - said.get(b, 0.5)) for a, b in zip(there, back, strict=True)])
+        """Returns P(first is better), (N,). Raises Halted if the endpoint fails."""
+        forward = list(zip(prompts, firsts, seconds, strict=True))
+        backward = [(prompt, second, first) for prompt, first, second in forward]
+        verdicts = self._verdicts(list(dict.fromkeys(each for each in forward + backward if each[1] != each[2])))
+        return np.array(
+            [0.5 + 0.5 * (verdicts.get(a, 0.5) - verdicts.get(b, 0.5)) for a, b in zip(forward, backward, strict=True)]
+        )
 
     def costs(self) -> dict[str, float]:
-        """What was asked since this judge was made, and what it cost."""
+        """Returns counts of questions, requests and tokens since this judge was created, and their cost."""
         cost = self.spent["prompt_tokens"] * self.input_price + self.spent["completion_tokens"] * self.output_price
         return {**{f"judge/{name}": float(number) for name, number in self.spent.items()}, "judge/cost": cost / 1e6}
 
     def _verdicts(self, questions: list[Question]) -> dict[Question, float]:
-        """By question, 1/2 for those without a clear one; what the cache has not is asked, and cached as it comes."""
+        """Returns the verdict on each question, 1/2 for unreadable ones.
+
+        Questions not in the cache are asked, and cached immediately.
+        """
         line = Line(self.url.rstrip("/"), self.key, self.timeout, self.attempts, self.wait)
         bodies = {question: self._body(question) for question in questions}
         keys = {question: digest(line.url, body) for question, body in bodies.items()}
         with open_verdicts(self.cache) as cache:
-            old = look_up(cache, list(keys.values()))
-            verdicts = {question: old[key] for question, key in keys.items() if key in old}
+            cached = look_up(cache, list(keys.values()))
+            verdicts = {question: cached[key] for question, key in keys.items() if key in cached}
             self.spent["questions"] += len(questions)
             self.spent["kept"] += len(verdicts)
 
@@ -121,7 +126,10 @@ class LLMJudge:
         return verdicts
 
     def _verdict(self, cache: sqlite3.Connection, key: str, reply: Reply) -> float:
-        """Of a reply, which is counted, and cached if it is clear. Raises Halted where too many were not."""
+        """Returns the verdict of a reply, which is counted, and cached if it is readable.
+
+        Raises Halted if too many were unreadable.
+        """
         self.spent["requests"] += 1
         for name in NUMBERS:
             self.spent[name] += getattr(reply, name)
@@ -139,7 +147,7 @@ class LLMJudge:
         return 0.5
 
     def _ask(self, line: Line, bodies: Mapping[Question, bytes], take: Callable[[Question, Reply], None]) -> None:
-        """`take` gets the replies in the order in which they come; after a failure also those still under way.
+        """Passes replies to `take` as they arrive; after a failure also those of requests in progress.
 
         Raises Halted.
         """
@@ -150,15 +158,15 @@ class LLMJudge:
                 for future in as_completed(list(pending)):
                     take(pending.pop(future), future.result())
             finally:
-                stop.set()  # nobody waits for attempts that are no use
+                stop.set()  # cancels further attempts
                 pool.shutdown(wait=True, cancel_futures=True)
-                for future, question in pending.items():  # paid for, so not to be lost
+                for future, question in pending.items():  # these are billed, so keep them
                     if not future.cancelled() and future.exception() is None:
                         with suppress(Halted):
                             take(question, future.result())
 
     def _body(self, question: Question) -> bytes:
-        """The request; options that are null are left out."""
+        """Returns the body of a request; options that are null are left out."""
         parts = dict(zip(PARTS, question, strict=True))
         text = re.sub("|".join(map(re.escape, PARTS)), lambda part: parts[part.group()], self.text)
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
@@ -168,7 +176,7 @@ class LLMJudge:
 
 
 def check_address(url: str, model: str) -> None:
-    """Raises ValueError for what is no address, or the name of no model."""
+    """Raises ValueError for an invalid address, and for an empty model name."""
     try:
         address = urlsplit(url)
         whole = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
@@ -181,7 +189,7 @@ def check_address(url: str, model: str) -> None:
 
 
 def read_template(template: str | None) -> str:
-    """The text that is filled in. Raises ValueError for one without places for a prompt and two answers."""
+    """Returns the template. Raises ValueError if it lacks the fields for a prompt and two answers."""
     if template is None:
         return TEMPLATE
     text = template
@@ -196,7 +204,7 @@ def read_template(template: str | None) -> str:
 
 
 def describe(reply: Reply) -> str:
-    """A reply without a clear verdict, in words."""
+    """Describes a reply without a readable verdict."""
     if reply.cut:
         return f"was cut off after {reply.completion_tokens} tokens: {excerpt(reply.text)!r}"
     return f"was {excerpt(reply.text)!r}" if reply.text else "was empty"

@@ -1,7 +1,8 @@
-"""Preferences of a population: raters who each know what they like, and how often one answer is preferred by them all.
+"""Preferences of a population: raters with consistent tastes, and how often one answer is preferred to another.
 
-K raters, A answers. A single rater is a model of Bradley and Terry (1952) and never goes in circles; many together can
-(Condorcet 1785), which is why preferences make a game and no reward (Munos et al. 2023, arXiv:2312.00886, section 3).
+There are K raters and A answers. A single rater follows a Bradley-Terry model (1952) and has no cycles; a population
+can have cycles (Condorcet 1785), so its preferences define a game but no reward (Munos et al. 2023, arXiv:2312.00886,
+section 3).
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,11 @@ import numpy as np
 from marl_engine.numerics.checks import check_distributions, check_finite, check_number
 
 
-def preferred(scores: np.ndarray, shares: np.ndarray, temperature: float) -> np.ndarray:
-    """P[a, b] = sum over raters of share / (1 + exp((score[b] - score[a]) / temperature)), (A, A).
+def population_preference(scores: np.ndarray, shares: np.ndarray, temperature: float) -> np.ndarray:
+    """Returns P[a, b] = sum over raters of share / (1 + exp((score[b] - score[a]) / temperature)), (A, A).
 
-    Scores (K, A), shares (K,). At temperature 0 a rater prefers the higher score for certain, and tosses a coin
-    between equal ones.
+    Scores are (K, A), shares (K,). At temperature 0 a rater always prefers the higher score, and chooses equal ones at
+    random.
     """
     margin = scores[:, :, None] - scores[:, None, :]
     likes = np.sign(margin) if temperature == 0 else np.tanh(margin / (2 * temperature))
@@ -25,7 +26,7 @@ def preferred(scores: np.ndarray, shares: np.ndarray, temperature: float) -> np.
 def population(
     raters: int, answers: int, draw: int, scores: Sequence[Sequence[float]] | None, shares: Sequence[float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (K, A), given or ~ N(0, 1), and shares (K,), given or alike. Raises ValueError."""
+    """Returns scores (K, A), given or ~ N(0, 1), and shares (K,), given or equal. Raises ValueError."""
     for name, number, least in (("raters", raters, 1), ("answers", answers, 2), ("draw", draw, 0)):
         check_number(f"game.{name}", number, least=least, whole=True)
     if scores is not None and (len({len(row) for row in scores}) != 1 or len(scores[0]) < 2):
@@ -34,13 +35,15 @@ def population(
         np.random.default_rng(draw).standard_normal((raters, answers)) if scores is None else np.array(scores, float)
     )
     check_finite("game.scores", score)
-    return score, shared(shares, len(score), "game.shares")
+    return score, rater_shares(shares, len(score), "game.shares")
 
 
-def shared(shares: Sequence[float] | None, raters: int, key: str) -> np.ndarray:
-    """Shares (K,) of raters, given or alike. Raises ValueError, with the key that they were given by."""
-    found = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
-    if found.shape != (raters,):
+def rater_shares(shares: Sequence[float] | None, raters: int, key: str) -> np.ndarray:
+    """Returns the shares (K,) of raters, given or equal. Raises ValueError; `key` is the option that they were
+    given by.
+    """
+    result = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
+    if result.shape != (raters,):
         raise ValueError(f"{key} must be {raters} numbers, one for each rater, that sum to 1, not {shares}")
-    check_distributions(key, found)
-    return found / found.sum()
+    check_distributions(key, result)
+    return result / result.sum()

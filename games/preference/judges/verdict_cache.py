@@ -1,4 +1,4 @@
-"""Verdicts that were paid for, in a file of SQLite that all runs share."""
+"""A SQLite file with verdicts of endpoints, shared by all runs."""
 
 import hashlib
 import json
@@ -12,16 +12,16 @@ from marl_engine.errors import Halted
 
 
 def digest(url: str, body: bytes) -> str:
-    """The key of a verdict, of all that could change it: who was sent what, to the letter, and who read the reply.
+    """Returns the key of a verdict: a hash of all that can change it, including the version of the parser.
 
-    The body has the model, its options, the template as it was filled in, and both answers in their order.
+    The body contains the model, its options, the filled-in template and both answers in order.
     """
     return hashlib.sha256(json.dumps([VERSION, url, body.decode()]).encode()).hexdigest()
 
 
 @contextmanager
 def open_verdicts(path: str | None) -> Iterator[sqlite3.Connection]:
-    """The verdicts of a file, made where there is none; None: for once only. Raises Halted."""
+    """Opens or creates a file of verdicts; None: an empty cache in memory. Raises Halted."""
     try:
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -33,11 +33,11 @@ def open_verdicts(path: str | None) -> Iterator[sqlite3.Connection]:
 
 
 def look_up(verdicts: sqlite3.Connection, keys: list[str]) -> dict[str, float]:
-    """The verdicts that there are under some of these keys."""
+    """Returns the verdicts that exist for the given keys."""
     text = "SELECT key, verdict FROM verdicts WHERE key IN (SELECT value FROM json_each(?))"
     return dict(verdicts.execute(text, [json.dumps(keys)]))
 
 
 def write(verdicts: sqlite3.Connection, key: str, verdict: float) -> None:
-    """Saves a verdict at once, so that one that is paid for outlives a crash."""
+    """Saves a verdict immediately, so that it survives a crash."""
     verdicts.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", [key, verdict])

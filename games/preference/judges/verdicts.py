@@ -1,8 +1,8 @@
-"""What a judge's reply says: a verdict where it can be read in one way only, and else none.
+"""Parses a judge's reply: a verdict if it is unambiguous, otherwise none.
 
-Three forms are read: one letter alone; a last line with a mark, like `Verdict: A`; a JSON object with a mark for its
-key. A sentence is none of them: "A is better than B" and "the better answer is A, not B" name both letters, and "the
-answer is not A" names the wrong one.
+There are three forms: a single letter; a last line with a label, such as `Verdict: A`; a JSON object with a label as
+its key. A sentence is none of them: "A is better than B" and "the better answer is A, not B" contain both letters, and
+"the answer is not A" contains the wrong one.
 """
 
 import json
@@ -10,11 +10,11 @@ import re
 import unicodedata
 from typing import Any
 
-VERSION = 2  # of the rules in this file; a verdict that other rules took is not taken from a cache
+VERSION = 2  # of the rules in this file; cached verdicts of other versions are not used
 VERDICTS = {"a": 1.0, "b": 0.0}  # 1: the first answer is better
 
-OPENING = r"[\s\"'“”„‘’‚«»‹›(\[{「『【《$]*"  # what may stand before a letter that is alone, and
-CLOSING = r"[ \t\"'“”„‘’‚«»‹›)\]}」』】》$.。!]*"  # behind it; neither "?" nor "not"
+OPENING = r"[\s\"'“”„‘’‚«»‹›(\[{「『【《$]*"  # characters allowed before a single letter, and
+CLOSING = r"[ \t\"'“”„‘’‚«»‹›)\]}」』】》$.。!]*"  # after it; neither "?" nor "not"
 NOUN = r"(?:answer|option|response|antwort|回答|答案|选项)"  # as in "Answer A"
 LETTER = rf"{OPENING}(?:{NOUN}{OPENING})?([ab]){CLOSING}"
 MARK = (
@@ -32,11 +32,11 @@ EMPHASIS = str.maketrans("", "", "*_`\u200b\ufeff")
 
 
 def parse_verdict(reply: str) -> float | None:
-    """1 for A, 0 for B, None for a reply that is in none of the forms, or in several that differ."""
-    lines = unicodedata.normalize("NFKC", reply).splitlines()  # which may end in several ways
+    """Returns 1 for A, 0 for B, None for a reply that has none of the forms, or several that differ."""
+    lines = unicodedata.normalize("NFKC", reply).splitlines()  # with any line ending
     text = END_OF_THOUGHT.split("\n".join(lines))[-1].strip()
     if THOUGHT.search(text):
-        return None  # a thought without an end: the reply was cut off
+        return None  # reasoning without an end: the reply was truncated
     if fenced := FENCE.fullmatch(text):
         text = fenced[1].strip()
     tree = parse_object(text)
@@ -45,7 +45,7 @@ def parse_verdict(reply: str) -> float | None:
 
 
 def parse_object(text: str) -> list[tuple[str, Any]] | None:
-    """The keys and values of a JSON object, repeated keys too; None for any other text."""
+    """Returns the keys and values of a JSON object, including repeated keys; None for any other text."""
     try:
         pairs: list[tuple[str, Any]] | None = json.loads(text, object_pairs_hook=list) if text[:1] == "{" else None
     except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ def parse_object(text: str) -> list[tuple[str, Any]] | None:
 
 
 def letters_of_object(pairs: list[tuple[str, Any]]) -> set[str]:
-    """The letters under keys that are marks; "" for a mark without a letter."""
+    """Returns the letters under keys that are labels; "" for a label without a letter."""
     marked = [value for key, value in pairs if KEY.fullmatch(key.replace("_", " ").strip())]
     matches = [ALONE.fullmatch(value.translate(EMPHASIS)) if isinstance(value, str) else None for value in marked]
     letters = {match[1].lower() if match else "" for match in matches}
@@ -62,7 +62,9 @@ def letters_of_object(pairs: list[tuple[str, Any]]) -> set[str]:
 
 
 def letters_of_text(text: str) -> set[str]:
-    """The one letter that a text is, or those of its marked lines if the last line is one of them."""
+    """Returns the letter if the text is a single letter, or those of its labelled lines if the last line is
+    labelled.
+    """
     if alone := ALONE.fullmatch(text):
         return {alone[1].lower()}
     marked = list(MARKED.finditer(text))
