@@ -1,17 +1,18 @@
-"""alpha-Rank: how much time evolution spends at each joint action (Omidshafiei et al. 2019, arXiv:1903.01373).
+"""alpha-Rank: the stationary distribution of an evolutionary Markov chain over joint actions (Omidshafiei et al. 2019,
+arXiv:1903.01373).
 
-A chain moves among joint actions. One population after another meets a mutant that plays another action; it takes
-over with probability (Fermi selection, population of m, u = alpha * what it earns more)
+In each step one of the sum_p (A_p - 1) possible mutants appears, chosen uniformly: a player's population that plays
+another action. It takes over with probability (Fermi selection, population size m, u = alpha * its gain in payoff)
 
-    rho = (1 - exp(-u)) / (1 - exp(-m u)),   1 / m if u = 0,
+    rho = (1 - exp(-u)) / (1 - exp(-m u)),   1 / m if u = 0.
 
-chosen among all sum_p (A_p - 1) mutants alike. With infinite alpha a mutant takes over with probability 1 - noise if it
-earns more, 1/2 if as much, noise if less. The stationary distribution of the chain is the answer.
+With infinite alpha a mutant takes over with probability 1 - noise if it earns more, 1/2 if it earns the same, noise if
+it earns less.
 
-Where alpha is large or noise small, the chain hardly moves between some of its parts, eigenvectors are lost to
-rounding, and rates may be too small for a float. Departs in how the stationary distribution is found: states are
-eliminated one after the other without a subtraction (Grassmann, Taksar and Heyman 1985), which is exact to the last
-digits of every entry; in logarithms, where rates are too small.
+If alpha is large or noise is small, the chain hardly moves between some of its parts, eigenvectors are lost to
+rounding, and rates may underflow. The stationary distribution is therefore computed differently from the paper: states
+are eliminated one after another without subtractions (Grassmann, Taksar and Heyman 1985), which is accurate to the last
+digits of every entry; in logarithms if rates are too small.
 """
 
 import numpy as np
@@ -21,17 +22,17 @@ from marl_engine.numerics.checks import check_finite, check_number
 from marl_engine.numerics.jit import compile_loop
 from solvers.normal_form.regrets import Strategies, check_payoffs
 
-BLOCK = 96  # states that are eliminated together, the rest then being updated by a product of matrices,
-ALONE = 768  # in chains of more states than this
+BLOCK = 96  # states that are eliminated together before a matrix product updates the others,
+ALONE = 768  # in chains with more states than this
 MOST = 10_000  # joint actions; their chain takes 1.6 GB
-TIE = 1e-12  # payoffs that are as near as this, in units of the largest gain, are the same,
-ROUNDING = 4 * np.finfo(float).eps  # and as near as this, in units of the largest payoff
+TIE = 1e-12  # payoffs closer than this, relative to the largest gain, are equal,
+ROUNDING = 4 * np.finfo(float).eps  # or closer than this, relative to the largest payoff
 
 
 def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6) -> np.ndarray:
-    """The stationary distribution (A, B, …) of payoffs (P, A, B, …), a population for each player.
+    """Returns the stationary distribution (A, B, …) for payoffs (P, A, B, …), with one population for each player.
 
-    Raises ValueError for payoffs that are none, more joint actions than fit, and parameters out of range.
+    Raises ValueError for invalid payoffs, too many joint actions, and parameters out of range.
     """
     payoffs = check_payoffs(payoffs)
     check_chain(payoffs[0].size, alpha, population, noise)
@@ -48,7 +49,10 @@ def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50,
 def alpha_rank_symmetric(
     payoff: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6
 ) -> np.ndarray:
-    """The same (A,) for one population that plays against itself: payoff (A, A) to the row, u = M[r, s] - M[s, r]."""
+    """Returns the same (A,) for one population that plays against itself.
+
+    `payoff` (A, A) is that of the row; u = M[r, s] - M[s, r].
+    """
     check_finite("payoff", payoff)
     payoff = np.asarray(payoff, float)
     if payoff.ndim != 2 or payoff.shape[0] != payoff.shape[1] or not payoff.size:
@@ -58,18 +62,18 @@ def alpha_rank_symmetric(
 
 
 def rounding(payoff: np.ndarray) -> float:
-    """The largest difference of payoffs that rounding can make."""
+    """Returns the largest difference between payoffs that rounding can cause."""
     return float(ROUNDING * np.abs(payoff).max())
 
 
 def marginals(joint: np.ndarray) -> Strategies:
-    """The distributions of all players from a joint one (A, B, …)."""
+    """Returns the marginal distributions of a joint distribution (A, B, …)."""
     axes = range(joint.ndim)
     return [joint.sum(tuple(other for other in axes if other != player)) for player in axes]
 
 
 def check_chain(states: int, alpha: float, population: int, noise: float) -> None:
-    """Raises ValueError for more states than fit, and for parameters out of range."""
+    """Raises ValueError for too many states, and for parameters out of range."""
     if states > MOST:
         raise ValueError(f"alpha-Rank takes up to {MOST} joint actions, not {states}")
     check_number("alpha", alpha, above=0, infinite=True)
@@ -78,7 +82,9 @@ def check_chain(states: int, alpha: float, population: int, noise: float) -> Non
 
 
 def log_fixation(gain: np.ndarray, indifference: float, alpha: float, population: int, noise: float) -> np.ndarray:
-    """log rho of mutants that earn `gain` more than those they meet; gains up to `indifference` count as none."""
+    """Returns log rho of mutants that earn `gain` more than the residents. Gains up to `indifference` count as
+    zero.
+    """
     tie = np.abs(gain) <= max(TIE * np.abs(gain).max(), indifference)
     if np.isinf(alpha):
         return np.where(tie, np.log(0.5), np.where(gain > 0, np.log1p(-noise), np.log(noise)))
@@ -89,9 +95,9 @@ def log_fixation(gain: np.ndarray, indifference: float, alpha: float, population
 
 
 def stationary(logs: np.ndarray) -> np.ndarray:
-    """p (N,) with p C = p and sum 1, from logarithms of rates (N, N) between states; the diagonal does not matter.
+    """Returns p (N,) with p C = p and sum 1, from logarithms of transition rates (N, N); the diagonal is ignored.
 
-    Common factors of all rates do not matter either.
+    A common factor of all rates has no effect.
     """
     with np.errstate(under="ignore"):
         rates = np.exp(logs)
@@ -109,9 +115,11 @@ def stationary(logs: np.ndarray) -> np.ndarray:
 
 
 def eliminate(rates: np.ndarray) -> bool:
-    """Takes states out of a chain from the last to the second, in place; False where one is never left, to rounding.
+    """Eliminates the states of a chain from the last to the second, in place.
 
-    Column k ends as the rates into state k over the rate at which it is left for states below.
+    Returns False if a state is numerically absorbing.
+
+    Column k ends as the rates into state k divided by the rate at which the chain leaves it for lower states.
     """
     block, rest = len(rates) if len(rates) <= ALONE else BLOCK, torch.from_numpy(rates)  # torch adds in place
     for end in range(len(rates), 1, -block):
@@ -124,7 +132,7 @@ def eliminate(rates: np.ndarray) -> bool:
 
 @compile_loop
 def eliminate_block(rates, begin, end):
-    """Takes out states `end` - 1 to `begin`; what is above and left of both is updated by the caller, all at once."""
+    """Eliminates states `end` - 1 to `begin`. The caller updates the block of lower states."""
     for state in range(end - 1, begin - 1, -1):
         leaving = 0.0
         for other in range(state):
@@ -136,14 +144,14 @@ def eliminate_block(rates, begin, end):
             factor = rates[row, state]
             if factor != 0:
                 for column in range(begin if row < begin else 0, state):
-                    place = np.uintp(row), np.uintp(column)  # indices without a sign need no test
+                    place = np.uintp(row), np.uintp(column)  # unsigned indices need no sign test
                     rates[place] += factor * rates[np.uintp(state), np.uintp(column)]
     return True
 
 
 @compile_loop
 def weigh(rates, found):
-    """What is stationary in `found` (N,), but for a factor, from a chain all of whose states were eliminated."""
+    """Writes the stationary distribution, up to a factor, into `found` (N,) after elimination."""
     found[0] = 1.0
     for state in range(found.size):
         weight = found[state]
@@ -153,7 +161,7 @@ def weigh(rates, found):
 
 @compile_loop
 def eliminate_logs(logs, found):
-    """The same in logarithms, one state after the other, and the logarithm of what is stationary in `found` (N,)."""
+    """Does the same in logarithms, one state after another; writes the logarithm of the stationary distribution."""
     states = found.size
     for state in range(states - 1, 0, -1):
         highest = -np.inf

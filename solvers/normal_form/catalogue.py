@@ -1,4 +1,4 @@
-"""Solution concepts of games in normal form, by name."""
+"""Solution concepts for games in normal form, by name."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from solvers.normal_form.regrets import Strategies, uniform
 
 
 def ranked(payoffs: np.ndarray) -> Strategies:
-    """How often each action is played where alpha-Rank's chain is, player by player."""
+    """Returns the marginals of alpha-Rank for each player."""
     return marginals(alpha_rank(payoffs))
 
 

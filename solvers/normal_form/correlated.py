@@ -1,13 +1,14 @@
-"""Correlated equilibria: a joint distribution such that nobody gains by not doing as told (Aumann 1974).
+"""Correlated equilibria: joint distributions from which no player gains by deviating (Aumann 1974).
 
-In a correlated equilibrium (CE) no player, told to play a, gains by playing a' instead; in a coarse one (CCE, Moulin
-and Vial 1978) none gains by playing a' without having been told. Both are linear conditions on the joint distribution:
+In a correlated equilibrium (CE) no player who is recommended a gains by playing a' instead. In a coarse correlated
+equilibrium (CCE, Moulin and Vial 1978) none gains by always playing a'. Both are linear conditions on the joint
+distribution:
 
     CE   sum over others of p(a, others) (u(a', others) - u(a, others)) <= 0   for all players, a, a'
     CCE  the sum of these over a                                        <= 0   for all players, a'
 
-so that any linear objective is a linear programme (HiGHS, sparse), and the one of largest entropy a conic
-one (`entropy.py`).
+A linear objective therefore gives a linear programme (HiGHS, sparse), and maximum entropy a conic programme
+(`entropy.py`).
 """
 
 from typing import Any
@@ -18,12 +19,14 @@ from marl_engine.numerics.checks import check_distributions
 from solvers.normal_form.entropy import most_even
 from solvers.normal_form.regrets import in_range, subtract_least
 
-METHODS = {"ce": "highs-ds", "cce": "highs-ipm"}  # many sparse conditions; few that are not sparse: the faster one
-EXACT = 1e-10  # how far HiGHS may miss a condition
+METHODS = {"ce": "highs-ds", "cce": "highs-ipm"}  # the faster method for many sparse conditions, and for few dense ones
+EXACT = 1e-10  # tolerance of HiGHS
 
 
 def deviations(payoffs: np.ndarray, joint: np.ndarray, player: int) -> np.ndarray:
-    """What a player gains (its A, its A) by playing a' whenever told a, times the probability of being told a."""
+    """Returns what a player gains (its A, its A) by playing a' whenever a is recommended, times the probability
+    of a.
+    """
     own = np.moveaxis(joint, player, 0).reshape(joint.shape[player], -1)
     earns = np.moveaxis(subtract_least(payoffs)[player], player, 0).reshape(own.shape)
     found = own @ earns.T
@@ -31,26 +34,33 @@ def deviations(payoffs: np.ndarray, joint: np.ndarray, player: int) -> np.ndarra
 
 
 def ce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """What each player gains (P,) by the best swap of each action for another; at most 0 in a CE, and there 0."""
+    """Returns what each player gains (P,) by the best replacement for each action; zero in a CE, positive
+    otherwise.
+    """
     check_joint(payoffs, joint)
     return np.array([deviations(payoffs, joint, player).max(1).sum() for player in range(len(payoffs))])
 
 
 def cce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """What each player gains (P,) by one action, whatever it was told; at most 0 in a CCE."""
+    """Returns what each player gains (P,) by the best constant action; at most 0 in a CCE."""
     check_joint(payoffs, joint)
     return np.array([deviations(payoffs, joint, player).sum(0).max() for player in range(len(payoffs))])
 
 
 def check_joint(payoffs: np.ndarray, joint: np.ndarray) -> None:
-    """Raises ValueError unless an array (A, B, …) is a distribution over the joint actions of a game (P, A, B, …)."""
+    """Raises ValueError unless an array (A, B, …) is a distribution over the joint actions of a game (P, A, B,
+    …).
+    """
     if np.shape(joint) != np.shape(payoffs)[1:]:
         raise ValueError(f"joint must be chances of shape {np.shape(payoffs)[1:]}, not {np.shape(joint)}")
     check_distributions("joint", np.ravel(joint))
 
 
 def conditions(payoffs: np.ndarray, kind: str) -> Any:
-    """The gains (C, N) whose mean must not be above 0, a sparse matrix over the N joint actions. Raises ValueError."""
+    """Returns gains (C, N) whose expectations must not be positive, as a sparse matrix over N joint actions.
+
+    Raises ValueError.
+    """
     from scipy.sparse import vstack
 
     if kind not in METHODS:
@@ -60,7 +70,9 @@ def conditions(payoffs: np.ndarray, kind: str) -> Any:
 
 
 def swaps(payoffs: np.ndarray, player: int) -> Any:
-    """Sparse rows (A (A - 1), N) for each a and a' of a player: what it gains by playing a' when told a."""
+    """Returns sparse rows (A (A - 1), N) for each pair a, a' of a player: its gain by playing a' when a is
+    recommended.
+    """
     from scipy.sparse import csr_array
 
     earns = np.moveaxis(payoffs[player], player, 0)
@@ -76,7 +88,7 @@ def swaps(payoffs: np.ndarray, player: int) -> Any:
 
 
 def switches(payoffs: np.ndarray, player: int) -> Any:
-    """Sparse rows (A, N) for each a' of a player: what it gains by playing a' whatever it is told."""
+    """Returns sparse rows (A, N) for each a' of a player: its gain by always playing a'."""
     from scipy.sparse import csr_array
 
     earns = payoffs[player]
@@ -85,10 +97,10 @@ def switches(payoffs: np.ndarray, player: int) -> Any:
 
 
 def correlated(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | None = None) -> np.ndarray:
-    """The joint distribution (A, B, …) of a "ce" or "cce" with the largest mean of an objective (A, B, …).
+    """Returns the joint distribution (A, B, …) of a "ce" or "cce" that maximises an objective (A, B, …).
 
-    Without one, of the sum of what all players earn. Raises ValueError for an unknown kind and an objective of another
-    shape or that is not finite, and RuntimeError if HiGHS finds nothing, though there always is an equilibrium.
+    The default objective is the sum of all payoffs. Raises ValueError for an unknown kind and an invalid objective, and
+    RuntimeError if HiGHS fails, although an equilibrium always exists.
     """
     from scipy.optimize import linprog
 
@@ -113,5 +125,7 @@ def correlated(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | No
 
 
 def most_even_correlated(payoffs: np.ndarray, kind: str = "ce") -> np.ndarray:
-    """The joint distribution (A, B, …) with the largest entropy among all "ce" or "cce". Raises ValueError."""
+    """Returns the joint distribution (A, B, …) with the largest entropy among all "ce" or "cce". Raises
+    ValueError.
+    """
     return most_even(conditions(in_range(payoffs), kind)).reshape(np.shape(payoffs)[1:])

@@ -1,19 +1,19 @@
-"""Players who learn by playing over and over: replicator dynamics, regret matching, fictitious play, in normal form.
+"""Learning dynamics in normal form: replicator dynamics, regret matching, fictitious play.
 
-With u_p(a) what action a earns player p against what the others play now, and x_p its strategy:
+With u_p(a) the payoff of action a of player p against the current play of the others, and x_p its strategy:
 
-    replicator             x(a) += step * x(a) (u(a) - x u), then the nearest distribution with all x(a) >= floor
-    regret matching        R(a) += u(a) - x u;  x ~ [R]+, uniform where nothing is regretted, mixed with `floor`
-    fictitious play        x is the average of best responses so far
+    replicator             x(a) += step * x(a) (u(a) - x u), then projected to distributions with all x(a) >= floor
+    regret matching        R(a) += u(a) - x u;  x ~ [R]+, uniform if no regret is positive, mixed with `floor`
+    fictitious play        x is the average of all best responses so far
 
-All players move at once; what is returned is the average over time. Sources: Taylor and Jonker (1978), projected by
-Lanctot et al. 2017 (arXiv:1711.00832); Hart and Mas-Colell (2000); Brown (1951). Those that return averages play for
-payoffs in units of each player's range, so that no answer depends on the unit; `replicator` for payoffs as they are.
-The average of regret matching and fictitious play is an equilibrium in the limit for two players with opposite
-interests; with replicators for them and for little else, but the floor makes it a robust way to weigh a population.
+All players move simultaneously; results are averages over time. Sources: Taylor and Jonker (1978), projected by Lanctot
+et al. 2017 (arXiv:1711.00832); Hart and Mas-Colell (2000); Brown (1951). Functions that return averages scale payoffs
+to each player's range, so results do not depend on units; `replicator` uses payoffs as they are. The averages of regret
+matching and fictitious play converge to equilibria of two-player zero-sum games. Those of replicator dynamics do so in
+few other cases, but the floor makes them a robust weighting of a population.
 
-Payoffs are stored with a player's own axis last, so that the others are averaged out one axis after the other,
-each time over numbers side by side.
+Payoffs are stored with a player's own axis last, so that the others are averaged out axis by axis over contiguous
+memory.
 """
 
 from typing import NamedTuple
@@ -25,21 +25,21 @@ from marl_engine.numerics.jit import compile_inline, compile_loop
 from solvers.normal_form.regrets import Strategies, in_range, subtract_least
 
 REPLICATOR, REGRET_MATCHING, FICTITIOUS_PLAY = range(3)
-FIRST_REGRET = 1e-6  # of every action, so that the first steps are uniform
+FIRST_REGRET = 1e-6  # initial regret of every action, so that the first steps are uniform
 
 
 class Table(NamedTuple):
-    """A game for compiled loops: P players, D actions of all players together, N joint actions."""
+    """A game for compiled loops, with P players, D actions of all players together, and N joint actions."""
 
     payoff: np.ndarray  # (P, N): for each player a tensor with its own axis last, the others in order
-    order: np.ndarray  # (P, P): the players in the order of those axes
+    order: np.ndarray  # (P, P): the players in the order of these axes
     first: np.ndarray  # (P + 1,) where the actions of each player begin
-    work: np.ndarray  # (N,) space
-    value: np.ndarray  # (D,) space
+    work: np.ndarray  # (N,) working memory
+    value: np.ndarray  # (D,) working memory
 
 
 class Learner(NamedTuple):
-    """What the players know, (D,) each."""
+    """The state of the players; all (D,)."""
 
     strategy: np.ndarray
     regret: np.ndarray
@@ -50,7 +50,7 @@ class Learner(NamedTuple):
 def average_out(work, source, weights, begin, actions, size):
     """Writes the sum over actions of weights[begin + action] * source[action * size + …] into work (size,).
 
-    Four actions at a time, and indices without a sign: five times as fast.
+    Four actions at a time with unsigned indices: five times as fast.
     """
     weight = weights[begin]
     for index in range(size):
@@ -77,7 +77,7 @@ def average_out(work, source, weights, begin, actions, size):
 
 @compile_inline
 def evaluate(game, strategy, player):
-    """Writes what each action of a player earns against the strategies (D,) into `game.value`."""
+    """Writes the value of each action of a player against the strategies (D,) into `game.value`."""
     size = game.payoff.shape[1]
     source = game.payoff[player]
     for axis in range(game.order.shape[0] - 1):
@@ -93,12 +93,12 @@ def evaluate(game, strategy, player):
 
 @compile_inline
 def project(strategy, begin, end, floor):
-    """The nearest distribution with no probability below `floor`, in place (Michelot 1986)."""
+    """Projects to the nearest distribution with all probabilities >= `floor`, in place (Michelot 1986)."""
     actions, total = end - begin, 0.0
     for index in range(begin, end):
         total += strategy[index]
     free, excess, low = actions, (total - 1) / actions, -1
-    while free != low:  # those that are cut off at the floor stay so
+    while free != low:  # probabilities at the floor stay there
         low = free
         free, total = 0, 0.0
         for index in range(begin, end):
@@ -113,7 +113,7 @@ def project(strategy, begin, end, floor):
 
 @compile_inline
 def replicate(game, learner, player, step, floor):
-    """One step of projected replicator dynamics."""
+    """Takes one step of projected replicator dynamics."""
     begin, end, mean = game.first[player], game.first[player + 1], 0.0
     for index in range(begin, end):
         mean += learner.strategy[index] * game.value[index]
@@ -124,7 +124,7 @@ def replicate(game, learner, player, step, floor):
 
 @compile_inline
 def match(game, learner, player, floor):
-    """One step of regret matching."""
+    """Takes one step of regret matching."""
     begin, end, mean, whole = game.first[player], game.first[player + 1], 0.0, 0.0
     for index in range(begin, end):
         mean += learner.strategy[index] * game.value[index]
@@ -139,7 +139,7 @@ def match(game, learner, player, floor):
 
 @compile_inline
 def answer(game, learner, player, count):
-    """One step of fictitious play: the average of `count` moves gets a best response added."""
+    """Takes one step of fictitious play: adds a best response to the average of `count` moves."""
     begin, end = game.first[player], game.first[player + 1]
     best = begin
     for index in range(begin, end):
@@ -152,7 +152,7 @@ def answer(game, learner, player, count):
 
 @compile_loop
 def play(game, learner, rule, after, steps, step, floor):
-    """`steps` steps of all players at once, in place; `after` steps were made before."""
+    """Takes `steps` steps with all players in place; `after` steps were taken before."""
     players = game.order.shape[0]
     for number in range(after, after + steps):
         for index in range(learner.total.size):
@@ -169,7 +169,7 @@ def play(game, learner, rule, after, steps, step, floor):
 
 
 def table(payoffs: np.ndarray) -> Table:
-    """Payoffs (P, A, B, …) float64 for compiled loops."""
+    """Returns a Table of payoffs (P, A, B, …) float64."""
     players, counts = len(payoffs), payoffs.shape[1:]
     order = [[*(other for other in range(players) if other != player), player] for player in range(players)]
     turned = [np.moveaxis(earns, player, -1).ravel() for player, earns in enumerate(payoffs)]
@@ -178,23 +178,26 @@ def table(payoffs: np.ndarray) -> Table:
 
 
 def learner_of(game: Table) -> Learner:
-    """Before the first step: uniform strategies."""
+    """Returns the initial state: uniform strategies."""
     counts = np.diff(game.first)
     strategy = np.repeat(1 / counts, counts)
     return Learner(strategy, np.full_like(strategy, FIRST_REGRET), np.zeros_like(strategy))
 
 
 def split(game: Table, weights: np.ndarray) -> Strategies:
-    """The distributions of all players from weights (D,)."""
+    """Returns the distribution of each player from weights (D,)."""
     return [part / part.sum() for part in np.split(weights, game.first[1:-1])]
 
 
 def projected_replicator(
     payoffs: np.ndarray, steps: int = 50_000, step_size: float = 5e-3, floor: float = 1e-6
 ) -> Strategies:
-    """The average strategies of `steps` steps; `floor` is gamma of the paper, `step_size` dt in ranges of payoffs.
+    """Returns average strategies over `steps` steps.
 
-    The paper's 1e-3 for payoffs that range over five. Raises ValueError for numbers out of range, as all of these do.
+    `floor` is the paper's gamma, `step_size` its dt in units of payoff ranges.
+
+    The paper's dt of 1e-3 is for payoffs with a range of five. Raises ValueError for numbers out of range, like all
+    functions here.
     """
     check_number("step_size", step_size, above=0)
     game = table(in_range(payoffs))
@@ -204,7 +207,9 @@ def projected_replicator(
 
 
 def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0) -> Strategies:
-    """The average strategies of `steps` steps; a share `floor` of every strategy is uniform."""
+    """Returns average strategies over `steps` steps; each strategy is mixed with a share `floor` of the uniform
+    one.
+    """
     check_number("floor", floor, least=0, most=1)
     game = table(in_range(payoffs))
     learner = simulate(game, learner_of(game), REGRET_MATCHING, steps, floor=floor)
@@ -212,13 +217,15 @@ def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0
 
 
 def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
-    """The average of best responses to averages; the first move counts as uniform."""
+    """Returns the average of best responses to averages; the first move is uniform."""
     game = table(in_range(payoffs))
     return split(game, simulate(game, learner_of(game), FICTITIOUS_PLAY, steps).strategy)
 
 
 def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
-    """Where `start` is after `steps` steps of replicator dynamics, with no floor and nothing averaged."""
+    """Returns the strategies after `steps` steps of replicator dynamics from `start`, without floor and
+    averaging.
+    """
     check_number("step_size", step_size, above=0)
     for own in start:
         check_distributions("start", own)

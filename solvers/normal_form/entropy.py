@@ -1,21 +1,21 @@
-"""The most even distribution under linear conditions: p >= 0, sum p = 1, gains p <= 0, the largest entropy.
+"""Maximum entropy under linear conditions: p >= 0, sum p = 1, gains p <= 0.
 
-For equilibria Ortiz, Schapire and Kakade 2007. It is a conic programme: the largest sum of t with p exp(t / p) <= 1,
-that is t <= -p log p, for each number p (Clarabel, an interior-point method that knows the exponential cone).
+For equilibria: Ortiz, Schapire and Kakade 2007. This is the conic programme of maximising the sum of t with p exp(t /
+p) <= 1, that is t <= -p log p, for each entry of p (Clarabel, an interior-point method for the exponential cone).
 """
 
 from typing import Any
 
 import numpy as np
 
-EXACT = 1e-11  # what the solver aims at, for gains of about 1
-MISSED = 1e-6  # how far a condition may be missed in an answer
+EXACT = 1e-11  # tolerance of the solver, for gains of about 1
+MISSED = 1e-6  # largest accepted violation of a condition
 
 
 def most_even(gains: Any) -> np.ndarray:
-    """The distribution (N,) with the largest entropy among those with gains (C, N) p <= 0, dense or sparse.
+    """Returns the distribution (N,) with the largest entropy among those with gains (C, N) p <= 0; dense or sparse.
 
-    Raises ValueError if there is none, and RuntimeError if the solver finds none.
+    Raises ValueError if there is none, and RuntimeError if the solver fails.
     """
     import clarabel
     from scipy.sparse import csc_array
@@ -37,7 +37,9 @@ def most_even(gains: Any) -> np.ndarray:
 
 
 def programme(gains: Any) -> tuple[Any, np.ndarray]:
-    """Rows (1 + C + 3N, 2N) and bounds of bound - rows (p, t) in the cones: 0, numbers above 0, and (t, p, 1) each."""
+    """Returns rows (1 + C + 3N, 2N) and bounds, with bound - rows (p, t) in the cones: zero, nonnegative, and (t,
+    p, 1) each.
+    """
     from scipy.sparse import block_array, csr_array, eye_array, kron
 
     conditions, count = gains.shape

@@ -1,12 +1,12 @@
-"""All equilibria of a two-player game: pairs of vertices of the two best-response polytopes that answer each other.
+"""All equilibria of a two-player game, by enumerating vertices of the two best-response polytopes.
 
-Avis, Rosenberg, Savani and von Stengel 2010, "Enumeration of Nash equilibria for two-player games", section 3. With
-payoffs A and B' above 0 the polytopes are {x >= 0, B' x <= 1} and {y >= 0, A y <= 1}. A pair of vertices other than 0
-is an equilibrium, scaled to sums of 1, where each action is not played or a best response. In a degenerate game there
-are infinitely many; those that are found are the extreme ones, and all others are mixtures of some of these.
+Avis, Rosenberg, Savani and von Stengel 2010, "Enumeration of Nash equilibria for two-player games", section 3. For
+positive payoffs A and B' the polytopes are {x >= 0, B' x <= 1} and {y >= 0, A y <= 1}. A pair of nonzero vertices,
+scaled to sum 1, is an equilibrium if every action is either not played or a best response. A degenerate game has
+infinitely many equilibria; the extreme ones are returned, and all others are mixtures of these.
 
-Departs in how vertices are found (Qhull, as in QuantEcon's vertex enumeration) and in that what is a best response is
-measured, not read off the facets, so that degenerate games lose none.
+It departs from the source in that vertices are computed with Qhull (as in QuantEcon's vertex enumeration), and best
+responses are measured rather than read from facets, so that none is lost in degenerate games.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,15 @@ from solvers.normal_form.regrets import Strategies, in_range, regrets
 from solvers.normal_form.supports import refined
 
 LARGEST = 12  # actions of a player
-SAME = 1e-9  # numbers of vertices are, that are as near as this
-TOLERANCE = 1e-9  # regret of an equilibrium, in ranges of a player's payoffs
+SAME = 1e-9  # tolerance for equal coordinates of vertices
+TOLERANCE = 1e-9  # regret of an equilibrium, relative to a player's payoff range
 
 
 def all_equilibria(payoffs: np.ndarray) -> list[Strategies]:
-    """Every equilibrium of payoffs (2, A, B), of a degenerate game every extreme one; the first actions first.
+    """Returns all equilibria of payoffs (2, A, B), the extreme ones of a degenerate game, ordered by their first
+    actions.
 
-    Raises Refused for payoffs that are none, of more or fewer players than two, or of more actions than LARGEST.
+    Raises Refused for invalid payoffs, other numbers of players than two, and more than LARGEST actions.
     """
     payoffs = in_range(payoffs)
     check_size(payoffs.shape[1:])
@@ -40,7 +41,7 @@ def all_equilibria(payoffs: np.ndarray) -> list[Strategies]:
 
 
 def check_size(actions: Sequence[int]) -> None:
-    """Raises Refused unless there are two players, and few enough actions of each."""
+    """Raises Refused unless there are two players with at most LARGEST actions each."""
     if len(actions) != 2 or max(actions) > LARGEST:
         raise Refused(
             f"all equilibria are listed of games of two players with up to {LARGEST} actions each, "
@@ -49,11 +50,11 @@ def check_size(actions: Sequence[int]) -> None:
 
 
 def list_vertices(payoff: np.ndarray) -> np.ndarray:
-    """The different vertices (V, n) but 0 of {x >= 0, payoff x <= 1} for payoff (m, n) above 0."""
+    """Returns the distinct nonzero vertices (V, n) of {x >= 0, payoff x <= 1} for a positive payoff (m, n)."""
     from scipy.spatial import HalfspaceIntersection
 
     actions = payoff.shape[1]
-    if actions == 1:  # Qhull has no polytopes of one dimension
+    if actions == 1:  # Qhull does not support one dimension
         return 1 / payoff.max(keepdims=True)
     inside = np.full(actions, 1 / (2 * payoff.sum(1).max()))
     halfspaces = np.vstack(
@@ -66,5 +67,5 @@ def list_vertices(payoff: np.ndarray) -> np.ndarray:
 
 
 def choose_better(payoffs: np.ndarray, strategies: Strategies) -> Strategies:
-    """The strategies, or what Newton's method makes of them, whichever has less regret."""
+    """Returns the strategies, or their refinement by Newton's method if it has less regret."""
     return min([refined(payoffs, strategies), strategies], key=lambda each: float(regrets(payoffs, each).max()))

@@ -1,14 +1,14 @@
-"""Quantal response equilibria: everybody answers everybody by a softmax, ever sharper, from uniform to an equilibrium.
+"""Quantal response equilibria: all players respond to each other by a softmax with increasing precision.
 
-At precision l all players play p(a) ~ exp(l u(a, others)) (McKelvey and Palfrey 1995). From p uniform at l = 0 one
-path of solutions starts; almost always it leads to one Nash equilibrium as l grows. It is followed by prediction and
-correction along its length, as it may turn back in l (Turocy 2005), in x = log p:
+At precision l all players play p(a) ~ exp(l u(a, others)) (McKelvey and Palfrey 1995). A path of solutions begins with
+uniform p at l = 0; almost always it leads to one Nash equilibrium as l grows. The path may turn back in l. It is
+followed along its length by predictor and corrector steps (Turocy 2005) in x = log p:
 
     x(a) - x(0) - l (u(a) - u(0)) = 0 for every action but the first,   log sum exp x = 0,   for each player
 
-Departs from the source in the last equation (there sum exp x = 1), and in that strategies are exp x divided by its
-sum: Newton's method comes from farther away. The path is followed for payoffs in units of the widest range of a
-player; precisions are given in the game's own unit.
+It departs from the source in the last equation (there sum exp x = 1), and in that strategies are exp x divided by its
+sum, which lets Newton's method converge from further away. Payoffs are divided by the widest range of a player;
+precisions are given in the game's own units.
 """
 
 from collections.abc import Iterator
@@ -20,31 +20,31 @@ from marl_engine.numerics.checks import check_number
 from solvers.normal_form.regrets import Strategies, pair_values, regrets, scale_by_widest, values
 from solvers.normal_form.supports import refined
 
-CORRECTIONS = 4  # of Newton, before the step is halved
-CLOSE, CLOSEST = 1e-8, 1e-12  # how small residuals are on the way, and at its end, in units of a point's largest number
-SHARPEST = 1e9  # precision, after which nothing happens any more
-FARTHEST = 0.3  # that a correction may lead away from its prediction, in units of the step
-SHORTEST = 1e-7  # step
-END = 1e-7  # regret, in ranges of payoffs
+CORRECTIONS = 4  # Newton steps before the path step is halved
+CLOSE, CLOSEST = 1e-8, 1e-12  # residuals along the path, and at its end, relative to a point's largest number
+SHARPEST = 1e9  # precision at which the path ends
+FARTHEST = 0.3  # largest correction, relative to the step
+SHORTEST = 1e-7  # shortest step
+END = 1e-7  # regret, relative to payoff ranges
 
 
 class Point(NamedTuple):
-    """A quantal response equilibrium: the precision l, and strategies."""
+    """A quantal response equilibrium: the precision l and the strategies."""
 
     precision: float
     strategies: Strategies
 
 
 class Game(NamedTuple):
-    """Payoffs (P, A, B, …) from 0 to 1, and where the D actions of each player begin."""
+    """Payoffs (P, A, B, …) in [0, 1], and the index where the D actions of each player begin."""
 
     payoffs: np.ndarray
     first: np.ndarray  # (P + 1,)
-    unit: float  # that the game's own payoffs were divided by
+    unit: float  # divisor of the game's own payoffs
 
 
 def residual(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
-    """How far log-probabilities (D,) are from a solution, (D,); the first equation of a player is that of its sum."""
+    """Returns the residuals (D,) of log-probabilities (D,); the first equation of each player is that of its sum."""
     found = np.empty_like(x)
     strategies = split(game, x)
     for player, (begin, end) in enumerate(zip(game.first[:-1], game.first[1:], strict=True)):
@@ -55,7 +55,7 @@ def residual(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
 
 
 def slope(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
-    """The derivative (D, D + 1) of the residual by x and by the precision."""
+    """Returns the derivative (D, D + 1) of the residual with respect to x and the precision."""
     strategies = split(game, x)
     found = np.zeros((len(x), len(x) + 1))
     for player, (begin, end) in enumerate(zip(game.first[:-1], game.first[1:], strict=True)):
@@ -63,7 +63,7 @@ def slope(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
         for other, there in enumerate(game.first[:-1]):
             if other != player:
                 by_chance = pair_values(game.payoffs, strategies, player, other) * strategies[other]
-                by_chance -= by_chance.sum(1, keepdims=True) * strategies[other]  # as split makes the sum 1
+                by_chance -= by_chance.sum(1, keepdims=True) * strategies[other]  # because split normalises
                 found[mine, there : game.first[other + 1]] = -precision * (by_chance - by_chance[0])
         value = values(game.payoffs, strategies, player)
         found[mine, mine] += np.eye(end - begin)
@@ -75,25 +75,25 @@ def slope(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
 
 
 def log_sum(x: np.ndarray) -> float:
-    """log sum exp x."""
+    """Returns log sum exp x."""
     highest = x.max()
     return float(highest + np.log(np.exp(x - highest).sum()))
 
 
 def split(game: Game, x: np.ndarray) -> Strategies:
-    """The distribution of each player from log-probabilities (D,)."""
+    """Returns the distribution of each player from log-probabilities (D,)."""
     return [np.exp(part - log_sum(part)) for part in np.split(x, game.first[1:-1])]
 
 
 def direction(game: Game, point: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """The tangent (D + 1,) of the path at a point (D + 1,), of length 1, that goes on as the one before did."""
+    """Returns the unit tangent (D + 1,) of the path at a point (D + 1,), oriented like the previous one."""
     rows = np.vstack([slope(game, point[:-1], point[-1]), before])
     found = solved(rows, np.append(np.zeros(len(point) - 1), 1.0))
     return found / np.linalg.norm(found)
 
 
 def solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The solution of linear equations; the shortest of the best where the matrix is singular."""
+    """Solves linear equations; returns the least-squares solution of least norm if the matrix is singular."""
     try:
         return np.linalg.solve(matrix, right)
     except np.linalg.LinAlgError:
@@ -101,7 +101,7 @@ def solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def corrected(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = CLOSE) -> np.ndarray | None:
-    """The solution (D + 1,) next to a guess, in the plane through it that `fixed` (D + 1,) is normal to; or None."""
+    """Returns the solution (D + 1,) near a guess, in the plane through it with normal `fixed` (D + 1,); or None."""
     point = guess
     for _ in range(CORRECTIONS):
         wrong = np.append(residual(game, point[:-1], point[-1]), fixed @ (point - guess))
@@ -114,13 +114,15 @@ def corrected(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = C
 
 
 def game_of(payoffs: np.ndarray) -> Game:
-    """Payoffs (P, A, B, …) of any numbers. Raises ValueError for payoffs that are none."""
+    """Returns a Game of payoffs (P, A, B, …). Raises ValueError for invalid payoffs."""
     payoffs, unit = scale_by_widest(payoffs)
     return Game(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]), unit)
 
 
 def followed(game: Game, steps: int) -> Iterator[np.ndarray]:
-    """The path's points (D + 1,), log-probabilities and precision; ends where it cannot be followed any more."""
+    """Yields points (D + 1,) of the path, log-probabilities and precision; ends where the path cannot be followed
+    further.
+    """
     counts = np.diff(game.first)
     point = np.append(np.repeat(-np.log(counts), counts), 0.0)
     tangent, step = np.eye(len(point))[-1], 0.1
@@ -140,16 +142,18 @@ def followed(game: Game, steps: int) -> Iterator[np.ndarray]:
 
 
 def logit_path(payoffs: np.ndarray, steps: int = 500) -> Iterator[Point]:
-    """At most `steps` points of the path of payoffs (P, A, B, …), from uniform on; sparse where it is straight."""
+    """Yields at most `steps` points of the path for payoffs (P, A, B, …), starting at uniform; few where it is
+    straight.
+    """
     game = game_of(payoffs)
     for point in followed(game, steps):
         yield Point(float(point[-1]) / game.unit, split(game, point[:-1]))
 
 
 def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000) -> Strategies:
-    """The quantal response equilibrium at a precision l, the first that the path comes to.
+    """Returns the quantal response equilibrium at a precision l, the first on the path.
 
-    Raises ValueError for a precision below 0, and RuntimeError if the path does not come there in so many steps.
+    Raises ValueError for a negative precision, and RuntimeError if the path does not reach it within `steps` steps.
     """
     check_number("precision", precision, least=0)
     game = game_of(payoffs)
@@ -167,9 +171,10 @@ def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000)
 
 
 def logit_limit(payoffs: np.ndarray, steps: int = 2_000) -> Strategies:
-    """The equilibrium that the path leads to: its support solved exactly once nobody gains more than END.
+    """Returns the equilibrium to which the path leads: its support is solved exactly once regret is below END.
 
-    The last point itself where that is not near, or not better. Raises ValueError for payoffs that are none.
+    Returns the last point itself if the exact solution is not near it or not better. Raises ValueError for invalid
+    payoffs.
     """
     check_number("steps", steps, least=1, whole=True)
     game = game_of(payoffs)

@@ -1,16 +1,14 @@
-"""Nash equilibria of games in normal form: whatever finds one, and a measure of whether it is one.
+"""Nash equilibria of games in normal form, by several methods whose results are measured.
 
-Two players whose payoffs sum to a constant: linear programming, by QuantEcon's simplex method, and where that left a
-gap by HiGHS. All others: a chain of methods, each answer measured by what players would gain by best responses; the
-first that is good enough is taken, else the best of all. No method is trusted and none is waited for: all have bounds,
-so that an answer always comes.
+Two-player games with constant sum: linear programming with QuantEcon's simplex method, and with HiGHS if that leaves a
+gap. Other games: a sequence of methods. Each result is measured by the gains of best responses. The first one that is
+good enough is returned, otherwise the best. All methods have bounded running time, so there is always a result.
 
-1. pure equilibria, by comparing
-2. two players: Lemke and Howson (1964), from several first labels (QuantEcon)
-3. the end of the logit path (`logit.py`), then of paths of payoffs moved a little, for those that are lost on the way
+1. pure equilibria, by comparing payoffs 2. two players: Lemke and Howson (1964), from several initial labels
+(QuantEcon) 3. the end of the logit path (`logit.py`), then of paths for slightly perturbed payoffs if the path is lost
 4. averages of regret matching and of projected replicator dynamics (`dynamics.py`)
 
-Supports that are found so are solved once more by Newton's method, to the last digits (`supports.py`).
+The supports found in this way are solved again by Newton's method, to the last digits (`supports.py`).
 """
 
 from collections.abc import Iterator
@@ -24,19 +22,21 @@ from solvers.normal_form.supports import pure, refined
 
 __all__ = ["constant_sum", "nash", "nash_conv", "regrets", "zero_sum"]
 
-TOLERANCE = 1e-9  # regret of an equilibrium, in ranges of a player's payoffs
-SHORT, LABELS = 10, 16  # pivots from every label; labels from which the way is gone to its end
-WORK = 3e9  # operations that one method may take, about
-MOVED = (1e-6, 1e-4, 1e-2)  # how far payoffs are moved where the logit path was lost
+TOLERANCE = 1e-9  # regret of an equilibrium, relative to a player's payoff range
+SHORT, LABELS = 10, 16  # pivots from every label; labels that are followed to the end
+WORK = 3e9  # approximate limit on operations of one method
+MOVED = (1e-6, 1e-4, 1e-2)  # perturbations of payoffs if the logit path is lost
 
 
 def zero_sum(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Max-min strategies (A,) and (B,) where the row player earns payoff (A, B) and the column player its negative."""
+    """Returns max-min strategies (A,) and (B,) if the row player earns payoff (A, B) and the column player its
+    negative.
+    """
     return max_min(1 + in_range(np.stack([payoff, payoff]))[0])
 
 
 def max_min(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for payoff (A, B) from 1 to 2."""
+    """Does the same for payoff (A, B) between 1 and 2."""
     from quantecon.optimize import minmax
 
     _, row, column = minmax(payoff)
@@ -46,12 +46,14 @@ def max_min(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gap(payoff: np.ndarray, row: np.ndarray, column: np.ndarray) -> float:
-    """max of M y less min of x M: what both players gain by best responses."""
+    """Returns max of M y minus min of x M: the sum of the gains of best responses."""
     return float((payoff @ column).max() - (row @ payoff).min())
 
 
 def by_highs(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for payoff (A, B) above 0: min sum u, u payoff >= 1, whose duals are the other side."""
+    """Does the same for positive payoff (A, B): min sum u with u payoff >= 1; its duals are the other player's
+    strategy.
+    """
     from scipy.optimize import linprog
 
     found = linprog(np.ones(len(payoff)), -payoff.T, -np.ones(payoff.shape[1]), method="highs")
@@ -62,15 +64,15 @@ def by_highs(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def constant_sum(payoffs: np.ndarray) -> bool:
-    """Whether what one of two players wins the other loses; payoffs (2, A, B) in ranges, see `in_range`."""
+    """Whether one of two players wins what the other loses. Payoffs (2, A, B) are scaled as by `in_range`."""
     return len(payoffs) == 2 and float(np.ptp(payoffs.sum(0))) < 1e-12
 
 
 def nash(payoffs: np.ndarray, tolerance: float = TOLERANCE) -> Strategies:
-    """One equilibrium of payoffs (P, A, B, …), or the strategies with the least regret that any method found.
+    """Returns an equilibrium of payoffs (P, A, B, …), or the strategies with the smallest regret that any method found.
 
-    The regret is the largest of a player, in ranges of that player's payoffs. Raises ValueError for payoffs that are
-    not finite or not of that shape.
+    The regret is the largest over players, in units of each player's payoff range. Raises ValueError for payoffs with
+    another shape or that are not finite.
     """
     payoffs = in_range(payoffs)
     best, least = uniform(payoffs), np.inf
@@ -84,7 +86,7 @@ def nash(payoffs: np.ndarray, tolerance: float = TOLERANCE) -> Strategies:
 
 
 def candidates(payoffs: np.ndarray) -> Iterator[Strategies]:
-    """What may be an equilibrium of payoffs in [0, 1], what is quick and exact first."""
+    """Yields candidates for equilibria of payoffs in [0, 1], fast and exact methods first."""
     if constant_sum(payoffs):
         yield list(max_min(1 + payoffs[0]))
     found = pure(payoffs)
@@ -98,7 +100,7 @@ def candidates(payoffs: np.ndarray) -> Iterator[Strategies]:
 
 
 def by_pivots(payoffs: np.ndarray) -> Iterator[Strategies]:
-    """Answers of Lemke and Howson's method: short ways first (Codenotti et al. 2008), then some labels to their end."""
+    """Yields results of Lemke-Howson: short paths first (Codenotti et al. 2008), then some labels to their end."""
     from quantecon.game_theory import NormalFormGame, Player, lemke_howson
 
     game, total = NormalFormGame((Player(payoffs[0]), Player(payoffs[1].T))), sum(payoffs.shape[1:])
@@ -109,7 +111,7 @@ def by_pivots(payoffs: np.ndarray) -> Iterator[Strategies]:
 
 
 def by_logit(payoffs: np.ndarray) -> Iterator[Strategies]:
-    """Where logit paths lead, of the payoffs and of some nearby."""
+    """Yields the ends of logit paths, for the payoffs and for perturbed ones."""
     steps = int(np.clip(WORK / sum(payoffs.shape[1:]) ** 3, 10, 1_000))
     yield logit_limit(payoffs, steps)
     random = np.random.default_rng(0)
@@ -118,7 +120,7 @@ def by_logit(payoffs: np.ndarray) -> Iterator[Strategies]:
 
 
 def by_dynamics(payoffs: np.ndarray) -> Iterator[Strategies]:
-    """Averages over time, which no game makes fail."""
+    """Yields averages over time, which exist for every game."""
     steps = int(np.clip(WORK / payoffs.size, 100, 20_000))
     yield regret_matching(payoffs, steps)
     yield projected_replicator(payoffs, steps, step_size=0.1)

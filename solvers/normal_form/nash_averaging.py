@@ -1,10 +1,12 @@
-"""Nash averaging: how good agents are against a meta-player who cannot be fooled by copies (Balduzzi et al. 2018).
+"""Nash averaging: evaluates agents against a meta-player, independently of redundant copies (Balduzzi et al. 2018).
 
-Re-evaluating evaluation, arXiv:1806.02643: in the zero-sum game of antisymmetric payoffs A, such as log-odds of
-winning, the Nash equilibrium p of largest entropy is unique, weighs copies of an agent like one, and skill = A p is 0
-for those that it plays and at most 0 for all others. Agents and tasks have one such equilibrium on each side
-(appendix D).
-Departs in how p is found: linear programming where the equilibrium is unique, else `entropy.py`.
+Re-evaluating evaluation, arXiv:1806.02643. In the zero-sum game with antisymmetric payoffs A, such as log-odds of
+winning, the Nash equilibrium p with the largest entropy is unique, gives copies of an agent the weight of one, and
+skill = A p is 0 for agents in its support and at most 0 for all others. For agents and tasks there is one such
+equilibrium on each side (appendix D).
+
+It departs from the paper in how p is computed: by linear programming if the equilibrium is unique, otherwise by
+`entropy.py`.
 """
 
 import numpy as np
@@ -13,11 +15,14 @@ from marl_engine.numerics.checks import check_finite
 from solvers.normal_form.entropy import most_even
 from solvers.normal_form.nash import zero_sum
 
-NONE = 1e-9  # probabilities, gains and losses below count as none, in ranges of payoffs
+NONE = 1e-9  # smaller probabilities, gains and losses count as zero, relative to payoff ranges
 
 
 def nash_averaging(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """p (A,) and skill (A,) of agents that earn payoff (A, A) from each other. Raises ValueError if A + A' is not 0."""
+    """Returns p (A,) and skill (A,) of agents that earn payoff (A, A) from each other.
+
+    Raises ValueError unless A + A' is 0.
+    """
     check_finite("payoff", payoff)
     payoff = np.asarray(payoff, float)
     size = np.abs(payoff).max(initial=0.0)
@@ -36,10 +41,10 @@ def nash_averaging(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def only(payoff: np.ndarray, p: np.ndarray) -> bool:
-    """Whether an equilibrium p of an antisymmetric game is the only one.
+    """Whether an equilibrium p of an antisymmetric game is unique.
 
-    It is if everything that p does not play loses to p, and the part that it plays has no other null vector: every
-    other equilibrium would play nothing else, and make all of that part earn 0.
+    It is if every action outside its support loses to p, and the game restricted to the support has no other null
+    vector: any other equilibrium would have its support there and make all actions of the support earn 0.
     """
     played = p > NONE
     if (payoff[~played] @ p > -NONE).any():
@@ -49,11 +54,11 @@ def only(payoff: np.ndarray, p: np.ndarray) -> bool:
 
 
 def nash_averaging_tasks(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of scores (A, T) of agents in tasks: the weights (A,) and (T,), skills (A,), and difficulties (T,).
+    """Returns for scores (A, T) of agents in tasks: weights (A,) and (T,), skills (A,), and difficulties (T,).
 
-    Scores of each task are scaled to [0, 1] first, as units of tasks differ; a task that all do alike has zeros.
-    The agents' weights are the most even max-min strategy, those of tasks the most even min-max strategy. Raises
-    ValueError for scores that are not finite numbers of that shape.
+    Scores of each task are scaled to [0, 1], because tasks have different units; a task with equal scores has zeros.
+    The weights are the max-min strategy of the agents and the min-max strategy of the tasks with the largest entropy.
+    Raises ValueError for scores of another shape or that are not finite.
     """
     check_finite("scores", scores)
     scores = np.asarray(scores, float)
@@ -64,5 +69,5 @@ def nash_averaging_tasks(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     earns = np.divide(scores - low, high - low, out=np.zeros_like(scores), where=high > low)
     row, column = zero_sum(earns)
     value = row @ earns @ column
-    agents, tasks = most_even(value - earns.T - NONE), most_even(earns - value - NONE)  # rounding is no condition
+    agents, tasks = most_even(value - earns.T - NONE), most_even(earns - value - NONE)  # allows for rounding
     return agents, tasks, earns @ tasks, -(agents @ earns)

@@ -1,7 +1,7 @@
-"""What the players of a game in normal form earn, and what they would gain by changing their minds.
+"""Payoffs and regrets of strategies in games in normal form.
 
-Payoffs are an array (P, A, B, …): payoffs[p, a, b, …] is what player p earns when player 0 plays a, player 1 plays b
-and so on. Strategies are a list of P distributions, (A,), (B,), ….
+Payoffs are an array (P, A, B, …): payoffs[p, a, b, …] is what player p earns if player 0 plays a, player 1 plays b and
+so on. Strategies are a list of P distributions, (A,), (B,), ….
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ Strategies = list[np.ndarray]
 
 
 def uniform(payoffs: np.ndarray) -> Strategies:
-    """Every action alike."""
+    """Returns uniform strategies."""
     return [np.full(actions, 1 / actions) for actions in payoffs.shape[1:]]
 
 
 def values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int) -> np.ndarray:
-    """What each action earns a player (its A,) when the others play their strategies."""
+    """Returns what each action earns a player (its A,) if the others play their strategies."""
     found = payoffs[player]
     for theirs in reversed(strategies[player + 1 :]):
         found = found @ theirs
@@ -29,7 +29,7 @@ def values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int) -
 
 
 def pair_values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int, other: int) -> np.ndarray:
-    """The same for each action of a player and each of one other, (its A, the other's A)."""
+    """Returns the same for each pair of actions of a player and one other player, (its A, the other's A)."""
     found = np.moveaxis(payoffs[player], (player, other), (0, 1))
     for third in reversed(range(len(strategies))):
         if third not in (player, other):
@@ -38,14 +38,14 @@ def pair_values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: i
 
 
 def regrets(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> np.ndarray:
-    """What a best response gains each player (P,): max over a of u_p(a, others) - u_p(own, others)."""
-    payoffs = subtract_least(payoffs)  # what a player earns in any case costs no digits
+    """Returns what a best response gains each player (P,): max over a of u_p(a, others) - u_p(own, others)."""
+    payoffs = subtract_least(payoffs)  # constants cost no precision
     found = (values(payoffs, strategies, player) for player in range(len(payoffs)))
     return np.array([value.max() - own @ value for own, value in zip(strategies, found, strict=True)])
 
 
 def nash_conv(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> float:
-    """The sum of all regrets; 0 at an equilibrium and nowhere else. Raises ValueError for strategies that are none."""
+    """Returns the sum of all regrets, which is 0 exactly at equilibria. Raises ValueError for invalid strategies."""
     check_strategies(payoffs, strategies)
     return float(regrets(payoffs, strategies).sum())
 
@@ -60,9 +60,9 @@ def check_strategies(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> N
 
 
 def in_range(payoffs: np.ndarray) -> np.ndarray:
-    """Payoffs of each player moved and scaled to [0, 1]: the same equilibria, and regrets that can be compared.
+    """Returns payoffs shifted and scaled to [0, 1] for each player: the same equilibria, with comparable regrets.
 
-    A player to whom nothing matters has zeros. Raises ValueError for payoffs that are not (P, A, B, …) and finite.
+    A player with constant payoffs has zeros. Raises ValueError unless payoffs are (P, A, B, …) and finite.
     """
     above = subtract_least(payoffs)
     width = measure_ranges(above)
@@ -70,9 +70,10 @@ def in_range(payoffs: np.ndarray) -> np.ndarray:
 
 
 def scale_by_widest(payoffs: np.ndarray) -> tuple[np.ndarray, float]:
-    """Payoffs of each player moved to 0 and all divided by one number, the widest range of a player; and that number.
+    """Returns payoffs shifted to a minimum of 0 for each player, divided by the widest range of a player; and that
+    range.
 
-    1 where nothing matters to anybody. Raises ValueError as `in_range`.
+    The range is 1 if all payoffs are constant. Raises ValueError like `in_range`.
     """
     above = subtract_least(payoffs)
     widest = float(measure_ranges(above).max()) or 1.0
@@ -80,7 +81,7 @@ def scale_by_widest(payoffs: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def subtract_least(payoffs: np.ndarray) -> np.ndarray:
-    """What each player earns above the least that it can earn, (P, A, B, …). Raises ValueError as `in_range`."""
+    """Returns payoffs minus each player's smallest one, (P, A, B, …). Raises ValueError like `in_range`."""
     payoffs = check_payoffs(payoffs)
     with np.errstate(over="ignore"):
         above = payoffs - payoffs.min(tuple(range(1, payoffs.ndim)), keepdims=True)
@@ -89,12 +90,12 @@ def subtract_least(payoffs: np.ndarray) -> np.ndarray:
 
 
 def measure_ranges(above: np.ndarray) -> np.ndarray:
-    """The most of each player, (P, 1, 1, …), of payoffs above its least."""
+    """Returns the largest value of each player, (P, 1, 1, …), of payoffs with minimum 0."""
     return above.max(tuple(range(1, above.ndim)), keepdims=True)
 
 
 def check_payoffs(payoffs: np.ndarray) -> np.ndarray:
-    """Payoffs as float64. Raises ValueError for payoffs that are not (P, A, B, …) and finite."""
+    """Returns payoffs as float64. Raises ValueError unless they are (P, A, B, …) and finite."""
     check_finite("payoffs", payoffs)
     payoffs = np.asarray(payoffs, float)
     if payoffs.ndim < 2 or payoffs.shape[0] != payoffs.ndim - 1 or payoffs.size == 0:

@@ -1,8 +1,7 @@
-"""Games in normal form, solved at once by one of the meta-solvers, with no iterations to wait for.
+"""Solves a game in normal form in one iteration with a method of this package.
 
-`solvers/meta` has the methods and their sources. Unlike other solvers it is done with its first iteration; those that
-follow change nothing. With `method=all` every equilibrium of a two-player game is listed in the metrics, and the
-profile is the one in which the players earn most in all.
+Further iterations change nothing. With `method=all` every equilibrium of a two-player game is listed in the metrics,
+and the profile is the one with the largest sum of payoffs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,9 +26,9 @@ ALL = "all"
 
 @dataclass
 class NormalForm:
-    """Plays against: everybody, as they will play. Anchored to: nothing.
+    """Plays against: all players, simultaneously. Anchored to: nothing.
 
-    Raises ValueError for a method that is none, and for games in which somebody chooses more than once.
+    Raises ValueError for an unknown method, and for games in which a player chooses more than once.
     """
 
     STATE = ()
@@ -41,7 +40,7 @@ class NormalForm:
             raise ValueError(f"solver.method must be one of {', '.join([*META, ALL])}, not {self.method!r}")
 
     def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables."""
+        """See `Solver`. The policies of the profile must be tables."""
         form = responder.form
         if not at_once(form):
             raise ValueError(
@@ -67,7 +66,7 @@ class NormalForm:
 
 
 def listed(equilibria: Sequence[Strategies]) -> Metrics:
-    """How many equilibria there are, and how often each seat plays each action, equilibrium/NUMBER/SEAT/ACTION."""
+    """Returns the number of equilibria, and the probability of each action as equilibrium/NUMBER/SEAT/ACTION."""
     chances = {
         f"equilibrium/{number}/{seat}/{action}": float(chance)
         for number, strategies in enumerate(equilibria)
@@ -83,7 +82,7 @@ def at_once(form: SequenceForm) -> bool:
 
 
 def payoffs_of(form: SequenceForm) -> np.ndarray:
-    """The payoffs (P, A, B, …) of a game in which everybody chooses once, what chance does averaged out."""
+    """Returns the payoffs (P, A, B, …) of a game in which all players choose once, averaged over chance."""
     first = form.first.astype(np.int64)
     payoffs = np.zeros((form.players, *np.diff(first)))
     entries: np.ndarray = np.diff(form.entry.astype(np.int64))
@@ -99,5 +98,5 @@ def payoffs_of(form: SequenceForm) -> np.ndarray:
 
 
 def earned(payoffs: np.ndarray, strategies: Strategies) -> Metrics:
-    """What each seat earns, value/SEAT."""
+    """Returns the expected payoff of each seat as value/SEAT."""
     return {f"value/{seat}": float(own @ values(payoffs, strategies, seat)) for seat, own in enumerate(strategies)}

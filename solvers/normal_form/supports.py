@@ -1,7 +1,7 @@
-"""Equilibria from their supports: pure ones by comparing, mixed ones by Newton's method on who is indifferent to what.
+"""Equilibria from their supports: pure ones by comparing payoffs, mixed ones by Newton's method.
 
-With the supports of an equilibrium known, it solves u_p(a, others) = v_p for all a that p plays, sum of p's
-probabilities = 1: linear for two players, polynomial for more.
+Given its supports, an equilibrium solves u_p(a, others) = v_p for all a in the support of p, and the probabilities of p
+sum to 1. The equations are linear for two players and polynomial for more.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,15 @@ import numpy as np
 
 from solvers.normal_form.regrets import Strategies, pair_values, values
 
-PLAYED = 1e-6  # probabilities below are taken for none
-STEPS = 30  # of Newton
-ASTRAY = 10.0  # a step that no probabilities need, nor payoffs in [0, 1]
+PLAYED = 1e-6  # smaller probabilities count as zero
+STEPS = 30  # Newton steps
+ASTRAY = 10.0  # larger steps mean divergence
 
 
 def pure(payoffs: np.ndarray) -> Strategies | None:
-    """The pure equilibrium of payoffs (P, A, B, …) in which players earn most in all; None if there is none."""
+    """Returns the pure equilibrium of payoffs (P, A, B, …) with the largest sum of payoffs; None if there is
+    none.
+    """
     best = np.ones(payoffs.shape[1:], bool)
     for player, earns in enumerate(payoffs):
         best &= earns >= earns.max(player, keepdims=True)
@@ -27,10 +29,11 @@ def pure(payoffs: np.ndarray) -> Strategies | None:
 
 
 def refined(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> Strategies:
-    """Strategies near the given ones, with their supports, that make all actions there equally good.
+    """Returns strategies near the given ones, with the same supports, for which all actions in a support are equally
+    good.
 
-    What Newton's method arrives at, with what lies below 0 cut off; whether that is an equilibrium is for the caller
-    to measure.
+    Newton's method is used, and negative probabilities are cut off. The caller must measure whether the result is an
+    equilibrium.
     """
     supports = [np.flatnonzero(own > PLAYED * own.max()) for own in strategies]
     inside = payoffs[np.ix_(np.arange(len(payoffs)), *supports)]
@@ -50,7 +53,7 @@ def refined(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> Strategies
 
 
 def spread(own: np.ndarray, support: np.ndarray, actions: int) -> np.ndarray:
-    """A distribution over all actions from numbers on a support; uniform there if none is above 0."""
+    """Returns a distribution over all actions from numbers on a support; uniform there if none is positive."""
     own = np.maximum(np.nan_to_num(own), 0)
     whole = np.zeros(actions)
     whole[support] = own / own.sum() if own.sum() > 0 else 1 / len(own)
@@ -60,7 +63,9 @@ def spread(own: np.ndarray, support: np.ndarray, actions: int) -> np.ndarray:
 def indifference(
     payoffs: np.ndarray, strategies: Sequence[np.ndarray], worth: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The residual (D + P,) of the equations, D actions and P values of players, and its slope (D + P, D + P)."""
+    """Returns the residual (D + P,) of the equations, for D probabilities and P values, and its derivative (D +
+    P, D + P).
+    """
     players, counts = len(payoffs), [len(own) for own in strategies]
     starts = np.concatenate([[0], np.cumsum(counts)])
     total = starts[-1]
