@@ -1,4 +1,4 @@
-"""Classes by their dotted names, as `_target_` gives them."""
+"""Creates objects from configuration sections, whose `_target_` names a class."""
 
 import math
 from collections.abc import Container, Mapping
@@ -12,7 +12,7 @@ from marl_engine.errors import Refused, unknown
 
 
 def class_of(target: object) -> type:
-    """The class that a dotted name stands for. Raises Refused."""
+    """Imports the class with a dotted name. Raises Refused."""
     module, _, name = str(target).rpartition(".")
     try:
         found = getattr(import_module(module), name)
@@ -24,7 +24,10 @@ def class_of(target: object) -> type:
 
 
 def outside(default: Any = MISSING, *, folders: bool = True) -> Any:
-    """A field of a dataclass that may name a file, or a folder unless it may not; its other values name none."""
+    """Declares a dataclass field that may name a file, or with `folders` also a folder.
+
+    Other values of the field are allowed.
+    """
     return field(default=default, metadata={"outside": folders})
 
 
@@ -40,7 +43,9 @@ DOES = {
 
 
 def declared_types(kind: Any) -> dict[str, Any]:
-    """The types that a function, or a class for what it is made from, declares; none if they cannot be read."""
+    """Returns the declared types of a function's parameters, or of those of a class; empty if they cannot be
+    read.
+    """
     try:
         return get_type_hints(kind.__init__ if isinstance(kind, type) and not is_dataclass(kind) else kind)  # type: ignore[misc]
     except NameError:  # a name that only a type checker imports
@@ -48,7 +53,7 @@ def declared_types(kind: Any) -> dict[str, Any]:
 
 
 def converter(kind: Any) -> TypeAdapter[Any]:
-    """What converts values to a declared type."""
+    """Returns a converter to a declared type."""
     return TypeAdapter(kind, config={"arbitrary_types_allowed": True})
 
 
@@ -62,7 +67,7 @@ def fits(kind: Any, value: Any) -> bool:
 
 
 def validate_fields(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
-    """The values, converted to the types of a dataclass's fields other than `apart`.
+    """Returns the values converted to the types of a dataclass's fields, except those in `apart`.
 
     Raises Refused for an unknown key or a wrong type.
     """
@@ -87,7 +92,7 @@ def validate_fields(values: Any, kind: type, place: str, apart: Container[str] =
 
 
 def instantiate(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
-    """The object of a config section; `parts` are arguments that are no configuration. Raises Refused."""
+    """Creates the object of a configuration section; `parts` are further arguments. Raises Refused."""
     target = values.get("_target_")
     arguments = {key: value for key, value in values.items() if key != "_target_"}
     kind = class_of(target)

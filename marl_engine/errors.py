@@ -1,47 +1,49 @@
-"""What can go wrong, and how it is said: one sentence that names the valid choices."""
+"""Exceptions, and helpers for error messages: one sentence that names the valid choices."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
 class Refused(ValueError):
-    """The input asks for something that cannot be; the message says what could."""
+    """The input is invalid; the message names valid choices."""
 
 
 class Notice(UserWarning):
-    """Something that costs time or comfort and no result, said by `warnings.warn`; commands print it as it stands."""
+    """A warning that does not affect results, raised by `warnings.warn`; commands print it as a sentence."""
 
 
 class Halted(RuntimeError):
-    """Something that a run depends on failed; what it has saved is whole."""
+    """A resource that a run depends on failed. What has been saved is valid."""
 
 
 def describe(error: Exception) -> str:
-    """What is wrong, in a sentence: of a disk, which file it was, too."""
+    """Returns the message of an exception; for a disk error with the name of the file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
 def excerpt(text: str, most: int = 200) -> str:
-    """Somebody else's text in one line: signs that cannot be shown as their codes, a cut after `most` as "…"."""
+    """Returns foreign text on one line, with escaped unprintable characters, cut after `most` characters with
+    "…".
+    """
     line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in " ".join(text.split()))
     return line if len(line) <= most else f"{line[:most]}…"
 
 
 def choice(name: object, options: Iterable[object]) -> str:
-    """The options as text, those nearest to `name` first."""
+    """Returns the options as text, those most similar to `name` first."""
     known = [str(option) for option in options]
     near = get_close_matches(str(name), known, n=3, cutoff=0.4)
     return ", ".join(near + sorted(option for option in known if option not in near))
 
 
 def unknown(key: str, place: str, names: Sequence[str]) -> Refused:
-    """There is no such key; `place` is that of its siblings, like "game."."""
+    """Returns the error for an unknown key; `place` is the prefix of its siblings, such as "game."."""
     siblings = [f"{place}{name}" for name in names]
     known = f"choose from {choice(f'{place}{key}', siblings)}" if siblings else f"{place.rstrip('.')} has no keys"
     return Refused(f"there is no key {place}{key}; {known}")
 
 
 class Diverged(Halted):
-    """A loss was not a finite number; the policies are as they were before it."""
+    """A loss is not finite. The policies are unchanged."""

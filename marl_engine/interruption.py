@@ -1,6 +1,7 @@
-"""What SIGINT, SIGTERM and SIGHUP do: they end at once what loses nothing by it, and all else at its next safe point.
+"""Handling of SIGINT, SIGTERM and SIGHUP: work that can be abandoned ends immediately, other work at its next safe
+point.
 
-A process has one set of signal handlers, so what they know is the process's, too: `INTERRUPTION`.
+A process has one set of signal handlers, so there is one instance, `INTERRUPTION`.
 """
 
 import os
@@ -14,26 +15,27 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Ends work that may be dropped, because a signal came; nothing else should catch it."""
+    """Ends work that may be abandoned because of a signal; only commands catch it."""
 
 
 class Interruption:
-    """The first signal ends the process by `Interrupted`, or is kept in mind where it is deferred; the second ends it
-    by `Interrupted` wherever it comes, the third without another instruction.
+    """The first signal raises `Interrupted`, or is recorded where it is deferred.
+
+    The second one always raises it. The third ends the process immediately.
     """
 
     def __init__(self) -> None:
-        self.signals: list[int] = []  # that came
-        self.deferrals: list[bool] = []  # the parts of a run that are under way, the innermost last
+        self.signals: list[int] = []  # received
+        self.deferrals: list[bool] = []  # of the active contexts, innermost last
 
     @property
     def code(self) -> int:
-        """The exit code of a process that a signal ended."""
+        """The exit code of a process ended by a signal."""
         return 128 + (self.signals[0] if self.signals else signal.SIGINT)
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Within it signals are handled so; a SIGHUP that is ignored, as by nohup, stays so."""
+        """Context in which signals are handled. A SIGHUP that is ignored, as by nohup, stays ignored."""
         self.signals, self.deferrals = [], []
         ignores_hangup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         chosen = [number for number in SIGNALS if not (ignores_hangup and number == signal.SIGHUP)]
@@ -46,8 +48,9 @@ class Interruption:
 
     @contextmanager
     def defer(self, deferred: bool = True) -> Iterator[None]:
-        """Within it the first signal is kept in mind; with `deferred` false, for a part that may be dropped, it ends
-        that part by `Interrupted`.
+        """Context in which the first signal is only recorded.
+
+        With `deferred` false, for a part that may be abandoned, the signal raises `Interrupted` in that part.
         """
         self.deferrals.append(deferred)
         try:
@@ -57,7 +60,7 @@ class Interruption:
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
-        """Ends what is within it by `Interrupted` after so many seconds."""
+        """Context that is ended by `Interrupted` after a number of seconds."""
         before = signal.signal(signal.SIGALRM, self._end)
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
@@ -81,10 +84,10 @@ class Interruption:
 
 
 def announce(text: str) -> None:
-    """Prints a line, wherever the process is; a terminal that is gone is written to no more."""
+    """Prints a line even if another print is in progress; ignores a closed terminal."""
     try:
         print(text, flush=True)
-    except RuntimeError:  # it is in the middle of another print
+    except RuntimeError:  # another print is in progress
         os.write(1, f"{text}\n".encode())
     except OSError:
         nothing = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""OpenSpiel's games, compiled into arrays."""
+"""Games of OpenSpiel, compiled into arrays."""
 
 from games.openspiel.game import OpenSpiel
 

@@ -1,7 +1,7 @@
-"""What a game of OpenSpiel is, as a digest of all that its arrays depend on.
+"""The identity of an OpenSpiel game: a digest of everything that its arrays depend on.
 
-Its string would not do: pyspiel drops the parameters of nested games from it, and a file's name says nothing of what
-is in the file.
+The game string is not enough: pyspiel omits the parameters of nested games from it, and the name of a file does not
+determine its content.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from games.gambit.efg import efg_path
 
 
 def identity(name: str, code: Sequence[ModuleType]) -> str | None:
-    """The digest of a game, of the library, and of our own code that makes arrays of it.
+    """Returns the digest of a game, the library, and the project code that compiles it.
 
-    None where it cannot be had: a game in Python depends on whatever it imports, and one may read a whole folder.
+    None if it cannot be determined: a game in Python depends on its imports, and some games read a whole folder.
     """
     path = efg_path(name)
     game = file_digest(path) if path else describe(name)
@@ -27,7 +27,9 @@ def identity(name: str, code: Sequence[ModuleType]) -> str | None:
 
 
 def describe(name: str) -> tuple[Any, ...] | None:
-    """All parameters of a game and of those nested in it, and the content of files that they name; None as above."""
+    """Returns all parameters of a game and its nested games, and the content of files that they name; None as
+    above.
+    """
     import pyspiel
 
     defaults = {each.short_name: each.parameter_specification for each in pyspiel.registered_games()}
@@ -40,7 +42,7 @@ def describe(name: str) -> tuple[Any, ...] | None:
 
 
 def nested_games(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A game's parameters, and those of the games in it."""
+    """Yields the parameters of a game and of the games nested in it."""
     if "name" in parameters:
         yield parameters
     for value in parameters.values():
@@ -49,7 +51,7 @@ def nested_games(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def in_python(parameters: Mapping[str, Any]) -> bool:
-    """Whether a game is written in Python; classes of C++ are in pyspiel, or in a module of it (tic_tac_toe)."""
+    """Whether a game is written in Python. C++ classes are in pyspiel or a module of it (tic_tac_toe)."""
     import pyspiel
 
     rest = {key: value for key, value in parameters.items() if key != "name"}
@@ -58,12 +60,12 @@ def in_python(parameters: Mapping[str, Any]) -> bool:
 
 @cache
 def source_digest(code: tuple[ModuleType, ...]) -> str:
-    """The digest of modules as they are written."""
+    """Returns the digest of the source of modules."""
     return digest(b"".join(Path(str(module.__file__)).read_bytes() for module in code))
 
 
 def file_digest(path: str) -> str:
-    """The digest of what is in a file. Raises ValueError."""
+    """Returns the digest of a file. Raises ValueError."""
     try:
         return digest(Path(path).read_bytes())
     except OSError as error:
@@ -71,5 +73,5 @@ def file_digest(path: str) -> str:
 
 
 def digest(content: bytes) -> str:
-    """24 hexadecimal digits."""
+    """Returns 24 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:24]

@@ -1,4 +1,6 @@
-"""Games of OpenSpiel by name: weighed, walked if they fit into memory, and kept on disk."""
+"""Loads OpenSpiel games by name: estimates their size, traverses them if they fit into memory, and caches the
+arrays on disk.
+"""
 
 import math
 import os
@@ -29,7 +31,10 @@ IN_MEMORY: dict[str, tuple[Tree, SequenceForm]] = {}  # by identity
 
 
 def compile_game(name: str) -> tuple[Tree, SequenceForm]:
-    """The arrays of a game, from memory or disk if they are there. Raises ValueError for a game that does not fit."""
+    """Returns the arrays of a game, from memory or disk if available.
+
+    Raises ValueError for a game that does not fit.
+    """
     game = load_sequential(name)
     key = identity(name, CODE)
     if key is None:
@@ -40,7 +45,7 @@ def compile_game(name: str) -> tuple[Tree, SequenceForm]:
 
 
 def from_disk(key: str) -> tuple[Tree, SequenceForm] | None:
-    """The arrays of the game with this identity, if they are on disk; a damaged file is said and passed over."""
+    """Returns the arrays with an identity, if they are on disk; warns about a damaged file."""
     try:
         path = cache_folder() / f"{key}.npz"
         return read(path) if path.is_file() else None
@@ -50,7 +55,7 @@ def from_disk(key: str) -> tuple[Tree, SequenceForm] | None:
 
 
 def onto_disk(key: str, arrays: tuple[Tree, SequenceForm]) -> tuple[Tree, SequenceForm]:
-    """Keeps arrays; a folder that cannot be written is said, and costs no more. Returns the arrays."""
+    """Saves arrays on disk and returns them; warns if the folder cannot be written."""
     try:
         write(cache_folder() / f"{key}.npz", arrays)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
@@ -59,12 +64,12 @@ def onto_disk(key: str, arrays: tuple[Tree, SequenceForm]) -> tuple[Tree, Sequen
 
 
 def warn(sentence: str) -> None:
-    """One line for the user."""
+    """Prints a line for the user."""
     print(" ".join(sentence.split()), file=sys.stderr)
 
 
 def walk_game(name: str, game: Any) -> tuple[Tree, SequenceForm]:
-    """The arrays of a game. Raises ValueError for one that does not fit, or that cannot be played through."""
+    """Returns the arrays of a game. Raises ValueError if it does not fit, or if pyspiel fails."""
     try:
         return walk_if_it_fits(name, game)
     except RuntimeError as error:  # pyspiel.SpielError is one
@@ -72,7 +77,7 @@ def walk_game(name: str, game: Any) -> tuple[Tree, SequenceForm]:
 
 
 def walk_if_it_fits(name: str, game: Any) -> tuple[Tree, SequenceForm]:
-    """The arrays of a game, made while a display says how far they are. Raises ValueError for one that does not fit."""
+    """Returns the arrays of a game while a display shows progress. Raises ValueError if it does not fit."""
     from rich.console import Console
     from rich.text import Text
 
@@ -93,9 +98,10 @@ def walk_if_it_fits(name: str, game: Any) -> tuple[Tree, SequenceForm]:
 
 
 def estimate_size(game: Any) -> int:
-    """How many histories a tree has: at each depth some, drawn at random, stand for all of them (Chen 1992).
+    """Estimates the number of histories: at each depth a random sample stands for all of them (Chen 1992).
 
-    Exact where there are no more than WIDTH. Below the depth at which there are too many, by random walks.
+    The result is exact if there are at most WIDTH at each depth. Below the depth at which there are too many, random
+    walks are used.
     """
     draw, root, count, size = Random(0), game.new_initial_state(), 1, 1
     states = [] if root.is_terminal() else [root]
@@ -112,7 +118,7 @@ def estimate_size(game: Any) -> int:
 
 
 def estimate_below(state: Any, draw: Random) -> int:
-    """How many histories lie below a state, from one random walk weighted by its branching (Knuth 1975)."""
+    """Estimates the number of histories below a state by a random walk weighted by its branching (Knuth 1975)."""
     weight, size = 1, 0
     while not state.is_terminal():
         actions = state.legal_actions()
@@ -123,20 +129,20 @@ def estimate_below(state: Any, draw: Random) -> int:
 
 
 def rounded(size: int) -> str:
-    """Two digits of a number, or its power of ten."""
+    """Formats a number with two digits, or as a power of ten."""
     power = math.floor(math.log10(size))
     return f"{round(size, 1 - power):,}" if power < 15 else f"10^{power}"
 
 
 def read(path: Path) -> tuple[Tree, SequenceForm]:
-    """What `write` wrote."""
+    """Reads arrays saved by `write`."""
     with np.load(path) as found:
         tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, SequenceForm))
     return Tree(*tree), SequenceForm(*form)._replace(unit=float(form[-1]))
 
 
 def write(path: Path, arrays: tuple[Tree, SequenceForm]) -> None:
-    """Keeps compiled arrays on disk, whole or not at all."""
+    """Saves arrays on disk atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.npz")
     try:
@@ -150,7 +156,7 @@ def write(path: Path, arrays: tuple[Tree, SequenceForm]) -> None:
 
 
 def knows(name: str) -> bool:
-    """Whether OpenSpiel is here and has a game of this name."""
+    """Whether OpenSpiel is installed and has a game of this name."""
     try:
         return short_name(name) in registered_names(name)
     except ImportError:
@@ -158,14 +164,14 @@ def knows(name: str) -> bool:
 
 
 def short_name(name: str) -> str:
-    """A game's name without its parameters."""
+    """Returns a game's name without its parameters."""
     return name.partition("(")[0]
 
 
 def registered_names(name: str) -> list[str]:
-    """The games of OpenSpiel, with those in Python, which have to be imported, where `name` may need one of them.
+    """Returns the names of OpenSpiel's games, including those in Python if `name` may be one of them.
 
-    Raises ImportError without OpenSpiel.
+    Raises ImportError if OpenSpiel is not installed.
     """
     import pyspiel
 
@@ -175,7 +181,7 @@ def registered_names(name: str) -> list[str]:
 
 
 def load_sequential(name: str) -> Any:
-    """The pyspiel game of a string, simultaneous moves turned into successive ones, or that of a .efg file.
+    """Returns the pyspiel game of a string, with simultaneous moves made sequential, or that of a .efg file.
 
     Raises ValueError.
     """
@@ -205,7 +211,7 @@ def load_sequential(name: str) -> Any:
 
 
 def check_kind(name: str, kind: Any) -> None:
-    """Raises ValueError for a game whose type says that it cannot be compiled."""
+    """Raises ValueError if the type of a game shows that it cannot be compiled."""
     from pyspiel import GameType
 
     if kind.dynamics == GameType.Dynamics.MEAN_FIELD:

@@ -1,7 +1,8 @@
-"""The trees of OpenSpiel's games (Lanctot et al. 2019, arXiv:1908.09453) as arrays, walked once, depth first.
+"""Converts the trees of OpenSpiel's games (Lanctot et al. 2019, arXiv:1908.09453) to arrays, in one depth-first
+traversal.
 
-A game that does not say what its players know, only what they see (Hanabi), is watched: a player knows what it has
-seen and done so far, in that order; what looks the same as before is not seen twice.
+A game may provide only observations and not information states (Hanabi). Then a player's information state is the
+sequence of its observations and actions so far; repeated observations count once.
 """
 
 from array import array
@@ -13,24 +14,24 @@ import numpy as np
 from marl_engine.extensive_form.sequence_form import SequenceForm, TerminalHistories, build_sequence_form
 from marl_engine.extensive_form.tree import CHANCE, END, Tree
 
-LARGEST = 20_000_000  # histories; a tree of as many takes some gigabytes
-WIDEST = 5e8  # bytes of the features and actions of information sets
+LARGEST = 20_000_000  # histories; such a tree takes some gigabytes
+WIDEST = 5e8  # bytes for features and legal actions of information sets
 TELL_EVERY = 10_000  # histories
 
 
 class Visit(NamedTuple):
-    """A history that the walk has still to go to."""
+    """A history that has not been visited yet."""
 
     state: Any
-    parent: int  # the history before; -1: none
-    share: float  # the probability of this child of it
-    chance: float  # the product of those of chance so far
-    last: tuple[int, ...]  # (P,) the last sequence of each player, numbered as they are found
-    seen: tuple[int, ...]  # (P,) the number of what each player has seen, where it is watched
+    parent: int  # the parent history; -1: none
+    share: float  # the probability of this child
+    chance: float  # the probability of chance so far
+    last: tuple[int, ...]  # (P,) the last sequence of each player, in order of discovery
+    seen: tuple[int, ...]  # (P,) the observation history of each player, if `watched`
 
 
 class TreeWalk:
-    """One walk through a tree, with what it finds, in flat arrays: lists in lists would take longer than the game."""
+    """One traversal and its results, in flat arrays: nested lists would be slower than the game itself."""
 
     def __init__(self, game: Any, tell: Callable[[int], None], watched: bool):
         kind = game.get_type()
@@ -39,18 +40,18 @@ class TreeWalk:
         self.with_state = kind.provides_information_state_tensor
         self.with_view = not self.with_state and kind.provides_observation_tensor
         self.player, self.infoset, self.parent, self.share = array("b"), array("i"), array("i"), array("d")
-        self.payoff, self.last, self.chance = array("d"), array("i"), array("d")  # of ends
+        self.payoff, self.last, self.chance = array("d"), array("i"), array("d")  # of terminal histories
         self.known: list[dict[Any, int]] = [{} for _ in range(self.players)]
         self.owner, self.lead, self.first = array("i"), array("i"), array("i", [self.players])
         self.legal: list[tuple[int, ...]] = []
         self.name: list[str] = []
-        self.label, self.word = array("i"), dict[str, int]()  # of actions: numbers of words, and words
+        self.label, self.word = array("i"), dict[str, int]()  # action names: their numbers, and the names
         self.tensor = array("f")
-        self.sights: dict[tuple[int, str], int] = {}  # what was seen before, what is seen now
-        self.sight = [""]  # what is seen now
+        self.sights: dict[tuple[int, str], int] = {}  # by earlier observation history and current observation
+        self.sight = [""]  # current observation
 
     def run(self, root: Any) -> None:
-        """Goes everywhere. Raises ValueError when there are too many histories, or a player forgets."""
+        """Visits all histories. Raises ValueError if there are too many, or if a player lacks perfect recall."""
         waiting = [Visit(root, -1, 1.0, 1.0, tuple(range(self.players)), (0,) * self.players)]
         while waiting:
             visit = waiting.pop()
@@ -69,7 +70,7 @@ class TreeWalk:
                 waiting += reversed(self._by(mover, visit, number))
 
     def _check(self, number: int) -> None:
-        """Tells how many histories are done. Raises ValueError when memory would not do."""
+        """Reports progress. Raises ValueError if the arrays do not fit into memory."""
         self.tell(number)
         if number > LARGEST:
             raise ValueError(f"there are more than {LARGEST:,} histories; choose a smaller game")
@@ -79,14 +80,14 @@ class TreeWalk:
             )
 
     def _end(self, visit: Visit) -> None:
-        """Remembers an end."""
+        """Records a terminal history."""
         self.infoset.append(len(self.chance))
         self.payoff.extend(visit.state.returns())
         self.last.extend(visit.last)
         self.chance.append(visit.chance)
 
     def _by_chance(self, visit: Visit, number: int) -> list[Visit]:
-        """The children of a history in which chance moves."""
+        """Returns the children of a chance node."""
         self.infoset.append(-1)
         state, chance = visit.state, visit.chance
         return [
@@ -95,7 +96,7 @@ class TreeWalk:
         ]
 
     def _by(self, mover: int, visit: Visit, number: int) -> list[Visit]:
-        """The children of a history in which a player moves."""
+        """Returns the children of a decision node."""
         state, chance, last = visit.state, visit.chance, visit.last
         seen = self._watched(state, visit.seen) if self.watched else visit.seen
         infoset = self._infoset(state, mover, last[mover], seen[mover])
@@ -107,7 +108,7 @@ class TreeWalk:
         ]
 
     def _watched(self, state: Any, seen: tuple[int, ...]) -> tuple[int, ...]:
-        """What the players have seen (P,) with what they see now."""
+        """Returns the observation history of each player (P,) extended by the current observation."""
         found = []
         for player, before in enumerate(seen):
             now = state.observation_string(player)
@@ -119,7 +120,7 @@ class TreeWalk:
         return tuple(found)
 
     def _infoset(self, state: Any, mover: int, lead: int, seen: int) -> int:
-        """The number of a state's information set. Raises ValueError when its player forgets."""
+        """Returns the number of a state's information set. Raises ValueError if its player lacks perfect recall."""
         key: Any = (lead, seen) if self.watched else state.information_state_string(mover)
         number = self.known[mover].get(key)
         if number is None:
@@ -144,10 +145,12 @@ class TreeWalk:
 
 
 def walk_tree(game: Any, tell: Callable[[int], None], watched: bool = False) -> tuple[Tree, SequenceForm]:
-    """The tree and the sequence form of a sequential pyspiel game; `tell` hears how many histories are done.
+    """Returns the tree and the sequence form of a sequential pyspiel game.
 
-    `watched`: by what players see, not by what the game says that they know. Raises ValueError when a player forgets
-    what it did or knew, and when there is too much for the memory.
+    `tell` receives the number of visited histories.
+
+    With `watched`, information states are built from observations. Raises ValueError if a player lacks perfect recall,
+    and if the arrays do not fit into memory.
     """
     walk = TreeWalk(game, tell, watched)
     walk.run(game.new_initial_state())
@@ -155,7 +158,7 @@ def walk_tree(game: Any, tell: Callable[[int], None], watched: bool = False) -> 
     order = np.argsort(owner, kind="stable")  # information sets of player 0, then of player 1, …
     counts = np.diff(found)
     first = np.concatenate([[walk.players], walk.players + counts[order].cumsum()])
-    moved = np.empty_like(counts)  # how far the sequences of an information set move
+    moved = np.empty_like(counts)  # shift of the sequences of an information set
     moved[order] = first[:-1] - found[:-1][order]
     sequence = np.arange(found[-1]) + np.concatenate([np.zeros(walk.players, int), np.repeat(moved, counts)])
     last, payoff = (np.array(each).reshape(-1, walk.players) for each in (walk.last, walk.payoff))
@@ -169,12 +172,12 @@ def walk_tree(game: Any, tell: Callable[[int], None], watched: bool = False) -> 
 
 
 def build_tree(walk: TreeWalk, order: np.ndarray) -> Tree:
-    """The arrays of a walk, its information sets in this order."""
+    """Returns the arrays of a traversal with its information sets in the given order."""
     player, infoset, parent = np.array(walk.player), np.array(walk.infoset), np.array(walk.parent[1:])
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order))
     infoset[player >= 0] = rank[infoset[player >= 0]]
-    to = (np.argsort(parent, kind="stable") + 1).astype(np.int32)  # children were found in the order of their actions
+    to = (np.argsort(parent, kind="stable") + 1).astype(np.int32)  # children are in the order of their actions
     legal, owner = np.zeros((len(order), walk.actions), bool), np.repeat(rank, np.diff(walk.first))
     legal[owner, [action for each in walk.legal for action in each]] = True
     return Tree(
@@ -193,5 +196,5 @@ def build_tree(walk: TreeWalk, order: np.ndarray) -> Tree:
 
 
 def bits(count: int) -> np.ndarray:
-    """The binary digits (count, D) of the numbers below `count`, lowest first."""
+    """Returns the binary digits (count, D) of the numbers below `count`, lowest first."""
     return (np.arange(count)[:, None] >> np.arange(max(1, (count - 1).bit_length())) & 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Learning that counts on the opponents' next step."""
+"""Opponent shaping: learning that anticipates the opponents' next step."""
 
 from solvers.opponent_shaping.lola import LOLA
 

@@ -1,9 +1,9 @@
-"""LOLA: learning with opponent-learning awareness, a step that counts on the step that the others are about to take.
+"""LOLA: learning with opponent-learning awareness, a gradient step that anticipates the others' next step.
 
-Foerster et al. 2018 (arXiv:1709.04326), with exact gradients ("LOLA-Ex"). It departs from the paper by
-differentiating through the others' step as it is, and not through its first-order expansion; so do all seats, at once.
-Steps are in units of the game's values: the paper's sums of payoffs are 1 / (1 - gamma) times the mean payoff of a
-round, and its steps of 1 so many here.
+Foerster et al. 2018 (arXiv:1709.04326), with exact gradients ("LOLA-Ex"). It departs from the paper by differentiating
+through the others' actual step instead of its first-order expansion; all seats do so simultaneously. Steps are in units
+of the game's values. The paper's values, discounted sums, are 1 / (1 - gamma) times the mean payoff of a round that is
+used here, so the paper's step of 1 corresponds to 1 / (1 - gamma) here.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,9 +23,10 @@ from marl_engine.types import Profile, Progress, Work
 
 
 def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tensor]:
-    """d V_i(own_i, own_-i + look_ahead * step_-i) / d own_i, (..., S, A) for each seat i, all being logits.
+    """Returns d V_i(own_i, own_-i + look_ahead * step_-i) / d own_i, (..., S, A) for each seat i; all are logits.
 
-    step_j = d V_j(own) / d own_j depends on own_i too: the second term of the derivative, by which LOLA shapes others.
+    step_j = d V_j(own) / d own_j depends on own_i, too. This is the second term of the derivative, by which LOLA shapes
+    the others.
     """
     steps = own_gradients(values, own, own, again=True)
     return own_gradients(values, own, [each + look_ahead * step for each, step in zip(own, steps, strict=True)])
@@ -33,9 +34,9 @@ def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tens
 
 @dataclass
 class LOLA:
-    """Plays against: itself, a naive step later. Anchored to: nothing. Magnet: none. Own steps are the responder's.
+    """Plays against: itself after a naive step. Anchored to: nothing. Magnet: none. The step size is the responder's.
 
-    Raises ValueError for a look-ahead below 0.
+    Raises ValueError for a negative look-ahead.
     """
 
     STATE = ()
