@@ -93,9 +93,7 @@ def ingredients(soup):
 
 @compile_inline
 def pots_in_use(kitchen, row):
-    """Returns the number of pots that are not empty and not waiting to be started; fetching a dish for one is
-    useful.
-    """
+    """Returns the number of pots with content that do not wait to be started; a dish for one is useful."""
     items, clocks = items_of(kitchen), clocks_of(kitchen)
     count = 0
     for pot in range(kitchen.pots.size):

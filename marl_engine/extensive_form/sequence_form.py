@@ -151,7 +151,7 @@ def backup_action_values(form, strategy, value):
 
 
 def check_sequences(form: SequenceForm, numbers: np.ndarray) -> None:
-    """Raises ValueError unless `numbers` has one number for each sequence. Compiled code does not check this."""
+    """Raises ValueError unless there is one number for each sequence. Compiled code does not check this."""
     if numbers.shape != (form.sequences,):
         raise ValueError(f"this game has {form.sequences} sequences, so one number for each, not {numbers.shape}")
 
@@ -232,16 +232,12 @@ def gains(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
 
 
 def nash_conv(form: SequenceForm, plan: np.ndarray) -> float:
-    """Returns the sum over players of what a best response gains; 0 at an equilibrium (Lanctot et al. 2017,
-    section 2).
-    """
+    """Returns the sum over players of what a best response gains; 0 at an equilibrium (Lanctot et al. 2017)."""
     return float(gains(form, plan).sum())
 
 
 class TerminalHistories(NamedTuple):
-    """The N terminal histories of a game, for building a SequenceForm. Histories with equal sequences may be
-    merged.
-    """
+    """The N terminal histories from which a SequenceForm is built."""
 
     last: np.ndarray  # (N, P) the last sequence of each player
     payoff: np.ndarray  # (N, P)
@@ -251,10 +247,7 @@ class TerminalHistories(NamedTuple):
 def build_sequence_form(
     begin: Sequence[int], parent: Sequence[int], first: Sequence[int], ends: TerminalHistories
 ) -> SequenceForm:
-    """Builds the sequence form from information sets and terminal histories.
-
-    Histories with equal sequences are merged.
-    """
+    """Builds the sequence form, merging terminal histories with equal sequences."""
     players = len(begin) - 1
     last, group = unique_rows(ends.last, int(first[-1]))
     centre = ends.payoff.min(0) / 2 + ends.payoff.max(0) / 2
@@ -278,8 +271,8 @@ def build_sequence_form(
 
 
 def unique_rows(rows: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct rows of an array (N, P) of numbers smaller than `below`, sorted, and the index of each
-    row among them.
+    """Returns the distinct sorted rows of an array (N, P) of numbers below `bound`, and the index of each row
+    among them.
     """
     if bound ** rows.shape[1] >= 2**63:
         distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
@@ -290,9 +283,7 @@ def unique_rows(rows: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def quantise_payoffs(payoff: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns payoffs as integers and their unit, which is exact; or the payoffs unchanged, and 1, if there is no
-    common unit.
-    """
+    """Returns payoffs as integers and their exact unit; or the payoffs and 1 if there is no common unit."""
     sizes = np.abs(payoff[payoff != 0])
     least, most = (float(sizes.min()), float(sizes.max())) if len(sizes) else (1.0, 1.0)
     for part in range(1, PARTS + 1):  # payoffs of 2/30 and 3/30 have the unit 1/30
