@@ -28,9 +28,9 @@ def log_sum(logits, row):
 
 @compile_inline
 def take_share(left, chosen, share, action):
-    """A step of inverting a cumulative distribution: what is left of the noise, and the last action that could be.
+    """Takes one step of inverting a cumulative distribution; returns the remaining noise and the last possible action.
 
-    That action is drawn when less than nothing is left; also at the end, should rounding leave something over.
+    That action is sampled once the remainder is negative, or at the end if rounding leaves a remainder.
     """
     if (left >= 0) & (share > 0):
         chosen = action
@@ -39,7 +39,9 @@ def take_share(left, chosen, share, action):
 
 @compile_loop
 def _draw(logits, noise, action, log_prob):
-    """Actions by inverting the cumulative distribution, and their log-probabilities; all rows in one pass."""
+    """Samples actions by inverting the cumulative distribution, and computes their log-probabilities, for all
+    rows in one pass.
+    """
     for row in range(noise.size):
         total, left, chosen = log_sum(logits, row), noise[row], 0
         for each in range(logits.shape[1]):
@@ -51,7 +53,7 @@ def _draw(logits, noise, action, log_prob):
 
 @compile_loop
 def normalise(logits, shares, log_probs):
-    """Probabilities and their logarithms, (N, A) each, of logits (N, A): those that `_draw` works with."""
+    """Writes probabilities and log-probabilities, (N, A) each, of logits (N, A), as `_draw` computes them."""
     for row in range(logits.shape[0]):
         total = log_sum(logits, row)
         for each in range(logits.shape[1]):

@@ -12,7 +12,7 @@ from marl_engine.numerics.jit import compile_inline
 GOLDEN = -0x61C8864680B583EB  # 2**64 / golden ratio, as a signed number
 MIX_1 = -0x40A7B892E31B1A47
 MIX_2 = -0x6B2FB644ECCEEE15
-BITS = 23  # of a uniform number: all of them are exact in float32, and 1 - 2**-23 times x is below x
+BITS = 23  # of a uniform number, all exact in float32; (1 - 2**-23) * x stays below x
 WORD_GOLDEN, WORD_MIX_1, WORD_MIX_2 = (np.uint64(each % 2**64) for each in (GOLDEN, MIX_1, MIX_2))
 SHIFT_27, SHIFT_30, SHIFT_31, SHIFT_41 = (np.uint64(each) for each in (27, 30, 31, 64 - BITS))
 
@@ -49,7 +49,7 @@ def draw_uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor
 
 @compile_inline
 def mix_word(number):
-    """`mix_bits` of one uint64, for compiled loops."""
+    """Does the same as `mix_bits` for one uint64, in compiled loops."""
     number = (number ^ (number >> SHIFT_30)) * WORD_MIX_1
     number = (number ^ (number >> SHIFT_27)) * WORD_MIX_2
     return number ^ (number >> SHIFT_31)
@@ -57,5 +57,7 @@ def mix_word(number):
 
 @compile_inline
 def draw_uniform(seed, place):
-    """The uniform number of a place counted from 1, both uint64, as `draw_uniforms` has it, for compiled loops."""
+    """Returns the uniform number at a position counted from 1, both uint64, equal to that of `draw_uniforms`; for
+    compiled loops.
+    """
     return np.float32(mix_word(seed + WORD_GOLDEN * place) >> SHIFT_41) * np.float32(2.0**-BITS)
