@@ -162,7 +162,7 @@ def test_three_players_come_nearer_to_an_equilibrium(exploration):
 
 def test_what_is_refused():
     game = MatrixGame("chicken")
-    with pytest.raises(ValueError, match=r"samples the tree of a game, and MatrixGame has none; .* solver=cfr"):
+    with pytest.raises(ValueError, match=r"MatrixGame has .*: MCCFR needs `tree`"):
         MCCFR().solve(TabularSpec().profile(game), ExactResponder(game))
     with pytest.raises(ValueError, match="one of external, outcome, not 'robust'"):
         MCCFR(sampling="robust")
