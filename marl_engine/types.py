@@ -213,20 +213,6 @@ class Responder(Protocol):
         """Goes on from a checkpoint, with the policies that were saved beside it."""
 
 
-class Solver(Protocol):
-    """Who plays whom. The caller logs, evaluates, saves and stops.
-
-    `STATE` names the fields that a checkpoint keeps besides the profile and the responder; see `numerics.state`.
-    """
-
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
-        """Yields progress for ever, from iteration `after` + 1 on.
-
-        Raises ValueError, when called and not when first asked for progress, if these do not go together.
-        """
-        ...
-
-
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -235,3 +221,17 @@ class Runner(Protocol):
     """Runs pure jobs that carry their seed; every runner returns the same results in the same order."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
+
+
+class Solver(Protocol):
+    """Who plays whom. The caller logs, evaluates, saves and stops.
+
+    `STATE` names the fields that a checkpoint keeps besides the profile and the responder; see `numerics.state`.
+    """
+
+    def solve(self, profile: Profile, responder: Responder, runner: Runner, after: int = 0) -> Iterator[Progress]:
+        """Yields progress for ever, from iteration `after` + 1 on.
+
+        Raises ValueError, when called and not when first asked for progress, if these do not go together.
+        """
+        ...

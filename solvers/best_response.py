@@ -14,9 +14,10 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import FrozenReference
 from marl_engine.policies.weights import copy_with_weights
 from marl_engine.responders.regulariser import check_step, check_supports
+from marl_engine.runners import LOCAL
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
-from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -35,7 +36,9 @@ class BestResponse:
         check_step(1.0, self.magnet_weight)
         self.reference = FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         magnet = ["magnet"] if self.magnet_weight > 0 else []
         check_supports(responder, type(self).__name__, "opponents", *magnet)

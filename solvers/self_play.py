@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from marl_engine.types import Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -17,7 +18,9 @@ class SelfPlay:
 
     STATE = ()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """Yields progress for ever, from iteration `after` + 1 on."""
         for iteration in count(after + 1):
             step = responder.respond(profile)

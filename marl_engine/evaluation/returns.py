@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor
 from marl_engine.evaluation.report import RETURNS, Report, View, lineups
 from marl_engine.evaluation.scores import INITIAL, score_of
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.rollout.rollout import score
+from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.types import Game, Metrics, Profile, Runner
 
 SEED = 2**40  # games to be scored share no seed with games to learn from
@@ -79,7 +77,8 @@ class ReturnEvaluator:
 
     def _play(self, chosen: list[Seating]) -> list[Tensor]:
         """Payoffs (episodes, P) of each."""
-        return self.runner.map(partial(play_whole_games, game=self.game, episodes=self.episodes), chosen)
+        lineups = [Lineup(each.profile, each.greedy) for each in chosen]
+        return score_lineups(self.runner, self.game, lineups, derive_seeds(SEED, self.episodes))
 
 
 def headline(metrics: Metrics, episodes: int, players: int) -> tuple[str, str]:
@@ -94,11 +93,6 @@ def headline(metrics: Metrics, episodes: int, players: int) -> tuple[str, str]:
     greedy = f"{metrics['return/greedy/mean']:.4g} ± {metrics['return/greedy/stderr']:.2g}"
     moved = f"; seats swapped {metrics['return/swapped/mean']:.4g}" if players > 1 else ""
     return f"return {mean}", f"sampled, {greedy} greedy ({episodes} games each{moved})"
-
-
-def play_whole_games(seating: Seating, game: Game, episodes: int, seed: int = SEED) -> Tensor:
-    """Undiscounted payoffs (episodes, P) without shaping."""
-    return score(deepcopy(game), seating.profile, derive_seeds(seed, episodes), greedy=seating.greedy)
 
 
 def summarise(name: str, earned: Tensor) -> Metrics:

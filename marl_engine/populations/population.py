@@ -1,14 +1,21 @@
 """A population: frozen policies (members) for every seat, and the payoff table of their combinations."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.weights import copy_with_weights, weights_equal
-from marl_engine.types import Policy, Profile
+from marl_engine.types import Policy, Profile, Runner
+
+
+class Cell(NamedTuple):
+    """A combination of members whose payoffs are to be measured: a pure job's argument."""
+
+    members: Profile
+    number: int  # cells that were filled before it
 
 
 class Population:
@@ -38,17 +45,19 @@ class Population:
         self.mean, self.count = np.pad(self.mean, [(0, 0), *margins]), np.pad(self.count, margins)
         return added
 
-    def fill(self, measure: Callable[[Profile, int], tuple[np.ndarray, float]]) -> int:
-        """Measures the payoffs (P,) of every empty cell; returns the number of these cells.
+    def fill(self, runner: Runner, measure: Callable[[Cell], tuple[np.ndarray, float]]) -> int:
+        """Fills every empty cell and returns how many there were.
 
-        `measure` takes the profile of a cell and the number of cells measured before. It returns payoffs and the number
-        of games that they are the mean of.
+        `measure` is a pure function: the payoffs (P,) of a cell, and of how many games they are the mean.
         """
         measured = int((self.count > 0).sum())
         empty = [tuple(cell) for cell in np.argwhere(self.count == 0)]
-        for number, cell in enumerate(empty):
-            members = [options[index] for options, index in zip(self.members, cell, strict=True)]
-            self.mean[(slice(None), *cell)], self.count[cell] = measure(members, measured + number)
+        cells = [
+            Cell([options[index] for options, index in zip(self.members, cell, strict=True)], measured + number)
+            for number, cell in enumerate(empty)
+        ]
+        for cell, (payoffs, games) in zip(empty, runner.map(measure, cells), strict=True):
+            self.mean[(slice(None), *cell)], self.count[cell] = payoffs, games
         return len(empty)
 
     def state(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Runners execute independent jobs."""
 
-from marl_engine.runners.local import LocalRunner
+from marl_engine.runners.local import LOCAL, LocalRunner
 
-__all__ = ["LocalRunner"]
+__all__ = ["LOCAL", "LocalRunner"]

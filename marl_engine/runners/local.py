@@ -12,3 +12,6 @@ class LocalRunner:
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         return [job(argument) for argument in arguments]
+
+
+LOCAL = LocalRunner()

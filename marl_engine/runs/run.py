@@ -170,7 +170,9 @@ class Run:
         `show` is called with the record of every iteration.
         """
         start, self.started = perf_counter() - self.seconds, time()
-        progress = self.parts.solver.solve(self.parts.profile, self.parts.responder, after=self.iteration)
+        progress = self.parts.solver.solve(
+            self.parts.profile, self.parts.responder, self.parts.runner, after=self.iteration
+        )
         with INTERRUPTION.defer():
             while (reason := self.ended(perf_counter() - start)) is None:
                 since = perf_counter()

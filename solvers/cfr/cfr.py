@@ -38,7 +38,8 @@ from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
-from marl_engine.types import Metrics, Profile, Progress, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Metrics, Profile, Progress, Runner, Work
 from solvers.cfr.torch_cfr import make_iterate
 
 
@@ -154,7 +155,9 @@ class CFR:
         self.rule = Rule(alpha, beta, self.gamma, int(self.floor), int(self.predict))
         self.tables: State | None = None
 
-    def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: ExactResponder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The policies of the profile must be tables."""
         return self._solve(profile, responder, after)
 

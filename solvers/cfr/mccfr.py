@@ -20,7 +20,8 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
-from marl_engine.types import Metrics, Profile, Progress, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Metrics, Profile, Progress, Runner, Work
 from solvers.cfr.tree_sampling import SampleState, allocate_state, paths, traverse
 
 SAMPLING = ("external", "outcome")
@@ -47,7 +48,9 @@ class MCCFR:
         check_fields("solver", self, "traversals", least=1, whole=True)
         self.tables: SampleState | None = None
 
-    def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: ExactResponder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The policies of the profile must be tables, and the game must have a tree."""
         game = capabilities_of(responder.game).tree
         if game is None:

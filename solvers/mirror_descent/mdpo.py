@@ -16,7 +16,8 @@ from typing import Any
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.mixture import freeze
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.types import Objective, Profile, Progress, Responder, main_unit
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Profile, Progress, Responder, Runner, main_unit
 
 
 @dataclass
@@ -32,7 +33,9 @@ class MDPO:
         if min(self.schedule.at(0), self.schedule.at(float("inf"))) <= 0:
             raise ValueError(f"solver.step_size must be above 0 all the time, not {self.step_size!r}")
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "anchor")
         return self._solve(profile, responder, after)

@@ -14,7 +14,8 @@ from itertools import count
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.responders.regulariser import check_step, check_supports
-from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -33,7 +34,9 @@ class MirrorProx:
         check_step(self.step_size, self.magnet_weight)
         self.reference = FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "anchor", "magnet")
         return self._solve(profile, responder, after)

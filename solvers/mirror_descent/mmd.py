@@ -22,7 +22,8 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.responders.regulariser import check_step, check_supports
-from marl_engine.types import Objective, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -44,7 +45,9 @@ class MMD:
         check_fields("solver", self, "move_every", least=0, whole=True)
         self.reference = FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "anchor", "magnet")
         return self._solve(profile, responder, after)

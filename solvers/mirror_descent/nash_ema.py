@@ -13,7 +13,8 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.mixture import FrozenReference, freeze, interpolate_weights
 from marl_engine.responders.regulariser import check_step, check_supports
-from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -34,7 +35,9 @@ class NashEMA:
         check_fields("solver", self, "keep", least=0, below=1)
         self.reference, self.average = FrozenReference(), FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "anchor", "magnet")
         return self._solve(profile, responder, after)

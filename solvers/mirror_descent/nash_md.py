@@ -20,7 +20,8 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields, check_number
 from marl_engine.policies.mixture import FrozenReference, freeze, mix_geometrically
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -41,7 +42,9 @@ class NashMD:
         check_number("solver.step_size times solver.magnet_weight", self.step_size * self.magnet_weight, most=1)
         self.reference = FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "anchor", "magnet")
         mix_geometrically(profile, profile, 0.0)  # raises for policies that cannot be mixed

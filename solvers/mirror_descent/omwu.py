@@ -16,7 +16,8 @@ from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.policies.tabular import fill_tables, geometric_mean_strategy
 from marl_engine.responders.exact import require_exact
 from marl_engine.responders.regulariser import check_step
-from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -35,7 +36,9 @@ class OMWU:
         check_step(self.step_size, self.magnet_weight)
         self.reference, self.base = FrozenReference(), FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
         require_exact(responder, profile, type(self).__name__)
         return self._solve(profile, responder, after)

@@ -20,7 +20,8 @@ from marl_engine.numerics.jit import compile_loop
 from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.policies.tabular import TINY, stack_tables
 from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Objective, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -41,7 +42,9 @@ class RNaD:
         check_fields("solver", self, "move_every", least=1, whole=True)
         self.reference = FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
         return self._solve(profile, require_exact(responder, profile, type(self).__name__), after)
 

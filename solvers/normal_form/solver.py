@@ -15,7 +15,8 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.sequence_form import SequenceForm
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
-from marl_engine.types import Metrics, Profile, Progress, Responder, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Metrics, Profile, Progress, Responder, Runner, Work
 from solvers.normal_form.alpha_rank import MOST
 from solvers.normal_form.catalogue import META
 from solvers.normal_form.enumeration import all_equilibria, check_size
@@ -39,7 +40,9 @@ class NormalForm:
         if self.method not in (*META, ALL):
             raise ValueError(f"solver.method must be one of {', '.join([*META, ALL])}, not {self.method!r}")
 
-    def solve(self, profile: Profile, responder: ExactResponder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: ExactResponder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The policies of the profile must be tables."""
         form = responder.form
         if not at_once(form):

@@ -19,7 +19,8 @@ from marl_engine.responders.gradient_ascent import (
     Values,
     own_gradients,
 )
-from marl_engine.types import Profile, Progress, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Profile, Progress, Runner, Work
 
 
 def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tensor]:
@@ -46,7 +47,9 @@ class LOLA:
     def __post_init__(self) -> None:
         check_fields("solver", self, "look_ahead", least=0)
 
-    def solve(self, profile: Profile, responder: GradientAscent, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: GradientAscent, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The profile is one of logits."""
         return self._solve(profile, responder, after)
 

@@ -30,7 +30,8 @@ from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables, table_plan
 from marl_engine.populations.population import Population, support
 from marl_engine.responders.exact import ExactResponder, require_exact
-from marl_engine.types import Profile, Progress, Responder, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Profile, Progress, Responder, Runner, Work
 from solvers.normal_form.nash import zero_sum
 
 LEAST = 1e-6  # weight of an answer that counts as played
@@ -60,7 +61,9 @@ class AnytimeDoubleOracle:
         self.cuts: list[list[Cut]]  # of each seat
         self.saved: Mapping[str, Any] = {}
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
         knowing = require_exact(responder, profile, type(self).__name__)
         if not is_zero_sum(knowing.form):

@@ -13,7 +13,8 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables
 from marl_engine.responders.exact import require_exact
-from marl_engine.types import Opponents, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Opponents, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -22,7 +23,9 @@ class FictitiousPlay:
 
     STATE = ()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables."""
         require_exact(responder, profile, type(self).__name__)
         return self._solve(profile, responder, after)

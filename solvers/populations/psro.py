@@ -8,7 +8,7 @@ becomes a member again. `rectified` (Balduzzi et al. 2019, arXiv:1901.08106, Alg
 member that the equilibrium plays, against those opponents alone that this member does not lose to.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -17,19 +17,21 @@ from math import inf
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
+from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, realization_plan
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables, stack_tables
-from marl_engine.populations.population import Population, support
+from marl_engine.populations.population import Cell, Population, support
 from marl_engine.responders.exact import ExactResponder, require_exact
 from marl_engine.rollout.rollout import score
-from marl_engine.types import Opponents, Profile, Progress, Responder, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Game, Opponents, Profile, Progress, Responder, Runner, Work
 from solvers.cfr.tree_sampling import Paths, paths
 from solvers.normal_form.catalogue import META
 from solvers.populations.tree_rollouts import played
@@ -39,6 +41,7 @@ LEAST = 1e-6  # weight of a member that counts as played
 CELLS = 2**41  # sets the games that fill cells apart from those that are learned from and scored
 
 Mixtures = list[np.ndarray]  # of the members of each seat
+Payoffs = tuple[np.ndarray, float]  # (P,) and of how many games they are the mean; infinite where they are exact
 
 
 @dataclass
@@ -60,14 +63,16 @@ class PSRO:
         self.saved: Mapping[str, Any] = {}
         self.paths: Paths | None = None  # of a tree, where games are played fast
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The profile is one of tables, and the first member of each seat."""
         knowing = require_exact(responder, profile, type(self).__name__)
         if self.meta == RECTIFIED and len(profile) != 2:
             raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
-        return self._solve(profile, knowing, after)
+        return self._solve(profile, knowing, runner, after)
 
-    def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: ExactResponder, runner: Runner, after: int) -> Iterator[Progress]:
         saved = self.state() or self.saved
         population = self.population = Population(len(profile))
         game = capabilities_of(responder.game).tree if self.games else None
@@ -77,7 +82,7 @@ class PSRO:
             population.restore(profile, saved)
         else:
             population.grow(profile)
-            work = self.fill(population, responder)
+            work = self.fill(population, responder, runner)
         mixtures = self.solved(population)
         for iteration in count(after + 1):
             new, known = 0, [*map(list, population.members)]
@@ -86,7 +91,7 @@ class PSRO:
                 fill_tables(newcomers, average_strategy(known, opponents))
                 work += responder.respond(newcomers, Opponents([freeze(newcomers)])).work
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
-            work += self.fill(population, responder)
+            work += self.fill(population, responder, runner)
             mixtures = self.solved(population)
             fill_tables(profile, average_strategy(population.members, mixtures))
             found = {"members": float(np.mean(population.sizes)), "newcomers": float(new), "support": support(mixtures)}
@@ -116,18 +121,38 @@ class PSRO:
         else:
             yield range(len(mixtures)), mixtures
 
-    def fill(self, population: Population, responder: ExactResponder) -> Work:
+    def fill(self, population: Population, responder: ExactResponder, runner: Runner) -> Work:
         """Measures the cells of the payoff table that are empty: a query each."""
-        return Work(queries=population.fill(partial(self.cell, responder)))
+        return Work(queries=population.fill(runner, self.measure(responder)))
 
-    def cell(self, responder: ExactResponder, members: Profile, filled: int) -> tuple[np.ndarray, float]:
-        """The payoffs (P,) of a profile, and how many games they are the mean of."""
+    def measure(self, responder: ExactResponder) -> Callable[[Cell], Payoffs]:
+        """What measures a cell: the sequence form, or games, played on the tree where there is one."""
         if self.games is None:
-            return expected_payoffs(responder.form, realization_plan(responder.form, stack_tables(members))), inf
-        seeds = derive_seeds(responder.seed + CELLS * (filled + 1), self.games)
+            return partial(exact_payoffs, form=responder.form)
         if self.paths is None:
-            return score(deepcopy(responder.game), members, seeds).double().mean(0).numpy(), self.games
-        return played(self.paths, stack_tables(members), seeds.numpy().view(np.uint64)).mean(0), self.games
+            return partial(sampled_payoffs, game=responder.game, seed=responder.seed, games=self.games)
+        return partial(tree_payoffs, paths=self.paths, seed=responder.seed, games=self.games)
+
+
+def exact_payoffs(cell: Cell, form: SequenceForm) -> Payoffs:
+    """The payoffs (P,) of a cell in expectation."""
+    return expected_payoffs(form, realization_plan(form, stack_tables(cell.members))), inf
+
+
+def sampled_payoffs(cell: Cell, game: Game, seed: int, games: int) -> Payoffs:
+    """The mean payoffs (P,) of a cell in so many games."""
+    return score(deepcopy(game), cell.members, cell_seeds(cell, seed, games)).double().mean(0).numpy(), games
+
+
+def tree_payoffs(cell: Cell, paths: Paths, seed: int, games: int) -> Payoffs:
+    """The same, of games that are played on their tree."""
+    seeds = cell_seeds(cell, seed, games).numpy().view(np.uint64)
+    return played(paths, stack_tables(cell.members), seeds).mean(0), games
+
+
+def cell_seeds(cell: Cell, seed: int, games: int) -> Tensor:
+    """Seeds (games,) of the games of a cell."""
+    return derive_seeds(seed + CELLS * (cell.number + 1), games)
 
 
 def rectified(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:

@@ -15,7 +15,8 @@ from marl_engine.configuration import outside
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.responders.regulariser import check_step, check_supports
-from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 from solvers.best_response import saved
 
 
@@ -35,7 +36,9 @@ class DNO:
         check_step(self.step_size, 0.0)
         self.reference = FrozenReference()
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "anchor")
         teacher = None if self.teacher is None else saved(Path(self.teacher), profile, "solver.teacher")

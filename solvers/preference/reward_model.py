@@ -19,7 +19,8 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.responders.preference.reward_model import Comparisons, RewardModel
 from marl_engine.responders.preference.trajectories import comparing, give_verdicts, stretched, summaries, whole
 from marl_engine.rollout.rollout import Trajectory
-from marl_engine.types import Game, Objective, Profile, Progress, Responder, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Game, Objective, Profile, Progress, Responder, Runner, Work
 
 
 @dataclass
@@ -46,7 +47,9 @@ class RewardModelling:
         self.asked: list[Comparisons] = []
         self.saved: Mapping[str, Any] | None = None
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
         return self._solve(profile, responder, comparing(responder, type(self).__name__), after)
 

@@ -15,7 +15,8 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.language.generation import CompletionQueue
 from marl_engine.policies.mixture import FrozenReference
 from marl_engine.responders.regulariser import check_step, check_supports
-from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -35,7 +36,9 @@ class SPO:
         self.recent: CompletionQueue | None = None
         self.saved: Mapping[str, Any] = {}
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "magnet")
         if not profile[0].generates:

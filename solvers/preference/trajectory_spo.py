@@ -19,7 +19,8 @@ from marl_engine.capabilities import TrajectoryPreferenceGame
 from marl_engine.numerics.checks import check_fields
 from marl_engine.responders.preference.trajectories import comparing, contest, stretched, summaries, win_rates
 from marl_engine.rollout.rollout import Trajectory
-from marl_engine.types import Objective, Profile, Progress, Responder, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import Objective, Profile, Progress, Responder, Runner, Work
 
 
 @dataclass
@@ -37,7 +38,9 @@ class TrajectorySPO:
         check_fields("solver", self, "queue", least=0, whole=True)
         self.recent, self.queries = torch.zeros(0, 0), 0
 
-    def solve(self, profile: Profile, responder: Responder, after: int = 0) -> Iterator[Progress]:
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
         """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
         return self._solve(profile, responder, comparing(responder, type(self).__name__), after)
 

@@ -145,7 +145,7 @@ def test_values_bootstrap_where_a_game_was_truncated():
 def test_the_value_of_a_seat_that_leaves_is_what_it_earns_until_then():
     """It earns 1 in each of its two turns, and nothing of the 100 that the last turn pays."""
     profile, learner = responder(Leaving(torch.ones(2, 2), patience=4), num_envs=2, rollout_length=7, gae_lambda=0.0)
-    shares, _ = learner._play(profile, None)
+    _, shares, _ = learner._play(profile, None)
     critic = learner._learner(profile[1])
     _, batch = learner._batches(critic, shares[profile[1]][0])
     value = critic.critic(torch.ones(1, 1)).item()

@@ -1,5 +1,6 @@
 """Populations grow towards equilibria: known distances, two ways to one profile, guarantees that hold at every step."""
 
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -12,11 +13,12 @@ from marl_engine.extensive_form.sequence_form import expected_payoffs, realizati
 from marl_engine.policies.tabular import TabularSpec, average_strategy, fill_tables, stack_tables, table_plan
 from marl_engine.populations.population import Population
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.runners import LOCAL
 from solvers.cfr.tree_sampling import paths
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
 from solvers.populations.fictitious_play import FictitiousPlay
-from solvers.populations.psro import PSRO, rectified
+from solvers.populations.psro import PSRO, exact_payoffs, rectified
 from solvers.populations.tree_rollouts import played
 
 
@@ -118,7 +120,7 @@ def test_sampled_cells_are_near_exact_ones():
     measured, exact = solver.population, Population(2)
     exact.members = measured.members
     exact.mean, exact.count = np.zeros_like(measured.mean), np.zeros_like(measured.count)
-    exact.fill(lambda members, _: (expected_payoffs(game.form, realization_plan(game.form, stack_tables(members))), 1))
+    exact.fill(LOCAL, partial(exact_payoffs, form=game.form))
     assert (measured.count == 1000).all()
     assert np.abs(measured.mean - exact.mean).max() < 5 * 5 / 1000**0.5  # payoffs have a deviation below 5
     assert np.abs(measured.mean - exact.mean).mean() > 0

@@ -1,0 +1,46 @@
+"""Whole games in shards: pure jobs of a fixed number of games each, which any runner gives the same results for.
+
+A game is a function of its seed, but rounding may depend on what is computed in one batch. Batches are shards, whatever
+the number of workers, so that one process and several give the same bits.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from marl_engine.rollout.rollout import score
+from marl_engine.types import Game, Profile, Runner
+
+SHARD = 1024  # games
+
+
+class Lineup(NamedTuple):
+    """Who sits where, and how actions are chosen."""
+
+    profile: Profile
+    greedy: bool = False
+
+
+class Shard(NamedTuple):
+    """Whole games of one line-up, a game for each seed."""
+
+    game: Game
+    lineup: Lineup
+    seeds: Tensor  # (N,) int64
+
+
+def score_shard(shard: Shard) -> Tensor:
+    """Returns (N, P) of the games of a shard; see `score`."""
+    return score(deepcopy(shard.game), shard.lineup.profile, shard.seeds, greedy=shard.lineup.greedy)
+
+
+def score_lineups(
+    runner: Runner, game: Game, lineups: Sequence[Lineup], seeds: Tensor, size: int = SHARD
+) -> list[Tensor]:
+    """Returns (N, P) of each line-up in whole games with seeds (N,), played in shards of `size` games."""
+    pieces = seeds.split(size)
+    results = iter(runner.map(score_shard, [Shard(game, each, piece) for each in lineups for piece in pieces]))
+    return [torch.cat([next(results) for _ in pieces]) for _ in lineups]
