@@ -66,7 +66,7 @@ class OpenSpiel:
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features, self.start = torch.from_numpy(self.tree.tensor), uniform_strategy(self.form)
         self.rules = tree_rules(self.tree)
-        self.copies = Copies(*np.zeros((3, 0), np.uint64))  # none before `reset`, so solvers wait for no play to compile
+        self.copies = Copies(*np.zeros((3, 0), np.uint64))  # none before `reset`: solvers need no play compiled
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OpenSpiel":
         """Copies of its own of the same game, whose arrays are shared, for nobody writes into them."""
