@@ -7,9 +7,13 @@ import torch
 from command_runs import marl_train
 from toys import Matrix
 
+from games.control import Control
+from games.normal_form import MatrixGame
 from marl_engine.evaluation import make_evaluator
 from marl_engine.evaluation.scores import best_of
 from marl_engine.numerics.categorical import Categorical
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.tabular import TabularSpec
 from marl_engine.runners.local import LocalRunner
 from marl_engine.types import Policy
 
@@ -105,3 +109,26 @@ def test_a_run_of_a_zero_sum_game_shows_and_saves_how_good_it_has_become(tmp_pat
     resumed = marl_train(tmp_path, "resume=runs/own", "iterations=14")
     assert resumed.code == 0
     assert json.loads((tmp_path / "runs/own/summary.json").read_text())["best"]["iteration"] > 8
+
+
+def test_a_game_of_one_seat_is_not_scored_with_its_seats_swapped():
+    game = Control(horizon=3)
+    report = make_evaluator(game, None, LocalRunner(), episodes=4).evaluate(
+        MLPSpec(hidden=[4]).profile(game), full=True
+    )
+    assert {"return/mean", "return/greedy/mean"} <= report.metrics.keys()
+    assert not [name for name in report.metrics if "swapped" in name]
+    assert "swapped" not in report.headline[1]
+
+
+def test_an_evaluator_is_chosen_by_what_the_game_can_do():
+    """Scores, all of them more where better: minus NashConv of an extensive game, returns of one that is played."""
+    game = MatrixGame("prisoners_dilemma")
+    exact = make_evaluator(game, None, LocalRunner()).evaluate(TabularSpec().profile(game), full=True)
+    assert (exact.score.measure, exact.score.error) == ("nash_conv", 0)
+    assert exact.score.value == pytest.approx(-exact.metrics["nash_conv"]) != 0
+    assert [each.name for each in exact.artefacts] == ["strategy.json"]
+    profile = [Always([0.0, 1.0])] * 2
+    report = make_evaluator(Matrix(torch.eye(2)), None, LocalRunner(), episodes=3).evaluate(profile)
+    assert report.score[:3] == ("return/mean", "return", 1.0)
+    assert report.headline == ("return 1 ± 0", "sampled (3 games)")

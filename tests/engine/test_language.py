@@ -650,7 +650,7 @@ def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, m
         ("game.prompts=nowhere.txt", "nowhere.txt"),
         ("game.judge.raters=[{wit:1.0}]", "there is no score 'wit'; choose from sentiment"),
         ("game.judge._target_=test_language.Tirng", "is not an importable class"),
-        ("game.judge._target_=test_language.Body", "game.judge._target_ 'test_language.Body' is no judge"),
+        ("game.judge._target_=test_language.Backbone", "game.judge._target_ 'test_language.Backbone' is no judge"),
     ],
 )
 def test_what_a_model_cannot_be_asked_is_refused_and_nothing_is_written(arguments, tmp_path, key, says):
