@@ -13,26 +13,27 @@ from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_number
 
 KEY = re.compile(r"[a-z_]+=\S*")
-SIDE_BY_SIDE = 32  # answers that are written at once
+SIDE_BY_SIDE = 32  # answers generated in one batch
 HELP = """\
-marl-ask: asks a language model that a run has trained.
+marl-ask: puts questions to a language model trained by a run.
 
-Name the folder of a run of policy=language and what to ask; write key=value beside them.
+Usage: marl-ask RUN QUESTION ... [key=value ...], where RUN is the folder of a run with policy=language.
 
   marl-ask runs/smol "Are cats or dogs better company?"
   marl-ask runs/smol "Is it cold?" "Why?" samples=3 reference=true
-  marl-ask runs/smol greedy=true < questions.txt       # a question in each line
-  marl-ask runs/smol -- "x=2"                          # what follows is a question, whatever it looks like
+  marl-ask runs/smol greedy=true < questions.txt       # one question per line
+  marl-ask runs/smol -- "x=2"                          # everything after -- is a question
 
 Keys
-  samples      answers to each question; 1 without it
-  greedy       true: the most likely token each time, and so one answer
-  reference    true: also what the model answered before it learned
-  checkpoint   last (without it), best, or an iteration that the run has kept
-  length       tokens in an answer at most; as in training without it
-  temperature  1: as the model says; below it, its likelier answers more often; as in training without it
-  seed         of what is drawn; 0 without it
-  device       cpu (without it) or cuda
+  samples      number of answers to each question (default: 1)
+  greedy       true: always take the most probable token; gives one answer
+  reference    true: also show the answer of the model before training
+  checkpoint   last (default), best, or the iteration of a saved checkpoint
+  length       largest number of tokens in an answer (default: as in training)
+  temperature  sampling temperature; 1 is the model's own distribution, lower values favour probable answers
+               (default: as in training)
+  seed         random seed (default: 0)
+  device       cpu (default) or cuda
 
 Exit codes: 0 done, 2 refused, 128 + the number of a signal."""
 

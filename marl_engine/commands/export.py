@@ -10,21 +10,21 @@ from marl_engine.commands.process import read_keys, run_command
 from marl_engine.errors import Refused
 
 HELP = """\
-marl-export: saves a language model that a run has trained, for transformers and peft.
+marl-export: saves a language model trained by a run, for transformers and peft.
 
-Name the folder of a run of policy=language and where to; write key=value beside it.
+Usage: marl-export RUN out=FOLDER [key=value ...], where RUN is the folder of a run with policy=language.
 
-  marl-export runs/smol out=smol_adapter                # the adapter, as peft loads it
-  marl-export runs/smol out=smol merge=true             # the whole model, as transformers and what reads it do
+  marl-export runs/smol out=smol_adapter                # the adapter, for peft
+  marl-export runs/smol out=smol merge=true             # the whole model, for transformers
 
 Keys
-  out          a folder that is not there yet
-  merge        true: the adapter is added to the weights of its model, in float32
-  checkpoint   last (without it), best, or an iteration that the run has kept
+  out          a new folder
+  merge        true: add the adapter to the weights of its model, in float32
+  checkpoint   last (default), best, or the iteration of a saved checkpoint
 
-A run that learned all weights (policy.rank=0) has no adapter: its whole model is saved in any case.
+A run that trained all weights (policy.rank=0) has no adapter; its whole model is saved in either case.
 
-Exit codes: 0 done, 2 refused, and then nothing is written, 128 + the number of a signal."""
+Exit codes: 0 done, 2 refused (nothing is written), 128 + the number of a signal."""
 
 
 @dataclass

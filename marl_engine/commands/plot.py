@@ -18,26 +18,26 @@ STROKES = ("-", "--", ":", "-.")
 FEW = 4  # curves, whose legend finds room among them
 SPARSE = 25  # points of a curve, which are then marked
 HELP = """\
-marl-plot: overlays what runs measured, saves the picture, and prints the last and the best of each.
+marl-plot: plots a metric of several runs in one figure, and prints its last and best value for each curve.
 
-Name the folders of runs, or folders that hold some; write key=value beside them.
+Usage: marl-plot RUN ... [key=value ...], where RUN is the folder of a run, or a folder that contains runs.
 
   marl-plot runs/cfr runs/cfr_plus                 # the distance from equilibrium, or the return: plot.png
   marl-plot runs/leduc_* x=seconds out=leduc.pdf   # .png, .pdf or .svg
   marl-plot runs y=evaluation/return/mean title="Overcooked"
 
 Keys
-  y        any metric of metrics.jsonl that all runs have; without it the first that they have of
+  y        any metric in metrics.jsonl that all runs have; the default is the first available of
            {measures}
-  x        iteration, seconds, or what the runs count: steps of games, queries, gradients or nodes of the tree;
-           without it steps for returns, else iteration
-  out      the picture, replaced if it is there; plot.png without it
-  title    without it the game and the solver, if they are the same
+  x        iteration, seconds, or a count of work: steps of games, queries, gradients or nodes of the tree
+           (default: steps for returns, otherwise iteration)
+  out      the file to write, which is replaced if it exists (default: plot.png)
+  title    default: the game and the solver, if they are the same for all runs
 
-A curve is called by what sets its configuration apart. Runs that differ in nothing but seed are one curve, their
-median, in a band from the lowest to the highest.
+Curves are labelled by the keys in which their configurations differ. Runs that differ only in their seed are one
+curve: their median, with a band from the lowest to the highest.
 
-Exit codes: 0 done, 2 refused, and then nothing is written."""
+Exit codes: 0 done, 2 refused (nothing is written), 128 + the number of a signal."""
 
 
 @dataclass
