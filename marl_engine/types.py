@@ -6,7 +6,7 @@ B games side by side, P players (seats), A actions, T decisions, N rows of any o
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
@@ -85,11 +85,16 @@ class Distribution(Protocol):
         """KL(self || other), (N,), in nats."""
 
 
+Memory: TypeAlias = "Tensor | tuple[Memory, ...] | Mapping[str, Memory] | None"
+"""A tree of tensors (N, …), a row for each of N seats: what a policy remembers."""
+
+
 class Policy(nn.Module):
     """Observation -> distribution over actions: a network, a table, a language model, a mixture."""
 
     generates: bool = False  # whether it is a `LanguagePolicy`, whose action is a text written token by token
     encodes_like_critic: bool = False  # whether `encode` gives the rows that the critic of its maker takes
+    unit: str = "decision"  # what learning may shuffle: single decisions, or "sequence": stretches of play
     noise_shape: tuple[int, ...] = ()  # of the uniform numbers that `Distribution.sample` takes for a row; (D,): a box
     export_name: str = ""  # of what `save(folder)` writes for other libraries; empty: there is no `save`
     tabular: bool = False  # in a numbered game it goes by the number alone, without memory: it can be made a table of
@@ -108,13 +113,23 @@ class Policy(nn.Module):
         """
         raise ValueError(f"{type(self).__name__} writes no answers; a language policy does")
 
-    def forward(
-        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
-    ) -> tuple[Distribution, Tensor | None]:
-        """Rows (N, …) from `encode`, legal (N, A) bool or None -> N distributions, and memory.
+    def initial_memory(self, count: int) -> Memory:
+        """What `count` seats remember when their games open: a tree of tensors (count, …); None without memory."""
+        return None
 
-        `memory` is None for a policy without one, else (N, …); `play` carries it from turn to turn, from None or
-        zeros where a game opens or a stretch of play begins. `Gradient` learns from single decisions, without it.
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Distribution, Memory]:
+        """Rows (N, …) from `encode`, legal (N, A) bool or None, memory (N, …) -> N distributions, and the new memory.
+
+        Play carries memory from turn to turn, and from one stretch of play to the next. It stays as it is while a seat
+        does not act, and is `initial_memory` again when a game opens.
+        """
+        raise NotImplementedError
+
+    def unroll(self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor) -> Distribution:
+        """The distributions that `forward` gives turn by turn, for policies whose `unit` is "sequence".
+
+        Rows (T, N, …), legal (T, N, A) bool or None, memory (N, …) at the first turn; opens and acting (T, N) bool say
+        where a game opens and where a seat acts. Returns the distributions of the M decisions where `acting` is True.
         """
         raise NotImplementedError
 

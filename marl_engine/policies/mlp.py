@@ -11,7 +11,7 @@ from marl_engine.capabilities import capabilities_of
 from marl_engine.networks.mlp import ACTIVATIONS, MLP
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.gaussian import Gaussian, Squashed
-from marl_engine.types import Game, Policy
+from marl_engine.types import Game, Memory, Policy
 
 NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may give
 
@@ -25,9 +25,7 @@ class MLPPolicy(Policy):
         super().__init__()
         self.perceptron, self.tabular = perceptron, perceptron.shown is not None
 
-    def forward(
-        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
-    ) -> tuple[Categorical, Tensor | None]:
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
         return Categorical(self.perceptron(rows), legal), memory
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
@@ -55,8 +53,8 @@ class GaussianMLPPolicy(Policy):
             self.log_std = nn.Parameter(torch.zeros(len(low)))  # in half widths of the box
 
     def forward(
-        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
-    ) -> tuple[Gaussian | Squashed, Tensor | None]:
+        self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
+    ) -> tuple[Gaussian | Squashed, Memory]:
         found = self.perceptron(rows)
         if not self.squashed:
             return Gaussian(self.centre + self.width * found, self.width.log() + self.log_std), memory
@@ -105,30 +103,28 @@ class MLPSpec:
 
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
-        background = constant_features(game)
-        fresh = [self._policy(background, game) for _ in range(1 if self.shared else game.players)]
+        fresh = [self._policy(game) for _ in range(1 if self.shared else game.players)]
         return fresh * game.players if self.shared else fresh
 
-    def _policy(self, background: Tensor, game: Game) -> Policy:
+    def _policy(self, game: Game) -> Policy:
         spaces = capabilities_of(game).spaces
         if spaces is None or spaces.action.low is None or spaces.action.high is None:
-            return MLPPolicy(self._perceptron(background, game, game.actions, gain=0.01))
-        perceptron = self._perceptron(background, game, game.actions * (2 if self.squashed else 1), gain=0.01)
+            return MLPPolicy(self.perceptron(game, self.hidden, game.actions, gain=0.01))
+        perceptron = self.perceptron(game, self.hidden, game.actions * (2 if self.squashed else 1), gain=0.01)
         return GaussianMLPPolicy(perceptron, spaces.action.low, spaces.action.high, self.squashed)
 
     def critic(self, game: Game, joint: bool) -> MLP:
         """Values from one seat's observation, or from all of them, own first (MAPPO's centralised critic)."""
-        background = constant_features(game).flatten().repeat(game.players if joint else 1)
-        return self._perceptron(background, game, 1, gain=1.0)
+        return self.perceptron(game, self.hidden, 1, gain=1.0, views=game.players if joint else 1)
 
-    def _perceptron(self, background: Tensor, game: Game, outputs: int, gain: float) -> MLP:
+    def perceptron(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> MLP:
+        """A perceptron from the observations of so many seats (`views`), the own one first, to so many outputs."""
         indicated = not game.symmetric if self.seat_indicator is None else self.seat_indicator
-        seats = game.players if indicated and self.shared else 0
         return MLP(
-            background,
-            self.hidden,
+            constant_features(game).flatten().repeat(views),
+            hidden,
             outputs,
-            seats=seats,
+            seats=game.players if indicated and self.shared else 0,
             activation=self.activation,
             gain=gain,
             shown=infoset_features(game),

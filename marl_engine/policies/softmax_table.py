@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from marl_engine.capabilities import NumberedGame
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
-from marl_engine.types import Policy
+from marl_engine.types import Memory, Policy
 
 
 class SoftmaxTablePolicy(Policy):
@@ -24,9 +24,7 @@ class SoftmaxTablePolicy(Policy):
         """Rows (N,) of the table."""
         return observation[:, 0].long()
 
-    def forward(
-        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
-    ) -> tuple[Categorical, Tensor | None]:
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
         return Categorical(self.logits[rows].float(), legal), memory
 
 

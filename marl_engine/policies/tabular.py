@@ -1,6 +1,6 @@
 """Policies that are tables: a distribution for every information set of a seat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,8 @@ from marl_engine.extensive_form.sequence_form import (
     fill_realization_plan,
 )
 from marl_engine.numerics.categorical import Categorical
-from marl_engine.types import Policy, Profile
+from marl_engine.numerics.trees import choose_rows, map_tree
+from marl_engine.types import Memory, Policy, Profile
 
 TINY = 1e-300  # chances below it are taken for it where their logarithm is
 
@@ -53,9 +54,7 @@ class TablePolicy(Policy):
         rows = observation[:, 0].long() - self.begin
         return rows.where((rows >= 0) & (rows < len(self.place)), 0)
 
-    def forward(
-        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
-    ) -> tuple[Categorical, Tensor | None]:
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
         if not len(self.place):  # a seat that never moves
             return Categorical(torch.zeros(len(rows), self.place.shape[1], device=rows.device), legal), memory
         place = self.place[rows]
@@ -121,16 +120,48 @@ def table_plan(table: TablePolicy) -> np.ndarray:
 
 @torch.no_grad()
 def tabulate_policies(game: ExtensiveGame, profile: Profile) -> np.ndarray:
-    """The strategy (S,) of any policies in a game in sequence form: each is asked in all of its information sets."""
+    """The strategy (S,) of any policies in a game in sequence form: each is asked in all of its information sets.
+
+    A policy that remembers is asked there after the information sets in which its seat acted before, as in play.
+    """
     form, parts = game.form, [np.ones(game.players)]
     for seat, policy in enumerate(profile):
         numbers = torch.arange(int(form.begin[seat]), int(form.begin[seat + 1]), device=game.device)
         legal = torch.from_numpy(game.legal).to(numbers.device)[numbers]
         rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
-        distribution, _ = policy(rows, legal)
-        assert isinstance(distribution, Categorical)
-        parts.append(distribution.log_probs.exp()[legal].double().cpu().numpy())
+        log_probs = torch.empty(legal.shape, device=legal.device)
+        memory: Any = policy.initial_memory(len(rows))
+        previous = previous_infosets(form, seat)
+        for index, before in order_by_depth(previous, memory is not None):
+            known = map_tree(lambda each, before=before: each[before], memory)
+            initial = policy.initial_memory(len(index))
+            known = choose_rows(torch.from_numpy(before >= 0).to(legal.device), known, initial)
+            distribution, after = policy(rows[index], legal[index], known)
+            assert isinstance(distribution, Categorical)
+            log_probs[index] = distribution.log_probs
+            map_tree(lambda each, new, index=index: each.index_put_((index,), new), memory, after)
+        parts.append(log_probs.exp()[legal].double().cpu().numpy())
     return np.concatenate(parts)
+
+
+def previous_infosets(form: SequenceForm, seat: int) -> np.ndarray:
+    """The information set where a seat acted before each of its own (n,), numbered from its first; -1: nowhere."""
+    begin, end = int(form.begin[seat]), int(form.begin[seat + 1])
+    sequence = form.parent[begin:end].astype(np.int64)
+    return np.where(sequence < form.players, -1, np.searchsorted(form.first, sequence, side="right") - 1 - begin)
+
+
+def order_by_depth(previous: np.ndarray, remembers: bool) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Yields information sets (m,) and those before them (m,), such that each comes after the one before it.
+
+    All come at once where nothing is remembered.
+    """
+    depth = np.zeros(len(previous), np.int64)
+    for infoset, before in enumerate(previous if remembers else ()):
+        depth[infoset] = 0 if before < 0 else depth[before] + 1
+    for level in range(int(depth.max(initial=-1)) + 1):
+        index = np.flatnonzero(depth == level)
+        yield torch.from_numpy(index), previous[index]
 
 
 def extract_strategy(game: ExtensiveGame, profile: Profile) -> np.ndarray:

@@ -18,27 +18,31 @@ from torch import Tensor
 from marl_engine.capabilities import CriticSpec
 from marl_engine.losses.gae import gae
 from marl_engine.losses.ppo import VALUE_LOSSES, fused_surrogate
-from marl_engine.networks.mlp import MLP
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
+from marl_engine.numerics.trees import map_tree, same_layout
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
-from marl_engine.responders.actor_critic import (
-    ActorCritic,
+from marl_engine.responders.actor_critic import ActorCritic, KLTerm
+from marl_engine.responders.batches import (
     CriticBatch,
-    KLTerm,
     PolicyBatch,
     SeatBatch,
+    collate,
     concatenate,
-    select_rows,
+    count_units,
+    course_of,
+    estimate_values,
+    select_decisions,
+    select_units,
 )
 from marl_engine.responders.regulariser import kl_terms
 from marl_engine.rollout.opponents import seat_learner
-from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
+from marl_engine.rollout.rollout import Trajectory, group_by_policy
 from marl_engine.rollout.stream import Stream
-from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Policy, Profile, Step, Work
+from marl_engine.types import UNREGULARISED, Game, Memory, Metrics, Objective, Opponents, Policy, Profile, Step, Work
 
 CRITICS = ("own", "joint")
 STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
@@ -165,7 +169,8 @@ class PPO:
         parts: dict[Policy, list[SeatBatch]] = {}
         trajectories: list[Trajectory] = []
         earned: list[list[Tensor]] = [[] for _ in seats]
-        for (lineup, learning), stream in zip(lineups, self._streams(len(lineups)), strict=True):
+        for number, stream in enumerate(self._streams(len(lineups))):
+            lineup, learning = lineups[number]
             trajectory, ended = stream.play_opponents(lineup, self.rollout_length)
             if objective.payoff is not None:
                 trajectory = trajectory._replace(reward=objective.payoff(trajectory))
@@ -173,7 +178,7 @@ class PPO:
             for policy, here in group_by_policy(profile):
                 own = [seat for seat in here if seat in learning]
                 if own:
-                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own))
+                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own, number))
             if ended is not None:
                 for seat in learning:
                     earned[seat].append(ended[:, seat])
@@ -187,11 +192,11 @@ class PPO:
         decisions, scale = self._scaled(concatenate(decided))
         estimates = concatenate(estimated)
         held = [KLTerm(other, scale * weight) for other, weight in held]
-        orders = [torch.randperm(len(decisions.action), generator=self.generator) for _ in range(self.epochs)]
+        orders = [torch.randperm(count_units(decisions), generator=self.generator) for _ in range(self.epochs)]
         minibatches = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
         lessons = (
-            (learner.policy_optimiser, lambda index: self._policy_loss(policy, held, select_rows(decisions, index))),
-            (learner.critic_optimiser, lambda index: self._critic_loss(learner.critic, select_rows(estimates, index))),
+            (learner.policy_optimiser, lambda index: self._policy_loss(policy, held, select_units(decisions, index))),
+            (learner.critic_optimiser, lambda index: self._critic_loss(learner.critic, select_units(estimates, index))),
         )
         found = run_concurrently(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
         return {name: number for metrics in found for name, number in metrics.items()}
@@ -215,77 +220,62 @@ class PPO:
         """Advantages standardised if they are to be, and what a unit of the game's payoff is in them."""
         if not self.normalise_advantage:
             return decisions, self.payoff_scale
-        advantage = decisions.advantage
+        advantage = select_decisions(decisions, decisions.advantage)
         unit = advantage.std(unbiased=False).item() + 1e-8
-        return decisions._replace(advantage=(advantage - advantage.mean()) / unit), self.payoff_scale / unit
-
-    def _seen(self, observation: Tensor, seats: list[int]) -> Tensor:
-        """What the critic sees of observations (B, P, …): one seat's, or all with the own first; (N, …)."""
-        players = observation.shape[1]
-        if self.critic == "own":
-            return select_seats(observation, seats, players)
-        turned = [observation.roll(-seat, dims=1).flatten(1) for seat in seats]
-        return torch.stack(turned, dim=1).flatten(0, 1)
+        return decisions._replace(advantage=(decisions.advantage - advantage.mean()) / unit), self.payoff_scale / unit
 
     @torch.no_grad()
     def _batches(self, learner: ActorCritic, part: SeatBatch) -> tuple[PolicyBatch, CriticBatch]:
-        """The decisions of some seats as rows, for the policy and for its critic."""
+        """What a policy and its critic learn of some seats; what the critic remembers goes on with it."""
         trajectory, seats = part.trajectory, part.seats
-        turns, games, players = trajectory.reward.shape
-        seat = torch.tensor(seats, device=self.device).repeat(turns * games)
-
-        def values(observation: Tensor) -> tuple[Tensor, Tensor]:
-            rows = self._seen(observation, seats)
-            seen = learner.critic.encode(rows, seat[: len(rows)])
-            return seen, learner.critic(seen)[:, 0].view(-1, games, len(seats))
-
-        seen, value = values(trajectory.observation.flatten(0, 1))
-        (after,) = values(part.after.observation)[1]
-        ending = None
-        if trajectory.final is not None:
-            ending = values(trajectory.final.flatten(0, 1))[1] * trajectory.truncated[..., None]
+        remembered, course = None, None
+        if learner.policy.unit == "sequence":
+            remembered = self._critic_memory(learner, part.lineup, len(part.after.done) * len(seats))
+            course = course_of(part, remembered)
+        values = estimate_values(learner.critic, part, self.critic == "joint", course)
+        learner.memory[part.lineup] = values.memory
         earned = trajectory.reward + self.schedules["shaping"].at(self.work["steps"]) * trajectory.shaping
         advantage = gae(
             self.payoff_scale * earned[..., seats],
-            value,
+            values.value,
             trajectory.done,
             trajectory.acting[..., seats],
-            after=after if part.after.alive is None else after * part.after.alive[:, seats],
-            ending=ending,
+            after=values.after if part.after.alive is None else values.after * part.after.alive[:, seats],
+            ending=None if values.final is None else values.final * trajectory.truncated[..., None],
             alive=None if trajectory.alive is None else trajectory.alive[..., seats],
             discount=self.discount,
             gae_lambda=self.gae_lambda,
         )
+        shared_rows = self.critic == "own" and learner.policy.encodes_like_critic
+        return collate(learner.policy, part, values, advantage, shared_rows, remembered)
 
-        def rows(each: Tensor) -> Tensor:
-            return select_seats(each.flatten(0, 1), seats, players)
-
-        alike = self.critic == "own" and learner.policy.encodes_like_critic
-        shown = seen if alike else learner.policy.encode(rows(trajectory.observation), seat)
-        legal = None if trajectory.legal is None else rows(trajectory.legal)
-        action, log_prob, acting = (rows(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
-        decisions = PolicyBatch(shown, legal, action, log_prob, advantage.flatten())
-        estimates = CriticBatch(seen, (advantage + value).flatten(), value.flatten())
-        if acting.all():
-            return decisions, estimates
-        return select_rows(decisions, acting), select_rows(estimates, acting)
+    def _critic_memory(self, learner: ActorCritic, number: int, count: int) -> Memory:
+        """What a critic remembers of line-up `number`, (count, …)."""
+        initial = learner.critic.initial_memory(count)
+        saved = learner.memory.get(number)
+        return map_tree(
+            lambda fresh, each: each.to(fresh.device), initial, saved if same_layout(saved, initial) else initial
+        )
 
     def _policy_loss(
         self, policy: Policy, held: Sequence[KLTerm], batch: PolicyBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate, entropy bonus and KL terms, and what to report of them."""
-        pi, _ = policy(batch.rows, batch.legal)
+        pi = batch.distribution(policy)
+        action, log_prob, advantage = (
+            select_decisions(batch, each) for each in (batch.action, batch.log_prob, batch.advantage)
+        )
         bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
-        found = fused_surrogate(pi, batch.action, batch.log_prob, batch.advantage, clip=self.clip, bonus=bonus)
+        found = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus)
         loss = found.loss
         for other, weight in held:
             with torch.no_grad():
-                there, _ = other(batch.rows, batch.legal)
+                there = batch.distribution(other)
             loss = loss + weight * pi.kl(there).mean()
         return loss, {"entropy": found.entropy, "loss/policy": found.surrogate, "kl/last": found.kl}
 
-    def _critic_loss(self, critic: MLP, batch: CriticBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _critic_loss(self, critic: Any, batch: CriticBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The distance of values from their targets."""
-        value = critic(batch.rows)[:, 0]
-        loss = VALUE_LOSSES[self.value_loss](value, batch.target, batch.value, self.value_width).mean()
+        target, before = select_decisions(batch, batch.target), select_decisions(batch, batch.value)
+        loss = VALUE_LOSSES[self.value_loss](batch.values(critic), target, before, self.value_width).mean()
         return loss, {"loss/value": loss.detach()}

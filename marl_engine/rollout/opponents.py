@@ -4,11 +4,15 @@ Copies that meet the same policy are played in one batch, so that a turn costs o
 profiles there are.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from marl_engine.numerics.rng import draw_uniforms, mix_bits
-from marl_engine.types import Opponents, Policy, Profile, Turn
+from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
+from marl_engine.rollout.seat_memory import recall, split_seats
+from marl_engine.types import Memory, Opponents, Policy, Profile, Turn
 
 DRAWS = 2**42  # sets the noise of these draws apart from that of actions
 
@@ -33,16 +37,20 @@ class OpponentSeating:
     """Who sits in the seats of B games, copy by copy; see `rollout.Seating`.
 
     `member` (B,) int64 is the profile that each copy plays with at decision `number`, the next one. A copy for which
-    that is none of the opponents, such as -1, draws one.
+    that is none of the opponents, such as -1, draws one. `memory` is what the seats remember (P,), as in `Seating`.
     """
 
-    def __init__(self, opponents: Opponents, seeds: Tensor, number: int, member: Tensor):
+    def __init__(self, opponents: Opponents, seeds: Tensor, number: int, member: Tensor, memory: Sequence[Memory] = ()):
         self.opponents, self.seeds, self.number = opponents, seeds, number
         self.profile = opponents.members[0]
         self.policies: list[Policy] = list(dict.fromkeys(policy for each in opponents.members for policy in each))
         places = [[self.policies.index(policy) for policy in each] for each in opponents.members]
         self.places = torch.tensor(places, device=seeds.device)  # (K, P) the policy in each seat of each member
-        self.memory: list[Tensor | None] = [None] * len(self.policies)  # (B, P, …) what each remembers in each seat
+        seats = range(len(self.profile))
+        self.initial = [policy.initial_memory(len(seeds) * len(seats)) for policy in self.policies]
+        self.memory = [  # of each policy in all seats of all copies, (B * P, …)
+            recall(each, memory, seats) if memory else map_tree(torch.clone, each) for each in self.initial
+        ]
         known = (member >= 0) & (member < len(places))
         self.member = torch.where(known, member, draw_members(opponents, seeds, number))
 
@@ -65,22 +73,46 @@ class OpponentSeating:
     def _open(self, opens: Tensor) -> None:
         """Draws members for the copies (B,) whose games open, where nobody remembers anything."""
         self.member = torch.where(opens, draw_members(self.opponents, self.seeds, self.number), self.member)
-        for memory in self.memory:
-            if memory is not None:
-                memory[opens] = 0
+        self._clear(opens)
+
+    def _clear(self, opens: Tensor) -> None:
+        """Makes policies remember nothing in copies (B,) whose games open."""
+        rows = opens.repeat_interleave(len(self.profile))
+        self.memory = [choose_rows(rows, *each) for each in zip(self.initial, self.memory, strict=True)]
+
+    def seat_memory(self, turn: Turn) -> tuple[Memory, ...]:
+        """What the seats remember (P,) when they come to a turn, each a tree of (B, …).
+
+        Where policies of several layouts sit in a seat, only what the first of them remembers is told.
+        """
+        self._clear(turn.done)
+        seated, players = self.places[self.member], len(self.profile)
+        told: list[Memory] = [None] * players
+        for place, memory in enumerate(self.memory):
+            for seat, tree in enumerate(split_seats(memory, players)):
+                here = seated[:, seat] == place
+                if tree is not None and here.any():
+                    alike = same_layout(told[seat], tree)
+                    told[seat] = (
+                        choose_rows(here, tree, told[seat])
+                        if alike
+                        else map_tree(torch.clone, tree)
+                        if told[seat] is None
+                        else told[seat]
+                    )
+        return tuple(told)
 
     def _decide(
         self, place: int, here: Tensor, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
     ) -> tuple[Tensor, Tensor]:
         """Actions (N, …) and log-probabilities (N,) of one policy, where it sits (B, P) bool."""
-        policy, memory = self.policies[place], self.memory[place]
+        policy, rows_here = self.policies[place], here.flatten()
         rows = policy.encode(turn.observation[here], here.nonzero()[:, 1])
         allowed = None if legal is None else legal[here]
-        distribution, after = policy(rows, allowed, None if memory is None else memory[here])
-        if after is not None:
-            memory = torch.zeros(*here.shape, *after.shape[1:], device=after.device) if memory is None else memory
-            memory[here] = after
-            self.memory[place] = memory
+        memory = map_tree(lambda each: each[rows_here], self.memory[place])
+        distribution, after = policy(rows, allowed, memory)
+        after = choose_rows(turn.acting[here], after, memory)
+        map_tree(lambda each, new: each.index_put_((rows_here,), new), self.memory[place], after)
         if greedy:
             action = distribution.mode()
             return action, distribution.log_prob(action)

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from marl_engine.errors import Halted
 from marl_engine.numerics.rng import draw_uniforms
+from marl_engine.numerics.trees import choose_rows
+from marl_engine.rollout.seat_memory import recall, split_seats
 from marl_engine.rollout.tabulation import tabulate_logits, tabulated_game
 from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
-from marl_engine.types import Game, Policy, Profile, Turn
+from marl_engine.types import Game, Memory, Policy, Profile, Turn
 
 LONGEST = 50_000  # turns of a game that is scored
 NOISE_BLOCK = 64  # turns whose noise is drawn at once
@@ -31,6 +33,7 @@ class Trajectory(NamedTuple):
     truncated: Tensor  # (T, B) bool
     final: Tensor | None = None  # (T, B, P, ...) what truncated games closed with
     alive: Tensor | None = None  # (T, B, P) bool; None where everybody always was
+    memory: tuple[Memory, ...] = ()  # (P,) what the seats remembered at the first decision, each a tree of (B, …)
 
 
 def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
@@ -55,13 +58,22 @@ def stack_alive(alive: Sequence[Tensor | None]) -> Tensor | None:
 
 
 class Seating:
-    """The seats of B games, and who sits there; memories are carried from turn to turn, and empty when a game opens."""
+    """Who sits in the seats of B games, and what the policies there remember, from turn to turn.
 
-    def __init__(self, profile: Profile, games: int, device: torch.device):
+    `memory` is what the seats remember (P,), each a tree of (B, …), as `seat_memory` returned it. A seat whose policy
+    does not remember what is laid out so begins with the policy's initial memory.
+    """
+
+    def __init__(self, profile: Profile, games: int, device: torch.device, memory: Sequence[Memory] = ()):
         self.profile, self.groups = profile, group_by_policy(profile)
         self.players, self.games = len(profile), games
         self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.groups]
-        self.memory: list[Tensor | None] = [None] * len(self.groups)
+        self.initial = [policy.initial_memory(games * len(seats)) for policy, seats in self.groups]
+        self.memory = list(self.initial)
+        if memory:
+            self.memory = [
+                recall(initial, memory, seats) for initial, (_, seats) in zip(self.initial, self.groups, strict=True)
+            ]
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
         """Actions (B, P) or (B, P, D), and their log-probabilities (B, P), by noise of their shape in [0, 1)."""
@@ -76,6 +88,14 @@ class Seating:
             action[:, seats], log_prob[:, seats] = chosen, likely
         return action, log_prob
 
+    def seat_memory(self, turn: Turn) -> tuple[Memory, ...]:
+        """What the seats remember (P,) when they come to a turn, each a tree of (B, …)."""
+        memory: list[Memory] = [None] * self.players
+        for group, (_, seats) in enumerate(self.groups):
+            for place, tree in zip(seats, split_seats(self._memory_at(group, turn.done), len(seats)), strict=True):
+                memory[place] = tree
+        return tuple(memory)
+
     def _decide_group(
         self, group: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
     ) -> tuple[Tensor, Tensor]:
@@ -83,7 +103,11 @@ class Seating:
         policy, seats = self.groups[group]
         rows = policy.encode(select_seats(turn.observation, seats, self.players), self.seat[group])
         allowed = None if legal is None else select_seats(legal, seats, self.players)
-        distribution, self.memory[group] = policy(rows, allowed, self._kept_memory(group, turn.done))
+        memory = self._memory_at(group, turn.done)
+        distribution, after = policy(rows, allowed, memory)
+        self.memory[group] = after
+        if memory is not None and not turn.acting.all():
+            self.memory[group] = choose_rows(select_seats(turn.acting, seats, self.players), after, memory)
         if greedy:
             action = distribution.mode()
             log_prob = distribution.log_prob(action)
@@ -91,12 +115,12 @@ class Seating:
             action, log_prob = distribution.sample(select_seats(noise, seats, self.players))
         return action.view(self.games, len(seats), *action.shape[1:]), log_prob.view(self.games, -1)
 
-    def _kept_memory(self, group: int, done: Tensor) -> Tensor | None:
-        """What a policy remembers (N, …): zeros in games that have just opened."""
-        memory, seats = self.memory[group], self.groups[group][1]
-        if memory is None or not done.any():
-            return memory
-        return memory * ~done.repeat_interleave(len(seats)).view(-1, *[1] * (memory.ndim - 1))
+    def _memory_at(self, group: int, done: Tensor) -> Memory:
+        """What a policy remembers (N, …), which is its initial memory in games that have just opened."""
+        if self.initial[group] is None or not done.any():
+            return self.memory[group]
+        opens = done.repeat_interleave(len(self.groups[group][1]))
+        return choose_rows(opens, self.initial[group], self.memory[group])
 
 
 class Seats(Protocol):
@@ -105,6 +129,8 @@ class Seats(Protocol):
     profile: Profile  # which says what noise is drawn
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]: ...
+
+    def seat_memory(self, turn: Turn) -> tuple[Memory, ...]: ...
 
 
 class Decision(NamedTuple):
@@ -148,16 +174,26 @@ def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
 
 
 @torch.no_grad()
-def play(game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
-    """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,)."""
+def play(
+    game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int, memory: Sequence[Memory] = ()
+) -> tuple[Trajectory, Turn, tuple[Memory, ...]]:
+    """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,).
+
+    `memory` is what the seats remember at `turn`, as `play` returned it; without it they remember nothing. Returns what
+    was played, the turn after it, and what the seats remember then.
+    """
     if (tabulated := tabulated_game(game, profile, turns * len(seeds))) is not None:
-        return tabulated.play_tabulated(tabulate_logits(tabulated, profile), seeds, clock, turns)
-    return record(game, Seating(profile, len(seeds), seeds.device), turn, seeds, clock, turns)
+        played, after = tabulated.play_tabulated(tabulate_logits(tabulated, profile), seeds, clock, turns)
+        return played, after, ()
+    return record(game, Seating(profile, len(seeds), seeds.device, memory), turn, seeds, clock, turns)
 
 
 @torch.no_grad()
-def record(game: Game, seating: Seats, turn: Turn, seeds: Tensor, clock: int, turns: int) -> tuple[Trajectory, Turn]:
+def record(
+    game: Game, seating: Seats, turn: Turn, seeds: Tensor, clock: int, turns: int
+) -> tuple[Trajectory, Turn, tuple[Memory, ...]]:
     """What `play` returns, of games in which those play who are seated."""
+    remembered = seating.seat_memory(turn)
     decisions = list(play_turns(game, seating, turn, seeds, first=clock, turns=turns))
     before, after = [each.before for each in decisions], [each.after for each in decisions]
     legal = None if all(bool(each.legal.all()) for each in before) else torch.stack([each.legal for each in before])
@@ -172,11 +208,12 @@ def record(game: Game, seating: Seats, turn: Turn, seeds: Tensor, clock: int, tu
         done=torch.stack([each.done for each in after]),
         truncated=torch.stack([each.truncated for each in after]),
         alive=stack_alive([each.alive for each in before]),
+        memory=remembered,
     )
     finals = [each.final for each in after]
     trajectory = trajectory._replace(final=stack_finals(game, finals, trajectory.observation, trajectory.truncated))
     check_stretch(game, trajectory)
-    return trajectory, after[-1]
+    return trajectory, after[-1], seating.seat_memory(after[-1])
 
 
 def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:

@@ -10,7 +10,7 @@ from marl_engine.numerics.state_checks import check_like
 from marl_engine.rollout.opponents import OpponentSeating
 from marl_engine.rollout.rollout import Trajectory, play, record
 from marl_engine.rollout.turn_checks import check_turn
-from marl_engine.types import Game, Opponents, Profile, Turn
+from marl_engine.types import Game, Memory, Opponents, Profile, Turn
 
 
 class Stream:
@@ -25,11 +25,12 @@ class Stream:
         check_turn(game, self.turn, len(seeds))
         self.running = torch.zeros(self.turn.reward.shape)  # (B, P) payoff so far of the games under way
         self.member = torch.full_like(seeds, -1)  # (B,) which of several opponents each copy plays with; -1: none yet
+        self.memory: tuple[Memory, ...] = ()  # (P,) what the seats remember, each a tree of (B, …); empty at first
         self.clock = 0  # decisions so far: the place of the next in the noise
 
     def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
         """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
-        return self._advance(*play(self.game, profile, self.turn, self.seeds, self.clock, turns))
+        return self._advance(*play(self.game, profile, self.turn, self.seeds, self.clock, turns, self.memory))
 
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
         """What `play` returns, of games in each of which one of the opponents plays, drawn when it opens.
@@ -38,14 +39,16 @@ class Stream:
         """
         if len(opponents.members) == 1:
             return self.play(opponents.members[0], turns)
-        seating = OpponentSeating(opponents, self.seeds, self.clock, self.member)
+        seating = OpponentSeating(opponents, self.seeds, self.clock, self.member, self.memory)
         result = self._advance(*record(self.game, seating, self.turn, self.seeds, self.clock, turns))
         self.member = seating.member
         return result
 
-    def _advance(self, trajectory: Trajectory, turn: Turn) -> tuple[Trajectory, Tensor | None]:
+    def _advance(
+        self, trajectory: Trajectory, turn: Turn, memory: tuple[Memory, ...]
+    ) -> tuple[Trajectory, Tensor | None]:
         """Goes on from `turn`, before which the trajectory was played; returns what `play` returns."""
-        self.turn = turn
+        self.turn, self.memory = turn, memory
         self.clock += len(trajectory.done)
         ended = torch.empty(int(trajectory.done.sum()), self.running.shape[1])
         reward, done = trajectory.reward.cpu().contiguous(), trajectory.done.cpu().contiguous()
@@ -54,15 +57,17 @@ class Stream:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"game": self.game.state(), "running": self.running, "member": self.member, "clock": self.clock}
+        own = {"running": self.running, "member": self.member, "memory": self.memory, "clock": self.clock}
+        return {"game": self.game.state(), **own}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint. Raises ValueError for one of another game."""
-        check_like(state, self.state(), "stream")
+        check_like(state, {**self.state(), "memory": ()}, "stream")
         self.turn = self.game.restore(state["game"])
         self.running = state["running"].cpu().clone()
         self.member = state["member"].to(self.member.device)
         self.clock = state["clock"]
+        self.memory = tuple(state["memory"])
 
 
 @compile_loop

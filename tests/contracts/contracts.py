@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from itertools import islice
@@ -18,10 +19,12 @@ from toy_model import built
 
 from marl_engine.capabilities import spaces_of
 from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.errors import Refused
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language.generation import complete
 from marl_engine.policies.weights import load_profile_state, profile_state
+from marl_engine.responders.batches import select_decisions
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.sac import SAC
 from marl_engine.rollout.game_contract import ENOUGH, play_on, strange
@@ -45,6 +48,12 @@ SMALL = [
     "policy.hidden=[16,16]",
     "steps=1000",
 ]
+STRETCHES = (  # games that end within a few turns; in one the seats take turns, in another actions are numbers
+    ("overcooked", "game.horizon=5"),
+    ("recall", "game.delay=2"),
+    ("leduc_poker",),
+    ("control", "game.horizon=5"),
+)
 OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]
 
 
@@ -155,6 +164,42 @@ def check_policy(policy: Policy, game: Game) -> None:
         assert legal.gather(-1, chosen[:, None]).all()
         torch.testing.assert_close(likely, distribution.log_prob(chosen))
     assert torch.equal(distribution.mode(), log_probs.argmax(-1))
+
+
+@cache
+def configuration(*keys: str) -> dict[str, Any]:
+    """What keys of the command line compose."""
+    return composed("train", list(keys))
+
+
+def learned(policy: str, responder: str) -> list[Components]:
+    """Small settings in which a responder by clipped surrogate learns a policy, of the games that go with both."""
+    made = []
+    for game, *keys in STRETCHES:
+        config = configuration(f"game={game}", f"responder={responder}", "policy=network", *keys, *SMALL[:2])
+        with suppress(Refused):
+            made.append(build({**config, "policy": configuration("game=overcooked", f"policy={policy}")["policy"]}))
+    return [each for each in made if isinstance(each.responder, PPO)]
+
+
+def check_learning(made: Components) -> None:
+    """Before the first step of an optimiser, what is learned from is what was played, in stretch after stretch.
+
+    Games end in the midst of them, and where seats take turns, some do not act.
+    """
+    profile, learner, opened = made.profile, made.responder, 0
+    for _ in range(4):
+        _, parts, _ = learner._play(profile, None)
+        for policy, part in ((each, part) for each, several in parts.items() for part in several):
+            batch, _ = learner._batches(learner._learner(policy), part)
+            with torch.no_grad():
+                now = batch.distribution(policy).log_prob(select_decisions(batch, batch.action))
+            trajectory = part.trajectory
+            then, acting = part.flat(trajectory.log_prob), part.flat(trajectory.acting)
+            torch.testing.assert_close(now.sort()[0], then[acting].sort()[0], atol=1e-6, rtol=0)
+            torch.testing.assert_close(now, select_decisions(batch, batch.log_prob), atol=1e-6, rtol=0)
+            opened += int(trajectory.done[:-1].sum())
+    assert opened
 
 
 def check_saving(policy: Policy, other: Policy, game: Game) -> None:

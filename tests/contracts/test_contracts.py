@@ -6,6 +6,7 @@ from contracts import (
     asks,
     check_beginning_anew,
     check_going_on,
+    check_learning,
     check_policy,
     check_reopenings,
     check_saving,
@@ -13,6 +14,7 @@ from contracts import (
     check_words,
     check_writer,
     in_words,
+    learned,
     parts,
     presets,
 )
@@ -46,6 +48,14 @@ def test_policy(name):
         check_saving(made.profile[0], other.profile[0], made.game)
     if isinstance(made.profile[0], LanguagePolicy):
         check_writer(made.profile[0], other.profile[0], made.game)
+
+
+@pytest.mark.parametrize("responder", ["ippo", "mappo"])
+def test_what_is_learned_from_is_what_was_played(responder):
+    made = {name: learned(name, responder) for name in presets("policy")}
+    assert {name for name, several in made.items() if several} >= {"network", "squashed", "gru", "lstm"}
+    for each in (each for several in made.values() for each in several):
+        check_learning(each)
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,11 @@ class Always(Policy):
 class Counting(Policy):
     """Plays the number of turns that it remembers."""
 
+    def initial_memory(self, count):
+        return torch.zeros(count, 1)
+
     def forward(self, rows, legal=None, memory=None):
-        seen = torch.zeros(len(rows), 1) if memory is None else memory
-        return Categorical(-100 * (torch.arange(3.0) - seen).abs()), seen + 1
+        return Categorical(-100 * (torch.arange(3.0) - memory).abs()), memory + 1
 
 
 MEMBERS = [[Always(0), Always(action)] for action in range(3)]

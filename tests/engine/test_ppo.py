@@ -10,6 +10,7 @@ from toys import Leaving, Matrix
 
 from marl_engine.numerics.adam import Adam
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.batches import critic_view
 from marl_engine.responders.ppo import PPO
 from marl_engine.types import Objective, Opponents, Turn
 from solvers.mirror_descent.mirror_prox import MirrorProx
@@ -154,9 +155,8 @@ def test_the_value_of_a_seat_that_leaves_is_what_it_earns_until_then():
 
 
 def test_mappo_sees_all_seats_own_first():
-    learner = parts(responder="mappo").responder
     observation = torch.arange(12).view(2, 2, 3)
-    own_first = learner._seen(observation, [0, 1])
+    own_first = critic_view(observation, [0, 1], joint=True).flatten(1)
     assert own_first.tolist() == [[0, 1, 2, 3, 4, 5], [3, 4, 5, 0, 1, 2], [6, 7, 8, 9, 10, 11], [9, 10, 11, 6, 7, 8]]
 
 

@@ -16,7 +16,7 @@ from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.policies.tabular import TINY
-from marl_engine.types import Policy
+from marl_engine.types import Memory, Policy
 
 
 class EnumerableLM(LanguagePolicy):
@@ -58,9 +58,7 @@ class EnumerableLM(LanguagePolicy):
     def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         return (tokens * self.place).sum(-1).tolist()
 
-    def forward(
-        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
-    ) -> tuple[Categorical, Tensor | None]:
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
         whole = self.log_probs(rows, self.every).sum(-1)
         return Categorical(whole.expand(len(rows), -1).contiguous(), legal), memory
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.rng import GOLDEN, draw_uniforms, mix_bits
-from marl_engine.types import Distribution, Policy
+from marl_engine.types import Distribution, Memory, Policy
 
 
 class Completions(NamedTuple):
@@ -69,9 +69,7 @@ class LanguagePolicy(Policy):
     def complete(self, numbers: Tensor, seeds: Tensor) -> Completions:
         return generate(self, self.encode(numbers[:, None], torch.zeros_like(numbers)), seeds)
 
-    def forward(
-        self, rows: Tensor, legal: Tensor | None = None, memory: Tensor | None = None
-    ) -> tuple[Distribution, Tensor | None]:
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Distribution, Memory]:
         """Where the answers cannot be enumerated."""
         raise NotImplementedError(f"{type(self).__name__} has no distribution over all answers; see written()")
 

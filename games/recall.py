@@ -1,0 +1,85 @@
+"""Recall: each seat is shown a cue when a game opens, and must act on it after a delay in which it sees nothing.
+
+The shortest task that no policy without memory can solve, after the T-maze of Bakker (2001) and the memory length of
+bsuite (Osband et al. 2020, arXiv:1908.03568); here each seat has a cue of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
+from marl_engine.types import Turn
+
+
+@dataclass
+class Recall:
+    """A seat that chooses the action of its cue `delay` turns after it saw it earns 1, another one 0; games end there.
+
+    Observations (B, P, A + 1) float32 are the cue, one-hot, in the first turn, a 1 at the end in the turn that counts,
+    and else zeros. What is chosen in other turns does not matter. Raises ValueError for numbers out of range.
+    """
+
+    delay: int = 10  # turns from the cue to the choice
+    actions: int = 2  # A: kinds of cues, and choices
+    players: int = 2  # P
+    device: str = "cpu"
+
+    symmetric = True
+
+    def __post_init__(self) -> None:
+        check_fields("game", self, "delay", "players", least=1, whole=True)
+        check_fields("game", self, "actions", least=2, whole=True)
+        self.observation_shape = (self.actions + 1,)
+
+    def reset(self, seeds: Tensor) -> Turn:
+        """Starts as many copies as there are seeds (B,)."""
+        zero = torch.zeros_like(seeds)
+        return self.restore({"seeds": seeds, "openings": zero, "clock": zero})
+
+    def state(self) -> dict[str, Tensor]:
+        """Of each copy its seed, how many games it opened before, and the turn of its game."""
+        return {"seeds": self.seeds.clone(), "openings": self.openings.clone(), "clock": self.clock.clone()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> Turn:
+        """Goes back to a saved state."""
+        self.seeds, self.openings, self.clock = (
+            state[name].to(self.device).clone() for name in ("seeds", "openings", "clock")
+        )
+        return self._turn(torch.zeros(len(self.seeds), self.players, device=self.device), self.clock < 0)
+
+    def step(self, actions: Tensor) -> Turn:
+        """Actions (B, P) int64. Raises ValueError, and plays nothing, for an illegal one."""
+        if ((actions < 0) | (actions >= self.actions)).any():
+            raise ValueError(f"actions must be from 0 to {self.actions - 1}")
+        done = self.clock == self.delay
+        reward = ((actions.to(self.device) == self.cues()) & done[:, None]).float()
+        self.clock = (self.clock + 1).masked_fill(done, 0)
+        self.openings = self.openings + done
+        return self._turn(reward, done)
+
+    def cues(self) -> Tensor:
+        """The cues (B, P) of the games under way: functions of the seed, the number of the game and the seat."""
+        seat = torch.arange(1, self.players + 1, device=self.device)
+        place = self.openings[:, None] * self.players + seat
+        noise = to_unit_interval(mix_bits(mix_bits(self.seeds)[:, None] + GOLDEN * place))
+        return (noise * self.actions).long()
+
+    def _turn(self, reward: Tensor, done: Tensor) -> Turn:
+        shape = (len(self.seeds), self.players)
+        observation = torch.zeros(*shape, self.actions + 1, device=self.device)
+        observation.scatter_(-1, self.cues()[..., None], (self.clock == 0).float()[:, None, None].expand(*shape, 1))
+        observation[..., -1] = (self.clock == self.delay).float()[:, None]
+        always = torch.ones(*shape, self.actions, dtype=torch.bool, device=self.device)
+        return Turn(
+            observation=observation,
+            legal=always,
+            acting=always[..., 0],
+            reward=reward,
+            shaping=torch.zeros(shape, device=self.device),
+            done=done,
+            truncated=torch.zeros_like(done),
+        )

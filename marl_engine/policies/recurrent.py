@@ -1,0 +1,77 @@
+"""Policies with a memory: a perceptron, a recurrent layer and logits, learned from stretches of play in their order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from marl_engine.capabilities import capabilities_of
+from marl_engine.errors import Refused
+from marl_engine.networks.recurrent import CELLS, RecurrentNetwork
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.types import Game, Memory, Policy
+
+
+class RecurrentPolicy(Policy):
+    """A recurrent network from observations to logits."""
+
+    unit, encodes_like_critic = "sequence", True
+
+    def __init__(self, network: RecurrentNetwork):
+        super().__init__()
+        self.network = network
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.network.encode(observation, seat)
+
+    def initial_memory(self, count: int) -> Memory:
+        return self.network.initial_memory(count)
+
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
+        """One turn; without memory it is the first one of a game."""
+        logits, memory = self.network(rows, self.initial_memory(len(rows)) if memory is None else memory)
+        return Categorical(logits, legal), memory
+
+    def unroll(self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor) -> Categorical:
+        logits, _ = self.network.unroll(rows, memory, opens, acting)
+        return Categorical(logits[acting], None if legal is None else legal[acting])
+
+
+@dataclass
+class RecurrentSpec:
+    """Makes a profile of recurrent networks for a game.
+
+    Raises ValueError for sizes below 1, an unknown activation or cell, and a game whose actions are numbers.
+    """
+
+    cell: str = "gru"  # or lstm
+    units: int = 64  # H: of the recurrent layer
+    hidden: Sequence[int] = (64,)  # units of the layers before it
+    activation: str = "relu"
+    shared: bool = True  # one network for all seats, or one each
+    seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
+
+    def __post_init__(self) -> None:
+        check_fields("policy", self, "units", least=1, whole=True)
+        if self.cell not in CELLS:
+            raise Refused(f"policy.cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
+        self.layers = MLPSpec(self.hidden, self.activation, self.shared, self.seat_indicator)
+
+    def profile(self, game: Game) -> list[Policy]:
+        """A policy for each seat, drawn from torch's random state."""
+        spaces = capabilities_of(game).spaces
+        if spaces is not None and spaces.action.is_box:
+            raise Refused(f"policy={self.cell} chooses among actions, and those of {type(game).__name__} are numbers")
+        count = 1 if self.shared else game.players
+        policies: list[Policy] = [RecurrentPolicy(self._network(game, game.actions, 0.01, 1)) for _ in range(count)]
+        return policies * game.players if self.shared else policies
+
+    def critic(self, game: Game, joint: bool) -> RecurrentNetwork:
+        """Values from what one seat saw, or all of them, own first, in the course of a game."""
+        return self._network(game, 1, 1.0, game.players if joint else 1)
+
+    def _network(self, game: Game, outputs: int, gain: float, views: int) -> RecurrentNetwork:
+        trunk = self.layers.perceptron(game, self.hidden[:-1], self.hidden[-1], gain=2**0.5, views=views)
+        return RecurrentNetwork(trunk, self.cell, self.units, outputs, gain)

@@ -1,0 +1,202 @@
+"""What a policy and its critic learn from a stretch of play: decisions in any order, or sequences in their own.
+
+Policies without memory learn from single decisions. Those with one learn by backpropagation through time, truncated to
+the stretch (Williams and Peng 1990, Neural Computation 2:490), which begins with the memory that they had when it was
+played; minibatches are then some of the sequences, each in one piece.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from marl_engine.networks.sparse_input import END
+from marl_engine.numerics.trees import choose_rows, map_tree
+from marl_engine.rollout.rollout import Trajectory, select_seats
+from marl_engine.rollout.seat_memory import join_seats
+from marl_engine.types import Distribution, Memory, Policy, Turn
+
+
+class SeatBatch(NamedTuple):
+    """What one policy learns from: some seats of a stretch of play, and the turn after it."""
+
+    trajectory: Trajectory
+    after: Turn
+    seats: list[int]
+    lineup: int = 0  # the number of the line-up that played it
+
+    def flat(self, each: Tensor) -> Tensor:
+        """Of (T, B, P, …), the rows (T * B * seats, …) of these seats."""
+        return select_seats(each.flatten(0, 1), self.seats, each.shape[2])
+
+
+class Course(NamedTuple):
+    """How N sequences of T turns run."""
+
+    memory: Memory  # (N, …) before the first turn
+    opens: Tensor  # (T, N) bool: a game opens there, so that nothing is remembered
+    acting: Tensor  # (T, N) bool: the seat acts there; elsewhere its memory stays as it is
+
+
+class PolicyBatch(NamedTuple):
+    """What a policy learns from: N decisions, or with a course N sequences of T turns, (T, N, …) in place of (N, …)."""
+
+    rows: Tensor  # (N, ...) what it was shown, as it encodes it
+    legal: Tensor | None  # (N, A) bool
+    action: Tensor  # (N,) int64, or (N, D) of numbers
+    log_prob: Tensor  # (N,) when it was taken
+    advantage: Tensor  # (N,)
+    course: Course | None = None
+
+    def distribution(self, policy: Policy) -> Distribution:
+        """What a policy does in the decisions of the batch."""
+        if self.course is None:
+            return policy(self.rows, self.legal)[0]
+        return policy.unroll(self.rows, self.legal, *self.course)
+
+
+class CriticBatch(NamedTuple):
+    """What its critic learns from, laid out in the same way."""
+
+    rows: Tensor  # (N, ...) what it was shown
+    target: Tensor  # (N,)
+    value: Tensor  # (N,) before learning
+    course: Course | None = None
+
+    def values(self, critic: Any) -> Tensor:
+        """Values (N,) of the decisions of the batch."""
+        if self.course is None:
+            return critic(self.rows)[:, 0]
+        return critic.unroll(self.rows, *self.course)[0][..., 0][self.course.acting]
+
+
+Batch = TypeVar("Batch", PolicyBatch, CriticBatch)
+
+
+def count_units(batch: Batch) -> int:
+    """How many decisions or sequences there are, which minibatches are made of."""
+    return batch.rows.shape[0 if batch.course is None else 1]
+
+
+def select_units(batch: Batch, index: Tensor) -> Batch:
+    """Some of the decisions, by number or by mask; or some of the sequences."""
+    if batch.course is None:
+        return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
+    memory, opens, acting = batch.course
+    course = Course(map_tree(lambda each: each[index], memory), opens[:, index], acting[:, index])
+    columns = [None if each is None else each[:, index] for each in batch[:-1]]
+    return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
+
+
+def select_decisions(batch: Batch, each: Tensor) -> Tensor:
+    """Of what is known of all turns, what belongs to decisions: (T, N, …) of sequences -> (M, …)."""
+    return each if batch.course is None else each[batch.course.acting]
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one; lists of differences are filled up to the same length."""
+    if len(batches) == 1:
+        return batches[0]
+    along, columns = 0 if batches[0].course is None else 1, []
+    for each in zip(*(batch[:-1] for batch in batches), strict=True):
+        if each[0] is not None and each[0].dtype == torch.int32:
+            longest = max(lists.shape[-1] for lists in each)
+            each = tuple(F.pad(lists, (0, longest - lists.shape[-1]), value=END) for lists in each)
+        columns.append(None if each[0] is None else torch.cat(each, dim=along))
+    course = concatenate_courses([batch.course for batch in batches])
+    return type(batches[0])(*columns, course)  # type: ignore[call-arg, arg-type]
+
+
+def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
+    """The courses of all sequences; None where there are none."""
+    several = [each for each in courses if each is not None]
+    if not several:
+        return None
+    memory, opens, acting = zip(*several, strict=True)
+    return Course(map_tree(lambda *each: torch.cat(each), *memory), torch.cat(opens, dim=1), torch.cat(acting, dim=1))
+
+
+class Values(NamedTuple):
+    """What a critic says of a stretch of play."""
+
+    rows: Tensor  # (T * B * seats, …) what it was shown
+    value: Tensor  # (T, B, seats)
+    after: Tensor  # (B, seats) of the turn after the stretch
+    final: Tensor | None  # (T, B, seats) of what truncated games closed with
+    memory: Memory  # (B * seats, …) what it remembers after the stretch
+
+
+def critic_view(observation: Tensor, seats: list[int], joint: bool) -> Tensor:
+    """What the critic is shown of observations (M, P, …): (M * seats, …) of each seat, or (M * seats, P, …) of all, the
+    own one first."""
+    if not joint:
+        return select_seats(observation, seats, observation.shape[1])
+    return torch.stack([observation.roll(-seat, dims=1) for seat in seats], dim=1).flatten(0, 1)
+
+
+def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | None) -> Values:
+    """Values of single observations; with a course, of observations in the light of those before them."""
+    trajectory, seats = part.trajectory, part.seats
+    turns, games, _ = trajectory.reward.shape
+    seat = torch.tensor(seats, device=trajectory.reward.device).repeat(turns * games)
+
+    def show(observation: Tensor) -> Tensor:
+        rows = critic_view(observation, seats, joint)
+        return critic.encode(rows, seat[: len(rows)])
+
+    rows, last = show(trajectory.observation.flatten(0, 1)), show(part.after.observation)
+    closed = None if trajectory.final is None else show(trajectory.final.flatten(0, 1))
+    memory = None
+    if course is None:
+        value, after, final = critic(rows), critic(last), None if closed is None else critic(closed)
+    else:
+        value, memories = critic.unroll(rows.unflatten(0, (turns, -1)), *course)
+        after, _ = critic(last, memories[-1])
+        every = None if closed is None else map_tree(lambda *each: torch.cat(each), *memories)
+        final = None if closed is None else critic(closed, every)[0]
+        opens = part.after.done.repeat_interleave(len(seats))
+        memory = choose_rows(opens, critic.initial_memory(len(opens)), memories[-1])
+    shape = (turns, games, len(seats))
+    return Values(rows, value.view(shape), after.view(shape[1:]), None if final is None else final.view(shape), memory)
+
+
+def course_of(part: SeatBatch, memory: Memory) -> Course:
+    """How the sequences of some seats run that begin with a memory (B * seats, …)."""
+    trajectory, turns = part.trajectory, len(part.trajectory.done)
+    opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
+    every = opens.repeat_interleave(len(part.seats), dim=1)
+    return Course(memory, every, part.flat(trajectory.acting).view(turns, -1))
+
+
+def collate(
+    policy: Policy, part: SeatBatch, values: Values, advantage: Tensor, shared_rows: bool, memory: Memory
+) -> tuple[PolicyBatch, CriticBatch]:
+    """What a policy and its critic learn, by the policy's unit; advantage is (T, B, seats).
+
+    With `shared_rows` both are shown the same. `memory` is what the critic remembered at the first turn.
+    """
+    trajectory = part.trajectory
+    turns, games, _ = trajectory.reward.shape
+    if shared_rows:
+        shown = values.rows
+    else:
+        seat = torch.tensor(part.seats, device=advantage.device).repeat(turns * games)
+        shown = policy.encode(part.flat(trajectory.observation), seat)
+    legal = None if trajectory.legal is None else part.flat(trajectory.legal)
+    action, log_prob, acting = (part.flat(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
+    decisions = PolicyBatch(shown, legal, action, log_prob, advantage.flatten())
+    estimates = CriticBatch(values.rows, (advantage + values.value).flatten(), values.value.flatten())
+    if policy.unit == "sequence":
+        played = join_seats([trajectory.memory[seat] for seat in part.seats])
+        return in_order(decisions, turns, course_of(part, played)), in_order(estimates, turns, course_of(part, memory))
+    if acting.all():
+        return decisions, estimates
+    return select_units(decisions, acting), select_units(estimates, acting)
+
+
+def in_order(batch: Batch, turns: int, course: Course) -> Batch:
+    """Rows (T * N, …) as sequences (T, N, …) with their course."""
+    columns = [None if each is None else each.unflatten(0, (turns, -1)) for each in batch[:-1]]
+    return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
