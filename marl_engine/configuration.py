@@ -66,19 +66,25 @@ def fits(kind: Any, value: Any) -> bool:
     return True
 
 
+def check_keys(values: Any, kind: type, place: str, apart: Container[str] = ()) -> None:
+    """Raises Refused for a key that is neither a field of a dataclass nor in `apart`."""
+    names = [field.name for field in fields(kind) if field.init and field.name not in apart]  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise Refused(f"{place.rstrip('.')} must have the keys {', '.join(names)}, not be {values!r}")
+    for key in values:
+        if key not in names and key not in apart:
+            raise unknown(key, place, names)
+
+
 def validate_fields(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
     """Returns the values converted to the types of a dataclass's fields, except those in `apart`.
 
     Raises Refused for an unknown key or a wrong type.
     """
     types = get_type_hints(kind)
-    names = [field.name for field in fields(kind) if field.init and field.name not in apart]  # type: ignore[arg-type]
-    if not isinstance(values, Mapping):
-        raise Refused(f"{place.rstrip('.')} must have the keys {', '.join(names)}, not be {values!r}")
+    check_keys(values, kind, place, apart)
     found = {}
     for key, value in values.items():
-        if key not in names:
-            raise unknown(key, place, names)
         if isinstance(value, float) and math.isnan(value):
             raise Refused(f"{place}{key} must be a number, not {value}")
         try:

@@ -63,7 +63,7 @@ class RecurrentSpec:
         """A policy for each seat, drawn from torch's random state."""
         spaces = capabilities_of(game).spaces
         if spaces is not None and spaces.action.is_box:
-            raise Refused(f"policy={self.cell} chooses among actions, and those of {type(game).__name__} are numbers")
+            raise Refused(f"the action space of {type(game).__name__} is not discrete, as {type(self).__name__} needs")
         count = 1 if self.shared else game.players
         policies: list[Policy] = [RecurrentPolicy(self._network(game, game.actions, 0.01, 1)) for _ in range(count)]
         return policies * game.players if self.shared else policies

@@ -1,14 +1,14 @@
 """From a configuration to the objects it names: `_target_` is the class, the other keys are its fields."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from marl_engine.capabilities import JudgedResponder, missing_members
-from marl_engine.configuration import class_of, declared_types, instantiate
+from marl_engine.configuration import check_keys, class_of, declared_types, instantiate
 from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.mixture import freeze
@@ -60,6 +60,9 @@ def build(config: Mapping[str, Any]) -> Components:
     for policy in profile:
         policy.to(config["device"])
     kind = class_of(config["responder"].get("_target_"))
+    if is_dataclass(kind):
+        keys = {key: value for key, value in config["responder"].items() if key != "_target_"}
+        check_keys(keys, kind, "responder.", apart=("game", "network", "seed", "device"))
     check_parts(kind.__name__, declared_types(kind), game=game, network=network)
     responder = instantiate(
         "responder", config["responder"], game=game, network=network, seed=config["seed"], device=config["device"]

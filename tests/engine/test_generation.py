@@ -183,8 +183,6 @@ def test_a_mixture_asks_each_policy_once_for_each_token():
 def test_only_writers_with_the_same_tokens_are_mixed():
     with pytest.raises(ValueError, match="same tokens"):
         GeometricMixture(tiny(0), tiny(0, vocabulary=2), 0.5)
-    with pytest.raises(ValueError, match="writes no answers"):
-        complete(torch.nn.Identity(), torch.zeros(1, dtype=torch.int64), derive_seeds(0, 1))
 
 
 class Numbered(Coin):
@@ -200,7 +198,7 @@ def test_a_queue_recalls_what_was_pushed_and_no_more():
     queue.push(twice, ["c", "d"])
     queue.push(torch.tensor([7]), ["z"])
     numbers = torch.tensor([4, 9, 7]).repeat(300)
-    found = queue.recalled(numbers, derive_seeds(0, 900))
+    found = queue.complete(numbers, derive_seeds(0, 900))
     shares = {text: found.texts[::3].count(text) / 300 for text in "abcd"}
     assert shares["a"] == 0
     assert all(abs(shares[text] - 1 / 3) < 0.13 for text in "bcd")
@@ -208,7 +206,7 @@ def test_a_queue_recalls_what_was_pushed_and_no_more():
     assert set(found.texts[2::3]) == {"z"}
     again = CompletionQueue(Numbered(), 3)
     again.restore(queue.state())
-    assert again.recalled(numbers, derive_seeds(0, 900)).texts == found.texts
+    assert again.complete(numbers, derive_seeds(0, 900)).texts == found.texts
     queue.push(twice[:1], ["e"])
     again.push(twice[:1], ["e"])
     assert again.state() == queue.state() == {"4": ["c", "d", "e"], "7": ["z"]}
@@ -229,7 +227,7 @@ def test_a_tiny_model_begins_as_its_game_does():
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ((2, 3), "2\\^3 = 8 answers"),
+        ((2, 3), "2\\^3 must be the 27 answers of SentenceMatrix, not 8"),
         ((1, 3), "vocabulary must be a whole number of 2 or more"),
         ((3, 0), "length must be a whole number of 1 or more"),
     ],

@@ -27,7 +27,7 @@ def file(tmp_path, monkeypatch):
         return load_folder(home, torch.float32)
 
     monkeypatch.setattr(models, "unpack", unpack)
-    monkeypatch.setattr(models, "shipped", lambda: str(path))
+    monkeypatch.setattr(models, "find_packaged_model", lambda: str(path))
     monkeypatch.setattr(backbone, "KNOWN", {})
     monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -71,7 +71,7 @@ class LanguagePolicy(Policy):
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Distribution, Memory]:
         """Where the answers cannot be enumerated."""
-        raise NotImplementedError(f"{type(self).__name__} has no distribution over all answers; see written()")
+        raise NotImplementedError(f"{type(self).__name__} has no distribution over all answers; see generate()")
 
 
 @torch.no_grad()
