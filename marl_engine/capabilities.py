@@ -115,8 +115,12 @@ class TextPreferenceGame(PreferenceGame, Protocol):
     texts: list[str]  # the same as a judge reads them
     places: list[int]  # of each text where it comes from, counted from 1
 
+
+class MeteredGame(Protocol):
+    """A game that counts what its judge costs."""
+
     def costs(self) -> Metrics:
-        """What the judge has cost since the game was made; nothing where that is not counted."""
+        """What the judge has cost since the game was made."""
         ...
 
 
@@ -165,6 +169,7 @@ LACKS: dict[Any, str] = {  # what is said of an object without a capability
     PreferenceGame: "is not a preference game",
     MatrixPreferenceGame: "is not a preference game with numbered answers",
     TextPreferenceGame: "has no prompts in words",
+    MeteredGame: "does not count what its judge costs",
     TrajectoryPreferenceGame: "does not compare trajectories",
     CriticSpec: "makes no critics",
     JudgedResponder: "asks no judge",
@@ -183,6 +188,7 @@ class Capabilities(NamedTuple):
     differentiable: DifferentiableGame | None
     preference: PreferenceGame | None
     text_preference: TextPreferenceGame | None
+    metered: MeteredGame | None
     trajectory_preference: TrajectoryPreferenceGame | None
 
 
@@ -193,7 +199,7 @@ def capabilities_of(game: Any) -> Capabilities:
         return None if missing_members(game, protocol) else game
 
     kinds = (Drawable, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame)
-    preferences = (PreferenceGame, TextPreferenceGame, TrajectoryPreferenceGame)
+    preferences = (PreferenceGame, TextPreferenceGame, MeteredGame, TrajectoryPreferenceGame)
     return Capabilities(spaces_of(game), *map(narrow, (*kinds, *preferences)))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from contracts import parts
-from test_own_games import Walk
+from toys import Walk
 
 from marl_engine.capabilities import ActionSpace, Drawable, Spaces, capabilities_of, lack_of
 from marl_engine.commands.command_line.cli_config import composed
@@ -23,7 +23,7 @@ DECLARED = {
     "control": {"spaces"},
     "preference/control": {"spaces", "trajectory_preference"},
     "preference/tiny": {"spaces", "preference", *NUMBERS} - {"tree"},
-    "preference/sentiment": {"preference", "text_preference"},
+    "preference/sentiment": {"preference", "text_preference", "metered"},
 }
 
 

@@ -98,7 +98,7 @@ def test_equal_seeds_give_the_games_that_they_always_gave(name, path_of):
         digest = sha256()
         for field in turn[:7]:
             digest.update(field.numpy().tobytes())
-        played, after = play(game, each, turn, seeds, CLOCK, TURNS)
+        played, after, _ = play(game, each, turn, seeds, CLOCK, TURNS)
         legal = legal_of(played, game.actions)
         for field in (played.observation, played.acting, played.action, played.reward, played.done, legal):
             digest.update(field.contiguous().numpy().tobytes())
@@ -114,7 +114,7 @@ def test_a_stretch_is_its_turns(name, path_of):
     assert tabulated_game(game, profile, TURNS * COPIES) is game
     results = []
     for each in (profile, turn_by_turn(profile)):
-        played, after = play(game, each, game.reset(seeds), seeds, CLOCK, TURNS)
+        played, after, _ = play(game, each, game.reset(seeds), seeds, CLOCK, TURNS)
         results.append([*played, *after, *game.state().values()])
     for one, other in zip(*results, strict=True):
         assert one is other is None or (one.dtype == other.dtype and torch.equal(one, other))
@@ -150,7 +150,7 @@ class Walker:
 def test_play_is_what_the_states_of_openspiel_say(name, path_of):
     name = path_of(name)
     game, seeds = OpenSpiel(name), derive_seeds(3, 6)
-    played, _ = play(game, uneven_tables(game), game.reset(seeds), seeds, 0, 80)
+    played, *_ = play(game, uneven_tables(game), game.reset(seeds), seeds, 0, 80)
     names, legal = {}, legal_of(played, game.actions)
     for copy, seed in enumerate(seeds):
         walker = Walker(name, seed)

@@ -97,7 +97,7 @@ class PreferenceResponder:
         self.once = self.online and self.epochs * self.minibatches == 1  # answers are learned from as they were written
         able = capabilities_of(self.game)
         self.form = None if able.extensive is None else able.extensive.form
-        self.prompt_game = able.text_preference
+        self.prompt_game, self.metered_game = able.text_preference, able.metered
         self.schedule: Schedule = parse_schedule(self.learning_rate, "responder.learning_rate")
         self.settings = PreferenceLossSettings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
         self.generator = torch.Generator().manual_seed(self.seed)
@@ -183,7 +183,7 @@ class PreferenceResponder:
 
     def costs(self) -> Metrics:
         """What the judge has cost, also before the run was stopped."""
-        now = {} if self.prompt_game is None else self.prompt_game.costs()
+        now = {} if self.metered_game is None else self.metered_game.costs()
         return {name: number + self.paid.get(name, 0.0) for name, number in now.items()}
 
     def quote(self) -> str:
