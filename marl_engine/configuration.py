@@ -67,12 +67,12 @@ def fits(kind: Any, value: Any) -> bool:
 
 
 def check_keys(values: Any, kind: type, place: str, apart: Container[str] = ()) -> None:
-    """Raises Refused for a key that is neither a field of a dataclass nor in `apart`."""
+    """Raises Refused for a key that is no field of a dataclass, or one of those in `apart`."""
     names = [field.name for field in fields(kind) if field.init and field.name not in apart]  # type: ignore[arg-type]
     if not isinstance(values, Mapping):
         raise Refused(f"{place.rstrip('.')} must have the keys {', '.join(names)}, not be {values!r}")
     for key in values:
-        if key not in names and key not in apart:
+        if key not in names:
             raise unknown(key, place, names)
 
 

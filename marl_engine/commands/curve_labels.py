@@ -1,9 +1,12 @@
 """What tells runs apart, in as few words as will do: the fewest keys whose values name each of them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import combinations
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from marl_engine.commands.command_line.cli_config import loaded, plain, presets
 from marl_engine.commands.command_line.environment import CONFIGS
@@ -29,18 +32,26 @@ def leaves(config: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 @cache
+def section_of(group: str, name: str) -> dict[str, Any]:
+    """The section of a group that a preset stands for, with those of the presets of the group that it builds on.
+
+    Raises Refused where a value depends on the rest of a configuration.
+    """
+    whole = plain(loaded(CONFIGS / group / f"{name}.yaml"))
+    bases = [each for each in whole.pop("defaults", []) if isinstance(each, str)]
+    merged = OmegaConf.merge({}, *(section_of(group, each) for each in bases), whole.get(group, whole))
+    assert isinstance(merged, DictConfig)
+    return plain(merged)
+
+
+@cache
 def sections(group: str) -> dict[str, dict[str, Any]]:
     """The sections that a group's presets stand for, by name; those that are not whole by themselves are left out."""
-    found = {}
+    whole = {}
     for name in presets(group):
-        try:
-            whole = plain(loaded(CONFIGS / group / f"{name}.yaml"))
-        except Refused:  # a value of it depends on the rest of a configuration
-            continue
-        section = whole.get(group, whole)
-        if "_target_" in section and "defaults" not in section:
-            found[name] = section
-    return found
+        with suppress(Refused):
+            whole[name] = section_of(group, name)
+    return {name: section for name, section in whole.items() if "_target_" in section}
 
 
 def preset(group: str, section: Mapping[str, Any]) -> str:
