@@ -80,12 +80,12 @@ def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
     """As many as a solver asks for, of answers of the reference to the prompts that are learned from."""
     import torch
 
-    from marl_engine.commands.command_line.cli_config import composed
+    from marl_engine.commands.command_line.cli_config import compose_config
     from marl_engine.numerics.rng import derive_seeds
     from marl_engine.policies.language.generation import complete
     from marl_engine.runs.factory import build
 
-    made = build(composed("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
+    made = build(compose_config("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
     game, found = made.game, []
     for start in range(0, options.queries // 6, 8):  # six comparisons among four answers
         numbers = (torch.arange(start, start + 8) % game.train_prompts).repeat_interleave(4)

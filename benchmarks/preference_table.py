@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.runs.factory import Components, build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,7 +157,7 @@ def parts_of(method: Method, seed: int, queries: int) -> Components:
     given = [*method.overrides, f"responder.learning_rate={{start:{first},end:{last},over:{queries}}}", f"seed={seed}"]
     if method.family == "offline":
         given += [f"responder.prompts={queries}", f"responder.minibatches={max(queries // BATCH, 1)}"]
-    parts = build(composed("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *given]))
+    parts = build(compose_config("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *given]))
     parts.responder.form = None  # type: ignore[attr-defined]
     return parts
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from side_by_side import Row, ask, last_line, require, show
 
 from games.openspiel.game import OpenSpiel
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.runs.factory import build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +54,9 @@ Curve = list[tuple[float, float]]  # seconds and NashConv
 
 def ours(name: str, game: str, seconds: float) -> Curve:
     """A solver's way to the last goal, or to the end of its time."""
-    parts = build(composed("train", [f"solver={name}", "game=openspiel", f"game.name='{GAMES[game]}'", *SOLVERS[name]]))
+    parts = build(
+        compose_config("train", [f"solver={name}", "game=openspiel", f"game.name='{GAMES[game]}'", *SOLVERS[name]])
+    )
     curve, start = [], time.perf_counter()
     for progress in parts.solver.solve(parts.profile, parts.responder):
         curve.append((time.perf_counter() - start, progress.metrics["nash_conv"]))

@@ -1,1 +1,1 @@
-"""What is run from the shell."""
+"""The commands: marl-train, marl-plot, marl-ask and marl-export."""

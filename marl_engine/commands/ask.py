@@ -1,4 +1,4 @@
-"""marl-ask: questions to a language model that a run has trained."""
+"""marl-ask: puts questions to a language model trained by a run."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_number
 
 KEY = re.compile(r"[a-z_]+=\S*")
-SIDE_BY_SIDE = 32  # answers generated in one batch
+BATCH = 32  # answers generated in one batch
 HELP = """\
 marl-ask: puts questions to a language model trained by a run.
 
@@ -39,8 +39,8 @@ Exit codes: 0 done, 2 refused, 128 + the number of a signal."""
 
 
 @dataclass
-class Wishes:
-    """What is asked for beside the run and the questions."""
+class AskOptions:
+    """The keys of the command."""
 
     samples: int = 1
     greedy: bool = False
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def ask(arguments: Sequence[str]) -> int:
-    """Does what the command line says; returns the exit code. Raises Refused."""
+    """Runs the command line; returns the exit code. Raises Refused."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     words, questions = arguments[:end], list(arguments[end + 1 :])
     flags = [word for word in words if word.startswith("-")]
@@ -74,45 +74,45 @@ def ask(arguments: Sequence[str]) -> int:
     if flags:
         raise Refused(f"there is no flag {flags[0]}; write the folder of a run, questions and key=value, or --help")
     keys = [word for word in words if KEY.fullmatch(word)]
-    wishes = read_keys(keys, Wishes)
-    run, *others = [word for word in words if word not in keys] or [""]
+    options = read_keys(keys, AskOptions)
+    run, *texts = [word for word in words if word not in keys] or [""]
     if not run:
         raise Refused('say which run, like marl-ask runs/NAME "Why?"')
-    questions = [*others, *questions] or [line.strip() for line in sys.stdin if line.strip()]
+    questions = [*texts, *questions] or [line.strip() for line in sys.stdin if line.strip()]
     if not questions:
         raise Refused(f'ask something, like marl-ask {run} "Why?"')
-    answer(Path(run), questions, wishes)
+    answer(Path(run), questions, options)
     return 0
 
 
-def answer(run: Path, questions: Sequence[str], wishes: Wishes) -> None:
+def answer(run: Path, questions: Sequence[str], options: AskOptions) -> None:
     """Prints each question with its answers. Raises Refused."""
     from marl_engine.commands.command_line.trained_models import load_trained
 
-    changes = {"length": wishes.length, "temperature": wishes.temperature}
-    trained = load_trained(run, wishes.checkpoint, questions, wishes.device, **changes)
+    changes = {"length": options.length, "temperature": options.temperature}
+    trained = load_trained(run, options.checkpoint, questions, options.device, **changes)
     print(f"{run}, iteration {trained.iteration}")
-    step = max(1, SIDE_BY_SIDE // wishes.samples)
+    step = max(1, BATCH // options.samples)
     for start in range(0, len(questions), step):
         numbers = range(start, min(start + step, len(questions)))
-        before = texts_of(trained.reference, numbers, wishes) if wishes.reference else []
-        after = texts_of(trained.policy, numbers, wishes)
+        earlier_answers = generate_texts(trained.reference, numbers, options) if options.reference else []
+        answers = generate_texts(trained.policy, numbers, options)
         for place, number in enumerate(numbers):
             print(f"\n{questions[number]}")
-            for label, texts in (("before", before), ("after", after)):
-                for text in texts[place * wishes.samples : (place + 1) * wishes.samples]:
-                    print(indent(f"{label}: {text}" if wishes.reference else text, "  "))
+            for label, texts in (("before", earlier_answers), ("after", answers)):
+                for text in texts[place * options.samples : (place + 1) * options.samples]:
+                    print(indent(f"{label}: {text}" if options.reference else text, "  "))
 
 
-def texts_of(policy: Any, numbers: Sequence[int], wishes: Wishes) -> list[str]:
-    """Answers to questions, `samples` to each, which follow each other; each is a function of its own seed."""
+def generate_texts(policy: Any, numbers: Sequence[int], options: AskOptions) -> list[str]:
+    """Returns answers to questions, `samples` for each in a row. Each answer has its own seed."""
     import torch
 
     from marl_engine.numerics.rng import derive_seeds
     from marl_engine.policies.language.generation import generate
 
-    each = torch.tensor(numbers).repeat_interleave(wishes.samples)
-    places = each * wishes.samples + torch.arange(wishes.samples).repeat(len(numbers))
-    seeds = derive_seeds(wishes.seed, int(places.max()) + 1)[places].to(wishes.device)
-    rows = policy.encode(each[:, None].to(wishes.device), torch.zeros_like(each))
-    return generate(policy, rows, seeds, greedy=wishes.greedy).texts
+    each = torch.tensor(numbers).repeat_interleave(options.samples)
+    places = each * options.samples + torch.arange(options.samples).repeat(len(numbers))
+    seeds = derive_seeds(options.seed, int(places.max()) + 1)[places].to(options.device)
+    rows = policy.encode(each[:, None].to(options.device), torch.zeros_like(each))
+    return generate(policy, rows, seeds, greedy=options.greedy).texts

@@ -1,4 +1,4 @@
-"""marl-train … check=true: what each check of the game saw, a line each."""
+"""marl-train … check=true: checks a game and prints one line for each check."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from marl_engine.rollout.game_contract import check_game
 
 
 def report_contract(config: Mapping[str, Any], console: Any) -> int:
-    """Checks the game of a configuration, on the CPU. Raises Refused with what is wrong with it."""
+    """Checks the game of a configuration on the CPU. Raises Refused with the first error."""
     game = instantiate("game", config["game"], device="cpu")
     name = config["game"]["_target_"]
     if capabilities_of(game).text_preference is not None:

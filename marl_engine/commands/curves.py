@@ -1,4 +1,4 @@
-"""What runs measured, made comparable: a metric that all have, seeds put together, and each curve under a name."""
+"""Prepares the metrics of runs for plotting: a common metric, seeds merged, and a label for each curve."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.commands.curve_labels import labels, leaves, named
+from marl_engine.commands.curve_labels import flatten_config, labels, section_names
 from marl_engine.errors import Refused, choice
 from marl_engine.types import UNITS
 
-MEASURES = {  # the first that every run has is drawn
+MEASURES = {  # the first that all runs have is the default
     "nash_conv": "NashConv",
     "nash_conv/average": "NashConv of the average strategy",
     "nash_conv/last": "NashConv of the current strategy",
@@ -23,8 +23,8 @@ DISTANCES = {"nash_conv", "exploitability", "gap"}  # on logarithmic axes
 AXES = {"iteration": "iterations", "seconds": "seconds", **{unit: unit for unit in UNITS}}
 
 
-class Run(NamedTuple):
-    """What a run left."""
+class RunRecords(NamedTuple):
+    """The configuration and records of a run."""
 
     path: Path
     config: dict[str, Any]
@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """The median of runs that differ in seed, and their range; of one run, that run. All arrays (n,)."""
+    """The median and range of runs that differ only in their seed. All arrays are (n,)."""
 
     label: str
     x: np.ndarray
@@ -41,78 +41,79 @@ class Curve(NamedTuple):
     high: np.ndarray
 
 
-def measure(runs: Sequence[Run], asked: str | None) -> str:
-    """The metric that is drawn: the one asked for, or the first of `MEASURES` that all runs have. Raises Refused."""
-    has = [{name for record in run.records for name in record} for run in runs]
-    common = set.intersection(*has) - {*AXES, *(f"{unit}_per_second" for unit in UNITS)}
-    name = asked if asked is not None else next((name for name in MEASURES if name in common), None)
-    others = f"choose y= from {choice(name or '', common)}" if common else "plot fewer of them"
+def choose_metric(runs: Sequence[RunRecords], requested: str | None) -> str:
+    """Returns the given metric, or the first of `MEASURES` that all runs have. Raises Refused."""
+    names_of_runs = [{name for record in run.records for name in record} for run in runs]
+    common = set.intersection(*names_of_runs) - {*AXES, *(f"{unit}_per_second" for unit in UNITS)}
+    name = requested if requested is not None else next((name for name in MEASURES if name in common), None)
+    advice = f"choose y= from {choice(name or '', common)}" if common else "plot fewer of them"
     if name is None:
-        raise Refused(f"no distance from equilibrium and no return was measured by all of these runs; {others}")
-    for run, names in zip(runs, has, strict=True):
+        raise Refused(f"no distance from equilibrium and no return was measured by all of these runs; {advice}")
+    for run, names in zip(runs, names_of_runs, strict=True):
         if name not in names:
-            raise Refused(f"{run.path} has no y={name}; {others}")
+            raise Refused(f"{run.path} has no y={name}; {advice}")
     return name
 
 
-def compared(runs: Sequence[Run], x: str, y: str) -> list[Curve]:
-    """A curve for each run, or for several that differ in nothing but seed. Raises Refused."""
-    groups = grouped(runs)
-    called = labels([group[0].config for group in groups]) or folders(groups)
+def build_curves(runs: Sequence[RunRecords], x: str, y: str) -> list[Curve]:
+    """Returns a curve for each group of runs that differ only in their seed. Raises Refused."""
+    groups = group_by_seed(runs)
+    names = labels([group[0].config for group in groups]) or folder_labels(groups)
     counts = [f" ({len(group)} seeds)" if len(group) > 1 else "" for group in groups]
     return [
-        Curve(label + count, *joined(group, x, y)) for group, label, count in zip(groups, called, counts, strict=True)
+        Curve(label + count, *merge_runs(group, x, y))
+        for group, label, count in zip(groups, names, counts, strict=True)
     ]
 
 
-def grouped(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that differ in nothing but seed, together; those that do not even differ in seed, each by itself."""
-    groups: dict[str, list[Run]] = {}
+def group_by_seed(runs: Sequence[RunRecords]) -> list[list[RunRecords]]:
+    """Groups runs that differ only in their seed; runs with equal seeds are not merged."""
+    groups: dict[str, list[RunRecords]] = {}
     for run in runs:
-        groups.setdefault(repr(sorted(leaves(run.config).items())), []).append(run)
-    found: list[list[Run]] = []
+        groups.setdefault(repr(sorted(flatten_config(run.config).items())), []).append(run)
+    result: list[list[RunRecords]] = []
     for group in groups.values():
         seeds = {run.config.get("seed") for run in group}
-        found += [group] if len(seeds) == len(group) else [[run] for run in group]
-    return found
+        result += [group] if len(seeds) == len(group) else [[run] for run in group]
+    return result
 
 
-def folders(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """The folders' names as labels, with what is above them where names are the same; of several, the first."""
+def folder_labels(groups: Sequence[Sequence[RunRecords]]) -> list[str]:
+    """Returns folder names as labels, or paths if names are not unique; for a group, those of its first run."""
     names = [group[0].path.resolve().name for group in groups]
     return names if len(set(names)) == len(names) else [str(group[0].path) for group in groups]
 
 
-def joined(group: Sequence[Run], x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Medians of x and of y, and the lowest and highest y, (n,) each, over the iterations that all runs measured.
+def merge_runs(group: Sequence[RunRecords], x: str, y: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns medians of x and y, and the lowest and highest y, (n,) each, at the iterations that all runs have.
 
-    Raises Refused where there are none.
+    Raises Refused if there are none.
     """
     points = []
     for run in group:
-        key = counter(run, x)
-        having = [record for record in run.records if y in record and key in record]
-        points.append({record["iteration"]: (record[key], record[y]) for record in having})
+        key = choose_counter(run, x)
+        records = [record for record in run.records if y in record and key in record]
+        points.append({record["iteration"]: (record[key], record[y]) for record in records})
     common = sorted(set.intersection(*map(set, points)))
     if not common:
         raise Refused(f"{' and '.join(str(run.path) for run in group)} measured {y} at no iteration alike; plot one")
-    found = np.array([[each[iteration] for iteration in common] for each in points], float)  # (runs, n, 2)
-    middle, values = np.median(found, axis=0), found[..., 1]
+    values_of_runs = np.array([[each[iteration] for iteration in common] for each in points], float)  # (runs, n, 2)
+    middle, values = np.median(values_of_runs, axis=0), values_of_runs[..., 1]
     return middle[:, 0], middle[:, 1], values.min(0), values.max(0)
 
 
-def counter(run: Run, x: str) -> str:
-    """The metric that counts x in the records of a run. Raises Refused for a run that does not count it."""
+def choose_counter(run: RunRecords, x: str) -> str:
+    """Returns the name of a counter if a run has recorded it. Raises Refused."""
     counts = {name for record in run.records for name in record} & set(AXES)
     if x in counts:
         return x
     raise Refused(f"{run.path} counts no {x}; choose x= from {choice(x, counts)}")
 
 
-def shared(runs: Sequence[Run]) -> str:
-    """A title: the game and the solver, as far as they are the same in all runs."""
+def common_title(runs: Sequence[RunRecords]) -> str:
+    """Returns a title from the game and the solver, as far as they are the same for all runs."""
     configs = [run.config for run in runs]
-    names = (set(named(group, configs)) for group in ("game", "solver"))
+    names = (set(section_names(group, configs)) for group in ("game", "solver"))
     return " · ".join(name for each in names if len(each) == 1 for name in each if name)
 
 

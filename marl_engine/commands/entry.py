@@ -1,4 +1,6 @@
-"""What the shell calls: signals are heard before anything else is loaded, which takes a second or more."""
+"""Entry points. Signals are handled from the start, before other modules are loaded, which takes a second or
+more.
+"""
 
 import sys
 from functools import partial
@@ -9,7 +11,7 @@ from marl_engine.interruption import INTERRUPTION, Interrupted
 
 
 def start(command: str) -> NoReturn:
-    """Loads a command and runs it. Exit code: its own, or 128 + the number of a signal that came before."""
+    """Loads a command and runs it. Exit code: that of the command, or 128 + the number of an earlier signal."""
     try:
         with INTERRUPTION.listen():
             import_module(f"marl_engine.commands.{command}").main()

@@ -1,4 +1,4 @@
-"""marl-export: a language model that a run has trained, as transformers and peft load it."""
+"""marl-export: saves a language model trained by a run, for transformers and peft."""
 
 import os
 import shutil
@@ -28,8 +28,8 @@ Exit codes: 0 done, 2 refused (nothing is written), 128 + the number of a signal
 
 
 @dataclass
-class Wishes:
-    """What is asked for beside the run."""
+class ExportOptions:
+    """The keys of the command."""
 
     out: str = ""
     merge: bool = False
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def export(arguments: Sequence[str]) -> int:
-    """Does what the command line says; returns the exit code. Raises Refused."""
+    """Runs the command line; returns the exit code. Raises Refused."""
     flags = [word for word in arguments if word.startswith("-")]
     if {"-h", "--help"} & set(flags):
         print(HELP)
@@ -59,25 +59,27 @@ def export(arguments: Sequence[str]) -> int:
     runs = [word for word in arguments if word not in keys]
     if len(runs) != 1:
         raise Refused(f"say which run, one and not {len(runs)}: marl-export runs/NAME out=FOLDER")
-    save(Path(runs[0]), read_keys(keys, Wishes))
+    save(Path(runs[0]), read_keys(keys, ExportOptions))
     return 0
 
 
-def save(run: Path, wishes: Wishes) -> None:
-    """Saves the model so that its folder is whole or not there, and says how it is loaded. Raises Refused, OSError."""
+def save(run: Path, options: ExportOptions) -> None:
+    """Saves the model atomically and prints how to load it. Raises Refused, OSError."""
     from marl_engine.commands.command_line.trained_models import load_trained
 
-    out = Path(wishes.out)
-    trained = load_trained(run, wishes.checkpoint, [], dtype="float32" if wishes.merge else None)
+    out = Path(options.out)
+    trained = load_trained(run, options.checkpoint, [], dtype="float32" if options.merge else None)
     policy, base = trained.policy, trained.policy.body.causal.name_or_path
-    whole = wishes.merge or not policy.body.layers
-    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    is_whole_model = options.merge or not policy.body.layers
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        (policy.save_merged if wishes.merge else policy.save)(aside)
-        os.replace(aside, out)
+        (policy.save_merged if options.merge else policy.save)(temporary)
+        os.replace(temporary, out)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     model = "AutoModelForCausalLM.from_pretrained({!r})"
-    load = model.format(str(out)) if whole else f"PeftModel.from_pretrained({model.format(base)}, {str(out)!r})"
-    print(f"saved   {out}: the {'model' if whole else 'adapter'} of {run}, iteration {trained.iteration}")
+    load = (
+        model.format(str(out)) if is_whole_model else f"PeftModel.from_pretrained({model.format(base)}, {str(out)!r})"
+    )
+    print(f"saved   {out}: the {'model' if is_whole_model else 'adapter'} of {run}, iteration {trained.iteration}")
     print(f"load    {load}")

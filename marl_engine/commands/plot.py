@@ -1,22 +1,32 @@
-"""marl-plot: what several runs measured, one curve over another, in a picture and in a few numbers."""
+"""marl-plot: plots a metric of several runs in one figure and prints its last and best values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marl_engine.commands.command_line.cli_config import loaded, plain
-from marl_engine.commands.curves import AXES, DISTANCES, MEASURES, Curve, Run, compared, is_distance, measure, shared
+from marl_engine.commands.command_line.cli_config import load_config, to_dict
+from marl_engine.commands.curves import (
+    AXES,
+    DISTANCES,
+    MEASURES,
+    Curve,
+    RunRecords,
+    build_curves,
+    choose_metric,
+    common_title,
+    is_distance,
+)
 from marl_engine.commands.process import read_keys, run_command
 from marl_engine.errors import Refused, choice
 from marl_engine.runs.folder import RunFolder
 
 LESS_IS_BETTER = DISTANCES | {"loss", "kl"}
 KINDS = (".png", ".pdf", ".svg")
-# Okabe and Ito's colours, told apart by the colour-blind too; then again with other strokes
+# Okabe and Ito's colours, which suit colour blindness; then the same with other strokes
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 STROKES = ("-", "--", ":", "-.")
-FEW = 4  # curves, whose legend finds room among them
-SPARSE = 25  # points of a curve, which are then marked
+FEW = 4  # curves for which the legend fits into the axes
+SPARSE = 25  # points of a curve below which they are marked
 HELP = """\
 marl-plot: plots a metric of several runs in one figure, and prints its last and best value for each curve.
 
@@ -42,7 +52,7 @@ Exit codes: 0 done, 2 refused (nothing is written), 128 + the number of a signal
 
 @dataclass
 class Figure:
-    """What is asked for beside the runs."""
+    """The keys of the command."""
 
     x: str | None = None
     y: str | None = None
@@ -61,11 +71,11 @@ class Figure:
 
 def main() -> None:
     """The command. Exit codes: 0 done, 2 refused, 128 + the number of a signal."""
-    run_command(commanded)
+    run_command(plot)
 
 
-def commanded(arguments: Sequence[str]) -> int:
-    """Does what the command line says; returns the exit code. Raises Refused."""
+def plot(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code. Raises Refused."""
     flags = [argument for argument in arguments if argument.startswith("-")]
     if {"-h", "--help"} & set(flags):
         print(HELP.format(measures=", ".join(MEASURES)))
@@ -74,44 +84,44 @@ def commanded(arguments: Sequence[str]) -> int:
         raise Refused(f"there is no flag {flags[0]}; write folders of runs and key=value, or --help")
     keys = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
     figure = read_keys(keys, Figure)
-    runs = [read(path) for path in found([argument for argument in arguments if argument not in keys])]
-    y = measure(runs, figure.y)
+    runs = [read_run(path) for path in find_runs([argument for argument in arguments if argument not in keys])]
+    y = choose_metric(runs, figure.y)
     x = figure.x or ("steps" if "return" in y.split("/") else "iteration")
-    curves = compared(runs, x, y)
-    draw(curves, x, y, shared(runs) if figure.title is None else figure.title, figure.out)
+    curves = build_curves(runs, x, y)
+    draw(curves, x, y, common_title(runs) if figure.title is None else figure.title, figure.out)
     report(curves, x, y, figure.out)
     return 0
 
 
-def found(arguments: Sequence[str]) -> list[Path]:
-    """The folders of runs that are named, or below folders that are; each once. Raises Refused."""
+def find_runs(arguments: Sequence[str]) -> list[Path]:
+    """Returns the given run folders and those below other given folders, without repetition. Raises Refused."""
     if not arguments:
-        raise Refused(f"say which runs: their folders, or one that holds some{known(Path('runs'))}")
+        raise Refused(f"say which runs: their folders, or one that holds some{nearby_runs(Path('runs'))}")
     paths: dict[Path, Path] = {}
     for argument in map(Path, arguments):
         inside = [argument] if (argument / "config.yaml").is_file() else runs_in(argument)
         if not inside:
-            raise Refused(f"there is no run at {str(argument)!r}{known(argument)}")
+            raise Refused(f"there is no run at {str(argument)!r}{nearby_runs(argument)}")
         for path in inside:
             paths.setdefault(path.resolve(), path)
     return list(paths.values())
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs anywhere below a folder; those that have measured nothing yet only if there are no others."""
+    """Returns the runs below a folder; runs without metrics only if there are no others."""
     runs = sorted(file.parent for file in folder.rglob("config.yaml"))
     return [run for run in runs if (run / "metrics.jsonl").is_file()] or runs
 
 
-def known(path: Path) -> str:
-    """The runs beside a path and in runs/, the nearest first."""
+def nearby_runs(path: Path) -> str:
+    """Returns a sentence part with the runs beside a path and in runs/, the most similar first."""
     runs = {str(each.parent) for folder in (path.parent, Path("runs")) for each in folder.glob("*/config.yaml")}
     return f"; choose from {choice(path, runs)}" if runs else ""
 
 
-def read(path: Path) -> Run:
-    """What a run left. Raises Refused for one that has measured nothing, or that has another layout."""
-    folder, config = RunFolder(path), plain(loaded(path / "config.yaml"))
+def read_run(path: Path) -> RunRecords:
+    """Reads the configuration and records of a run. Raises Refused if it has no records, or another layout."""
+    folder, config = RunFolder(path), to_dict(load_config(path / "config.yaml"))
     folder.check_layout()
     try:
         records = folder.records()
@@ -119,11 +129,11 @@ def read(path: Path) -> Run:
         raise Refused(f"{path / 'metrics.jsonl'} cannot be read: {error}") from error
     if not records:
         raise Refused(f"{path} has measured nothing yet; leave it out, or plot again when its metrics.jsonl has a line")
-    return Run(path, config, records)
+    return RunRecords(path, config, records)
 
 
 def draw(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:
-    """The picture. Raises Refused where it cannot be written."""
+    """Saves the figure. Raises Refused if it cannot be written."""
     from marl_engine.view.plots import new_figure
 
     few = len(curves) <= FEW

@@ -1,4 +1,4 @@
-"""How a command begins and ends: signals are heard, what is refused is one sentence, and the exit code says which."""
+"""The start and end of a command: signals, refusals in one sentence, exit codes."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ Keys = TypeVar("Keys")
 def run_command(command: Callable[[Sequence[str]], int]) -> NoReturn:
     """Ends the process with the exit code that a command returns for its arguments.
 
-    Or with 2 where they are refused, 128 + the number of a signal, and 1 where nobody reads on.
+    The code is 2 if they are refused, 128 + the number of a signal, and 1 if the output cannot be written.
     """
     prepare_output()
     prepare_imports()
@@ -30,20 +30,20 @@ def run_command(command: Callable[[Sequence[str]], int]) -> NoReturn:
     except Interrupted:
         print("interrupted", file=sys.stderr)
         code = INTERRUPTION.code
-    except BrokenPipeError:  # who reads along has seen enough, as in `marl-train --help | head`
+    except BrokenPipeError:  # the reader closed the pipe, as in `marl-train --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     raise SystemExit(code)
 
 
 def show_version() -> int:
-    """Prints the version of the engine; returns the exit code."""
+    """Prints the version; returns the exit code."""
     print(f"marl_engine {__version__}")
     return 0
 
 
 def read_keys(words: Sequence[str], kind: type[Keys]) -> Keys:
-    """The dataclass that words like key=value describe. Raises Refused."""
+    """Returns the dataclass that words of the form key=value describe. Raises Refused."""
     try:
         return kind(**validate_fields(dict(word.split("=", 1) for word in words), kind, ""))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""How a run ends: the last evaluation, the summary, what is drawn and quoted, and the last lines that a person sees."""
+"""The end of a run: last evaluation, summary, pictures, exports and the last lines on the screen."""
 
 import sys
 import warnings
@@ -13,14 +13,14 @@ from typing import Any
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Notice
 
-OF_SOLVERS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
+SOLVER_METRICS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
 
 
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
-    """Evaluates, writes the summary and the pictures, and says where they are."""
+    """Evaluates, writes the summary, exports and pictures, and prints where they are."""
     report = run.evaluate(full=True)
     run.consider(report.metrics)
-    scores = {**known(run.folder.records()), **run.parts.costs(), **report.metrics}
+    scores = {**solver_metrics(run.folder.records()), **run.parts.costs(), **report.metrics}
     run.folder.summarise(
         {
             **scores,
@@ -41,7 +41,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
 
 
 def save_artefacts(report: Any, folder: Any) -> None:
-    """Writes the files of a report, and takes away older ones of which there is nothing to write now."""
+    """Writes the files of a report, and removes those of earlier reports for which there is no text now."""
     from marl_engine.runs.folder import replace
 
     for each in report.artefacts:
@@ -52,9 +52,10 @@ def save_artefacts(report: Any, folder: Any) -> None:
 
 
 def export_policies(run: Any, report: Any) -> str:
-    """What the last policy and the best one save for other libraries; returns which is which, in words.
+    """Saves the last and the best policy in the format of another library; returns a line that names both folders.
 
-    Nothing where the policy has no `export_name`: a folder of that name, and in it best/, is what other policies leave.
+    Does nothing and returns "" if the policy has no `export_name`. The last policy is saved in a folder of that name,
+    the best one in its subfolder best/.
     """
     policy, score = run.parts.profile[0], report.score
     if not policy.export_name:
@@ -63,16 +64,19 @@ def export_policies(run: Any, report: Any) -> str:
     policy.save(folder)
     with at_best(run) as iteration:
         policy.save(folder / "best")
-    best = score.value if iteration == run.iteration else run.best.score
+    best_score = score.value if iteration == run.iteration else run.best.score
     return (
         f"{policy.export_name} {folder} (last, {score.label} {score.value:.3f}), "
-        f"{folder / 'best'} (iteration {iteration}, {best:.3f})"
+        f"{folder / 'best'} (iteration {iteration}, {best_score:.3f})"
     )
 
 
 @contextmanager
 def at_best(run: Any) -> Iterator[int]:
-    """Within it the profile is that of the best checkpoint, or the last where that is damaged; yields its iteration."""
+    """A context in which the profile has the weights of the best checkpoint; yields its iteration.
+
+    If that checkpoint is damaged, the profile keeps its last weights.
+    """
     from marl_engine.policies.weights import load_profile_state, profile_state
     from marl_engine.runs import checkpoint
 
@@ -88,14 +92,14 @@ def at_best(run: Any) -> Iterator[int]:
         load_profile_state(run.parts.profile, last)
 
 
-def known(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What the solver said of the last profile, and an evaluation does not: how far it is from what it solves."""
+def solver_metrics(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Returns the solver's last distances from its solution, which an evaluation does not measure."""
     last = records[-1] if records else {}
-    return {name: number for name, number in last.items() if name.partition("/")[0] in OF_SOLVERS}
+    return {name: number for name, number in last.items() if name.partition("/")[0] in SOLVER_METRICS}
 
 
 def illustrate(run: Any) -> None:
-    """curve.png, and replay.gif of the best checkpoint where the game can draw itself."""
+    """Draws curve.png, and replay.gif of the best checkpoint if the game is drawable."""
     from marl_engine.view import plots
 
     folder, parts = run.folder, run.parts
@@ -114,16 +118,16 @@ def illustrate(run: Any) -> None:
 
 
 def show(run: Any, report: Any, seconds: float, reason: str, console: Any, exports: str) -> None:
-    """The last lines that a person sees."""
+    """Prints the last lines of a run: headline, files, and commands that go on from here."""
     from rich.text import Text
 
     from marl_engine.view.progress import duration
 
     path, say = run.folder.path, console.print
-    number, beside = report.headline
+    number, label = report.headline
     work = "".join(f", {count:,} {unit}" for unit, count in run.work.items())
-    spent = f" after {run.iteration:,} iterations{work}, in {duration(seconds)}; ended by {reason}"
-    say(Text.assemble((number, "bold"), f" {beside}{spent}"))
+    summary = f" after {run.iteration:,} iterations{work}, in {duration(seconds)}; ended by {reason}"
+    say(Text.assemble((number, "bold"), f" {label}{summary}"))
     for line in [line for each in report.artefacts for line in each.lines]:
         say(line)
     command = Path(sys.argv[0])
@@ -136,14 +140,14 @@ def show(run: Any, report: Any, seconds: float, reason: str, console: Any, expor
     if exports:
         say(exports)
     say(f"curve   {path / 'curve.png'}   numbers {path / 'summary.json'}")
-    say(f"go on   {'marl-train' if bare else command} resume={quote_word(str(path))}{further(run, reason, seconds)}")
+    say(f"go on   {'marl-train' if bare else command} resume={quote_word(str(path))}{resume_key(run, reason, seconds)}")
     say(
         f"compare {'tensorboard' if bare else command.with_name('tensorboard')} --logdir {quote_word(str(path.parent))}"
     )
 
 
-def further(run: Any, reason: str, seconds: float) -> str:
-    """The key that lets a run go on twice as far; one that was interrupted has its limit still before it."""
+def resume_key(run: Any, reason: str, seconds: float) -> str:
+    """Returns the key that doubles the limit by which a run ended; none if it was interrupted."""
     longer = {
         "steps": f" steps={2 * run.spent}",
         "iterations": f" iterations={2 * run.iteration}",

@@ -1,4 +1,4 @@
-"""marl-train: a game, a solver, a policy and a responder; trains, shows, evaluates, and leaves a run folder."""
+"""marl-train: trains with a game, a solver, a policy and a responder, and writes a run folder."""
 
 import gc
 import sys
@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from marl_engine.commands.command_line.arguments import read_line
-from marl_engine.commands.command_line.cli_config import composed, opened, resumed
+from marl_engine.commands.command_line.cli_config import compose_config, hydra_overrides, resume_config
 from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_overrides, sweep_jobs
 from marl_engine.commands.process import FAILED, run_command
@@ -24,37 +24,37 @@ from marl_engine.runs.inputs import INPUTS
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
-EXAMPLE = "overcooked"  # the game whose keys --help shows when none is named
-PLAYED = ("payoffs", "prompts", "layout", "name", "family")  # what a game is called by: a file of the user's first
-GRACE = 5.0  # seconds that a run which a signal has stopped takes to sum up
+EXAMPLE = "overcooked"  # the game whose keys --help shows by default
+GAME_KEYS = ("payoffs", "prompts", "layout", "name", "family")  # keys that describe a game, files first
+GRACE = 5.0  # seconds that a run stopped by a signal has for its summary
 
 
 def main() -> None:
     """The command. Exit codes: 0 done, 1 diverged or could not write, 2 refused, 128 + the number of a signal."""
-    gc.disable()  # what is loaded is no garbage, and looking for some takes half a second
+    gc.disable()  # collecting garbage during imports takes half a second
     try:
-        run_command(commanded)
+        run_command(dispatch)
     finally:
         gc.enable()
 
 
-def commanded(arguments: Sequence[str]) -> int:
-    """Does what the command line says; returns the exit code. Raises Refused."""
+def dispatch(arguments: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code. Raises Refused."""
     line = read_line(arguments)
     folders = [word.partition("=")[2] for word in line.words if word.startswith("resume=")]
     if folders:
         if line.flags:
             raise Refused(f"resume={folders[0]} goes on with one run; leave out {', '.join(line.flags)}")
-        others = [word for word in line.words if not word.startswith("resume=")]
-        return train(resumed(Path(folders[0]), others), Path(folders[0]))
+        words_left = [word for word in line.words if not word.startswith("resume=")]
+        return train(resume_config(Path(folders[0]), words_left), Path(folders[0]))
     if line.action in (None, "run"):
-        return train(composed(CONFIG, line.words, line.presets))
+        return train(compose_config(CONFIG, line.words, line.presets))
     if line.action == "multirun":
         jobs = sweep_jobs(line.words)
-        return sweep(jobs, [composed(CONFIG, job, line.presets) for job in jobs])
-    words = opened(parse_overrides(line.words))
+        return sweep(jobs, [compose_config(CONFIG, job, line.presets) for job in jobs])
+    words = hydra_overrides(parse_overrides(line.words))
     if line.action == "cfg":
-        composed(CONFIG, line.words, line.presets)  # says in a sentence what is wrong
+        compose_config(CONFIG, line.words, line.presets)  # reports errors in one sentence
     elif not any(word.startswith(("game=", "~game")) for word in words):
         words.append(f"game={EXAMPLE}")
     sys.argv[1:] = [*words, *line.flags]
@@ -64,11 +64,11 @@ def commanded(arguments: Sequence[str]) -> int:
 
 @hydra.main(config_path=str(CONFIGS), config_name=CONFIG, version_base=None)
 def show_by_hydra(config: DictConfig) -> None:
-    """Help, and what else Hydra shows of a configuration; it runs nothing."""
+    """Lets Hydra print help or the configuration; runs nothing."""
 
 
 def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) -> int:
-    """Runs the jobs of a sweep, after a look at all of them; returns the exit code. Raises Refused."""
+    """Checks and then runs the jobs of a sweep; returns the exit code. Raises Refused."""
     from marl_engine.commands.sweep import carry_out, jobs_of
     from marl_engine.runs.factory import build
 
@@ -88,14 +88,14 @@ def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
     for part in PARTS:
         if not isinstance(config.get(part), Mapping):
             raise Refused(f"{part} must be the name of a preset, not {config.get(part)!r}")
-    own = {key: value for key, value in config.items() if key not in (*PARTS, "stop")}
-    return RunOptions(**validate_fields(own, RunOptions, "")), StopRule(
+    options = {key: value for key, value in config.items() if key not in (*PARTS, "stop")}
+    return RunOptions(**validate_fields(options, RunOptions, "")), StopRule(
         **validate_fields(config.get("stop"), StopRule, "stop.")
     )
 
 
 def named_folder(name: str, overwrite: bool) -> Path:
-    """Where a run of a name will live. Raises Refused when it is taken."""
+    """Returns the folder of a run with a name. Raises Refused if it exists."""
     path = RUNS / name
     if Path(name).is_absolute() or {".", ".."} & set(name.split("/")):
         raise Refused(f"run must be the name of a folder inside {RUNS}/, not {name!r}")
@@ -109,12 +109,12 @@ def named_folder(name: str, overwrite: bool) -> Path:
 
 
 def is_blank(path: Path) -> bool:
-    """Whether a folder is empty, or that of a run which was killed before it had written its configuration."""
+    """Whether a folder is empty, or that of a run which was killed before it wrote its configuration."""
     return path.is_dir() and all(each.name[0] == "." or each.name in (INPUTS, "initial") for each in path.iterdir())
 
 
 def dated_folder() -> Path:
-    """Makes a folder that is called by the time, with a number where runs of the same second have taken it."""
+    """Creates a folder named by date and time, with a number if the name is taken."""
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for path in (RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 10**6))):
         with suppress(FileExistsError):
@@ -124,7 +124,7 @@ def dated_folder() -> Path:
 
 
 def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
-    """Runs a configuration, or goes on with the run in a folder; returns the exit code. Raises Refused."""
+    """Runs a configuration, or resumes the run in a folder; returns the exit code. Raises Refused."""
     from marl_engine.commands.check_game import report_contract
     from marl_engine.numerics.threads import choose_threads
     from marl_engine.runs.folder import RunFolder
@@ -135,7 +135,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     console = new_console()
     if plan.check:
         return report_contract(config, console)
-    config = {**config, "threads": choose_threads(plan.threads)}  # in config.yaml, for going on bit for bit
+    config = {**config, "threads": choose_threads(plan.threads)}  # saved, so that resuming is bit-identical
     folder = RunFolder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with locked(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
@@ -144,7 +144,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
 
 
 def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume: bool, console: Any) -> Any:
-    """A run that can begin, or go on where it was, and its folder. Raises Refused."""
+    """Creates a run and its folder, or restores it. Raises Refused."""
     import torch
 
     from marl_engine.policies.weights import profile_state
@@ -156,12 +156,12 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     torch.set_num_threads(config["threads"])
     inputs = [] if resume else look(config)
     local, notes = localise(config, folder.path) if resume else (config, [])
-    initial = RunFolder(folder.path / "initial")  # of a run that began with another's weights
+    initial = RunFolder(folder.path / "initial")  # initial weights from another run
     start = initial.path if plan.init and resume else plan.init
-    parts = build({**local, "seed": plan.seed, "init": start})  # the seed as a whole number, also of 1e3
+    parts = build({**local, "seed": plan.seed, "init": start})  # the seed as an integer, even if given as 1e3
     run = Run(parts, plan, stop, folder)
     if resume:
-        for note in [*notes, *restored(run)]:
+        for note in [*notes, *restore_run(run)]:
             console.print(f"{note}; going on from iteration {run.iteration}", style="yellow")
     else:
         folder.clear()
@@ -176,19 +176,19 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
 
 
 def carry_out(run: Any, console: Any, is_new: bool) -> int:
-    """Runs to the end and sums up; returns the exit code. Raises Refused where nothing could be done at all."""
+    """Runs to the end and writes the summary; returns the exit code. Raises Refused if the first iteration fails."""
     from marl_engine.commands.summary import finish
     from marl_engine.errors import Halted
 
-    begun, folder = run.iteration, run.folder
+    start, folder = run.iteration, run.folder
     try:
-        reason, seconds = watched(run, console)
+        reason, seconds = run_with_display(run, console)
         if INTERRUPTION.signals:
             console.print(f"saved as iteration {run.iteration}; resume={folder.path} goes on with it")
         with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
             finish(run, reason, seconds, console)
     except ValueError as error:
-        if run.iteration == begun:
+        if run.iteration == start:
             if is_new:
                 folder.clear()
             raise Refused(str(error)) from error
@@ -201,18 +201,18 @@ def carry_out(run: Any, console: Any, is_new: bool) -> int:
 
 
 def halt(run: Any, error: Exception, console: Any) -> int:
-    """Says why a run cannot go on, and what is left of it; returns the exit code."""
+    """Prints why a run stopped and which checkpoint remains; returns the exit code."""
     from marl_engine.errors import describe
 
-    kept = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
-    console.print(f"stopped after iteration {run.iteration}: {describe(error)}{kept}", style="red")
+    advice = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
+    console.print(f"stopped after iteration {run.iteration}: {describe(error)}{advice}", style="red")
     with suppress(OSError):
         run.folder.close()
     return FAILED
 
 
-def restored(run: Any) -> list[str]:
-    """Goes back to the newest whole checkpoint; returns what is wrong with newer ones. Raises Refused."""
+def restore_run(run: Any) -> list[str]:
+    """Restores the newest valid checkpoint; returns notes on damaged ones. Raises Refused."""
     try:
         return run.restore()
     except FileNotFoundError as error:
@@ -223,16 +223,16 @@ def restored(run: Any) -> list[str]:
 
 
 def headline(config: Mapping[str, Any]) -> str:
-    """What is run, in a few words."""
+    """Describes a run in a few words."""
     names = [config[part]["_target_"].rpartition(".")[2] for part in ("game", "solver", "responder")]
-    played = next((config["game"][key] for key in PLAYED if config["game"].get(key)), "")
-    played = excerpt(", ".join(map(str, played)) if isinstance(played, list) else str(played))
+    detail = next((config["game"][key] for key in GAME_KEYS if config["game"].get(key)), "")
+    detail = excerpt(", ".join(map(str, detail)) if isinstance(detail, list) else str(detail))
     threads = f" · {config['threads']} threads" if config["threads"] > 1 else ""
-    return f"{names[0]}{f' ({played})' if played else ''} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
+    return f"{names[0]}{f' ({detail})' if detail else ''} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
 
 
-def watched(run: Any, console: Any) -> tuple[str, float]:
-    """Runs to the end with a display of how far it is."""
+def run_with_display(run: Any, console: Any) -> tuple[str, float]:
+    """Runs to the end with a progress display."""
     from marl_engine.view.progress import Display
 
     limits: dict[str, tuple[float, float | None]] = {

@@ -15,10 +15,10 @@ from omegaconf import OmegaConf
 
 from marl_engine import __version__
 from marl_engine.commands.command_line.arguments import read_line
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_override, sweep_jobs
-from marl_engine.commands.train import PARTS, main, restored, split
+from marl_engine.commands.train import PARTS, main, restore_run, split
 from marl_engine.configuration import class_of, validate_fields
 from marl_engine.errors import Halted, Refused
 from marl_engine.runs.folder import RunFolder
@@ -98,7 +98,7 @@ def test_documented_command_is_accepted(line, tmp_path, monkeypatch):
     words = [word.replace("my_package.MyGame", "toys.Matrix") for word in typed.words if word != "game.size=3"]
     jobs = sweep_jobs(words) if typed.action == "multirun" else [words]
     for job in jobs:
-        config = composed("train", job, typed.presets)
+        config = compose_config("train", job, typed.presets)
         split(config)
         for part in PARTS:
             check_declared(config[part], part)
@@ -127,23 +127,25 @@ def test_documented_command_is_accepted(line, tmp_path, monkeypatch):
     ],
 )
 def test_text_is_taken_as_it_stands(word, key, value):
-    assert composed("train", ["game=matrix", word])["game"][key] == value
+    assert compose_config("train", ["game=matrix", word])["game"][key] == value
 
 
 def test_names_of_runs_may_look_like_anything():
     for name in ("1", "[/b]", "{a}", "[1,2", "a$b", "é #1 (x)", "3.0"):
-        assert composed("train", ["game=kuhn_poker", f"run={name}"])["run"] == name
-    assert composed("train", ["game=kuhn_poker", "seed=7", "run=of_${seed}"])["run"] == "of_7"
+        assert compose_config("train", ["game=kuhn_poker", f"run={name}"])["run"] == name
+    assert compose_config("train", ["game=kuhn_poker", "seed=7", "run=of_${seed}"])["run"] == "of_7"
 
 
 def test_numbers_and_lists_stay_what_they_are():
-    config = composed("train", ["game=overcooked", "seed=1", "policy.hidden=[8,8]", "responder.learning_rate=1e-3"])
+    config = compose_config(
+        "train", ["game=overcooked", "seed=1", "policy.hidden=[8,8]", "responder.learning_rate=1e-3"]
+    )
     assert (config["seed"], config["policy"]["hidden"], config["responder"]["learning_rate"]) == (1, [8, 8], 1e-3)
 
 
 def test_sweep_over_names_with_brackets():
     jobs = sweep_jobs(["game.name=kuhn_poker,kuhn_poker(players=3,x=[1,2])", "seed=0"])
-    names = [composed("train", ["game=openspiel", *job])["game"]["name"] for job in jobs]
+    names = [compose_config("train", ["game=openspiel", *job])["game"]["name"] for job in jobs]
     assert names == ["kuhn_poker", "kuhn_poker(players=3,x=[1,2])"]
 
 
@@ -288,7 +290,7 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
     assert "Overcooked is not in extensive form: ExactResponder needs " in sentence
     asked = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
     assert "there is no key responder.shaping" in asked
-    config = composed("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
+    config = compose_config("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
     assert config["responder"] == {"_target_": "marl_engine.responders.ExactResponder"}
 
 
@@ -319,7 +321,7 @@ def test_checkpoints_that_do_not_fit_are_said_in_a_whole_sentence(tmp_path):
             torch.nn.Linear(2, 3).load_state_dict(torch.nn.Linear(2, 4).state_dict())
 
     with pytest.raises(Refused, match=r"do not fit its config\.yaml: Error\(s\) .* size mismatch for weight"):
-        restored(Stale())
+        restore_run(Stale())
 
 
 def test_version_is_ours(tmp_path):

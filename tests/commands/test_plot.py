@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from marl_engine.commands import plot, train
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.curve_labels import labels
-from marl_engine.commands.curves import Run, compared
+from marl_engine.commands.curves import RunRecords, build_curves
 from marl_engine.runs.folder import RunFolder
 from marl_engine.view import plots
 from marl_engine.view.plots import new_figure
@@ -18,7 +18,7 @@ from marl_engine.view.plots import new_figure
 def made(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_conv", seed=0, more=""):
     """The folder of a run that measured these values, one in an iteration of 10 steps and a quarter of a second."""
     folder.mkdir(parents=True)
-    config = composed("train", [*overrides, f"seed={seed}", f"run={folder.name}"])
+    config = compose_config("train", [*overrides, f"seed={seed}", f"run={folder.name}"])
     RunFolder(folder).write_config(config)
     rows = [
         {"iteration": number, "steps": 10 * number, "seconds": number / 4, y: value}
@@ -98,8 +98,8 @@ def test_seeds_are_one_curve_with_a_band(home, table):
         made(home / f"runs/{seed}", values, seed=seed)
     made(home / "runs/other", [6, 6], ["game=kuhn_poker", "solver=dcfr"])
     assert table("runs") == [("solver=cfr (3 seeds)", "2", "2", "2"), ("solver=dcfr", "6", "6", "1")]
-    runs = [plot.read(path) for path in plot.runs_in(home / "runs")]
-    curve, other = compared(runs, "iteration", "nash_conv")
+    runs = [plot.read_run(path) for path in plot.runs_in(home / "runs")]
+    curve, other = build_curves(runs, "iteration", "nash_conv")
     assert [each.tolist() for each in curve[1:]] == [[1, 2], [4, 2], [3, 1], [5, 9]]
     assert other.low.tolist() == other.middle.tolist() == other.high.tolist() == [6, 6]
 
@@ -129,7 +129,7 @@ CONFIGURATIONS = [
 
 @pytest.mark.parametrize(("overrides", "expected"), CONFIGURATIONS, ids=lambda each: str(each)[:40])
 def test_labels_say_what_differs(overrides, expected):
-    assert labels([composed("train", each) for each in overrides]) == expected
+    assert labels([compose_config("train", each) for each in overrides]) == expected
 
 
 def test_runs_that_differ_in_nothing_go_by_their_folders(home, table):
@@ -153,9 +153,9 @@ def test_the_first_metric_that_all_have_is_drawn(home, command):
 def test_work_is_drawn_in_the_units_that_were_counted():
     counted = [{"iteration": 1, "steps": 3, "queries": 40, "gap": 1.0}]
     for unit, work in (("queries", 40), ("steps", 3)):
-        assert compared([Run(Path("a"), {}, counted)], unit, "gap")[0].x.tolist() == [work]
+        assert build_curves([RunRecords(Path("a"), {}, counted)], unit, "gap")[0].x.tolist() == [work]
     with pytest.raises(ValueError, match="a counts no nodes; choose x= from iteration, queries"):
-        compared([Run(Path("a"), {}, counted)], "nodes", "gap")
+        build_curves([RunRecords(Path("a"), {}, counted)], "nodes", "gap")
 
 
 REFUSALS = [

@@ -11,7 +11,7 @@ from contracts import overrides, presets
 
 from marl_engine.commands import plot
 from marl_engine.commands.ask import ask
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.train import main
 from marl_engine.errors import Refused
 from marl_engine.runs import load_player
@@ -192,7 +192,8 @@ def test_gpu_that_is_not_here(refused, monkeypatch, here, device):
 
 def test_infinity_is_written_as_in_the_presets_or_as_in_python():
     chosen = [
-        composed("train", ["game=kuhn_poker", "solver=mmd", f"solver.step_size={text}"]) for text in (".inf", "inf")
+        compose_config("train", ["game=kuhn_poker", "solver=mmd", f"solver.step_size={text}"])
+        for text in (".inf", "inf")
     ]
     assert [each["solver"]["step_size"] for each in chosen] == [float("inf")] * 2
 
@@ -272,7 +273,7 @@ def old_run(tmp_path):
     """The folder of a run that has not saved anything yet."""
     folder = tmp_path / "runs" / "old"
     folder.mkdir(parents=True)
-    RunFolder(folder).write_config(composed("train", ["game=overcooked", *SMALL]))
+    RunFolder(folder).write_config(compose_config("train", ["game=overcooked", *SMALL]))
     return folder
 
 
@@ -333,14 +334,14 @@ def test_a_run_folder_of_another_layout_is_refused(refused, old_run, first):
     assert f"{OLDER} (layout 2); train anew, or use the version that wrote it" in refused("resume=runs/old")
     assert OLDER in refused("game=overcooked", *SMALL, "init=runs/old")
     for opened in (
-        lambda: plot.commanded(["runs/old"]),
+        lambda: plot.plot(["runs/old"]),
         lambda: ask(["runs/old", "Why?"]),
         lambda: load_player("runs/old"),
     ):
         with pytest.raises(Refused, match=OLDER):
             opened()
     (old_run / "config.yaml").write_text(text)
-    assert plot.commanded(["runs/old"]) == 0
+    assert plot.plot(["runs/old"]) == 0
 
 
 def in_a_process(folder, **environment):
@@ -375,7 +376,7 @@ def test_full_error_shows_where_it_came_from(tmp_path):
 def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
     """Solvers of answers whose presets set the loss go with tables too, or say that they do not; never by that key."""
     words = ["game=preference/cycle", f"solver={solver}", "policy=table", "responder=exact"]
-    composition = composed("train", words)
+    composition = compose_config("train", words)
     assert "loss" not in composition["responder"]
     if composition["solver"]["_target_"] == "solvers.mirror_descent.MMD":
         made = build(composition)

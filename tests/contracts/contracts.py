@@ -18,7 +18,7 @@ import torch
 from toy_model import built
 
 from marl_engine.capabilities import spaces_of
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.errors import Refused
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
@@ -127,7 +127,7 @@ def parts(*, device: str = "cpu", **choices: str) -> Components:
     named = [f"{group}={name}" for group, name in {**around, **choices}.items()]
     if choices.get("game") == "preference/file":
         named.append(f"game.payoffs={own_preferences()}")
-    return build(composed("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
+    return build(compose_config("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
 
 
 def check_reopenings(game: Game, longest: int = 2000) -> None:
@@ -169,7 +169,7 @@ def check_policy(policy: Policy, game: Game) -> None:
 @cache
 def configuration(*keys: str) -> dict[str, Any]:
     """What keys of the command line compose."""
-    return composed("train", list(keys))
+    return compose_config("train", list(keys))
 
 
 def learned(policy: str, responder: str) -> list[Components]:

@@ -8,7 +8,7 @@ from contracts import parts
 from toys import Walk
 
 from marl_engine.capabilities import ActionSpace, Drawable, Spaces, capabilities_of, lack_of
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import build
@@ -29,7 +29,7 @@ DECLARED = {
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_what_games_can_do(name):
-    section = composed("train", [f"game={name}"])["game"]
+    section = compose_config("train", [f"game={name}"])["game"]
     able = capabilities_of(instantiate("game", section, device="cpu"))
     assert {capability for capability, each in able._asdict().items() if each is not None} == DECLARED[name]
 
@@ -57,7 +57,7 @@ class Differentiable(Walk):
 def test_the_sentence_names_the_class_of_the_user_and_the_member_that_is_missing():
     words = ["game=overcooked", "game._target_=test_capabilities.Differentiable", "policy=logits", "responder=ascent"]
     with pytest.raises(Refused, match=r"^Differentiable is not differentiable: GradientAscent needs `values`; choose"):
-        build(composed("train", words))
+        build(compose_config("train", words))
 
 
 def test_presets_that_sentences_name_exist_and_have_the_capability():
@@ -66,11 +66,11 @@ def test_presets_that_sentences_name_exist_and_have_the_capability():
             assert not lack_of(part(group, name), protocol, "a test")
     for kind, choice in PRESETS.items():
         group, name = choice.split("=")
-        assert composed("train", ["game=overcooked", f"{group}={name}"])[group]["_target_"].endswith(f".{kind}")
+        assert compose_config("train", ["game=overcooked", f"{group}={name}"])[group]["_target_"].endswith(f".{kind}")
 
 
 def part(group, name):
     """What a preset stands for."""
     chosen = [f"game={name}"] if group == "game" else ["game=overcooked", f"{group}={name}"]
     keys = {"device": "cpu"} if group == "game" else {}
-    return instantiate(group, composed("train", chosen)[group], **keys)
+    return instantiate(group, compose_config("train", chosen)[group], **keys)

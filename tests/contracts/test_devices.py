@@ -7,7 +7,7 @@ import torch
 from contracts import OFF_POLICY, SMALL, advanced, asks, parts, presets, toy_model
 from pretended_gpu import pretended_gpu
 
-from marl_engine.commands.train import commanded
+from marl_engine.commands.train import dispatch
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.runs.folder import RunFolder
 
@@ -71,7 +71,7 @@ def test_a_run_on_a_gpu_goes_on_there_and_on_the_processor(kind, tmp_path, monke
     if kind == "a language model":
         keys.append(f"policy.model={toy_model()}")
     with pretended_gpu():
-        assert commanded([*keys, "device=cuda"]) == 0
-        assert commanded(["resume=runs/it", "iterations=4"]) == 0
-    assert commanded(["resume=runs/it", "iterations=5", "device=cpu"]) == 0
+        assert dispatch([*keys, "device=cuda"]) == 0
+        assert dispatch(["resume=runs/it", "iterations=4"]) == 0
+    assert dispatch(["resume=runs/it", "iterations=5", "device=cpu"]) == 0
     assert RunFolder(tmp_path / "runs" / "it").latest()[0] == 5

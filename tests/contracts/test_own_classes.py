@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import Matrix
 
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.policies.mlp import MLPSpec
@@ -42,7 +42,7 @@ class Wide(MLPSpec):
 
 
 def test_own_game_takes_the_place_of_a_presets():
-    config = composed(
+    config = compose_config(
         "train", ["game=overcooked", "game._target_=test_own_classes.Coordination", "game.choices=4", *SMALL]
     )
     assert config["game"] == {"_target_": "test_own_classes.Coordination", "choices": 4}
@@ -53,13 +53,15 @@ def test_own_game_takes_the_place_of_a_presets():
 
 
 def test_own_policy_keeps_the_keys_of_the_preset_that_it_has():
-    config = composed("train", ["game=overcooked", "policy._target_=test_own_classes.Wide", "policy.width=5", *SMALL])
+    config = compose_config(
+        "train", ["game=overcooked", "policy._target_=test_own_classes.Wide", "policy.width=5", *SMALL]
+    )
     assert config["policy"]["hidden"] == [8]
     assert config["policy"]["width"] == 5
 
 
 def test_key_that_the_own_class_does_not_have_is_refused():
-    config = composed(
+    config = compose_config(
         "train", ["game=overcooked", "game._target_=test_own_classes.Coordination", "game.size=4", *SMALL]
     )
     with pytest.raises(Refused, match=r"there is no key game\.size; choose from .*game\.choices"):

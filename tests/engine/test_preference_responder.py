@@ -11,7 +11,7 @@ import torch
 from contracts import parts
 
 from games.normal_form.games import PreferenceMatrix, SentenceMatrix
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.configuration import declared_types
 from marl_engine.errors import Halted
 from marl_engine.evaluation.win_rate import complete_held_out, measure_win_rate
@@ -430,7 +430,7 @@ def test_what_cannot_be_learned_is_refused(keys, against):
     ],
 )
 def test_what_does_not_go_together_is_refused_in_the_first_iteration(choices):
-    made = build(composed("train", ["game=preference/tiny", *choices]))
+    made = build(compose_config("train", ["game=preference/tiny", *choices]))
     progress = made.solver.solve(made.profile, made.responder)
     with pytest.raises(ValueError, match=r"responder|policy"):
         next(progress)

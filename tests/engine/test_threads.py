@@ -9,7 +9,7 @@ import torch
 from command_runs import SMALL, marl_train
 from omegaconf import OmegaConf
 
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.numerics import threads
 from marl_engine.numerics.threads import choose_threads, count_free_cores, read_quota
 
@@ -77,8 +77,8 @@ def test_a_quota_is_the_least_of_a_control_group_and_those_above_it(tmp_path, me
 
 
 def test_language_models_take_what_is_free_and_small_networks_one():
-    language = composed("train", ["game=preference/sentiment", "solver=nash_md", "policy=language"])
-    assert (language["threads"], composed("train", ["game=overcooked"])["threads"]) == (None, 1)
+    language = compose_config("train", ["game=preference/sentiment", "solver=nash_md", "policy=language"])
+    assert (language["threads"], compose_config("train", ["game=overcooked"])["threads"]) == (None, 1)
 
 
 def test_a_run_says_and_keeps_how_many_threads_it_took(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from games.preference.judges.learned import LearnedJudge, fit_head, main
 from games.preference.judges.raters import RaterJudge, cycles, majority, table
 from games.preference.judges.text_scores import SCORES
 from games.preference.prompts import prompts, split
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.configuration import instantiate
 from marl_engine.policies.language.chats import transcript
 
@@ -119,7 +119,7 @@ def test_a_jury_decides_by_majority():
 
 def test_the_conflict_that_is_shipped_goes_in_a_circle():
     """Praise beats calm, calm beats blame, blame beats praise, each nine times in ten."""
-    judge = instantiate("game.judge", composed("train", ["game=preference/conflict"])["game"]["judge"])
+    judge = instantiate("game.judge", compose_config("train", ["game=preference/conflict"])["game"]["judge"])
     answers = ["It is a wonderful and great idea, I love it", "It is an idea", "It is an awful and bad idea, I hate it"]
     found = table(judge, "", answers)
     assert cycles(found) == 1.0

@@ -199,12 +199,12 @@ def test_rounded_preferences_are_preferences(rounded, tmp_path):
 
 
 def test_own_preferences_start_from_all_alike(tmp_path):
-    from marl_engine.commands.command_line.cli_config import composed
+    from marl_engine.commands.command_line.cli_config import compose_config
     from marl_engine.runs.factory import build
 
     (tmp_path / "mine.csv").write_text("0.5,1,0\n0,0.5,1\n1,0,0.5\n")
     asked = ["game=preference/file", f"game.payoffs={tmp_path}/mine.csv", "solver=nash_md"]
-    made = build(composed("train", asked))
+    made = build(compose_config("train", asked))
     assert stack_tables(made.profile)[2:] == pytest.approx(np.full(6, 1 / 3))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from games.recall import Recall
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.rollout import score
 from marl_engine.runs.factory import build
@@ -37,7 +37,7 @@ def test_a_game_is_a_cue_a_delay_and_a_choice():
 def test_only_a_policy_that_remembers_recalls(policy):
     """Every seat chooses the action of its cue in 95 games of 100; without memory it is a guess between two."""
     units = [] if policy == "network" else ["policy.units=32"]
-    made = build(composed("train", ["game=recall", f"policy={policy}", *SMALL, *units]))
+    made = build(compose_config("train", ["game=recall", f"policy={policy}", *SMALL, *units]))
     for _ in islice(made.solver.solve(made.profile, made.responder), 12):
         pass
     earned = score(made.game, made.profile, derive_seeds(7, 1000)).mean(0)

@@ -12,7 +12,7 @@ from toys import Matrix
 from games.control.gymnasium import Control
 from games.normal_form.games import PreferenceMatrix
 from marl_engine.capabilities import ActionSpace, Spaces
-from marl_engine.commands.command_line.cli_config import composed
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.mlp import MLPSpec
@@ -103,7 +103,7 @@ CIRCLE = ["game=preference/cycle", "solver=mdpo", "solver.step_size=4.0", "steps
 
 def on_the_circle(*keys):
     """MDPO's own preset, on three answers that are chosen once; both seats begin at (.6, .3, .1), nearly."""
-    made = build(composed("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
+    made = build(compose_config("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
     with torch.no_grad():
         made.profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
     made.responder._learner(made.profile[0])  # its critic is drawn now, and is the same in copies

@@ -1,1 +1,1 @@
-"""What reads the words of a command line: keys, presets, the environment, trained models."""
+"""Reading the command line: keys, presets, environment, trained models."""

@@ -1,4 +1,4 @@
-"""Reads the command line with Hydra, and says in one sentence what is wrong with it."""
+"""Composes configurations with Hydra, and reports errors in one sentence."""
 
 import os
 import re
@@ -25,26 +25,26 @@ from marl_engine.configuration import class_of
 from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unknown
 from marl_engine.runs.folder import RunFolder
 
-OWN = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
-OPEN = ("game.judge.options.",)  # sections whose keys somebody else knows, here an endpoint
-STEPS = 1_000_000  # of a game without a preset
-FIXED = {  # what a run that goes on cannot change: its weights, games under way and folder would not fit
+TARGET_KEY = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
+OPEN_SECTIONS = ("game.judge.options.",)  # sections with arbitrary keys, here for an endpoint
+DEFAULT_STEPS = 1_000_000  # default for a game without a preset
+FIXED_KEYS = {  # keys that cannot change when a run is resumed
     *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite", "init"),
     *("responder._target_", "responder.num_envs", "responder.critic"),
 }
 
 
 def refuse(message: object) -> NoReturn:
-    """Prints one sentence and exits with 2."""
+    """Prints a sentence and exits with 2."""
     print(" ".join(str(message).split()), file=sys.stderr)
     raise SystemExit(2)
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns what is wrong with the input or a disk into one sentence; HYDRA_FULL_ERROR=1 shows where it came from.
+    """Converts input and disk errors to one sentence; HYDRA_FULL_ERROR=1 shows the traceback.
 
-    A Notice is a sentence too, and ends nothing.
+    A Notice is printed as a sentence, too, and does not end the command.
     """
     try:
         with warnings.catch_warnings():
@@ -57,17 +57,17 @@ def refusals() -> Iterator[None]:
 
 
 def show_warning(otherwise: Callable[..., None], message: Warning | str, *where: Any) -> None:
-    """Prints a Notice as it stands, and another warning as Python does."""
+    """Prints the message of a Notice, and other warnings as Python does."""
     if isinstance(message, Notice):
         print(" ".join(str(message).split()), file=sys.stderr)
     else:
         otherwise(message, *where)
 
 
-def composed(name: str, words: Sequence[str], own: Path | None = None) -> dict[str, Any]:
-    """The configuration that config `name` and key=value words describe, with presets of `own` folder, too.
+def compose_config(name: str, words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
+    """Returns the configuration described by config `name` and words key=value.
 
-    Raises Refused.
+    `folder` has presets of the user. Raises Refused.
     """
     overrides = parse_overrides(words)
     for override in overrides:
@@ -76,49 +76,53 @@ def composed(name: str, words: Sequence[str], own: Path | None = None) -> dict[s
                 f"{override.input_line} names several values; add -m to run one after the other, "
                 "or quote what is one value with commas"
             )
-    first = [*search_path(own), *opened(overrides)]
+    first = [*search_path(folder), *hydra_overrides(overrides)]
     try:
         with initialize_config_dir(str(CONFIGS), version_base=None):
             check_groups(overrides)
-            return completed(compose(name, overrides=first, return_hydra_config=True), overrides)
+            return complete_config(compose(name, overrides=first, return_hydra_config=True), overrides)
     except MissingConfigException as error:
-        group, _, asked = (error.missing_cfg_file or "").partition("/")
-        raise Refused(f"there is no {group} {asked!r}; choose from {choice(asked, presets(group, own))}") from error
+        group, _, preset = (error.missing_cfg_file or "").partition("/")
+        raise Refused(
+            f"there is no {group} {preset!r}; choose from {choice(preset, presets(group, folder))}"
+        ) from error
     except ConfigCompositionException as error:
-        raise Refused(explained(error, name, first)) from error
+        raise Refused(explain(error, name, first)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise Refused(f"the configuration cannot be read: {excerpt(str(error))}") from error
 
 
-def search_path(own: Path | None) -> list[str]:
-    """The override by which Hydra looks for presets in a folder of the user's, too."""
-    return [] if own is None else [f"hydra.searchpath=[{quote(f'file://{own.resolve()}')}]"]
+def search_path(folder: Path | None) -> list[str]:
+    """Returns the override that adds the user's folder of presets to Hydra's search path."""
+    return [] if folder is None else [f"hydra.searchpath=[{quote(f'file://{folder.resolve()}')}]"]
 
 
-def presets(group: str, own: Path | None = None) -> list[str]:
-    """The names of a group's presets, those in its subfolders and those in a folder of the user's, too."""
-    folders = [folder / group for folder in (CONFIGS, own) if folder is not None]
+def presets(group: str, extra: Path | None = None) -> list[str]:
+    """Returns the names of a group's presets, including subfolders and the user's folder."""
+    folders = [folder / group for folder in (CONFIGS, extra) if folder is not None]
     return [str(path.relative_to(each).with_suffix("")) for each in folders for path in sorted(each.rglob("*.yaml"))]
 
 
-def own_classes(overrides: Sequence[Override]) -> set[str]:
-    """The sections for which the command line names a class of the user's, like game._target_=my_package.MyGame."""
-    return {key.removesuffix("._target_") for override in overrides if OWN.fullmatch(key := override.key_or_group)}
+def custom_classes(overrides: Sequence[Override]) -> set[str]:
+    """Returns the sections whose class is given on the command line, as in game._target_=my_package.MyGame."""
+    return {
+        key.removesuffix("._target_") for override in overrides if TARGET_KEY.fullmatch(key := override.key_or_group)
+    }
 
 
-def opened(overrides: Sequence[Override]) -> list[str]:
-    """The overrides as text; a class of the user's may have keys that the preset does not know, and so may OPEN.
+def hydra_overrides(overrides: Sequence[Override]) -> list[str]:
+    """Returns the overrides as text for Hydra. Custom classes, and OPEN_SECTIONS, may have keys that presets lack.
 
-    A game of the user's needs no preset; then it is played for STEPS steps, if nobody says another number.
+    A custom game needs no preset; without one, it is played for DEFAULT_STEPS steps by default.
     """
-    own = (*OPEN, *(f"{section}." for section in own_classes(overrides)))
+    open_prefixes = (*OPEN_SECTIONS, *(f"{section}." for section in custom_classes(overrides)))
     texts = [(override.key_or_group, str(override.input_line)) for override in overrides]
-    alone = ["~game", f"steps={STEPS}"] if "game." in own and "game" not in dict(texts) else []
-    return alone + [f"++{text.lstrip('+')}" if key.startswith(own) else text for key, text in texts]
+    defaults = ["~game", f"steps={DEFAULT_STEPS}"] if "game." in open_prefixes and "game" not in dict(texts) else []
+    return defaults + [f"++{text.lstrip('+')}" if key.startswith(open_prefixes) else text for key, text in texts]
 
 
-def completed(composition: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
-    """What a run is made from: Hydra's composition with texts as they were written, resolved, and fitted.
+def complete_config(composition: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
+    """Returns Hydra's composition with original texts, resolved, and without keys that do not apply.
 
     Raises Refused.
     """
@@ -127,70 +131,72 @@ def completed(composition: DictConfig, overrides: Sequence[Override]) -> dict[st
 
     @cache
     def written() -> set[str]:
-        own = tuple(f"{section}." for section in own_classes(overrides))
+        custom = tuple(f"{section}." for section in custom_classes(overrides))
         keys = {override.key_or_group for override in overrides}
-        return keys | {key for key in preset_keys(composition.hydra) if not key.startswith(own)}
+        return keys | {key for key in preset_keys(composition.hydra) if not key.startswith(custom)}
 
-    return fitted(plain(config), written)
+    return drop_unknown_keys(to_dict(config), written)
 
 
-def fitted(section: Mapping[str, Any], written: Callable[[], Collection[str]], place: str = "") -> dict[str, Any]:
-    """Without the keys that the class of a section does not have, unless they were `written` for it.
+def drop_unknown_keys(
+    section: Mapping[str, Any], written: Callable[[], Collection[str]], place: str = ""
+) -> dict[str, Any]:
+    """Drops keys that the class of a section does not have, unless they were `written` for it.
 
-    Such keys come from presets of other groups, meant for another class, or from the preset of a class that the user
-    has exchanged. `place` is the section's, like "game.judge.".
+    Such keys come from presets of other groups that are meant for another class, or from the preset of a class that the
+    user has replaced. `place` is the prefix of the section, such as "game.judge.".
     """
     names = class_keys(section)
     return {
-        key: fitted(value, written, f"{place}{key}.") if isinstance(value, Mapping) else value
+        key: drop_unknown_keys(value, written, f"{place}{key}.") if isinstance(value, Mapping) else value
         for key, value in section.items()
         if names is None or key in names or any(f"{each}.".startswith(f"{place}{key}.") for each in written())
     }
 
 
 def class_keys(section: Mapping[str, Any]) -> set[str] | None:
-    """The keys that the class of a section has; None where there is no class, or one that takes any."""
+    """Returns the keys of a section's class; None if there is no class, or if it accepts any key."""
     if "_target_" not in section:
         return None
     kind = class_of(section["_target_"])
     try:
         parameters = signature(kind).parameters.values()
-    except ValueError:  # some of Python's own classes have no signature
+    except ValueError:  # some built-in classes have no signature
         return None
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
     return None if takes_any else {"_target_", *(parameter.name for parameter in parameters)}
 
 
 def preset_keys(hydra: DictConfig) -> set[str]:
-    """The dotted keys that the chosen presets write in the sections of their own groups."""
+    """Returns the dotted keys that the chosen presets set in the sections of their own groups."""
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     keys: set[str] = set()
     for group, name in hydra.runtime.choices.items():
         for file in (folder / group / f"{name}.yaml" for folder in folders):
             if "/" not in group and file.is_file():
-                preset = loaded(file)
+                preset = load_config(file)
                 keys |= dotted_keys(OmegaConf.to_container(preset.get(group, preset)), group)
     return keys
 
 
 def dotted_keys(section: Any, place: str) -> set[str]:
-    """The place of a section and of everything in it."""
+    """Returns the dotted key of a section and of everything in it."""
     below = section.items() if isinstance(section, Mapping) else ()
     return {place}.union(*(dotted_keys(value, f"{place}.{key}") for key, value in below))
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """As dicts and lists, interpolations resolved. Raises Refused."""
+def to_dict(config: DictConfig) -> dict[str, Any]:
+    """Converts a configuration to dicts and lists with resolved interpolations. Raises Refused."""
     try:
-        found = OmegaConf.to_container(config, resolve=True)
+        values = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise Refused(f"the configuration cannot be resolved: {excerpt(str(error))}") from error
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def check_groups(overrides: Sequence[Override]) -> None:
-    """Raises Refused where a group of presets is given something that is not the name of one."""
+    """Raises Refused if a group of presets is given something that is not the name of a preset."""
     for override in overrides:
         options = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
         if options and isinstance(override.value(), list | dict):
@@ -199,69 +205,69 @@ def check_groups(overrides: Sequence[Override]) -> None:
             raise Refused(f"there is no {override.input_line}; choose from {choice('', options)}")
 
 
-def explained(error: Exception, name: str, overrides: Sequence[str]) -> str:
-    """What to write instead of an override that Hydra cannot apply."""
+def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
+    """Explains an override that Hydra cannot apply, with valid choices."""
     text = str(error)
-    if asked := re.search(r"You must specify '(\w+)'", text):
+    if group := re.search(r"You must specify '(\w+)'", text):
         options = re.findall(r"^\t(\S+)", text, re.M)
-        return f"say which {asked[1]}: {asked[1]}= one of {choice('', options)}"
-    if wrong := re.search(r"Could not override '([\w./@]+)'", text):
-        others = [override for override in overrides if not override.startswith(f"{wrong[1]}=")]
+        return f"say which {group[1]}: {group[1]}= one of {choice('', options)}"
+    if failed := re.search(r"Could not override '([\w./@]+)'", text):
+        rest = [override for override in overrides if not override.startswith(f"{failed[1]}=")]
         exact = re.search(r"full_key: (\S+)", str(error.__cause__))
-        return str(no_key(OmegaConf.create(composed(name, others)), exact[1] if exact else wrong[1]))
-    if unfit := re.match(r"Error merging override (.*)", text):
-        return misfit(unfit[1])
+        return str(unknown_key(OmegaConf.create(compose_config(name, rest)), exact[1] if exact else failed[1]))
+    if unmergeable := re.match(r"Error merging override (.*)", text):
+        return describe_misfit(unmergeable[1])
     return f"the configuration cannot be composed: {excerpt(text)}"
 
 
-def misfit(override: str) -> str:
-    """A list or keys were given to a key that takes something else."""
-    given, wanted = ("keys", "a list") if "={" in override else ("a list", "keys or a number")
-    return f"{override} does not fit: {override.partition('=')[0]} takes {wanted}, not {given}"
+def describe_misfit(override: str) -> str:
+    """Explains that a list or keys were given for a key of another type."""
+    actual, expected = ("keys", "a list") if "={" in override else ("a list", "keys or a number")
+    return f"{override} does not fit: {override.partition('=')[0]} takes {expected}, not {actual}"
 
 
-def no_key(config: DictConfig, key: str) -> Refused:
-    """A configuration has no such key."""
+def unknown_key(config: DictConfig, key: str) -> Refused:
+    """Returns the error for a key that a configuration does not have."""
     parent, _, last = key.rpartition(".")
-    known = OmegaConf.select(config, parent) if parent else config
-    siblings = [str(each) for each in known if each != "_target_"] if isinstance(known, DictConfig) else []
+    section = OmegaConf.select(config, parent) if parent else config
+    siblings = [str(each) for each in section if each != "_target_"] if isinstance(section, DictConfig) else []
     return unknown(last, f"{parent}." if parent else "", siblings)
 
 
-def resumed(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of a run, with some keys changed. Raises Refused."""
+def resume_config(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns the configuration of a run with some keys changed. Raises Refused."""
     file = folder / "config.yaml"
     if not file.is_file():
         runs = {str(each.parent) for parent in (folder.parent, Path("runs")) for each in parent.glob("*/config.yaml")}
-        known = f"; choose from {choice(folder, runs)}" if runs else ""
-        raise Refused(f"there is no run to resume at {str(folder)!r}{known}")
-    config = loaded(file)
+        advice = f"; choose from {choice(folder, runs)}" if runs else ""
+        raise Refused(f"there is no run to resume at {str(folder)!r}{advice}")
+    config = load_config(file)
     RunFolder(folder).check_layout()
     OmegaConf.set_struct(config, True)
     for override in parse_overrides(overrides):
         key = override.key_or_group
         if override.is_sweep_override():
             raise Refused(f"{override.input_line} names several values, but resume= goes on with one run")
-        if key in FIXED or key.startswith(("game.", "policy.", "solver.")):
+        if key in FIXED_KEYS or key.startswith(("game.", "policy.", "solver.")):
             raise Refused(f"{key} cannot change when a run goes on; leave it out, or start a new run")
-        if not known_key(config, key):
-            raise no_key(config, key)
+        if not has_key(config, key):
+            raise unknown_key(config, key)
         try:
             OmegaConf.update(config, key, override.value())
         except OmegaConfBaseException as error:
-            raise Refused(misfit(str(override.input_line))) from error
-    return plain(config)
+            raise Refused(describe_misfit(str(override.input_line))) from error
+    return to_dict(config)
 
 
-def known_key(config: DictConfig, key: str) -> bool:
-    """Whether a configuration has a key, be its value null."""
+def has_key(config: DictConfig, key: str) -> bool:
+    """Whether a configuration has a key, even if its value is null."""
     parent, _, last = key.rpartition(".")
     siblings = OmegaConf.select(config, parent) if parent else config
     return isinstance(siblings, DictConfig) and last in siblings
 
 
-def loaded(file: Path) -> DictConfig:
-    """What a run was asked. Raises Refused."""
+def load_config(file: Path) -> DictConfig:
+    """Reads a configuration file. Raises Refused."""
     try:
         config = OmegaConf.load(file)
     except (YAMLError, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a command needs of its surroundings, whatever they are: our own packages and presets, and output of any text."""
+"""Prepares imports and output for any environment."""
 
 import os
 import sys
@@ -8,13 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"
-PACKAGES = ("games", "solvers")  # named in presets, by words that users have folders for, too
+PACKAGES = ("games", "solvers")  # named in presets; users may have folders with the same names
 
 
 def prepare_imports() -> None:
-    """Imports our packages before others of their names, then lets classes be imported from the current folder.
+    """Imports our packages before others with the same names, then allows imports from the current folder.
 
-    The current folder comes last, so that nothing in it stands in for a module of a library.
+    The current folder comes last in the path, so that its files do not shadow library modules.
     """
     sys.path.insert(0, str(ROOT))
     try:
@@ -27,9 +27,9 @@ def prepare_imports() -> None:
 
 
 def prepare_output() -> None:
-    """Nothing that is printed or drawn fails for the screen: letters that its encoding lacks become question marks.
+    """Makes printing and drawing robust: characters that the terminal cannot encode become question marks.
 
-    Pictures are files, so a backend for windows is not looked for, nor whether $MPLBACKEND names one.
+    Figures are written to files, so no window backend is used, whatever $MPLBACKEND says.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

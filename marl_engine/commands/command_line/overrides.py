@@ -1,4 +1,4 @@
-"""The key=value words of a command line, as Hydra reads them; but text is taken as it stands, brackets and all."""
+"""Parses key=value words with Hydra's grammar; text that the grammar does not know is taken literally."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,13 +17,13 @@ OPENING, CLOSING, QUOTES = "([{", ")]}", "'\""
 
 
 def parse_overrides(words: Sequence[str]) -> list[Override]:
-    """The overrides that words stand for. Raises Refused."""
+    """Returns the overrides of words. Raises Refused."""
     return [parse_override(word) for word in words]
 
 
 def parse_override(word: str) -> Override:
-    """The override that a word stands for; a value that Hydra's grammar does not know is text. Raises Refused."""
-    yaml_infinity = re.sub(r"=(-?)\.inf$", r"=\1inf", word)  # with a point, as in our presets
+    """Returns the override of a word; a value outside Hydra's grammar is text. Raises Refused."""
+    yaml_infinity = re.sub(r"=(-?)\.inf$", r"=\1inf", word)  # with a dot, as in YAML
     override = parse_by_hydra(yaml_infinity) or parse_by_hydra(quote_value(word))
     if override is None or not override.key_or_group:
         raise Refused(f"cannot read {word!r}; write key=value")
@@ -33,7 +33,7 @@ def parse_override(word: str) -> Override:
 
 
 def parse_by_hydra(word: str) -> Override | None:
-    """The override, or None where Hydra's grammar has none."""
+    """Returns the override, or None if Hydra's grammar does not accept the word."""
     try:
         (override,) = OverridesParser.create().parse_overrides([word])
     except HydraException:
@@ -42,19 +42,19 @@ def parse_by_hydra(word: str) -> Override | None:
 
 
 def quote_value(word: str) -> str:
-    """The word with its value in quotes, or its values, where commas outside of brackets part several."""
+    """Quotes the value of a word, or its values if they are separated by commas outside brackets."""
     key, equals, value = word.partition("=")
     pieces = [piece if parse_by_hydra(f"{key}={piece}") else quote(piece) for piece in split_at_commas(value)]
     return f"{key}{equals}{','.join(pieces)}"
 
 
 def quote(text: str) -> str:
-    """A text as Hydra's grammar writes it."""
+    """Quotes a text for Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def split_at_commas(text: str) -> Iterator[str]:
-    """The pieces between commas that stand outside of brackets and quotes."""
+    """Splits a text at commas outside brackets and quotes."""
     start, depth, quote = 0, 0, ""
     for place, letter in enumerate(text):
         if letter in QUOTES:
@@ -68,7 +68,7 @@ def split_at_commas(text: str) -> Iterator[str]:
 
 
 def sweep_jobs(words: Sequence[str]) -> list[list[str]]:
-    """The words of each job of a sweep, in the order in which they are run. Raises Refused."""
+    """Returns the words of each job of a sweep, in the order of execution. Raises Refused."""
     values = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
         if override.is_sweep_override()
@@ -79,9 +79,9 @@ def sweep_jobs(words: Sequence[str]) -> list[list[str]]:
 
 
 def restore_texts(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """Puts back the text of a value where Hydra's reading does not fit the declared type of its key and the text does.
+    """Replaces a value by its text if Hydra's value does not fit the declared type of its key and the text does.
 
-    So run=1 is a name, and seed=1 a number. Raises Refused where a class cannot be imported.
+    For example run=1 is a name and seed=1 a number. Raises Refused if a class cannot be imported.
     """
     for override in overrides:
         value = override.value()
@@ -95,7 +95,7 @@ def restore_texts(config: DictConfig, overrides: Sequence[Override]) -> None:
 
 
 def section_types(config: DictConfig, section: str) -> dict[str, Any]:
-    """The declared types of a section's keys; those of "" are the run's own."""
+    """Returns the declared types of a section's keys; "" stands for the keys of the run."""
     from marl_engine.runs.run import RunOptions
 
     if not section:

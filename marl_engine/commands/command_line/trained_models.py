@@ -1,4 +1,4 @@
-"""Language models that runs have trained, for commands that use them without the game, its judge and its solver."""
+"""Loads trained language models without their game, judge and solver."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from marl_engine.commands.command_line.cli_config import loaded, plain
-from marl_engine.commands.plot import known
+from marl_engine.commands.command_line.cli_config import load_config, to_dict
+from marl_engine.commands.plot import nearby_runs
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused, choice, excerpt
 from marl_engine.evaluation.scores import best_of
@@ -20,28 +20,30 @@ from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import evaluations_of
 
 
-class Trained(NamedTuple):
-    """A policy of a run, and where it began."""
+class TrainedModel(NamedTuple):
+    """The policy of a run and its initial policy."""
 
     policy: TransformerPolicy
     reference: TransformerPolicy
     iteration: int
 
 
-def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: str = "cpu", **keys: Any) -> Trained:
-    """The policy of a checkpoint (last, best or an iteration) for questions, with some keys of `policy` changed.
+def load_trained(
+    path: Path, checkpoint: str, questions: Sequence[str], device: str = "cpu", **keys: Any
+) -> TrainedModel:
+    """Loads the policy of a checkpoint (last, best or an iteration) for questions, with some keys of `policy` changed.
 
-    Raises Refused where there is none, it is no language model, or a question is too long.
+    Raises Refused if there is none, if it is not a language model, or if a question is too long.
     """
     if not (path / "config.yaml").is_file():
-        raise Refused(f"there is no run at {str(path)!r}{known(path)}")
-    config = plain(loaded(path / "config.yaml"))
+        raise Refused(f"there is no run at {str(path)!r}{nearby_runs(path)}")
+    config = to_dict(load_config(path / "config.yaml"))
     RunFolder(path).check_layout()
     maker = instantiate(
         "policy", {**config["policy"], **{key: value for key, value in keys.items() if value is not None}}
     )
     if not isinstance(maker, TransformerSpec):
-        raise Refused(f"{path} has trained no language model; name a run of policy=language{known(path)}")
+        raise Refused(f"{path} has trained no language model; name a run of policy=language{nearby_runs(path)}")
     iteration, state = read_checkpoint(RunFolder(path), checkpoint)
     check_device(device)
     torch.set_num_threads(choose_threads(None))
@@ -51,11 +53,11 @@ def load_trained(path: Path, checkpoint: str, questions: Sequence[str], device: 
         policy.load_state_dict(state["profile"]["policies"][0])
     except (ValueError, RuntimeError) as error:
         raise Refused(excerpt(str(error))) from error
-    return Trained(policy, reference, iteration)
+    return TrainedModel(policy, reference, iteration)
 
 
 def read_checkpoint(folder: RunFolder, name: str) -> tuple[int, dict[str, Any]]:
-    """Iteration and state of the checkpoint `name`: last, best or an iteration. Raises Refused."""
+    """Returns iteration and state of the checkpoint `name`: last, best or an iteration. Raises Refused."""
     options = ["last", "best", *(str(int(path.name)) for path in newest_first(folder.checkpoints))]
     if name not in options:
         raise Refused(f"{folder.path} has no checkpoint={name}; choose from {choice(name, options)}")
@@ -69,7 +71,7 @@ def read_checkpoint(folder: RunFolder, name: str) -> tuple[int, dict[str, Any]]:
 
 
 def find_best(folder: RunFolder) -> int:
-    """The best iteration of those evaluated. Raises FileNotFoundError where nothing was evaluated yet."""
+    """Returns the best evaluated iteration. Raises FileNotFoundError if there was no evaluation."""
     best = best_of(evaluations_of(folder))
     if best is None:
         raise FileNotFoundError(f"{folder.path} has evaluated nothing yet")
