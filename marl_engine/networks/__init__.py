@@ -1,1 +1,1 @@
-"""Neural networks that are fast on a CPU: multi-layer perceptrons with sparse inputs."""
+"""Neural networks that are fast on a CPU: perceptrons with sparse inputs, convolutional and recurrent networks."""

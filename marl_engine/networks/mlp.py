@@ -63,7 +63,16 @@ class _Layers(torch.autograd.Function):
         else:
             first = ctx.rows.to(gradient.dtype).T @ gradient
         gradients += [gradient.sum(0), first]
-        return None, None, None, *reversed(gradients)
+        inputs = gradient @ weights[0].T if ctx.needs_input_grad[2] else None
+        return None, None, inputs, *reversed(gradients)
+
+
+def append_seat(rows: Tensor, seat: Tensor, seats: int) -> Tensor:
+    """Returns rows (N, D) with their seats (N,) one-hot after them: (N, D + seats) of the same type."""
+    if not seats:
+        return rows
+    indicator = torch.arange(seats, device=seat.device) == seat[:, None]
+    return torch.cat([rows, indicator.to(rows.dtype)], dim=1)
 
 
 class MLP(nn.Module):
@@ -89,7 +98,7 @@ class MLP(nn.Module):
         shown: Tensor | None = None,
     ):
         super().__init__()
-        self.seats, self.activation = seats, activation
+        self.seats, self.activation, self.outputs = seats, activation, outputs
         self.register_buffer("shown", shown, persistent=False)
         no_seat = torch.zeros(seats, dtype=background.dtype)
         self.register_buffer("background", torch.cat([background.flatten(), no_seat]))
@@ -114,10 +123,7 @@ class MLP(nn.Module):
             return torch.cat([row_entry(features + seat, 1)[:, None], lists], dim=1) if self.seats else lists
         if rows.dtype != torch.uint8:
             rows = rows.float()  # int32 marks sparse lists
-        if self.seats:
-            indicator = torch.arange(self.seats, device=seat.device) == seat[:, None]
-            rows = torch.cat([rows, indicator.to(rows.dtype)], dim=1)
-        return rows
+        return append_seat(rows, seat, self.seats)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Maps rows from `encode` to outputs (N, outputs)."""

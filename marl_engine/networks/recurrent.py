@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from marl_engine.networks.cnn import CNN
 from marl_engine.networks.mlp import MLP, activate_
 from marl_engine.numerics.trees import choose_rows
 
@@ -82,12 +83,12 @@ def orthogonal_blocks(inputs: int, units: int, gates: int) -> Tensor:
 
 
 class RecurrentNetwork(nn.Module):
-    """Observations through a perceptron, a recurrent layer of H units, and a linear layer of so many outputs."""
+    """Observations through a trunk, a recurrent layer of H units, and a linear layer of so many outputs."""
 
-    def __init__(self, trunk: MLP, cell: str, units: int, outputs: int, gain: float):
+    def __init__(self, trunk: MLP | CNN, cell: str, units: int, outputs: int, gain: float):
         super().__init__()
         self.trunk = trunk
-        self.cell: Any = CELLS[cell](trunk.biases[-1].numel(), units)
+        self.cell: Any = CELLS[cell](trunk.outputs, units)
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(units, outputs), gain))
         self.bias = nn.Parameter(torch.zeros(outputs))
 

@@ -1,16 +1,19 @@
 """Policies: tables, networks with and without memory, mixtures, and in `language` models that answer in tokens."""
 
-from marl_engine.policies.mlp import GaussianMLPPolicy, MLPPolicy, MLPSpec
+from marl_engine.policies.cnn import CNNSpec
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.network import GaussianPolicy, NetworkPolicy
 from marl_engine.policies.recurrent import RecurrentPolicy, RecurrentSpec
 from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableSpec
 from marl_engine.policies.tabular import TablePolicy, TabularSpec
 
 __all__ = [
-    "GaussianMLPPolicy",
+    "CNNSpec",
+    "GaussianPolicy",
     "SoftmaxTableSpec",
     "SoftmaxTablePolicy",
     "MLPSpec",
-    "MLPPolicy",
+    "NetworkPolicy",
     "RecurrentSpec",
     "RecurrentPolicy",
     "TabularSpec",

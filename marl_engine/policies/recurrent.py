@@ -10,7 +10,9 @@ from marl_engine.errors import Refused
 from marl_engine.networks.recurrent import CELLS, RecurrentNetwork
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.network import fill_seats
 from marl_engine.types import Game, Memory, Policy
 
 
@@ -49,6 +51,7 @@ class RecurrentSpec:
     cell: str = "gru"  # or lstm
     units: int = 64  # H: of the recurrent layer
     hidden: Sequence[int] = (64,)  # units of the layers before it
+    channels: Sequence[int] = ()  # of convolutional layers before those, for observations (H, W, C)
     activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
@@ -57,21 +60,22 @@ class RecurrentSpec:
         check_fields("policy", self, "units", least=1, whole=True)
         if self.cell not in CELLS:
             raise Refused(f"policy.cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
-        self.layers = MLPSpec(self.hidden, self.activation, self.shared, self.seat_indicator)
+        same = self.activation, self.shared, self.seat_indicator
+        self.perceptrons = MLPSpec(self.hidden, *same)
+        self.convolutions = CNNSpec(self.channels, 3, 1, self.hidden, *same) if self.channels else None
 
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
         spaces = capabilities_of(game).spaces
         if spaces is not None and spaces.action.is_box:
             raise Refused(f"the action space of {type(game).__name__} is not discrete, as {type(self).__name__} needs")
-        count = 1 if self.shared else game.players
-        policies: list[Policy] = [RecurrentPolicy(self._network(game, game.actions, 0.01, 1)) for _ in range(count)]
-        return policies * game.players if self.shared else policies
+        return fill_seats(game, self.shared, lambda: RecurrentPolicy(self._network(game, game.actions, 0.01, 1)))
 
     def critic(self, game: Game, joint: bool) -> RecurrentNetwork:
         """Values from what one seat saw, or all of them, own first, in the course of a game."""
         return self._network(game, 1, 1.0, game.players if joint else 1)
 
     def _network(self, game: Game, outputs: int, gain: float, views: int) -> RecurrentNetwork:
-        trunk = self.layers.perceptron(game, self.hidden[:-1], self.hidden[-1], gain=2**0.5, views=views)
+        make = self.perceptrons.perceptron if self.convolutions is None else self.convolutions.network
+        trunk = make(game, self.hidden[:-1], self.hidden[-1], gain=2**0.5, views=views)
         return RecurrentNetwork(trunk, self.cell, self.units, outputs, gain)

@@ -53,7 +53,7 @@ def test_policy(name):
 @pytest.mark.parametrize("responder", ["ippo", "mappo"])
 def test_what_is_learned_from_is_what_was_played(responder):
     made = {name: learned(name, responder) for name in presets("policy")}
-    assert {name for name, several in made.items() if several} >= {"network", "squashed", "gru", "lstm"}
+    assert {name for name, several in made.items() if several} >= {"network", "squashed", "gru", "lstm", "cnn"}
     for each in (each for several in made.values() for each in several):
         check_learning(each)
 

@@ -100,7 +100,7 @@ def test_against_fixed_opponents_each_seat_finds_its_best_response():
     fixed = deepcopy(profile)
     for policy in fixed:
         with torch.no_grad():
-            policy.perceptron.biases[-1].copy_(torch.tensor([5.0, 0.0]))
+            policy.network.biases[-1].copy_(torch.tensor([5.0, 0.0]))
     for _ in range(60):
         learner.respond(profile, Opponents([fixed]))
     assert probabilities(profile[0])[0] > 0.95
@@ -123,7 +123,7 @@ def test_the_pull_stops_where_the_formula_says(term, normalise):
     )
     other = deepcopy(profile)
     with torch.no_grad():
-        other[0].perceptron.biases[-1].copy_(torch.tensor([0.5, 0.0]))
+        other[0].network.biases[-1].copy_(torch.tensor([0.5, 0.0]))
     pull = 0.8
     magnet, anchor = Objective(magnet=other, magnet_weight=pull), Objective(anchor=other, step_size=1 / pull)
     for _ in range(200):

@@ -78,7 +78,7 @@ def learned(game, solver, iterations, **fields):
     profile = network.profile(game)
     if isinstance(game, Bandit):
         with torch.no_grad():
-            profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
+            profile[0].network.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
     usual = {
         "num_envs": 16,
         "rollout_length": game.horizon,

@@ -211,7 +211,7 @@ def test_an_illegal_action_moves_nobody():
     game, seeds = OpenSpiel("leduc_poker"), derive_seeds(6, 600)
     torch.manual_seed(0)
     profile = MLPSpec().profile(game)
-    profile[0].perceptron.biases[-1].data[:] = torch.nan
+    profile[0].network.biases[-1].data[:] = torch.nan
     turn = game.reset(seeds)
     before = game.state()
     for wrong in (

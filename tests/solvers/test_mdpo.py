@@ -105,7 +105,7 @@ def on_the_circle(*keys):
     """MDPO's own preset, on three answers that are chosen once; both seats begin at (.6, .3, .1), nearly."""
     made = build(compose_config("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
     with torch.no_grad():
-        made.profile[0].perceptron.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
+        made.profile[0].network.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
     made.responder._learner(made.profile[0])  # its critic is drawn now, and is the same in copies
     return made
 
@@ -151,7 +151,7 @@ def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
         "responder.epochs=1", "responder.num_envs=4096", "responder.rollout_length=16", "policy.shared=false"
     )
     with torch.no_grad():
-        made.profile[1].perceptron.biases[-1].copy_(torch.tensor([0.2, 0.2, 0.6]).log())
+        made.profile[1].network.biases[-1].copy_(torch.tensor([0.2, 0.2, 0.6]).log())
     here = [policy(torch.eye(2)[[seat]])[0].log_probs[0].exp() for seat, policy in enumerate(made.profile)]
     exact = []
     for policy, mine, other in zip(made.profile, here, here[::-1], strict=True):
@@ -243,7 +243,7 @@ def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
     profile = network.profile(game)
     magnet = freeze(profile)
     with torch.no_grad():
-        magnet[0].perceptron.biases[-1].copy_(torch.tensor([-0.25, -1.0]))  # about -1/2, and a deviation of 0.7
+        magnet[0].network.biases[-1].copy_(torch.tensor([-0.25, -1.0]))  # about -1/2, and a deviation of 0.7
     rates = {"start": 3e-3, "end": 3e-4, "over": 12_000}
     responder = SAC(
         game,

@@ -1,0 +1,67 @@
+"""A convolutional network on images: convolutional layers, and a perceptron on what they find (LeCun et al. 1989).
+
+Images are padded with zeros, so that layers of stride 1 keep their height and width: small grids, like the kitchens of
+Overcooked, have no border to lose.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from marl_engine.networks.mlp import MLP, activate_, append_seat
+
+
+class CNN(nn.Module):
+    """Maps images (N, H, W, C) of any type, and seats (N,) if `seats` > 0, to outputs (N, outputs).
+
+    `shape` is (V, H, W, C): a joint critic is shown the V views (N, V, H, W, C) of all seats, which are stacked as
+    channels. There is a convolutional layer for each of `channels`, all with kernels of `kernel` x `kernel`, which must
+    be odd, and one stride. The layers of the perceptron after them have `hidden` units; it is told the seat. Weights
+    are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        outputs: int,
+        *,
+        kernel: int,
+        stride: int,
+        seats: int,
+        activation: str,
+        gain: float,
+    ):
+        super().__init__()
+        self.shape, self.outputs, self.activation, self.seats = shape, outputs, activation, seats
+        views, height, width, depth = shape
+        self.convolutions = nn.ModuleList()
+        for inside, outside in pairwise([views * depth, *channels]):
+            layer = nn.Conv2d(inside, outside, kernel, stride, kernel // 2)
+            nn.init.orthogonal_(layer.weight, 2**0.5)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            self.convolutions.append(layer)
+            height, width = -(-height // stride), -(-width // stride)
+        features = torch.zeros(height * width * channels[-1])
+        self.head = MLP(features, hidden, outputs, seats=seats, activation=activation, gain=gain)
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        """Returns rows (N, V * H * W * C + seats) for `forward`, of bytes where images are bytes."""
+        rows = observation.flatten(1)
+        return append_seat(rows if rows.dtype == torch.uint8 else rows.float(), seat, self.seats)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last convolutional layer makes of images (N, V, H, W, C): (N, channels, H', W')."""
+        hidden = images.permute(0, 1, 4, 2, 3).flatten(1, 2).to(self.head.weights[0].dtype)
+        for layer in self.convolutions:
+            hidden = activate_(layer(hidden), self.activation)
+        return hidden
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Maps rows from `encode` to outputs (N, outputs)."""
+        pixels = rows.shape[1] - self.seats
+        features = self.features(rows[:, :pixels].unflatten(1, self.shape)).flatten(1)
+        return self.head(torch.cat([features, rows[:, pixels:].to(features.dtype)], dim=1))

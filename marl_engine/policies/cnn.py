@@ -1,0 +1,68 @@
+"""Convolutional policies and critics, for games whose observations are images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from marl_engine.errors import Refused
+from marl_engine.networks.cnn import CNN
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.network import check_layers, fill_seats, indicated_seats, policy_of
+from marl_engine.types import Game, Policy
+
+
+@dataclass
+class CNNSpec:
+    """Makes a profile of convolutional networks for a game with observations (H, W, C).
+
+    Raises ValueError for sizes below 1, an even kernel, an unknown activation, and observations of other shapes.
+    """
+
+    channels: Sequence[int] = (16, 32)  # of each convolutional layer
+    kernel: int = 3  # its height and width
+    stride: int = 1
+    hidden: Sequence[int] = (64,)  # units of the layers after them
+    activation: str = "relu"
+    shared: bool = True  # one network for all seats, or one each
+    seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
+
+    def __post_init__(self) -> None:
+        check_layers(self.hidden, self.activation)
+        check_fields("policy", self, "kernel", "stride", least=1, whole=True)
+        if self.kernel % 2 == 0:
+            raise Refused(f"policy.kernel must be odd, such as 3 or 5, not {self.kernel}")
+        if not self.channels or min(self.channels) < 1:
+            raise Refused(
+                f"policy.channels must name at least one layer, each of 1 channel or more, not {list(self.channels)}"
+            )
+
+    def profile(self, game: Game) -> list[Policy]:
+        """A policy for each seat, drawn from torch's random state."""
+
+        def network(outputs: int) -> CNN:
+            return self.network(game, self.hidden, outputs, gain=0.01)
+
+        return fill_seats(game, self.shared, lambda: policy_of(game, network))
+
+    def critic(self, game: Game, joint: bool) -> CNN:
+        """Values from the image of one seat, or from those of all seats, own first."""
+        return self.network(game, self.hidden, 1, gain=1.0, views=game.players if joint else 1)
+
+    def network(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> CNN:
+        """A network from the images of so many seats (`views`), the own one first, to so many outputs."""
+        if len(game.observation_shape) != 3:
+            raise Refused(
+                f"{type(game).__name__} does not show images: convolutional layers need observations (height, width, "
+                f"channels), not {tuple(game.observation_shape)}"
+            )
+        height, width, depth = game.observation_shape
+        return CNN(
+            (views, height, width, depth),
+            self.channels,
+            hidden,
+            outputs,
+            kernel=self.kernel,
+            stride=self.stride,
+            seats=indicated_seats(game, self.seat_indicator, self.shared),
+            activation=self.activation,
+            gain=gain,
+        )

@@ -1,0 +1,93 @@
+"""Policies by a feed-forward network, a perceptron or a convolutional one: over discrete or continuous actions."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from marl_engine.capabilities import capabilities_of
+from marl_engine.errors import Refused
+from marl_engine.networks.cnn import CNN
+from marl_engine.networks.mlp import ACTIVATIONS, MLP
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.gaussian import Gaussian, Squashed
+from marl_engine.types import Game, Memory, Policy, Profile
+
+NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may give
+
+
+class NetworkPolicy(Policy):
+    """A network from observations to logits; `tabular` where these are numbers of information sets."""
+
+    encodes_like_critic = True
+
+    def __init__(self, network: MLP | CNN, tabular: bool = False):
+        super().__init__()
+        self.network, self.tabular = network, tabular
+
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
+        return Categorical(self.network(rows), legal), memory
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.network.encode(observation, seat)
+
+
+class GaussianPolicy(Policy):
+    """A network from observations to Gaussians over actions of D numbers, in the game's own units.
+
+    Plain ones have one standard deviation for all observations; squashed ones lie in the box from `low` to `high` (D,),
+    and the network gives their deviations too. Where the box has no end, its half width counts as 1.
+    """
+
+    encodes_like_critic = True
+    centre: Tensor
+    width: Tensor
+
+    def __init__(self, network: MLP | CNN, low: Tensor, high: Tensor, squashed: bool):
+        super().__init__()
+        self.network, self.squashed, self.noise_shape = network, squashed, tuple(low.shape)
+        bounded = low.isfinite() & high.isfinite()
+        self.register_buffer("centre", torch.where(bounded, (low + high) / 2, 0.0), persistent=False)
+        self.register_buffer("width", torch.where(bounded, (high - low) / 2, 1.0), persistent=False)
+        if not squashed:
+            self.log_std = nn.Parameter(torch.zeros(len(low)))  # in half widths of the box
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
+    ) -> tuple[Gaussian | Squashed, Memory]:
+        numbers = self.network(rows)
+        if not self.squashed:
+            return Gaussian(self.centre + self.width * numbers, self.width.log() + self.log_std), memory
+        mean, log_std = numbers.chunk(2, dim=-1)
+        return Squashed(Gaussian(mean, log_std.clamp(NARROWEST, WIDEST)), self.centre, self.width), memory
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.network.encode(observation, seat)
+
+
+def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = False) -> Policy:
+    """The policy of a network, made for as many outputs as it needs in a game."""
+    able = capabilities_of(game)
+    box = None if able.spaces is None else able.spaces.action
+    if box is None or box.low is None or box.high is None:
+        return NetworkPolicy(network(game.actions), tabular=able.numbered is not None)
+    return GaussianPolicy(network(game.actions * (2 if squashed else 1)), box.low, box.high, squashed)
+
+
+def fill_seats(game: Game, shared: bool, make: Callable[[], Policy]) -> Profile:
+    """One policy for all seats, or one each."""
+    return [make()] * game.players if shared else [make() for _ in range(game.players)]
+
+
+def indicated_seats(game: Game, indicator: bool | None, shared: bool) -> int:
+    """How many seats a network is told apart, 0: none. With None they are told apart where they are not alike."""
+    indicated = not game.symmetric if indicator is None else indicator
+    return game.players if indicated and shared else 0
+
+
+def check_layers(hidden: Sequence[int], activation: str) -> None:
+    """Raises Refused for layers without units, and for an unknown activation."""
+    if not hidden or min(hidden) < 1:
+        raise Refused(f"policy.hidden must name at least one layer, each of 1 unit or more, not {list(hidden)}")
+    if activation not in ACTIVATIONS:
+        raise Refused(f"policy.activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
