@@ -17,7 +17,7 @@ class CNNSpec:
     Raises ValueError for sizes below 1, an even kernel, an unknown activation, and observations of other shapes.
     """
 
-    channels: Sequence[int] = (16, 32)  # of each convolutional layer
+    channels: Sequence[int] = (16,)  # of each convolutional layer
     kernel: int = 3  # its height and width
     stride: int = 1
     hidden: Sequence[int] = (64,)  # units of the layers after them
