@@ -20,7 +20,8 @@ class Recall:
     """A seat that chooses the action of its cue `delay` turns after it saw it earns 1, another one 0; games end there.
 
     Observations (B, P, A + 1) float32 are the cue, one-hot, in the first turn, a 1 at the end in the turn that counts,
-    and else zeros. What is chosen in other turns does not matter. Raises ValueError for numbers out of range.
+    and else zeros. What is chosen in other turns does not matter. The level of a copy is its delay, an integer of 1 or
+    more. Raises ValueError for numbers out of range.
     """
 
     delay: int = 10  # turns from the cue to the choice
@@ -35,19 +36,25 @@ class Recall:
         check_fields("game", self, "actions", least=2, whole=True)
         self.observation_shape = (self.actions + 1,)
 
-    def reset(self, seeds: Tensor) -> Turn:
-        """Starts as many copies as there are seeds (B,)."""
+    def reset(self, seeds: Tensor, levels: Tensor | None = None) -> Turn:
+        """Starts as many copies as there are seeds (B,), with delays `levels` (B,) int64."""
         zero = torch.zeros_like(seeds)
-        return self.restore({"seeds": seeds, "openings": zero, "clock": zero})
+        delays = torch.full_like(seeds, self.delay) if levels is None else self._check_delays(levels)
+        return self.restore({"seeds": seeds, "openings": zero, "clock": zero, "delays": delays})
+
+    def restart(self, copies: Tensor, levels: Tensor) -> Turn:
+        """Sets the delays `levels` (N,) of copies (N,) whose games have just opened; see `LevelGame`."""
+        state = self.state()
+        return self.restore({**state, "delays": state["delays"].index_copy(0, copies, self._check_delays(levels))})
 
     def state(self) -> dict[str, Tensor]:
-        """Of each copy its seed, how many games it opened before, and the turn of its game."""
-        return {"seeds": self.seeds.clone(), "openings": self.openings.clone(), "clock": self.clock.clone()}
+        """Of each copy its seed, how many games it opened before, the turn of its game, and its delay."""
+        return {name: vars(self)[name].clone() for name in ("seeds", "openings", "clock", "delays")}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
         """Goes back to a saved state."""
-        self.seeds, self.openings, self.clock = (
-            state[name].to(self.device).clone() for name in ("seeds", "openings", "clock")
+        self.seeds, self.openings, self.clock, self.delays = (
+            state[name].to(self.device).clone() for name in ("seeds", "openings", "clock", "delays")
         )
         return self._turn(torch.zeros(len(self.seeds), self.players, device=self.device), self.clock < 0)
 
@@ -55,7 +62,7 @@ class Recall:
         """Actions (B, P) int64. Raises ValueError, and plays nothing, for an illegal one."""
         if ((actions < 0) | (actions >= self.actions)).any():
             raise ValueError(f"actions must be from 0 to {self.actions - 1}")
-        done = self.clock == self.delay
+        done = self.clock == self.delays
         reward = ((actions.to(self.device) == self.cues()) & done[:, None]).float()
         self.clock = (self.clock + 1).masked_fill(done, 0)
         self.openings = self.openings + done
@@ -68,11 +75,17 @@ class Recall:
         noise = to_unit_interval(mix_bits(mix_bits(self.seeds)[:, None] + GOLDEN * place))
         return (noise * self.actions).long()
 
+    def _check_delays(self, levels: Tensor) -> Tensor:
+        """Raises ValueError for levels (N,) that are no delays."""
+        if levels.dtype != torch.int64 or (levels < 1).any():
+            raise ValueError(f"levels of Recall are delays, whole numbers of 1 or more, not {levels.tolist()}")
+        return levels.to(self.device)
+
     def _turn(self, reward: Tensor, done: Tensor) -> Turn:
         shape = (len(self.seeds), self.players)
         observation = torch.zeros(*shape, self.actions + 1, device=self.device)
         observation.scatter_(-1, self.cues()[..., None], (self.clock == 0).float()[:, None, None].expand(*shape, 1))
-        observation[..., -1] = (self.clock == self.delay).float()[:, None]
+        observation[..., -1] = (self.clock == self.delays).float()[:, None]
         always = torch.ones(*shape, self.actions, dtype=torch.bool, device=self.device)
         return Turn(
             observation=observation,

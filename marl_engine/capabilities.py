@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from marl_engine.types import Game, Metrics
+from marl_engine.types import Game, Metrics, Turn
 
 
 class ActionSpace(NamedTuple):
@@ -39,6 +39,24 @@ class Drawable(Protocol):
 
     def render(self, copy: int = 0, caption: str = "") -> Any:
         """A picture (H, W, 3) uint8 of one copy."""
+
+
+class LevelGame(Game, Protocol):
+    """A game whose copies have parameters of their own, their levels (B, …), such as a layout or a difficulty.
+
+    Without levels all copies are as the game was made. The state of a game contains its levels.
+    """
+
+    def reset(self, seeds: Tensor, levels: Tensor | None = None) -> Turn:
+        """Starts as many copies as there are seeds (B,), at levels (B, …)."""
+        ...
+
+    def restart(self, copies: Tensor, levels: Tensor) -> Turn:
+        """Sets the levels (N, …) of copies (N,) int64 whose games have just opened; returns the turn of all copies.
+
+        In it their games open at these levels. What it says of rewards and ends does not count.
+        """
+        ...
 
 
 class NumberedGame(Game, Protocol):
@@ -161,6 +179,7 @@ class JudgedResponder(Protocol):
 LACKS: dict[Any, str] = {  # what is said of an object without a capability
     Game: "is not a game that is stepped",
     Drawable: "does not draw itself",
+    LevelGame: "has no levels",
     NumberedGame: "does not number its states",
     ExtensiveGame: "is not in extensive form",
     TreeGame: "has no game tree",
@@ -181,6 +200,7 @@ class Capabilities(NamedTuple):
 
     spaces: Spaces | None  # None: it is not stepped
     drawable: Drawable | None
+    levelled: LevelGame | None
     numbered: NumberedGame | None
     extensive: ExtensiveGame | None
     tree: TreeGame | None
@@ -198,7 +218,7 @@ def capabilities_of(game: Any) -> Capabilities:
     def narrow(protocol: type) -> Any:
         return None if missing_members(game, protocol) else game
 
-    kinds = (Drawable, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame)
+    kinds = (Drawable, LevelGame, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame)
     preferences = (PreferenceGame, TextPreferenceGame, MeteredGame, TrajectoryPreferenceGame)
     return Capabilities(spaces_of(game), *map(narrow, (*kinds, *preferences)))
 

@@ -39,6 +39,7 @@ DOES = {
     "solver": ("solve",),
     "runner": ("map",),
     "judge": ("prefers",),
+    "levels": ("draw",),
 }
 
 

@@ -66,6 +66,22 @@ class Game(Protocol):
         """Goes back to a saved state; returns the turn that was to be played there."""
 
 
+class LevelSource(Protocol):
+    """Which levels games are played at: those of a `capabilities.LevelGame`.
+
+    A level is drawn when a game opens. `STATE` names the fields that a checkpoint keeps; see `numerics.state`.
+    """
+
+    def draw(self, seeds: Tensor, number: int) -> Tensor:
+        """Levels (N, …) of games that open at decision `number` in copies with seeds (N,).
+
+        A function of these and of what was reported.
+        """
+
+    def report(self, levels: Tensor, earned: Tensor) -> None:
+        """Takes note of games that ended: levels (N, …), and payoffs (N, P). Called after each stretch of play."""
+
+
 class Distribution(Protocol):
     """N independent distributions over actions."""
 

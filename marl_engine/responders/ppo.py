@@ -6,7 +6,6 @@ seats it is MAPPO (Yu et al. 2022, arXiv:2103.01955).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -20,7 +19,6 @@ from marl_engine.losses.gae import gae
 from marl_engine.losses.ppo import VALUE_LOSSES, fused_surrogate
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
 from marl_engine.numerics.trees import map_tree, same_layout
@@ -38,14 +36,25 @@ from marl_engine.responders.batches import (
     select_decisions,
     select_units,
 )
+from marl_engine.responders.lineups import Copies, Lineups, make_source
 from marl_engine.responders.regulariser import kl_terms
-from marl_engine.rollout.opponents import seat_learner
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
-from marl_engine.rollout.stream import Stream
-from marl_engine.types import UNREGULARISED, Game, Memory, Metrics, Objective, Opponents, Policy, Profile, Step, Work
+from marl_engine.runners import LOCAL
+from marl_engine.types import (
+    UNREGULARISED,
+    Game,
+    Memory,
+    Metrics,
+    Objective,
+    Opponents,
+    Policy,
+    Profile,
+    Runner,
+    Step,
+    Work,
+)
 
 CRITICS = ("own", "joint")
-STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
 
 
 @dataclass
@@ -75,6 +84,9 @@ class PPO:
     value_width: float = 1.0  # of the Huber loss, or of the clipped value; in scaled payoff
     normalise_advantage: bool = True
     gradient_norm: float = 0.5
+    shard: int | None = None  # copies of the game in a job of the runner; None: all
+    levels: Any = None  # a LevelSource, or a section of a configuration that names one
+    runner: Runner = LOCAL
 
     def __post_init__(self) -> None:
         check_fields("responder", self, "num_envs", "rollout_length", "epochs", "minibatches", least=1, whole=True)
@@ -84,13 +96,16 @@ class PPO:
         for name, choices in (("critic", CRITICS), ("value_loss", tuple(VALUE_LOSSES))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        if self.shard is not None:
+            check_fields("responder", self, "shard", least=1, whole=True)
         self.schedules: dict[str, Schedule] = {
             name: parse_schedule(getattr(self, name), f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus", "shaping")
         }
         self.form = None
         self.work, self.supports = Work(steps=0), frozenset({"opponents", "anchor", "magnet", "payoff"})
-        self.streams: list[Stream] = []
+        copies = Copies(self.num_envs, self.shard, self.seed, self.device)
+        self.lineups = Lineups(self.game, copies, self.runner, make_source(self.levels))
         self.learners: dict[Policy, ActorCritic] = {}
         self.generator = torch.Generator().manual_seed(self.seed)
 
@@ -124,7 +139,7 @@ class PPO:
         return {
             "work": dict(self.work),
             "generator": self.generator.get_state(),
-            "streams": [stream.state() for stream in self.streams],
+            "lineups": self.lineups.state(),
             "learners": [self._learner(policy).state() for policy, _ in group_by_policy(profile)],
         }
 
@@ -132,18 +147,9 @@ class PPO:
         """Goes on from a checkpoint, with the policies that were saved beside it."""
         self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
-        for stream, saved in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
-            stream.restore(saved)
+        self.lineups.restore(state["lineups"])
         for (policy, _), saved in zip(group_by_policy(profile), state["learners"], strict=True):
             self._learner(policy).restore(saved)
-
-    def _streams(self, count: int) -> list[Stream]:
-        """As many streams of games as there are line-ups, each with seeds of its own."""
-        while len(self.streams) < count:
-            number = len(self.streams)
-            seeds = derive_seeds(self.seed * STREAMS + number, self.num_envs, self.device)
-            self.streams.append(Stream(deepcopy(self.game), seeds))
-        return self.streams[:count]
 
     def _optimisers(self, profile: Profile) -> list[Adam]:
         """Those of the policies."""
@@ -158,32 +164,8 @@ class PPO:
     def _play(
         self, profile: Profile, opponents: Opponents | None, objective: Objective = UNREGULARISED
     ) -> tuple[list[Trajectory], dict[Policy, list[SeatBatch]], Metrics]:
-        """The play of each line-up, what each policy learns from it, and the mean payoff of games that ended.
-
-        Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
-        """
-        seats = range(self.game.players)
-        lineups = [(Opponents([profile]), list(seats))]
-        if opponents is not None:
-            lineups = [(seat_learner(opponents, profile, seat), [seat]) for seat in seats]
-        parts: dict[Policy, list[SeatBatch]] = {}
-        trajectories: list[Trajectory] = []
-        earned: list[list[Tensor]] = [[] for _ in seats]
-        for number, stream in enumerate(self._streams(len(lineups))):
-            lineup, learning = lineups[number]
-            trajectory, ended = stream.play_opponents(lineup, self.rollout_length)
-            if objective.payoff is not None:
-                trajectory = trajectory._replace(reward=objective.payoff(trajectory))
-            trajectories.append(trajectory)
-            for policy, here in group_by_policy(profile):
-                own = [seat for seat in here if seat in learning]
-                if own:
-                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own, number))
-            if ended is not None:
-                for seat in learning:
-                    earned[seat].append(ended[:, seat])
-        means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
-        return trajectories, parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
+        """See `Lineups.play`."""
+        return self.lineups.play(profile, opponents, self.rollout_length, objective.payoff)
 
     def _learn(self, policy: Policy, parts: Sequence[SeatBatch], held: Sequence[KLTerm]) -> Metrics:
         """Improves one policy and its critic on its decisions, each on a core of its own."""

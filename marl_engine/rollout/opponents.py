@@ -85,7 +85,7 @@ class OpponentSeating:
 
         Where policies of several layouts sit in a seat, only what the first of them remembers is told.
         """
-        self._clear(turn.done)
+        self._open(turn.done)
         seated, players = self.places[self.member], len(self.profile)
         told: list[Memory] = [None] * players
         for place, memory in enumerate(self.memory):

@@ -10,6 +10,7 @@ from torch import Tensor
 from marl_engine.errors import Halted
 from marl_engine.numerics.rng import draw_uniforms
 from marl_engine.numerics.trees import choose_rows
+from marl_engine.rollout.levels import CopyLevels
 from marl_engine.rollout.seat_memory import recall, split_seats
 from marl_engine.rollout.tabulation import tabulate_logits, tabulated_game
 from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
@@ -34,6 +35,7 @@ class Trajectory(NamedTuple):
     final: Tensor | None = None  # (T, B, P, ...) what truncated games closed with
     alive: Tensor | None = None  # (T, B, P) bool; None where everybody always was
     memory: tuple[Memory, ...] = ()  # (P,) what the seats remembered at the first decision, each a tree of (B, …)
+    level: Tensor | None = None  # (T, B, …) the level that each game was played at; None: as the game was made
 
 
 def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
@@ -140,6 +142,7 @@ class Decision(NamedTuple):
     action: Tensor  # (B, P) int64, or (B, P, D) of numbers
     log_prob: Tensor  # (B, P)
     after: Turn
+    level: Tensor | None = None  # (B, …) the levels of the games
 
 
 def draw_noise(profile: Profile, seeds: Tensor, first: int, turns: int) -> Tensor:
@@ -149,20 +152,31 @@ def draw_noise(profile: Profile, seeds: Tensor, first: int, turns: int) -> Tenso
 
 
 def play_turns(
-    game: Game, seating: Seats, turn: Turn, seeds: Tensor, *, first: int = 0, turns: int, greedy: bool = False
+    game: Game,
+    seating: Seats,
+    turn: Turn,
+    seeds: Tensor,
+    *,
+    first: int = 0,
+    turns: int,
+    greedy: bool = False,
+    levels: CopyLevels | None = None,
 ) -> Iterator[Decision]:
     """Yields `turns` decisions of B games from `turn` on, the first being number `first` of these games.
 
     The noise of decision n in game b is a function of seeds[b] and n alone. Learning, scoring and drawing all play by
-    this generator. Raises Refused for a turn among the first ones that is not as `Turn` says.
+    this generator. Games open at `levels`, if there are any. Raises Refused for a turn among the first ones that is not
+    as `Turn` says.
     """
     for start in range(first, first + turns, NOISE_BLOCK):
         for number, noise in enumerate(
             draw_noise(seating.profile, seeds, start, min(NOISE_BLOCK, first + turns - start)), start
         ):
             action, log_prob = seating.decide(turn, noise, greedy)
-            after = step(game, turn, action, number)
-            yield Decision(turn, action, log_prob, after)
+            after, level = step(game, turn, action, number), None
+            if levels is not None:
+                level, after = levels.level, levels.restart(after)
+            yield Decision(turn, action, log_prob, after, level)
             turn = after
 
 
@@ -190,11 +204,17 @@ def play(
 
 @torch.no_grad()
 def record(
-    game: Game, seating: Seats, turn: Turn, seeds: Tensor, clock: int, turns: int
+    game: Game,
+    seating: Seats,
+    turn: Turn,
+    seeds: Tensor,
+    clock: int,
+    turns: int,
+    levels: CopyLevels | None = None,
 ) -> tuple[Trajectory, Turn, tuple[Memory, ...]]:
     """What `play` returns, of games in which those play who are seated."""
     remembered = seating.seat_memory(turn)
-    decisions = list(play_turns(game, seating, turn, seeds, first=clock, turns=turns))
+    decisions = list(play_turns(game, seating, turn, seeds, first=clock, turns=turns, levels=levels))
     before, after = [each.before for each in decisions], [each.after for each in decisions]
     legal = None if all(bool(each.legal.all()) for each in before) else torch.stack([each.legal for each in before])
     trajectory = Trajectory(
@@ -209,6 +229,7 @@ def record(
         truncated=torch.stack([each.truncated for each in after]),
         alive=stack_alive([each.alive for each in before]),
         memory=remembered,
+        level=None if levels is None else torch.stack([each.level for each in decisions if each.level is not None]),
     )
     finals = [each.final for each in after]
     trajectory = trajectory._replace(final=stack_finals(game, finals, trajectory.observation, trajectory.truncated))

@@ -7,21 +7,24 @@ from torch import Tensor
 
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.state_checks import check_like
+from marl_engine.rollout.levels import CopyLevels, level_game
 from marl_engine.rollout.opponents import OpponentSeating
-from marl_engine.rollout.rollout import Trajectory, play, record
+from marl_engine.rollout.rollout import Seating, Seats, Trajectory, play, record
 from marl_engine.rollout.turn_checks import check_turn
-from marl_engine.types import Game, Memory, Opponents, Profile, Turn
+from marl_engine.types import Game, LevelSource, Memory, Opponents, Profile, Turn
 
 
 class Stream:
     """Games that are always under way: a line-up goes on where the last one stopped.
 
-    Raises Refused for a game whose turns are not as `Turn` says, and Halted where that is seen later.
+    With a `source` games open at levels, those that it draws; it is not told what they earn. Raises Refused for a game
+    whose turns are not as `Turn` says, and Halted where that is seen later.
     """
 
-    def __init__(self, game: Game, seeds: Tensor):
-        self.game, self.seeds = game, seeds
-        self.turn = game.reset(seeds)
+    def __init__(self, game: Game, seeds: Tensor, source: LevelSource | None = None):
+        self.game, self.seeds, self.source = game, seeds, source
+        self.level: Tensor | None = None  # (B, …) the levels of the games under way, if they have any
+        self.turn = self._reset()
         check_turn(game, self.turn, len(seeds))
         self.running = torch.zeros(self.turn.reward.shape)  # (B, P) payoff so far of the games under way
         self.member = torch.full_like(seeds, -1)  # (B,) which of several opponents each copy plays with; -1: none yet
@@ -30,7 +33,9 @@ class Stream:
 
     def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
         """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
-        return self._advance(*play(self.game, profile, self.turn, self.seeds, self.clock, turns, self.memory))
+        if self.source is None:
+            return self._advance(*play(self.game, profile, self.turn, self.seeds, self.clock, turns, self.memory))
+        return self._record(Seating(profile, len(self.seeds), self.seeds.device, self.memory), turns)
 
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
         """What `play` returns, of games in each of which one of the opponents plays, drawn when it opens.
@@ -40,8 +45,24 @@ class Stream:
         if len(opponents.members) == 1:
             return self.play(opponents.members[0], turns)
         seating = OpponentSeating(opponents, self.seeds, self.clock, self.member, self.memory)
-        result = self._advance(*record(self.game, seating, self.turn, self.seeds, self.clock, turns))
+        result = self._record(seating, turns)
         self.member = seating.member
+        return result
+
+    def _reset(self) -> Turn:
+        """Opens the first games, at levels of the source if there is one."""
+        if self.source is None:
+            return self.game.reset(self.seeds)
+        self.level = self.source.draw(self.seeds, 0)
+        return level_game(self.game).reset(self.seeds, self.level)
+
+    def _record(self, seating: Seats, turns: int) -> tuple[Trajectory, Tensor | None]:
+        """What `play` returns, of games in which those play who are seated."""
+        levels = None
+        if self.source is not None and self.level is not None:
+            levels = CopyLevels(level_game(self.game), self.source, self.seeds, self.clock, self.level)
+        result = self._advance(*record(self.game, seating, self.turn, self.seeds, self.clock, turns, levels))
+        self.level = None if levels is None else levels.level
         return result
 
     def _advance(
@@ -57,8 +78,8 @@ class Stream:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        own = {"running": self.running, "member": self.member, "memory": self.memory, "clock": self.clock}
-        return {"game": self.game.state(), **own}
+        own = {"running": self.running, "member": self.member, "memory": self.memory, "level": self.level}
+        return {"game": self.game.state(), "clock": self.clock, **own}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a checkpoint. Raises ValueError for one of another game."""
@@ -68,6 +89,7 @@ class Stream:
         self.member = state["member"].to(self.member.device)
         self.clock = state["clock"]
         self.memory = tuple(state["memory"])
+        self.level = None if self.level is None else state["level"].to(self.seeds.device)
 
 
 @compile_loop

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from marl_engine.types import Argument, Result
 
 
-@dataclass
+@dataclass(frozen=True)
 class LocalRunner:
     """Runs jobs one after the other in this process."""
 

@@ -59,21 +59,21 @@ def build(config: Mapping[str, Any]) -> Components:
         warm_start(profile, Path(config["init"]))
     for policy in profile:
         policy.to(config["device"])
-    kind = class_of(config["responder"].get("_target_"))
+    kind, runner = class_of(config["responder"].get("_target_")), instantiate("runner", config["runner"])
+    given = {"runner": runner} if "runner" in declared_types(kind) else {}
     if is_dataclass(kind):
         keys = {key: value for key, value in config["responder"].items() if key != "_target_"}
-        check_keys(keys, kind, "responder.", apart=("game", "network", "seed", "device"))
+        check_keys(keys, kind, "responder.", apart=("game", "network", "seed", "device", *given))
     check_parts(kind.__name__, declared_types(kind), game=game, network=network)
-    responder = instantiate(
-        "responder", config["responder"], game=game, network=network, seed=config["seed"], device=config["device"]
-    )
+    given |= {"game": game, "network": network, "seed": config["seed"], "device": config["device"]}
+    responder = instantiate("responder", config["responder"], **given)
     solver = instantiate("solver", config["solver"])
     check_parts(type(solver).__name__, declared_types(solver.solve), responder=responder)
     try:
         solver.solve(profile, responder)  # never begun: only to learn whether they go together
     except ValueError as error:
         raise Refused(str(error)) from error
-    runner, reference = instantiate("runner", config["runner"]), freeze(profile)
+    reference = freeze(profile)
     evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
     parts = Components(game, profile, responder, solver, runner, reference, evaluator)
     if not missing_members(responder, JudgedResponder):

@@ -10,14 +10,21 @@ import torch
 from toys import Matrix
 
 from games.normal_form.games import MatrixGame
+from games.recall import Recall
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.trees import map_tree
+from marl_engine.policies.mixture import freeze
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.responders.ppo import PPO
+from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.rollout import score
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.runners import LOCAL
+from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
 
 PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
@@ -62,6 +69,44 @@ def test_evaluations_are_the_same_in_one_process_and_in_two(pool):
     one, two = (ReturnEvaluator(game, reference, runner, 1500).evaluate(profile, full=True) for runner in (LOCAL, pool))
     assert one.metrics == two.metrics
     assert "return/initial/mean" in one.metrics
+
+
+def learned(runner, shard, against=False):
+    """What three steps of a learner of Recall make of a recurrent policy, and what it played in each."""
+    torch.manual_seed(0)
+    network, game = RecurrentSpec(units=8, hidden=(8,)), Recall(delay=2)
+    profile = network.profile(game)
+    opponents = Opponents([freeze(network.profile(game)) for _ in range(2)], (0.3, 0.7)) if against else None
+    settings = {"num_envs": 20, "rollout_length": 7, "minibatches": 2, "learning_rate": 0.01}
+    levels = Stages([1, 2], threshold=0.3, games=20)
+    learner = PPO(game, network, shard=shard, runner=runner, levels=levels, **settings)
+    steps = [learner.respond(profile, opponents) for _ in range(3)]
+    played = [trajectory for step in steps for trajectory in step.batch]
+    weights = [each.detach().clone() for each in profile[0].parameters()]
+    return weights, played, {name: number for name, number in steps[-1].metrics.items() if "second" not in name}
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_learning_is_the_same_in_one_process_and_in_two(pool, against):
+    """Shards of 8, 8 and 4 games, with memories, levels and opponents that go on from stretch to stretch."""
+    before = pool.jobs
+    one, two = (learned(runner, 8, against) for runner in (LOCAL, pool))
+    assert pool.jobs - before == 3 * 3 * (2 if against else 1)  # stretches, shards, line-ups
+    assert all(map(torch.equal, one[0], two[0]))
+    assert one[2] == two[2]
+    for mine, other in zip(one[1], two[1], strict=True):
+        map_tree(lambda here, there: torch.testing.assert_close(here, there, rtol=0, atol=0), tuple(mine), tuple(other))
+    assert one[1][-1].level.max() == 2
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_a_game_is_the_one_of_its_seed_whatever_shard_it_is_in(against):
+    """The first stretch, before rounding makes learners differ."""
+    whole, parts = (learned(LOCAL, shard, against)[1][0] for shard in (None, 8))
+    assert torch.equal(whole.action, parts.action)
+    assert torch.equal(whole.observation, parts.observation)
+    assert torch.equal(whole.level, parts.level)
+    torch.testing.assert_close(whole.log_prob, parts.log_prob)
 
 
 @pytest.mark.parametrize("games", [None, 50])

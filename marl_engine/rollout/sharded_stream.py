@@ -1,0 +1,114 @@
+"""Games under way in shards: a stretch of play is a pure job for each, so that any runner returns the same bits.
+
+What is computed in one batch is a shard, whatever the number of workers. A shard travels with its games: a runner with
+other processes sends them back and forth, the local one leaves them where they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.state_checks import check_like
+from marl_engine.numerics.trees import map_tree
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.stream import Stream
+from marl_engine.runners import LOCAL
+from marl_engine.types import Game, LevelSource, Opponents, Runner, Turn
+
+Joined = TypeVar("Joined", Turn, Trajectory)
+FILLS = {"legal": 1, "alive": 1}  # what a field that is None stands for, else 0
+
+
+class Stretch(NamedTuple):
+    """The next `turns` decisions of a shard. The job uses up the shard: go on with the one that it returns."""
+
+    shard: Stream
+    opponents: Opponents
+    turns: int
+
+
+class Played(NamedTuple):
+    """A shard after a stretch, what was played, and the payoff (games, P) of the games that ended on the way."""
+
+    shard: Stream
+    trajectory: Trajectory
+    ended: Tensor | None
+
+
+def play_stretch(stretch: Stretch) -> Played:
+    """Plays; see `Stream.play_opponents`."""
+    return Played(stretch.shard, *stretch.shard.play_opponents(stretch.opponents, stretch.turns))
+
+
+class ShardedStream:
+    """A `Stream` of games with seeds (B,), played in shards of `size` games; None: in one.
+
+    The source of levels, if there is one, is told after each stretch what the games earned that ended in it.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        seeds: Tensor,
+        runner: Runner = LOCAL,
+        size: int | None = None,
+        source: LevelSource | None = None,
+    ):
+        self.runner, self.source = runner, source
+        self.shards = [Stream(deepcopy(game), piece, source) for piece in seeds.split(size or len(seeds))]
+        self.turn = join_games([shard.turn for shard in self.shards], 0)
+
+    def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
+        """See `Stream.play_opponents`."""
+        for shard in self.shards:
+            shard.source = self.source
+        played = self.runner.map(play_stretch, [Stretch(shard, opponents, turns) for shard in self.shards])
+        self.shards = [each.shard for each in played]
+        self.turn = join_games([shard.turn for shard in self.shards], 0)
+        ended = [each.ended for each in played if each.ended is not None]
+        if self.source is not None and ended:
+            levels = [
+                each.trajectory.level[each.trajectory.done] for each in played if each.trajectory.level is not None
+            ]
+            self.source.report(torch.cat(levels), torch.cat(ended))
+        return join_games([each.trajectory for each in played], 1), torch.cat(ended) if ended else None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"shards": [shard.state() for shard in self.shards]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a checkpoint. Raises ValueError for one of another game, or of other shards."""
+        check_like(state, {"shards": [{}] * len(self.shards)}, "stream")
+        for shard, saved in zip(self.shards, state["shards"], strict=True):
+            shard.restore(saved)
+        self.turn = join_games([shard.turn for shard in self.shards], 0)
+
+
+def join_games(parts: Sequence[Joined], axis: int) -> Joined:
+    """Turns (axis 0) or trajectories (axis 1) of several shards as one of all their games."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes, kind = [part.done.shape[axis] for part in parts], type(parts[0])
+    columns: dict[str, Any] = dict(zip(kind._fields, zip(*parts, strict=True), strict=True))
+    for name, column in columns.items():
+        if name == "memory":
+            columns[name] = map_tree(lambda *each: torch.cat(each), *column)
+        else:
+            columns[name] = join_field(column, sizes, axis, FILLS.get(name, 0))
+    return kind(**columns)
+
+
+def join_field(parts: Sequence[Tensor | None], sizes: Sequence[int], axis: int, fill: int) -> Tensor | None:
+    """Tensors of so many games along an axis as one; None, unless all are, stands for `fill` everywhere."""
+    example = next((part for part in parts if part is not None), None)
+    if example is None:
+        return None
+    shapes = [(*example.shape[:axis], size, *example.shape[axis + 1 :]) for size in sizes]
+    filled = [
+        example.new_full(shape, fill) if part is None else part for part, shape in zip(parts, shapes, strict=True)
+    ]
+    return torch.cat(filled, dim=axis)
