@@ -141,6 +141,10 @@ class Policy(nn.Module):
         """
         raise NotImplementedError
 
+    def remember(self, memory: Memory, distribution: Any, action: Tensor) -> Memory:
+        """The memory (N, …) after actions (N,) were chosen from the distribution that `forward` returned with it."""
+        return memory
+
     def unroll(self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor) -> Distribution:
         """The distributions that `forward` gives turn by turn, for policies whose `unit` is "sequence".
 
@@ -177,8 +181,11 @@ class Opponents(NamedTuple):
     weights: Sequence[float] = (1.0,)
 
 
-Payoff = Callable[[Any], Tensor]
-"""Rewards (T, B, P) of a `rollout.Trajectory`, in place of the game's."""
+class Payoff(NamedTuple):
+    """What a learner earns in place of the game's payoff: by play, and exactly where the game's form is known."""
+
+    on_trajectory: Callable[[Any], Tensor]  # rewards (T, B, P) of a `rollout.Trajectory`
+    on_form: Callable[[Any], Any] | None = None  # the `extensive_form.SequenceForm` with these payoffs
 
 
 class Objective(NamedTuple):

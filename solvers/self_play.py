@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
+from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.runners import LOCAL
 from marl_engine.types import Profile, Progress, Responder, Runner
 
@@ -24,4 +25,4 @@ class SelfPlay:
         """Yields progress for ever, from iteration `after` + 1 on."""
         for iteration in count(after + 1):
             step = responder.respond(profile)
-            yield Progress(iteration, profile, step.metrics, step.work)
+            yield Progress(iteration, profile, step.metrics | measure_nash_conv(responder, profile), step.work)

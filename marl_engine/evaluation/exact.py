@@ -8,7 +8,7 @@ from marl_engine.evaluation.report import DISTANCES, RETURNS, Report, View, line
 from marl_engine.evaluation.scores import score_of
 from marl_engine.evaluation.strategies import save_strategies
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
-from marl_engine.policies.tabular import extract_strategy
+from marl_engine.policies.strategy import extract_strategy
 from marl_engine.types import Metrics, Profile
 
 

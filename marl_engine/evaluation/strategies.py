@@ -11,7 +11,7 @@ import numpy as np
 from marl_engine.capabilities import ExtensiveGame
 from marl_engine.evaluation.report import Artefact
 from marl_engine.extensive_form.sequence_form import counterfactual_reach, expected_payoffs, gains, realization_plan
-from marl_engine.policies.tabular import extract_strategy
+from marl_engine.policies.strategy import extract_strategy
 from marl_engine.types import Profile
 
 SHOWN_SETS = 50  # information sets of all players together that are shown

@@ -1,7 +1,8 @@
 """A multi-layer perceptron on byte observations with a hand-written gradient.
 
 Small networks spend most of their time in the overhead of calling operations. This one makes 15 calls where autograd
-makes 60, and its first layer multiplies sparse lists (see `sparse_input`).
+makes 60, and its first layer multiplies sparse lists (see `sparse_input`). Observations that are numbers of information
+sets are evaluated once for each different one in a batch.
 """
 
 from collections.abc import Sequence
@@ -80,7 +81,8 @@ class MLP(nn.Module):
 
     Weights are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`. On the CPU, byte
     observations are fast if they are close to `background` (…) uint8. If `shown` (I + 1, D) is given, observations are
-    indices of its rows; index -1 selects the last row, the observation of a seat that sees nothing.
+    indices of its rows; index -1 selects the last row, the observation of a seat that sees nothing. Rows for `forward`
+    are then keys (N, 1) int64, one for each pair of index and seat, if observations have one index each.
     """
 
     background: Tensor
@@ -111,12 +113,15 @@ class MLP(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(narrow) for narrow in sizes[1:])
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
-        """Returns rows for `forward`: sparse lists (N, K) int32 for bytes on the CPU, dense rows (N, D + seats)
-        otherwise.
+        """Returns rows for `forward`: sparse lists (N, K) int32 for bytes on the CPU, keys (N, 1) int64 for indices,
+        dense rows (N, D + seats) otherwise.
         """
         rows = observation.flatten(1)
         if self.shown is not None:
-            rows = self.shown[rows.long().where(rows >= 0, len(self.shown) - 1)].flatten(1)
+            index = rows.long().where(rows >= 0, len(self.shown) - 1)
+            if rows.shape[1] == 1:
+                return index * self.seats + seat[:, None] if self.seats else index
+            rows = self.shown[index].flatten(1)
         features = rows.shape[1]
         if rows.dtype == torch.uint8 and not rows.is_cuda:
             lists = sparse_differences(rows, self.background[:features])
@@ -125,7 +130,17 @@ class MLP(nn.Module):
             rows = rows.float()  # int32 marks sparse lists
         return append_seat(rows, seat, self.seats)
 
+    def _features(self, keys: Tensor) -> Tensor:
+        """The dense rows (N, D + seats) of keys (N,)."""
+        assert self.shown is not None
+        several = max(1, self.seats)
+        return append_seat(self.shown[keys // several].float(), keys % several, self.seats)
+
     def forward(self, rows: Tensor) -> Tensor:
         """Maps rows from `encode` to outputs (N, outputs)."""
+        if rows.dtype == torch.int64:
+            present = torch.bincount(rows[:, 0]) > 0
+            keys = present.nonzero()[:, 0]
+            return self(self._features(keys)).index_select(0, (present.cumsum(0) - 1)[rows[:, 0]])
         parameters = [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
         return _Layers.apply(self.activation, self.background, rows, *parameters)

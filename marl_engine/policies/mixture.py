@@ -1,14 +1,16 @@
-"""Profiles that stand still: what a solver starts from, is drawn to, or was a moment ago."""
+"""Frozen profiles, and geometric mixtures of profiles."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from marl_engine.numerics.categorical import Categorical
 from marl_engine.policies.language.generation import GeometricMixture
 from marl_engine.policies.tabular import TablePolicy, fill_tables, geometric_mean_strategy
-from marl_engine.types import Profile
+from marl_engine.types import Memory, Policy, Profile
 
 
 def freeze(profile: Profile) -> Profile:
@@ -19,18 +21,60 @@ def freeze(profile: Profile) -> Profile:
     return copies
 
 
+class GeometricMixturePolicy(Policy):
+    """pi(a | s) ~ first(a | s)^(1 - weight) * second(a | s)^weight, of two policies that encode observations alike."""
+
+    def __init__(self, first: Policy, second: Policy, weight: float):
+        super().__init__()
+        self.first, self.second, self.weight = first, second, weight
+        self.tabular = first.tabular and second.tabular
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.first.encode(observation, seat)
+
+    def initial_memory(self, count: int) -> Memory:
+        """The memories of both policies; None where neither has one."""
+        memory = (self.first.initial_memory(count), self.second.initial_memory(count))
+        return None if memory == (None, None) else memory
+
+    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
+        first, second = (None, None) if memory is None else memory
+        (one, first), (two, second) = self.first(rows, None, first), self.second(rows, None, second)
+        return Categorical(torch.lerp(one.logits, two.logits, self.weight), legal), memory and (first, second)
+
+
 def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profile:
     """The geometric mixture ~ profile^(1 - weight) * other^weight, decision by decision, or token by token.
 
-    Raises ValueError for policies that are neither tables nor write answers.
+    A policy that sits in several seats gives one mixture there. Raises ValueError for policies whose actions are
+    numbers in a box.
     """
     if all(policy.generates for policy in [*profile, *other]):
         return [GeometricMixture(one, two, weight) for one, two in zip(profile, other, strict=True)]  # type: ignore[arg-type]
-    if not all(isinstance(policy, TablePolicy) for policy in [*profile, *other]):
-        raise ValueError("only tables and policies that answer can be mixed; not these")
-    mixture = freeze(profile)
-    fill_tables(mixture, geometric_mean_strategy(profile, other, weight))
-    return mixture
+    if all(isinstance(policy, TablePolicy) for policy in [*profile, *other]):
+        mixture = freeze(profile)
+        fill_tables(mixture, geometric_mean_strategy(profile, other, weight))
+        return mixture
+    if any(policy.noise_shape for policy in [*profile, *other]):
+        raise ValueError(
+            "policies whose actions are numbers in a box have no geometric mixture; their game does not fit"
+        )
+    pairs = list(zip(profile, other, strict=True))
+    mixtures = {pair: GeometricMixturePolicy(*pair, weight) for pair in pairs}
+    return [mixtures[pair] for pair in pairs]
+
+
+def extrapolate(profile: Profile, start: Profile, end: Profile, share: float) -> None:
+    """Moves a profile to `end` and on by a share of the way from `start`: profile ~ end * (end / start)^share.
+
+    Exact for tables and for tables of logits. The parameters of networks are extrapolated, which is the same to first
+    order.
+    """
+    if all(isinstance(policy, TablePolicy) for policy in [*profile, *start, *end]):
+        fill_tables(profile, geometric_mean_strategy(end, start, -share))
+        return
+    interpolate_weights(profile, end, 1.0)
+    interpolate_weights(profile, start, -share)
 
 
 @torch.no_grad()

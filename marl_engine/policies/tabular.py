@@ -112,10 +112,15 @@ def average_strategy(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -
 
 def table_plan(table: TablePolicy) -> np.ndarray:
     """The plan (n,) of the strategy that a table holds."""
-    strategy, plan = np.ones((2, table.form.sequences))  # what other seats do is left open, so it is no plan of all
-    strategy[table.span] = table.strategy.cpu().numpy()
-    fill_realization_plan(table.form, strategy, plan)
-    return plan[table.span]
+    return seat_plan(table.form, table.strategy.cpu().numpy(), table.span)
+
+
+def seat_plan(form: SequenceForm, strategy: np.ndarray, span: slice) -> np.ndarray:
+    """The plan (n,) of the strategy (n,) of one seat, whose sequences are `span`."""
+    whole, plan = np.ones((2, form.sequences))  # what other seats do is left open, so it is no plan of all
+    whole[span] = strategy
+    fill_realization_plan(form, whole, plan)
+    return plan[span]
 
 
 @torch.no_grad()
@@ -124,24 +129,29 @@ def tabulate_policies(game: ExtensiveGame, profile: Profile) -> np.ndarray:
 
     A policy that remembers is asked there after the information sets in which its seat acted before, as in play.
     """
-    form, parts = game.form, [np.ones(game.players)]
-    for seat, policy in enumerate(profile):
-        numbers = torch.arange(int(form.begin[seat]), int(form.begin[seat + 1]), device=game.device)
-        legal = torch.from_numpy(game.legal).to(numbers.device)[numbers]
-        rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
-        log_probs = torch.empty(legal.shape, device=legal.device)
-        memory: Any = policy.initial_memory(len(rows))
-        previous = previous_infosets(form, seat)
-        for index, before in order_by_depth(previous, memory is not None):
-            known = map_tree(lambda each, before=before: each[before], memory)
-            initial = policy.initial_memory(len(index))
-            known = choose_rows(torch.from_numpy(before >= 0).to(legal.device), known, initial)
-            distribution, after = policy(rows[index], legal[index], known)
-            assert isinstance(distribution, Categorical)
-            log_probs[index] = distribution.log_probs
-            map_tree(lambda each, new, index=index: each.index_put_((index,), new), memory, after)
-        parts.append(log_probs.exp()[legal].double().cpu().numpy())
-    return np.concatenate(parts)
+    parts = [tabulate_policy(game, policy, seat) for seat, policy in enumerate(profile)]
+    return np.concatenate([np.ones(game.players), *parts])
+
+
+@torch.no_grad()
+def tabulate_policy(game: ExtensiveGame, policy: Policy, seat: int) -> np.ndarray:
+    """The part (n,) of that strategy that belongs to one seat."""
+    form = game.form
+    numbers = torch.arange(int(form.begin[seat]), int(form.begin[seat + 1]), device=game.device)
+    legal = torch.from_numpy(game.legal).to(numbers.device)[numbers]
+    rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
+    log_probs = torch.empty(legal.shape, device=legal.device)
+    memory: Any = policy.initial_memory(len(rows))
+    previous = previous_infosets(form, seat)
+    for index, before in order_by_depth(previous, memory is not None):
+        known = map_tree(lambda each, before=before: each[before], memory)
+        initial = policy.initial_memory(len(index))
+        known = choose_rows(torch.from_numpy(before >= 0).to(legal.device), known, initial)
+        distribution, after = policy(rows[index], legal[index], known)
+        assert isinstance(distribution, Categorical)
+        log_probs[index] = distribution.log_probs
+        map_tree(lambda each, new, index=index: each.index_put_((index,), new), memory, after)
+    return log_probs.exp()[legal].double().cpu().numpy()
 
 
 def previous_infosets(form: SequenceForm, seat: int) -> np.ndarray:
@@ -162,9 +172,3 @@ def order_by_depth(previous: np.ndarray, remembers: bool) -> Iterator[tuple[Tens
     for level in range(int(depth.max(initial=-1)) + 1):
         index = np.flatnonzero(depth == level)
         yield torch.from_numpy(index), previous[index]
-
-
-def extract_strategy(game: ExtensiveGame, profile: Profile) -> np.ndarray:
-    """The strategy (S,) of tables, or of policies that answer in every information set when asked."""
-    tables = all(isinstance(policy, TablePolicy) for policy in profile)
-    return stack_tables(profile) if tables else tabulate_policies(game, profile)

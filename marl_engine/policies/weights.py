@@ -8,6 +8,7 @@ import torch
 
 from marl_engine.numerics.adam import Adam
 from marl_engine.policies.mixture import freeze
+from marl_engine.policies.population_mixture import is_mixture, restore_policy
 from marl_engine.types import Policy, Profile
 
 
@@ -39,9 +40,17 @@ def profile_state(profile: Profile) -> dict[str, Any]:
 
 
 def load_profile_state(profile: Profile, state: Mapping[str, Any]) -> None:
-    """Puts saved weights into a profile made from the same configuration."""
-    for policy, weights in zip(dict.fromkeys(profile), state["policies"], strict=True):
-        policy.load_state_dict(weights)
+    """Puts saved weights into a profile made from the same configuration; mixtures replace its policies.
+
+    Raises ValueError for weights of other policies.
+    """
+    seats, different = state["seats"], list(dict.fromkeys(profile))
+    if not any(map(is_mixture, state["policies"])) and len(state["policies"]) != len(different):
+        raise ValueError(f"there are weights of {len(state['policies'])} policies, not of {len(different)}")
+    restored = [
+        restore_policy(profile[seats.index(number)], weights) for number, weights in enumerate(state["policies"])
+    ]
+    profile[:] = [restored[number] for number in seats]
 
 
 class Snapshot(NamedTuple):

@@ -6,14 +6,16 @@ played; minibatches are then some of the sequences, each in one piece.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.networks.sparse_input import END
+from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.trees import choose_rows, map_tree
+from marl_engine.responders.actor_critic import KLTerm
 from marl_engine.rollout.rollout import Trajectory, select_seats
 from marl_engine.rollout.seat_memory import join_seats
 from marl_engine.types import Distribution, Memory, Policy, Turn
@@ -48,6 +50,7 @@ class PolicyBatch(NamedTuple):
     action: Tensor  # (N,) int64, or (N, D) of numbers
     log_prob: Tensor  # (N,) when it was taken
     advantage: Tensor  # (N,)
+    target: Tensor | None = None  # (N, A) of KL terms; see `losses.ppo.Pull`
     course: Course | None = None
 
     def distribution(self, policy: Policy) -> Distribution:
@@ -55,6 +58,23 @@ class PolicyBatch(NamedTuple):
         if self.course is None:
             return policy(self.rows, self.legal)[0]
         return policy.unroll(self.rows, self.legal, *self.course)
+
+
+@torch.no_grad()
+def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
+    """The batch with the target of KL terms; without one where there are no terms, or distributions are not
+    categorical.
+    """
+    there = [batch.distribution(term.policy) for term in terms]
+    if not there or not all(isinstance(each, Categorical) for each in there):
+        return batch
+    target = sum(term.weight * cast(Categorical, each).log_probs for term, each in zip(terms, there, strict=True))
+    assert isinstance(target, Tensor)
+    if batch.course is None:
+        return batch._replace(target=target)
+    whole = target.new_zeros(*batch.course.acting.shape, target.shape[1])
+    whole[batch.course.acting] = target
+    return batch._replace(target=whole)
 
 
 class CriticBatch(NamedTuple):
@@ -80,8 +100,8 @@ def count_units(batch: Batch) -> int:
     return batch.rows.shape[0 if batch.course is None else 1]
 
 
-def select_units(batch: Batch, index: Tensor) -> Batch:
-    """Some of the decisions, by number or by mask; or some of the sequences."""
+def select_units(batch: Batch, index: Tensor | slice) -> Batch:
+    """Some of the decisions, by number, mask or slice; or some of the sequences."""
     if batch.course is None:
         return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
     memory, opens, acting = batch.course
@@ -168,6 +188,26 @@ def course_of(part: SeatBatch, memory: Memory) -> Course:
     opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
     every = opens.repeat_interleave(len(part.seats), dim=1)
     return Course(memory, every, part.flat(trajectory.acting).view(turns, -1))
+
+
+def action_log_probs(policy: Policy, trajectory: Trajectory, seat: int) -> Tensor:
+    """Log-probabilities (T, B) that a policy gives the actions of a seat; 0 where the seat did not act.
+
+    A policy that remembers begins with what the seat remembered at the first turn.
+    """
+    observation, acting = trajectory.observation[:, :, seat], trajectory.acting[:, :, seat]
+    legal = None if trajectory.legal is None else trajectory.legal[:, :, seat]
+    place = torch.full((acting.numel(),), seat, device=acting.device)
+    rows = policy.encode(observation.flatten(0, 1), place)
+    if policy.unit == "sequence":
+        opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
+        distribution = policy.unroll(rows.unflatten(0, acting.shape), legal, trajectory.memory[seat], opens, acting)
+    else:
+        here = acting.flatten()
+        distribution = policy(rows[here], None if legal is None else legal.flatten(0, 1)[here])[0]
+    likely = torch.zeros_like(trajectory.log_prob[:, :, seat])
+    likely[acting] = distribution.log_prob(trajectory.action[:, :, seat][acting])
+    return likely
 
 
 def collate(

@@ -9,7 +9,6 @@ Nash-MD, Mirror-Prox and their relatives. Held to nothing, a seat plays a best r
 """
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +27,7 @@ from marl_engine.extensive_form.sequence_form import (
 from marl_engine.policies.tabular import TablePolicy, TabularSpec, fill_tables, stack_tables
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
-from marl_engine.types import UNREGULARISED, Objective, Opponents, Profile, Responder, Step, Work
+from marl_engine.types import UNREGULARISED, Objective, Opponents, Payoff, Profile, Responder, Step, Work
 
 
 @dataclass
@@ -41,7 +40,7 @@ class ExactResponder:
     device: str = "cpu"
     form: SequenceForm = field(init=False)
     work: Work = field(init=False, default_factory=Work)  # queries: how often payoffs of or against a profile were used
-    supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
+    supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet", "payoff"}))
 
     def __post_init__(self) -> None:
         self.form = self.game.form
@@ -51,33 +50,22 @@ class ExactResponder:
     ) -> Step:
         """See `Responder`; all seats move at once."""
         check_objective(self, opponents, objective)
+        form = form_of(self.form, objective.payoff)
         own, work = stack_tables(profile), Work(queries=1)
         members, weights = opponents or Opponents([profile])
-        plans = [realization_plan(self.form, stack_tables(member)) for member in members]
-        value = weighted_sum([self._gradient(plan) for plan in plans], weights)
+        plans = [realization_plan(form, stack_tables(member)) for member in members]
+        value = weighted_sum([gradient_of(form, plan) for plan in plans], weights)
         terms = [(weight, stack_tables(other)) for other, weight in kl_terms(objective)]
         if terms:
-            backup_action_values(self.form, own, value)
-            reach = weighted_sum([counterfactual_reach(self.form, own, plan) for plan in plans], weights)
+            backup_action_values(form, own, value)
+            reach = weighted_sum([counterfactual_reach(form, own, plan) for plan in plans], weights)
             value = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)
-            fill_tables(profile, regularised_strategy(self.form, value, terms))
+            fill_tables(profile, regularised_strategy(form, value, terms))
         else:
-            backup_best_values(self.form, value)
-            fill_tables(profile, greedy_strategy(self.form, value))
+            backup_best_values(form, value)
+            fill_tables(profile, greedy_strategy(form, value))
         self.work.update(work)
         return Step({}, work)
-
-    def with_payoffs(self, form: SequenceForm) -> "ExactResponder":
-        """The same responder, of the same game with other payoffs; both count the same work."""
-        other = copy(self)
-        other.form = form
-        return other
-
-    def _gradient(self, plan: np.ndarray) -> np.ndarray:
-        """What each sequence earns (S,) against a plan (S,)."""
-        value = np.empty_like(plan)
-        compute_gradient(self.form, plan, value)
-        return value
 
     def snapshot(self, profile: Profile) -> Snapshot:
         """See `Responder`."""
@@ -94,6 +82,23 @@ class ExactResponder:
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.work = Work(state["work"])
+
+
+def form_of(form: SequenceForm, payoff: Payoff | None) -> SequenceForm:
+    """The form with the payoffs of an objective. Raises ValueError for payoffs that only sampled play has."""
+    if payoff is None:
+        return form
+    if payoff.on_form is None:
+        raise ValueError("this payoff is a function of trajectories, which an exact responder does not play")
+    changed: SequenceForm = payoff.on_form(form)
+    return changed
+
+
+def gradient_of(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
+    """What each sequence earns (S,) against a plan (S,)."""
+    value = np.empty_like(plan)
+    compute_gradient(form, plan, value)
+    return value
 
 
 def weighted_sum(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:

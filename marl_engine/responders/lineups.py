@@ -64,7 +64,7 @@ class Lineups:
             lineup, learning = lineups[number]
             trajectory, ended = stream.play_opponents(lineup, turns)
             if payoff is not None:
-                trajectory = trajectory._replace(reward=payoff(trajectory))
+                trajectory = trajectory._replace(reward=payoff.on_trajectory(trajectory))
             trajectories.append(trajectory)
             for policy, here in group_by_policy(profile):
                 own = [seat for seat in here if seat in learning]

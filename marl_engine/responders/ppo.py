@@ -14,14 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marl_engine.capabilities import CriticSpec
+from marl_engine.capabilities import CriticSpec, capabilities_of
 from marl_engine.losses.gae import gae
-from marl_engine.losses.ppo import VALUE_LOSSES, fused_surrogate
+from marl_engine.losses.ppo import VALUE_LOSSES, Pull, fused_surrogate
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
 from marl_engine.numerics.trees import map_tree, same_layout
+from marl_engine.policies.population_mixture import learnable_policies
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.actor_critic import ActorCritic, KLTerm
 from marl_engine.responders.batches import (
@@ -33,6 +34,7 @@ from marl_engine.responders.batches import (
     count_units,
     course_of,
     estimate_values,
+    merge_terms,
     select_decisions,
     select_units,
 )
@@ -55,11 +57,14 @@ from marl_engine.types import (
 )
 
 CRITICS = ("own", "joint")
+LARGEST = 20_000  # actions of all information sets of a game whose NashConv is computed in every iteration
 
 
 @dataclass
 class PPO:
     """Learns from `num_envs` copies of the game played side by side, `rollout_length` decisions at a time.
+
+    A policy keeps its critic and its optimisers as long as each step moves it.
 
     Raises ValueError for a hyperparameter out of range.
     """
@@ -102,7 +107,8 @@ class PPO:
             name: parse_schedule(getattr(self, name), f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus", "shaping")
         }
-        self.form = None
+        extensive = capabilities_of(self.game).extensive
+        self.form = None if extensive is None or extensive.form.sequences > LARGEST else extensive.form
         self.work, self.supports = Work(steps=0), frozenset({"opponents", "anchor", "magnet", "payoff"})
         copies = Copies(self.num_envs, self.shard, self.seed, self.device)
         self.lineups = Lineups(self.game, copies, self.runner, make_source(self.levels))
@@ -113,6 +119,7 @@ class PPO:
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
     ) -> Step:
         """Plays once, then learns for `epochs`; see `Responder`. Raises Diverged."""
+        self.learners = {policy: learner for policy, learner in self.learners.items() if policy in profile}
         start = perf_counter()
         trajectories, parts, metrics = self._play(profile, opponents, objective)
         middle = perf_counter()
@@ -140,7 +147,7 @@ class PPO:
             "work": dict(self.work),
             "generator": self.generator.get_state(),
             "lineups": self.lineups.state(),
-            "learners": [self._learner(policy).state() for policy, _ in group_by_policy(profile)],
+            "learners": [self._learner(policy).state() for policy in learnable_policies(profile)],
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
@@ -148,7 +155,7 @@ class PPO:
         self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         self.lineups.restore(state["lineups"])
-        for (policy, _), saved in zip(group_by_policy(profile), state["learners"], strict=True):
+        for policy, saved in zip(learnable_policies(profile), state["learners"], strict=True):
             self._learner(policy).restore(saved)
 
     def _optimisers(self, profile: Profile) -> list[Adam]:
@@ -174,8 +181,8 @@ class PPO:
         decisions, scale = self._scaled(concatenate(decided))
         estimates = concatenate(estimated)
         held = [KLTerm(other, scale * weight) for other, weight in held]
-        orders = [torch.randperm(count_units(decisions), generator=self.generator) for _ in range(self.epochs)]
-        minibatches = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
+        decisions = merge_terms(decisions, held)
+        minibatches = self._minibatches(count_units(decisions))
         lessons = (
             (learner.policy_optimiser, lambda index: self._policy_loss(policy, held, select_units(decisions, index))),
             (learner.critic_optimiser, lambda index: self._critic_loss(learner.critic, select_units(estimates, index))),
@@ -183,11 +190,18 @@ class PPO:
         found = run_concurrently(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
         return {name: number for metrics in found for name, number in metrics.items()}
 
+    def _minibatches(self, units: int) -> list[Tensor | slice]:
+        """Which units are in each minibatch of all epochs, in random order; all of them where there is only one."""
+        if self.minibatches == 1:
+            return [slice(None)] * self.epochs
+        orders = [torch.randperm(units, generator=self.generator) for _ in range(self.epochs)]
+        return [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
+
     def _descend(
         self,
         descent: Adam,
-        minibatches: Sequence[Tensor],
-        loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]],
+        minibatches: Sequence[Tensor | slice],
+        loss: Callable[[Tensor | slice], tuple[Tensor, dict[str, Tensor]]],
     ) -> Metrics:
         """A step down the loss of each minibatch; returns the means of what the losses report."""
         learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
@@ -248,9 +262,12 @@ class PPO:
             select_decisions(batch, each) for each in (batch.action, batch.log_prob, batch.advantage)
         )
         bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
-        found = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus)
+        pull = None
+        if batch.target is not None:
+            pull = Pull(sum(term.weight for term in held), select_decisions(batch, batch.target))
+        found = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, pull=pull)
         loss = found.loss
-        for other, weight in held:
+        for other, weight in held if pull is None else ():
             with torch.no_grad():
                 there = batch.distribution(other)
             loss = loss + weight * pi.kl(there).mean()

@@ -111,9 +111,11 @@ class OpponentSeating:
         allowed = None if legal is None else legal[here]
         memory = map_tree(lambda each: each[rows_here], self.memory[place])
         distribution, after = policy(rows, allowed, memory)
-        after = choose_rows(turn.acting[here], after, memory)
-        map_tree(lambda each, new: each.index_put_((rows_here,), new), self.memory[place], after)
         if greedy:
             action = distribution.mode()
-            return action, distribution.log_prob(action)
-        return distribution.sample(noise[here])
+            log_prob = distribution.log_prob(action)
+        else:
+            action, log_prob = distribution.sample(noise[here])
+        after = choose_rows(turn.acting[here], policy.remember(after, distribution, action), memory)
+        map_tree(lambda each, new: each.index_put_((rows_here,), new), self.memory[place], after)
+        return action, log_prob

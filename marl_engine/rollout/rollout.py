@@ -107,14 +107,14 @@ class Seating:
         allowed = None if legal is None else select_seats(legal, seats, self.players)
         memory = self._memory_at(group, turn.done)
         distribution, after = policy(rows, allowed, memory)
-        self.memory[group] = after
-        if memory is not None and not turn.acting.all():
-            self.memory[group] = choose_rows(select_seats(turn.acting, seats, self.players), after, memory)
         if greedy:
             action = distribution.mode()
             log_prob = distribution.log_prob(action)
         else:
             action, log_prob = distribution.sample(select_seats(noise, seats, self.players))
+        self.memory[group] = after = policy.remember(after, distribution, action)
+        if memory is not None and not turn.acting.all():
+            self.memory[group] = choose_rows(select_seats(turn.acting, seats, self.players), after, memory)
         return action.view(self.games, len(seats), *action.shape[1:]), log_prob.view(self.games, -1)
 
     def _memory_at(self, group: int, done: Tensor) -> Memory:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from marl_engine.capabilities import TabulatedGame, capabilities_of
 from marl_engine.numerics.categorical import WIDE
+from marl_engine.policies.population_mixture import MixturePolicy
+from marl_engine.policies.strategy import extract_seat_strategy
 from marl_engine.types import Game, Policy, Profile
 
 
@@ -36,6 +38,11 @@ def tabulate_logits(game: TabulatedGame, profile: Profile) -> Tensor:
 
 def ask_everywhere(game: TabulatedGame, policy: Policy, seat: int, begin: int, end: int) -> Tensor:
     """Logits (end - begin + 1, A) of a policy in a seat's information sets, and last while others move."""
+    if isinstance(policy, MixturePolicy):
+        logits = torch.full((end - begin, game.actions), -torch.inf)
+        strategy = torch.from_numpy(extract_seat_strategy(game, policy, seat))
+        logits[torch.from_numpy(game.legal[begin:end])] = strategy.log().float()
+        return torch.cat([logits, torch.zeros(1, game.actions)])
     numbers = torch.cat([torch.arange(begin, end), torch.tensor([-1])])
     legal = torch.cat([torch.from_numpy(game.legal[begin:end]), torch.ones(1, game.actions, dtype=torch.bool)])
     rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))

@@ -96,8 +96,8 @@ class Run:
         if not checkpoint.newest_first(self.folder.checkpoints):
             return [*self.folder.go_on_after(0), f"{self.folder.path} has no checkpoint yet"]
         self.iteration, state, damages = self.folder.latest()
-        check_like(state, self.state(0.0), "state")
         load_profile_state(self.parts.profile, state["profile"])
+        check_like(state, self.state(0.0), "state")
         self.parts.responder.restore(self.parts.profile, state["responder"])
         set_state(self.parts.solver, state["solver"])
         torch.set_rng_state(state["torch"])

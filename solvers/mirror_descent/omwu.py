@@ -4,7 +4,8 @@ Rakhlin and Sridharan 2013 (arXiv:1311.1869). With the entropy, as here, it is o
 (OMWU), whose last iterate converges in two-player zero-sum games (Daskalakis and Panageas 2019, arXiv:1807.04252);
 with a `magnet_weight` it goes to the equilibrium of the regularised game (Cen, Wei and Chi 2021, arXiv:2105.15186). It
 is Mirror-Prox with the last look-ahead in place of a fresh one, at half its queries: the second step needs none, for
-from a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)).
+from a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)). The
+parameters of networks are extrapolated in the same proportion.
 """
 
 from collections.abc import Iterator
@@ -12,10 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.policies.mixture import FrozenReference, freeze
-from marl_engine.policies.tabular import fill_tables, geometric_mean_strategy
-from marl_engine.responders.exact import require_exact
-from marl_engine.responders.regulariser import check_step
+from marl_engine.policies.mixture import FrozenReference, extrapolate, freeze, interpolate_weights
+from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
@@ -39,16 +38,18 @@ class OMWU:
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables."""
-        require_exact(responder, profile, type(self).__name__)
+        """See `Solver`."""
+        check_supports(responder, type(self).__name__, "opponents", "anchor", "magnet")
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference, base = self.reference.of(profile, after), self.base.of(profile, after)
         for iteration in count(after + 1):
-            before = freeze(base)
-            objective = Objective(before, self.step_size, reference, self.magnet_weight)
-            step = responder.respond(base, Opponents([profile]), objective)
-            fill_tables(profile, geometric_mean_strategy(base, before, -1 / (1 + self.step_size * self.magnet_weight)))
+            start, forecast = base, freeze(profile)
+            interpolate_weights(profile, start, 1.0)
+            objective = Objective(start, self.step_size, reference, self.magnet_weight)
+            step = responder.respond(profile, Opponents([forecast]), objective)
+            base = self.base.moved(profile)
+            extrapolate(profile, start, base, 1 / (1 + self.step_size * self.magnet_weight))
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)

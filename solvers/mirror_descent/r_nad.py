@@ -1,17 +1,21 @@
 """Regularised Nash dynamics: solve the game with a tax on leaving a reference, move the reference there, and repeat.
 
-Perolat et al. 2021 (arXiv:2002.08456, section 5) and 2022 (DeepNash, arXiv:2206.15378), on tables. Each player's payoff
+Perolat et al. 2021 (arXiv:2002.08456, section 5) and 2022 (DeepNash, arXiv:2206.15378). Each player's payoff
 is reduced by eta times the log-ratio of its own choices to the reference, along the whole path, and increased by that
 of the others, so that a zero-sum game stays one. Replicator dynamics then go to the one equilibrium of the game so
 regularised, and the sequence of these to an equilibrium of the game itself, in the last iterate. Here a step of the
 dynamics is a step of Hedge in every information set, and the reference moves after a fixed number of them.
+Responders that learn from play are given the tax in the rewards of each decision.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequences
@@ -19,9 +23,11 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.policies.tabular import TINY, stack_tables
-from marl_engine.responders.exact import ExactResponder, require_exact
+from marl_engine.responders.batches import action_log_probs
+from marl_engine.responders.regulariser import check_supports
+from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
-from marl_engine.types import Objective, Profile, Progress, Responder, Runner
+from marl_engine.types import Objective, Payoff, Profile, Progress, Responder, Runner
 
 
 @dataclass
@@ -45,21 +51,40 @@ class RNaD:
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables."""
-        return self._solve(profile, require_exact(responder, profile, type(self).__name__), after)
+        """See `Solver`."""
+        check_supports(responder, type(self).__name__, "anchor", "payoff")
+        return self._solve(profile, responder, after)
 
-    def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         reference = self.reference.of(profile, after)
         for iteration in count(after + 1):
-            form = taxed(responder.form, stack_tables(profile), stack_tables(reference), self.tax)
-            objective = Objective(anchor=freeze(profile), step_size=self.step_size)
-            step = responder.with_payoffs(form).respond(profile, objective=objective)
+            start = freeze(profile)
+            payoff = Payoff(
+                partial(tax_rewards, reference=reference, tax=self.tax),
+                partial(tax_form, profile=start, reference=reference, tax=self.tax),
+            )
+            step = responder.respond(profile, objective=Objective(start, self.step_size, payoff=payoff))
             if iteration % self.move_every == 0:
                 reference = self.reference.moved(profile)
             yield Progress(iteration, profile, step.metrics | measure_nash_conv(responder, profile), step.work)
 
 
-def taxed(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, tax: float) -> SequenceForm:
+@torch.no_grad()
+def tax_rewards(trajectory: Trajectory, reference: Profile, tax: float) -> Tensor:
+    """Rewards (T, B, P) in which a decision with log-ratio log(pi / reference) costs its own seat tax * log-ratio, and
+    pays the others as much.
+    """
+    likely = [action_log_probs(policy, trajectory, seat) for seat, policy in enumerate(reference)]
+    ratio = (trajectory.log_prob - torch.stack(likely, dim=-1)) * trajectory.acting
+    return trajectory.reward + tax * (ratio.sum(-1, keepdim=True) - 2 * ratio)
+
+
+def tax_form(form: SequenceForm, profile: Profile, reference: Profile, tax: float) -> SequenceForm:
+    """The game of `tax_strategies`, for profiles of tables."""
+    return tax_strategies(form, stack_tables(profile), stack_tables(reference), tax)
+
+
+def tax_strategies(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, tax: float) -> SequenceForm:
     """The game in which an ending earns, besides, tax * (log-ratios of the others' choices - those of the own).
 
     Log-ratios are log(strategy / reference) (S,), summed along the path of each player to the ending.

@@ -3,6 +3,9 @@
 Heinrich, Lanctot and Silver 2015, "Fictitious Self-Play in Extensive-Form Games", section 3; in one-shot games it is
 Brown's (1951). The average is that of plans. It converges in two-player zero-sum games, in potential games and in
 teams; in Shapley's game it runs in circles.
+
+An answer is learned from where the profile began, in `oracle_steps` steps of the responder; an exact responder needs
+one step.
 """
 
 from collections.abc import Iterator
@@ -10,32 +13,43 @@ from dataclasses import dataclass
 from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.policies.mixture import freeze
-from marl_engine.policies.tabular import average_strategy, fill_tables
-from marl_engine.responders.exact import require_exact
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.population_mixture import become_mixture, begin_newcomers, mix_members
+from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
-from marl_engine.types import Opponents, Profile, Progress, Responder, Runner
+from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Work
 
 
 @dataclass
 class FictitiousPlay:
-    """Plays against: the average of its answers. Anchored to: nothing. Magnet: none. Yields the average."""
+    """Plays against: the average of its answers. Anchored to: nothing. Magnet: none. Yields the average.
+
+    Raises ValueError for `oracle_steps` below 1.
+    """
 
     STATE = ()
+
+    oracle_steps: int = 1  # of the responder, towards each answer
+
+    def __post_init__(self) -> None:
+        check_fields("solver", self, "oracle_steps", least=1, whole=True)
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables."""
-        require_exact(responder, profile, type(self).__name__)
+        """See `Solver`."""
+        check_supports(responder, type(self).__name__, "opponents")
+        mix_members([[policy] for policy in profile], [[1.0]] * len(profile))  # raises for policies without mixtures
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            answer = freeze(profile)
-            step = responder.respond(answer, Opponents([profile]))
+            answer, work = begin_newcomers(profile), Work()
+            for _ in range(self.oracle_steps):
+                step = responder.respond(answer, Opponents([profile]))
+                work += step.work
             old, new = iteration / (iteration + 1), 1 / (iteration + 1)
             both = list(zip(profile, answer, strict=True))
-            fill_tables(profile, average_strategy(both, [(old, new)] * len(both)))
+            become_mixture(profile, both, [(old, new)] * len(both))
             distance = measure_nash_conv(responder, profile, iterate="average")
-            yield Progress(iteration, profile, step.metrics | distance, step.work)
+            yield Progress(iteration, profile, step.metrics | distance, work)

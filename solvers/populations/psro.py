@@ -6,6 +6,9 @@ table is gets solved anew. With the Nash equilibrium of the meta-game it is the 
 and Blum 2003); with the uniform distribution it is fictitious play, and there alone an answer that is given again
 becomes a member again. `rectified` (Balduzzi et al. 2019, arXiv:1901.08106, Algorithm 4) trains a newcomer beside each
 member that the equilibrium plays, against those opponents alone that this member does not lose to.
+
+A newcomer is learned from where the first member began, in `oracle_steps` steps of the responder; an exact responder
+needs one step.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,16 +22,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from marl_engine.capabilities import capabilities_of
+from marl_engine.capabilities import ExtensiveGame, capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, realization_plan
+from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.policies.mixture import freeze
-from marl_engine.policies.tabular import average_strategy, fill_tables, stack_tables
+from marl_engine.policies.population_mixture import become_mixture, begin_newcomers, mix_members
+from marl_engine.policies.strategy import extract_strategy
 from marl_engine.populations.population import Cell, Population, support
-from marl_engine.responders.exact import ExactResponder, require_exact
+from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.rollout import score
 from marl_engine.runners import LOCAL
 from marl_engine.types import Game, Opponents, Profile, Progress, Responder, Runner, Work
@@ -48,15 +51,17 @@ Payoffs = tuple[np.ndarray, float]  # (P,) and of how many games they are the me
 class PSRO:
     """Plays against: the meta-equilibrium of its population. Anchored to: nothing. Yields that equilibrium.
 
-    Raises ValueError for a meta-solver that is none, and for `rectified` where the seats are not two.
+    Raises ValueError for a meta-solver that is none, and for numbers below 1.
     """
 
     meta: str = NASH  # how the meta-game is solved
     games: int | None = None  # that a cell of the payoff table is the mean of; null: exact payoffs
+    oracle_steps: int = 1  # of the responder, towards each newcomer
 
     def __post_init__(self) -> None:
         if self.meta not in (*META, RECTIFIED):
             raise ValueError(f"solver.meta must be one of {', '.join([*META, RECTIFIED])}, not {self.meta!r}")
+        check_fields("solver", self, "oracle_steps", least=1, whole=True)
         if self.games is not None:  # else payoffs are exact
             check_fields("solver", self, "games", least=1, whole=True)
         self.population: Population | None = None
@@ -66,20 +71,23 @@ class PSRO:
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables, and the first member of each seat."""
-        knowing = require_exact(responder, profile, type(self).__name__)
+        """See `Solver`. The profile is the first member of each seat."""
+        check_supports(responder, type(self).__name__, "opponents")
+        mix_members([[policy] for policy in profile], [[1.0]] * len(profile))  # raises for policies without mixtures
+        if self.games is None and capabilities_of(responder.game).extensive is None:
+            raise ValueError(f"{type(responder.game).__name__} has no exact payoffs; set solver.games, such as 1000")
         if self.meta == RECTIFIED and len(profile) != 2:
             raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
-        return self._solve(profile, knowing, runner, after)
+        return self._solve(profile, responder, runner, after)
 
-    def _solve(self, profile: Profile, responder: ExactResponder, runner: Runner, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
         saved = self.state() or self.saved
         population = self.population = Population(len(profile))
         game = capabilities_of(responder.game).tree if self.games else None
-        self.paths = None if game is None else paths(game.tree, responder.form)
+        self.paths = None if game is None else paths(game.tree, game.form)
         work = Work()
         if after and saved:
-            population.restore(profile, saved)
+            population.restore(begin_newcomers(profile), saved)
         else:
             population.grow(profile)
             work = self.fill(population, responder, runner)
@@ -87,13 +95,14 @@ class PSRO:
         for iteration in count(after + 1):
             new, known = 0, [*map(list, population.members)]
             for seats, opponents in self.opponents(population, mixtures):
-                newcomers = freeze(profile)
-                fill_tables(newcomers, average_strategy(known, opponents))
-                work += responder.respond(newcomers, Opponents([freeze(newcomers)])).work
+                newcomers = begin_newcomers([members[0] for members in known])
+                mixture = Opponents([mix_members(known, opponents)])
+                for _ in range(self.oracle_steps):
+                    work += responder.respond(newcomers, mixture).work
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
             work += self.fill(population, responder, runner)
             mixtures = self.solved(population)
-            fill_tables(profile, average_strategy(population.members, mixtures))
+            become_mixture(profile, population.members, mixtures)
             found = {"members": float(np.mean(population.sizes)), "newcomers": float(new), "support": support(mixtures)}
             distance = measure_nash_conv(responder, profile, iterate="mixture")
             yield Progress(iteration, profile, found | distance, work)
@@ -121,22 +130,21 @@ class PSRO:
         else:
             yield range(len(mixtures)), mixtures
 
-    def fill(self, population: Population, responder: ExactResponder, runner: Runner) -> Work:
+    def fill(self, population: Population, responder: Responder, runner: Runner) -> Work:
         """Measures the cells of the payoff table that are empty: a query each."""
         return Work(queries=population.fill(runner, self.measure(responder)))
 
-    def measure(self, responder: ExactResponder) -> Callable[[Cell], Payoffs]:
+    def measure(self, responder: Responder) -> Callable[[Cell], Payoffs]:
         """What measures a cell: the sequence form, or games, played on the tree where there is one."""
         if self.games is None:
-            return partial(exact_payoffs, form=responder.form)
-        if self.paths is None:
-            return partial(sampled_payoffs, game=responder.game, seed=responder.seed, games=self.games)
-        return partial(tree_payoffs, paths=self.paths, seed=responder.seed, games=self.games)
+            return partial(exact_payoffs, game=responder.game)
+        sampled = partial(sampled_payoffs, game=responder.game, seed=responder.seed, games=self.games)
+        return sampled if self.paths is None else partial(tree_payoffs, paths=self.paths, **sampled.keywords)
 
 
-def exact_payoffs(cell: Cell, form: SequenceForm) -> Payoffs:
+def exact_payoffs(cell: Cell, game: ExtensiveGame) -> Payoffs:
     """The payoffs (P,) of a cell in expectation."""
-    return expected_payoffs(form, realization_plan(form, stack_tables(cell.members))), inf
+    return expected_payoffs(game.form, realization_plan(game.form, extract_strategy(game, cell.members))), inf
 
 
 def sampled_payoffs(cell: Cell, game: Game, seed: int, games: int) -> Payoffs:
@@ -144,10 +152,10 @@ def sampled_payoffs(cell: Cell, game: Game, seed: int, games: int) -> Payoffs:
     return score(deepcopy(game), cell.members, cell_seeds(cell, seed, games)).double().mean(0).numpy(), games
 
 
-def tree_payoffs(cell: Cell, paths: Paths, seed: int, games: int) -> Payoffs:
+def tree_payoffs(cell: Cell, paths: Paths, game: ExtensiveGame, seed: int, games: int) -> Payoffs:
     """The same, of games that are played on their tree."""
     seeds = cell_seeds(cell, seed, games).numpy().view(np.uint64)
-    return played(paths, stack_tables(cell.members), seeds).mean(0), games
+    return played(paths, extract_strategy(game, cell.members), seeds).mean(0), games
 
 
 def cell_seeds(cell: Cell, seed: int, games: int) -> Tensor:

@@ -20,7 +20,7 @@ from marl_engine.responders.preference.reward_model import Comparisons, RewardMo
 from marl_engine.responders.preference.trajectories import comparing, give_verdicts, stretched, summaries, whole
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
-from marl_engine.types import Game, Objective, Profile, Progress, Responder, Runner, Work
+from marl_engine.types import Game, Objective, Payoff, Profile, Progress, Responder, Runner, Work
 
 
 @dataclass
@@ -69,7 +69,7 @@ class RewardModelling:
                     losses += self._fit(responder.seed)
                 return self._earned(steps, len(trajectory.reward))
 
-            step = responder.respond(profile, objective=Objective(payoff=payoff))
+            step = responder.respond(profile, objective=Objective(payoff=Payoff(payoff)))
             metrics = step.metrics | ({"loss/model": losses[-1]} if losses else {})
             yield Progress(iteration, profile, metrics, step.work + Work(queries=self.queries - before))
 

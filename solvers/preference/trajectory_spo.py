@@ -20,7 +20,7 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.responders.preference.trajectories import comparing, contest, stretched, summaries, win_rates
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
-from marl_engine.types import Objective, Profile, Progress, Responder, Runner, Work
+from marl_engine.types import Objective, Payoff, Profile, Progress, Responder, Runner, Work
 
 
 @dataclass
@@ -56,7 +56,7 @@ class TrajectorySPO:
 
         for iteration in count(after + 1):
             before = self.queries
-            step = responder.respond(profile, objective=Objective(payoff=payoff))
+            step = responder.respond(profile, objective=Objective(payoff=Payoff(payoff)))
             yield Progress(iteration, profile, step.metrics, step.work + Work(queries=self.queries - before))
 
     def judged(self, judge: TrajectoryPreferenceGame, new: Tensor, seed: int) -> Tensor:

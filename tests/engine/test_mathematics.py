@@ -7,6 +7,7 @@ import torch
 
 from marl_engine.losses.gae import gae
 from marl_engine.losses.ppo import (
+    Pull,
     clipped_surrogate,
     clipped_value_error,
     fused_surrogate,
@@ -79,8 +80,9 @@ def test_clipped_surrogate_by_hand():
     assert clipped_surrogate(new, old, advantage, 0.2).tolist() == pytest.approx([-1.2, -0.5, 1.5, 0.8])
 
 
+@pytest.mark.parametrize("pulled", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_compiled_surrogate_is_the_formula(masked):
+def test_the_compiled_surrogate_is_the_formula(masked, pulled):
     """Loss, gradient and reports agree with torch's own, on rows inside, above and below the clipping range."""
     torch.manual_seed(0)
     logits = torch.randn(500, 6, requires_grad=True)
@@ -89,15 +91,20 @@ def test_the_compiled_surrogate_is_the_formula(masked):
     pi = Categorical(logits, legal if masked else None)
     action = pi.mode()
     old, advantage = pi.log_prob(action).detach() + 0.4 * torch.randn(500), torch.randn(500)
+    other = Categorical(torch.randn(500, 6), pi.legal)
+    pull = Pull(0.7, 0.7 * other.log_probs) if pulled else None
     found = []
     for way in (surrogate, fused_surrogate):
         logits.grad = None
         pi = Categorical(logits, legal if masked else None)
-        result = way(pi, action, old, advantage, clip=0.2, bonus=0.3)
+        result = way(pi, action, old, advantage, clip=0.2, bonus=0.3, pull=pull)
         result.loss.backward()
         found.append((*result, logits.grad.clone()))
     for formula, fast in zip(*found, strict=True):
         torch.testing.assert_close(formula, fast, atol=1e-6, rtol=1e-4)
+    terms = 0.7 * pi.kl(other).mean() if pulled else torch.zeros(())
+    plain = surrogate(pi, action, old, advantage, clip=0.2, bonus=0.3).loss
+    torch.testing.assert_close(found[1][0] - plain, terms, atol=1e-6, rtol=1e-4)
 
 
 def test_value_losses_by_hand():

@@ -16,7 +16,7 @@ from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.softmax_table import SoftmaxTableSpec
 from marl_engine.policies.tabular import TabularSpec, average_strategy, fill_tables
 from marl_engine.responders import PPO, ExactResponder, GradientAscent
-from marl_engine.types import Objective, Opponents, Work, main_unit
+from marl_engine.types import Objective, Opponents, Payoff, Work, main_unit
 from solvers.best_response import BestResponse
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
@@ -46,8 +46,10 @@ def test_a_responder_that_does_not_support_what_a_solver_asks_is_refused_when_so
 
 def test_an_exact_responder_refuses_a_payoff_of_trajectories():
     game = PreferenceMatrix("cycle")
-    with pytest.raises(ValueError, match="this objective needs a responder that supports payoff"):
-        ExactResponder(game).respond(TabularSpec().profile(game), objective=Objective(payoff=lambda each: each.reward))
+    with pytest.raises(ValueError, match="function of trajectories"):
+        ExactResponder(game).respond(
+            TabularSpec().profile(game), objective=Objective(payoff=Payoff(lambda each: each.reward))
+        )
 
 
 @pytest.mark.parametrize("anchored", [False, True])
@@ -94,7 +96,7 @@ def test_a_payoff_takes_the_place_of_the_games_rewards():
     network = MLPSpec(hidden=(8,))
     profile = network.profile(game := Matrix(PENNIES, team=False))
     responder = PPO(game, network, num_envs=64, rollout_length=16, minibatches=1, learning_rate=0.02, entropy_bonus=0)
-    objective = Objective(payoff=lambda trajectory: trajectory.action.float())
+    objective = Objective(payoff=Payoff(lambda trajectory: trajectory.action.float()))
     for _ in range(20):
         step = responder.respond(profile, objective=objective)
     (trajectory,) = step.batch

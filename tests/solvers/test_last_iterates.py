@@ -14,7 +14,7 @@ from marl_engine.policies.tabular import TabularSpec
 from marl_engine.responders.exact import ExactResponder
 from solvers.mirror_descent.mmd import MMD
 from solvers.mirror_descent.omwu import OMWU
-from solvers.mirror_descent.r_nad import RNaD, taxed
+from solvers.mirror_descent.r_nad import RNaD, tax_strategies
 
 START = (0.6, 0.3, 0.1)
 
@@ -82,7 +82,7 @@ def test_a_tax_is_paid_to_the_other_along_the_whole_path():
     form, generator = game.form, np.random.default_rng(0)
     strategy, reference = (np.exp(generator.normal(size=form.sequences)) * uniform_strategy(form) for _ in range(2))
     strategy[:2] = reference[:2] = 1
-    changed = taxed(form, strategy, reference, 0.3)
+    changed = tax_strategies(form, strategy, reference, 0.3)
     ratio, parent = np.log(strategy / reference), {}
     for infoset, before in enumerate(form.parent):
         for sequence in range(form.first[infoset], form.first[infoset + 1]):

@@ -120,7 +120,7 @@ def test_sampled_cells_are_near_exact_ones():
     measured, exact = solver.population, Population(2)
     exact.members = measured.members
     exact.mean, exact.count = np.zeros_like(measured.mean), np.zeros_like(measured.count)
-    exact.fill(LOCAL, partial(exact_payoffs, form=game.form))
+    exact.fill(LOCAL, partial(exact_payoffs, game=game))
     assert (measured.count == 1000).all()
     assert np.abs(measured.mean - exact.mean).max() < 5 * 5 / 1000**0.5  # payoffs have a deviation below 5
     assert np.abs(measured.mean - exact.mean).mean() > 0

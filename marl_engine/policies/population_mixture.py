@@ -1,0 +1,137 @@
+"""Mixtures of whole policies: a member is drawn when a game opens, and plays until it is done.
+
+The mixture plays the behavior strategy that is equivalent to this draw (Kuhn 1953): in each decision, members have the
+weights that their own earlier actions in the game leave them. Tables are mixed into one table, which is exact.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.state_checks import check_like
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.tabular import TablePolicy, average_strategy, fill_tables
+from marl_engine.types import Memory, Policy, Profile
+
+
+class MixtureCategorical(Categorical):
+    """The distributions (N,) of a mixture, and the log-probabilities (N, K, A) that its members give."""
+
+    def __init__(self, belief: Tensor, members: Tensor, legal: Tensor | None):
+        super().__init__(torch.logsumexp(belief[:, :, None] + members, dim=1), legal)
+        self.members = members
+
+
+class MixturePolicy(Policy):
+    """Plays as one of K frozen members, drawn with `weights` (K,) when a game opens.
+
+    It remembers what its members remember, and `belief` (N, K): the logs of the members' weights after the actions of
+    the game so far.
+    """
+
+    mixture: Tensor
+
+    def __init__(self, members: Sequence[Policy], weights: Sequence[float]):
+        super().__init__()
+        self.members: Any = nn.ModuleList(members)
+        self.register_buffer("mixture", torch.tensor([float(each) for each in weights], dtype=torch.float64))
+        self.tabular = all(member.tabular for member in members)
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        return self.members[0].encode(observation, seat)
+
+    def initial_memory(self, count: int) -> Memory:
+        belief = self.mixture.log().float().expand(count, -1).clone()
+        return {"belief": belief, "members": tuple(member.initial_memory(count) for member in self.members)}
+
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
+    ) -> tuple[MixtureCategorical, Memory]:
+        """One turn; without memory it is the first one of a game."""
+        known: Any = self.initial_memory(len(rows)) if memory is None else memory
+        pairs = [member(rows, legal, each) for member, each in zip(self.members, known["members"], strict=True)]
+        likely = torch.stack([distribution.log_probs for distribution, _ in pairs], dim=1)
+        after = {"belief": known["belief"], "members": tuple(each for _, each in pairs)}
+        return MixtureCategorical(known["belief"], likely, legal), after
+
+    def remember(self, memory: Any, distribution: Any, action: Tensor) -> Memory:
+        """The memory after actions (N,): members weigh more that were more likely to choose them."""
+        index = action[:, None, None].expand(-1, len(self.members), 1)
+        belief = memory["belief"] + distribution.members.gather(-1, index)[..., 0]
+        return {**memory, "belief": belief.log_softmax(-1)}
+
+
+def mix_members(members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) -> Profile:
+    """The profile in which each seat draws one of its members (K,) by its mixture (K,). Members without weight are
+    left out, and mixtures among the members are resolved.
+
+    Raises ValueError for language policies.
+    """
+    if all(isinstance(policy, TablePolicy) for policies in members for policy in policies):
+        profile = freeze([policies[0] for policies in members])
+        fill_tables(profile, average_strategy(members, mixtures))
+        return profile
+    if any(policy.generates for policies in members for policy in policies):
+        raise ValueError("language policies cannot be members of a mixture")
+    return [_mix(*each) for each in zip(members, mixtures, strict=True)]
+
+
+def _mix(members: Sequence[Policy], mixture: Sequence[float]) -> MixturePolicy:
+    """The mixture (K,) of the members (K,) of one seat."""
+    policies: list[Policy] = []
+    weights: list[float] = []
+    for member, weight in zip(members, mixture, strict=True):
+        parts = [(member, 1.0)]
+        if isinstance(member, MixturePolicy):
+            parts = list(zip(member.members, member.mixture.tolist(), strict=True))
+        kept = [(each, float(weight) * share) for each, share in parts if weight * share > 0]
+        policies += [freeze([each])[0] if is_learnable(each) else each for each, _ in kept]
+        weights += [share for _, share in kept]
+    return MixturePolicy(policies, weights)
+
+
+def become_mixture(profile: Profile, members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) -> None:
+    """Makes a profile, in place, what `mix_members` returns: tables are filled, other policies replaced."""
+    if all(isinstance(policy, TablePolicy) for policy in profile):
+        fill_tables(profile, average_strategy(members, mixtures))
+    else:
+        profile[:] = mix_members(members, mixtures)
+
+
+def begin_newcomers(profile: Profile) -> Profile:
+    """A copy of the policy of each seat, or of the first member of a mixture, to be learned from there on."""
+    first = [policy.members[0] if isinstance(policy, MixturePolicy) else policy for policy in profile]
+    return [deepcopy(policy).requires_grad_() if list(policy.parameters()) else deepcopy(policy) for policy in first]
+
+
+def is_learnable(policy: Policy) -> bool:
+    """Whether a policy has parameters that are not frozen."""
+    return any(each.requires_grad for each in policy.parameters())
+
+
+def learnable_policies(profile: Profile) -> list[Policy]:
+    """The different policies of a profile that have parameters which are not frozen."""
+    return [policy for policy in dict.fromkeys(profile) if is_learnable(policy)]
+
+
+def is_mixture(weights: Mapping[str, Any]) -> bool:
+    """Whether saved weights are those of a mixture."""
+    return "mixture" in weights
+
+
+def restore_policy(policy: Policy, weights: Mapping[str, Any]) -> Policy:
+    """The policy with saved weights: itself, or a new mixture of policies like it where the weights are a mixture's.
+
+    Raises ValueError for weights of another policy.
+    """
+    if is_mixture(weights):
+        first = policy.members[0] if isinstance(policy, MixturePolicy) else policy
+        members = [freeze([first])[0] for _ in weights["mixture"]]
+        policy = MixturePolicy(members, weights["mixture"].tolist())
+    check_like(weights, policy.state_dict(), "policy")
+    policy.load_state_dict(weights)
+    return policy
