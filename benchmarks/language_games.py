@@ -72,7 +72,7 @@ def reward_model(options: argparse.Namespace) -> Path:
         made.mkdir(parents=True, exist_ok=True)
         file = made / "comparisons.jsonl"
         file.write_text("".join(json.dumps(each) + "\n" for each in comparisons(options)))
-        subprocess.run([sys.executable, "-m", "games.preference.judges.learned", file, made], check=True)
+        subprocess.run([sys.executable, "-m", "games.preference.judges.trainable", file, made], check=True)
     return made
 
 
@@ -152,7 +152,7 @@ def met(options: argparse.Namespace, seed: int) -> np.ndarray:
     said = [answers_of(game, policy, who) for who, policy in enumerate(policies)]
     referee, numbers = referee_of(game)
     texts = list(dict.fromkeys(each for answers in said for each in answers))
-    tables = [[float(referee.ask(numbers, one, other).mean()) for other in said] for one in said]
+    tables = [[float(referee.compare(numbers, one, other).mean()) for other in said] for one in said]
     best = [best_text(referee, numbers, texts, answers) for answers in said]
     paths = [folder(options, f"against-{name}", seed) for name in [*options.solvers, "reference"]]
     trained = [best_response(game, path, answers, len(said)) for path, answers in zip(paths, said, strict=True)]
@@ -196,7 +196,7 @@ def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
     referee, numbers = referee_of(game)
     for _, state in checkpoint.readable(path / "checkpoints"):
         load_profile_state(profile, state["profile"])
-        likes = referee.ask(numbers, answers_of(game, profile[0], who), answers)
+        likes = referee.compare(numbers, answers_of(game, profile[0], who), answers)
         found.append((float(likes[:half].mean()), float(likes[half:].mean())))
     return max(found)[1]
 
@@ -207,7 +207,7 @@ def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) 
     """
     half = len(answers) // 2
     chosen, scored = (
-        referee.ask(
+        referee.compare(
             numbers[part].repeat(len(texts)), [each for each in texts for _ in range(half)], answers[part] * len(texts)
         )
         .view(len(texts), half)

@@ -1,6 +1,7 @@
-"""Best response: learn to beat somebody who stands still, drawn to the reference. How far a policy can be exploited.
+"""Best response: maximises the payoff against a fixed opponent, regularised towards the reference.
 
-Against the reference itself it is what reinforcement learning from human feedback does with a preference for a reward.
+It measures how exploitable a policy is. Against the reference itself this is reinforcement learning from human feedback
+with a preference in place of a reward.
 """
 
 from collections.abc import Iterator
@@ -42,7 +43,9 @@ class BestResponse:
         """See `Solver`."""
         magnet = ["magnet"] if self.magnet_weight > 0 else []
         check_supports(responder, type(self).__name__, "opponents", *magnet)
-        opponent = None if self.opponent is None else saved(Path(self.opponent), profile, "solver.opponent")
+        opponent = (
+            None if self.opponent is None else load_saved_profile(Path(self.opponent), profile, "solver.opponent")
+        )
         return self._solve(profile, opponent, responder, after)
 
     def _solve(
@@ -57,8 +60,11 @@ class BestResponse:
             yield Progress(iteration, profile, step.metrics | distance, step.work)
 
 
-def saved(folder: Path, profile: Profile, key: str) -> Profile:
-    """The profile of a run's newest checkpoint, of the kind of another profile. Raises ValueError."""
+def load_saved_profile(folder: Path, profile: Profile, key: str) -> Profile:
+    """Returns the profile of a run's newest checkpoint, with policies of the same kind as `profile`.
+
+    Raises ValueError.
+    """
     try:
         _, state, _ = RunFolder(folder).latest()
         weights = state["profile"]["policies"]

@@ -69,8 +69,8 @@ def save(run: Path, options: ExportOptions) -> None:
 
     out = Path(options.out)
     trained = load_trained(run, options.checkpoint, [], dtype="float32" if options.merge else None)
-    policy, base = trained.policy, trained.policy.body.causal.name_or_path
-    is_whole_model = options.merge or not policy.body.layers
+    policy, base = trained.policy, trained.policy.backbone.causal.name_or_path
+    is_whole_model = options.merge or not policy.backbone.layers
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         (policy.save_merged if options.merge else policy.save)(temporary)

@@ -1,4 +1,4 @@
-"""How good a profile is: an evaluator for each kind of game, and the report that it makes."""
+"""Evaluation of profiles: one evaluator for each kind of game, and the report that it returns."""
 
 from marl_engine.evaluation.evaluator import make_evaluator
 from marl_engine.evaluation.report import Evaluator, Report

@@ -1,4 +1,4 @@
-"""Chooses, once for a game, what evaluates its profiles: by what the game can do."""
+"""Chooses the evaluator of a game by its capabilities."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ from marl_engine.types import Profile, Runner
 def make_evaluator(
     game: Any, reference: Profile | None, runner: Runner, episodes: int = 128, device: str = "cpu"
 ) -> Evaluator:
-    """Exact for extensive games, by win rates where answers in words are compared, else by `episodes` whole games.
+    """Returns the evaluator of a game.
 
-    `reference` is the profile that learning began with, if there is one to compare with.
+    It is exact for extensive games, measures win rates if the game compares texts, and otherwise plays `episodes`
+    games. `reference` is the initial profile, if it is known.
     """
     able = capabilities_of(game)
     if able.extensive is not None:

@@ -1,4 +1,4 @@
-"""Evaluation of extensive games: nothing is played, and nothing is uncertain."""
+"""Exact evaluation of extensive games, without play."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from marl_engine.types import Metrics, Profile
 
 
 class ExactEvaluator:
-    """Returns and NashConv of a profile, and at the end its strategies."""
+    """Measures returns and NashConv; a full report also has the strategies."""
 
     view = View(
         panels=(DISTANCES, RETURNS),
-        shown={
+        primary={
             "nash_conv": ("nash_conv", ".4g"),
             "evaluation/nash_conv": ("nash_conv", ".4g"),
             "return/mean": ("return", ".3g"),
         },
-        beside={},
+        secondary={},
     )
 
     def __init__(self, game: ExtensiveGame):
@@ -36,17 +36,17 @@ class ExactEvaluator:
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
         """See `Evaluator`."""
-        return [[(self._meet(row, column), 0.0) for column in profiles] for row in profiles]
+        return [[(self._mean_payoff(row, column), 0.0) for column in profiles] for row in profiles]
 
-    def _meet(self, row: Profile, column: Profile) -> float:
-        """What the row earns, as a mean over the seats."""
+    def _mean_payoff(self, row: Profile, column: Profile) -> float:
+        """Returns the payoff of `row` against `column`, as a mean over the seats."""
         form = self.game.form
         plans = [realization_plan(form, extract_strategy(self.game, each)) for each in lineups(row, column)]
         return sum(float(expected_payoffs(form, plan)[seat]) for seat, plan in enumerate(plans)) / len(plans)
 
 
 def headline(metrics: Metrics) -> tuple[str, str]:
-    """How far the profile is from an equilibrium, and what its seats earn."""
+    """Returns NashConv, and exploitability and returns beside it."""
     returns = ", ".join(f"{metrics[name]:.4f}" for name in sorted(metrics) if name[7:].isdigit())
     exploitability = f"(exploitability {metrics['exploitability']:.6f}), returns {returns}"
     return f"nash_conv {metrics['nash_conv']:.6f}", exploitability

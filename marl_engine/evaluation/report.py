@@ -1,4 +1,4 @@
-"""What an evaluation says, and how runs are shown that are evaluated so."""
+"""Reports of evaluations, and how runs with such reports are displayed."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -7,30 +7,30 @@ from marl_engine.types import Metrics, Profile
 
 
 class Score(NamedTuple):
-    """One number by which profiles are compared; more is better."""
+    """A number by which profiles are compared; more is better."""
 
-    measure: str  # the metric that it is, of which NashConv is counted negative
-    label: str  # what people call it
+    measure: str  # the metric; NashConv is counted negative
+    label: str  # its name for people
     value: float
-    error: float  # standard error; 0: profiles are compared without regard to it
+    error: float  # standard error; 0 if there is none
 
 
 class Artefact(NamedTuple):
-    """A text file that an evaluation leaves in the run folder."""
+    """A text file that an evaluation writes into the run folder."""
 
     name: str
-    verb: str  # what to do with it, as the last lines of a run say it
-    text: str | None  # None: there is nothing to write, and an older file of that name goes
-    lines: Sequence[str] = ()  # what a screen shows of it
+    verb: str  # what a user does with it, such as "read"
+    text: str | None  # None: nothing to write; an older file is removed
+    lines: Sequence[str] = ()  # lines for the screen
 
 
 class Report(NamedTuple):
-    """How good a profile is."""
+    """The result of an evaluation."""
 
     metrics: Metrics
     score: Score | None
-    headline: tuple[str, str]  # the number that matters, and what it takes to read it
-    artefacts: Sequence[Artefact] = ()  # of a full evaluation
+    headline: tuple[str, str]  # the most important number, and its context
+    artefacts: Sequence[Artefact] = ()  # only in a full report
 
 
 class Panel(NamedTuple):
@@ -39,37 +39,37 @@ class Panel(NamedTuple):
     axis: str
     curves: Mapping[str, str]
     faint: Sequence[str] = ()
-    logarithmic: bool = False  # where there is anything above 0 to show
+    logarithmic: bool = False  # if any value is above 0
     limits: tuple[float, float] | None = None
 
 
 class View(NamedTuple):
-    """How a run is shown while it goes on, and in its picture."""
+    """How a run is displayed while it is running, and in its picture."""
 
-    panels: Sequence[Panel]  # the first for which something was measured is drawn
-    shown: Mapping[str, tuple[str, str]]  # label and format by metric; the first that was measured is shown
-    beside: Mapping[str, str]  # formats by metric of what is shown beside it
+    panels: Sequence[Panel]  # the first with a measured metric is drawn
+    primary: Mapping[str, tuple[str, str]]  # label and format by metric; the first measured one is shown
+    secondary: Mapping[str, str]  # formats of metrics that are shown beside it
 
 
 class Evaluator(Protocol):
-    """Says how good profiles are; chosen once for a game by what it can do."""
+    """Evaluates profiles of a game."""
 
     view: View
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
-        """A report on a profile; a full one has everything that is worth knowing at the end of a run.
+        """Returns the report of a profile; a full report has everything that is worth knowing at the end of a run.
 
-        What is costly is not repeated for the same `iteration`. Raises Halted where a judge cannot be asked.
+        Costly parts are computed once for each `iteration`. Raises Halted if a judge fails.
         """
         ...
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
-        """What each of N profiles earns against each other one, as a mean over the seats, and its standard error."""
+        """Returns the mean payoff over seats of each of N profiles against each other, with its standard error."""
         ...
 
 
 def lineups(row: Profile, column: Profile) -> list[Profile]:
-    """The row's policy in one seat after the other, and the column's in the others."""
+    """Returns, for each seat, the profile with the row's policy in that seat and the column's in all others."""
     return [[*column[:seat], row[seat], *column[seat + 1 :]] for seat in range(len(row))]
 
 

@@ -1,4 +1,4 @@
-"""Returns of whole games by sampled and greedy play, in both seatings."""
+"""Evaluation by playing whole games, with sampled and with greedy actions, in both orders of seats."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.types import Game, Metrics, Profile, Runner
 
-SEED = 2**40  # games to be scored share no seed with games to learn from
-ROUNDING = 1e-5  # of the largest payoff: sums of float32 numbers that differ by less are the same
+SEED = 2**40  # evaluation shares no seed with training
+ROUNDING = 1e-5  # relative to the largest payoff; smaller differences count as rounding
 
 
 class Seating(NamedTuple):
-    """A match to be scored: who sits where, and how actions are chosen."""
+    """A match to be played: the profile, and how actions are chosen."""
 
     name: str
     profile: Profile
@@ -26,111 +26,114 @@ class Seating(NamedTuple):
 
 
 def seatings(profile: Profile) -> list[Seating]:
-    """As trained, by sampled and by greedy play; where there are several seats, also with everybody moved on by one."""
-    chosen = {"return": profile} | ({"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 else {})
+    """Returns the matches of an evaluation: sampled and greedy; with several seats also with policies moved by
+    one seat.
+    """
+    orders = {"return": profile} | ({"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 else {})
     return [
-        Seating(f"{name}{'/greedy' if greedy else ''}", seated, greedy)
-        for name, seated in chosen.items()
+        Seating(f"{name}{'/greedy' if greedy else ''}", order, greedy)
+        for name, order in orders.items()
         for greedy in (False, True)
     ]
 
 
 class ReturnEvaluator:
-    """What profiles earn in whole games, without shaping or discount.
+    """Measures returns of whole games, without shaping and discount.
 
-    Where the seats' payoffs sum to a constant, also what each policy earns among the others of the reference.
+    If the payoffs of the seats have a constant sum, also the return of each policy among those of the reference.
     """
 
     view = View(
         panels=(RETURNS,),
-        shown={
+        primary={
             "evaluation/return/initial/mean": ("against where it began", ".3g"),
             "evaluation/return/mean": ("return", ".1f"),
             "return/mean": ("return", ".1f"),
         },
-        beside={},
+        secondary={},
     )
 
     def __init__(self, game: Game, reference: Profile | None, runner: Runner, episodes: int):
         self.game, self.reference, self.runner, self.episodes = game, reference, runner, episodes
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
-        """See `Evaluator`: sampled play as trained, or in full all that `seatings` names."""
-        chosen = seatings(profile) if full else seatings(profile)[:1]
-        earned = self._play(chosen)
+        """See `Evaluator`. A full report has all matches of `seatings`, others only the first one."""
+        matches = seatings(profile) if full else seatings(profile)[:1]
+        earned = self._play(matches)
         metrics: Metrics = {}
-        for seating, each in zip(chosen, earned, strict=True):
+        for seating, each in zip(matches, earned, strict=True):
             metrics |= summarise(seating.name, each)
         metrics |= {f"return/{seat}": each.item() for seat, each in enumerate(earned[0].mean(0))}
         if self.reference is not None:
-            metrics |= against(self.reference, profile, earned[0], self._play)
+            metrics |= play_against_initial(self.reference, profile, earned[0], self._play)
         return Report(metrics, score_of(metrics), headline(metrics, self.episodes, len(profile)))
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
         """See `Evaluator`."""
-        return [[self._meet(row, column) for column in profiles] for row in profiles]
+        return [[self._mean_payoff(row, column) for column in profiles] for row in profiles]
 
-    def _meet(self, row: Profile, column: Profile) -> tuple[float, float]:
-        """What the row earns on average, and the standard error, by playing."""
+    def _mean_payoff(self, row: Profile, column: Profile) -> tuple[float, float]:
+        """Returns the mean payoff of `row` against `column` over seats and games, and its standard error."""
         earned = self._play([Seating("", each) for each in lineups(row, column)])
         return mean_and_error(torch.stack([each[:, seat] for seat, each in enumerate(earned)]).mean(0))
 
-    def _play(self, chosen: list[Seating]) -> list[Tensor]:
-        """Payoffs (episodes, P) of each."""
-        lineups = [Lineup(each.profile, each.greedy) for each in chosen]
+    def _play(self, matches: list[Seating]) -> list[Tensor]:
+        """Returns the payoffs (episodes, P) of each match."""
+        lineups = [Lineup(each.profile, each.greedy) for each in matches]
         return score_lineups(self.runner, self.game, lineups, derive_seeds(SEED, self.episodes))
 
 
 def headline(metrics: Metrics, episodes: int, players: int) -> tuple[str, str]:
-    """The return, and what was played."""
+    """Returns the return with its standard error, and what was played."""
     mean = f"{metrics['return/mean']:.4g} ± {metrics['return/stderr']:.2g}"
     if f"{INITIAL}/mean" in metrics:
         mean = f"{metrics[f'{INITIAL}/mean']:.4g} ± {metrics[f'{INITIAL}/stderr']:.2g}"
-        whole = f"all returns sum to {metrics['return/mean'] * players:.4g}"
-        return f"return {mean}", f"against where it began, sampled ({episodes} games from each seat; {whole})"
+        total = f"all returns sum to {metrics['return/mean'] * players:.4g}"
+        return f"return {mean}", f"against where it began, sampled ({episodes} games from each seat; {total})"
     if "return/greedy/mean" not in metrics:
         return f"return {mean}", f"sampled ({episodes} games)"
     greedy = f"{metrics['return/greedy/mean']:.4g} ± {metrics['return/greedy/stderr']:.2g}"
-    moved = f"; seats swapped {metrics['return/swapped/mean']:.4g}" if players > 1 else ""
-    return f"return {mean}", f"sampled, {greedy} greedy ({episodes} games each{moved})"
+    swapped = f"; seats swapped {metrics['return/swapped/mean']:.4g}" if players > 1 else ""
+    return f"return {mean}", f"sampled, {greedy} greedy ({episodes} games each{swapped})"
 
 
 def summarise(name: str, earned: Tensor) -> Metrics:
-    """Mean over seats and games of payoffs (episodes, P), and its standard error."""
+    """Returns the mean over seats and games of payoffs (episodes, P), and its standard error, as metrics."""
     mean, error = mean_and_error(earned.mean(1))
     return {f"{name}/mean": mean, f"{name}/stderr": error}
 
 
 def mean_and_error(numbers: Tensor) -> tuple[float, float]:
-    """The mean of numbers (N,) and its standard error, 0 for a single one."""
+    """Returns the mean of numbers (N,) and its standard error, which is 0 for a single number."""
     error = numbers.std(unbiased=True).item() / len(numbers) ** 0.5 if len(numbers) > 1 else 0.0
     return numbers.mean().item(), error
 
 
 def sums_are_constant(earned: Tensor) -> bool:
-    """Whether payoffs (N, P) of all games have the same sum over the seats, be they rounded to float32."""
+    """Whether payoffs (N, P) have the same sum over seats in all games, up to rounding of float32."""
     sums = earned.double().sum(1)
     return bool(sums.max() - sums.min() <= ROUNDING * earned.abs().max())
 
 
 def seats_differ(earned: Tensor) -> bool:
-    """Whether a seat earned something else than another in one of N games (N, P)."""
+    """Whether payoffs (N, P) differ between seats in any game."""
     return bool((earned - earned[:, :1]).abs().max() > ROUNDING * earned.abs().max())
 
 
-def against(
+def play_against_initial(
     initial: Profile, profile: Profile, earned: Tensor, play: Callable[[list[Seating]], list[Tensor]]
 ) -> Metrics:
-    """What each seat earns where the others are as they were at first, if what seats earn sums to a constant.
+    """Returns the mean return of each policy among the initial policies, for games with a constant sum of payoffs.
 
-    There the mean payoff of a profile (N, P) that plays itself says nothing. Empty where sums differ between games.
+    In such games the mean return of a profile against itself is constant and says nothing. Returns nothing if sums
+    differ between games. `earned` (N, P) are payoffs of the profile against itself.
     """
     if len(profile) < 2 or not sums_are_constant(earned):
         return {}
     seats = range(len(profile))
     alone = play([Seating("", [*initial[:seat], profile[seat], *initial[seat + 1 :]]) for seat in seats])
     together = torch.cat([earned, *alone])
-    if not (sums_are_constant(together) and seats_differ(together)):  # a team that has earned nothing yet
+    if not (sums_are_constant(together) and seats_differ(together)):  # a team that has not earned anything yet
         return {}
     means, errors = zip(*(mean_and_error(each[:, seat]) for seat, each in enumerate(alone)), strict=True)
     return {f"{INITIAL}/mean": sum(means) / len(means), f"{INITIAL}/stderr": math.hypot(*errors) / len(errors)}

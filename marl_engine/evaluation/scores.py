@@ -1,4 +1,4 @@
-"""By what profiles are compared, and which of several is the best."""
+"""The metric by which profiles are compared, and the best profile of a run."""
 
 import math
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from marl_engine.evaluation.report import Score
 from marl_engine.types import Metrics
 
-INITIAL = "return/initial"  # what the learner earns in one seat, the others being as they were at first
-LABELS = {  # of the metrics that profiles are compared by, the first that was measured
+INITIAL = "return/initial"  # the learner's return in one seat against the initial policies
+LABELS = {  # by metric; the first measured one is the score
     "nash_conv": "NashConv",
     "win_rate/reference": "win rate",
     f"{INITIAL}/mean": "return",
@@ -23,11 +23,13 @@ class Best(NamedTuple):
 
     iteration: int
     score: float  # more is better
-    measure: str  # the metric that says so; of NashConv, less is better
+    measure: str  # the metric; for NashConv less is better
 
 
 def score_of(metrics: Metrics, measure: str | None = None) -> Score | None:
-    """The score that metrics have by a measure, or by the first that they have."""
+    """Returns the score of metrics by a measure, by default the first of `LABELS` that they have; None if they
+    have none.
+    """
     measure = measure or next((name for name in LABELS if name in metrics), None)
     if measure is None:
         return None
@@ -37,10 +39,10 @@ def score_of(metrics: Metrics, measure: str | None = None) -> Score | None:
 
 
 def best_of(evaluations: Sequence[tuple[int, Metrics]]) -> Best | None:
-    """The best of what was evaluated (iteration, metrics): the last one that is as good as the highest score.
+    """Returns the best of evaluations (iteration, metrics): the last one that is as good as the highest score.
 
-    By the first measure that all evaluations have. Where returns sum to a constant, that of a profile against itself
-    says nothing: what it earns against the initial one counts, and two standard errors below the highest are as good.
+    The measure is the first that all evaluations have. Scores of return/initial have a standard error; those within two
+    standard errors of the highest are as good.
     """
     measure = next((name for name in LABELS if all(name in metrics for _, metrics in evaluations)), None)
     scores = [(iteration, score) for iteration, metrics in evaluations if (score := score_of(metrics, measure))]

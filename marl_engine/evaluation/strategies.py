@@ -1,6 +1,7 @@
-"""The strategies of a profile as people read them: with the game's own names, and what each player gains by deviating.
+"""Writes the strategies of a profile for people: with the game's names, and what each player could gain by deviating.
 
-Of games in sequence form. Small ones are shown; those of up to `SAVED` actions go into a file.
+This is for games in sequence form. Small strategies are printed; those with up to `MAX_SAVED_ACTIONS` actions are
+saved.
 """
 
 import json
@@ -14,15 +15,15 @@ from marl_engine.extensive_form.sequence_form import counterfactual_reach, expec
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.types import Profile
 
-SHOWN_SETS = 50  # information sets of all players together that are shown
-SHOWN_ACTIONS = 8  # of an information set
-SHOWN_LETTERS = 40  # of a name
+MAX_SHOWN_SETS = 50  # of all players together
+MAX_SHOWN_ACTIONS = 8  # in an information set
+MAX_NAME_LENGTH = 40  # characters
 FILE = "strategy.json"
-SAVED = 200_000  # actions of all information sets together
+MAX_SAVED_ACTIONS = 200_000  # in all information sets together
 
 
 class Strategies(NamedTuple):
-    """The strategies of P players in I information sets, numbered as in the game's form."""
+    """The strategies of P players in I information sets, numbered as in the sequence form."""
 
     players: list[dict[str, float]]  # (P,) return, and gain: what a best response would add to it
     information_sets: list[
@@ -31,13 +32,13 @@ class Strategies(NamedTuple):
 
 
 def read_strategies(game: ExtensiveGame, profile: Profile) -> Strategies | None:
-    """The strategies of a profile; None where they have more than `SAVED` actions."""
+    """Returns the strategies of a profile; None if they have more than `MAX_SAVED_ACTIONS` actions."""
     form = game.form
-    if form.sequences > SAVED:
+    if form.sequences > MAX_SAVED_ACTIONS:
         return None
     strategy = extract_strategy(game, profile)
     plan = realization_plan(form, strategy)
-    earned, more = expected_payoffs(form, plan), gains(form, plan)
+    payoffs, gained = expected_payoffs(form, plan), gains(form, plan)
     probable = plan[form.parent] * counterfactual_reach(form, strategy, plan)[form.first[:-1]]
     owner = np.repeat(np.arange(form.players), np.diff(form.begin)).tolist()
     sets = [
@@ -46,13 +47,13 @@ def read_strategies(game: ExtensiveGame, profile: Profile) -> Strategies | None:
             owner, game.information_sets(), probable, np.split(strategy, form.first[:-1])[1:], strict=True
         )
     ]
-    players = [{"return": float(one), "gain": float(gain)} for one, gain in zip(earned, more, strict=True)]
+    players = [{"return": float(one), "gain": float(gain)} for one, gain in zip(payoffs, gained, strict=True)]
     return Strategies(players, sets)
 
 
 def lines_of(strategies: Strategies) -> list[str]:
-    """What a screen shows: each player, and its information sets where there are few of all players together."""
-    lines, few = [], len(strategies.information_sets) <= SHOWN_SETS
+    """Returns lines for the screen: each player, and its information sets if there are few."""
+    lines, few = [], len(strategies.information_sets) <= MAX_SHOWN_SETS
     for player, numbers in enumerate(strategies.players):
         lines.append(f"player {player} earns {numbers['return']:.4f}; a best response gains {numbers['gain']:.2g}")
         own = [each for each in strategies.information_sets if each["player"] == player] if few else []
@@ -63,28 +64,36 @@ def lines_of(strategies: Strategies) -> list[str]:
 
 
 def choices_of(information_set: dict[str, Any]) -> str:
-    """The actions of an information set with their chances; of many the most probable."""
+    """Formats the actions of an information set with their probabilities; only the most probable if there are
+    many.
+    """
     actions, chances = information_set["actions"], information_set["strategy"]
     order = list(range(len(actions)))
-    if len(actions) > SHOWN_ACTIONS:
-        order = sorted(sorted(order, key=lambda place: -chances[place])[:SHOWN_ACTIONS])
-    shown = "   ".join(f"{shorten(actions[place])} {chances[place]:.3f}" for place in order)
-    rest = 1 - sum(chances[place] for place in order)
-    return shown if len(order) == len(actions) else f"{shown}   {len(actions) - len(order)} others {max(rest, 0):.3f}"
+    if len(actions) > MAX_SHOWN_ACTIONS:
+        order = sorted(sorted(order, key=lambda place: -chances[place])[:MAX_SHOWN_ACTIONS])
+    listed = "   ".join(f"{shorten(actions[place])} {chances[place]:.3f}" for place in order)
+    remaining = 1 - sum(chances[place] for place in order)
+    return (
+        listed
+        if len(order) == len(actions)
+        else f"{listed}   {len(actions) - len(order)} others {max(remaining, 0):.3f}"
+    )
 
 
 def shorten(name: str) -> str:
-    """A name on one line, its middle left out where it is long."""
+    """Returns a name in one line, with its middle left out if it is long."""
     line = " ".join(name.split())
-    half = SHOWN_LETTERS // 2
-    return line if len(line) <= SHOWN_LETTERS else f"{line[: half - 1]}…{line[-half:]}"
+    half = MAX_NAME_LENGTH // 2
+    return line if len(line) <= MAX_NAME_LENGTH else f"{line[: half - 1]}…{line[-half:]}"
 
 
 def save_strategies(game: ExtensiveGame, profile: Profile, iteration: int | None) -> Artefact:
-    """The strategies of a profile and what deviating from them gains, as JSON and as a screen shows them."""
+    """Returns the artefact with the strategies of a profile, as JSON and as lines for the screen."""
     strategies = read_strategies(game, profile)
     if strategies is None:
-        return Artefact(FILE, "play", None, [f"there is no {FILE}: the strategies have more than {SAVED:,} actions"])
+        return Artefact(
+            FILE, "play", None, [f"there is no {FILE}: the strategies have more than {MAX_SAVED_ACTIONS:,} actions"]
+        )
     rows = {name: ",\n  ".join(map(json.dumps, each)) for name, each in strategies._asdict().items()}
     lists = ",\n".join(f' "{name}": [\n  {row}\n ]' for name, row in rows.items())
     text = f'{{\n "iteration": {json.dumps(iteration)},\n{lists}\n}}\n'

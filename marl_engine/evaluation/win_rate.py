@@ -1,4 +1,6 @@
-"""How good answers are: how often they are preferred to a reference's, on prompts that nothing was learned from."""
+"""Evaluation of language policies: how often their answers to held-out prompts are preferred to those of a
+reference.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -16,30 +18,29 @@ from marl_engine.policies.language.generation import Completions, LanguagePolicy
 from marl_engine.responders.preference.referee import Referee
 from marl_engine.types import Metrics, Policy, Profile
 
-SEED = 2**40  # answers to be scored share no seed with answers to learn from
+SEED = 2**40  # evaluation shares no seed with training
 CERTAINTY = 1.96  # standard errors in an interval of 95 %
-BATCH = 32  # answers written side by side
+BATCH = 32  # answers generated in one batch
 
 
 class Sample(NamedTuple):
-    """One answer beside that of the reference."""
+    """An answer, and that of the reference to the same prompt."""
 
     prompt: str
     answer: str
     reference: str
-    preferred: float  # how often the answer is preferred
+    preferred: float  # probability that the answer is preferred
 
 
 def held_out(game: Any, episodes: int) -> Tensor:
-    """Numbers (N,) of prompts that are held out, each as often as the next one."""
+    """Returns the numbers (N,) of held-out prompts, repeated in turn."""
     return game.train_prompts + torch.arange(episodes) % (len(game.texts) - game.train_prompts)
 
 
 def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, who: int = 0) -> list[Completions]:
-    """Answers to the prompts held out, the same in every evaluation; in batches.
+    """Returns answers to held-out prompts in batches; they are the same in every evaluation.
 
-    Policies that are compared with each other need different numbers `who`: with the same random numbers they would
-    say the same until they differ, and how often one is preferred to the other is a matter of independent answers.
+    Policies that are compared need different numbers `who`, which give them independent random numbers.
     """
     numbers, seeds = held_out(game, episodes).to(device), derive_seeds(SEED + who, episodes, device)
     return [
@@ -49,15 +50,15 @@ def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, who
 
 
 class WinRateEvaluator:
-    """How often the answers of a profile are preferred to those of the reference, on prompts held out."""
+    """Measures how often the answers of a profile to held-out prompts are preferred to those of the reference."""
 
     view = View(
         panels=(WIN_RATES,),
-        shown={
+        primary={
             "evaluation/win_rate/reference": ("win rate", ".3f"),
             "win_rate/opponent": ("wins", ".3f"),
         },
-        beside={"kl/reference": "KL {:.1f}", "length": "length {:.0f}"},
+        secondary={"kl/reference": "KL {:.1f}", "length": "length {:.0f}"},
     )
 
     def __init__(self, game: TextPreferenceGame, reference: Profile, episodes: int, device: str):
@@ -74,13 +75,17 @@ class WinRateEvaluator:
         return Report(metrics, score_of(metrics), headline(metrics, self.episodes), artefacts)
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
-        """See `Evaluator`. Each profile answers twice, so that it meets itself as somebody else."""
+        """See `Evaluator`. Each profile answers twice, so that it is compared with independent answers of its
+        own.
+        """
         numbers, referee = held_out(self.game, self.episodes), Referee(self.game, False, torch.Generator())
         texts = [
             [texts_of(self._complete(profile, who=2 * place + turn)) for turn in (0, 1)]
             for place, profile in enumerate(profiles)
         ]
-        return [[mean_and_error(referee.ask(numbers, one[0], other[1]).double()) for other in texts] for one in texts]
+        return [
+            [mean_and_error(referee.compare(numbers, one[0], other[1]).double()) for other in texts] for one in texts
+        ]
 
     def _measure(self, profile: Profile) -> tuple[Metrics, list[Sample]]:
         if self.reference_completions is None:
@@ -94,7 +99,7 @@ class WinRateEvaluator:
 
 
 def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
-    """The win rate, and what it is made of."""
+    """Returns the win rate, and its interval and other numbers beside it."""
     rate, low, high, even = (
         metrics[f"win_rate/reference{name}"] for name in ("", "/low", "/high", "/length_controlled")
     )
@@ -106,7 +111,7 @@ def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
 
 
 def quote(samples: Sequence[Sample]) -> str:
-    """Answers beside those of the reference, unedited, as Markdown; a chat as its messages."""
+    """Returns the answers and those of the reference, unedited, as Markdown."""
     lines = ["# Answers to prompts held out, before and after", ""]
     for each in samples:
         prompt = "\n\n".join(f"**{part}**" for part in each.prompt.split("\n\n"))
@@ -115,33 +120,44 @@ def quote(samples: Sequence[Sample]) -> str:
 
 
 def texts_of(batches: Sequence[Completions]) -> list[str]:
-    """The answers of several batches."""
+    """Returns the texts of several batches."""
     return [text for batch in batches for text in batch.texts]
 
 
 def measure_win_rate(
-    game: Any, profile: Profile, reference: Profile, theirs: Sequence[Completions], episodes: int, device: str
+    game: Any,
+    profile: Profile,
+    reference: Profile,
+    reference_answers: Sequence[Completions],
+    episodes: int,
+    device: str,
 ) -> tuple[Metrics, list[Sample]]:
-    """Win rate against the answers of the reference with its interval of 95 %, KL and length; and all answers.
+    """Returns the win rate against the reference with its 95 % interval, KL divergence and lengths; and all samples.
 
-    `theirs` is what `complete_held_out` had the reference answer, with another number `who`.
+    `reference_answers` are those of `complete_held_out` for the reference, with another number `who`.
     """
     writer, other = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
     numbers = held_out(game, episodes)
-    mine = complete_held_out(game, writer, episodes, device)
-    said, others = texts_of(mine), texts_of(theirs)
-    likes = Referee(game, False, torch.Generator()).ask(numbers, said, others).double().numpy()
-    lengths = [np.concatenate([batch.mask.sum(-1).cpu().numpy() for batch in batches]) for batches in (mine, theirs)]
-    found = {f"win_rate/reference{name}": number for name, number in rate(likes, numbers.numpy()).items()}
-    found["win_rate/reference/length_controlled"] = length_controlled(likes, lengths[0] - lengths[1])
-    found |= {f"kl/reference{name}": number for name, number in divergence(writer, other, mine).items()}
-    found |= {"length": float(lengths[0].mean()), "length/reference": float(lengths[1].mean())}
-    columns = zip(numbers.tolist(), said, others, likes.tolist(), strict=True)
-    return found, [Sample(game.texts[number], *rest) for number, *rest in columns]
+    own_answers = complete_held_out(game, writer, episodes, device)
+    texts, reference_texts = texts_of(own_answers), texts_of(reference_answers)
+    likes = Referee(game, False, torch.Generator()).compare(numbers, texts, reference_texts).double().numpy()
+    lengths = [
+        np.concatenate([batch.mask.sum(-1).cpu().numpy() for batch in batches])
+        for batches in (own_answers, reference_answers)
+    ]
+    metrics = {f"win_rate/reference{name}": number for name, number in rate(likes, numbers.numpy()).items()}
+    metrics["win_rate/reference/length_controlled"] = length_controlled(likes, lengths[0] - lengths[1])
+    metrics |= {f"kl/reference{name}": number for name, number in divergence(writer, other, own_answers).items()}
+    metrics |= {"length": float(lengths[0].mean()), "length/reference": float(lengths[1].mean())}
+    columns = zip(numbers.tolist(), texts, reference_texts, likes.tolist(), strict=True)
+    return metrics, [Sample(game.texts[number], *values) for number, *values in columns]
 
 
 def rate(likes: np.ndarray, groups: np.ndarray) -> Metrics:
-    """The mean of (N,) with its standard error and 95 % interval, by groups (N,) of which each counts as one."""
+    """Returns the mean of (N,) with its standard error and 95 % interval.
+
+    Answers to the same prompt have the same number in `groups` (N,), and count as one observation.
+    """
     means = np.array([likes[groups == group].mean() for group in np.unique(groups)])
     error = float(means.std(ddof=1) / len(means) ** 0.5) if len(means) > 1 else 0.0
     mean = float(means.mean())
@@ -150,10 +166,10 @@ def rate(likes: np.ndarray, groups: np.ndarray) -> Metrics:
 
 
 def length_controlled(likes: np.ndarray, longer: np.ndarray) -> float:
-    """The win rate (of N comparisons) between answers equally long, by a logistic regression on how much longer (N,).
+    """Returns the win rate at equal length, by logistic regression on differences of length (N,).
 
-    P = sigma(a + b * tanh(longer / deviation)), and sigma(a) is the answer (Dubois et al. 2024, arXiv:2404.04475); a
-    weak pull on both keeps them finite where every answer wins.
+    P = sigma(a + b * tanh(longer / deviation)), and the result is sigma(a) (Dubois et al. 2024, arXiv:2404.04475). A
+    weak penalty on a and b keeps them finite if every answer wins.
     """
     from scipy.optimize import minimize
 
@@ -168,8 +184,13 @@ def length_controlled(likes: np.ndarray, longer: np.ndarray) -> float:
 
 @torch.no_grad()
 def divergence(writer: LanguagePolicy, reference: LanguagePolicy, batches: Sequence[Completions]) -> Metrics:
-    """KL(writer || reference) of whole answers in nats: the mean of log pi - log reference, and its standard error."""
-    there = [(reference.log_probs(batch.rows, batch.tokens) * batch.mask).sum(-1) for batch in batches]
-    moved = torch.cat([batch.log_prob.sum(-1) - each for batch, each in zip(batches, there, strict=True)])
-    error = moved.std().item() / len(moved) ** 0.5 if len(moved) > 1 else 0.0
-    return {"": moved.mean().item(), "/stderr": error}
+    """Returns KL(writer || reference) of whole answers in nats, and its standard error.
+
+    It is the mean of log pi - log reference.
+    """
+    reference_log_probs = [(reference.log_probs(batch.rows, batch.tokens) * batch.mask).sum(-1) for batch in batches]
+    log_ratio = torch.cat(
+        [batch.log_prob.sum(-1) - each for batch, each in zip(batches, reference_log_probs, strict=True)]
+    )
+    error = log_ratio.std().item() / len(log_ratio) ** 0.5 if len(log_ratio) > 1 else 0.0
+    return {"": log_ratio.mean().item(), "/stderr": error}

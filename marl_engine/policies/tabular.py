@@ -43,11 +43,11 @@ class TablePolicy(Policy):
         self.register_buffer("place", place, persistent=False)  # (I, A): where in `strategy` an action stands, or -1
         self.register_buffer("strategy", torch.from_numpy(start[self.span].copy()))
 
-    def __deepcopy__(self, known: dict[int, Any]) -> "TablePolicy":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TablePolicy":
         """A table of its own for the same game, of which there is only one."""
         other = copy(self)
         other._buffers = {**self._buffers, "strategy": self.strategy.clone()}
-        return known.setdefault(id(self), other)
+        return memo.setdefault(id(self), other)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Rows (N,) of the table; what a seat sees while others move stands for its first information set."""

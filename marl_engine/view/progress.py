@@ -81,7 +81,7 @@ class Display:
     def show(self, record: Mapping[str, float], sample: str = "") -> None:
         """The newest record, and something that was said, if the game is one of words."""
         score, trend = self.scored(record)
-        beside = [text.format(record[name]) for name, text in self.view.beside.items() if name in record]
+        beside = [text.format(record[name]) for name, text in self.view.secondary.items() if name in record]
         unit = main_unit(record)
         done, left = ahead(record, self.limits, perf_counter() - self.began)
         numbers: dict[str, Any] = {
@@ -107,7 +107,7 @@ class Display:
 
     def scored(self, record: Mapping[str, float]) -> tuple[str, str]:
         """The number that matters most of those measured so far, and how it went."""
-        shown_names = self.view.shown
+        shown_names = self.view.primary
         name = next((name for name in shown_names if name in record), None)
         if name is not None:
             self.history.setdefault(shown_names[name], []).append(record[name])

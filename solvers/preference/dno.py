@@ -1,9 +1,10 @@
-"""DNO with a teacher: regress on pairs that are far apart among your own answers and a teacher's, near where you are.
+"""DNO with a teacher: contrastive regression on pairs of own and the teacher's answers with a large margin.
 
-DNO-Prct (Rosset et al. 2024, arXiv:2404.03715, algorithm 2): DPO whose reference is the profile itself, so that it
-climbs for ever; labels that are certain have no finite answer, and more steps on the same pairs make it worse. What is
-best on prompts held out is what is kept. Margins are differences of win rates within the group, where the paper has
-scores from 0 to 5 by a language model; pairs of earlier iterations are not learned from again.
+DNO-Prct (Rosset et al. 2024, arXiv:2404.03715, algorithm 2). This is DPO whose reference is the learner at the start of
+the iteration, so there is no fixed point: certain labels have no finite solution, and more steps on the same pairs make
+it worse. The checkpoint that is best on held-out prompts is kept. It departs from the paper in two ways: margins are
+differences of win rates within the group, instead of scores from 0 to 5 by a language model, and pairs of earlier
+iterations are not used again.
 """
 
 from collections.abc import Iterator
@@ -17,14 +18,14 @@ from marl_engine.policies.mixture import FrozenReference, freeze
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
-from solvers.best_response import saved
+from solvers.best_response import load_saved_profile
 
 
 @dataclass
 class DNO:
     """Plays against: itself and a teacher. Anchored to: itself. Magnet: none.
 
-    Raises ValueError for a step that is not above 0, and a teacher without a checkpoint that fits.
+    Raises ValueError unless step_size is above 0, and for a teacher without a checkpoint that fits.
     """
 
     STATE = ("reference",)
@@ -41,7 +42,7 @@ class DNO:
     ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "anchor")
-        teacher = None if self.teacher is None else saved(Path(self.teacher), profile, "solver.teacher")
+        teacher = None if self.teacher is None else load_saved_profile(Path(self.teacher), profile, "solver.teacher")
         return self._solve(profile, teacher, responder, after)
 
     def _solve(self, profile: Profile, teacher: Profile | None, responder: Responder, after: int) -> Iterator[Progress]:

@@ -1,8 +1,8 @@
-"""Reward modelling: comparisons of trajectories become a reward for each step, and that an ordinary learner's.
+"""Reward modelling: fits a reward for each step to comparisons of trajectories, and maximises it.
 
-Christiano et al. 2017 (arXiv:1706.03741), the baseline of SPO (Swamy et al. 2024, arXiv:2401.04056, section 4):
-iterated, the model is fitted again to comparisons of what the policy does now; fitted once (`refit_every` 0), it only
-knows what the first policy did.
+Christiano et al. 2017 (arXiv:1706.03741), the baseline of SPO (Swamy et al. 2024, arXiv:2401.04056, section 4). The
+model is fitted again every `refit_every` iterations to comparisons of the present policy's trajectories. With
+`refit_every` 0 it is fitted once, to trajectories of the initial policy.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,13 @@ from torch import Tensor
 from marl_engine.capabilities import TrajectoryPreferenceGame, spaces_of
 from marl_engine.numerics.checks import check_fields
 from marl_engine.responders.preference.reward_model import Comparisons, RewardModel
-from marl_engine.responders.preference.trajectories import comparing, give_verdicts, stretched, summaries, whole
+from marl_engine.responders.preference.trajectories import (
+    repeat_over_steps,
+    sample_verdicts,
+    split_trajectories,
+    summaries,
+    trajectory_game,
+)
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
 from marl_engine.types import Game, Objective, Payoff, Profile, Progress, Responder, Runner, Work
@@ -44,14 +50,14 @@ class RewardModelling:
         check_fields("solver", self, "learning_rate", above=0)
         self.queries = 0
         self.model: RewardModel | None = None
-        self.asked: list[Comparisons] = []
+        self.compared: list[Comparisons] = []
         self.saved: Mapping[str, Any] | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
-        """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
-        return self._solve(profile, responder, comparing(responder, type(self).__name__), after)
+        """See `Solver`. The responder must play whole trajectories of a game that compares them."""
+        return self._solve(profile, responder, trajectory_game(responder, type(self).__name__), after)
 
     def _solve(
         self, profile: Profile, responder: Responder, judge: TrajectoryPreferenceGame, after: int
@@ -67,66 +73,66 @@ class RewardModelling:
                 if refit:
                     self._ask(judge, summaries(judge, trajectory), steps, responder.seed)
                     losses += self._fit(responder.seed)
-                return self._earned(steps, len(trajectory.reward))
+                return self._rewards(steps, len(trajectory.reward))
 
             step = responder.respond(profile, objective=Objective(payoff=Payoff(payoff)))
             metrics = step.metrics | ({"loss/model": losses[-1]} if losses else {})
             yield Progress(iteration, profile, metrics, step.work + Work(queries=self.queries - before))
 
     def _begin(self, responder: Responder, after: int) -> None:
-        """A new model, or the one that was saved."""
+        """Creates the model, or restores that of a checkpoint."""
         features = responder.game.observation_shape[0] - (not self.timed) + responder.game.actions
         if after == 0 or self.model is None:
             self.model = RewardModel(features, self.hidden, self.learning_rate, responder.seed, responder.device)
         if after == 0:
-            self.queries, self.asked = 0, []
+            self.queries, self.compared = 0, []
         elif self.saved is not None:
             self.model.restore(self.saved)
-            self.asked = [Comparisons(*(part.to(responder.device) for part in each)) for each in self.asked]
+            self.compared = [Comparisons(*(part.to(responder.device) for part in each)) for each in self.compared]
         self.saved = None
 
     def _steps(self, trajectory: Trajectory, game: Game, horizon: int) -> Tensor:
-        """What the model knows each step by: observation and action, (H, N, F)."""
-        seen, action = trajectory.observation[:, :, 0], trajectory.action[:, :, 0]
+        """Returns the features of steps (H, N, F): observation and action."""
+        observation, action = trajectory.observation[:, :, 0], trajectory.action[:, :, 0]
         spaces = spaces_of(game)
         if spaces is None or not spaces.action.is_box:
             action = F.one_hot(action, game.actions)
-        shown = torch.cat([seen if self.timed else seen[..., :-1], action], dim=-1)
-        return whole(shown, horizon)
+        features = torch.cat([observation if self.timed else observation[..., :-1], action], dim=-1)
+        return split_trajectories(features, horizon)
 
-    def _ask(self, judge: TrajectoryPreferenceGame, found: Tensor, steps: Tensor, seed: int) -> None:
-        """Compares pairs of trajectories summarised as (N, K), drawn by the number of questions so far."""
+    def _ask(self, judge: TrajectoryPreferenceGame, summary: Tensor, steps: Tensor, seed: int) -> None:
+        """Compares random pairs of trajectories with summaries (N, K), and remembers the outcomes."""
         generator = torch.Generator().manual_seed(seed * 1_000_003 + self.queries)
-        one = torch.randint(len(found), (self.comparisons,), generator=generator)
-        other = (one + torch.randint(1, len(found), (self.comparisons,), generator=generator)) % len(found)
-        one, other = one.to(found.device), other.to(found.device)
-        outcomes = give_verdicts(judge.preferred(found[one], found[other]), seed, self.queries)
+        one = torch.randint(len(summary), (self.comparisons,), generator=generator)
+        other = (one + torch.randint(1, len(summary), (self.comparisons,), generator=generator)) % len(summary)
+        one, other = one.to(summary.device), other.to(summary.device)
+        outcomes = sample_verdicts(judge.preferred(summary[one], summary[other]), seed, self.queries)
         self.queries += self.comparisons
-        self.asked = [*self.asked, Comparisons(steps, torch.stack([one, other], dim=1), outcomes)][-self.memory :]
+        self.compared = [*self.compared, Comparisons(steps, torch.stack([one, other], dim=1), outcomes)][-self.memory :]
 
     def _fit(self, seed: int) -> list[float]:
-        """Steps down the loss, on the latest comparisons and on remembered ones in turn; the losses."""
+        """Fits the model, on the latest comparisons and on remembered ones in turn; returns the losses."""
         assert self.model is not None
         generator = torch.Generator().manual_seed(seed * 1_000_003 + self.queries)
         first = self.queries == self.comparisons
         losses = []
         for update in range(10 * self.updates if first else self.updates):
-            place = int(torch.randint(len(self.asked), (), generator=generator)) if update % 2 else -1
-            losses.append(self.model.improve(self.asked[place]))
+            place = int(torch.randint(len(self.compared), (), generator=generator)) if update % 2 else -1
+            losses.append(self.model.improve(self.compared[place]))
         return losses
 
-    def _earned(self, steps: Tensor, turns: int) -> Tensor:
-        """What the model pays (T, B, 1) for steps (H, N, F)."""
+    def _rewards(self, steps: Tensor, turns: int) -> Tensor:
+        """Returns the model's rewards (T, B, 1) for steps (H, N, F)."""
         assert self.model is not None
-        return stretched(self.model.standardised(steps), turns, len(steps))
+        return repeat_over_steps(self.model.standardised_rewards(steps), turns, len(steps))
 
     def state(self) -> dict[str, Any]:
-        """The model, what it was fitted to, and how many comparisons were asked for."""
+        """Returns the model, its comparisons and their number for a checkpoint."""
         model = self.saved if self.model is None or self.saved is not None else self.model.state()
-        asked = [each._asdict() for each in self.asked]
-        return {"queries": self.queries, "asked": asked, "model": model}
+        comparisons = [each._asdict() for each in self.compared]
+        return {"queries": self.queries, "compared": comparisons, "model": model}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.queries, self.saved = state["queries"], state["model"]
-        self.asked = [Comparisons(**each) for each in state["asked"]]
+        self.compared = [Comparisons(**each) for each in state["compared"]]

@@ -1,8 +1,8 @@
-"""SPO, self-play preference optimisation: win as often as you can against what you played lately.
+"""SPO, self-play preference optimisation: maximises the win rate against a queue of recent own answers.
 
-Swamy et al. 2024 (arXiv:2401.04056): the reward of an answer is its mean win rate against a queue of recent ones, and
-any learner that regrets little will do. The *average* of what is played goes to the minimax winner; the last iterate
-runs in circles where preferences do, as Hedge, its exact form on tables, does.
+Swamy et al. 2024 (arXiv:2401.04056). The reward of an answer is its mean win rate against the queue, and any no-regret
+learner may be used. The average of the iterates converges to the minimax winner; if preferences are cyclic, the last
+iterate cycles, as Hedge does, its exact form on tables.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,12 +21,14 @@ from marl_engine.types import Objective, Opponents, Profile, Progress, Responder
 
 @dataclass
 class SPO:
-    """Plays against: a queue of its own recent answers. Anchored to: nothing. Magnet: the reference, if it pulls.
+    """Plays against: a queue of its own recent answers.
 
-    Raises ValueError for numbers out of range, and policies that do not answer.
+    Anchored to: nothing. Magnet: the reference, if magnet_weight > 0.
+
+    Raises ValueError for numbers out of range, and policies that generate no answers.
     """
 
-    queue: int = 64  # answers to each prompt that are remembered
+    queue: int = 64  # answers kept for each prompt
     magnet_weight: float = 0.0  # of a reference; the paper has none
 
     def __post_init__(self) -> None:
@@ -58,10 +60,10 @@ class SPO:
             yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the reference and the queue for a checkpoint."""
         return {"reference": self.reference.state(), "recent": self.recent.state() if self.recent else self.saved}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.reference.restore(state["reference"])
         self.saved = state["recent"]

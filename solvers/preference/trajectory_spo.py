@@ -1,11 +1,11 @@
-"""SPO beyond text: the reward of a trajectory is how often it is preferred to the learner's own recent ones.
+"""SPO for trajectories: the reward of a trajectory is its win rate against recent trajectories of the learner.
 
 Swamy et al. 2024, "A Minimaximalist Approach to Reinforcement Learning from Human Feedback" (arXiv:2401.04056,
-algorithm 2): self-play, so that one learner is enough, and no reward model. Under preferences that run in circles it
-is the average of its policies that is the minimax winner, not the last of them.
+algorithm 2). One learner plays against itself, without a reward model. If preferences are cyclic, the average of its
+policies is the minimax winner, and not the last one.
 
-A win rate, less one half, is earned in every step: its share of the trajectory, times the horizon. It is known only at
-the end, so what a step is followed by holds more of it early than late; with a discount that evens out.
+The win rate minus 1/2 is the reward of every step of the trajectory, so the return is the win rate times the horizon.
+Without a discount, early steps have larger returns than late ones; a discount evens this out.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,13 @@ from torch import Tensor
 
 from marl_engine.capabilities import TrajectoryPreferenceGame
 from marl_engine.numerics.checks import check_fields
-from marl_engine.responders.preference.trajectories import comparing, contest, stretched, summaries, win_rates
+from marl_engine.responders.preference.trajectories import (
+    compare_trajectories,
+    repeat_over_steps,
+    summaries,
+    trajectory_game,
+    win_rates,
+)
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Payoff, Profile, Progress, Responder, Runner, Work
@@ -41,8 +47,8 @@ class TrajectorySPO:
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
-        """See `Solver`. The responder is one that plays whole trajectories of a game that compares them."""
-        return self._solve(profile, responder, comparing(responder, type(self).__name__), after)
+        """See `Solver`. The responder must play whole trajectories of a game that compares them."""
+        return self._solve(profile, responder, trajectory_game(responder, type(self).__name__), after)
 
     def _solve(
         self, profile: Profile, responder: Responder, judge: TrajectoryPreferenceGame, after: int
@@ -51,18 +57,18 @@ class TrajectorySPO:
             self.recent, self.queries = torch.zeros(0, 0), 0
 
         def payoff(trajectory: Trajectory) -> Tensor:
-            rates = self.judged(judge, summaries(judge, trajectory), responder.seed)
-            return stretched(rates - 0.5, len(trajectory.reward), judge.horizon)
+            rates = self._win_rates(judge, summaries(judge, trajectory), responder.seed)
+            return repeat_over_steps(rates - 0.5, len(trajectory.reward), judge.horizon)
 
         for iteration in count(after + 1):
             before = self.queries
             step = responder.respond(profile, objective=Objective(payoff=Payoff(payoff)))
             yield Progress(iteration, profile, step.metrics, step.work + Work(queries=self.queries - before))
 
-    def judged(self, judge: TrajectoryPreferenceGame, new: Tensor, seed: int) -> Tensor:
-        """Win rates (N,) of new trajectories (N, K), which join the queue."""
+    def _win_rates(self, judge: TrajectoryPreferenceGame, new: Tensor, seed: int) -> Tensor:
+        """Returns the win rates (N,) of new trajectories (N, K), and adds these to the queue."""
         old = self.recent.to(new.device) if self.recent.numel() else new[:0]
-        outcomes, asked = contest(judge, new, old, seed, self.queries)
-        self.queries += asked
+        outcomes, queries = compare_trajectories(judge, new, old, seed, self.queries)
+        self.queries += queries
         self.recent = torch.cat([old, new])[-self.queue :] if self.queue else new[:0]
         return win_rates(outcomes)

@@ -25,7 +25,7 @@ def offline(monkeypatch):
     """No hub, and as in a new process: no body that is there already."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         for kind in KINDS:
-            patch.setattr(backbone, "KNOWN", {})
+            patch.setattr(backbone, "BACKBONES", {})
             model = built(home / kind, kind="gpt2" if kind == "gpt2" else "llama", chat=kind != "gpt2")
             rank = 0 if kind == "whole" else 2
             done = marl_train(home, *common, f"policy.model={model}", f"policy.rank={rank}", f"run={kind}")

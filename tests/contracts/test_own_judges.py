@@ -124,7 +124,7 @@ def test_every_key_of_a_judge_is_in_its_preset(preset):
 def arguments(tmp_path, monkeypatch):
     """Of a small run in words, by a model of fifty of them."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     sizes = ("policy.rank=2", "policy.length=3", "responder.prompts=2", "responder.answers=2", "responder.opponents=1")
     prompts = written_prompts(tmp_path / "prompts.txt")
     return [
@@ -161,7 +161,7 @@ def test_what_an_endpoint_cost_is_in_the_summary_the_last_evaluation_and_earlier
         assert one["judge/requests"] == len(server.asked) > 0
         assert one["judge/cost"] == pytest.approx(len(server.asked) * 100 / 1e6)
         assert set(server.asked[0][1]) == {"model", "messages", "temperature", "top_p"}
-        monkeypatch.setattr(backbone, "KNOWN", {})
+        monkeypatch.setattr(backbone, "BACKBONES", {})
         (tmp_path / "mine.txt").unlink()  # a run goes on with what it began with
         assert marl_train(tmp_path, "resume=runs/x", "iterations=2").code == 0
         assert {body["messages"][0]["content"].count("|") for _, body in server.asked} == {2}

@@ -60,14 +60,14 @@ def game(tmp_path_factory):
 @pytest.fixture
 def make(homes, game, monkeypatch):
     """A policy of a model, which has left where it began; nobody had its body before."""
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
 
     def making(name="chat", moved=0.3, seed=0, texts=None, **keys):
         torch.manual_seed(seed)
         maker = TransformerSpec(**{"model": str(homes[name]), "rank": 4, "alpha": 8, "length": 6} | keys)
         policy = maker.profile(SimpleNamespace(chats=texts or game.chats, players=2))[0]
         with torch.no_grad():
-            for each in policy.learned:
+            for each in policy.trainable:
                 each.add_(moved * torch.randn(each.shape, generator=torch.Generator().manual_seed(seed)) / 4)
         return policy
 
@@ -160,7 +160,7 @@ def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
     for temperature in (0.7, 1.0):
         policy.temperature = temperature
         whole = (chances * (policy.log_probs(rows, tokens) * mask).sum(-1)).sum()
-        slopes.append(max(float(each.abs().max()) for each in torch.autograd.grad(whole, list(policy.learned))))
+        slopes.append(max(float(each.abs().max()) for each in torch.autograd.grad(whole, list(policy.trainable))))
     assert slopes[0] < 1e-5 < 1e-2 < slopes[1]
     policy.temperature, count = 0.7, 4000
     told = generate(policy, asked(policy, [3], each=count), derive_seeds(0, count))
@@ -172,9 +172,9 @@ def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
 def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
     """That of the tokeniser, or those of the model's own settings, which end a chat's turn."""
     model, tokenizer = plainly(homes["few"])
-    assert backbone.ends_of(model, tokenizer) == make("few").ends == (2,)
+    assert backbone.end_tokens(model, tokenizer) == make("few").ends == (2,)
     model.generation_config.eos_token_id = [5, 7, 2]
-    assert backbone.ends_of(model, tokenizer) == (2, 5, 7)
+    assert backbone.end_tokens(model, tokenizer) == (2, 5, 7)
     policy = make("few", moved=0.0, length=12)
     policy.ends = (2, 5, 7)
     told = generate(policy, asked(policy, [3], each=400), derive_seeds(0, 400))
@@ -190,14 +190,16 @@ def test_gradients_are_those_of_a_plain_forward(make):
     policy = make(length=3)
     rows = asked(policy, [0, 4], each=3)
     tokens = generate(policy, rows, derive_seeds(0, 6)).tokens
-    found = torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.learned))
-    policy.body.activate_adapter(policy.learned)
+    found = torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.trainable))
+    policy.backbone.activate_adapter(policy.trainable)
     total = 0
     for row, answer in zip(rows, tokens, strict=True):
         before = torch.cat([torch.tensor(policy.opening), row[row >= 0]])
-        logits = policy.body.model(torch.cat([before, answer])[None], use_cache=False).logits[0, len(before) - 1 : -1]
+        logits = policy.backbone.model(torch.cat([before, answer])[None], use_cache=False).logits[
+            0, len(before) - 1 : -1
+        ]
         total = total + logits.log_softmax(-1).gather(-1, answer[:, None]).sum()
-    for mine, plain in zip(found, torch.autograd.grad(total, list(policy.learned)), strict=True):
+    for mine, plain in zip(found, torch.autograd.grad(total, list(policy.trainable)), strict=True):
         assert float((mine - plain).norm()) < 1e-4 * float(plain.norm())
 
 
@@ -217,10 +219,10 @@ def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name)
 
         with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
             scores = policy.log_probs(rows, tokens)
-        gradients = torch.autograd.grad(scores.sum(), list(policy.learned))
+        gradients = torch.autograd.grad(scores.sum(), list(policy.trainable))
         found.append([scores.detach(), *gradients])
         kept.append(sum(sizes))
-        assert not any(module.training for module in policy.body.model.modules())
+        assert not any(module.training for module in policy.backbone.model.modules())
     for one, other in zip(*found, strict=True):
         assert float((one - other).norm()) < 1e-4 * float(one.norm())
     assert kept[1] < kept[0] / 3
@@ -251,11 +253,11 @@ def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game
         reference = solver.reference.profile[0]
         assert torch.equal(reference.log_probs(rows, tokens), before)
         assert float((policy.log_probs(rows, tokens).detach() - before).abs().max()) > 1e-3
-        policy.body.activate_adapter(policy.learned)
-        with policy.body.model.disable_adapter(), torch.no_grad():
-            real = policy.body.next(rows.clamp(min=0), rows >= 0, policy.body.memory())
+        policy.backbone.activate_adapter(policy.trainable)
+        with policy.backbone.model.disable_adapter(), torch.no_grad():
+            real = policy.backbone.compute_logits(rows.clamp(min=0), rows >= 0, policy.backbone.memory())
         reference.activate_adapter()
-        again = policy.body.next(rows.clamp(min=0), rows >= 0, policy.body.memory())
+        again = policy.backbone.compute_logits(rows.clamp(min=0), rows >= 0, policy.backbone.memory())
         torch.testing.assert_close(real, again, **NEAR)
     model, tokenizer = plainly(homes["chat"])
     expected = one_by_one(model, tokenizer, game.texts[7], tokens[2], 1.0)
@@ -265,24 +267,24 @@ def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game
 def test_a_copy_costs_as_much_as_its_adapters(make):
     policy = make()
     (copy,) = freeze([policy])
-    assert copy.body is policy.body
+    assert copy.backbone is policy.backbone
     sizes = [sum(each.numel() for each in one.state_dict().values()) for one in (policy, copy)]
-    body = sum(each.numel() for each in policy.body.model.parameters()) - sizes[0]
+    body = sum(each.numel() for each in policy.backbone.model.parameters()) - sizes[0]
     assert sizes == [2 * 4 * sum((32 + 32) * 4 + (32 + 64) * 3 for _ in range(1))] * 2
     assert sizes[0] < body / 3
-    assert not {each.data_ptr() for each in policy.learned} & {each.data_ptr() for each in copy.learned}
+    assert not {each.data_ptr() for each in policy.trainable} & {each.data_ptr() for each in copy.trainable}
 
 
 def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game, homes, tmp_path):
     policy = make(rank=0, moved=0.0)
     model, tokenizer = plainly(homes["chat"])
-    assert sum(each.numel() for each in policy.learned) == sum(each.numel() for each in model.parameters())
+    assert sum(each.numel() for each in policy.trainable) == sum(each.numel() for each in model.parameters())
     (before,) = freeze([policy])
     next(NashMD(2.5, 0.05).solve([policy, policy], PreferenceResponder(game, prompts=4, learning_rate=0.01)))
-    assert all(not torch.equal(one, two) for one, two in zip(policy.learned, before.learned, strict=True))
-    policy.body.activate_adapter(policy.learned)
-    inner = policy.body.model
-    assert inner.lm_head.weight is inner.model.embed_tokens.weight is policy.learned[0]
+    assert all(not torch.equal(one, two) for one, two in zip(policy.trainable, before.trainable, strict=True))
+    policy.backbone.activate_adapter(policy.trainable)
+    inner = policy.backbone.model
+    assert inner.lm_head.weight is inner.model.embed_tokens.weight is policy.trainable[0]
     policy.save(tmp_path / "whole")
     rows, tokens = asked(policy, [0]), torch.tensor([[7, 8, 9]])
     expected = one_by_one(*plainly(tmp_path / "whole"), game.texts[0], tokens[0], 1.0)
@@ -294,23 +296,23 @@ def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game,
 def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
     """They stay float32 and beside it: added to weights of eight bits, small ones would be rounded away."""
     fine, coarse = make(moved=0.0), make(moved=0.0, dtype="bfloat16")
-    assert {each.dtype for each in coarse.learned} == {torch.float32}
-    assert {layer.plain.dtype for layer in coarse.body.layers} == {torch.bfloat16}
+    assert {each.dtype for each in coarse.trainable} == {torch.float32}
+    assert {layer.plain.dtype for layer in coarse.backbone.layers} == {torch.bfloat16}
     rows, tokens = asked(coarse, [0, 5], each=20), torch.randint(6, 20, (40, 3))
     start, end = [], []
     with torch.no_grad():
         for policy in (fine, coarse):
             start.append(policy.log_probs(rows, tokens))
-            for layer in policy.body.layers:
-                policy.learned[layer.second].add_(0.01)
+            for layer in policy.backbone.layers:
+                policy.trainable[layer.second].add_(0.01)
             end.append(policy.log_probs(rows, tokens))
     moved = [(two - one).flatten() for one, two in zip(start, end, strict=True)]
     assert float(moved[0] @ moved[1]) > 0.9 * float(moved[0].norm() * moved[1].norm())
-    assert not coarse.body.summed(coarse.learned)
+    assert not coarse.backbone.merge_adapters(coarse.trainable)
     told = generate(coarse, rows, derive_seeds(0, 40))
     learned = coarse.log_probs(rows, told.tokens) * told.mask
     assert float((learned.detach() - told.log_prob).abs().mean()) < 0.05
-    slopes = torch.autograd.grad(learned.sum(), list(coarse.learned))
+    slopes = torch.autograd.grad(learned.sum(), list(coarse.trainable))
     assert all(each.dtype == torch.float32 and each.abs().max() > 0 for each in slopes)
 
 
@@ -320,22 +322,22 @@ def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
     other = make(adapter=str(tmp_path / "adapter"), moved=0.0, seed=1)
     rows, tokens = asked(policy, [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
     torch.testing.assert_close(other.log_probs(rows, tokens), policy.log_probs(rows, tokens), **NEAR)
-    assert all(each.requires_grad for each in other.learned)
+    assert all(each.requires_grad for each in other.trainable)
 
 
 def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
     """And not from what the first has learned since; its adapters are a function of the seed."""
     rows, tokens = asked(make(moved=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
     first = make(moved=0.0, seed=3)
-    begins, weights = first.log_probs(rows, tokens).detach(), [each.clone() for each in first.learned]
+    begins, weights = first.log_probs(rows, tokens).detach(), [each.clone() for each in first.trainable]
     with torch.no_grad():
-        for each in first.learned:
+        for each in first.trainable:
             each.add_(0.1)
     first.log_probs(rows, tokens)
     second, third = make(moved=0.0, seed=3), make(moved=0.0, seed=4)
     torch.testing.assert_close(second.log_probs(rows, tokens).detach(), begins, **NEAR)
-    assert all(torch.equal(one, two) for one, two in zip(second.learned, weights, strict=True))
-    assert not all(torch.equal(one, two) for one, two in zip(third.learned, weights, strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(second.trainable, weights, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(third.trainable, weights, strict=True))
 
 
 def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
@@ -382,7 +384,7 @@ def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_pat
 @pytest.mark.parametrize("name", ["chat", "gpt2"])
 def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(homes, game, tmp_path, monkeypatch, name):
     """By its number in the file, whichever side of the split it is on; also where the model would say nothing."""
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     path = tmp_path / "prompts.txt"
     for place in (3, 8):
         lines = ["# not a prompt", *PROMPTS[:8]]
@@ -406,10 +408,10 @@ def test_a_model_that_reads_any_number_of_tokens_has_no_limit(homes):
     from transformers import BloomConfig
 
     model, _ = plainly(homes["chat"])
-    assert backbone.positions_of(model) == 64
+    assert backbone.max_positions(model) == 64
     model.config.max_position_embeddings = -1
-    assert backbone.positions_of(model) is None
-    assert backbone.positions_of(SimpleNamespace(config=BloomConfig())) is None
+    assert backbone.max_positions(model) is None
+    assert backbone.max_positions(SimpleNamespace(config=BloomConfig())) is None
 
 
 def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
@@ -453,24 +455,24 @@ SAID = [
 
 
 def test_a_chat_is_asked_as_the_template_has_it(homes, monkeypatch):
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     body = backbone.get_backbone(str(homes["chat"]), 2, 4, None)
     monkeypatch.setattr(body.tokenizer, "chat_template", ROLES)
     chats = [SAID, [{"role": "user", "content": "why ?"}]]
     told = [body.tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=False) for c in chats]
-    assert body.asked([SAID, "why ?"]) == told
+    assert body.tokenize_prompts([SAID, "why ?"]) == told
     assert body.tokenizer.decode(told[0]).count("</s>") == 4
 
 
 def test_a_model_without_a_template_reads_what_was_said(homes, monkeypatch):
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     body = backbone.get_backbone(str(homes["plain"]), 2, 4, None)
     lines = ("System: it is very sad", "User: who are you ?", "Assistant: a happy cat", "User: and why ?", "Assistant:")
-    assert body.asked([SAID, "why ?"]) == body.tokenizer(["\n\n".join(lines), "why ?"]).input_ids
+    assert body.tokenize_prompts([SAID, "why ?"]) == body.tokenizer(["\n\n".join(lines), "why ?"]).input_ids
 
 
 def test_what_a_chat_template_refuses_is_told(homes, tmp_path, monkeypatch):
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     home = built(tmp_path / "strict")
     tokenizer = plainly(home)[1]
     tokenizer.chat_template = NO_SYSTEM
@@ -532,7 +534,7 @@ def run(arguments, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setattr(backbone, "KNOWN", {})
+        patch.setattr(backbone, "BACKBONES", {})
         done = marl_train(home, *arguments, "solver=nash_md", "policy=language", "run=x", "iterations=4")
     assert (done.code, done.err) == (0, ""), done
     return home / "runs" / "x"
@@ -562,7 +564,7 @@ def test_a_run_says_how_often_it_is_preferred(run, homes):
 
 def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes, game, tmp_path, monkeypatch):
     """By transformers and peft alone, against the checkpoints; the last line but two says which is which."""
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     common = [*arguments, "solver=nash_md", "policy=language", "run=x"]
     rates, measure = iter([0.7, 0.5, 0.4]), win_rate.measure_win_rate
 
@@ -591,9 +593,9 @@ def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes
 
 def test_a_run_that_was_stopped_goes_on(run, arguments, tmp_path, monkeypatch):
     common = [*arguments, "solver=nash_md", "policy=language", "run=halves"]
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     assert marl_train(tmp_path, *common, "iterations=2").code == 0
-    monkeypatch.setattr(backbone, "KNOWN", {})  # as in another process
+    monkeypatch.setattr(backbone, "BACKBONES", {})  # as in another process
     done = marl_train(tmp_path, "resume=runs/halves", "iterations=4")
     assert (done.code, done.err) == (0, "")
     assert checkpoints(tmp_path / "runs" / "halves")[0] == 4
@@ -614,7 +616,7 @@ def test_a_run_that_was_killed_goes_on(run, arguments, tmp_path, monkeypatch):
     process.kill()
     process.join()
     assert checkpoints(tmp_path / "runs/killed")[0] < 4
-    monkeypatch.setattr(backbone, "KNOWN", {})  # as in another process
+    monkeypatch.setattr(backbone, "BACKBONES", {})  # as in another process
     assert marl_train(tmp_path, "resume=runs/killed").code == 0
     assert_same_run(run, tmp_path / "runs/killed", 4)
 
@@ -625,14 +627,14 @@ def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, m
     mine = [each for each in arguments if not each.startswith("game.judge")]
     common = [*mine, "solver=nash_md", "policy=language", "game.judge._target_=test_language.Tiring", "iterations=4"]
     for name in ("whole", "tired"):
-        monkeypatch.setattr(backbone, "KNOWN", {})
+        monkeypatch.setattr(backbone, "BACKBONES", {})
         limit = [f"game.judge.patience={patience}"] if name == "tired" else []
         done = marl_train(tmp_path, *common, *limit, f"run={name}")
         assert (done.code, done.err) == (1 if limit else 0, ""), done
     said = f"stopped after iteration {kept}: the judge is tired; the last good checkpoint is iteration {kept}"
     assert done.out.splitlines()[-1] == said
     assert [record["iteration"] for record in RunFolder(tmp_path / "runs/tired").records()] == list(range(1, kept + 1))
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     assert marl_train(tmp_path, "resume=runs/tired").code == 0
     assert_same_checkpoint(tmp_path / "runs/whole", tmp_path / "runs/tired", 4)
 

@@ -28,7 +28,7 @@ def file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(models, "unpack", unpack)
     monkeypatch.setattr(models, "find_packaged_model", lambda: str(path))
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return path, times
@@ -78,7 +78,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(file, tmp_path, monkeyp
     for _ in range(2):
         with pytest.warns(Notice, match="cannot be written, so the model is unpacked each time: Not a directory"):
             load_gguf(file[0])
-    monkeypatch.setattr(backbone, "KNOWN", {})
+    monkeypatch.setattr(backbone, "BACKBONES", {})
     with pytest.warns(Notice):
         get_backbone(None, 2, 4, None)
 
@@ -92,7 +92,7 @@ def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_p
     name = {"file": str(file[0]), "folder": str(tmp_path / "toy")}.get(model)
     policy = TransformerSpec(name, rank=2).policy(["why ?"], str)
     with torch.no_grad():
-        for each in policy.learned:
+        for each in policy.trainable:
             each.add_(0.1)
     policy.save(tmp_path / "adapter")
     told = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
@@ -103,8 +103,8 @@ def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_p
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "toy")
     tokens = torch.tensor([[7, 8, 9]])
     found = PeftModel.from_pretrained(base, tmp_path / "adapter")(tokens).logits.log_softmax(-1)[0, :-1]
-    policy.body.activate_adapter(policy.learned)
-    ours = policy.body.next(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
+    policy.backbone.activate_adapter(policy.trainable)
+    ours = policy.backbone.next(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
     torch.testing.assert_close(found, ours, atol=1e-5, rtol=1e-5)
 
 

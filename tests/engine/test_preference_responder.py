@@ -61,7 +61,7 @@ def chances(policy):
 
 def slope_of(responder, profile):
     """The gradient that the last step was taken down."""
-    return responder.descents[profile[0]].gradient.clone()
+    return responder.optimisers[profile[0]].gradient.clone()
 
 
 def up(game, profile, reference, opponent, magnet_weight):
@@ -260,10 +260,10 @@ def test_coins_come_as_often_as_the_judge_says():
     game, *_, responder = made(sample_labels=True)
     count = 20_000
     firsts, seconds = np.zeros(count, int), np.full(count, 7)
-    found = responder.referee.ask(torch.zeros(count, dtype=torch.int64), firsts, seconds)
+    found = responder.referee.compare(torch.zeros(count, dtype=torch.int64), firsts, seconds)
     assert set(found.tolist()) == {0.0, 1.0}
     assert float(found.mean()) == pytest.approx(float(game.earns[0][0, 7]) + 0.5, abs=4.5 / 2 / count**0.5)
-    table = responder.referee.among(torch.zeros(5, dtype=torch.int64), [[0, 7, 3]] * 5)
+    table = responder.referee.compare_all(torch.zeros(5, dtype=torch.int64), [[0, 7, 3]] * 5)
     assert torch.equal(table + table.transpose(1, 2), torch.ones(5, 3, 3))  # of two answers one wins
 
 
@@ -455,7 +455,7 @@ def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
     _, profile, _, responder = made(prompts=64)
     steps = MirrorProx(10.0, PULL).solve(profile, responder)
     next(steps)
-    descent = responder.descents[profile[0]]
+    descent = responder.optimisers[profile[0]]
     slope = slope_of(responder, profile)
     assert descent.steps == 1
     torch.testing.assert_close(descent.mean, (0.1 * slope * min(1.0, 1 / float(slope.norm()))).view(-1))
@@ -468,7 +468,7 @@ def test_the_winner_of_a_pair_by_margin_has_won():
     game = SimpleNamespace(train_prompts=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     responder = PreferenceResponder(game, answers=5, pairs="margin", loss="logistic")
     learner = EnumerableLM(torch.zeros(1, 3), 3, 1)
-    found = responder.asking.ask(learner, None).found
+    found = responder.collector.collect(learner, None).verdicts
     assert (found.pairs >= 0).any()
     assert (found.preferred == 1).all()
 

@@ -502,7 +502,7 @@ def test_a_tournament_finds_the_best_and_the_worst(size, comparisons):
     random_order = np.random.default_rng(0)
     said = [random_order.permutation(size).tolist() for _ in range(50)]
     asked = referee(lambda first, second: float(first > second))
-    pairs, preferred = asked.tournament(torch.zeros(50, dtype=torch.int64), said)
+    pairs, preferred = asked.run_tournament(torch.zeros(50, dtype=torch.int64), said)
     assert [each[one] for each, one in zip(said, pairs[:, 0, 0].tolist(), strict=True)] == [size - 1] * 50
     assert [each[one] for each, one in zip(said, pairs[:, 0, 1].tolist(), strict=True)] == [0] * 50
     assert preferred.tolist() == [[1.0]] * 50
@@ -513,11 +513,11 @@ def test_the_first_advances_from_a_tie_and_no_winner_is_no_pair():
     numbers = torch.zeros(1, dtype=torch.int64)
     met = []
     tied = referee(lambda first, second: met.append((first, second)) or 0.5)
-    assert tied.tournament(numbers, [list("abcdefgh")])[0].tolist() == [[[-1, -1]]]
+    assert tied.run_tournament(numbers, [list("abcdefgh")])[0].tolist() == [[[-1, -1]]]
     assert met[-1] == ("a", "h")
     wins = {("a", "b"), ("c", "d"), ("a", "c"), ("b", "d"), ("d", "a")}  # the worst beats the best
     upset = referee(lambda first, second: float((first, second) in wins))
-    assert upset.tournament(numbers, [list("abcd")])[0].tolist() == [[[-1, -1]]]
+    assert upset.run_tournament(numbers, [list("abcd")])[0].tolist() == [[[-1, -1]]]
     assert upset.queries == 5
 
 
@@ -547,7 +547,7 @@ def gaps_of_inpo(pairs_of, labels=CYCLE, eta=0.6, tau=0.1, iterations=300):
 
 
 def by_tournament(asked, said):
-    return asked.tournament(torch.zeros(len(said), dtype=torch.int64), said.tolist())[0]
+    return asked.run_tournament(torch.zeros(len(said), dtype=torch.int64), said.tolist())[0]
 
 
 def by_wins(asked, said):
@@ -581,7 +581,7 @@ def test_a_tournament_of_two_sharpens_what_a_judge_in_doubt_says():
         True,
         torch.Generator().manual_seed(0),
     )
-    pairs, likes = asked.tournament(torch.zeros(count, dtype=torch.int64), [["a", "b"]] * count)
+    pairs, likes = asked.run_tournament(torch.zeros(count, dtype=torch.int64), [["a", "b"]] * count)
     kept = pairs[:, 0, 0]
     shares = [float((kept == first).float().mean()) for first in (0, 1)]
     assert shares == pytest.approx([chance**2, (1 - chance) ** 2], abs=4 * 0.5 / count**0.5)

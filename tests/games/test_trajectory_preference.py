@@ -13,7 +13,13 @@ from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.reward_model import bradley_terry
-from marl_engine.responders.preference.trajectories import contest, give_verdicts, stretched, whole, win_rates
+from marl_engine.responders.preference.trajectories import (
+    compare_trajectories,
+    repeat_over_steps,
+    sample_verdicts,
+    split_trajectories,
+    win_rates,
+)
 from marl_engine.types import Turn, Work
 from solvers.preference.reward_model import RewardModelling
 from solvers.preference.trajectory_spo import TrajectorySPO
@@ -160,18 +166,20 @@ def test_what_is_no_sum_over_steps_is_learned_by_spo_and_by_a_reward_model_only_
 def test_trajectories_are_compared_where_they_are():
     """On a device that computes nothing, but refuses what is not all in one place."""
     nowhere = torch.zeros(5, 6, device="meta")
-    outcomes, _ = contest(TrajectoryPreference(horizon=8, flips=0.1), nowhere[:3], nowhere, seed=0, asked=0)
+    outcomes, _ = compare_trajectories(
+        TrajectoryPreference(horizon=8, flips=0.1), nowhere[:3], nowhere, seed=0, queries=0
+    )
     assert (outcomes.device.type, outcomes.shape) == ("meta", (3, 8))
 
 
 def test_no_trajectory_is_compared_with_itself_and_a_pair_of_new_ones_once():
     new, old = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0]])
-    outcomes, asked = contest(Bandit(3, 1), new, old, seed=3, asked=10)
+    outcomes, asked = compare_trajectories(Bandit(3, 1), new, old, seed=3, queries=10)
     assert asked == 3 + 3 * 2
     assert outcomes.diagonal().tolist() == [0.5] * 3
     assert torch.equal(outcomes[:, :3] + outcomes[:, :3].T, torch.ones(3, 3))
     assert outcomes[0, 3] == outcomes[1, 4] == 0.5  # the same letter, but another trajectory, which ties with it
-    again, _ = contest(Bandit(3, 1), new, old, seed=3, asked=10)
+    again, _ = compare_trajectories(Bandit(3, 1), new, old, seed=3, queries=10)
     assert torch.equal(again, outcomes)
 
 
@@ -179,27 +187,27 @@ def test_in_self_play_half_of_all_comparisons_are_won():
     """Exactly among each other; against a queue of the same policy in the mean."""
     generator = torch.Generator().manual_seed(0)
     letters = torch.multinomial(torch.tensor([0.6, 0.3, 0.1]), 4000, True, generator=generator)[:, None].float()
-    among, _ = contest(Bandit(3, 1), letters[:200], letters[:0], seed=0, asked=0)
+    among, _ = compare_trajectories(Bandit(3, 1), letters[:200], letters[:0], seed=0, queries=0)
     assert win_rates(among).mean().item() == pytest.approx(0.5, abs=1e-6)
-    queued, _ = contest(Bandit(3, 1), letters[:200], letters[200:], seed=0, asked=0)
+    queued, _ = compare_trajectories(Bandit(3, 1), letters[:200], letters[200:], seed=0, queries=0)
     assert win_rates(queued).mean().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_answers_come_as_often_as_their_chances_say():
     chances = torch.tensor([0.1, 0.7]).repeat(20_000, 1)
-    found = give_verdicts(chances, seed=1, asked=0)
+    found = sample_verdicts(chances, seed=1, queries=0)
     torch.testing.assert_close(found.mean(0), chances[0], atol=0.01, rtol=0)
-    assert torch.equal(give_verdicts(chances[10:], 1, 20), found[10:])  # the number of a question decides its answer
-    assert not torch.equal(give_verdicts(chances, 2, 0), found)
+    assert torch.equal(sample_verdicts(chances[10:], 1, 20), found[10:])  # the number of a question decides its answer
+    assert not torch.equal(sample_verdicts(chances, 2, 0), found)
 
 
 def test_a_stretch_of_play_is_cut_into_trajectories_and_put_together_again():
     play = torch.arange(24.0).view(6, 4, 1)  # T = 6 turns of B = 4 games, in trajectories of 3
-    cut = whole(play, 3)
+    cut = split_trajectories(play, 3)
     assert cut[:, 0, 0].tolist() == [0, 4, 8]
     assert cut[:, 4, 0].tolist() == [12, 16, 20]
-    assert torch.equal(stretched(cut[..., 0], 6, 3), play)
-    assert stretched(torch.arange(8.0), 6, 3)[:, 1, 0].tolist() == [1, 1, 1, 5, 5, 5]
+    assert torch.equal(repeat_over_steps(cut[..., 0], 6, 3), play)
+    assert repeat_over_steps(torch.arange(8.0), 6, 3)[:, 1, 0].tolist() == [1, 1, 1, 5, 5, 5]
 
 
 def around(angles):

@@ -13,7 +13,7 @@ from marl_engine.policies.language.enumerable import EnumerableLMSpec
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.policies.weights import profile_state
 from marl_engine.responders.exact import ExactResponder
-from marl_engine.responders.preference.referee import Referee, best_and_worst, by_margin, wins_among
+from marl_engine.responders.preference.referee import Referee, best_and_worst, margin_pairs, wins_among
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs.folder import RunFolder
 from solvers.mirror_descent.mmd import MMD
@@ -98,8 +98,12 @@ def test_pairs_that_are_far_apart():
     """The best answer with those that win less often by the margin; no pair with itself, nor with a close one."""
     wins = torch.tensor([[0.5, 0.9, 0.65, 0.1], [0.2, 0.2, 0.2, 0.2], [0.0, 0.4, 1.0, 0.7]])
     none = [-1, -1]
-    assert by_margin(wins, 0.3).tolist() == [[[1, 0], none, none, [1, 3]], [none] * 4, [[2, 0], [2, 1], none, [2, 3]]]
-    assert by_margin(wins, 0.45).tolist()[0] == [none, none, none, [1, 3]]
+    assert margin_pairs(wins, 0.3).tolist() == [
+        [[1, 0], none, none, [1, 3]],
+        [none] * 4,
+        [[2, 0], [2, 1], none, [2, 3]],
+    ]
+    assert margin_pairs(wins, 0.45).tolist()[0] == [none, none, none, [1, 3]]
     assert best_and_worst(wins).tolist() == [[[1, 3]], [[0, 0]], [[2, 0]]]
 
 
@@ -120,7 +124,7 @@ def test_pairs_that_are_dropped_teach_nothing():
 def test_wins_in_a_group():
     """Each answer's mean over the others in rock-paper-scissors with a second rock: paper beats both rocks."""
     referee = Referee(PreferenceMatrix("rock_paper_scissors"), sample_labels=False, generator=torch.Generator())
-    table = referee.among(torch.tensor([0]), [[0, 1, 2, 0]])
+    table = referee.compare_all(torch.tensor([0]), [[0, 1, 2, 0]])
     assert referee.queries == 6
     assert (table + table.mT == 1).all()
     wins, preference = wins_among(table)[0], np.array(PREFERENCES["rock_paper_scissors"])

@@ -1,4 +1,4 @@
-"""Policies that answer in tokens: enumerable ones and transformers with LoRA adapters."""
+"""Policies that generate tokens: enumerable ones, and transformers with LoRA adapters."""
 
 from marl_engine.policies.language.enumerable import EnumerableLMSpec
 from marl_engine.policies.language.transformer import TransformerSpec

@@ -1,4 +1,4 @@
-"""The bodies of language models: what computes for all policies of a run."""
+"""Backbones of language models: one model that computes for all policies of a run."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,74 +15,80 @@ from torch import Tensor, nn
 
 from marl_engine.errors import Notice, excerpt
 from marl_engine.policies.language.chats import Chat, Prompt, opening, question, transcript
-from marl_engine.policies.language.lora import adapted, added, layers_of, places_of, sums
+from marl_engine.policies.language.lora import adapted_layers, add_adapter, can_merge, merged_weight, trainable_places
 from marl_engine.policies.language.models import INSTALL, load_causal, save_model
 
-KNOWN: dict[tuple[Any, ...], "Backbone"] = {}  # bodies are everybody's
+BACKBONES: dict[tuple[Any, ...], "Backbone"] = {}  # shared by all policies
 
 
 class Backbone:
-    """A causal language model and its tokens. Whoever computes with it puts its own weights in first.
+    """A causal language model and its tokenizer. A policy activates its own weights before it computes.
 
-    `causal` is transformers' own, and `model` the same, in peft's hands if it has adapters.
+    `causal` is the model of transformers; `model` is the same, wrapped by peft if there are adapters.
     """
 
     def __init__(self, causal: Any, model: Any, tokenizer: Any):
-        self.causal, self.model, self.tokenizer, self.places = causal, model, tokenizer, places_of(model)
-        new = "cache" in signature(causal.forward).parameters  # as the newer transformers call its memory
+        self.causal, self.model, self.tokenizer, self.places = causal, model, tokenizer, trainable_places(model)
+        new = "cache" in signature(causal.forward).parameters  # the name in newer versions of transformers
         self.memory_key = "cache" if new else "past_key_values"
-        self.loaded = [place.weight for place in self.places]  # what a policy begins with; never changed
-        self.layers = layers_of(model, self.places)
-        self.ends, self.vocabulary = ends_of(causal, tokenizer), causal.config.vocab_size
-        self.positions: int | None = positions_of(causal)
+        self.loaded = [place.weight for place in self.places]  # initial weights; never changed
+        self.layers = adapted_layers(model, self.places)
+        self.ends, self.vocabulary = end_tokens(causal, tokenizer), causal.config.vocab_size
+        self.positions: int | None = max_positions(causal)
         self.active_adapter: object = None
 
-    def activate_adapter(self, learned: nn.ParameterList, summed: Sequence[Tensor] = ()) -> None:
-        """Computes with these weights from now on, or with what `summed` returned of them, unless it is empty."""
-        chosen = summed or learned
-        if self.active_adapter is not chosen:
-            self.active_adapter = None  # until all of them are in place, should a signal come
-            if not summed:
-                for place, weight in zip(self.places, learned, strict=True):
+    def activate_adapter(self, trainable: nn.ParameterList, merged: Sequence[Tensor] = ()) -> None:
+        """Uses the weights of a policy from now on, or the `merged` weights made of them, if there are any."""
+        adapter = merged or trainable
+        if self.active_adapter is not adapter:
+            self.active_adapter = None  # a signal may interrupt the loop
+            if not merged:
+                for place, value in zip(self.places, trainable, strict=True):
                     for module in place.modules:
-                        module._parameters[place.name] = weight
-            self._put(summed)
-            self.active_adapter = chosen
+                        module._parameters[place.name] = value
+            self._set_layer_weights(merged)
+            self.active_adapter = adapter
 
     @torch.no_grad()
-    def summed(self, learned: nn.ParameterList) -> list[Tensor]:
-        """Adapters added to the layers that they belong to: two thirds of the products less, where many tokens are
-        written and nothing is learned. Layers whose adapter is nothing yet are the body's own. Empty where they cannot
-        be added.
+    def merge_adapters(self, trainable: nn.ParameterList) -> list[Tensor]:
+        """Returns the weight of each layer with its adapter added, for sampling without gradient.
+
+        This saves two thirds of the matrix products. A layer whose adapter is zero has the model's own weight. Returns
+        an empty list if adapters cannot be added without loss.
         """
-        if not all(map(sums, self.layers)):
+        if not all(map(can_merge, self.layers)):
             return []
-        return [added(layer, learned) if learned[layer.second].any() else layer.plain for layer in self.layers]
+        return [
+            merged_weight(layer, trainable) if trainable[layer.second].any() else layer.plain for layer in self.layers
+        ]
 
-    def begun(self, new: bool) -> list[Tensor]:
-        """What a policy begins with: the weights that were loaded; of `new` adapters the first matrix is drawn."""
-        found = [weight.detach().clone() for weight in self.loaded]
+    def initial_weights(self, new: bool) -> list[Tensor]:
+        """Returns a policy's initial weights: those that were loaded; if `new`, LoRA's first matrices are drawn
+        at random.
+        """
+        weights = [weight.detach().clone() for weight in self.loaded]
         for layer in self.layers if new else []:
-            nn.init.kaiming_uniform_(found[layer.first], a=5**0.5)  # as peft does
-        return found
+            nn.init.kaiming_uniform_(weights[layer.first], a=5**0.5)  # as peft does
+        return weights
 
-    def _put(self, weights: Sequence[Tensor]) -> None:
-        """Weights into the layers with adapters, and these out of the way; none: as they were."""
+    def _set_layer_weights(self, weights: Sequence[Tensor]) -> None:
+        """Puts merged weights into the layers and disables their adapters; with no weights, restores both."""
         for number, layer in enumerate(self.layers):
             layer.module.base_layer._parameters["weight"] = weights[number] if weights else layer.plain
             layer.module._disable_adapters = bool(weights)  # peft's own switch also stops their gradients
 
-    def move(self, function: Any) -> None:
-        """To another device, or type of numbers, as it came."""
-        self._put(())
+    def apply(self, function: Any) -> None:
+        """Applies a function to all weights, such as a move to another device."""
+        self._set_layer_weights(())
         self.active_adapter = None
         self.model._apply(function)
         self.layers = [layer._replace(plain=layer.module.base_layer.weight) for layer in self.layers]
 
-    def next(self, tokens: Tensor, there: Tensor, memory: Any, keep: int = 0) -> Tensor:
-        """Logits (N, n, V) after each of the tokens (N, n), or the last `keep`, behind what is in memory, if any.
+    def compute_logits(self, tokens: Tensor, there: Tensor, memory: Any, keep: int = 0) -> Tensor:
+        """Returns the logits (N, n, V) of the token after each of tokens (N, n), or after the last `keep` of them.
 
-        `there` (N, m + n) says which of all tokens so far are real.
+        `is_token` (N, m + n) marks the tokens that are not padding, including the m tokens in `memory`, if there is
+        one.
         """
         places = (there.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         return self.model(
@@ -95,15 +101,16 @@ class Backbone:
         ).logits
 
     def blocks(self) -> list[Any]:
-        """Layers that can compute again what they did not keep."""
+        """Returns the blocks that support gradient checkpointing."""
         from transformers.modeling_layers import GradientCheckpointingLayer
 
         return [each for each in self.model.modules() if isinstance(each, GradientCheckpointingLayer)]
 
     @contextmanager
     def enable_gradient_checkpointing(self) -> Iterator[None]:
-        """Within it blocks keep their inputs alone for the gradient, and compute the rest again when it is asked for
-        (Chen et al. 2016, arXiv:1604.06174). What is in them is not told to train, so nothing is dropped out.
+        """A context in which blocks keep only their inputs and recompute activations for the gradient.
+
+        Chen et al. 2016 (arXiv:1604.06174). Modules inside blocks stay in evaluation mode, so dropout is not used.
         """
         blocks = self.blocks()
         for each in blocks:
@@ -116,19 +123,22 @@ class Backbone:
                 each.gradient_checkpointing = each.training = False
 
     def memory(self) -> Any:
-        """An empty one, of keys and values."""
+        """Returns an empty cache of keys and values."""
         from transformers import DynamicCache
 
         return DynamicCache(config=self.model.config)
 
-    def asked(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """Prompts as the model is asked them, by its chat template if it has one, as tokens. Raises ValueError."""
+    def tokenize_prompts(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Returns the tokens of prompts, formatted by the model's chat template if it has one. Raises ValueError."""
         chats = [question(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
         texts = list(map(self.render if self.tokenizer.chat_template else opening, chats))
         return self.tokenizer(texts, add_special_tokens=not self.tokenizer.chat_template).input_ids if texts else []
 
     def render(self, chat: Chat) -> str:
-        """A chat by the model's template. Raises ValueError for what that refuses, like a system's message."""
+        """Formats a chat by the model's template.
+
+        Raises ValueError if the template refuses it, as some refuse system messages.
+        """
         from jinja2 import TemplateError
 
         try:
@@ -140,7 +150,7 @@ class Backbone:
             ) from error
 
     def texts(self, tokens: Tensor, mask: Tensor) -> list[str]:
-        """What tokens (N, L) say."""
+        """Returns the texts of tokens (N, L)."""
         rows = [
             [int(t) for t, real in zip(*each, strict=True) if real]
             for each in zip(tokens.tolist(), mask.tolist(), strict=True)
@@ -148,32 +158,35 @@ class Backbone:
         return [text.strip() for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def save(self, folder: Path) -> None:
-        """As transformers and peft load it. Raises OSError."""
-        keys = {"save_embedding_layers": False} if self.layers else {}  # else peft asks a hub about them
+        """Saves the model for transformers, or its adapter for peft. Raises OSError."""
+        keys = {"save_embedding_layers": False} if self.layers else {}  # otherwise peft queries a hub
         save_model(self.model, self.tokenizer, folder, **keys)
 
     def merge(self) -> None:
-        """Adds the adapters that it computes with to its weights for good: it is no other policy's body after that."""
+        """Adds the active adapters to the weights permanently. No other policy can use the backbone afterwards."""
         if self.layers:
             self.causal = self.model = self.model.merge_and_unload()
             self.layers = []
-        for key in [key for key, body in KNOWN.items() if body is self]:
-            del KNOWN[key]
+        for key in [key for key, body in BACKBONES.items() if body is self]:
+            del BACKBONES[key]
 
 
 def get_backbone(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str = "float32") -> Backbone:
-    """A body by its name, loaded once, and without a trace in torch's random state. Raises ValueError."""
+    """Returns the backbone with the given settings, which is loaded once. Raises ValueError.
+
+    Loading does not change torch's random state.
+    """
     key = model, rank, alpha, adapter, dtype
-    if key not in KNOWN:
+    if key not in BACKBONES:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of one library about another
+            warnings.simplefilter("ignore")  # warnings of one library about another
             warnings.simplefilter("always", Notice)
-            KNOWN[key] = load_backbone(*key)
-    return KNOWN[key]
+            BACKBONES[key] = load_backbone(*key)
+    return BACKBONES[key]
 
 
 def load_backbone(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str) -> Backbone:
-    """See `body_of`."""
+    """Loads a model and its adapter; see `get_backbone`."""
     if any(find_spec(name) is None for name in ("transformers", "peft")):
         raise ValueError(f"policy=language needs transformers and peft: {INSTALL}")
     from transformers.utils import logging
@@ -183,18 +196,18 @@ def load_backbone(model: str | None, rank: int, alpha: int, adapter: str | None,
     causal, tokenizer = load_causal(model, getattr(torch, dtype))
     causal.requires_grad_(rank == 0 and adapter is None)
     plain = adapter is None and not rank
-    return Backbone(causal, (causal if plain else adapted(causal, rank, alpha, adapter)).eval(), tokenizer)
+    return Backbone(causal, (causal if plain else add_adapter(causal, rank, alpha, adapter)).eval(), tokenizer)
 
 
-def ends_of(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an answer: of a chat often another than that of a text."""
-    told = getattr(model.generation_config, "eos_token_id", None)
-    every = [tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])]
-    return tuple(sorted({token for token in every if token is not None}))
+def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Returns the tokens that end an answer. A chat often ends with another token than a text."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    tokens = [tokenizer.eos_token_id, *(configured if isinstance(configured, list) else [configured])]
+    return tuple(sorted({token for token in tokens if token is not None}))
 
 
-def positions_of(causal: Any) -> int | None:
-    """How many tokens a model was made to read, also where more would raise no error; None where nothing says."""
+def max_positions(causal: Any) -> int | None:
+    """Returns the longest input that a model was trained for, in tokens; None if its configuration does not say."""
     count = getattr(
         causal.config.get_text_config(), "max_position_embeddings", None
     )  # which many kinds of models call differently

@@ -1,4 +1,4 @@
-"""Prompts that are chats: what a model is asked, message by message, and what a judge and a person read of it."""
+"""Prompts as chats: what a model is given, message by message, and the text that judges and people read."""
 
 Message = dict[str, str]  # its role, one of ROLES, and its content
 Chat = list[Message]
@@ -7,17 +7,19 @@ ROLES = ("system", "user", "assistant")
 
 
 def question(text: str) -> Chat:
-    """A chat of one message of the user's."""
+    """Returns a chat with a single message of the user."""
     return [{"role": "user", "content": text}]
 
 
 def transcript(chat: Chat) -> str:
-    """What the user says where that is all, and else every message behind its role."""
+    """Returns the text of a chat: the message, if there is only one of the user; otherwise each message after its
+    role.
+    """
     if len(chat) == 1 and chat[0]["role"] == "user":
         return chat[0]["content"]
     return "\n\n".join(f"{message['role'].capitalize()}: {message['content']}" for message in chat)
 
 
 def opening(chat: Chat) -> str:
-    """What a model without a template goes on from: the transcript, and of several messages whose turn it is."""
+    """Returns the text that a model without a chat template continues."""
     return transcript(chat) if len(chat) == 1 else f"{transcript(chat)}\n\nAssistant:"

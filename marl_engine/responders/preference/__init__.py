@@ -1,4 +1,4 @@
-"""The responder that learns from preferences between answers or trajectories."""
+"""Learning from preferences between answers or trajectories."""
 
 from marl_engine.responders.preference.responder import PreferenceResponder
 

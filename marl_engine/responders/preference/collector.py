@@ -1,4 +1,6 @@
-"""What policies that answer learn from: prompts are drawn, answers written and compared, and pairs of them chosen."""
+"""Collects the data of an iteration of preference learning: samples prompts and answers, has them compared, forms
+pairs.
+"""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,21 +19,21 @@ from marl_engine.policies.language.generation import (
 from marl_engine.policies.weights import policies_equal
 from marl_engine.responders.preference.referee import (
     Referee,
-    across,
     all_pairs,
     best_and_worst,
-    by_margin,
-    chosen,
+    cross_pairs,
+    margin_pairs,
+    preferences_of,
     wins_among,
 )
 from marl_engine.types import Policy
 
 PAIRS = ("product", "best_worst", "tournament", "across", "margin")
-POOLED = ("across", "margin")  # the answers of the opponent are learned from too
+POOLED = ("across", "margin")  # the opponent's answers are learned from, too
 
 
 class Verdicts(NamedTuple):
-    """What the judge said of B groups of K answers."""
+    """Results of comparisons for B groups of K answers, and the pairs of answers to learn from."""
 
     wins: Tensor  # (B, K)
     pairs: Tensor  # (B, R, 2)
@@ -39,104 +41,114 @@ class Verdicts(NamedTuple):
 
 
 class PreferenceBatch(NamedTuple):
-    """What there is to learn from."""
+    """The data of one iteration."""
 
-    numbers: Tensor  # (B,) of the prompts
-    completions: Completions  # B * K, the learner's
-    answers: Completions  # those that are learned from; with pooled pairs, the opponent's too
-    found: Verdicts
-    within: bool  # wins are against the others of the group, and not an opponent
+    numbers: Tensor  # (B,) numbers of the prompts
+    completions: Completions  # the learner's, B * K
+    answers: Completions  # those that are learned from: the learner's, with pooled pairs also the opponent's
+    verdicts: Verdicts
+    within: bool  # wins are against other answers of the group, not against an opponent
 
     @property
     def prompt_numbers(self) -> Tensor:
-        """The prompt of each of the learner's completions, (B * K,)."""
+        """The number of the prompt of each of the learner's completions, (B * K,)."""
         return self.numbers.repeat_interleave(len(self.completions.texts) // len(self.numbers))
 
     def state(self) -> list[Any]:
-        """For a checkpoint."""
+        """Returns the batch as a tree for a checkpoint."""
         return [self.numbers, *(part._asdict() for part in self[1:4]), self.within]
 
 
 def load_batch(state: list[Any], device: str) -> PreferenceBatch:
-    """What `PreferenceBatch.state` returned, as a batch again."""
+    """Returns the batch of a tree made by `PreferenceBatch.state`."""
     numbers, completions, answers, verdicts, within = state
-    own, every = (Completions(**each).to(device) for each in (completions, answers))
-    return PreferenceBatch(numbers, own, every, Verdicts(**verdicts), within)
+    own, learned_from = (Completions(**each).to(device) for each in (completions, answers))
+    return PreferenceBatch(numbers, own, learned_from, Verdicts(**verdicts), within)
 
 
 @dataclass
 class PreferenceCollector:
-    """B prompts in an iteration, K answers of the learner to each, M of whoever else plays."""
+    """Samples B prompts in an iteration, K answers of the learner to each, and M answers of an opponent, if there
+    is one.
+    """
 
-    referee: Referee  # whose random numbers also draw prompts and seeds
+    referee: Referee  # its generator also samples prompts and seeds
     device: str
     prompts: int  # B
-    each: int  # K
+    answers: int  # K
     opponents: int  # M
     pairs: str
     least_margin: float
 
-    def ask(self, learner: LanguagePolicy, opponent: Policy | None) -> PreferenceBatch:
-        """Answers of the learner, compared with each other or with the opponent's."""
-        numbers = self._drawn()
-        mine, theirs = self._both(learner, opponent, numbers)
-        said = split_groups(mine.texts, self.prompts)
-        if theirs is None:
-            return PreferenceBatch(numbers, mine, mine, self._within(numbers, said), True)
-        others = split_groups(theirs.texts, self.prompts)
+    def collect(self, learner: LanguagePolicy, opponent: Policy | None) -> PreferenceBatch:
+        """Returns answers of the learner, compared with each other, or with those of an opponent."""
+        numbers = self._draw_prompts()
+        own, opposing = self._complete_both(learner, opponent, numbers)
+        texts = split_groups(own.texts, self.prompts)
+        if opposing is None:
+            return PreferenceBatch(numbers, own, own, self._compare_within_groups(numbers, texts), True)
+        opposing_texts = split_groups(opposing.texts, self.prompts)
         if self.pairs == "margin":
-            found = self._within(numbers, [[*one, *other] for one, other in zip(said, others, strict=True)])
+            verdicts = self._compare_within_groups(
+                numbers, [[*one, *other] for one, other in zip(texts, opposing_texts, strict=True)]
+            )
         else:
-            found = self._against(self.referee.between(numbers, said, others))
-        both = merge_groups(mine, theirs, self.prompts) if self.pairs in POOLED else mine
-        return PreferenceBatch(numbers, mine, both, found, False)
+            verdicts = self._compare_with_opponent(self.referee.compare_with(numbers, texts, opposing_texts))
+        both = merge_groups(own, opposing, self.prompts) if self.pairs in POOLED else own
+        return PreferenceBatch(numbers, own, both, verdicts, False)
 
-    def _against(self, table: Tensor) -> Verdicts:
-        """Of wins (B, K, M) over somebody else: two answers are as far apart as what they win."""
+    def _compare_with_opponent(self, table: Tensor) -> Verdicts:
+        """Forms pairs from wins (B, K, M) against the opponent's answers.
+
+        The preference between two answers of the learner is estimated as 1/2 plus the difference of their win rates.
+        """
         wins = table.mean(-1)
         if self.pairs == "across":
-            return Verdicts(torch.cat([wins, 1 - table.mean(1)], dim=1), across(*table.shape), table.flatten(1))
+            return Verdicts(torch.cat([wins, 1 - table.mean(1)], dim=1), cross_pairs(*table.shape), table.flatten(1))
         pairs = best_and_worst(wins) if self.pairs == "best_worst" else all_pairs(*wins.shape)
         one, other = pairs.unbind(-1)
         return Verdicts(wins, pairs, 0.5 + wins.gather(1, one) - wins.gather(1, other))
 
-    def _within(self, numbers: Tensor, said: list[list[Any]]) -> Verdicts:
-        """Of answers that are compared with each other."""
+    def _compare_within_groups(self, numbers: Tensor, texts: list[list[Any]]) -> Verdicts:
+        """Compares the answers to each prompt with each other, and forms pairs."""
         if self.pairs == "tournament":
-            pairs, preferred = self.referee.tournament(numbers, said)
-            return Verdicts(torch.full((len(said), len(said[0])), 0.5), pairs, preferred)
-        table = self.referee.among(numbers, said)
+            pairs, preferred = self.referee.run_tournament(numbers, texts)
+            return Verdicts(torch.full((len(texts), len(texts[0])), 0.5), pairs, preferred)
+        table = self.referee.compare_all(numbers, texts)
         wins, (groups, size) = wins_among(table), table.shape[:2]
         if self.pairs == "best_worst":
             pairs = best_and_worst(wins)
         else:
-            pairs = by_margin(wins, self.least_margin) if self.pairs == "margin" else all_pairs(groups, size)
-        preferred = torch.ones(pairs.shape[:2]) if self.pairs == "margin" else chosen(table, pairs)
+            pairs = margin_pairs(wins, self.least_margin) if self.pairs == "margin" else all_pairs(groups, size)
+        preferred = torch.ones(pairs.shape[:2]) if self.pairs == "margin" else preferences_of(table, pairs)
         return Verdicts(wins, pairs, preferred)
 
-    def _drawn(self) -> Tensor:
-        """Numbers (B,) of prompts, different ones if there are enough."""
+    def _draw_prompts(self) -> Tensor:
+        """Draws the numbers (B,) of prompts, without repetition if there are at least B."""
         count = self.referee.game.train_prompts
         if count < self.prompts:
             return torch.randint(count, (self.prompts,), generator=self.referee.generator)
         return torch.randperm(count, generator=self.referee.generator)[: self.prompts]
 
-    def _both(
+    def _complete_both(
         self, learner: LanguagePolicy, opponent: Policy | None, numbers: Tensor
     ) -> tuple[Completions, Completions | None]:
-        """Answers of the learner and of its opponent; side by side where that is a mixture of the learner."""
-        own, others = self.each, self.opponents
-        if opponent is None:
-            return self._answers(learner, numbers, own), None
-        if not (isinstance(opponent, GeometricMixture) and policies_equal(opponent.one, learner)):
-            return self._answers(learner, numbers, own), self._answers(opponent, numbers, others)
-        places = torch.arange(self.prompts * (own + others), device=self.device).view(self.prompts, -1)
-        mine, theirs = places[:, :own].flatten(), places[:, own:].flatten()
-        mixture = GeometricMixture(learner, opponent.other, opponent.weight, theirs)
-        both = self._answers(mixture, numbers, own + others)
-        return both.part(mine), both.part(theirs)
+        """Returns answers of the learner and of its opponent, if there is one.
 
-    def _answers(self, policy: Policy, numbers: Tensor, each: int) -> Completions:
-        """`each` answers to each of the prompts, group by group."""
-        seeds = torch.randint(2**62, (self.prompts * each,), generator=self.referee.generator)
-        return complete(policy, numbers.repeat_interleave(each).to(self.device), seeds.to(self.device))
+        If the opponent is a mixture of the learner and another policy, both are sampled in one batch.
+        """
+        own_count, opposing_count = self.answers, self.opponents
+        if opponent is None:
+            return self._complete(learner, numbers, own_count), None
+        if not (isinstance(opponent, GeometricMixture) and policies_equal(opponent.one, learner)):
+            return self._complete(learner, numbers, own_count), self._complete(opponent, numbers, opposing_count)
+        places = torch.arange(self.prompts * (own_count + opposing_count), device=self.device).view(self.prompts, -1)
+        own_places, opposing_places = places[:, :own_count].flatten(), places[:, own_count:].flatten()
+        mixture = GeometricMixture(learner, opponent.other, opponent.weight, opposing_places)
+        both = self._complete(mixture, numbers, own_count + opposing_count)
+        return both.select(own_places), both.select(opposing_places)
+
+    def _complete(self, policy: Policy, numbers: Tensor, count: int) -> Completions:
+        """Samples `count` answers to each prompt, (B * count,), those to the same prompt in a row."""
+        seeds = torch.randint(2**62, (self.prompts * count,), generator=self.referee.generator)
+        return complete(policy, numbers.repeat_interleave(count).to(self.device), seeds.to(self.device))

@@ -1,7 +1,7 @@
-"""Who is preferred: answers shown to a judge in pairs, and which pairs are learned from. Every comparison is counted.
+"""Has answers compared by the judge of a game, counts comparisons, and forms pairs of answers to learn from.
 
-B prompts, K answers to each, M answers of an opponent. What a judge says is a chance in [0, 1]; as `coins` it is
-tossed, as when a person is asked once.
+There are B prompts, K answers to each, and M answers of an opponent. A verdict is a probability in [0, 1]; with
+`sample_labels` it is replaced by a sampled label, 0 or 1.
 """
 
 from collections.abc import Sequence
@@ -16,69 +16,83 @@ from marl_engine.errors import Halted
 
 
 class Referee:
-    """Asks a game's judge, and counts."""
+    """Has pairs of answers compared by a game's judge. `queries` counts the comparisons."""
 
     def __init__(self, game: PreferenceGame, sample_labels: bool, generator: torch.Generator):
         self.game, self.sample_labels, self.generator = game, sample_labels, generator
         self.queries = 0
 
-    def ask(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Tensor:
-        """How often the first of two answers to a prompt (N,) is preferred, (N,) float32. Raises Halted."""
-        found = check_chances(self.game.prefers(numbers, firsts, seconds), len(numbers))
+    def compare(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Tensor:
+        """Returns how often the first of two answers to each prompt (N,) is preferred, (N,) float32.
+
+        Raises Halted if the judge returns anything but probabilities.
+        """
+        chances = check_chances(self.game.prefers(numbers, firsts, seconds), len(numbers))
         self.queries += len(numbers)
-        chance = torch.from_numpy(found).float()
+        chance = torch.from_numpy(chances).float()
         return (torch.rand(chance.shape, generator=self.generator) < chance).float() if self.sample_labels else chance
 
-    def among(self, numbers: Tensor, said: Sequence[Sequence[Any]]) -> Tensor:
-        """All answers to a prompt with each other, (B, K, K): 1/2 on the diagonal, K (K - 1) / 2 comparisons each."""
-        size = len(said[0])
+    def compare_all(self, numbers: Tensor, texts: Sequence[Sequence[Any]]) -> Tensor:
+        """Compares all answers to each prompt with each other, by K (K - 1) / 2 comparisons.
+
+        Returns (B, K, K) with 1/2 on the diagonal.
+        """
+        size = len(texts[0])
         one, other = (each.tolist() for each in np.triu_indices(size, 1))
-        firsts = [each[place] for each in said for place in one]
-        seconds = [each[place] for each in said for place in other]
-        found = self.ask(numbers.repeat_interleave(len(one)), firsts, seconds).view(len(said), -1)
-        table = torch.full((len(said), size, size), 0.5)
-        table[:, one, other], table[:, other, one] = found, 1 - found
+        firsts = [each[place] for each in texts for place in one]
+        seconds = [each[place] for each in texts for place in other]
+        wins = self.compare(numbers.repeat_interleave(len(one)), firsts, seconds).view(len(texts), -1)
+        table = torch.full((len(texts), size, size), 0.5)
+        table[:, one, other], table[:, other, one] = wins, 1 - wins
         return table
 
-    def between(self, numbers: Tensor, said: Sequence[Sequence[Any]], others: Sequence[Sequence[Any]]) -> Tensor:
-        """All answers with all of the opponent's, (B, K, M)."""
-        shape = len(said), len(said[0]), len(others[0])
-        firsts = [each for mine in said for each in mine for _ in range(shape[2])]
-        seconds = [each for mine, theirs in zip(said, others, strict=True) for _ in mine for each in theirs]
-        return self.ask(numbers.repeat_interleave(shape[1] * shape[2]), firsts, seconds).view(shape)
+    def compare_with(
+        self, numbers: Tensor, texts: Sequence[Sequence[Any]], opposing: Sequence[Sequence[Any]]
+    ) -> Tensor:
+        """Compares all answers with all of the opponent's, (B, K, M)."""
+        shape = len(texts), len(texts[0]), len(opposing[0])
+        firsts = [each for own_group in texts for each in own_group for _ in range(shape[2])]
+        seconds = [
+            each
+            for own_group, opposing_group in zip(texts, opposing, strict=True)
+            for _ in own_group
+            for each in opposing_group
+        ]
+        return self.compare(numbers.repeat_interleave(shape[1] * shape[2]), firsts, seconds).view(shape)
 
-    def tournament(self, numbers: Tensor, said: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
-        """A winner and a loser of each group (B, 1, 2), and how often it is preferred (B, 1); -1 where it is not.
+    def run_tournament(self, numbers: Tensor, texts: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
+        """Returns the winner and the loser of a tournament in each group, (B, 1, 2), and how often the winner is
+        preferred to the loser, (B, 1). The pair is (-1, -1) if the winner does not beat the loser.
 
-        Winners of pairs meet winners and losers losers, the first advancing from a tie, until there is one of each;
-        the pair is kept if the winner beats the loser: 11 comparisons for K = 8 (Zhang et al. 2024, appendix B, whose
-        label is then certain; here it is what the judge gave, unless that is a coin).
+        In each round winners meet winners and losers meet losers until one of each is left; the first answer of a pair
+        advances from a tie. With K = 8 there are 11 comparisons (Zhang et al. 2024, appendix B). It departs from the
+        source in the last label, which is the judge's probability instead of 1, unless labels are sampled.
         """
-        places = torch.arange(len(said[0])).expand(len(said), -1)
-        winners, losers = self.round(numbers, said, places)
+        places = torch.arange(len(texts[0])).expand(len(texts), -1)
+        winners, losers = self.play_round(numbers, texts, places)
         while winners.shape[1] > 1:
-            winners, losers = self.round(numbers, said, winners)[0], self.round(numbers, said, losers)[1]
+            winners, losers = self.play_round(numbers, texts, winners)[0], self.play_round(numbers, texts, losers)[1]
         last = torch.cat([winners, losers], dim=1)[:, None]
-        likes = self.meet(numbers, said, last[..., 0], last[..., 1])
+        likes = self.compare_at(numbers, texts, last[..., 0], last[..., 1])
         return torch.where((likes > 0.5)[..., None], last, -1), likes
 
-    def round(self, numbers: Tensor, said: Sequence[Sequence[Any]], places: Tensor) -> tuple[Tensor, Tensor]:
-        """Neighbours among places (B, K) meet; those that win and those that lose, (B, K / 2) each."""
+    def play_round(self, numbers: Tensor, texts: Sequence[Sequence[Any]], places: Tensor) -> tuple[Tensor, Tensor]:
+        """Compares neighbours among places (B, K); returns the places of winners and losers, (B, K / 2) each."""
         one, other = places[:, 0::2], places[:, 1::2]
-        wins = self.meet(numbers, said, one, other) >= 0.5
+        wins = self.compare_at(numbers, texts, one, other) >= 0.5
         return torch.where(wins, one, other), torch.where(wins, other, one)
 
-    def meet(self, numbers: Tensor, said: Sequence[Sequence[Any]], one: Tensor, other: Tensor) -> Tensor:
-        """How often answers at places (B, R) are preferred to answers at others, (B, R)."""
+    def compare_at(self, numbers: Tensor, texts: Sequence[Sequence[Any]], one: Tensor, other: Tensor) -> Tensor:
+        """Compares the answers at places `one` (B, R) with those at places `other` (B, R); returns (B, R)."""
         firsts, seconds = (
-            [said[group][place] for group, row in enumerate(places.tolist()) for place in row]
+            [texts[group][place] for group, row in enumerate(places.tolist()) for place in row]
             for places in (one, other)
         )
-        return self.ask(numbers.repeat_interleave(one.shape[1]), firsts, seconds).view(one.shape)
+        return self.compare(numbers.repeat_interleave(one.shape[1]), firsts, seconds).view(one.shape)
 
 
 def check_chances(chances: Any, count: int) -> np.ndarray:
-    """What a judge gave for so many comparisons, (N,) float64. Raises Halted for anything but chances."""
+    """Returns a judge's probabilities as float64 (N,). Raises Halted if they are not N numbers in [0, 1]."""
     rule = f"the judge must give a chance between 0 and 1 for each of {count} comparisons, and gave"
     try:
         array = np.asarray(chances, float)
@@ -93,36 +107,45 @@ def check_chances(chances: Any, count: int) -> np.ndarray:
 
 
 def wins_among(table: Tensor) -> Tensor:
-    """How often each of a group is preferred to the others in it, (B, K) of (B, K, K)."""
+    """Returns how often each answer is preferred to the others of its group: (B, K), from (B, K, K)."""
     size = table.shape[-1]
     return (table.sum(-1) - 0.5) / (size - 1)
 
 
 def all_pairs(groups: int, size: int) -> Tensor:
-    """(B, K (K - 1) / 2, 2): for a loss that has to see pairs as they are drawn, y and y' independently."""
+    """Returns all pairs of different places, (B, K (K - 1) / 2, 2).
+
+    Losses whose expectation is over independent samples y and y' need all of them.
+    """
     return torch.tensor(np.stack(np.triu_indices(size, 1), axis=-1)).expand(groups, -1, -1)
 
 
 def best_and_worst(wins: Tensor) -> Tensor:
-    """(B, 1, 2) by wins (B, K)."""
+    """Returns the places of the answers with the most and the fewest wins, (B, 1, 2), from wins (B, K)."""
     return torch.stack([wins.argmax(-1), wins.argmin(-1)], dim=-1)[:, None]
 
 
-def across(groups: int, own: int, others: int) -> Tensor:
-    """(B, K * M, 2): each of the own with each of the others, which come after them in the group."""
-    pairs = torch.cartesian_prod(torch.arange(own), torch.arange(own, own + others))
+def cross_pairs(groups: int, own: int, opposing: int) -> Tensor:
+    """Returns pairs of each of `own` places with each of `opposing` places, (B, own * opposing, 2).
+
+    In a group the opponent's answers follow the learner's.
+    """
+    pairs = torch.cartesian_prod(torch.arange(own), torch.arange(own, own + opposing))
     return pairs.expand(groups, -1, -1)
 
 
-def by_margin(wins: Tensor, least: float) -> Tensor:
-    """(B, K, 2): the best with each that wins less often by `least` or more; -1 for the others (DNO-Prct)."""
+def margin_pairs(wins: Tensor, least: float) -> Tensor:
+    """Returns pairs (B, K, 2) of the best answer and each answer with wins lower by at least `least` (DNO-Prct).
+
+    The other pairs are (-1, -1).
+    """
     best = wins.argmax(-1, keepdim=True).expand_as(wins)
     far = wins.gather(1, best) - wins >= least
     places = torch.arange(wins.shape[1]).expand_as(wins)
     return torch.where(far[..., None], torch.stack([best, places], dim=-1), -1)
 
 
-def chosen(table: Tensor, pairs: Tensor) -> Tensor:
-    """How often the first of each pair (B, R, 2) is preferred to the second by (B, K, K), (B, R)."""
+def preferences_of(table: Tensor, pairs: Tensor) -> Tensor:
+    """Returns how often the first of each pair (B, R, 2) is preferred to the second, (B, R), from (B, K, K)."""
     one, other = pairs.clamp(min=0).unbind(-1)
     return table[torch.arange(len(table))[:, None], one, other]

@@ -1,8 +1,8 @@
-"""The responder of policies that answer: it asks, has the answers compared, and steps down a loss of what was found.
+"""The responder for language policies: has answers compared, and minimises a loss of the verdicts.
 
-Every iteration draws prompts, has K answers written to each by the learner, compares them with each other or, where
-somebody else plays, with theirs, and learns by one of the losses in preferences.py. Who plays, and who the learner is
-held near, is the solver's to say.
+In each iteration it samples prompts and K answers of the learner to each, has them compared with each other or with
+those of an opponent, and takes gradient steps on one of the losses of `losses.preference`. The solver chooses the
+opponent and the policies that the learner is regularised towards.
 """
 
 import json
@@ -46,33 +46,37 @@ COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_bat
 
 @dataclass
 class PreferenceResponder:
-    """Raises ValueError for a game without a judge, a policy that writes no answers, a hyperparameter out of range."""
+    """Learns from preferences between answers.
+
+    Raises ValueError for a game without a judge, a policy that does not generate answers, and hyperparameters that are
+    out of range or do not go together.
+    """
 
     game: PreferenceGame
-    network: Any = None  # the maker of the policies
+    network: Any = None  # makes the policies
     seed: int = 0
     device: str = "cpu"
     prompts: int = 16  # B
     answers: int = 2  # K of the learner, to each prompt
-    opponents: int = 1  # M of whoever else plays, to each prompt
+    opponents: int = 1  # M of an opponent, to each prompt
     loss: str = "reinforce"
     pairs: str = "product"  # which answers are compared and learned from, by losses of pairs
-    sample_labels: bool = False  # a comparison is a coin with the judge's chance, not the chance
-    online: bool = True  # false: answers and comparisons are those of the first iteration, for ever (offline)
+    sample_labels: bool = False  # labels are sampled from the judge's probabilities
+    online: bool = True  # false: the first iteration's answers and comparisons are used in all others (offline)
     epochs: int = 1
     minibatches: int = 1
     learning_rate: Any = 1e-3
-    micro_batch: int = 1024  # answers whose gradients are in memory
+    micro_batch: int = 1024  # answers in a forward and backward pass
     gradient_norm: float = 1.0
-    clip: float = 0.2  # epsilon, where an answer is learned from more than once
+    clip: float = 0.2  # epsilon, if answers are learned from more than once
     baseline: str = "half"
-    least_margin: float = 0.3  # of pairs=margin, in wins
+    least_margin: float = 0.3  # for pairs=margin, in win rates
     margin: float = 0.5  # gamma of SimPO
     scale: float = 2.0  # beta of SimPO
     optimism: float = 0.0  # alpha of XPO
     work: Work = field(init=False, default_factory=lambda: Work(queries=0))  # comparisons so far
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
-    asked: PreferenceBatch | None = field(init=False, default=None)  # in the last iteration
+    last_batch: PreferenceBatch | None = field(init=False, default=None)  # in the last iteration
 
     def __post_init__(self) -> None:
         check_fields("responder", self, *COUNTS, least=1, whole=True)
@@ -94,7 +98,9 @@ class PreferenceResponder:
             raise ValueError(
                 f"responder.pairs={self.pairs} needs responder.loss={' or '.join(OF_PAIRS)}, not {self.loss}"
             )
-        self.once = self.online and self.epochs * self.minibatches == 1  # answers are learned from as they were written
+        self.single_update = (
+            self.online and self.epochs * self.minibatches == 1
+        )  # answers are used once, by their own policy
         able = capabilities_of(self.game)
         self.form = None if able.extensive is None else able.extensive.form
         self.prompt_game, self.metered_game = able.text_preference, able.metered
@@ -103,35 +109,35 @@ class PreferenceResponder:
         self.generator = torch.Generator().manual_seed(self.seed)
         self.referee = Referee(self.game, self.sample_labels, self.generator)
         counts = self.prompts, self.answers, self.opponents
-        self.asking = PreferenceCollector(self.referee, self.device, *counts, self.pairs, self.least_margin)
-        self.descents: dict[Policy, Adam] = {}
-        self.paid: Mapping[str, float] = {}  # what the judge had cost when the run was stopped
+        self.collector = PreferenceCollector(self.referee, self.device, *counts, self.pairs, self.least_margin)
+        self.optimisers: dict[Policy, Adam] = {}
+        self.paid: Mapping[str, float] = {}  # costs of earlier sessions
 
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
     ) -> Step:
-        """Asks once, then learns for `epochs`; see `Responder`. Raises Diverged, Halted."""
+        """Collects one batch, then learns from it for `epochs`; see `Responder`. Raises Diverged, Halted."""
         check_objective(self, opponents, objective)
         learner, against = get_language_policy(profile), one_opponent(opponents)
         self._check(against)
         start, before = perf_counter(), self.referee.queries
-        if self.online or self.asked is None:
-            self.asked = self.asking.ask(learner, against[0] if against else None)
+        if self.online or self.last_batch is None:
+            self.last_batch = self.collector.collect(learner, against[0] if against else None)
         work = Work(queries=self.referee.queries - before)
         self.work.update(work)
         middle = perf_counter()
-        held = [(weight, other[0]) for other, weight in kl_terms(objective)]
-        if not held and self.loss not in ("reinforce", "simple"):
+        regularisers = [(weight, other[0]) for other, weight in kl_terms(objective)]
+        if not regularisers and self.loss not in ("reinforce", "simple"):
             raise ValueError(
                 f"responder.loss={self.loss} learns near somebody: give solver.magnet_weight or solver.step_size"
             )
-        drawn = objective.magnet_weight > 0 and objective.magnet is not None
-        metrics = self._learned(learner, self.asked, held, drawn)
+        has_magnet = objective.magnet_weight > 0 and objective.magnet is not None
+        metrics = self._learn(learner, self.last_batch, regularisers, has_magnet)
         metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
-        return Step(metrics, work, self.asked)
+        return Step(metrics, work, self.last_batch)
 
     def _check(self, against: Profile | None) -> None:
-        """Raises ValueError where what is learned from depends on an opponent who is there or is not."""
+        """Raises ValueError if the loss or the pairs do not suit the presence or absence of an opponent."""
         if against is None and self.pairs == "across":
             raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
         if against is None and self.answers < 2:
@@ -150,145 +156,158 @@ class PreferenceResponder:
 
     def snapshot(self, profile: Profile) -> Snapshot:
         """See `Responder`."""
-        return take_snapshot(profile, [self._descent(get_language_policy(profile))])
+        return take_snapshot(profile, [self._optimiser(get_language_policy(profile))])
 
     def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
         """See `Responder`."""
-        load_snapshot(snapshot, profile, [self._descent(get_language_policy(profile))])
+        load_snapshot(snapshot, profile, [self._optimiser(get_language_policy(profile))])
 
     def state(self, profile: Profile) -> dict[str, Any]:
-        """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
+        """See `Responder`."""
         learner = get_language_policy(profile)
         return {
             "work": dict(self.work),
             "generator": self.generator.get_state(),
-            "descent": self._descent(learner).state(),
+            "optimiser": self._optimiser(learner).state(),
             "costs": self.costs(),
-            "asked": None if self.online or not self.asked else self.asked.state(),
+            "batch": None if self.online or not self.last_batch else self.last_batch.state(),
             "prompts": digest_of(self.prompt_game),
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint, with the policies that were saved beside it.
+        """See `Responder`.
 
-        Raises ValueError where the prompts are others: what was saved, and what queues recall, goes by their numbers.
+        Raises ValueError if the game's prompts have changed, since batches and queues refer to prompts by number.
         """
         if state["prompts"] != digest_of(self.prompt_game):
             raise ValueError("game.prompts are others than when it was saved; bring them back, or start a new run")
         self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
-        self._descent(get_language_policy(profile)).restore(state["descent"])
+        self._optimiser(get_language_policy(profile)).restore(state["optimiser"])
         self.paid = state["costs"]
-        self.asked = load_batch(state["asked"], self.device) if state["asked"] else None
+        self.last_batch = load_batch(state["batch"], self.device) if state["batch"] else None
 
     def costs(self) -> Metrics:
-        """What the judge has cost, also before the run was stopped."""
+        """Returns what the judge has cost in all sessions of the run."""
         now = {} if self.metered_game is None else self.metered_game.costs()
         return {name: number + self.paid.get(name, 0.0) for name, number in now.items()}
 
     def quote(self) -> str:
-        """A prompt and what the learner answered to it last; empty where these are no texts, or nothing was asked."""
-        if self.prompt_game is None or self.asked is None:
+        """Returns a prompt and the learner's last answer to it; empty if the game has no texts, or nothing was
+        sampled.
+        """
+        if self.prompt_game is None or self.last_batch is None:
             return ""
-        return f"{self.prompt_game.texts[int(self.asked.numbers[0])]} → {self.asked.completions.texts[0]}"
+        return f"{self.prompt_game.texts[int(self.last_batch.numbers[0])]} → {self.last_batch.completions.texts[0]}"
 
-    def _descent(self, learner: LanguagePolicy) -> Adam:
-        if learner not in self.descents:
-            self.descents[learner] = Adam(learner)
-        return self.descents[learner]
+    def _optimiser(self, learner: LanguagePolicy) -> Adam:
+        if learner not in self.optimisers:
+            self.optimisers[learner] = Adam(learner)
+        return self.optimisers[learner]
 
-    def _learned(
-        self, learner: LanguagePolicy, asked: PreferenceBatch, held: list[tuple[float, Policy]], drawn: bool
+    def _learn(
+        self,
+        learner: LanguagePolicy,
+        batch: PreferenceBatch,
+        regularisers: list[tuple[float, Policy]],
+        has_magnet: bool,
     ) -> Metrics:
-        """Steps down the loss, minibatch by minibatch; the first that holds it is a magnet if it is `drawn`."""
-        near = [self._near(learner, other, asked.answers) for _, other in held]
-        weights = [weight for weight, _ in held]
+        """Minimises the loss of a batch; returns metrics.
+
+        `regularisers` are (weight, policy); the first one is the magnet if `has_magnet`.
+        """
+        near = [self._log_probs_under(learner, other, batch.answers) for _, other in regularisers]
+        weights = [weight for weight, _ in regularisers]
         losses: list[Tensor] = []
         for _ in range(self.epochs):
-            for index in torch.randperm(len(asked.found.wins), generator=self.generator).chunk(self.minibatches):
-                # Where the learner still is the other, rounding between batches must not set them apart: Adam makes a
-                # step of any gradient, and of ties a walk.
+            for index in torch.randperm(len(batch.verdicts.wins), generator=self.generator).chunk(self.minibatches):
+                # While the learner equals a regulariser, their log-probabilities must be equal, too: rounding would
+                # give a tiny gradient, which Adam turns into a full step.
                 near_now = [
-                    None if policies_equal(learner, other[1]) else each for other, each in zip(held, near, strict=True)
+                    None if policies_equal(learner, other[1]) else each
+                    for other, each in zip(regularisers, near, strict=True)
                 ]
-                parts = self._parts(learner, asked, index, near_now, weights, losses)
-                self._descent(learner).step(parts, self.schedule.at(self.work["queries"]), self.gradient_norm)
+                parts = self._micro_losses(learner, batch, index, near_now, weights, losses)
+                self._optimiser(learner).step(parts, self.schedule.at(self.work["queries"]), self.gradient_norm)
         loss = torch.stack(losses).sum().item() / (self.epochs * self.minibatches)
         metrics = {"loss/policy": loss} | self.costs()
         if not self.online:
-            return metrics  # the answers are those of long ago, and say nothing of the learner
-        metrics["win_rate/opponent"] = float(asked.found.wins[:, : self.answers].mean())
-        own = asked.answers.mask.view(*asked.found.wins.shape, -1)[:, : self.answers]
+            return metrics  # the answers are old and say nothing about the present learner
+        metrics["win_rate/opponent"] = float(batch.verdicts.wins[:, : self.answers].mean())
+        own = batch.answers.mask.view(*batch.verdicts.wins.shape, -1)[:, : self.answers]
         metrics["length"] = own.sum(-1).float().mean().item()
-        if drawn:
-            apart = asked.answers.log_prob.sum(-1) - (0 if near[0] is None else near[0].sum(-1))
-            mine = apart.view(asked.found.wins.shape)[:, : self.answers]
-            metrics["kl/reference"] = 0.0 if near[0] is None else mine.mean().item()
+        if has_magnet:
+            apart = batch.answers.log_prob.sum(-1) - (0 if near[0] is None else near[0].sum(-1))
+            own_kl = apart.view(batch.verdicts.wins.shape)[:, : self.answers]
+            metrics["kl/reference"] = 0.0 if near[0] is None else own_kl.mean().item()
         return metrics
 
-    def _parts(
+    def _micro_losses(
         self,
         learner: LanguagePolicy,
-        asked: PreferenceBatch,
+        batch: PreferenceBatch,
         index: Tensor,
         near: list[Tensor | None],
         weights: list[float],
         losses: list[Tensor],
     ) -> Iterator[Tensor]:
-        """The loss of some groups, a few answers at a time, which are the memory that learning takes."""
-        for few in index.split(max(1, self.micro_batch // asked.found.wins.shape[1])):
-            batch = self._batch(learner, asked, few, near, weights)
-            loss = LOSSES[self.loss](batch, self.settings) * self._share(asked.found.pairs, few, index)
+        """Yields the loss of the groups `index` in parts that fit into memory; the sum is the loss of all."""
+        for rows in index.split(max(1, self.micro_batch // batch.verdicts.wins.shape[1])):
+            part = self._pairs(learner, batch, rows, near, weights)
+            loss = LOSSES[self.loss](part, self.settings) * self._weight(batch.verdicts.pairs, rows, index)
             losses.append(loss.detach())
             yield loss
 
-    def _share(self, pairs: Tensor, few: Tensor, index: Tensor) -> float:
-        """How much some groups count among others, by what a loss is the mean of."""
+    def _weight(self, pairs: Tensor, rows: Tensor, index: Tensor) -> float:
+        """Returns the weight of some groups in the mean over a minibatch: their share of groups, or of pairs."""
         if self.loss not in OF_PAIRS:
-            return len(few) / len(index)
-        some, every = ((pairs[which][..., 0] >= 0).sum().item() for which in (few, index))
-        return some / max(every, 1)
+            return len(rows) / len(index)
+        count, total = ((pairs[which][..., 0] >= 0).sum().item() for which in (rows, index))
+        return count / max(total, 1)
 
-    def _batch(
+    def _pairs(
         self,
         learner: LanguagePolicy,
-        asked: PreferenceBatch,
+        batch: PreferenceBatch,
         index: Tensor,
         near: list[Tensor | None],
         weights: list[float],
     ) -> PreferencePairs:
-        """Some of the groups, with what the learner thinks of them now."""
-        size, answers = asked.found.wins.shape[1], asked.answers
+        """Returns some groups of a batch with their present log-probabilities."""
+        size, answers = batch.verdicts.wins.shape[1], batch.answers
         rows = (index[:, None] * size + torch.arange(size)).flatten().to(self.device)
         log_prob = learner.log_probs(answers.rows[rows], answers.tokens[rows]) * answers.mask[rows]
         now, shape = log_prob.detach(), (len(index), size, -1)
         return PreferencePairs(
             log_prob.view(shape),
-            (now if self.once else answers.log_prob[rows]).view(shape),
+            (now if self.single_update else answers.log_prob[rows]).view(shape),
             answers.mask[rows].view(shape),
             [(now if each is None else each[rows]).view(shape) for each in near],
             weights,
-            *Verdicts(*(each[index].to(self.device) for each in asked.found)),
-            asked.within,
+            *Verdicts(*(each[index].to(self.device) for each in batch.verdicts)),
+            batch.within,
         )
 
     @torch.no_grad()
-    def _near(self, learner: LanguagePolicy, policy: Policy, answers: Completions) -> Tensor | None:
-        """Log-probabilities (N, L) of answers under a policy; None where it is the learner as it is, about to step."""
+    def _log_probs_under(self, learner: LanguagePolicy, policy: Policy, answers: Completions) -> Tensor | None:
+        """Returns the log-probabilities (N, L) of answers under a policy.
+
+        Returns None if it equals the learner and the answers are learned from once: then the learner's own are used.
+        """
         other = cast(LanguagePolicy, policy)
-        if self.once and policies_equal(learner, other):
+        if self.single_update and policies_equal(learner, other):
             return None
         few = torch.arange(len(answers.tokens), device=self.device).split(self.micro_batch)
         return torch.cat([other.log_probs(answers.rows[i], answers.tokens[i]) for i in few]) * answers.mask
 
 
 def digest_of(game: TextPreferenceGame | None) -> str | None:
-    """What tells the prompts of a game, in their order, from others; None for a game without prompts."""
+    """Returns a digest of a game's prompts and their order; None for a game without prompts."""
     return None if game is None else blake2b(json.dumps(game.chats).encode(), digest_size=16).hexdigest()
 
 
 def get_language_policy(profile: Profile) -> LanguagePolicy:
-    """The policy that answers in all seats. Raises ValueError for another profile."""
+    """Returns the language policy that plays all seats. Raises ValueError for any other profile."""
     learner = profile[0]
     if not learner.generates or any(policy is not learner for policy in profile):
         raise ValueError("PreferenceResponder moves one language policy that sits in all seats")

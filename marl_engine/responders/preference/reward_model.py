@@ -1,8 +1,8 @@
-"""A reward model of compared trajectories: the one with the larger sum of rewards is the likelier to be preferred.
+"""A reward model learned from compared trajectories: P(i is preferred to j) = sigma(sum of rewards of i - that of j).
 
 Christiano et al. 2017, "Deep reinforcement learning from human preferences" (arXiv:1706.03741, section 2.2.3), after
-Bradley and Terry (1952). Rewards are a function of one step, so that no model of them knows what a whole trajectory
-is good for, and of one number, so that none runs in circles.
+Bradley and Terry (1952). The reward is a function of a single step, so it cannot represent preferences that depend on a
+whole trajectory; and since scores are numbers, it cannot represent cycles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,36 +33,42 @@ def bradley_terry(scores: Tensor, pairs: Tensor, outcomes: Tensor) -> Tensor:
 
 
 class RewardModel:
-    """Rewards (...,) of steps (..., F); a score is the sum over a trajectory."""
+    """A network from features of steps (..., F) to rewards (...,).
+
+    The score of a trajectory is the sum of its rewards.
+    """
 
     def __init__(self, features: int, hidden: Sequence[int], learning_rate: float, seed: int, device: str = "cpu"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = MLP(torch.zeros(features), hidden, 1, seats=0, activation="tanh", gain=0.01)
         self.network.to(device)
-        self.descent, self.learning_rate = Adam(self.network), learning_rate
+        self.optimiser, self.learning_rate = Adam(self.network), learning_rate
 
     def rewards(self, steps: Tensor) -> Tensor:
-        """(...,) of steps (..., F)."""
+        """Returns rewards (...,) for features of steps (..., F)."""
         return self.network(steps.flatten(0, -2)).view(steps.shape[:-1])
 
-    def improve(self, asked: Comparisons) -> float:
-        """A step down the loss of some comparisons; returns the loss. Raises Diverged."""
-        loss = bradley_terry(self.rewards(asked.steps).sum(0), asked.pairs, asked.outcomes)
-        self.descent.step(loss, self.learning_rate, GRADIENT_NORM)
+    def improve(self, comparisons: Comparisons) -> float:
+        """Takes a gradient step on the loss of some comparisons; returns the loss. Raises Diverged."""
+        loss = bradley_terry(self.rewards(comparisons.steps).sum(0), comparisons.pairs, comparisons.outcomes)
+        self.optimiser.step(loss, self.learning_rate, GRADIENT_NORM)
         return loss.item()
 
     @torch.no_grad()
-    def standardised(self, steps: Tensor) -> Tensor:
-        """Rewards (H, N) of steps (H, N, F), of mean 0 and deviation 1: only differences were ever compared."""
-        found = self.rewards(steps)
-        return (found - found.mean()) / (found.std(unbiased=False) + 1e-8)
+    def standardised_rewards(self, steps: Tensor) -> Tensor:
+        """Returns rewards (H, N) for steps (H, N, F), with mean 0 and standard deviation 1.
+
+        Comparisons determine only differences of rewards.
+        """
+        rewards = self.rewards(steps)
+        return (rewards - rewards.mean()) / (rewards.std(unbiased=False) + 1e-8)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"network": self.network.state_dict(), "descent": self.descent.state()}
+        """Returns weights and optimiser for a checkpoint."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.network.load_state_dict(state["network"])
-        self.descent.restore(state["descent"])
+        self.optimiser.restore(state["optimiser"])
