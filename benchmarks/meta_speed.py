@@ -21,12 +21,12 @@ import numpy as np
 from side_by_side import Row, ask, last_line, require, show
 
 from solvers.normal_form.alpha_rank import alpha_rank
-from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated, most_even_correlated
+from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated_equilibrium, max_entropy_correlated
 from solvers.normal_form.dynamics import projected_replicator, regret_matching
 from solvers.normal_form.nash import nash
 from solvers.normal_form.nash_averaging import nash_averaging
 from solvers.normal_form.regrets import in_range, regrets
-from solvers.normal_form.supports import pure
+from solvers.normal_form.supports import pure_equilibrium
 
 ENVIRONMENT, SCRIPT = "openspiel", "meta.py"
 FAR = 1e-3
@@ -55,7 +55,7 @@ def mixed(players: int) -> Callable[[np.random.Generator, int], np.ndarray]:
     def make(random: np.random.Generator, size: int) -> np.ndarray:
         while True:
             payoffs = random.normal(size=(players, *[size] * players))
-            if pure(payoffs) is None:
+            if pure_equilibrium(payoffs) is None:
                 return payoffs
 
     return make
@@ -93,9 +93,11 @@ PROBLEMS = {
     "zero_sum": Problem("Nash, zero-sum", opposite, nash, ALL, 500, each_gains),
     "general_sum": Problem("Nash, two players", mixed(2), nash, ALL[:2], 500, each_gains),
     "three_players": Problem("Nash, three players", mixed(3), nash, ALL[:1], 10, each_gains),
-    "ce": Problem("CE of most welfare", any_sum, correlated, ALL[2:], 100, told_gains),
-    "cce": Problem("CCE of most welfare", any_sum, lambda u: correlated(u, "cce"), ALL[2:], 100, untold_gains),
-    "even_ce": Problem("most even CE", any_sum, most_even_correlated, ALL[2:], 50, told_gains),
+    "ce": Problem("CE of most welfare", any_sum, correlated_equilibrium, ALL[2:], 100, told_gains),
+    "cce": Problem(
+        "CCE of most welfare", any_sum, lambda u: correlated_equilibrium(u, "cce"), ALL[2:], 100, untold_gains
+    ),
+    "even_ce": Problem("most even CE", any_sum, max_entropy_correlated, ALL[2:], 50, told_gains),
     "alpha_rank": Problem("alpha-Rank", any_sum, lambda u: alpha_rank(u, noise=0.01), ALL[2:], 50),
     "prd": Problem("PRD, 2,000 steps", any_sum, lambda u: projected_replicator(u, 2000), ALL[2:], 500),
     "regret_matching": Problem("regret matching, 2,000", any_sum, lambda u: regret_matching(u, 2000), ALL[2:], 500),

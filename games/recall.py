@@ -1,7 +1,7 @@
-"""Recall: each seat is shown a cue when a game opens, and must act on it after a delay in which it sees nothing.
+"""Recall: each seat is shown a cue when a game opens, and must act on it after a delay in which it observes nothing.
 
-The shortest task that no policy without memory can solve, after the T-maze of Bakker (2001) and the memory length of
-bsuite (Osband et al. 2020, arXiv:1908.03568); here each seat has a cue of its own.
+The simplest task that needs memory, after the T-maze of Bakker (2001) and the memory length of bsuite (Osband et al.
+2020, arXiv:1908.03568). Here each seat has a cue of its own.
 """
 
 from collections.abc import Mapping
@@ -48,18 +48,18 @@ class Recall:
         return self.restore({**state, "delays": state["delays"].index_copy(0, copies, self._check_delays(levels))})
 
     def state(self) -> dict[str, Tensor]:
-        """Of each copy its seed, how many games it opened before, the turn of its game, and its delay."""
+        """Returns for each copy its seed, the number of games before, the turn of its game, and its delay."""
         return {name: vars(self)[name].clone() for name in ("seeds", "openings", "clock", "delays")}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state."""
+        """Restores a saved state."""
         self.seeds, self.openings, self.clock, self.delays = (
             state[name].to(self.device).clone() for name in ("seeds", "openings", "clock", "delays")
         )
         return self._turn(torch.zeros(len(self.seeds), self.players, device=self.device), self.clock < 0)
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, P) int64. Raises ValueError, and plays nothing, for an illegal one."""
+        """Takes actions (B, P) int64. Raises ValueError for an illegal action; then no copy is changed."""
         if ((actions < 0) | (actions >= self.actions)).any():
             raise ValueError(f"actions must be from 0 to {self.actions - 1}")
         done = self.clock == self.delays

@@ -1,7 +1,7 @@
-"""What a game can do besides being stepped: each capability is a protocol, and `capabilities_of` finds those of a game.
+"""Capabilities of games, beyond being stepped: a protocol for each, and `capabilities_of`, which finds those of a game.
 
-A game has a capability if it has all members of the protocol; classes of users need not be derived from anything. It is
-asked here and nowhere else: whoever needs a capability reads the record.
+A game has a capability if it has all members of the protocol; it need not inherit from anything. Only this module
+inspects games: all others read the record `Capabilities`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from marl_engine.types import Game, Metrics, Turn
 
 
 class ActionSpace(NamedTuple):
-    """What a seat chooses in a turn: one of `size` actions, numbered from 0, or `size` numbers within bounds."""
+    """The actions of a seat: one of `size` actions, numbered from 0, or `size` numbers within bounds."""
 
     size: int  # A, or D
     low: Tensor | None = None  # (D,) float32, -inf where there is no bound; None: actions are numbered
@@ -27,7 +27,7 @@ class ActionSpace(NamedTuple):
 
 
 class Spaces(NamedTuple):
-    """What every seat observes and does; those of unequal seats are padded to the same shapes."""
+    """Observations and actions of every seat. Those of unequal seats are padded to the same shapes."""
 
     observation_shape: tuple[int, ...]
     action: ActionSpace
@@ -35,10 +35,10 @@ class Spaces(NamedTuple):
 
 
 class Drawable(Protocol):
-    """A game that draws itself."""
+    """A game that can draw itself."""
 
     def render(self, copy: int = 0, caption: str = "") -> Any:
-        """A picture (H, W, 3) uint8 of one copy."""
+        """Returns a picture (H, W, 3) uint8 of one copy."""
 
 
 class LevelGame(Game, Protocol):
@@ -60,13 +60,13 @@ class LevelGame(Game, Protocol):
 
 
 class NumberedGame(Game, Protocol):
-    """A game whose observations (B, P, 1) are numbers of its states or information sets."""
+    """A game whose observations (B, P, 1) are numbers of states or information sets."""
 
-    features: Tensor  # (I, F) float32: what each of them looks like to a network
+    features: Tensor  # (I, F) float32: the input of networks for each of them
 
 
 class ExtensiveGame(NumberedGame, Protocol):
-    """A game whose rules are known as arrays: solved without being played."""
+    """A game whose rules are known as arrays, so that it can be solved without play."""
 
     device: str
     form: Any  # extensive_form.SequenceForm
@@ -74,51 +74,53 @@ class ExtensiveGame(NumberedGame, Protocol):
     start: Any  # (S,) float64 array: the behavior strategy that tables begin with
 
     def information_sets(self) -> list[tuple[str, list[str]]]:
-        """The name of each information set, and the names of its legal actions."""
+        """Returns the name of each information set, and the names of its legal actions."""
         ...
 
 
 class TreeGame(ExtensiveGame, Protocol):
-    """An extensive game that has its tree in memory too."""
+    """An extensive game whose tree is in memory."""
 
     tree: Any  # extensive_form.Tree
 
 
 class TabulatedGame(ExtensiveGame, Protocol):
-    """An extensive game that plays on by itself, turn after turn, where policies are tables."""
+    """An extensive game that can play many turns at once with tables of logits."""
 
     def play_tabulated(self, logits: Tensor, seeds: Tensor, clock: int, turns: int) -> Any:
-        """Plays as `rollout.play` does by asking policies, and returns what it returns, to the bit.
+        """Returns exactly what `rollout.play` returns for policies with these logits.
 
-        `logits` (I + P, A) float32 are those of all information sets, -inf for illegal actions, and after them those of
-        each seat while others move. Actions are what `Categorical.sample` makes of them and of noise from `seeds` (B,).
+        `logits` (I + P, A) float32 are those of all information sets, -inf for illegal actions, followed by those of
+        each seat when others move. Actions are sampled by `Categorical.sample` with noise from `seeds` (B,).
         """
         ...
 
 
 class DifferentiableGame(NumberedGame, Protocol):
-    """A game that knows what behavior strategies earn, with a gradient."""
+    """A game with a differentiable payoff of behavior strategies."""
 
     def values(self, strategies: Sequence[Tensor]) -> Tensor:
-        """What seats with strategies (..., I, A) float64 earn, (..., P)."""
+        """Returns the payoffs (..., P) of strategies (..., I, A) float64, one for each seat."""
         ...
 
 
 class PreferenceGame(Protocol):
-    """A symmetric game of two seats, who answer a prompt and earn what they are preferred above one half."""
+    """A symmetric game in which two seats answer a prompt; the payoff is the probability of being preferred,
+    minus 1/2.
+    """
 
-    train_prompts: int  # prompts that are learned from, numbered from 0
+    train_prompts: int  # number of training prompts, numbered from 0
 
     def prefers(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Any:
-        """How often the first of two answers to prompts (N,) is preferred to the second, (N,) in [0, 1].
+        """Returns how often the first of two answers to each prompt (N,) is preferred, (N,) in [0, 1].
 
-        Answers are texts, and in a matrix game numbers of actions. Raises Halted where nobody can say.
+        Answers are texts, or numbers of actions in a matrix game. Raises Halted if there is no verdict.
         """
         ...
 
 
 class MatrixPreferenceGame(PreferenceGame, Protocol):
-    """A preference game with one prompt, whose answers are the numbers of its actions."""
+    """A preference game with one prompt, whose answers are numbered actions."""
 
     players: int
     actions: int
@@ -129,54 +131,63 @@ class TextPreferenceGame(PreferenceGame, Protocol):
     """A preference game whose prompts are chats and whose answers are texts."""
 
     players: int
-    chats: Sequence[Any]  # those that are learned from, and after them those held out, as `chats.Prompt`
-    texts: list[str]  # the same as a judge reads them
-    places: list[int]  # of each text where it comes from, counted from 1
+    chats: Sequence[Any]  # training prompts, then held-out ones, as `chats.Prompt`
+    texts: list[str]  # the same as texts, for judges
+    places: list[int]  # line or row of each prompt in its file, counted from 1
 
 
 class MeteredGame(Protocol):
-    """A game that counts what its judge costs."""
+    """A game that counts the costs of its judge."""
 
     def costs(self) -> Metrics:
-        """What the judge has cost since the game was made."""
+        """Returns what the judge has cost since the game was created."""
         ...
 
 
 class TrajectoryPreferenceGame(Protocol):
-    """A game of one seat whose trajectories are compared; what it shows ends with the time, from -1 to 1."""
+    """A game with one seat whose trajectories are compared.
+
+    The last feature of an observation is the time, from -1 to 1.
+    """
 
     horizon: int  # H: steps of every trajectory
 
     def summary(self, reward: Tensor, action: Tensor) -> Tensor:
-        """What is compared (N, K) of trajectories with rewards (H, N) and actions (H, N, ...)."""
+        """Returns summaries (N, K) of trajectories with rewards (H, N) and actions (H, N, ...); these are
+        compared.
+        """
         ...
 
     def preferred(self, one: Tensor, other: Tensor) -> Tensor:
-        """How often a trajectory (..., K) is preferred to another (..., K)."""
+        """Returns how often a trajectory with summary (..., K) is preferred to another (..., K)."""
         ...
 
 
 class CriticSpec(Protocol):
-    """A maker of policies that makes critics for them too."""
+    """A spec of policies that also makes critics."""
 
     def critic(self, game: Any, joint: bool) -> Any:
-        """A network whose `encode` and call give values (N, 1) of observations (N, ...) of one seat, or of all."""
+        """Returns a network with values (N, 1) for observations (N, ...).
+
+        With `joint` it is given the observations of all seats, otherwise of one. Its `encode` prepares rows, as that of
+        policies.
+        """
         ...
 
 
 class JudgedResponder(Protocol):
-    """A responder that asks a judge."""
+    """A responder that uses a judge."""
 
     def costs(self) -> Metrics:
-        """What the judge has cost in all sessions of a run."""
+        """Returns what the judge has cost in all sessions of a run."""
         ...
 
     def quote(self) -> str:
-        """A prompt and what the learner answered to it last; empty where there is nothing to quote."""
+        """Returns a prompt and the learner's last answer to it; empty if there is none."""
         ...
 
 
-LACKS: dict[Any, str] = {  # what is said of an object without a capability
+LACKS: dict[Any, str] = {  # messages about objects without a capability
     Game: "is not a game that is stepped",
     Drawable: "does not draw itself",
     LevelGame: "has no levels",
@@ -196,7 +207,7 @@ LACKS: dict[Any, str] = {  # what is said of an object without a capability
 
 
 class Capabilities(NamedTuple):
-    """The game as each of the protocols that it fulfils; None for the others."""
+    """The game as each of the protocols that it has all members of; None for the others."""
 
     spaces: Spaces | None  # None: it is not stepped
     drawable: Drawable | None
@@ -213,7 +224,7 @@ class Capabilities(NamedTuple):
 
 
 def capabilities_of(game: Any) -> Capabilities:
-    """What a game can do."""
+    """Returns the capabilities of a game."""
 
     def narrow(protocol: type) -> Any:
         return None if missing_members(game, protocol) else game
@@ -224,7 +235,10 @@ def capabilities_of(game: Any) -> Capabilities:
 
 
 def spaces_of(game: Any) -> Spaces | None:
-    """The `spaces` that a game declares, or what `actions` and `observation_shape` say; None if it is not stepped."""
+    """Returns the `spaces` that a game declares, or spaces made of its `actions` and `observation_shape`.
+
+    Returns None if the game is not stepped.
+    """
     declared: Spaces | None = getattr(game, "spaces", None)
     if declared is not None or missing_members(game, Game):
         return declared
@@ -232,7 +246,7 @@ def spaces_of(game: Any) -> Spaces | None:
 
 
 def members_of(protocol: type) -> list[str]:
-    """The attributes and methods that a protocol asks for, those of its bases first."""
+    """Returns the names of attributes and methods of a protocol, those of its bases first."""
     names: dict[str, None] = {}
     for base in reversed(protocol.__mro__):
         if base in LACKS:
@@ -242,12 +256,12 @@ def members_of(protocol: type) -> list[str]:
 
 
 def missing_members(game: Any, protocol: type) -> list[str]:
-    """The members of a protocol that a game does not have."""
+    """Returns the members of a protocol that a game does not have."""
     return [name for name in members_of(protocol) if not hasattr(game, name)]
 
 
 def lack_of(game: Any, protocol: type, asker: str) -> str:
-    """A sentence for a game without a capability that `asker` needs; empty if it has it."""
+    """Returns a sentence if a game lacks a capability that `asker` needs, otherwise an empty text."""
     missing = missing_members(game, protocol)
     if not missing:
         return ""

@@ -15,12 +15,12 @@ def class_of(target: object) -> type:
     """Imports the class with a dotted name. Raises Refused."""
     module, _, name = str(target).rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise Refused(f"_target_ {target!r} is not an importable class: {error}") from error
-    if not isinstance(found, type):
+    if not isinstance(kind, type):
         raise Refused(f"_target_ {target!r} is not a class")
-    return found
+    return kind
 
 
 def outside(default: Any = MISSING, *, folders: bool = True) -> Any:
@@ -84,18 +84,18 @@ def validate_fields(values: Any, kind: type, place: str, apart: Container[str] =
     """
     types = get_type_hints(kind)
     check_keys(values, kind, place, apart)
-    found = {}
+    validated = {}
     for key, value in values.items():
         if isinstance(value, float) and math.isnan(value):
             raise Refused(f"{place}{key} must be a number, not {value}")
         try:
-            found[key] = converter(types[key]).validate_python(value)
+            validated[key] = converter(types[key]).validate_python(value)
         except ValidationError as error:
-            wanted = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
-            wanted = wanted.replace("'str' instances are not allowed as a Sequence value", f"Input should be {LIST}")
-            wanted = wanted.replace("an instance of Sequence", LIST)
-            raise Refused(f"{place}{key}={value!r}: {wanted[0].lower()}{wanted[1:]}") from error
-    return found
+            message = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
+            message = message.replace("'str' instances are not allowed as a Sequence value", f"Input should be {LIST}")
+            message = message.replace("an instance of Sequence", LIST)
+            raise Refused(f"{place}{key}={value!r}: {message[0].lower()}{message[1:]}") from error
+    return validated
 
 
 def instantiate(section: str, values: Mapping[str, Any], **parts: Any) -> Any:

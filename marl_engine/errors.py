@@ -33,16 +33,16 @@ def excerpt(text: str, most: int = 200) -> str:
 
 def choice(name: object, options: Iterable[object]) -> str:
     """Returns the options as text, those most similar to `name` first."""
-    known = [str(option) for option in options]
-    near = get_close_matches(str(name), known, n=3, cutoff=0.4)
-    return ", ".join(near + sorted(option for option in known if option not in near))
+    names = [str(option) for option in options]
+    near = get_close_matches(str(name), names, n=3, cutoff=0.4)
+    return ", ".join(near + sorted(option for option in names if option not in near))
 
 
 def unknown(key: str, place: str, names: Sequence[str]) -> Refused:
     """Returns the error for an unknown key; `place` is the prefix of its siblings, such as "game."."""
     siblings = [f"{place}{name}" for name in names]
-    known = f"choose from {choice(f'{place}{key}', siblings)}" if siblings else f"{place.rstrip('.')} has no keys"
-    return Refused(f"there is no key {place}{key}; {known}")
+    advice = f"choose from {choice(f'{place}{key}', siblings)}" if siblings else f"{place.rstrip('.')} has no keys"
+    return Refused(f"there is no key {place}{key}; {advice}")
 
 
 class Diverged(Halted):

@@ -12,36 +12,36 @@ from torch import Tensor, nn
 
 
 class Turn(NamedTuple):
-    """What the seats see before they act, and what their last actions earned.
+    """What the seats observe before they act, and what their last actions earned.
 
-    A game that is done has already started anew: `observation` opens the next one, while `reward`,
-    `done`, `truncated` and `final` belong to the one that ended.
+    When a game is done, its copy has already restarted: `observation` opens the next game, while `reward`, `done`,
+    `truncated` and `final` belong to the game that ended.
 
-    A seat that has left the game (`alive` is False) never acts in it again and earns nothing after the step in which
-    it left: rewards that a game pays it later do not count, and no value is bootstrapped for it. Where a game is
-    truncated, those count as in the game who were in it before its last step.
+    A seat that has left the game (`alive` is False) does not act in it again and earns nothing after the step in which
+    it left: later rewards do not count, and its value is not bootstrapped. If a game is truncated, the values of those
+    seats are bootstrapped that were alive before its last step.
     """
 
     observation: Tensor  # (B, P, ...) in the game's own type, often bytes
     legal: Tensor  # (B, P, A) bool
     acting: Tensor  # (B, P) bool: whose move it is; all True when moves are simultaneous
     reward: Tensor  # (B, P) float32: payoff of the last step, in the game's own units
-    shaping: Tensor  # (B, P) float32: hints for the learner, never part of a score
+    shaping: Tensor  # (B, P) float32: auxiliary reward for learning, never part of a score
     done: Tensor  # (B,) bool
-    truncated: Tensor  # (B,) bool: done because somebody stopped the clock, not by the rules of the game
-    final: Tensor | None = None  # (B, P, ...) what games that were truncated closed with; None where none were
-    alive: Tensor | None = None  # (B, P) bool: who is still in the game; None where everybody is. Only they can act
+    truncated: Tensor  # (B,) bool: done because of a time limit, not by the rules of the game
+    final: Tensor | None = None  # (B, P, ...) last observations of truncated games; None if there are none
+    alive: Tensor | None = None  # (B, P) bool: seats still in the game, which alone can act; None: all
 
     def to(self, device: str) -> "Turn":
-        """The same on a device."""
+        """Returns the turn on a device."""
         return Turn._make(None if each is None else each.to(device) for each in self)
 
 
 class Game(Protocol):
     """B independent copies stepped together, one seed each.
 
-    This is all that a game must have. One that can do more has the members of one of the protocols below; one with
-    named actions or actions that are numbers declares `spaces: Spaces` too. See `capabilities`.
+    These members are all that a game must have. Further capabilities are protocols in `capabilities`. A game with named
+    or continuous actions also declares `spaces: Spaces`.
     """
 
     players: int
@@ -50,20 +50,20 @@ class Game(Protocol):
     symmetric: bool  # the seats may be exchanged without changing the game
 
     def reset(self, seeds: Tensor) -> Turn:
-        """Starts as many copies as there are seeds (B,) int64; copy b depends on seeds[b] alone.
+        """Starts one copy for each seed (B,) int64; copy b depends only on seeds[b].
 
-        A copy whose first game ends before anybody has acted is done, with what that game paid, as in any turn.
+        If the first game of a copy ends before anyone has acted, the turn is done, with the rewards of that game.
         """
         ...
 
     def step(self, actions: Tensor) -> Turn:
-        """Plays actions (B, P) int64 or (B, P, D) float32; those of seats that are not acting are ignored."""
+        """Takes actions (B, P) int64 or (B, P, D) float32. Those of seats that are not acting are ignored."""
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that `restore` needs to go on, for a checkpoint."""
+        """Returns what `restore` needs, for a checkpoint."""
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state; returns the turn that was to be played there."""
+        """Restores a saved state; returns the turn that was to be played."""
 
 
 class LevelSource(Protocol):
@@ -86,19 +86,21 @@ class Distribution(Protocol):
     """N independent distributions over actions."""
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions (N,) and their log-probabilities (N,), from uniform numbers (N,): same noise, same action."""
+        """Returns actions (N,) and log-probabilities (N,), from uniform numbers (N,); equal noise gives equal
+        actions.
+        """
 
     def mode(self) -> Tensor:
-        """The most probable actions (N,)."""
+        """Returns the most probable actions (N,)."""
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Log-probabilities (N,) of actions (N,)."""
+        """Returns log-probabilities (N,) of actions (N,)."""
 
     def entropy(self) -> Tensor:
-        """Entropies (N,), in nats."""
+        """Returns entropies (N,), in nats."""
 
     def kl(self, other: Any) -> Tensor:
-        """KL(self || other), (N,), in nats."""
+        """Returns KL(self || other), (N,), in nats."""
 
 
 Memory: TypeAlias = "Tensor | tuple[Memory, ...] | Mapping[str, Memory] | None"
@@ -106,38 +108,39 @@ Memory: TypeAlias = "Tensor | tuple[Memory, ...] | Mapping[str, Memory] | None"
 
 
 class Policy(nn.Module):
-    """Observation -> distribution over actions: a network, a table, a language model, a mixture."""
+    """A map from observations to distributions over actions: a network, a table, a language model, a mixture."""
 
-    generates: bool = False  # whether it is a `LanguagePolicy`, whose action is a text written token by token
-    encodes_like_critic: bool = False  # whether `encode` gives the rows that the critic of its maker takes
-    unit: str = "decision"  # what learning may shuffle: single decisions, or "sequence": stretches of play
-    noise_shape: tuple[int, ...] = ()  # of the uniform numbers that `Distribution.sample` takes for a row; (D,): a box
-    export_name: str = ""  # of what `save(folder)` writes for other libraries; empty: there is no `save`
-    tabular: bool = False  # in a numbered game it goes by the number alone, without memory: it can be made a table of
+    generates: bool = False  # whether it is a `LanguagePolicy`, whose action is a whole answer
+    encodes_like_critic: bool = False  # whether its critic takes the same rows
+    unit: str = "decision"  # of learning: single decisions, or "sequence": stretches of play
+    noise_shape: tuple[int, ...] = ()  # shape of `Distribution.sample`'s noise for a row; (D,): a box
+    export_name: str = ""  # name of what `save(folder)` exports; empty: no `save`
+    tabular: bool = False  # in a numbered game: a function of the number alone, so it can be tabulated
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
-        """Observations (N, …) made by seats (N,) int64 as the rows (N, …) that `forward` takes.
+        """Returns the rows (N, …) for `forward` of observations (N, …) made by seats (N,) int64.
 
-        Done once for a decision, however often the policy learns from it.
+        A decision is encoded once, however often the policy learns from it.
         """
         return observation
 
     def complete(self, numbers: Tensor, seeds: Tensor) -> Any:
-        """Answers (`Completions`) to the prompts numbered (N,), drawn by seeds (N,).
+        """Returns answers (`Completions`) to the prompts numbered (N,), sampled by seeds (N,).
 
-        Raises ValueError for a policy that writes none.
+        Raises ValueError if the policy is not a language policy.
         """
         raise ValueError(f"{type(self).__name__} writes no answers; a language policy does")
 
     def initial_memory(self, count: int) -> Memory:
-        """What `count` seats remember when their games open: a tree of tensors (count, …); None without memory."""
+        """Returns the memory of `count` seats when a game opens: a tree of tensors (count, …), or None."""
         return None
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Distribution, Memory]:
-        """Rows (N, …) from `encode`, legal (N, A) bool or None, memory (N, …) -> N distributions, and the new memory.
+        """Returns N distributions and the new memory.
 
-        Play carries memory from turn to turn, and from one stretch of play to the next. It stays as it is while a seat
-        does not act, and is `initial_memory` again when a game opens.
+        Rows (N, …) come from `encode`; legal is (N, A) bool or None; memory (N, …). During play, memory is carried from
+        turn to turn and from one stretch of play to the next. It does not change while a seat is not acting, and is
+        `initial_memory` when a game opens.
         """
         raise NotImplementedError
 
@@ -146,10 +149,11 @@ class Policy(nn.Module):
         return memory
 
     def unroll(self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor) -> Distribution:
-        """The distributions that `forward` gives turn by turn, for policies whose `unit` is "sequence".
+        """Returns the distributions that `forward` gives turn by turn, for policies whose `unit` is "sequence".
 
-        Rows (T, N, …), legal (T, N, A) bool or None, memory (N, …) at the first turn; opens and acting (T, N) bool say
-        where a game opens and where a seat acts. Returns the distributions of the M decisions where `acting` is True.
+        Rows are (T, N, …), legal (T, N, A) bool or None, memory (N, …) that before the first turn; opens and acting (T,
+        N) bool mark the turns in which a game opens and a seat acts. The result has the M decisions in which `acting`
+        is True.
         """
         raise NotImplementedError
 
@@ -166,15 +170,17 @@ UNITS = ("steps", "queries", "gradients", "nodes")
 
 
 def main_unit(counts: Mapping[str, float]) -> str:
-    """The unit that limits, schedules and displays go by: the first of `UNITS` that is counted, else `iteration`."""
+    """Returns the unit of limits, schedules and displays: the first of `UNITS` that is counted, otherwise
+    `iteration`.
+    """
     return next((unit for unit in UNITS if unit in counts), "iteration")
 
 
 class Opponents(NamedTuple):
     """Profiles that a learner may meet, with weights that sum to 1.
 
-    Every copy of a game draws one when its game opens and keeps it until the game is done. The learner takes its own
-    seat in it.
+    Each copy of a game draws a member when a game opens, and keeps it until the game is done. The learner plays its own
+    seat.
     """
 
     members: Sequence[Profile]
@@ -189,7 +195,7 @@ class Payoff(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What a learner pi maximises: payoff - magnet_weight * KL(pi || magnet) - KL(pi || anchor) / step_size."""
+    """The objective of a learner pi: payoff - magnet_weight * KL(pi || magnet) - KL(pi || anchor) / step_size."""
 
     anchor: Profile | None = None
     step_size: float = inf
@@ -202,7 +208,7 @@ UNREGULARISED = Objective()
 
 
 class Step(NamedTuple):
-    """What a responder returns: measurements, what the step cost, and the data that it learned from, if it has any."""
+    """The result of a responder: metrics, the work done, and the data that was learned from, if there is any."""
 
     metrics: Metrics
     work: Work
@@ -210,7 +216,7 @@ class Step(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a solver yields: the profile after an iteration, what was measured, and what the iteration cost."""
+    """The result of an iteration of a solver: the profile, its metrics, and the work done."""
 
     iteration: int
     profile: Profile
@@ -219,36 +225,36 @@ class Progress(NamedTuple):
 
 
 class Responder(Protocol):
-    """Moves a profile one regularised step: the only seam between tables, networks and language."""
+    """Moves a profile by one regularised step. The only interface between solvers and kinds of policies."""
 
-    game: Any  # whose profiles it moves
+    game: Any  # the game of the profiles that it moves
     seed: int
     device: str
-    form: Any  # of the game, by which solvers measure distances from equilibrium; None: they do not
-    work: Work  # spent in all steps so far
-    supports: frozenset[str]  # what it can be asked for, of "opponents", "anchor", "magnet" and "payoff"
+    form: Any  # the game's sequence form, to measure NashConv; None: not measured
+    work: Work  # of all steps so far
+    supports: frozenset[str]  # any of "opponents", "anchor", "magnet" and "payoff"
 
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
     ) -> Step:
         """Moves every policy of `profile`, in place, towards the maximum of the objective.
 
-        The other seats are played by the opponents, or without any by the profile itself. Raises ValueError if it is
-        asked for something that it does not support.
+        The other seats are played by the opponents, or if there are none by the profile itself. Raises ValueError for
+        terms that are not in `supports`.
         """
         ...
 
     def snapshot(self, profile: Profile) -> Any:
-        """Policies and optimisers, to `rollback` to after a look-ahead; work, games and critics go on."""
+        """Returns copies of policies and optimisers, for `rollback` after a look-ahead."""
 
     def rollback(self, profile: Profile, snapshot: Any) -> None:
-        """Puts policies and optimisers back to what they were at a snapshot."""
+        """Restores the policies and optimisers of a snapshot. Work, games and critics are not affected."""
 
     def state(self, profile: Profile) -> dict[str, Any]:
-        """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
+        """Returns everything but the policies that a checkpoint needs to continue exactly."""
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint, with the policies that were saved beside it."""
+        """Restores the state of a checkpoint; the policies are restored separately."""
 
 
 Argument = TypeVar("Argument")
@@ -256,20 +262,20 @@ Result = TypeVar("Result")
 
 
 class Runner(Protocol):
-    """Runs pure jobs that carry their seed; every runner returns the same results in the same order."""
+    """Runs pure jobs, which carry their seed; every runner returns the same results in the same order."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
 
 
 class Solver(Protocol):
-    """Who plays whom. The caller logs, evaluates, saves and stops.
+    """Decides who plays whom. The caller logs, evaluates, saves and stops.
 
-    `STATE` names the fields that a checkpoint keeps besides the profile and the responder; see `numerics.state`.
+    `STATE` names the fields that a checkpoint stores besides the profile and the responder; see `numerics.state`.
     """
 
     def solve(self, profile: Profile, responder: Responder, runner: Runner, after: int = 0) -> Iterator[Progress]:
-        """Yields progress for ever, from iteration `after` + 1 on.
+        """Yields progress without end, from iteration `after` + 1 on.
 
-        Raises ValueError, when called and not when first asked for progress, if these do not go together.
+        Raises ValueError when called, not when first iterated, if profile and responder do not suit the solver.
         """
         ...

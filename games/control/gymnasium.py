@@ -134,9 +134,9 @@ class Tasks:
         """Copies and other processes create their own tasks, since simulators cannot be copied."""
         return {"name": self.name, "state": self.state()}
 
-    def __setstate__(self, saved: Mapping[str, Any]) -> None:
-        self.__init__(saved["name"])  # type: ignore[misc]
-        self.restore(saved["state"])
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(state["name"])  # type: ignore[misc]
+        self.restore(state["state"])
 
 
 def registered_limit(task: Any) -> int | None:

@@ -35,9 +35,9 @@ def parse_nfg(text: str) -> np.ndarray:
     rows = (
         payoffs_of_outcomes(tail[0], tail[1:], players) if tail and isinstance(tail[0], list) else parse_payoffs(tail)
     )
-    wanted = prod(counts)
-    if rows.size != wanted * players:
-        raise ValueError(f"{wanted} combinations of strategies need {wanted * players} payoffs, not {rows.size}")
+    expected = prod(counts)
+    if rows.size != expected * players:
+        raise ValueError(f"{expected} combinations of strategies need {expected * players} payoffs, not {rows.size}")
     return rows.reshape(*counts[::-1], players).T
 
 

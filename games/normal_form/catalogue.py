@@ -5,7 +5,7 @@ from difflib import get_close_matches
 import numpy as np
 
 from games.normal_form.payoff_files import READERS
-from games.openspiel.load import compile_game, knows
+from games.openspiel.load import compile_game, has_game
 from marl_engine.extensive_form.reduced_normal_form import reduce_to_normal_form
 
 ZERO_SUM = {  # what the row player earns
@@ -39,7 +39,7 @@ def load_classic(name: str) -> np.ndarray:
         return np.stack([row, -row])
     if name in BOTH:
         return np.array(BOTH[name], float)
-    if knows(name):
+    if has_game(name):
         try:
             return reduce_to_normal_form(compile_game(name)[1])
         except ValueError as error:

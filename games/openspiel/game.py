@@ -1,7 +1,7 @@
-"""Games of OpenSpiel (Lanctot et al. 2019, arXiv:1908.09453), solved and played without asking it twice.
+"""OpenSpiel's games (Lanctot et al. 2019, arXiv:1908.09453), compiled into arrays for solving and for play.
 
-The tree of a game is compiled into arrays (see `extensive_form.tree`); then nothing of a game is done in Python:
-solvers work on its sequence form, and play is a compiled loop over all copies.
+The tree of a game is traversed once (see `extensive_form.tree`). After that nothing runs in Python for each game:
+solvers use the sequence form, and play is a compiled loop over all copies.
 """
 
 from collections.abc import Mapping
@@ -82,14 +82,14 @@ class OpenSpiel:
         return self._turn(outcome)
 
     def state(self) -> dict[str, Tensor]:
-        """Where each copy is (B,), how often chance has drawn there (B,), and its seed (B,)."""
+        """Returns for each copy (B,) its history, the number of chance draws, and its seed."""
         return {
             name: torch.from_numpy(each.view(np.int64).copy())
             for name, each in zip(("at", "drawn", "seeds"), self.copies, strict=True)
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Goes back to a saved state. Raises ValueError for one that this game cannot be in."""
+        """Restores a saved state. Raises ValueError if it is not a state of this game."""
         at = state["at"].cpu()
         if at.ndim != 1 or any(state[name].shape != at.shape for name in ("drawn", "seeds")):
             raise ValueError(f"a state of {self.name} has one number for each copy, not {tuple(at.shape)}")
@@ -103,9 +103,9 @@ class OpenSpiel:
         self.copies = Copies(*(state[name].cpu().numpy().astype(np.uint64) for name in ("at", "drawn", "seeds")))
 
     def step(self, actions: Tensor) -> Turn:
-        """Actions (B, P) int64, of which that of the seat that moves counts.
+        """Takes actions (B, P) int64, of which that of the seat that moves counts.
 
-        Raises ValueError, and moves nobody, for an illegal one.
+        Raises ValueError for an illegal action; then no copy is changed.
         """
         expected = (len(self.copies.seed), self.players)
         if actions.shape != expected or actions.dtype != torch.int64:
@@ -230,6 +230,6 @@ def chances_in(entry: Any, actions: list[int], name: str) -> list[float]:
     if illegal or len(chances) < len(pairs):
         fault = f"has the illegal action {illegal[0]!r}" if illegal else "has an action twice"
         raise ValueError(f"{place} {fault}; choose from {actions}")
-    found = [chances.get(action, 0.0) for action in actions]
-    check_distributions(f"{place}, of actions {actions},", found)
-    return found
+    shares = [chances.get(action, 0.0) for action in actions]
+    check_distributions(f"{place}, of actions {actions},", shares)
+    return shares

@@ -35,7 +35,7 @@ def describe(name: str) -> tuple[Any, ...] | None:
     defaults = {each.short_name: each.parameter_specification for each in pyspiel.registered_games()}
     games = list(nested_games(pyspiel.game_parameters_from_string(name)))
     paths = [value for game in games for value in game.values() if isinstance(value, str)]
-    if any(map(in_python, games)) or any(map(os.path.isdir, paths)):
+    if any(map(python_parameters, games)) or any(map(os.path.isdir, paths)):
         return None
     contents = [file_digest(path) for path in paths if os.path.isfile(path)]
     return version("open_spiel"), [sorted({**defaults[game["name"]], **game}.items()) for game in games], contents
@@ -50,7 +50,7 @@ def nested_games(parameters: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield from nested_games(value)
 
 
-def in_python(parameters: Mapping[str, Any]) -> bool:
+def python_parameters(parameters: Mapping[str, Any]) -> bool:
     """Whether a game is written in Python. C++ classes are in pyspiel or a module of it (tic_tac_toe)."""
     import pyspiel
 

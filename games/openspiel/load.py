@@ -1,6 +1,4 @@
-"""Loads OpenSpiel games by name: estimates their size, traverses them if they fit into memory, and caches the
-arrays on disk.
-"""
+"""Loads OpenSpiel games by name: estimates their size, traverses those that fit, and caches the arrays on disk."""
 
 import math
 import os
@@ -48,7 +46,7 @@ def from_disk(key: str) -> tuple[Tree, SequenceForm] | None:
     """Returns the arrays with an identity, if they are on disk; warns about a damaged file."""
     try:
         path = cache_folder() / f"{key}.npz"
-        return read(path) if path.is_file() else None
+        return read_arrays(path) if path.is_file() else None
     except DAMAGES as error:
         warn(f"the game is compiled anew, for what was kept of it cannot be read: {error}")
         return None
@@ -57,7 +55,7 @@ def from_disk(key: str) -> tuple[Tree, SequenceForm] | None:
 def onto_disk(key: str, arrays: tuple[Tree, SequenceForm]) -> tuple[Tree, SequenceForm]:
     """Saves arrays on disk and returns them; warns if the folder cannot be written."""
     try:
-        write(cache_folder() / f"{key}.npz", arrays)
+        write_arrays(cache_folder() / f"{key}.npz", arrays)
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         warn(f"the compiled game cannot be kept for the next time: {error}; MARL_ENGINE_CACHE names another folder")
     return arrays
@@ -84,12 +82,13 @@ def walk_if_it_fits(name: str, game: Any) -> tuple[Tree, SequenceForm]:
     size = estimate_size(game)
     if size > LARGEST:
         raise ValueError(
-            f"{name} has about {rounded(size)} histories, and at most {LARGEST:,} are compiled; choose a smaller game"
+            f"{name} has about {format_size(size)} histories, and at most {LARGEST:,} are compiled; "
+            "choose a smaller game"
         )
     with Console(stderr=True).status(Text(f"compiling {name}")) as status:
 
         def tell(done: int) -> None:
-            status.update(Text(f"compiling {name}: {done:,} of about {rounded(size)} histories"))
+            status.update(Text(f"compiling {name}: {done:,} of about {format_size(size)} histories"))
 
         try:
             return walk_tree(game, tell, watched=not game.get_type().provides_information_state_string)
@@ -128,20 +127,20 @@ def estimate_below(state: Any, draw: Random) -> int:
     return size
 
 
-def rounded(size: int) -> str:
+def format_size(size: int) -> str:
     """Formats a number with two digits, or as a power of ten."""
     power = math.floor(math.log10(size))
     return f"{round(size, 1 - power):,}" if power < 15 else f"10^{power}"
 
 
-def read(path: Path) -> tuple[Tree, SequenceForm]:
+def read_arrays(path: Path) -> tuple[Tree, SequenceForm]:
     """Reads arrays saved by `write`."""
-    with np.load(path) as found:
-        tree, form = ([found[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, SequenceForm))
+    with np.load(path) as arrays:
+        tree, form = ([arrays[f"{kind.__name__}.{each}"] for each in kind._fields] for kind in (Tree, SequenceForm))
     return Tree(*tree), SequenceForm(*form)._replace(unit=float(form[-1]))
 
 
-def write(path: Path, arrays: tuple[Tree, SequenceForm]) -> None:
+def write_arrays(path: Path, arrays: tuple[Tree, SequenceForm]) -> None:
     """Saves arrays on disk atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.npz")
@@ -155,7 +154,7 @@ def write(path: Path, arrays: tuple[Tree, SequenceForm]) -> None:
         partial.unlink(missing_ok=True)  # of a disk that was full
 
 
-def knows(name: str) -> bool:
+def has_game(name: str) -> bool:
     """Whether OpenSpiel is installed and has a game of this name."""
     try:
         return short_name(name) in registered_names(name)

@@ -1,8 +1,7 @@
-"""Converts the trees of OpenSpiel's games (Lanctot et al. 2019, arXiv:1908.09453) to arrays, in one depth-first
-traversal.
+"""Converts the trees of OpenSpiel's games to arrays, in one depth-first traversal.
 
-A game may provide only observations and not information states (Hanabi). Then a player's information state is the
-sequence of its observations and actions so far; repeated observations count once.
+Lanctot et al. 2019, arXiv:1908.09453. Some games, such as Hanabi, provide observations but not information states. Then
+a player's information state is the sequence of its observations and actions so far; repeated observations count once.
 """
 
 from array import array
@@ -27,7 +26,7 @@ class Visit(NamedTuple):
     share: float  # the probability of this child
     chance: float  # the probability of chance so far
     last: tuple[int, ...]  # (P,) the last sequence of each player, in order of discovery
-    seen: tuple[int, ...]  # (P,) the observation history of each player, if `watched`
+    sights: tuple[int, ...]  # (P,) the observation history of each player, if `watched`
 
 
 class TreeWalk:
@@ -47,7 +46,7 @@ class TreeWalk:
         self.name: list[str] = []
         self.label, self.word = array("i"), dict[str, int]()  # action names: their numbers, and the names
         self.tensor = array("f")
-        self.sights: dict[tuple[int, str], int] = {}  # by earlier observation history and current observation
+        self.extensions: dict[tuple[int, str], int] = {}  # by earlier observation history and current observation
         self.sight = [""]  # current observation
 
     def run(self, root: Any) -> None:
@@ -65,9 +64,9 @@ class TreeWalk:
             if mover < CHANCE:
                 self._end(visit)
             elif mover == CHANCE:
-                waiting += reversed(self._by_chance(visit, number))
+                waiting += reversed(self._chance_children(visit, number))
             else:
-                waiting += reversed(self._by(mover, visit, number))
+                waiting += reversed(self._decision_children(mover, visit, number))
 
     def _check(self, number: int) -> None:
         """Reports progress. Raises ValueError if the arrays do not fit into memory."""
@@ -86,42 +85,42 @@ class TreeWalk:
         self.last.extend(visit.last)
         self.chance.append(visit.chance)
 
-    def _by_chance(self, visit: Visit, number: int) -> list[Visit]:
+    def _chance_children(self, visit: Visit, number: int) -> list[Visit]:
         """Returns the children of a chance node."""
         self.infoset.append(-1)
         state, chance = visit.state, visit.chance
         return [
-            Visit(state.child(action), number, share, chance * share, visit.last, visit.seen)
+            Visit(state.child(action), number, share, chance * share, visit.last, visit.sights)
             for action, share in state.chance_outcomes()
         ]
 
-    def _by(self, mover: int, visit: Visit, number: int) -> list[Visit]:
+    def _decision_children(self, mover: int, visit: Visit, number: int) -> list[Visit]:
         """Returns the children of a decision node."""
         state, chance, last = visit.state, visit.chance, visit.last
-        seen = self._watched(state, visit.seen) if self.watched else visit.seen
-        infoset = self._infoset(state, mover, last[mover], seen[mover])
+        sights = self._extend_sights(state, visit.sights) if self.watched else visit.sights
+        infoset = self._infoset(state, mover, last[mover], sights[mover])
         self.infoset.append(infoset)
         before, after, first = last[:mover], last[mover + 1 :], self.first[infoset]
         return [
-            Visit(state.child(action), number, 1.0, chance, (*before, first + place, *after), seen)
+            Visit(state.child(action), number, 1.0, chance, (*before, first + place, *after), sights)
             for place, action in enumerate(self.legal[infoset])
         ]
 
-    def _watched(self, state: Any, seen: tuple[int, ...]) -> tuple[int, ...]:
+    def _extend_sights(self, state: Any, sights: tuple[int, ...]) -> tuple[int, ...]:
         """Returns the observation history of each player (P,) extended by the current observation."""
-        found = []
-        for player, before in enumerate(seen):
+        extended = []
+        for player, before in enumerate(sights):
             now = state.observation_string(player)
             if now != self.sight[before]:
-                before = self.sights.setdefault((before, now), len(self.sight))
+                before = self.extensions.setdefault((before, now), len(self.sight))
                 if before == len(self.sight):
                     self.sight.append(now)
-            found.append(before)
-        return tuple(found)
+            extended.append(before)
+        return tuple(extended)
 
-    def _infoset(self, state: Any, mover: int, lead: int, seen: int) -> int:
+    def _infoset(self, state: Any, mover: int, lead: int, sight: int) -> int:
         """Returns the number of a state's information set. Raises ValueError if its player lacks perfect recall."""
-        key: Any = (lead, seen) if self.watched else state.information_state_string(mover)
+        key: Any = (lead, sight) if self.watched else state.information_state_string(mover)
         number = self.known[mover].get(key)
         if number is None:
             number = self.known[mover][key] = len(self.owner)
@@ -129,7 +128,7 @@ class TreeWalk:
             self.lead.append(lead)
             self.legal.append(tuple(state.legal_actions()))
             self.first.append(self.first[-1] + len(self.legal[-1]))
-            self.name.append(f"{self.sight[seen]} ({number})" if self.watched else key)
+            self.name.append(f"{self.sight[sight]} ({number})" if self.watched else key)
             for action in self.legal[-1]:
                 word = state.action_to_string(mover, action)
                 self.label.append(self.word.setdefault(word, len(self.word)))
@@ -154,13 +153,13 @@ def walk_tree(game: Any, tell: Callable[[int], None], watched: bool = False) -> 
     """
     walk = TreeWalk(game, tell, watched)
     walk.run(game.new_initial_state())
-    owner, found = np.array(walk.owner), np.array(walk.first)
+    owner, starts = np.array(walk.owner), np.array(walk.first)
     order = np.argsort(owner, kind="stable")  # information sets of player 0, then of player 1, …
-    counts = np.diff(found)
+    counts = np.diff(starts)
     first = np.concatenate([[walk.players], walk.players + counts[order].cumsum()])
-    moved = np.empty_like(counts)  # shift of the sequences of an information set
-    moved[order] = first[:-1] - found[:-1][order]
-    sequence = np.arange(found[-1]) + np.concatenate([np.zeros(walk.players, int), np.repeat(moved, counts)])
+    shift = np.empty_like(counts)  # shift of the sequences of an information set
+    shift[order] = first[:-1] - starts[:-1][order]
+    sequence = np.arange(starts[-1]) + np.concatenate([np.zeros(walk.players, int), np.repeat(shift, counts)])
     last, payoff = (np.array(each).reshape(-1, walk.players) for each in (walk.last, walk.payoff))
     form = build_sequence_form(
         begin=np.searchsorted(owner[order], np.arange(walk.players + 1)).tolist(),

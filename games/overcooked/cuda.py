@@ -6,7 +6,7 @@ from games.overcooked.rules import observe, step
 
 
 @cuda.jit
-def step_games(kitchen, rows, actions, seen, reward, shaping, done):
+def step_games(kitchen, rows, actions, observation, reward, shaping, done):
     """Called as `step_games[blocks, threads](...)` on arrays that are on the GPU; see `rules.step_games`."""
     game = cuda.grid(1)
     if game < rows.shape[0]:
@@ -14,4 +14,4 @@ def step_games(kitchen, rows, actions, seen, reward, shaping, done):
         done[game] = over
         for seat in range(len(kitchen.cooks)):
             reward[game, seat] = payoff
-        observe(kitchen, rows[game], seen[game])
+        observe(kitchen, rows[game], observation[game])

@@ -139,8 +139,8 @@ class Overcooked:
             return torch.empty(shape, dtype=torch.uint8, device=self.stepped_on)
         return torch.from_numpy(np.empty(shape, np.uint8))
 
-    def _turn(self, seen: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
-        observation = seen.view(len(seen), self.players, *self.observation_shape)
+    def _turn(self, observation: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
+        observation = observation.view(len(observation), self.players, *self.observation_shape)
         turn = Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
         return turn if self.device == self.stepped_on else turn.to(self.device)
 

@@ -112,8 +112,8 @@ def check_contents(cells: str) -> None:
     if not cooks or cooks != [str(number) for number in range(1, len(cooks) + 1)]:
         counts = ", ".join(cooks) if cooks else "none"
         raise ValueError(f"layout: cooks must be numbered 1, 2, … once each; found {counts}")
-    for needed, name in (("D", "dishes (D)"), ("S", "serving hatch (S)"), ("P", "pot (P)")):
-        if needed not in cells:
+    for letter, name in (("D", "dishes (D)"), ("S", "serving hatch (S)"), ("P", "pot (P)")):
+        if letter not in cells:
             raise ValueError(f"layout: there is no {name}")
     if "O" not in cells and "T" not in cells:
         raise ValueError("layout: there are neither onions (O) nor tomatoes (T)")
@@ -136,11 +136,11 @@ def table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: st
         for onions, tomatoes in product(range(4), range(4)):
             if onions + tomatoes <= INGREDIENTS:
                 result[SOUP + onions + 4 * tomatoes] = onion * onions + tomato * tomatoes
-    given = entry.get(listed)
-    if given is not None:
-        if len(given) != len(orders):
-            raise ValueError(f"layout: {listed} has {len(given)} entries for {len(orders)} orders")
-        for order, number in zip(orders, given, strict=True):
+    values = entry.get(listed)
+    if values is not None:
+        if len(values) != len(orders):
+            raise ValueError(f"layout: {listed} has {len(values)} entries for {len(orders)} orders")
+        for order, number in zip(orders, values, strict=True):
             if not isinstance(number, NUMBER) or isinstance(number, bool):
                 raise ValueError(f"layout: {listed} must be numbers, not {number!r}")
             result[soup_of(order)] = number

@@ -41,7 +41,7 @@ def font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def mix_colours(colour: str, other: str = "#000000", share: float = 0.28) -> str:
     """Mixes a colour with a share of another one. The default gives the colour of its outline."""
     pairs = zip(ImageColor.getrgb(colour), ImageColor.getrgb(other), strict=True)
-    return "#" + "".join(f"{int(mine + share * (yours - mine)):02x}" for mine, yours in pairs)
+    return "#" + "".join(f"{int(first + share * (second - first)):02x}" for first, second in pairs)
 
 
 class Pen:

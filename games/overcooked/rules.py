@@ -178,8 +178,8 @@ def walk(kitchen, row, actions):
     for cook in range(len(kitchen.cooks)):
         for other in range(cook):
             here, there = row[1 + COOK * cook], row[1 + COOK * other]
-            mine, yours = kitchen.goal[actions[cook], here], kitchen.goal[actions[other], there]
-            if (mine == yours) | ((mine == there) & (yours == here)):
+            own_cell, other_cell = kitchen.goal[actions[cook], here], kitchen.goal[actions[other], there]
+            if (own_cell == other_cell) | ((own_cell == there) & (other_cell == here)):
                 return
     for cook in range(len(kitchen.cooks)):
         row[1 + COOK * cook] = kitchen.goal[actions[cook], row[1 + COOK * cook]]
@@ -221,35 +221,35 @@ def step(kitchen, row, actions, shaping):
 
 
 @compile_inline
-def draw_item(kitchen, seen, cell, held):
+def draw_item(kitchen, observation, cell, held):
     """Writes the features of an item that is not in a pot, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
     for seat in range(len(kitchen.cooks)):
-        mine = seen[seat]
+        view = observation[seat]
         if held < SOUP:
-            mine[feature + 6 + (0 if held == DISH else held)] = 1
+            view[feature + 6 + (0 if held == DISH else held)] = 1
         else:
-            mine[feature + 2] = held & 3
-            mine[feature + 3] = (held >> 2) - 1
-            mine[feature + 5] = 1
+            view[feature + 2] = held & 3
+            view[feature + 3] = (held >> 2) - 1
+            view[feature + 5] = 1
 
 
 @compile_inline
-def draw_pot(kitchen, seen, cell, soup, clock):
+def draw_pot(kitchen, observation, cell, soup, clock):
     """Writes the features of a pot's content, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
     lit, time = clock != UNLIT, kitchen.cook_time[soup]
     left = time - clock if clock < time else 0
     for seat in range(len(kitchen.cooks)):
-        mine = seen[seat]
-        mine[feature + 2 * lit] = soup & 3
-        mine[feature + 2 * lit + 1] = (soup >> 2) - 1
-        mine[feature + 4] = left
-        mine[feature + 5] = lit & (left == 0)
+        view = observation[seat]
+        view[feature + 2 * lit] = soup & 3
+        view[feature + 2 * lit + 1] = (soup >> 2) - 1
+        view[feature + 4] = left
+        view[feature + 5] = lit & (left == 0)
 
 
 @compile_inline
-def observe(kitchen, row, seen):
+def observe(kitchen, row, observation):
     """Writes the lossless encoding of one game into seen (P, cells * channels), each seat's own cook first.
 
     Channels for P = 2: own position, other's position, own facing 4, other's facing 4, pots, counters, onions,
@@ -259,41 +259,41 @@ def observe(kitchen, row, seen):
     items, clocks, players = items_of(kitchen), clocks_of(kitchen), len(kitchen.cooks)
     bare = kitchen.picture[1 if kitchen.horizon - row[0] < URGENT else 0]
     for seat in range(players):
-        mine = seen[seat]
+        view = observation[seat]
         for feature in range(bare.size):
-            mine[feature] = bare[feature]
+            view[feature] = bare[feature]
         for cook in range(players):
             rank = 0 if cook == seat else (cook + 1 if cook < seat else cook)
             place = row[1 + COOK * cook] * channels(kitchen)
-            mine[place + rank] = 1
-            mine[place + players + 4 * rank + row[2 + COOK * cook]] = 1
+            view[place + rank] = 1
+            view[place + players + 4 * rank + row[2 + COOK * cook]] = 1
     for cook in range(players):
         held = row[3 + COOK * cook]
         if held != NOTHING:
-            draw_item(kitchen, seen, row[1 + COOK * cook], held)
+            draw_item(kitchen, observation, row[1 + COOK * cook], held)
     for counter in range(kitchen.counters.size):
         cell = kitchen.counters[counter]
         if row[items + cell] != NOTHING:
-            draw_item(kitchen, seen, cell, row[items + cell])
+            draw_item(kitchen, observation, cell, row[items + cell])
     for pot in range(kitchen.pots.size):
         cell = kitchen.pots[pot]
         if row[items + cell] != NOTHING:
-            draw_pot(kitchen, seen, cell, row[items + cell], row[clocks + pot])
+            draw_pot(kitchen, observation, cell, row[items + cell], row[clocks + pot])
 
 
 @compile_loop
-def observe_games(kitchen, rows, seen, first, last):
+def observe_games(kitchen, rows, observation, first, last):
     """Writes the encodings of games `first` to `last` (exclusive)."""
     for game in range(first, last):
-        observe(kitchen, rows[game], seen[game])
+        observe(kitchen, rows[game], observation[game])
 
 
 @compile_loop
-def step_games(kitchen, rows, actions, seen, reward, shaping, done, first, last):
+def step_games(kitchen, rows, actions, observation, reward, shaping, done, first, last):
     """Steps games `first` to `last` (exclusive): rows (B, numbers), actions (B, P); the other arrays are written."""
     for game in range(first, last):
         payoff, over = step(kitchen, rows[game], actions[game], shaping[game])
         done[game] = over
         for cook in range(len(kitchen.cooks)):
             reward[game, cook] = payoff
-        observe(kitchen, rows[game], seen[game])
+        observe(kitchen, rows[game], observation[game])

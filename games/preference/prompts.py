@@ -52,9 +52,9 @@ def read_prompt(place: str, row: Any, column: str | None = None) -> Chat:
     columns = list(map(str, row)) if isinstance(row, Mapping) else []
     name = next((each for each in ([column] if column else COLUMNS) if each in columns), None)
     if name is None:
-        wanted = f"no column {column}" if column else f"none of the columns {' and '.join(COLUMNS)}"
+        missing = f"no column {column}" if column else f"none of the columns {' and '.join(COLUMNS)}"
         options = f"its columns are {choice(column or COLUMNS[0], columns)}" if columns else "it has no columns"
-        raise Refused(f"{place}, has {wanted}: {options}; game.column names one")
+        raise Refused(f"{place}, has {missing}: {options}; game.column names one")
     return read_chat(f"{place}, {name}", row[name])
 
 

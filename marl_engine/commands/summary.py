@@ -42,13 +42,13 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
 
 def save_artefacts(report: Any, folder: Any) -> None:
     """Writes the files of a report, and removes those of earlier reports for which there is no text now."""
-    from marl_engine.runs.folder import replace
+    from marl_engine.runs.folder import write_atomically
 
     for each in report.artefacts:
         if each.text is None:
             (folder.path / each.name).unlink(missing_ok=True)
         else:
-            replace(folder.path / each.name, each.text)
+            write_atomically(folder.path / each.name, each.text)
 
 
 def export_policies(run: Any, report: Any) -> str:
@@ -103,13 +103,13 @@ def illustrate(run: Any) -> None:
     from marl_engine.view import plots
 
     folder, parts = run.folder, run.parts
-    plots.curve(folder.records(), folder.path / "curve.png", str(folder.path), parts.evaluator.view.panels)
+    plots.save_curve(folder.records(), folder.path / "curve.png", str(folder.path), parts.evaluator.view.panels)
     drawable = capabilities_of(parts.game).drawable
     if drawable is None:
         return
     try:
         with at_best(run):
-            plots.gif(plots.frames(parts.game, parts.profile), folder.path / "replay.gif")
+            plots.save_gif(plots.render_game(parts.game, parts.profile), folder.path / "replay.gif")
     except OSError:
         raise
     except Exception as error:  # whatever a game does when it draws itself; what was learned is safe
@@ -121,12 +121,12 @@ def show(run: Any, report: Any, seconds: float, reason: str, console: Any, expor
     """Prints the last lines of a run: headline, files, and commands that go on from here."""
     from rich.text import Text
 
-    from marl_engine.view.progress import duration
+    from marl_engine.view.progress import format_duration
 
     path, say = run.folder.path, console.print
     number, label = report.headline
     work = "".join(f", {count:,} {unit}" for unit, count in run.work.items())
-    summary = f" after {run.iteration:,} iterations{work}, in {duration(seconds)}; ended by {reason}"
+    summary = f" after {run.iteration:,} iterations{work}, in {format_duration(seconds)}; ended by {reason}"
     say(Text.assemble((number, "bold"), f" {label}{summary}"))
     for line in [line for each in report.artefacts for line in each.lines]:
         say(line)
@@ -149,7 +149,7 @@ def show(run: Any, report: Any, seconds: float, reason: str, console: Any, expor
 def resume_key(run: Any, reason: str, seconds: float) -> str:
     """Returns the key that doubles the limit by which a run ended; none if it was interrupted."""
     longer = {
-        "steps": f" steps={2 * run.spent}",
+        "steps": f" steps={2 * run.limited_work}",
         "iterations": f" iterations={2 * run.iteration}",
         "seconds": f" stop.seconds={2 * seconds:.0f}",
         "nash_conv": f" stop.nash_conv={run.nash_conv / 10:.1g}",

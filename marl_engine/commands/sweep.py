@@ -20,7 +20,7 @@ from marl_engine.commands.command_line.cli_config import load_config, to_dict
 from marl_engine.errors import Refused, describe
 from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.folder import RunFolder
-from marl_engine.runs.inputs import Input, kept_in, look
+from marl_engine.runs.inputs import Input, list_inputs, read_inputs
 from marl_engine.types import main_unit
 
 FAILED = 1
@@ -66,7 +66,7 @@ def identities_in(runs: Path) -> dict[str, Path]:
     for file in sorted(runs.rglob("config.yaml"), key=lambda file: file.stat().st_mtime):
         with suppress(Refused):
             RunFolder(file.parent).check_layout()
-            folders[identity(to_dict(load_config(file)), kept_in(file.parent))] = file.parent
+            folders[identity(to_dict(load_config(file)), read_inputs(file.parent))] = file.parent
     return folders
 
 
@@ -82,7 +82,7 @@ def folder_of(config: Mapping[str, Any], folders: Mapping[str, Path], runs: Path
 
     Raises Refused if that has another configuration.
     """
-    path = folders.get(identity(config, look(config)))
+    path = folders.get(identity(config, list_inputs(config)))
     if not config.get("run"):
         return path
     named_path = runs / str(config["run"])

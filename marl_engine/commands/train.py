@@ -128,7 +128,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     from marl_engine.commands.check_game import report_contract
     from marl_engine.numerics.threads import choose_threads
     from marl_engine.runs.folder import RunFolder
-    from marl_engine.runs.lock import locked
+    from marl_engine.runs.lock import lock_folder
     from marl_engine.view.progress import new_console
 
     plan, stop = split(config)
@@ -137,7 +137,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
         return report_contract(config, console)
     config = {**config, "threads": choose_threads(plan.threads)}  # saved, so that resuming is bit-identical
     folder = RunFolder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
-    with locked(folder.path):
+    with lock_folder(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
         console.print(f"{headline(config)}, in {folder.path}")
         return carry_out(run, console, resume is None)
@@ -150,11 +150,11 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     from marl_engine.policies.weights import profile_state
     from marl_engine.runs.factory import build
     from marl_engine.runs.folder import RunFolder
-    from marl_engine.runs.inputs import keep, localise, look
+    from marl_engine.runs.inputs import copy_inputs, list_inputs, localise
     from marl_engine.runs.run import Run
 
     torch.set_num_threads(config["threads"])
-    inputs = [] if resume else look(config)
+    inputs = [] if resume else list_inputs(config)
     local, notes = localise(config, folder.path) if resume else (config, [])
     initial = RunFolder(folder.path / "initial")  # initial weights from another run
     start = initial.path if plan.init and resume else plan.init
@@ -165,7 +165,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
             console.print(f"{note}; going on from iteration {run.iteration}", style="yellow")
     else:
         folder.clear()
-        keep(inputs, folder.path)
+        copy_inputs(inputs, folder.path)
         if plan.init:
             initial.save(0, {"profile": profile_state(parts.reference)}, None)
     if not gc.isenabled():
@@ -236,7 +236,7 @@ def run_with_display(run: Any, console: Any) -> tuple[str, float]:
     from marl_engine.view.progress import Display
 
     limits: dict[str, tuple[float, float | None]] = {
-        "steps": (run.spent, run.plan.steps),
+        "steps": (run.limited_work, run.plan.steps),
         "iteration": (run.iteration, run.plan.iterations),
         "seconds": (run.seconds, run.stop.seconds),
     }

@@ -54,9 +54,9 @@ class Gaussian:
         """Returns sum_d [log(std' / std) + (std^2 + (mean - mean')^2) / (2 std'^2) - 1/2], (N,), in nats; ' marks
         `other`.
         """
-        moved = self.log_std - other.log_std
+        log_ratio = self.log_std - other.log_std
         off = (self.mean - other.mean) * (-other.log_std).exp()
-        return (0.5 * ((2 * moved).exp() + off**2 - 1) - moved).sum(-1)
+        return (0.5 * ((2 * log_ratio).exp() + off**2 - 1) - log_ratio).sum(-1)
 
 
 class Squashed:

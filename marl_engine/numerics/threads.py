@@ -40,12 +40,12 @@ def count_free_cores() -> int:
     A process may be restricted to some cores (its CPU affinity) or to a share of their time (its control groups). The
     number is determined once per process.
     """
-    every = os.cpu_count() or 1
+    total = os.cpu_count() or 1
     try:
         load = os.getloadavg()[0]
     except (AttributeError, OSError):  # not everywhere is there such a thing
         load = 0.0
-    return max(1, int(min(len(usable_cores()), read_quota(), every - round(load))))
+    return max(1, int(min(len(usable_cores()), read_quota(), total - round(load))))
 
 
 def usable_cores() -> Collection[int]:

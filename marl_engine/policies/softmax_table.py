@@ -42,8 +42,8 @@ class SoftmaxTableSpec:
 
     def profile(self, game: NumberedGame) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
-        drawn = torch.randn(game.players, len(game.features), game.actions, dtype=torch.float64)
-        return [SoftmaxTablePolicy(self.std * each) for each in drawn]
+        logits = torch.randn(game.players, len(game.features), game.actions, dtype=torch.float64)
+        return [SoftmaxTablePolicy(self.std * each) for each in logits]
 
 
 def copy_logits(profile: Sequence[Any]) -> list[Tensor]:

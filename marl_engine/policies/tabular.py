@@ -37,9 +37,9 @@ class TablePolicy(Policy):
         self.form = form
         begin, end = form.begin[seat], form.begin[seat + 1]
         self.begin, self.span = int(begin), slice(int(form.first[begin]), int(form.first[end]))
-        allowed = torch.from_numpy(legal[begin:end])
-        place = torch.full(allowed.shape, -1)
-        place[allowed] = torch.arange(int(allowed.sum()))
+        legal_rows = torch.from_numpy(legal[begin:end])
+        place = torch.full(legal_rows.shape, -1)
+        place[legal_rows] = torch.arange(int(legal_rows.sum()))
         self.register_buffer("place", place, persistent=False)  # (I, A): where in `strategy` an action stands, or -1
         self.register_buffer("strategy", torch.from_numpy(start[self.span].copy()))
 
@@ -102,10 +102,10 @@ def average_strategy(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -
     """
     form = members[0][0].form
     plan = np.ones(form.sequences)
-    for known, mixture in zip(members, weights, strict=True):
-        span = known[0].span
+    for member_plans, mixture in zip(members, weights, strict=True):
+        span = member_plans[0].span
         plan[span] = sum(
-            weight * table_plan(member) for member, weight in zip(known, mixture, strict=True) if weight > 0
+            weight * table_plan(member) for member, weight in zip(member_plans, mixture, strict=True) if weight > 0
         )
     return behavior_strategy(form, plan)
 

@@ -50,10 +50,10 @@ class Population:
 
         `measure` is a pure function: the payoffs (P,) of a cell, and of how many games they are the mean.
         """
-        measured = int((self.count > 0).sum())
+        filled = int((self.count > 0).sum())
         empty = [tuple(cell) for cell in np.argwhere(self.count == 0)]
         cells = [
-            Cell([options[index] for options, index in zip(self.members, cell, strict=True)], measured + number)
+            Cell([options[index] for options, index in zip(self.members, cell, strict=True)], filled + number)
             for number, cell in enumerate(empty)
         ]
         for cell, (payoffs, games) in zip(empty, runner.map(measure, cells), strict=True):

@@ -1,4 +1,4 @@
-"""Responders move a profile one regularised step: exactly, by policy gradients, or off-policy."""
+"""Responders move a profile by one regularised step: exactly, by policy gradients, or off-policy."""
 
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.gradient_ascent import GradientAscent

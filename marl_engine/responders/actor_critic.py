@@ -1,4 +1,4 @@
-"""A policy and its critic."""
+"""Policies with critics."""
 
 from typing import Any, NamedTuple
 
@@ -7,14 +7,14 @@ from marl_engine.types import Memory, Policy
 
 
 class KLTerm(NamedTuple):
-    """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in units of payoff."""
+    """A policy that the learner is regularised towards, by `weight` * KL(pi || policy) in units of payoff."""
 
     policy: Policy
     weight: float
 
 
 class ActorCritic:
-    """One policy and its critic, and what the critic remembers of the games under way in each line-up."""
+    """A policy with its critic, the optimisers of both, and the critic's memory of the games of each line-up."""
 
     def __init__(self, policy: Policy, critic: Any):
         self.policy, self.critic = policy, critic
@@ -22,7 +22,7 @@ class ActorCritic:
         self.memory: dict[int, Memory] = {}  # by the number of the line-up, (B * seats, …)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; the policy is saved with its profile."""
+        """Returns the critic, optimisers and memory for a checkpoint; the policy is saved with its profile."""
         return {
             "critic": self.critic.state_dict(),
             "policy_optimiser": self.policy_optimiser.state(),
@@ -31,7 +31,7 @@ class ActorCritic:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.critic.load_state_dict(state["critic"])
         self.policy_optimiser.restore(state["policy_optimiser"])
         self.critic_optimiser.restore(state["critic_optimiser"])

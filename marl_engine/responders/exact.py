@@ -1,11 +1,11 @@
-"""The responder of games in sequence form: it knows every payoff, and plays nothing.
+"""The responder for games in sequence form: it computes payoffs exactly, without play.
 
-In every information set the regularised step has a closed form, with q the values of the actions there:
+In each information set the regularised step has a closed form. With q the values of its actions,
 
     pi ~ exp[(q + magnet_weight * log magnet + log anchor / step_size) / (magnet_weight + 1 / step_size)]
 
-It is magnetic mirror descent (Sokota et al. 2023, arXiv:2206.05825, section 3), and in a matrix game the step of
-Nash-MD, Mirror-Prox and their relatives. Held to nothing, a seat plays a best response.
+This is magnetic mirror descent (Sokota et al. 2023, arXiv:2206.05825, section 3); in a matrix game it is the step of
+Nash-MD, Mirror-Prox and related solvers. Without regularisation a seat plays a best response.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ from marl_engine.types import UNREGULARISED, Objective, Opponents, Payoff, Profi
 
 @dataclass
 class ExactResponder:
-    """Moves tables of an extensive game."""
+    """Moves the tables of an extensive game."""
 
     game: ExtensiveGame
-    network: TabularSpec | None = None  # the maker of the policies
+    network: TabularSpec | None = None  # makes the policies
     seed: int = 0
     device: str = "cpu"
     form: SequenceForm = field(init=False)
@@ -48,7 +48,7 @@ class ExactResponder:
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
     ) -> Step:
-        """See `Responder`; all seats move at once."""
+        """See `Responder`. All seats move simultaneously."""
         check_objective(self, opponents, objective)
         form = form_of(self.form, objective.payoff)
         own, work = stack_tables(profile), Work(queries=1)
@@ -76,11 +76,11 @@ class ExactResponder:
         load_snapshot(snapshot, profile)
 
     def state(self, profile: Profile) -> dict[str, Any]:
-        """For a checkpoint."""
+        """See `Responder`."""
         return {"work": dict(self.work)}
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """See `Responder`."""
         self.work = Work(state["work"])
 
 
@@ -102,14 +102,14 @@ def gradient_of(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
 
 
 def weighted_sum(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    """sum_k weights[k] * arrays[k], (S,)."""
+    """Returns sum_k weights[k] * arrays[k], (S,)."""
     if len(arrays) == 1:
         return arrays[0]
     return np.tensordot(np.asarray(weights), np.stack(arrays), axes=1)
 
 
 def require_exact(responder: Responder, profile: Profile, asks: str) -> ExactResponder:
-    """The responder, if it is this one. Raises ValueError when it is not, or policies are no tables."""
+    """Returns the responder if it is exact. Raises ValueError if it is not, or if policies are not tables."""
     if not isinstance(responder, ExactResponder) or not all(isinstance(policy, TablePolicy) for policy in profile):
         raise ValueError(f"{asks} solves games exactly: it goes with an ExactResponder and tables")
     return responder

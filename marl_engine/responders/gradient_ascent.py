@@ -1,7 +1,7 @@
-"""The responder of games that say what strategies are worth: one step up the gradient, the others standing still.
+"""The responder for differentiable games: one gradient step of each seat, with the others fixed.
 
-If all seats take it at once, that is naive learning, as LOLA calls what it is compared with (Foerster et al. 2018,
-arXiv:1709.04326, with exact gradients). Nothing is played, and a step is not held near anything.
+If all seats take it simultaneously, this is naive learning, LOLA's baseline (Foerster et al. 2018, arXiv:1709.04326,
+with exact gradients). Nothing is played, and steps are not regularised.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,33 +18,34 @@ from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective
 from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Profile, Step, Work
 
-Values = Callable[[Sequence[Tensor]], Tensor]  # strategies (..., S, A) of P seats to what these earn (..., P)
+Values = Callable[[Sequence[Tensor]], Tensor]  # strategies (..., S, A) of P seats -> payoffs (..., P)
 
 
 def own_gradients(values: Values, own: Sequence[Tensor], others: Sequence[Tensor], again: bool = False) -> list[Tensor]:
-    """d V_i(softmax own_i, softmax others_-i) / d own_i, (..., S, A) for each seat i, all being logits (..., S, A).
+    """Returns d V_i(softmax own_i, softmax others_-i) / d own_i for each seat i; logits and results are (..., S, A).
 
-    Where the logits of the others depend on own_i, so does the derivative. With `again` it can be differentiated.
+    The derivative includes the dependence of the others' logits on own_i, if there is any. With `again` the result can
+    be differentiated.
     """
-    found: list[Tensor] = []
+    gradients: list[Tensor] = []
     for seat, logits in enumerate(own):
         seated = [*others[:seat], logits, *others[seat + 1 :]]
         value = values([each.softmax(-1) for each in seated])[..., seat].sum()
-        found += torch.autograd.grad(value, logits, create_graph=again, retain_graph=True)
-    return found
+        gradients += torch.autograd.grad(value, logits, create_graph=again, retain_graph=True)
+    return gradients
 
 
 @dataclass
 class GradientAscent:
-    """Moves tables of logits. Raises ValueError for a learning rate that is not above 0."""
+    """Moves tables of logits. Raises ValueError unless the learning rate is above 0."""
 
     game: DifferentiableGame
-    network: SoftmaxTableSpec | None = None  # the maker of the policies
+    network: SoftmaxTableSpec | None = None  # makes the policies
     seed: int = 0
     device: str = "cpu"
     learning_rate: float = 25.0  # delta; in units of values
     form: None = field(init=False, default=None)
-    work: Work = field(init=False, default_factory=Work)  # gradients: one is that of every seat
+    work: Work = field(init=False, default_factory=Work)  # gradients: one counts for all seats
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents"}))
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class GradientAscent:
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
     ) -> Step:
-        """See `Responder`; all seats move at once."""
+        """See `Responder`. All seats move simultaneously."""
         check_objective(self, opponents, objective)
         own, values = copy_logits(profile), self.game.values
         if opponents is None:
@@ -66,7 +67,7 @@ class GradientAscent:
         return self.ascend(profile, gradients, Work(gradients=len(members)))  # type: ignore[arg-type]
 
     def ascend(self, profile: Profile, gradients: Sequence[Tensor], work: Work) -> Step:
-        """Steps up gradients (S, A) of each seat's logits, which took so much work to find."""
+        """Takes a step along gradients (S, A) of each seat's logits, which cost `work`."""
         step_logits(profile, gradients, self.learning_rate)
         self.work.update(work)
         return Step(measure_values(self, profile), work)
@@ -80,19 +81,19 @@ class GradientAscent:
         load_snapshot(snapshot, profile)
 
     def state(self, profile: Profile) -> dict[str, Any]:
-        """For a checkpoint."""
+        """See `Responder`."""
         return {"work": dict(self.work)}
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """See `Responder`."""
         self.work = Work(state["work"])
 
 
 @torch.no_grad()
 def measure_values(responder: GradientAscent, profile: Profile) -> Metrics:
-    """What each seat earns, value/SEAT, and how likely it is to take the first action, first_action/SEAT/STATE."""
+    """Returns payoffs as value/SEAT, and probabilities of the first action as first_action/SEAT/STATE."""
     strategies = [logits.softmax(-1) for logits in copy_logits(profile)]
-    found = {f"value/{seat}": each.item() for seat, each in enumerate(responder.game.values(strategies))}
+    metrics = {f"value/{seat}": each.item() for seat, each in enumerate(responder.game.values(strategies))}
     for seat, strategy in enumerate(strategies):
-        found |= {f"first_action/{seat}/{state}": chance for state, chance in enumerate(strategy[:, 0].tolist())}
-    return found
+        metrics |= {f"first_action/{seat}/{state}": chance for state, chance in enumerate(strategy[:, 0].tolist())}
+    return metrics

@@ -1,4 +1,4 @@
-"""What off-policy learners remember, and what two critics say of it."""
+"""The replay buffer and the twin critics of off-policy learning."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 
 class Transitions(NamedTuple):
-    """N moves of one player: what was seen, done and earned, and what was seen next."""
+    """N transitions of one player."""
 
     observation: Tensor  # (N, O)
     action: Tensor  # (N, D)
     reward: Tensor  # (N,)
     after: Tensor  # (N, O)
-    over: Tensor  # (N,) 1 where the game was over by its rules, 0 where it went on or the clock was stopped
+    over: Tensor  # (N,) 1 if the game ended by its rules, 0 if it went on or was truncated
 
 
 class ReplayBuffer:
-    """The last `most` moves."""
+    """The last `most` transitions."""
 
     def __init__(self, most: int, observation: int, action: int, device: str):
         widths = ((observation,), (action,), (), (observation,), ())
@@ -30,32 +30,32 @@ class ReplayBuffer:
         return min(self.seen, self.most)
 
     def add(self, moves: Transitions) -> None:
-        """Remembers moves, in place of the oldest."""
+        """Adds transitions; the oldest are overwritten."""
         place = torch.arange(self.seen, self.seen + len(moves.reward), device=moves.reward.device) % self.most
-        for kept, new in zip(self.moves, moves, strict=True):
-            kept[place] = new
+        for stored, new in zip(self.moves, moves, strict=True):
+            stored[place] = new
         self.seen += len(moves.reward)
 
     def take(self, index: Tensor) -> Transitions:
-        """Those numbered so (N,)."""
+        """Returns the transitions at places (N,)."""
         return Transitions._make(each[index] for each in self.moves)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        kept = {name: each[: len(self)].clone() for name, each in self.moves._asdict().items()}
-        return {"seen": self.seen, "moves": kept}
+        """Returns the transitions for a checkpoint."""
+        moves = {name: each[: len(self)].clone() for name, each in self.moves._asdict().items()}
+        return {"seen": self.seen, "moves": moves}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.seen = state["seen"]
         for name, each in self.moves._asdict().items():
             each[: len(self)] = state["moves"][name]
 
 
 class TwinCritic(nn.Module):
-    """Two critics that share no weight, side by side in each product: values (2, N) of rows (N, O) and actions (N, D).
+    """Two independent critics, computed together: values (2, N) of observations (N, O) and actions (N, D).
 
-    Observations and actions enter as they are; layers are drawn as torch draws linear ones.
+    Layers are initialised like torch's linear ones.
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int]):
@@ -82,17 +82,20 @@ class TwinCritic(nn.Module):
 def soft_target(
     reward: Tensor, over: Tensor, value: Tensor, log_prob: Tensor, *, discount: float, bonus: float
 ) -> Tensor:
-    """reward + discount * (1 - over) * (min of value - bonus * log_prob), (N,); values (2, N) are the next action's."""
+    """Returns reward + discount * (1 - over) * (min of value - bonus * log_prob), (N,).
+
+    `value` (2, N) and `log_prob` (N,) are those of the next action.
+    """
     return reward + discount * (1 - over) * (value.amin(0) - bonus * log_prob)
 
 
 def actor_loss(
     log_prob: Tensor, value: Tensor, near: Sequence[Tensor], weights: Sequence[float], bonus: float
 ) -> Tensor:
-    """The mean of c log pi - sum of w log near - min of value, c = bonus + sum of w.
+    """Returns the mean of c log pi - sum of w log near - min of value, with c = bonus + sum of w.
 
-    log_prob and each of near are (N,), value is (2, N). With one anchor, w = 1 / t, it is MDPO's (Tomar et al. 2020,
-    arXiv:2005.09814, section 5): c log pi + (bonus - c) log pi_old - Q. With none, c = bonus, and it is that of SAC
+    log_prob and each of near are (N,), value is (2, N). With one anchor and w = 1 / t this is the loss of MDPO (Tomar
+    et al. 2020, arXiv:2005.09814, section 5), c log pi + (bonus - c) log pi_old - Q. Without any it is the loss of SAC
     (Haarnoja et al. 2018, arXiv:1801.01290, equation 12).
     """
     loss = (bonus + sum(weights)) * log_prob - value.amin(0)

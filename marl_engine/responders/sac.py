@@ -1,9 +1,9 @@
-"""A responder that learns from everything it remembers: soft actor and critics, held near what it is told to.
+"""The off-policy responder: soft actor-critic with a replay buffer, regularised towards anchor and magnet.
 
-Held near nothing it is SAC (Haarnoja et al. 2018, arXiv:1801.01290, with two critics and no separate value as in
-arXiv:1812.05905). Anchored to the policy that an iteration began with (`solver=mdpo`) it is off-policy MDPO (Tomar et
-al. 2020, arXiv:2005.09814, section 5). It departs from both in that games are played side by side, and from MDPO's code
-in that both critics teach the policy and that what is remembered was sampled from it.
+Without regularisation it is SAC (Haarnoja et al. 2018, arXiv:1801.01290, with two critics and no separate value as in
+arXiv:1812.05905). Anchored to the policy at the start of an iteration (`solver=mdpo`) it is off-policy MDPO (Tomar et
+al. 2020, arXiv:2005.09814, section 5). It departs from both in that several games are played in parallel, and from the
+code of MDPO in that both critics train the policy and that actions in the buffer are sampled from it.
 """
 
 import math
@@ -31,32 +31,32 @@ from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Policy,
 
 
 class Actor:
-    """A policy, its two critics, and copies of these that follow slowly."""
+    """A policy, its twin critics, their slowly moving copy, and the optimisers."""
 
     def __init__(self, policy: Policy, twins: TwinCritic):
         self.policy, self.twins, self.slow = policy, twins, deepcopy(twins)
-        self.descent, self.twins_descent = Adam(policy), Adam(twins)
+        self.optimiser, self.twins_optimiser = Adam(policy), Adam(twins)
         self.followed = Adam(self.slow).vector.data
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; the policy is saved with its profile."""
-        found = {"twins": self.twins.state_dict(), "slow": self.slow.state_dict()}
-        return found | {"descent": self.descent.state(), "twins_descent": self.twins_descent.state()}
+        """Returns critics and optimisers for a checkpoint; the policy is saved with its profile."""
+        critics = {"twins": self.twins.state_dict(), "slow": self.slow.state_dict()}
+        return critics | {"optimiser": self.optimiser.state(), "twins_optimiser": self.twins_optimiser.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         for name in ("twins", "slow"):
             getattr(self, name).load_state_dict(state[name])
-        for name in ("descent", "twins_descent"):
+        for name in ("optimiser", "twins_optimiser"):
             getattr(self, name).restore(state[name])
 
 
 @dataclass
 class SAC:
-    """Learns from `games` copies of the game played side by side, `updates` steps for each decision of each.
+    """Learns from `num_envs` copies of the game, with `updates` gradient steps for each decision of each copy.
 
-    Raises ValueError for a hyperparameter out of range, a game that is not one player's with continuous actions, and
-    a policy that is not squashed.
+    Raises ValueError for hyperparameters out of range, a game with several players or without continuous actions, and a
+    policy that is not squashed.
     """
 
     game: Game
@@ -67,13 +67,13 @@ class SAC:
     rollout_length: int = 64  # T: decisions of each game in an iteration
     updates: int = 1
     batch: int = 256
-    memory: int = 1_000_000  # decisions remembered
+    memory: int = 1_000_000  # transitions in the replay buffer
     warm_up: int = 500  # decisions before the first update
     learning_rate: Any = 1e-3
     discount: float = 0.99  # gamma
     entropy_bonus: Any = 0.02  # lambda of MDPO, alpha of SAC; in scaled payoff
-    target_tau: float = 0.005  # tau: how far slow critics move to the others in an update
-    payoff_scale: float = 0.1  # payoffs are multiplied by it before they are learned
+    target_tau: float = 0.005  # tau: step of the slow critics in an update
+    payoff_scale: float = 0.1  # factor on payoffs
 
     def __post_init__(self) -> None:
         check_fields("responder", self, "num_envs", "rollout_length", "updates", "batch", "memory", least=1, whole=True)
@@ -92,7 +92,7 @@ class SAC:
         }
         self.form = None
         self.work, self.supports = Work(steps=0), frozenset({"anchor", "magnet"})
-        self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers, and checkpoints, on any device
+        self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers on any device
         self.features = math.prod(self.game.observation_shape)
         self.replay = ReplayBuffer(self.memory, self.features, self.game.actions, self.device)
         self.stream: Stream | None = None
@@ -101,38 +101,38 @@ class SAC:
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
     ) -> Step:
-        """Plays and learns in turns; see `Responder`. Raises Diverged."""
+        """Alternates between play and updates; see `Responder`. Raises Diverged."""
         check_objective(self, opponents, objective)
         start, playing, before = perf_counter(), 0.0, self.work["steps"]
         stream, actor = self._stream(), self._actor(profile[0])
         near = [(others[0], self.payoff_scale * weight) for others, weight in kl_terms(objective)]
-        ended: list[Tensor] = []
-        found: list[Tensor] = []
+        returns: list[Tensor] = []
+        losses: list[Tensor] = []
         for _ in range(self.rollout_length):
             began = perf_counter()
             earned = self._play(stream, profile)
-            ended += [] if earned is None else [earned[:, 0]]
+            returns += [] if earned is None else [earned[:, 0]]
             self.work["steps"] += self.num_envs
             playing += perf_counter() - began
             if self.work["steps"] >= self.warm_up:
-                found += [self._update(actor, near) for _ in range(self.num_envs * self.updates)]
-        metrics = {} if not ended else {f"return/{name}": torch.cat(ended).mean().item() for name in ("0", "mean")}
-        if found:
-            means = torch.stack(found).mean(0).tolist()
+                losses += [self._update(actor, near) for _ in range(self.num_envs * self.updates)]
+        metrics = {} if not returns else {f"return/{name}": torch.cat(returns).mean().item() for name in ("0", "mean")}
+        if losses:
+            means = torch.stack(losses).mean(0).tolist()
             metrics |= dict(zip(("loss/value", "loss/policy", "entropy"), means, strict=True))
         metrics |= {"seconds/play": playing, "seconds/learn": perf_counter() - start - playing}
         return Step(metrics, Work(steps=self.work["steps"] - before))
 
     def snapshot(self, profile: Profile) -> Snapshot:
         """See `Responder`."""
-        return take_snapshot(profile, [self._actor(profile[0]).descent])
+        return take_snapshot(profile, [self._actor(profile[0]).optimiser])
 
     def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
         """See `Responder`."""
-        load_snapshot(snapshot, profile, [self._actor(profile[0]).descent])
+        load_snapshot(snapshot, profile, [self._actor(profile[0]).optimiser])
 
     def state(self, profile: Profile) -> dict[str, Any]:
-        """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
+        """See `Responder`."""
         return {
             "work": dict(self.work),
             "generator": self.generator.get_state(),
@@ -142,7 +142,7 @@ class SAC:
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint, with the policies that were saved beside it."""
+        """See `Responder`."""
         self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         self._stream().restore(state["stream"])
@@ -163,37 +163,40 @@ class SAC:
         return self.actor
 
     def _play(self, stream: Stream, profile: Profile) -> Tensor | None:
-        """A decision of every game, remembered; the payoff (games, 1) of those that ended with it."""
-        trajectory, ended = stream.play(profile, 1)
+        """Plays a decision in every game and stores it; returns the payoffs (num_envs, 1) of games that ended."""
+        trajectory, returns = stream.play(profile, 1)
         after = stream.turn.observation if trajectory.final is None else trajectory.final[0]
         over = (trajectory.done & ~trajectory.truncated)[0].float()
-        seen, reward = trajectory.observation[0].flatten(1).float(), self.payoff_scale * trajectory.reward[0, :, 0]
-        self.replay.add(Transitions(seen, trajectory.action[0, :, 0], reward, after.flatten(1).float(), over))
-        return ended
+        observation, reward = (
+            trajectory.observation[0].flatten(1).float(),
+            self.payoff_scale * trajectory.reward[0, :, 0],
+        )
+        self.replay.add(Transitions(observation, trajectory.action[0, :, 0], reward, after.flatten(1).float(), over))
+        return returns
 
     def _update(self, actor: Actor, near: Sequence[tuple[Policy, float]]) -> Tensor:
-        """A step of the critics, of the policy, and of what follows the critics; what is reported of it (3,)."""
+        """Updates critics, policy and the slow critics; returns value loss, policy loss and entropy, (3,)."""
         index = torch.randint(len(self.replay), (self.batch,), generator=self.generator).to(self.device)
         moves = self.replay.take(index)
         learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
         bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
         value_loss = self._critics_loss(actor, moves, bonus)
-        actor.twins_descent.step(value_loss, learning_rate, math.inf)
+        actor.twins_optimiser.step(value_loss, learning_rate, math.inf)
         loss, log_prob = self._policy_loss(actor, moves.observation, near, bonus)
-        actor.descent.step(loss, learning_rate, math.inf)
-        actor.followed.lerp_(actor.twins_descent.vector.data, self.target_tau)
+        actor.optimiser.step(loss, learning_rate, math.inf)
+        actor.followed.lerp_(actor.twins_optimiser.vector.data, self.target_tau)
         return torch.stack([value_loss.detach(), loss.detach(), -log_prob.detach().mean()])
 
-    def _drawn(self, policy: Policy, rows: Tensor) -> tuple[Squashed, Tensor]:
-        """A policy's distributions, and numbers before squashing (N, D) drawn from them, with a gradient."""
+    def _sample_transitions(self, policy: Policy, rows: Tensor) -> tuple[Squashed, Tensor]:
+        """Returns a policy's distributions, and samples (N, D) before squashing, with a gradient."""
         pi = cast(Squashed, policy(rows)[0])
         normal = torch.randn(pi.inner.mean.shape, generator=self.generator).to(self.device)
         return pi, pi.inner.reached(normal)
 
     def _critics_loss(self, actor: Actor, moves: Transitions, bonus: float) -> Tensor:
-        """The squared distance of both values from the soft target."""
+        """Returns the mean squared distance of both values from the soft target."""
         with torch.no_grad():
-            pi, inner = self._drawn(actor.policy, moves.after)
+            pi, inner = self._sample_transitions(actor.policy, moves.after)
             value = actor.slow(moves.after, pi.squash(inner))
             likely = pi.log_prob_of(inner)
             target = soft_target(moves.reward, moves.over, value, likely, discount=self.discount, bonus=bonus)
@@ -202,8 +205,8 @@ class SAC:
     def _policy_loss(
         self, actor: Actor, rows: Tensor, near: Sequence[tuple[Policy, float]], bonus: float
     ) -> tuple[Tensor, Tensor]:
-        """`actor_loss` of actions drawn anew, and their log-densities (N,)."""
-        pi, inner = self._drawn(actor.policy, rows)
+        """Returns the `actor_loss` of newly sampled actions, and their log-densities (N,)."""
+        pi, inner = self._sample_transitions(actor.policy, rows)
         log_prob = pi.log_prob_of(inner)
         others = [other(rows)[0].log_prob_of(inner) for other, _ in near]
         actor.twins.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""A run: made from a configuration, iterated, saved in a folder, resumed."""
+"""Runs: created from a configuration, iterated, saved in a folder, resumed."""
 
 from marl_engine.runs.players import cross_play, load_player
 

@@ -55,12 +55,14 @@ def read(path: Path) -> dict[str, Any]:
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in a folder, the latest iteration first."""
-    found = (path for path in folder.glob("[0-9]*") if path.name.isdigit())
-    return sorted(found, key=lambda path: int(path.name), reverse=True)
+    paths = (path for path in folder.glob("[0-9]*") if path.name.isdigit())
+    return sorted(paths, key=lambda path: int(path.name), reverse=True)
 
 
 def readable(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
-    """(iteration, state) from the newest checkpoint to the oldest; a damaged one yields what is wrong with it."""
+    """Yields (iteration, state) of the checkpoints, the newest first; for a damaged one, the error in place of
+    the state.
+    """
     for path in newest_first(folder):
         try:
             yield int(path.name), read(path)
@@ -74,7 +76,7 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def quarantine(folder: Path) -> None:
-    """Renames each damaged checkpoint 00000030 to damaged-00000030, so that it counts as none and is still there."""
+    """Renames damaged checkpoints from 00000030 to damaged-00000030, so that they are kept but not read."""
     for path in newest_first(folder):
         if not _is_whole(path, _stamp(path)):
             target = folder / f"{DAMAGED}{path.name}"
@@ -83,7 +85,7 @@ def quarantine(folder: Path) -> None:
 
 
 def prune(folder: Path, keep: int, always: int | None = None) -> None:
-    """Leaves the newest `keep` whole checkpoints and, if there is one, that of iteration `always`."""
+    """Removes all but the newest `keep` valid checkpoints and, if there is one, that of iteration `always`."""
     quarantine(folder)
     for path in newest_first(folder)[keep:]:
         if int(path.name) != always:
@@ -114,13 +116,13 @@ def _is_whole(path: Path, stamp: tuple[tuple[int, ...], ...]) -> bool:
 
 
 def _stamp(path: Path) -> tuple[tuple[int, ...], ...]:
-    """Inode, size and time of change, in nanoseconds, of each file that is there."""
+    """Returns inode, size and time of change, in nanoseconds, of each file."""
     files = (file.stat() for name in (MANIFEST, STATE, TENSORS) if (file := path / name).exists())
     return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in files)
 
 
 def _force(folder: Path) -> None:
-    """Forces to disk which names a folder has."""
+    """Forces the entries of a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked, what was measured, where to go on, and how it ended."""
+"""The folder of a run: configuration, metrics, checkpoints and summary."""
 
 import json
 import os
@@ -18,9 +18,9 @@ from marl_engine.runs import checkpoint
 from marl_engine.runs.lock import LOCK
 from marl_engine.types import main_unit
 
-KEPT = 3  # checkpoints, and the best one beside them
-BAD_LINES = "metrics.damaged"  # what was found between the records of metrics.jsonl
-LAYOUT = 2  # of run folders, with the class names in config.yaml and the trees in checkpoints; 1 wrote no number
+KEEP = 3  # checkpoints that are kept, besides the best one
+DAMAGED_LINES = "metrics.damaged"  # damaged lines of metrics.jsonl are moved here
+LAYOUT = 2  # number of the layout: class names in config.yaml and trees in checkpoints
 LAYOUT_LINE = "# layout {}"  # the first line of config.yaml
 LIBRARIES = ("marl_engine", "torch", "numpy", "numba", "hydra-core")
 
@@ -41,7 +41,7 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def clear(self) -> None:
-        """Takes away all that is in the folder but its lock."""
+        """Removes everything in the folder except its lock."""
         for each in self.path.iterdir():
             if each.is_dir() and not each.is_symlink():
                 shutil.rmtree(each)
@@ -49,13 +49,13 @@ class RunFolder:
                 each.unlink()
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """The composed configuration, for `resume` and for readers."""
+        """Writes the composed configuration."""
         self.path.mkdir(parents=True, exist_ok=True)
         text = OmegaConf.to_yaml(OmegaConf.create(dict(config)))
-        replace(self.path / "config.yaml", f"{LAYOUT_LINE.format(LAYOUT)}\n{text}")
+        write_atomically(self.path / "config.yaml", f"{LAYOUT_LINE.format(LAYOUT)}\n{text}")
 
     def check_layout(self) -> None:
-        """Raises Refused where a version of marl_engine with another layout of run folders wrote this one."""
+        """Raises Refused if another version of marl_engine wrote the folder with another layout."""
         file = self.path / "config.yaml"
         if file.is_file() and file.read_bytes().partition(b"\n")[0].decode(errors="replace") != LAYOUT_LINE.format(
             LAYOUT
@@ -66,57 +66,59 @@ class RunFolder:
             )
 
     def config(self) -> dict[str, Any]:
-        """What `write_config` wrote. Raises FileNotFoundError, and Refused for another layout."""
+        """Returns the configuration. Raises FileNotFoundError, and Refused for another layout."""
         self.check_layout()
-        found = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
-        assert isinstance(found, dict)
-        return {str(key): value for key, value in found.items()}
+        config = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))
+        assert isinstance(config, dict)
+        return {str(key): value for key, value in config.items()}
 
     def log(self, record: Mapping[str, float]) -> None:
-        """One line of metrics.jsonl, and the same for TensorBoard."""
+        """Appends a record to metrics.jsonl and to TensorBoard."""
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            first = int(record[main_unit(record)])  # what a run that was killed wrote from here on is not shown
+            first = int(record[main_unit(record)])  # hides records after this step by a killed run
             self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10, purge_step=first)
         for name, number in record.items():
             if name not in ("iteration", main_unit(record)):
                 self.writer.add_scalar(name, number, int(record[main_unit(record)]))
 
     def records(self) -> list[dict[str, float]]:
-        """The lines of metrics.jsonl that are records; bad ones, and one that a kill cut short, are left out."""
-        return [record for line in self._lines() if (record := record_in(line)) is not None]
+        """Returns the records in metrics.jsonl, without damaged and incomplete lines."""
+        return [record for line in self._lines() if (record := parse_record(line)) is not None]
 
     def _lines(self) -> list[bytes]:
-        """Of metrics.jsonl, without an end that is still being written, or was when a kill cut it short."""
+        """Returns the lines of metrics.jsonl, without an incomplete last one."""
         lines = self.metrics.read_bytes().split(b"\n") if self.metrics.exists() else [b""]
-        end = [lines[-1]] if record_in(lines[-1]) else []
+        end = [lines[-1]] if parse_record(lines[-1]) else []
         return [line for line in lines[:-1] if line.strip()] + end
 
     def go_on_after(self, iteration: int) -> list[str]:
-        """Drops what was measured after a checkpoint, and puts aside what is damaged; returns what that was."""
+        """Removes records after a checkpoint, and moves damaged lines and checkpoints aside; returns notes on
+        these.
+        """
         checkpoint.quarantine(self.checkpoints)
-        bad = [line for line in self._lines() if record_in(line) is None]
+        bad = [line for line in self._lines() if parse_record(line) is None]
         if bad:
-            with open(self.path / BAD_LINES, "ab") as file:
+            with open(self.path / DAMAGED_LINES, "ab") as file:
                 file.writelines(line + b"\n" for line in bad)
         records = [record for record in self.records() if record["iteration"] <= iteration]
         if self.metrics.exists():
-            replace(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+            write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
         count = "1 bad line of {} is" if len(bad) == 1 else f"{len(bad)} bad lines of {{}} are"
-        return [f"{count.format(self.metrics)} now in {self.path / BAD_LINES}"] if bad else []
+        return [f"{count.format(self.metrics)} now in {self.path / DAMAGED_LINES}"] if bad else []
 
     def save(self, iteration: int, state: dict[str, Any], best: int | None) -> None:
-        """A checkpoint; the newest few that are whole and the best one stay."""
+        """Writes a checkpoint; removes all but the newest valid ones and the best."""
         checkpoint.write(self.checkpoints, iteration, state)
-        checkpoint.prune(self.checkpoints, KEPT, always=best)
+        checkpoint.prune(self.checkpoints, KEEP, always=best)
 
     def latest(self) -> tuple[int, dict[str, Any], list[str]]:
-        """Iteration and state of the newest checkpoint that is whole, and what is wrong with newer ones.
+        """Returns iteration and state of the newest valid checkpoint, and notes on newer, damaged ones.
 
-        Raises FileNotFoundError when there is none, and Refused for another layout.
+        Raises FileNotFoundError if there is none, and Refused for another layout.
         """
         self.check_layout()
         damages: list[str] = []
@@ -129,66 +131,68 @@ class RunFolder:
         )
 
     def summary(self) -> dict[str, Any]:
-        """What `summarise` wrote; nothing where there is none, or none that can be read."""
+        """Returns the summary; empty if there is none, or if it cannot be read."""
         try:
             summary = json.loads((self.path / "summary.json").read_bytes())
         except (OSError, ValueError):
             return {}
         return summary if isinstance(summary, dict) else {}
 
-    def summarise(self, found: Mapping[str, Any]) -> None:
-        """summary.json, with the versions that made it."""
-        whole = {**found, "versions": versions(), "git_commit": git_commit()}
-        replace(self.path / "summary.json", json.dumps(whole, indent=2) + "\n")
+    def summarise(self, numbers: Mapping[str, Any]) -> None:
+        """Writes summary.json, with the versions of libraries."""
+        summary = {**numbers, "versions": versions(), "git_commit": git_commit()}
+        write_atomically(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     def close(self) -> None:
-        """Flushes TensorBoard."""
+        """Closes the writer of TensorBoard."""
         if self.writer is not None:
             self.writer.close()
 
 
-def replace(path: Path, text: str) -> None:
-    """Writes a file so that it is the old one or the new one, whenever the process dies or the power fails."""
-    aside = path.with_name(f".{path.name}.partial")
-    with open(aside, "w", encoding="utf-8") as file:
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that it has either the old or the new content, even after a crash or a power failure."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(aside, path)
+    os.replace(partial, path)
 
 
-def record_in(line: bytes) -> dict[str, float] | None:
-    """The record that a line of metrics.jsonl holds: numbers by name, the iteration and the seconds among them."""
+def parse_record(line: bytes) -> dict[str, float] | None:
+    """Returns the record in a line of metrics.jsonl: numbers by name, with iteration and seconds; None if it is
+    none.
+    """
     try:
         record = json.loads(line)
     except ValueError:
         return None
-    whole = isinstance(record, dict) and {"iteration", "seconds"} <= record.keys()
-    return record if whole and all(isinstance(number, int | float) for number in record.values()) else None
+    is_record = isinstance(record, dict) and {"iteration", "seconds"} <= record.keys()
+    return record if is_record and all(isinstance(number, int | float) for number in record.values()) else None
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the libraries that results depend on."""
-    found = {"python": platform.python_version()}
+    """Returns the versions of Python and of the libraries that results depend on."""
+    numbers = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
-        except PackageNotFoundError:  # run from a checkout that is not installed
-            found[library] = "not installed"
-    return found
+            numbers[library] = version(library)
+        except PackageNotFoundError:  # a checkout that is not installed
+            numbers[library] = "not installed"
+    return numbers
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that the code runs from, if it is one."""
+    """Returns the commit of the checkout that runs, if it is one."""
     here = Path(__file__).parent
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5)
+        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return result.stdout.strip() or None
 
 
-def column(records: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """(work, values) of the records that have a metric, the work in its main unit."""
-    having = [record for record in records if name in record]
-    return [record[main_unit(record)] for record in having], [record[name] for record in having]
+def metric_column(records: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Returns (work, values) of the records that have a metric; work is in its main unit."""
+    rows = [record for record in records if name in record]
+    return [record[main_unit(record)] for record in rows], [record[name] for record in rows]

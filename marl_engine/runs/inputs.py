@@ -1,7 +1,6 @@
-"""The files and folders outside that a run is made from: its folder keeps them as they were when it began.
+"""Files and folders that a run depends on: they are copied into its folder, and a resumed run uses the copies.
 
-A class declares which of its fields may name some: `payoffs: str | None = outside(None)`. They are copied to inputs/,
-and the run goes on with the copies, whatever has become of the originals.
+A class declares fields that may name files: `payoffs: str | None = outside(None)`.
 """
 
 import hashlib
@@ -19,37 +18,37 @@ from typing import Any, NamedTuple
 from marl_engine.configuration import class_of
 from marl_engine.errors import Refused
 from marl_engine.runs import checkpoint
-from marl_engine.runs.folder import replace
+from marl_engine.runs.folder import write_atomically
 
 INPUTS, INDEX = "inputs", "inputs.json"
-LARGEST = 64 * 2**20  # bytes that are copied; of what is larger, as language models are, only the digest is kept
-OF_A_GAME = re.compile(r"\bfilename=([^,()]+)")  # how OpenSpiel's names of games name files
+LARGEST = 64 * 2**20  # bytes; larger inputs, such as language models, are not copied, only their digest is kept
+OPENSPIEL_FILE = re.compile(r"\bfilename=([^,()]+)")  # files in OpenSpiel's names of games
 
 
 class Input(NamedTuple):
-    """One file or folder."""
+    """A file or folder that a configuration names."""
 
-    key: str  # of the configuration, like "game.payoffs"
-    text: str  # of its value, or a part of it
-    origin: str  # the path that it stood for, from the root
+    key: str  # of the configuration, such as "game.payoffs"
+    text: str  # its value, or a part of it
+    origin: str  # its absolute path
     digest: str
-    copy: str | None  # below inputs/; None: it was too large
+    copy: str | None  # its path below inputs/; None: too large to copy
 
 
-def look(config: Mapping[str, Any]) -> list[Input]:
-    """What a configuration names, as it is now."""
+def list_inputs(config: Mapping[str, Any]) -> list[Input]:
+    """Returns the inputs of a configuration, with digests of their present content."""
     inputs: list[Input] = []
-    for key, text in named_in(config):
+    for key, text in declared_inputs(config):
         path = Path(text).absolute()
-        size = sum(file.stat().st_size for file in files_of(path).values())
+        size = sum(file.stat().st_size for file in list_files(path).values())
         number = sum(each.key == key for each in inputs)
         place = f"{key}{f'.{number}' if number else ''}/{path.name}"
         inputs.append(Input(key, text, str(path), digest(path), place if size <= LARGEST else None))
     return inputs
 
 
-def keep(inputs: list[Input], folder: Path) -> None:
-    """Copies what `look` saw into the folder of a run. Raises Refused where it is another by now."""
+def copy_inputs(inputs: list[Input], folder: Path) -> None:
+    """Copies inputs into the folder of a run. Raises Refused if one has changed since it was listed."""
     for each in inputs:
         source = Path(each.origin)
         target = source if each.copy is None else folder / INPUTS / each.copy
@@ -59,19 +58,19 @@ def keep(inputs: list[Input], folder: Path) -> None:
             raise Refused(f"{each.key}: {each.text} was changed while the run began; begin again")
     if inputs:
         (folder / INPUTS).mkdir(exist_ok=True)
-        replace(folder / INPUTS / INDEX, json.dumps([each._asdict() for each in inputs], indent=2) + "\n")
+        write_atomically(folder / INPUTS / INDEX, json.dumps([each._asdict() for each in inputs], indent=2) + "\n")
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copies a file, or what counts in a folder."""
-    for name, file in files_of(source).items():
+    """Copies a file, or the relevant files of a folder."""
+    for name, file in list_files(source).items():
         place = target / name if name else target
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
 
 
-def kept_in(folder: Path) -> list[Input]:
-    """What the folder of a run keeps. Raises Refused."""
+def read_inputs(folder: Path) -> list[Input]:
+    """Returns the inputs in the folder of a run. Raises Refused if their index is damaged."""
     index = folder / INPUTS / INDEX
     try:
         return [Input(**each) for each in json.loads(index.read_bytes())] if index.exists() else []
@@ -80,68 +79,68 @@ def kept_in(folder: Path) -> list[Input]:
 
 
 def localise(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """A run's configuration with the files that its folder keeps, and what has become of the originals.
+    """Returns a run's configuration with the paths of its copies, and notes on originals that have changed.
 
-    Raises Refused where neither the copy nor the original is what the run began with.
+    Raises Refused if neither the copy nor the original has the content that the run began with.
     """
     local, notes = deepcopy(dict(config)), []
-    for each in kept_in(folder):
-        path = place_of(each, folder)
+    for each in read_inputs(folder):
+        path = find_input(each, folder)
         *sections, name = each.key.split(".")
         section = reduce(getitem, sections, local)
-        section[name] = exchange(section[name], each.text, str(path))
+        section[name] = replace_path(section[name], each.text, str(path))
         if path != (origin := Path(each.origin)) and digest(origin) != each.digest:
             fate = "has changed" if origin.exists() else "is gone"
             notes.append(f"{each.key}: {origin} {fate}, and this run has what it was in {path}")
     return local, notes
 
 
-def place_of(each: Input, folder: Path) -> Path:
-    """Where an input is, as it was: its copy, or what it was copied from. Raises Refused."""
+def find_input(each: Input, folder: Path) -> Path:
+    """Returns the path of an unchanged input: that of its copy or of the original. Raises Refused."""
     for path in (folder / INPUTS / each.copy if each.copy else None, Path(each.origin)):
         if path is not None and digest(path) == each.digest:
             return path
     raise Refused(f"{each.key}: {each.origin} is not what {folder} began with, and there is no whole copy of it")
 
 
-def exchange(value: Any, text: str, path: str) -> Any:
-    """A value with another path in it, also where it is a list."""
+def replace_path(value: Any, text: str, path: str) -> Any:
+    """Returns a value, or a list of values, with one path replaced."""
     if isinstance(value, str):
         return path if value == text else value.replace(f"filename={text}", f"filename={path}")
-    return [exchange(each, text, path) for each in value]
+    return [replace_path(each, text, path) for each in value]
 
 
-def named_in(section: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, str]]:
-    """(key, text) of all files and folders that there are and that declared fields in a section name."""
+def declared_inputs(section: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, str]]:
+    """Yields (key, text) of all existing files and folders that declared fields of a section name."""
     kind = class_of(section["_target_"]) if "_target_" in section else None
     if is_dataclass(kind):
         for each in fields(kind):
             if "outside" in each.metadata:
-                texts = dict.fromkeys(texts_in(section.get(each.name)))
-                yield from ((f"{place}{each.name}", text) for text in texts if is_there(text, each.metadata["outside"]))
+                texts = dict.fromkeys(path_texts(section.get(each.name)))
+                yield from ((f"{place}{each.name}", text) for text in texts if is_input(text, each.metadata["outside"]))
     for key, value in section.items():
         if isinstance(value, Mapping):
-            yield from named_in(value, f"{place}{key}.")
+            yield from declared_inputs(value, f"{place}{key}.")
 
 
-def texts_in(value: Any) -> list[str]:
-    """What may be a path in the value of a field."""
+def path_texts(value: Any) -> list[str]:
+    """Returns the parts of a value that may be paths."""
     if isinstance(value, str):
-        return OF_A_GAME.findall(value) or [value]
-    return [text for each in value for text in texts_in(each)] if isinstance(value, list | tuple) else []
+        return OPENSPIEL_FILE.findall(value) or [value]
+    return [text for each in value for text in path_texts(each)] if isinstance(value, list | tuple) else []
 
 
-def is_there(text: str, folders: bool) -> bool:
-    """Whether a text names a file, or a folder where it may; a file without an ending is meant by no name."""
+def is_input(text: str, folders: bool) -> bool:
+    """Whether a text names a file with a suffix or, if `folders`, any file or folder."""
     path = Path(text)
     try:
         return path.exists() if folders else path.is_file() and bool(path.suffix)
-    except (OSError, ValueError):  # too long for a name, or with a zero in it
+    except (OSError, ValueError):  # too long, or with a null character
         return False
 
 
-def files_of(path: Path) -> dict[str, Path]:
-    """The files that count below a path, by their names from there: of a run those of its newest whole checkpoint."""
+def list_files(path: Path) -> dict[str, Path]:
+    """Returns the relevant files below a path by relative name; for a run those of its newest valid checkpoint."""
     if path.is_file():
         return {"": path}
     newest = checkpoint.newest_whole(path / "checkpoints")
@@ -149,11 +148,11 @@ def files_of(path: Path) -> dict[str, Path]:
 
 
 def digest(path: Path) -> str:
-    """Of what is in a file, or of all that is in a folder, and how it is called there."""
-    whole = hashlib.sha256()
-    for name, file in files_of(path).items():
-        whole.update(f"{name}\0{file.stat().st_size}\0".encode())
+    """Returns a digest of the names and content of a file, or of all files in a folder."""
+    hasher = hashlib.sha256()
+    for name, file in list_files(path).items():
+        hasher.update(f"{name}\0{file.stat().st_size}\0".encode())
         with open(file, "rb") as content:
             while piece := content.read(2**20):
-                whole.update(piece)
-    return whole.hexdigest()
+                hasher.update(piece)
+    return hasher.hexdigest()

@@ -1,4 +1,4 @@
-"""One process for each folder of a run: a lock that ends with its process, however that ends."""
+"""A lock for the folder of a run, which the operating system releases when the process ends."""
 
 import fcntl
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from marl_engine.errors import Refused
 
-LOCK = ".lock"  # the file that is locked; it holds the number of the process
+LOCK = ".lock"  # contains the number of the process
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Within it no other process has the folder, which is made if it is not there, and goes if it is empty afterwards.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """A context in which no other process can use a folder. The folder is created, and removed if it stays empty.
 
-    Raises Refused where another process has it.
+    Raises Refused if another process uses it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def acquire(folder: Path) -> int:
-    """The open lock of a folder, as a file handle. Raises Refused."""
+    """Returns the handle of a folder's lock. Raises Refused."""
     while True:
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -40,18 +40,18 @@ def acquire(folder: Path) -> int:
             owner = os.read(handle, 32).decode() or "that has just begun"
             os.close(handle)
             raise Refused(f"{folder} is in use by process {owner}; wait until it ends, or stop it") from error
-        except OSError:  # a disk that knows no locks
+        except OSError:  # a file system without locks
             break
         if is_named(handle, folder / LOCK):
             break
-        os.close(handle)  # its process ended and took it away between our two calls
+        os.close(handle)  # its process has just removed it
     os.truncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
 
 
 def is_named(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one of this name."""
+    """Whether an open file is still the one at a path."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

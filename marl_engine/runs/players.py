@@ -1,4 +1,4 @@
-"""The players that runs leave: load them, evaluate them, let them play each other.
+"""Players: the trained policies of runs, for evaluation and cross-play.
 
 ours, theirs = load_player("runs/ours"), load_player("runs/theirs")
 print(ours.evaluate())
@@ -24,26 +24,26 @@ from marl_engine.types import Game, Metrics, Profile
 
 @dataclass
 class Player:
-    """The policies of a run, with the game that they were trained in."""
+    """The policies of a run, and the game that they were trained in."""
 
     name: str  # the run's folder
     profile: Profile
     game: Game
     config: dict[str, Any]
-    reference: Profile  # as it was at first
+    reference: Profile  # the initial profile
     iteration: int  # of its checkpoint
 
     def evaluate(self, episodes: int = 128) -> Metrics:
-        """The scores that a run's summary has, of so many games, or answers to prompts held out."""
+        """Returns the metrics of a run's summary, from `episodes` games or answers to held-out prompts."""
         return self.make_evaluator(episodes).evaluate(self.profile, full=True).metrics
 
     def make_evaluator(self, episodes: int) -> Evaluator:
-        """What says how good profiles are in the player's game."""
+        """Returns the evaluator of the player's game."""
         return make_evaluator(self.game, self.reference, LocalRunner(), episodes, self.config["device"])
 
 
 def load_player(folder: str | Path) -> Player:
-    """The player of a run's best checkpoint, or of its newest where that one is gone. Raises Refused for no run."""
+    """Returns the player of a run's best checkpoint, or of the newest one if that is damaged. Raises Refused."""
     path = Path(folder)
     try:
         config = RunFolder(path).config()
@@ -56,9 +56,9 @@ def load_player(folder: str | Path) -> Player:
 
 
 class CrossPlay(NamedTuple):
-    """What N players earn against each other: row i in one seat, column j in all others, as a mean over the seats.
+    """Payoffs of N players against each other: row i in one seat, column j in all others, as a mean over seats.
 
-    In a game of prompts, how often the answers of i are preferred to those of j.
+    In a game with prompts: how often the answers of i are preferred to those of j.
     """
 
     names: list[str]
@@ -75,7 +75,7 @@ class CrossPlay(NamedTuple):
 
 
 def cross_play(players: Sequence[Player], episodes: int = 128) -> CrossPlay:
-    """Everybody against everybody, on `episodes` games for each seat. Raises Refused for players of different games."""
+    """Plays all pairs of players, `episodes` games for each seat. Raises Refused if their games differ."""
     first = players[0]
     for each in players:
         if each.config["game"] != first.config["game"]:

@@ -1,7 +1,7 @@
-"""Whether the parts of a run go together: each declares what it needs by the types of its parameters.
+"""Checks that the parts of a run go together, by the declared types of their parameters.
 
-`ExactResponder.game: ExtensiveGame`, `TabularSpec.profile(game: ExtensiveGame)`: a part that is handed over must have
-the members of the protocol, or be of the class, that the parameter of its name declares.
+For example `ExactResponder.game: ExtensiveGame` and `TabularSpec.profile(game: ExtensiveGame)`: the argument must have
+the members of the protocol, or be an instance of the class, that the parameter declares.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from marl_engine.capabilities import (
 from marl_engine.errors import Refused
 from marl_engine.types import Game
 
-CHOICES: dict[Any, tuple[str, ...]] = {  # presets that have a capability
+CHOICES: dict[Any, tuple[str, ...]] = {  # presets with a capability
     Game: ("game=overcooked", "game=kuhn_poker"),
     NumberedGame: ("game=kuhn_poker", "game=iterated_prisoners_dilemma"),
     ExtensiveGame: ("game=kuhn_poker", "game=matrix"),
@@ -35,7 +35,7 @@ CHOICES: dict[Any, tuple[str, ...]] = {  # presets that have a capability
     TrajectoryPreferenceGame: ("game=preference/control",),
     CriticSpec: ("policy=network",),
 }
-PRESETS = {  # what to write on the command line for a class
+PRESETS = {  # the preset of a class
     "MLPSpec": "policy=network",
     "TabularSpec": "policy=table",
     "SoftmaxTableSpec": "policy=logits",
@@ -50,21 +50,23 @@ PRESETS = {  # what to write on the command line for a class
 
 
 def check_parts(asker: str, types: Mapping[str, Any], **arguments: Any) -> None:
-    """Raises Refused where an argument is not what `asker` declares the parameter of its name to be.
+    """Raises Refused if an argument does not fit the declared type of the parameter with its name.
 
-    The sentence names the capability that is missing, and presets that have it.
+    The error names the missing capability, and presets that have it.
     """
     for name, argument in arguments.items():
-        needed: Any = types.get(name)
-        if needed in CHOICES and (lack := lack_of(argument, needed, asker)):
-            raise Refused(f"{lack}; choose another, like {' or '.join(CHOICES[needed])}")
-        if lack := class_lack(argument, needed, asker):
+        expected: Any = types.get(name)
+        if expected in CHOICES and (lack := lack_of(argument, expected, asker)):
+            raise Refused(f"{lack}; choose another, like {' or '.join(CHOICES[expected])}")
+        if lack := class_lack(argument, expected, asker):
             raise Refused(lack)
 
 
-def class_lack(argument: Any, needed: Any, asker: str) -> str:
-    """A sentence where an argument is of none of the classes that are needed; empty where it is, or there are none."""
-    kinds = [each for each in (get_args(needed) if isinstance(needed, UnionType) else [needed]) if each is not NoneType]
+def class_lack(argument: Any, expected: Any, asker: str) -> str:
+    """Returns a sentence if an argument is not an instance of the expected classes, otherwise an empty text."""
+    kinds = [
+        each for each in (get_args(expected) if isinstance(expected, UnionType) else [expected]) if each is not NoneType
+    ]
     if not all(type(each) is type for each in kinds) or isinstance(argument, tuple(kinds)):
         return ""
     names = " or ".join(PRESETS.get(each.__name__, each.__name__) for each in kinds)

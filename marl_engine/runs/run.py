@@ -1,4 +1,4 @@
-"""A run: the solver's iterations, measured, saved, stopped and gone on with."""
+"""A run: iterates a solver, logs metrics, evaluates, saves, stops and resumes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class StopRule:
 
 @dataclass
 class RunOptions:
-    """The keys of a configuration that are not about a part of the run."""
+    """The keys of a configuration that do not belong to a part of the run."""
 
     run: str | None = None
     overwrite: bool = False
@@ -65,33 +65,33 @@ class RunOptions:
 
 
 class Run:
-    """Plays a setting's solver until something says stop."""
+    """Iterates the solver of a configuration until a stopping rule applies."""
 
     def __init__(self, parts: Components, plan: RunOptions, stop: StopRule, folder: RunFolder):
         self.parts, self.plan, self.stop, self.folder = parts, plan, stop, folder
         self.iteration = 0
-        self.seconds = 0.0  # of the sessions before this one
-        self.started = 0.0  # the time of day when this session began to iterate, in seconds
-        self.evaluations: list[tuple[int, Metrics]] = []  # iterations, and what was evaluated then
+        self.seconds = 0.0  # of earlier sessions
+        self.started = 0.0  # the time at which this session began
+        self.evaluations: list[tuple[int, Metrics]] = []  # by iteration
         self.best: Best | None = None
         self.saved: int | None = None
-        self.nash_conv = inf  # as last measured
+        self.nash_conv = inf  # the last measured one
         self.work = Work(parts.responder.work)  # spent in all sessions
 
     @property
     def unit(self) -> str:
-        """What `steps` limits: steps of games, or what is counted where none are stepped."""
+        """The unit that `steps` limits: steps of games, or another unit if no game is stepped."""
         return main_unit(self.work)
 
     @property
-    def spent(self) -> int:
-        """The work in that unit."""
+    def limited_work(self) -> int:
+        """The work done in that unit."""
         return self.work[self.unit]
 
     def restore(self) -> list[str]:
-        """Goes back to the newest whole checkpoint, or to the start where there is none yet.
+        """Restores the newest valid checkpoint, or the start if there is none.
 
-        Returns what is wrong with newer ones, and with the records.
+        Returns notes on damaged checkpoints and records.
         """
         if not checkpoint.newest_first(self.folder.checkpoints):
             return [*self.folder.go_on_after(0), f"{self.folder.path} has no checkpoint yet"]
@@ -110,7 +110,7 @@ class Run:
         return damages
 
     def state(self, seconds: float) -> dict[str, Any]:
-        """For a checkpoint, after so many seconds."""
+        """Returns the state for a checkpoint, after a number of seconds."""
         return {
             "profile": profile_state(self.parts.profile),
             "responder": self.parts.responder.state(self.parts.profile),
@@ -121,18 +121,18 @@ class Run:
         }
 
     def save(self, seconds: float) -> None:
-        """A checkpoint of everything."""
+        """Saves a checkpoint of everything."""
         if self.saved == self.iteration:
             return
         self.folder.save(self.iteration, self.state(seconds), self.best.iteration if self.best else None)
         self.saved = self.iteration
 
     def evaluate(self, full: bool = False) -> Report:
-        """A report on the profile as it is."""
+        """Returns a report on the present profile."""
         return self.parts.evaluator.evaluate(self.parts.profile, iteration=self.iteration, full=full)
 
     def evaluate_unless_interrupted(self) -> Metrics:
-        """The metrics of a report; none where a signal came before or ends it."""
+        """Returns the metrics of a report; none if a signal came before or during the evaluation."""
         if INTERRUPTION.signals:
             return {}
         try:
@@ -143,18 +143,18 @@ class Run:
                 raise
             return {}
 
-    def consider(self, found: Metrics) -> None:
-        """The profile is the best so far, if what was found of it says so."""
-        if found:
-            others = [each for each in self.evaluations if each[0] != self.iteration]
-            self.evaluations = [*others, (self.iteration, found)]
+    def consider(self, metrics: Metrics) -> None:
+        """Records an evaluation, and updates which iteration is the best."""
+        if metrics:
+            earlier = [each for each in self.evaluations if each[0] != self.iteration]
+            self.evaluations = [*earlier, (self.iteration, metrics)]
             self.best = best_of(self.evaluations)
 
-    def ended(self, seconds: float) -> str | None:
-        """Why the run is over, if it is."""
+    def stop_reason(self, seconds: float) -> str | None:
+        """Returns why the run ends, or None if it goes on."""
         if INTERRUPTION.signals:
             return "interrupted"
-        if self.plan.steps is not None and self.spent >= self.plan.steps:
+        if self.plan.steps is not None and self.limited_work >= self.plan.steps:
             return "steps"
         if self.plan.iterations is not None and self.iteration >= self.plan.iterations:
             return "iterations"
@@ -165,7 +165,7 @@ class Run:
         return None
 
     def run(self, show: Callable[[Mapping[str, float]], None]) -> tuple[str, float]:
-        """Iterates until the end; returns the reason and the seconds of all sessions. Raises Diverged.
+        """Iterates until the run ends; returns the reason and the seconds of all sessions. Raises Diverged.
 
         `show` is called with the record of every iteration.
         """
@@ -174,14 +174,17 @@ class Run:
             self.parts.profile, self.parts.responder, self.parts.runner, after=self.iteration
         )
         with INTERRUPTION.defer():
-            while (reason := self.ended(perf_counter() - start)) is None:
+            while (reason := self.stop_reason(perf_counter() - start)) is None:
                 since = perf_counter()
                 show(self.step(next(progress), start, since))
             self.save(perf_counter() - start)
         return reason, perf_counter() - start
 
     def step(self, progress: Progress, start: float, since: float) -> dict[str, float]:
-        """Measures, logs and saves one iteration, also where its evaluation fails. Raises Halted."""
+        """Evaluates, logs and saves one iteration.
+
+        If the evaluation fails, it is still logged and saved. Raises Halted.
+        """
         check_metrics(progress, self.folder)
         last, self.iteration = self.iteration, progress.iteration
         self.work.update(progress.work)
@@ -192,9 +195,9 @@ class Run:
         self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
         try:
             if passes_multiple(last, self.iteration, self.plan.evaluate_every):
-                found = self.evaluate_unless_interrupted()
-                record |= {f"{EVALUATION}{name}": number for name, number in found.items()}
-                self.consider(found)
+                evaluation = self.evaluate_unless_interrupted()
+                record |= {f"{EVALUATION}{name}": number for name, number in evaluation.items()}
+                self.consider(evaluation)
         except Halted:
             self.save(perf_counter() - start)
             raise
@@ -208,7 +211,7 @@ class Run:
 
 
 def check_metrics(progress: Progress, folder: RunFolder) -> None:
-    """Raises Diverged, naming the keys of this run that could help, where a measured number is not finite."""
+    """Raises Diverged if a metric is not finite, naming keys of the configuration that could help."""
     name = next((name for name, number in progress.metrics.items() if not isfinite(number)), None)
     if name is not None:
         config = folder.config()
@@ -219,9 +222,9 @@ def check_metrics(progress: Progress, folder: RunFolder) -> None:
         )
 
 
-def passes_multiple(last: int, now: int, every: int) -> bool:
-    """Whether a multiple of a number of iterations has been reached since the last one."""
-    return now // every > last // every
+def passes_multiple(last: int, now: int, interval: int) -> bool:
+    """Whether a multiple of `interval` lies between `last` (exclusive) and `now` (inclusive)."""
+    return now // interval > last // interval
 
 
 __all__ = ["Diverged", "RunOptions", "Run", "StopRule"]

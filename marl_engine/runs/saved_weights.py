@@ -1,4 +1,4 @@
-"""Weights of other runs: which checkpoint of a folder is taken, and whether it fits."""
+"""Reads weights and evaluations of other runs."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +15,9 @@ from marl_engine.types import Metrics, Policy, Profile
 
 
 def read_best(path: Path) -> tuple[int, dict[str, Any]]:
-    """Iteration and state of the best checkpoint of a run's folder, or of the newest where that one is gone.
+    """Returns iteration and state of a run's best checkpoint, or of the newest one if that is damaged.
 
-    Raises FileNotFoundError where there is none.
+    Raises FileNotFoundError if there is none.
     """
     folder = RunFolder(path)
     folder.check_layout()
@@ -30,23 +30,23 @@ def read_best(path: Path) -> tuple[int, dict[str, Any]]:
 
 
 def warm_start(profile: Profile, path: Path) -> None:
-    """Gives each seat's policy the weights of the same seat in another run. Raises Refused where they do not fit."""
+    """Loads the weights of each seat's policy from another run. Raises Refused if they do not fit."""
     try:
         _, state = read_best(path)
     except FileNotFoundError as error:
         raise Refused(f"init={path} is not the folder of a run that has been saved: {error}") from error
-    saved = state["profile"]
-    if len(saved["seats"]) != len(profile):
-        raise Refused(f"init={path} has {len(saved['seats'])} seats, and this game {len(profile)}")
+    profile_weights = state["profile"]
+    if len(profile_weights["seats"]) != len(profile):
+        raise Refused(f"init={path} has {len(profile_weights['seats'])} seats, and this game {len(profile)}")
     for policy, seats in group_by_policy(profile):
-        weights = saved["policies"][saved["seats"][seats[0]]]
+        weights = profile_weights["policies"][profile_weights["seats"][seats[0]]]
         if wrong := misfit(policy, weights):
             raise Refused(f"init={path} does not fit: {wrong}; take a run of the same game and policy")
         policy.load_state_dict(weights)
 
 
 def misfit(policy: Policy, weights: dict[str, Tensor]) -> str:
-    """The first difference between the shapes of a policy and of weights; empty where there is none."""
+    """Returns the first difference in shape between a policy and weights; empty if they fit."""
     here = {name: tuple(each.shape) for name, each in policy.state_dict().items()}
     there = {name: tuple(each.shape) for name, each in weights.items()}
     name = next((name for name in [*here, *there] if here.get(name) != there.get(name)), None)
@@ -57,7 +57,7 @@ EVALUATION = "evaluation/"  # where the records of a run keep what was evaluated
 
 
 def evaluations_of(folder: RunFolder) -> list[tuple[int, Metrics]]:
-    """The iterations of a run in which it was evaluated, and what was measured then; at its end, too."""
+    """Returns the iterations in which a run was evaluated, with the metrics, including those of its summary."""
     evaluations = {
         int(record["iteration"]): {
             name.removeprefix(EVALUATION): each for name, each in record.items() if name.startswith(EVALUATION)

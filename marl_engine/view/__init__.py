@@ -1,1 +1,1 @@
-"""What a person sees of a run: progress and plots."""
+"""The display of a run: progress in the terminal, and plots."""

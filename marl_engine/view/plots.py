@@ -1,4 +1,4 @@
-"""Pictures of a run: the curve of what was measured, and the game as it was played."""
+"""Pictures of a run: the learning curve, and a game as an animation."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -12,22 +12,22 @@ from marl_engine.capabilities import Drawable
 from marl_engine.evaluation.report import Panel
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.rollout import Seating, open_games, play_turns
-from marl_engine.runs.folder import column
+from marl_engine.runs.folder import metric_column
 from marl_engine.types import Game, Profile, main_unit
 
-COLOURS = 127  # of a replay; one more is left for what does not change
+COLOURS = 127  # of an animation; one more is needed for unchanged pixels
 FRAME = 100  # milliseconds
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure of so many inches, of no window and no backend."""
+    """Returns an empty figure with a size in inches, which belongs to no window."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def curve(records: Sequence[Mapping[str, float]], path: Path, title: str, panels: Sequence[Panel]) -> None:
-    """The curves of the first panel for which something was measured, against the work in its unit, as a PNG."""
+def save_curve(records: Sequence[Mapping[str, float]], path: Path, title: str, panels: Sequence[Panel]) -> None:
+    """Plots the first panel with a measured metric against work, and saves it as PNG."""
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
     names = {name for record in records for name in record}
@@ -35,11 +35,11 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str, panels
     unit = main_unit(records[-1]) if records else "steps"
     above = False
     for name, label in panel.curves.items():
-        steps, values = column(records, name)
+        steps, values = metric_column(records, name)
         if steps:
             above |= any(min(point) > 0 for point in zip(steps, values, strict=True))
             axes.plot(steps, values, label=label, alpha=0.5 if name in panel.faint else 1.0)
-    scale = "log" if panel.logarithmic and above else "linear"  # an equilibrium from the first on has no logarithm
+    scale = "log" if panel.logarithmic and above else "linear"  # zeros have no logarithm
     axes.set(xlabel=unit, ylabel=panel.axis, ylim=panel.limits, xscale=scale, yscale=scale)
     axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.3)
@@ -49,8 +49,8 @@ def curve(records: Sequence[Mapping[str, float]], path: Path, title: str, panels
 
 
 @torch.no_grad()
-def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
-    """One game of sampled play as the game draws itself, (H, W, 3) uint8 each."""
+def render_game(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
+    """Returns the frames (H, W, 3) uint8 of one game with sampled actions."""
     game = deepcopy(game)
     drawable = cast(Drawable, game)
     turn, seeds = open_games(game, derive_seeds(seed, 1))
@@ -64,8 +64,8 @@ def frames(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> 
     return pictures
 
 
-def gif(pictures: Sequence[np.ndarray], path: Path) -> None:
-    """Pictures (H, W, 3) uint8 as a moving picture with one palette, so that what stands still costs nothing."""
+def save_gif(pictures: Sequence[np.ndarray], path: Path) -> None:
+    """Saves frames (H, W, 3) uint8 as an animation with one palette, so that what does not change takes no space."""
     from PIL import Image
 
     none = Image.Dither.NONE

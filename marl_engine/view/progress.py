@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar with the numbers that matter, or plain lines in a file."""
+"""Progress of a run in the terminal: a bar with the main numbers, or plain lines if output goes to a file."""
 
 from collections.abc import Mapping
 from math import inf, isfinite
@@ -13,20 +13,20 @@ from marl_engine.types import main_unit
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
-SAMPLE_EVERY = 20.0  # seconds between things said
-PLAIN_EVERY = 5.0  # seconds between lines where there is no terminal
+SAMPLE_EVERY = 20.0  # seconds between samples of text
+PLAIN_EVERY = 5.0  # seconds between lines without a terminal
 
 
 def new_console() -> Console:
-    """A console that prints text as it stands: none is taken for markup or a picture, coloured, or broken.
+    """Returns a console that prints text without interpreting markup or emoji, colouring or wrapping it.
 
-    Whatever comes from files, games, judges and users is printed on one of these.
+    All text from files, games, judges and users is printed by such a console.
     """
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def sparkline(values: list[float], width: int = WIDTH) -> str:
-    """The last values as blocks; longer histories are thinned out evenly."""
+    """Returns the values as blocks; longer histories are thinned out evenly."""
     if len(values) > width:
         values = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
     low, high = min(values, default=0.0), max(values, default=0.0)
@@ -35,21 +35,21 @@ def sparkline(values: list[float], width: int = WIDTH) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text without its line breaks."""
+    """Returns a text without line breaks."""
     return " ".join(text.split())
 
 
-def duration(seconds: float) -> str:
-    """As 1:05 or 1:00:00."""
-    whole = int(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+def format_duration(seconds: float) -> str:
+    """Formats seconds as 1:05 or 1:00:00."""
+    total = int(seconds)
+    hours, minutes = divmod(total // 60, 60)
+    return f"{hours}:{minutes:02d}:{total % 60:02d}" if hours else f"{minutes}:{total % 60:02d}"
 
 
 class Display:
-    """A progress display for a run; `limits` says where it begins and where it ends, in units of the record.
+    """A progress display. `limits` are the begin and the end of the run, in units of its records.
 
-    Whichever limit is the nearest is shown; without any there is no bar to fill.
+    The bar shows the limit that will be reached first; without limits there is no bar.
     """
 
     def __init__(self, console: Console, limits: Mapping[str, tuple[float, float]], view: View):
@@ -79,18 +79,18 @@ class Display:
         self.live.stop()
 
     def show(self, record: Mapping[str, float], sample: str = "") -> None:
-        """The newest record, and something that was said, if the game is one of words."""
-        score, trend = self.scored(record)
-        beside = [text.format(record[name]) for name, text in self.view.secondary.items() if name in record]
+        """Shows the newest record, and a sample of text, if there is one."""
+        score, trend = self.update_score(record)
+        secondary = [text.format(record[name]) for name, text in self.view.secondary.items() if name in record]
         unit = main_unit(record)
-        done, left = ahead(record, self.limits, perf_counter() - self.began)
+        done, left = estimate_progress(record, self.limits, perf_counter() - self.began)
         numbers: dict[str, Any] = {
             "iteration": f"{record['iteration']:,}",
             "work": f"{record[unit]:,} {unit}" if unit != "iteration" else "",
             "pace": f"{record.get(f'{unit}_per_second', 0):,.0f}",
-            "score": "  ".join([score, *beside]),
+            "score": "  ".join([score, *secondary]),
             "trend": "" if self.console.options.ascii_only else trend,
-            "left": duration(left) if isfinite(left) else "-:--",
+            "left": format_duration(left) if isfinite(left) else "-:--",
         }
         if self.console.is_terminal:
             self.live.update(self.task, completed=done, **numbers)
@@ -105,23 +105,23 @@ class Display:
             if sample:
                 self.console.print(f"  {one_line(sample)}")
 
-    def scored(self, record: Mapping[str, float]) -> tuple[str, str]:
-        """The number that matters most of those measured so far, and how it went."""
-        shown_names = self.view.primary
-        name = next((name for name in shown_names if name in record), None)
+    def update_score(self, record: Mapping[str, float]) -> tuple[str, str]:
+        """Returns the most important metric measured so far, and its history as a sparkline."""
+        primary = self.view.primary
+        name = next((name for name in primary if name in record), None)
         if name is not None:
-            self.history.setdefault(shown_names[name], []).append(record[name])
-        shown = next((each for each in shown_names.values() if each in self.history), None)
-        if shown is None:
+            self.history.setdefault(primary[name], []).append(record[name])
+        label_and_format = next((each for each in primary.values() if each in self.history), None)
+        if label_and_format is None:
             return "-", ""
-        (label, digits), values = shown, self.history[shown]
+        (label, digits), values = label_and_format, self.history[label_and_format]
         return f"{label} {values[-1]:{digits}}", sparkline(values)
 
 
-def ahead(
+def estimate_progress(
     record: Mapping[str, float], limits: Mapping[str, tuple[float, float]], elapsed: float
 ) -> tuple[float, float]:
-    """The share that is done, and the seconds left at the pace of this session, by the limit that comes first."""
+    """Returns the share of the run that is done, and the seconds left, by the limit that comes first."""
     done, left = 0.0, inf
     for unit, (began, end) in limits.items():
         here = record[main_unit(record) if unit == "steps" else unit]

@@ -80,7 +80,7 @@ def allocate_state(regret: np.ndarray, total: np.ndarray) -> SampleState:
 
 
 @compile_inline
-def drawn(uniforms, key, place):
+def traversal_uniform(uniforms, key, place):
     """Returns the uniform number in [0, 1) at a position of the traversal `key`, or the one that is given for it."""
     if place < uniforms.size:
         return uniforms[place]
@@ -88,17 +88,17 @@ def drawn(uniforms, key, place):
 
 
 @compile_inline
-def dealt(paths, history, noise):
+def sample_chance(paths, history, noise):
     """Samples a child of a chance node.
 
     The loop does not stop early, since a mispredicted branch costs more than the remaining iterations.
     """
     child = np.uint64(paths.history[history, CHILD])
-    chosen = child
+    outcome = child
     for sibling in range(child + ONE, child + paths.history[history, COUNT]):
         if paths.since[sibling] <= noise:
-            chosen = sibling
-    return chosen
+            outcome = sibling
+    return outcome
 
 
 @compile_inline
@@ -113,13 +113,13 @@ def match_regrets(regret, first, count):
 @compile_inline
 def sample_action(regret, first, count, scale, least, noise):
     """Samples a sequence with probabilities scale * [regret]+ + least; returns it and its probability."""
-    since, chosen, probability = 0.0, first, 1.0
+    since, action, probability = 0.0, first, 1.0
     for sequence in range(first, first + count):
         share = scale * max(regret[sequence], 0.0) + least
         if since <= noise and share > 0:
-            chosen, probability = sequence, share
+            action, probability = sequence, share
         since += share
-    return chosen, probability
+    return action, probability
 
 
 @compile_inline
@@ -132,10 +132,10 @@ def sample_to_decision(paths, state, player, history, weight, key, uniforms, pla
     next_player = (player + 1) % paths.payoff.shape[1]
     mover = paths.history[history, MOVER]
     while mover != player and mover != END:
-        noise = drawn(uniforms, key, place)
+        noise = traversal_uniform(uniforms, key, place)
         place += 1
         if mover == CHANCE:
-            history = dealt(paths, history, noise)
+            history = sample_chance(paths, history, noise)
         else:
             first, count = paths.history[history, FIRST], paths.history[history, COUNT]
             scale, least = match_regrets(state.regret, first, count)
@@ -197,7 +197,7 @@ def traverse_outcome(paths, state, player, exploration, key, uniforms):
         first, count = paths.history[history, FIRST], paths.history[history, COUNT]
         scale, least = match_regrets(state.regret, first, count)
         floor = exploration / np.float64(count) + (1 - exploration) * least
-        noise = drawn(uniforms, key, place)
+        noise = traversal_uniform(uniforms, key, place)
         sequence, probability = sample_action(state.regret, first, count, (1 - exploration) * scale, floor, noise)
         state.node[steps], state.children[steps] = history, sequence
         state.value[steps] = scale * max(state.regret[sequence], 0.0) + least

@@ -1,8 +1,8 @@
-"""alpha-Rank: the stationary distribution of an evolutionary Markov chain over joint actions (Omidshafiei et al. 2019,
-arXiv:1903.01373).
+"""alpha-Rank: the stationary distribution of an evolutionary Markov chain over joint actions.
 
-In each step one of the sum_p (A_p - 1) possible mutants appears, chosen uniformly: a player's population that plays
-another action. It takes over with probability (Fermi selection, population size m, u = alpha * its gain in payoff)
+Omidshafiei et al. 2019, arXiv:1903.01373. In each step one of the sum_p (A_p - 1) possible mutants appears, chosen
+uniformly: a player's population that plays another action. It takes over with probability (Fermi selection, population
+size m, u = alpha * its gain in payoff)
 
     rho = (1 - exp(-u)) / (1 - exp(-m u)),   1 / m if u = 0.
 
@@ -23,8 +23,8 @@ from marl_engine.numerics.jit import compile_loop
 from solvers.normal_form.regrets import Strategies, check_payoffs
 
 BLOCK = 96  # states that are eliminated together before a matrix product updates the others,
-ALONE = 768  # in chains with more states than this
-MOST = 10_000  # joint actions; their chain takes 1.6 GB
+BLOCKED_ABOVE = 768  # in chains with more states than this
+MAX_JOINT_ACTIONS = 10_000  # joint actions; their chain takes 1.6 GB
 TIE = 1e-12  # payoffs closer than this, relative to the largest gain, are equal,
 ROUNDING = 4 * np.finfo(float).eps  # or closer than this, relative to the largest payoff
 
@@ -39,9 +39,9 @@ def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50,
     places = np.arange(payoffs[0].size).reshape(payoffs.shape[1:])
     logs = np.full((payoffs[0].size,) * 2, -np.inf)
     for player, earns in enumerate(payoffs):
-        mine = np.moveaxis(earns, player, -1).reshape(-1, earns.shape[player])
-        where = np.moveaxis(places, player, -1).reshape(mine.shape)
-        gain = mine[:, None, :] - mine[:, :, None]  # (others, from, to)
+        own = np.moveaxis(earns, player, -1).reshape(-1, earns.shape[player])
+        where = np.moveaxis(places, player, -1).reshape(own.shape)
+        gain = own[:, None, :] - own[:, :, None]  # (others, from, to)
         logs[where[:, :, None], where[:, None, :]] = log_fixation(gain, rounding(earns), alpha, population, noise)
     return stationary(logs).reshape(payoffs.shape[1:])
 
@@ -74,24 +74,25 @@ def marginals(joint: np.ndarray) -> Strategies:
 
 def check_chain(states: int, alpha: float, population: int, noise: float) -> None:
     """Raises ValueError for too many states, and for parameters out of range."""
-    if states > MOST:
-        raise ValueError(f"alpha-Rank takes up to {MOST} joint actions, not {states}")
+    if states > MAX_JOINT_ACTIONS:
+        raise ValueError(f"alpha-Rank takes up to {MAX_JOINT_ACTIONS} joint actions, not {states}")
     check_number("alpha", alpha, above=0, infinite=True)
     check_number("population", population, least=2, whole=True)
     check_number("noise", noise, above=0, below=0.5)
 
 
 def log_fixation(gain: np.ndarray, indifference: float, alpha: float, population: int, noise: float) -> np.ndarray:
-    """Returns log rho of mutants that earn `gain` more than the residents. Gains up to `indifference` count as
-    zero.
+    """Returns log rho of mutants that earn `gain` more than the residents.
+
+    Gains up to `indifference` count as zero.
     """
     tie = np.abs(gain) <= max(TIE * np.abs(gain).max(), indifference)
     if np.isinf(alpha):
         return np.where(tie, np.log(0.5), np.where(gain > 0, np.log1p(-noise), np.log(noise)))
     size = np.where(tie, 1.0, alpha * np.abs(gain))
-    found = np.log(-np.expm1(-size)) - np.log(-np.expm1(-population * size))
-    found -= np.where(gain < 0, (population - 1) * size, 0.0)
-    return np.where(tie, -np.log(population), found)
+    log_rho = np.log(-np.expm1(-size)) - np.log(-np.expm1(-population * size))
+    log_rho -= np.where(gain < 0, (population - 1) * size, 0.0)
+    return np.where(tie, -np.log(population), log_rho)
 
 
 def stationary(logs: np.ndarray) -> np.ndarray:
@@ -108,10 +109,10 @@ def stationary(logs: np.ndarray) -> np.ndarray:
         if np.isfinite(weights.sum()):
             return weights / weights.sum()
     logs = logs.copy()
-    found = np.zeros(len(logs))
-    eliminate_logs(logs, found)
-    found = np.exp(found - found.max())
-    return found / found.sum()
+    log_weights = np.zeros(len(logs))
+    eliminate_logs(logs, log_weights)
+    log_weights = np.exp(log_weights - log_weights.max())
+    return log_weights / log_weights.sum()
 
 
 def eliminate(rates: np.ndarray) -> bool:
@@ -121,12 +122,12 @@ def eliminate(rates: np.ndarray) -> bool:
 
     Column k ends as the rates into state k divided by the rate at which the chain leaves it for lower states.
     """
-    block, rest = len(rates) if len(rates) <= ALONE else BLOCK, torch.from_numpy(rates)  # torch adds in place
+    block, tensor = len(rates) if len(rates) <= BLOCKED_ABOVE else BLOCK, torch.from_numpy(rates)  # torch adds in place
     for end in range(len(rates), 1, -block):
         begin = max(end - block, 1)
         if not eliminate_block(rates, begin, end):
             return False
-        rest[:begin, :begin].addmm_(rest[:begin, begin:end], rest[begin:end, :begin])
+        tensor[:begin, :begin].addmm_(tensor[:begin, begin:end], tensor[begin:end, :begin])
     return True
 
 
@@ -150,19 +151,19 @@ def eliminate_block(rates, begin, end):
 
 
 @compile_loop
-def weigh(rates, found):
-    """Writes the stationary distribution, up to a factor, into `found` (N,) after elimination."""
-    found[0] = 1.0
-    for state in range(found.size):
-        weight = found[state]
-        for other in range(state + 1, found.size):
-            found[np.uintp(other)] += weight * rates[np.uintp(state), np.uintp(other)]
+def weigh(rates, weights):
+    """Writes the stationary distribution, up to a factor, into `weights` (N,) after elimination."""
+    weights[0] = 1.0
+    for state in range(weights.size):
+        weight = weights[state]
+        for other in range(state + 1, weights.size):
+            weights[np.uintp(other)] += weight * rates[np.uintp(state), np.uintp(other)]
 
 
 @compile_loop
-def eliminate_logs(logs, found):
+def eliminate_logs(logs, weights):
     """Does the same in logarithms, one state after another; writes the logarithm of the stationary distribution."""
-    states = found.size
+    states = weights.size
     for state in range(states - 1, 0, -1):
         highest = -np.inf
         for other in range(state):
@@ -180,12 +181,12 @@ def eliminate_logs(logs, found):
                 a, b = logs[row, column], into + logs[state, column]
                 low, high = min(a, b), max(a, b)
                 logs[row, column] = high if high - low > 40 or high == -np.inf else high + np.log1p(np.exp(low - high))
-    found[0] = 0.0
+    weights[0] = 0.0
     for state in range(1, states):
         highest = -np.inf
         for row in range(state):
-            highest = max(highest, found[row] + logs[row, state])
+            highest = max(highest, weights[row] + logs[row, state])
         total = 0.0
         for row in range(state):
-            total += np.exp(found[row] + logs[row, state] - highest)
-        found[state] = highest + np.log(total)
+            total += np.exp(weights[row] + logs[row, state] - highest)
+        weights[state] = highest + np.log(total)

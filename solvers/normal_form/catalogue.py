@@ -11,7 +11,7 @@ from solvers.normal_form.nash import nash
 from solvers.normal_form.regrets import Strategies, uniform
 
 
-def ranked(payoffs: np.ndarray) -> Strategies:
+def alpha_rank_marginals(payoffs: np.ndarray) -> Strategies:
     """Returns the marginals of alpha-Rank for each player."""
     return marginals(alpha_rank(payoffs))
 
@@ -23,5 +23,5 @@ META: dict[str, Callable[[np.ndarray], Strategies]] = {
     "prd": projected_replicator,
     "regret_matching": regret_matching,
     "fictitious_play": fictitious_play,
-    "alpha_rank": ranked,
+    "alpha_rank": alpha_rank_marginals,
 }

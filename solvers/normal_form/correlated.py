@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from marl_engine.numerics.checks import check_distributions
-from solvers.normal_form.entropy import most_even
+from solvers.normal_form.entropy import max_entropy
 from solvers.normal_form.regrets import in_range, subtract_least
 
 METHODS = {"ce": "highs-ds", "cce": "highs-ipm"}  # the faster method for many sparse conditions, and for few dense ones
@@ -29,14 +29,12 @@ def deviations(payoffs: np.ndarray, joint: np.ndarray, player: int) -> np.ndarra
     """
     own = np.moveaxis(joint, player, 0).reshape(joint.shape[player], -1)
     earns = np.moveaxis(subtract_least(payoffs)[player], player, 0).reshape(own.shape)
-    found = own @ earns.T
-    return found - np.diag(found)[:, None]
+    gains = own @ earns.T
+    return gains - np.diag(gains)[:, None]
 
 
 def ce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
-    """Returns what each player gains (P,) by the best replacement for each action; zero in a CE, positive
-    otherwise.
-    """
+    """Returns the gain of each player (P,) by the best replacement of each action: 0 in a CE, otherwise positive."""
     check_joint(payoffs, joint)
     return np.array([deviations(payoffs, joint, player).max(1).sum() for player in range(len(payoffs))])
 
@@ -48,7 +46,7 @@ def cce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
 
 
 def check_joint(payoffs: np.ndarray, joint: np.ndarray) -> None:
-    """Raises ValueError unless an array (A, B, …) is a distribution over the joint actions of a game (P, A, B,
+    """Raises ValueError unless an array (A, B, …) is a distribution over the joint actions of payoffs (P, A, B,
     …).
     """
     if np.shape(joint) != np.shape(payoffs)[1:]:
@@ -65,14 +63,12 @@ def conditions(payoffs: np.ndarray, kind: str) -> Any:
 
     if kind not in METHODS:
         raise ValueError(f"a correlated equilibrium is one of {', '.join(METHODS)}, not {kind!r}")
-    build = swaps if kind == "ce" else switches
+    build = swap_gains if kind == "ce" else constant_gains
     return vstack([build(payoffs, player) for player in range(len(payoffs))]).tocsr()
 
 
-def swaps(payoffs: np.ndarray, player: int) -> Any:
-    """Returns sparse rows (A (A - 1), N) for each pair a, a' of a player: its gain by playing a' when a is
-    recommended.
-    """
+def swap_gains(payoffs: np.ndarray, player: int) -> Any:
+    """Returns sparse rows (A (A - 1), N), one for each pair a, a': a player's gain by playing a' when told a."""
     from scipy.sparse import csr_array
 
     earns = np.moveaxis(payoffs[player], player, 0)
@@ -87,7 +83,7 @@ def swaps(payoffs: np.ndarray, player: int) -> Any:
     return csr_array((data.ravel(), columns.ravel(), ends), shape=(len(data), payoffs[0].size))
 
 
-def switches(payoffs: np.ndarray, player: int) -> Any:
+def constant_gains(payoffs: np.ndarray, player: int) -> Any:
     """Returns sparse rows (A, N) for each a' of a player: its gain by always playing a'."""
     from scipy.sparse import csr_array
 
@@ -96,7 +92,7 @@ def switches(payoffs: np.ndarray, player: int) -> Any:
     return csr_array(gain.reshape(len(gain), -1))
 
 
-def correlated(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | None = None) -> np.ndarray:
+def correlated_equilibrium(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | None = None) -> np.ndarray:
     """Returns the joint distribution (A, B, …) of a "ce" or "cce" that maximises an objective (A, B, …).
 
     The default objective is the sum of all payoffs. Raises ValueError for an unknown kind and an invalid objective, and
@@ -109,7 +105,7 @@ def correlated(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | No
     if objective is not None and np.shape(objective) != joint:
         raise ValueError(f"the objective must have the shape of the joint actions, {joint}, not {np.shape(objective)}")
     worth = in_range(np.reshape(subtract_least(payoffs).sum(0) if objective is None else objective, (1, -1)))[0]
-    found = linprog(
+    solution = linprog(
         -worth,
         A_ub=gains,
         b_ub=np.zeros(gains.shape[0]),
@@ -118,14 +114,12 @@ def correlated(payoffs: np.ndarray, kind: str = "ce", objective: np.ndarray | No
         method=METHODS[kind],
         options={"primal_feasibility_tolerance": EXACT, "dual_feasibility_tolerance": EXACT},
     )
-    if found.x is None:
-        raise RuntimeError(f"HiGHS found no correlated equilibrium: {found.message}")
-    chances = np.maximum(found.x, 0)
+    if solution.x is None:
+        raise RuntimeError(f"HiGHS found no correlated equilibrium: {solution.message}")
+    chances = np.maximum(solution.x, 0)
     return (chances / chances.sum()).reshape(joint)
 
 
-def most_even_correlated(payoffs: np.ndarray, kind: str = "ce") -> np.ndarray:
-    """Returns the joint distribution (A, B, …) with the largest entropy among all "ce" or "cce". Raises
-    ValueError.
-    """
-    return most_even(conditions(in_range(payoffs), kind)).reshape(np.shape(payoffs)[1:])
+def max_entropy_correlated(payoffs: np.ndarray, kind: str = "ce") -> np.ndarray:
+    """Returns the "ce" or "cce" (A, B, …) with the largest entropy. Raises ValueError."""
+    return max_entropy(conditions(in_range(payoffs), kind)).reshape(np.shape(payoffs)[1:])

@@ -125,15 +125,15 @@ def replicate(game, learner, player, step, floor):
 @compile_inline
 def match(game, learner, player, floor):
     """Takes one step of regret matching."""
-    begin, end, mean, whole = game.first[player], game.first[player + 1], 0.0, 0.0
+    begin, end, mean, total = game.first[player], game.first[player + 1], 0.0, 0.0
     for index in range(begin, end):
         mean += learner.strategy[index] * game.value[index]
     for index in range(begin, end):
         learner.regret[index] += game.value[index] - mean
-        whole += max(learner.regret[index], 0.0)
+        total += max(learner.regret[index], 0.0)
     even = 1.0 / (end - begin)
     for index in range(begin, end):
-        chance = max(learner.regret[index], 0.0) / whole if whole > 0 else even
+        chance = max(learner.regret[index], 0.0) / total if total > 0 else even
         learner.strategy[index] = floor * even + (1 - floor) * chance
 
 
@@ -168,7 +168,7 @@ def play(game, learner, rule, after, steps, step, floor):
                 answer(game, learner, player, number + 1.0)
 
 
-def table(payoffs: np.ndarray) -> Table:
+def make_table(payoffs: np.ndarray) -> Table:
     """Returns a Table of payoffs (P, A, B, …) float64."""
     players, counts = len(payoffs), payoffs.shape[1:]
     order = [[*(other for other in range(players) if other != player), player] for player in range(players)]
@@ -177,7 +177,7 @@ def table(payoffs: np.ndarray) -> Table:
     return Table(np.stack(turned), np.array(order), first, np.empty(payoffs[0].size), np.empty(first[-1]))
 
 
-def learner_of(game: Table) -> Learner:
+def initial_learner(game: Table) -> Learner:
     """Returns the initial state: uniform strategies."""
     counts = np.diff(game.first)
     strategy = np.repeat(1 / counts, counts)
@@ -200,37 +200,35 @@ def projected_replicator(
     functions here.
     """
     check_number("step_size", step_size, above=0)
-    game = table(in_range(payoffs))
+    game = make_table(in_range(payoffs))
     check_number("floor", floor, least=0, below=1 / np.diff(game.first).max())
-    learner = simulate(game, learner_of(game), REPLICATOR, steps, step_size, floor)
+    learner = simulate(game, initial_learner(game), REPLICATOR, steps, step_size, floor)
     return split(game, learner.total + learner.strategy)
 
 
 def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0) -> Strategies:
-    """Returns average strategies over `steps` steps; each strategy is mixed with a share `floor` of the uniform
-    one.
-    """
+    """Returns average strategies over `steps` steps. Strategies have a share `floor` of the uniform one."""
     check_number("floor", floor, least=0, most=1)
-    game = table(in_range(payoffs))
-    learner = simulate(game, learner_of(game), REGRET_MATCHING, steps, floor=floor)
+    game = make_table(in_range(payoffs))
+    learner = simulate(game, initial_learner(game), REGRET_MATCHING, steps, floor=floor)
     return split(game, learner.total + learner.strategy)
 
 
 def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
     """Returns the average of best responses to averages; the first move is uniform."""
-    game = table(in_range(payoffs))
-    return split(game, simulate(game, learner_of(game), FICTITIOUS_PLAY, steps).strategy)
+    game = make_table(in_range(payoffs))
+    return split(game, simulate(game, initial_learner(game), FICTITIOUS_PLAY, steps).strategy)
 
 
 def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
-    """Returns the strategies after `steps` steps of replicator dynamics from `start`, without floor and
-    averaging.
+    """Returns the strategies after `steps` steps of replicator dynamics from `start`, not averaged, without
+    floor.
     """
     check_number("step_size", step_size, above=0)
     for own in start:
         check_distributions("start", own)
-    game = table(subtract_least(payoffs))
-    learner = learner_of(game)
+    game = make_table(subtract_least(payoffs))
+    learner = initial_learner(game)
     learner.strategy[:] = np.concatenate(start)
     return split(game, simulate(game, learner, REPLICATOR, steps, step_size).strategy)
 

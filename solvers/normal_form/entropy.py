@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 EXACT = 1e-11  # tolerance of the solver, for gains of about 1
-MISSED = 1e-6  # largest accepted violation of a condition
+MAX_VIOLATION = 1e-6  # largest accepted violation of a condition
 
 
-def most_even(gains: Any) -> np.ndarray:
+def max_entropy(gains: Any) -> np.ndarray:
     """Returns the distribution (N,) with the largest entropy among those with gains (C, N) p <= 0; dense or sparse.
 
     Raises ValueError if there is none, and RuntimeError if the solver fails.
@@ -20,25 +20,26 @@ def most_even(gains: Any) -> np.ndarray:
     import clarabel
     from scipy.sparse import csc_array
 
-    rows, bound = programme(gains)
+    rows, bound = conic_programme(gains)
     conditions, count = gains.shape
     cones = [clarabel.ZeroConeT(1), clarabel.NonnegativeConeT(conditions), *[clarabel.ExponentialConeT()] * count]
     worth = np.concatenate([np.zeros(count), -np.ones(count)])
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.tol_feas = settings.tol_gap_abs = settings.tol_gap_rel = EXACT
-    found = clarabel.DefaultSolver(csc_array((2 * count, 2 * count)), worth, rows, bound, cones, settings).solve()
-    if "Infeasible" in str(found.status):
+    solution = clarabel.DefaultSolver(csc_array((2 * count, 2 * count)), worth, rows, bound, cones, settings).solve()
+    if "Infeasible" in str(solution.status):
         raise ValueError("no distribution meets the conditions")
-    p = np.maximum(found.x[:count], 0)
-    if not p.sum() > 0 or (gains @ p / p.sum()).max(initial=0.0) > MISSED:
-        raise RuntimeError(f"the most even distribution was not found: {found.status}")
+    p = np.maximum(solution.x[:count], 0)
+    if not p.sum() > 0 or (gains @ p / p.sum()).max(initial=0.0) > MAX_VIOLATION:
+        raise RuntimeError(f"the most even distribution was not found: {solution.status}")
     return p / p.sum()
 
 
-def programme(gains: Any) -> tuple[Any, np.ndarray]:
-    """Returns rows (1 + C + 3N, 2N) and bounds, with bound - rows (p, t) in the cones: zero, nonnegative, and (t,
-    p, 1) each.
+def conic_programme(gains: Any) -> tuple[Any, np.ndarray]:
+    """Returns rows (1 + C + 3N, 2N) and bounds of the conic programme.
+
+    bound - rows (p, t) is in these cones: zero, nonnegative, and exponential (t, p, 1) for each entry.
     """
     from scipy.sparse import block_array, csr_array, eye_array, kron
 

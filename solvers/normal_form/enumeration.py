@@ -15,7 +15,7 @@ import numpy as np
 
 from marl_engine.errors import Refused
 from solvers.normal_form.regrets import Strategies, in_range, regrets
-from solvers.normal_form.supports import refined
+from solvers.normal_form.supports import refine
 
 LARGEST = 12  # actions of a player
 SAME = 1e-9  # tolerance for equal coordinates of vertices
@@ -68,4 +68,4 @@ def list_vertices(payoff: np.ndarray) -> np.ndarray:
 
 def choose_better(payoffs: np.ndarray, strategies: Strategies) -> Strategies:
     """Returns the strategies, or their refinement by Newton's method if it has less regret."""
-    return min([refined(payoffs, strategies), strategies], key=lambda each: float(regrets(payoffs, each).max()))
+    return min([refine(payoffs, strategies), strategies], key=lambda each: float(regrets(payoffs, each).max()))

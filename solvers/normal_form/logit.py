@@ -18,7 +18,7 @@ import numpy as np
 
 from marl_engine.numerics.checks import check_number
 from solvers.normal_form.regrets import Strategies, pair_values, regrets, scale_by_widest, values
-from solvers.normal_form.supports import refined
+from solvers.normal_form.supports import refine
 
 CORRECTIONS = 4  # Newton steps before the path step is halved
 CLOSE, CLOSEST = 1e-8, 1e-12  # residuals along the path, and at its end, relative to a point's largest number
@@ -45,33 +45,33 @@ class Game(NamedTuple):
 
 def residual(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
     """Returns the residuals (D,) of log-probabilities (D,); the first equation of each player is that of its sum."""
-    found = np.empty_like(x)
-    strategies = split(game, x)
+    result = np.empty_like(x)
+    strategies = split_strategies(game, x)
     for player, (begin, end) in enumerate(zip(game.first[:-1], game.first[1:], strict=True)):
         value = values(game.payoffs, strategies, player)
-        found[begin:end] = x[begin:end] - x[begin] - precision * (value - value[0])
-        found[begin] = log_sum(x[begin:end])
-    return found
+        result[begin:end] = x[begin:end] - x[begin] - precision * (value - value[0])
+        result[begin] = log_sum(x[begin:end])
+    return result
 
 
 def slope(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
     """Returns the derivative (D, D + 1) of the residual with respect to x and the precision."""
-    strategies = split(game, x)
-    found = np.zeros((len(x), len(x) + 1))
+    strategies = split_strategies(game, x)
+    jacobian = np.zeros((len(x), len(x) + 1))
     for player, (begin, end) in enumerate(zip(game.first[:-1], game.first[1:], strict=True)):
-        mine = slice(begin, end)
-        for other, there in enumerate(game.first[:-1]):
+        own = slice(begin, end)
+        for other, start in enumerate(game.first[:-1]):
             if other != player:
                 by_chance = pair_values(game.payoffs, strategies, player, other) * strategies[other]
                 by_chance -= by_chance.sum(1, keepdims=True) * strategies[other]  # because split normalises
-                found[mine, there : game.first[other + 1]] = -precision * (by_chance - by_chance[0])
+                jacobian[own, start : game.first[other + 1]] = -precision * (by_chance - by_chance[0])
         value = values(game.payoffs, strategies, player)
-        found[mine, mine] += np.eye(end - begin)
-        found[mine, begin] -= 1
-        found[mine, -1] = value[0] - value
-        found[begin] = 0
-        found[begin, mine] = np.exp(x[mine] - log_sum(x[mine]))
-    return found
+        jacobian[own, own] += np.eye(end - begin)
+        jacobian[own, begin] -= 1
+        jacobian[own, -1] = value[0] - value
+        jacobian[begin] = 0
+        jacobian[begin, own] = np.exp(x[own] - log_sum(x[own]))
+    return jacobian
 
 
 def log_sum(x: np.ndarray) -> float:
@@ -80,7 +80,7 @@ def log_sum(x: np.ndarray) -> float:
     return float(highest + np.log(np.exp(x - highest).sum()))
 
 
-def split(game: Game, x: np.ndarray) -> Strategies:
+def split_strategies(game: Game, x: np.ndarray) -> Strategies:
     """Returns the distribution of each player from log-probabilities (D,)."""
     return [np.exp(part - log_sum(part)) for part in np.split(x, game.first[1:-1])]
 
@@ -88,11 +88,11 @@ def split(game: Game, x: np.ndarray) -> Strategies:
 def direction(game: Game, point: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Returns the unit tangent (D + 1,) of the path at a point (D + 1,), oriented like the previous one."""
     rows = np.vstack([slope(game, point[:-1], point[-1]), before])
-    found = solved(rows, np.append(np.zeros(len(point) - 1), 1.0))
-    return found / np.linalg.norm(found)
+    tangent = solve_linear(rows, np.append(np.zeros(len(point) - 1), 1.0))
+    return tangent / np.linalg.norm(tangent)
 
 
-def solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+def solve_linear(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Solves linear equations; returns the least-squares solution of least norm if the matrix is singular."""
     try:
         return np.linalg.solve(matrix, right)
@@ -100,54 +100,53 @@ def solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
         return np.linalg.lstsq(matrix, right)[0]
 
 
-def corrected(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = CLOSE) -> np.ndarray | None:
+def correct(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = CLOSE) -> np.ndarray | None:
     """Returns the solution (D + 1,) near a guess, in the plane through it with normal `fixed` (D + 1,); or None."""
     point = guess
     for _ in range(CORRECTIONS):
-        wrong = np.append(residual(game, point[:-1], point[-1]), fixed @ (point - guess))
-        if not np.isfinite(wrong).all():
+        error = np.append(residual(game, point[:-1], point[-1]), fixed @ (point - guess))
+        if not np.isfinite(error).all():
             return None
-        if np.abs(wrong).max() < close * max(1.0, np.abs(point).max()):
+        if np.abs(error).max() < close * max(1.0, np.abs(point).max()):
             return point
-        point = point - solved(np.vstack([slope(game, point[:-1], point[-1]), fixed]), wrong)
+        point = point - solve_linear(np.vstack([slope(game, point[:-1], point[-1]), fixed]), error)
     return None
 
 
-def game_of(payoffs: np.ndarray) -> Game:
+def scale_game(payoffs: np.ndarray) -> Game:
     """Returns a Game of payoffs (P, A, B, …). Raises ValueError for invalid payoffs."""
     payoffs, unit = scale_by_widest(payoffs)
     return Game(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]), unit)
 
 
-def followed(game: Game, steps: int) -> Iterator[np.ndarray]:
-    """Yields points (D + 1,) of the path, log-probabilities and precision; ends where the path cannot be followed
-    further.
-    """
+def follow_path(game: Game, steps: int) -> Iterator[np.ndarray]:
+    """Yields points (D + 1,) of the path, log-probabilities and precision, as long as it can be followed."""
     counts = np.diff(game.first)
     point = np.append(np.repeat(-np.log(counts), counts), 0.0)
     tangent, step = np.eye(len(point))[-1], 0.1
     for _ in range(steps):
         yield point
         tangent = direction(game, point, tangent)
-        found = None
-        while found is None and step > SHORTEST:
+        corrected = None
+        while corrected is None and step > SHORTEST:
             guess = point + step * tangent
-            found = corrected(game, guess, tangent)
-            if found is not None and np.linalg.norm(found - guess) > FARTHEST * step:
-                found = None
-            step *= 0.5 if found is None else 1.5
-        if found is None or not 0 <= found[-1] <= SHARPEST:
+            corrected = correct(game, guess, tangent)
+            if corrected is not None and np.linalg.norm(corrected - guess) > FARTHEST * step:
+                corrected = None
+            step *= 0.5 if corrected is None else 1.5
+        if corrected is None or not 0 <= corrected[-1] <= SHARPEST:
             return
-        point = found
+        point = corrected
 
 
 def logit_path(payoffs: np.ndarray, steps: int = 500) -> Iterator[Point]:
-    """Yields at most `steps` points of the path for payoffs (P, A, B, …), starting at uniform; few where it is
-    straight.
+    """Yields at most `steps` points of the path for payoffs (P, A, B, …), starting at uniform strategies.
+
+    Straight parts of the path have few points.
     """
-    game = game_of(payoffs)
-    for point in followed(game, steps):
-        yield Point(float(point[-1]) / game.unit, split(game, point[:-1]))
+    game = scale_game(payoffs)
+    for point in follow_path(game, steps):
+        yield Point(float(point[-1]) / game.unit, split_strategies(game, point[:-1]))
 
 
 def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000) -> Strategies:
@@ -156,16 +155,16 @@ def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000)
     Raises ValueError for a negative precision, and RuntimeError if the path does not reach it within `steps` steps.
     """
     check_number("precision", precision, least=0)
-    game = game_of(payoffs)
+    game = scale_game(payoffs)
     sharpness, before = precision * game.unit, None
-    for point in followed(game, steps):
+    for point in follow_path(game, steps):
         if point[-1] >= sharpness:
             share = 1.0 if before is None else (sharpness - before[-1]) / (point[-1] - before[-1])
             guess = point if before is None else before + share * (point - before)
-            found = corrected(game, np.append(guess[:-1], sharpness), np.eye(len(guess))[-1], CLOSEST)
-            if found is None:
+            solution = correct(game, np.append(guess[:-1], sharpness), np.eye(len(guess))[-1], CLOSEST)
+            if solution is None:
                 break
-            return split(game, found[:-1])
+            return split_strategies(game, solution[:-1])
         before = point
     raise RuntimeError(f"the logit path did not come to precision {precision} in {steps} steps")
 
@@ -177,12 +176,12 @@ def logit_limit(payoffs: np.ndarray, steps: int = 2_000) -> Strategies:
     payoffs.
     """
     check_number("steps", steps, least=1, whole=True)
-    game = game_of(payoffs)
-    for point in followed(game, steps):
-        strategies = split(game, point[:-1])
+    game = scale_game(payoffs)
+    for point in follow_path(game, steps):
+        strategies = split_strategies(game, point[:-1])
         if regrets(game.payoffs, strategies).max() < END:
             break
-    exact = refined(game.payoffs, strategies)
+    exact = refine(game.payoffs, strategies)
     near = max(np.abs(one - other).max() for one, other in zip(exact, strategies, strict=True)) < 1e-2
     better = regrets(game.payoffs, exact).max() <= regrets(game.payoffs, strategies).max()
     return exact if near and better else strategies

@@ -18,31 +18,32 @@ import numpy as np
 from solvers.normal_form.dynamics import projected_replicator, regret_matching
 from solvers.normal_form.logit import logit_limit
 from solvers.normal_form.regrets import Strategies, in_range, nash_conv, regrets, uniform
-from solvers.normal_form.supports import pure, refined
+from solvers.normal_form.supports import pure_equilibrium, refine
 
-__all__ = ["constant_sum", "nash", "nash_conv", "regrets", "zero_sum"]
+__all__ = ["is_constant_sum", "nash", "nash_conv", "regrets", "zero_sum"]
 
 TOLERANCE = 1e-9  # regret of an equilibrium, relative to a player's payoff range
 SHORT, LABELS = 10, 16  # pivots from every label; labels that are followed to the end
 WORK = 3e9  # approximate limit on operations of one method
-MOVED = (1e-6, 1e-4, 1e-2)  # perturbations of payoffs if the logit path is lost
+PERTURBATIONS = (1e-6, 1e-4, 1e-2)  # perturbations of payoffs if the logit path is lost
 
 
 def zero_sum(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns max-min strategies (A,) and (B,) if the row player earns payoff (A, B) and the column player its
-    negative.
+    """Returns max-min strategies (A,) and (B,) of a zero-sum game.
+
+    The row player earns payoff (A, B), the column player its negative.
     """
     return max_min(1 + in_range(np.stack([payoff, payoff]))[0])
 
 
 def max_min(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Does the same for payoff (A, B) between 1 and 2."""
+    """Returns max-min strategies for payoff (A, B) between 1 and 2."""
     from quantecon.optimize import minmax
 
     _, row, column = minmax(payoff)
     if gap(payoff, row, column) <= TOLERANCE:
         return row, column
-    return min([(row, column), by_highs(payoff)], key=lambda pair: gap(payoff, *pair))
+    return min([(row, column), solve_by_highs(payoff)], key=lambda pair: gap(payoff, *pair))
 
 
 def gap(payoff: np.ndarray, row: np.ndarray, column: np.ndarray) -> float:
@@ -50,20 +51,21 @@ def gap(payoff: np.ndarray, row: np.ndarray, column: np.ndarray) -> float:
     return float((payoff @ column).max() - (row @ payoff).min())
 
 
-def by_highs(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Does the same for positive payoff (A, B): min sum u with u payoff >= 1; its duals are the other player's
-    strategy.
+def solve_by_highs(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns max-min strategies for positive payoff (A, B), by HiGHS.
+
+    min sum u with u payoff >= 1; the duals are the other player's strategy.
     """
     from scipy.optimize import linprog
 
-    found = linprog(np.ones(len(payoff)), -payoff.T, -np.ones(payoff.shape[1]), method="highs")
-    if found.x is None:
+    solution = linprog(np.ones(len(payoff)), -payoff.T, -np.ones(payoff.shape[1]), method="highs")
+    if solution.x is None:
         return tuple(uniform(np.stack([payoff, -payoff])))  # type: ignore[return-value]
-    sides = np.maximum(found.x, 0), np.maximum(-found.ineqlin.marginals, 0)
+    sides = np.maximum(solution.x, 0), np.maximum(-solution.ineqlin.marginals, 0)
     return sides[0] / sides[0].sum(), sides[1] / sides[1].sum()
 
 
-def constant_sum(payoffs: np.ndarray) -> bool:
+def is_constant_sum(payoffs: np.ndarray) -> bool:
     """Whether one of two players wins what the other loses. Payoffs (2, A, B) are scaled as by `in_range`."""
     return len(payoffs) == 2 and float(np.ptp(payoffs.sum(0))) < 1e-12
 
@@ -87,19 +89,23 @@ def nash(payoffs: np.ndarray, tolerance: float = TOLERANCE) -> Strategies:
 
 def candidates(payoffs: np.ndarray) -> Iterator[Strategies]:
     """Yields candidates for equilibria of payoffs in [0, 1], fast and exact methods first."""
-    if constant_sum(payoffs):
+    if is_constant_sum(payoffs):
         yield list(max_min(1 + payoffs[0]))
-    found = pure(payoffs)
-    if found is not None:
-        yield found
-    methods = (by_pivots, by_logit, by_dynamics) if len(payoffs) == 2 else (by_logit, by_dynamics)
+    equilibrium = pure_equilibrium(payoffs)
+    if equilibrium is not None:
+        yield equilibrium
+    methods = (
+        (pivot_candidates, logit_candidates, average_candidates)
+        if len(payoffs) == 2
+        else (logit_candidates, average_candidates)
+    )
     for method in methods:
         for each in method(payoffs):
             yield each
-            yield refined(payoffs, each)
+            yield refine(payoffs, each)
 
 
-def by_pivots(payoffs: np.ndarray) -> Iterator[Strategies]:
+def pivot_candidates(payoffs: np.ndarray) -> Iterator[Strategies]:
     """Yields results of Lemke-Howson: short paths first (Codenotti et al. 2008), then some labels to their end."""
     from quantecon.game_theory import NormalFormGame, Player, lemke_howson
 
@@ -110,16 +116,16 @@ def by_pivots(payoffs: np.ndarray) -> Iterator[Strategies]:
         yield list(lemke_howson(game, init_pivot=int(first), max_iter=most))
 
 
-def by_logit(payoffs: np.ndarray) -> Iterator[Strategies]:
+def logit_candidates(payoffs: np.ndarray) -> Iterator[Strategies]:
     """Yields the ends of logit paths, for the payoffs and for perturbed ones."""
     steps = int(np.clip(WORK / sum(payoffs.shape[1:]) ** 3, 10, 1_000))
     yield logit_limit(payoffs, steps)
     random = np.random.default_rng(0)
-    for far in MOVED:
+    for far in PERTURBATIONS:
         yield logit_limit(payoffs + far * random.random(payoffs.shape), steps)
 
 
-def by_dynamics(payoffs: np.ndarray) -> Iterator[Strategies]:
+def average_candidates(payoffs: np.ndarray) -> Iterator[Strategies]:
     """Yields averages over time, which exist for every game."""
     steps = int(np.clip(WORK / payoffs.size, 100, 20_000))
     yield regret_matching(payoffs, steps)

@@ -12,7 +12,7 @@ It departs from the paper in how p is computed: by linear programming if the equ
 import numpy as np
 
 from marl_engine.numerics.checks import check_finite
-from solvers.normal_form.entropy import most_even
+from solvers.normal_form.entropy import max_entropy
 from solvers.normal_form.nash import zero_sum
 
 NONE = 1e-9  # smaller probabilities, gains and losses count as zero, relative to payoff ranges
@@ -35,21 +35,21 @@ def nash_averaging(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("Nash averaging takes square payoffs in which one agent wins what the other loses, A = -A'")
     scaled = payoff / max(size, 1e-300)
     p, _ = zero_sum(scaled)
-    if not only(scaled, p):
-        p = most_even(scaled)
+    if not is_unique(scaled, p):
+        p = max_entropy(scaled)
     return p, payoff @ p
 
 
-def only(payoff: np.ndarray, p: np.ndarray) -> bool:
+def is_unique(payoff: np.ndarray, p: np.ndarray) -> bool:
     """Whether an equilibrium p of an antisymmetric game is unique.
 
     It is if every action outside its support loses to p, and the game restricted to the support has no other null
     vector: any other equilibrium would have its support there and make all actions of the support earn 0.
     """
-    played = p > NONE
-    if (payoff[~played] @ p > -NONE).any():
+    support = p > NONE
+    if (payoff[~support] @ p > -NONE).any():
         return False
-    sizes = np.linalg.svd(payoff[np.ix_(played, played)], compute_uv=False)
+    sizes = np.linalg.svd(payoff[np.ix_(support, support)], compute_uv=False)
     return int((sizes < NONE).sum()) == 1
 
 
@@ -69,5 +69,5 @@ def nash_averaging_tasks(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     earns = np.divide(scores - low, high - low, out=np.zeros_like(scores), where=high > low)
     row, column = zero_sum(earns)
     value = row @ earns @ column
-    agents, tasks = most_even(value - earns.T - NONE), most_even(earns - value - NONE)  # allows for rounding
+    agents, tasks = max_entropy(value - earns.T - NONE), max_entropy(earns - value - NONE)  # allows for rounding
     return agents, tasks, earns @ tasks, -(agents @ earns)

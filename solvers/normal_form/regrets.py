@@ -20,28 +20,28 @@ def uniform(payoffs: np.ndarray) -> Strategies:
 
 def values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int) -> np.ndarray:
     """Returns what each action earns a player (its A,) if the others play their strategies."""
-    found = payoffs[player]
-    for theirs in reversed(strategies[player + 1 :]):
-        found = found @ theirs
-    for theirs in strategies[:player]:
-        found = theirs @ found.reshape(len(theirs), -1)
-    return found.ravel()
+    value = payoffs[player]
+    for strategy in reversed(strategies[player + 1 :]):
+        value = value @ strategy
+    for strategy in strategies[:player]:
+        value = strategy @ value.reshape(len(strategy), -1)
+    return value.ravel()
 
 
 def pair_values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int, other: int) -> np.ndarray:
     """Returns the same for each pair of actions of a player and one other player, (its A, the other's A)."""
-    found = np.moveaxis(payoffs[player], (player, other), (0, 1))
+    value = np.moveaxis(payoffs[player], (player, other), (0, 1))
     for third in reversed(range(len(strategies))):
         if third not in (player, other):
-            found = found @ strategies[third]
-    return found
+            value = value @ strategies[third]
+    return value
 
 
 def regrets(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> np.ndarray:
     """Returns what a best response gains each player (P,): max over a of u_p(a, others) - u_p(own, others)."""
     payoffs = subtract_least(payoffs)  # constants cost no precision
-    found = (values(payoffs, strategies, player) for player in range(len(payoffs)))
-    return np.array([value.max() - own @ value for own, value in zip(strategies, found, strict=True)])
+    action_values = (values(payoffs, strategies, player) for player in range(len(payoffs)))
+    return np.array([earns.max() - own @ earns for own, earns in zip(strategies, action_values, strict=True)])
 
 
 def nash_conv(payoffs: np.ndarray, strategies: Sequence[np.ndarray]) -> float:
@@ -70,8 +70,7 @@ def in_range(payoffs: np.ndarray) -> np.ndarray:
 
 
 def scale_by_widest(payoffs: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns payoffs shifted to a minimum of 0 for each player, divided by the widest range of a player; and that
-    range.
+    """Returns payoffs with minimum 0 for each player, divided by the widest range of a player; and that range.
 
     The range is 1 if all payoffs are constant. Raises ValueError like `in_range`.
     """

@@ -17,7 +17,7 @@ from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
 from marl_engine.types import Metrics, Profile, Progress, Responder, Runner, Work
-from solvers.normal_form.alpha_rank import MOST
+from solvers.normal_form.alpha_rank import MAX_JOINT_ACTIONS
 from solvers.normal_form.catalogue import META
 from solvers.normal_form.enumeration import all_equilibria, check_size
 from solvers.normal_form.regrets import Strategies, values
@@ -45,30 +45,32 @@ class NormalForm:
     ) -> Iterator[Progress]:
         """See `Solver`. The policies of the profile must be tables."""
         form = responder.form
-        if not at_once(form):
+        if not is_one_shot(form):
             raise ValueError(
                 "NormalForm is for games in which everybody chooses once and sees nothing, such as matrix games; "
                 "other games are solved by CFR"
             )
         joint = prod(np.diff(form.first).tolist())
-        if self.method == "alpha_rank" and joint > MOST:
-            raise ValueError(f"solver.method=alpha_rank takes up to {MOST:,} joint actions, not {joint:,}; use nash")
+        if self.method == "alpha_rank" and joint > MAX_JOINT_ACTIONS:
+            raise ValueError(
+                f"solver.method=alpha_rank takes up to {MAX_JOINT_ACTIONS:,} joint actions, not {joint:,}; use nash"
+            )
         if self.method == ALL:
             check_size(np.diff(form.first).tolist())
         return self._solve(form, profile, responder, after)
 
     def _solve(self, form: SequenceForm, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        payoffs = payoffs_of(form)
+        payoffs = payoff_array(form)
         answers = all_equilibria(payoffs) if self.method == ALL else [META[self.method](payoffs)]
-        strategies = max(answers, key=lambda each: sum(earned(payoffs, each).values()))
+        strategies = max(answers, key=lambda each: sum(seat_values(payoffs, each).values()))
         fill_tables(profile, np.concatenate([np.ones(form.players), *strategies]))
-        metrics = earned(payoffs, strategies) | measure_nash_conv(responder, profile)
-        metrics |= listed(answers) if self.method == ALL else {}
+        metrics = seat_values(payoffs, strategies) | measure_nash_conv(responder, profile)
+        metrics |= equilibria_metrics(answers) if self.method == ALL else {}
         for iteration in count(after + 1):
             yield Progress(iteration, profile, metrics, Work(queries=0))  # the payoffs are known beforehand
 
 
-def listed(equilibria: Sequence[Strategies]) -> Metrics:
+def equilibria_metrics(equilibria: Sequence[Strategies]) -> Metrics:
     """Returns the number of equilibria, and the probability of each action as equilibrium/NUMBER/SEAT/ACTION."""
     chances = {
         f"equilibrium/{number}/{seat}/{action}": float(chance)
@@ -79,27 +81,27 @@ def listed(equilibria: Sequence[Strategies]) -> Metrics:
     return {"equilibria": float(len(equilibria)), **chances}
 
 
-def at_once(form: SequenceForm) -> bool:
+def is_one_shot(form: SequenceForm) -> bool:
     """Whether every player has one information set."""
     return bool((np.diff(form.begin) == 1).all())
 
 
-def payoffs_of(form: SequenceForm) -> np.ndarray:
+def payoff_array(form: SequenceForm) -> np.ndarray:
     """Returns the payoffs (P, A, B, …) of a game in which all players choose once, averaged over chance."""
     first = form.first.astype(np.int64)
     payoffs = np.zeros((form.players, *np.diff(first)))
     entries: np.ndarray = np.diff(form.entry.astype(np.int64))
     for player in range(form.players):
-        mine = slice(first[player], first[player + 1])
-        where = slice(int(form.entry[mine.start]), int(form.entry[mine.stop]))
+        own = slice(first[player], first[player + 1])
+        where = slice(int(form.entry[own.start]), int(form.entry[own.stop]))
         joint = np.empty((where.stop - where.start, form.players), np.int64)
-        joint[:, player] = np.repeat(np.arange(mine.start, mine.stop), entries[mine])
+        joint[:, player] = np.repeat(np.arange(own.start, own.stop), entries[own])
         joint[:, [other for other in range(form.players) if other != player]] = form.others[where]
         np.add.at(payoffs[player], tuple((joint - first[:-1]).T), form.payoff[where])
         payoffs[player] += form.centre[player]
     return payoffs
 
 
-def earned(payoffs: np.ndarray, strategies: Strategies) -> Metrics:
+def seat_values(payoffs: np.ndarray, strategies: Strategies) -> Metrics:
     """Returns the expected payoff of each seat as value/SEAT."""
     return {f"value/{seat}": float(own @ values(payoffs, strategies, seat)) for seat, own in enumerate(strategies)}

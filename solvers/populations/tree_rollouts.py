@@ -4,7 +4,18 @@ import numpy as np
 
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.rng import mix_word
-from solvers.cfr.tree_sampling import CHANCE, CHILD, COUNT, END, FIRST, MOVER, ROOT, Paths, dealt, drawn
+from solvers.cfr.tree_sampling import (
+    CHANCE,
+    CHILD,
+    COUNT,
+    END,
+    FIRST,
+    MOVER,
+    ROOT,
+    Paths,
+    sample_chance,
+    traversal_uniform,
+)
 
 
 def played(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -21,10 +32,10 @@ def playouts(paths, strategy, seeds, given, earned):
         key, place, history = mix_word(seeds[game]), 0, ROOT
         mover = paths.history[history, MOVER]
         while mover != END:
-            noise = drawn(given, key, place)
+            noise = traversal_uniform(given, key, place)
             place += 1
             if mover == CHANCE:
-                history = dealt(paths, history, noise)
+                history = sample_chance(paths, history, noise)
             else:
                 first, count = paths.history[history, FIRST], paths.history[history, COUNT]
                 since, chosen = 0.0, first

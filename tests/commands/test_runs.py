@@ -29,7 +29,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from games.overcooked import Overcooked
 from marl_engine.commands.sweep import is_done
 from marl_engine.runs import checkpoint
-from marl_engine.runs.folder import KEPT, RunFolder, column
+from marl_engine.runs.folder import KEEP, RunFolder, metric_column
 from marl_engine.runs.run import Run
 
 PARTS = {"config.yaml", "metrics.jsonl", "tensorboard", "checkpoints", "summary.json", "curve.png", "replay.gif"}
@@ -88,7 +88,7 @@ def test_parts(whole):
     assert (whole / "replay.gif").read_bytes()[:6] == b"GIF89a"
     best = summary["best"]["iteration"]
     assert set(checkpoints(whole)) == {8, 7, 6, best}
-    assert len(checkpoints(whole)) <= KEPT + 1
+    assert len(checkpoints(whole)) <= KEEP + 1
 
 
 def test_checkpoints_hold_no_pickles(whole):
@@ -113,7 +113,7 @@ def test_two_halves_are_a_whole(tmp_path, paid, choices):
     done = marl_train(tmp_path, "resume=runs/halves", "iterations=5")
     assert (done.code, done.err) == (0, "")
     assert_same_run(tmp_path / "runs" / "whole", tmp_path / "runs" / "halves", 5)
-    _, returns = column(RunFolder(tmp_path / "runs" / "whole").records(), "return/mean")
+    _, returns = metric_column(RunFolder(tmp_path / "runs" / "whole").records(), "return/mean")
     assert len(set(returns)) > 1, "the games say nothing"
     clock = {"seconds": 0, "started": 0}
     one, other = (json.loads((tmp_path / "runs" / run / "summary.json").read_text()) for run in ("whole", "halves"))

@@ -23,12 +23,12 @@ from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.cfr import CFR
 from solvers.normal_form.alpha_rank import alpha_rank
 from solvers.normal_form.catalogue import META
-from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated
+from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated_equilibrium
 from solvers.normal_form.dynamics import replicator
 from solvers.normal_form.enumeration import all_equilibria
 from solvers.normal_form.logit import logit_equilibrium
 from solvers.normal_form.regrets import nash_conv as meta_nash_conv
-from solvers.normal_form.solver import NormalForm, payoffs_of
+from solvers.normal_form.solver import NormalForm, payoff_array
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
 
 ELSEWHERE = {"external_mccfr", "outcome_mccfr", "mdpo", "lola", "trajectory_spo", "reward_model"}  # no matrix, no table
@@ -134,7 +134,7 @@ def test_payoffs_are_solved_to_their_last_digit(zero, unit, slack):
     assert stack_tables(profile)[2:] == pytest.approx(np.array([1, 2, 2, 1]) / 3, abs=slack)
     assert metrics["nash_conv"] <= slack * 2 * unit
     assert metrics["value/0"] == pytest.approx(zero + unit * 2 / 3, rel=1e-14)
-    assert payoffs_of(game.form)[0] == pytest.approx(row, rel=1e-15)
+    assert payoff_array(game.form)[0] == pytest.approx(row, rel=1e-15)
 
 
 def test_a_form_gives_its_payoffs_in_float64():
@@ -161,10 +161,10 @@ def test_quantal_responses_and_correlated_equilibria_from_any_zero():
     assert np.concatenate(logit_equilibrium(CHICKEN + 1e4, 0.7)) == pytest.approx(expected, abs=1e-10)
     assert np.concatenate(logit_equilibrium(CHICKEN * 1e39, 0.7e-39)) == pytest.approx(expected, abs=1e-10)
     for kind, best in (("ce", 10.5), ("cce", 10.5)):
-        assert (CHICKEN * correlated(CHICKEN + 1e12, kind)).sum() == pytest.approx(best)
+        assert (CHICKEN * correlated_equilibrium(CHICKEN + 1e12, kind)).sum() == pytest.approx(best)
     earns = np.array([[1.0, 0.0], [0.0, 1.0]]) + 1e12
-    assert (correlated(CHICKEN, "ce", earns) * (earns - 1e12)).sum() == pytest.approx(
-        (correlated(CHICKEN, "ce", earns - 1e12) * (earns - 1e12)).sum()
+    assert (correlated_equilibrium(CHICKEN, "ce", earns) * (earns - 1e12)).sum() == pytest.approx(
+        (correlated_equilibrium(CHICKEN, "ce", earns - 1e12) * (earns - 1e12)).sum()
     )
 
 

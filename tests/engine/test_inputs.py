@@ -27,7 +27,7 @@ from marl_engine.responders.exact import ExactResponder
 from marl_engine.runs import inputs
 from marl_engine.runs.factory import load_components
 from marl_engine.runs.folder import RunFolder
-from marl_engine.runs.inputs import localise, look
+from marl_engine.runs.inputs import list_inputs, localise
 from solvers.best_response import BestResponse
 from solvers.cfr.cfr import CFR
 from solvers.cfr.mccfr import MCCFR
@@ -171,15 +171,15 @@ def test_files_in_the_names_of_games(tmp_path, monkeypatch):
     target = {"_target_": "games.openspiel.OpenSpiel"}
     for name in ("efg_game(filename=a.efg)", "turn_based_simultaneous_game(game=nfg_game(filename=a.efg))", "a.efg"):
         config = {"game": {**target, "name": name}, "seed": 0}
-        seen = look(config)
+        seen = list_inputs(config)
         assert [each[:3] for each in seen] == [("game.name", "a.efg", str(tmp_path / "a.efg"))]
-        inputs.keep(seen, tmp_path / "run")
+        inputs.copy_inputs(seen, tmp_path / "run")
         local, notes = localise(config, tmp_path / "run")
         assert local["game"]["name"] == name.replace("a.efg", str(tmp_path / "run/inputs/game.name/a.efg"))
         assert (local["seed"], notes) == (0, [])
         shutil.rmtree(tmp_path / "run")
     for name in ("kuhn_poker", "kuhn_poker(players=3)", "efg_game(filename=missing.efg)"):
-        assert look({"game": {**target, "name": name}}) == []
+        assert list_inputs({"game": {**target, "name": name}}) == []
 
 
 def test_a_list_of_files_and_files_of_a_judge(tmp_path, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_list_of_files_and_files_of_a_judge(tmp_path, monkeypatch):
             "judge": {"_target_": "games.preference.judges.LearnedJudge", "folder": "heads"},
         }
     }
-    inputs.keep(look(config), tmp_path / "run")
+    inputs.copy_inputs(list_inputs(config), tmp_path / "run")
     local, _ = localise(config, tmp_path / "run")
     paths = [*local["game"]["payoffs"], f"{local['game']['judge']['folder']}/heads.safetensors"]
     assert [Path(path).read_text() for path in paths] == ["row.csv", "other/row.csv", "heads/heads.safetensors"]
@@ -205,10 +205,10 @@ def test_a_list_of_files_and_files_of_a_judge(tmp_path, monkeypatch):
 def test_a_file_that_changes_while_the_run_begins_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kitchen.txt").write_text(KITCHEN)
-    seen = look({"game": {"_target_": "games.overcooked.Overcooked", "layout": "kitchen.txt"}})
+    seen = list_inputs({"game": {"_target_": "games.overcooked.Overcooked", "layout": "kitchen.txt"}})
     edit(tmp_path / "kitchen.txt")
     with pytest.raises(Refused, match=r"^game.layout: kitchen.txt was changed while the run began"):
-        inputs.keep(seen, tmp_path / "run")
+        inputs.copy_inputs(seen, tmp_path / "run")
 
 
 def test_fields_that_name_files_are_declared():

@@ -230,10 +230,10 @@ def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name)
 
 def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
     """Of a mixture of two: the prompts once for each, then one token a row."""
-    one, seen, following = make(length=5), [], Backbone.next
+    one, seen, following = make(length=5), [], Backbone.compute_logits
     monkeypatch.setattr(
         Backbone,
-        "next",
+        "compute_logits",
         lambda self, tokens, *rest, **keys: seen.append(tokens.shape) or following(self, tokens, *rest, **keys),
     )
     mixture = GeometricMixture(one, freeze([one])[0], 0.5)

@@ -122,7 +122,7 @@ def test_a_run_leaves_its_strategies(tmp_path, monkeypatch):
     assert saved["players"] == [{"return": -2.0, "gain": 0.0}] * 2
     assert [each["strategy"] for each in saved["information_sets"]] == [[0.0, 1.0]] * 2
     assert (summary["gain/0"], summary["gain/1"]) == (0.0, 0.0)
-    monkeypatch.setattr(strategies, "SAVED", 3)
+    monkeypatch.setattr(strategies, "MAX_SAVED_ACTIONS", 3)
     again = marl_train(tmp_path, *named, "overwrite=true")
     assert "there is no strategy.json: the strategies have more than 3 actions" in again.out
     assert not (tmp_path / "runs/dilemma/strategy.json").exists()

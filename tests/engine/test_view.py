@@ -19,8 +19,8 @@ from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.evaluation.win_rate import WinRateEvaluator
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.types import Turn
-from marl_engine.view.plots import curve, frames
-from marl_engine.view.progress import Display, ahead, duration, new_console, sparkline
+from marl_engine.view.plots import render_game, save_curve
+from marl_engine.view.progress import Display, estimate_progress, format_duration, new_console, sparkline
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,23 +33,23 @@ def test_sparkline_is_scaled_to_its_values_and_thinned_out():
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (65.9, "1:05"), (3600, "1:00:00")])
 def test_duration(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_the_nearest_limit_counts():
     """Half of the seconds are over after 10 s, and a tenth of the steps: 10 s are left, not 90."""
     record = {"steps": 100, "seconds": 10.0}
-    assert ahead(record, {"steps": (0, 1000)}, 10.0) == (0.1, 90.0)
-    assert ahead(record, {"steps": (0, 1000), "seconds": (0.0, 20.0)}, 10.0) == (0.5, 10.0)
+    assert estimate_progress(record, {"steps": (0, 1000)}, 10.0) == (0.1, 90.0)
+    assert estimate_progress(record, {"steps": (0, 1000), "seconds": (0.0, 20.0)}, 10.0) == (0.5, 10.0)
 
 
 def test_a_resumed_run_counts_its_own_pace():
     """50 of the 100 steps were made before: 10 s for 50 steps, so the other 100 take 20 s."""
-    assert ahead({"steps": 100}, {"steps": (50, 200)}, 10.0) == (0.5, 20.0)
+    assert estimate_progress({"steps": 100}, {"steps": (50, 200)}, 10.0) == (0.5, 20.0)
 
 
 def test_no_limit_no_time_left():
-    assert ahead({"steps": 100}, {}, 10.0) == (0.0, float("inf"))
+    assert estimate_progress({"steps": 100}, {}, 10.0) == (0.0, float("inf"))
 
 
 def test_answers_show_their_win_rate_against_the_reference_once_it_is_known_and_how_far_they_went():
@@ -187,14 +187,14 @@ def test_frames_of_a_continuous_game_hand_over_actions_of_its_shape(dimensions):
     """(B, P, D) = (1, 1, D) in each turn but the first, which has none."""
     game = Drawn(dimensions)
     profile = MLPSpec(hidden=[4]).profile(game)
-    assert frames(game, profile) == [1, (1, 1, dimensions), (1, 1, dimensions)]
+    assert render_game(game, profile) == [1, (1, 1, dimensions), (1, 1, dimensions)]
 
 
 @pytest.mark.parametrize(("steps", "distance"), [(0, 1e-17), (1, 0.0)])
 def test_a_curve_without_a_point_that_has_logarithms_is_drawn_without_a_warning(tmp_path, steps, distance):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        curve(
+        save_curve(
             [{"steps": steps, "nash_conv/last": distance}], tmp_path / "curve.png", "$ [/x]", ExactEvaluator.view.panels
         )
     assert (tmp_path / "curve.png").stat().st_size > 0

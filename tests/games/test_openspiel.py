@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from games.openspiel.game import OpenSpiel
-from games.openspiel.load import estimate_size, load_sequential, rounded
+from games.openspiel.load import estimate_size, format_size, load_sequential
 from games.openspiel.tree_walk import walk_tree
 from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan, uniform_strategy
 from marl_engine.extensive_form.tree import END
@@ -144,7 +144,7 @@ def test_sizes_are_estimated(name, histories, within):
 
 
 def test_sizes_in_words():
-    assert [rounded(size) for size in (58, 294_883, 2 * 10**10, 10**574)] == [
+    assert [format_size(size) for size in (58, 294_883, 2 * 10**10, 10**574)] == [
         "58",
         "290,000",
         "20,000,000,000",

@@ -14,16 +14,24 @@ from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
 from solvers.normal_form.alpha_rank import alpha_rank, alpha_rank_symmetric, marginals, stationary
 from solvers.normal_form.catalogue import META
-from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated, most_even_correlated
+from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated_equilibrium, max_entropy_correlated
 from solvers.normal_form.dynamics import fictitious_play, projected_replicator, regret_matching, replicator
-from solvers.normal_form.entropy import most_even
+from solvers.normal_form.entropy import max_entropy
 from solvers.normal_form.enumeration import all_equilibria
 from solvers.normal_form.logit import logit_equilibrium, logit_limit, logit_path
-from solvers.normal_form.nash import by_dynamics, by_highs, by_logit, by_pivots, gap, nash, zero_sum
+from solvers.normal_form.nash import (
+    average_candidates,
+    gap,
+    logit_candidates,
+    nash,
+    pivot_candidates,
+    solve_by_highs,
+    zero_sum,
+)
 from solvers.normal_form.nash_averaging import nash_averaging, nash_averaging_tasks
 from solvers.normal_form.regrets import in_range, nash_conv, regrets, uniform, values
-from solvers.normal_form.solver import NormalForm, payoffs_of
-from solvers.normal_form.supports import pure, refined
+from solvers.normal_form.solver import NormalForm, payoff_array
+from solvers.normal_form.supports import pure_equilibrium, refine
 
 CHICKEN, DILEMMA = load_classic("chicken"), load_classic("prisoners_dilemma")
 PENNIES, CYCLE = load_classic("matching_pennies"), load_classic("rock_paper_scissors")
@@ -43,7 +51,10 @@ def random_payoffs(seed, *shape):
 def mixed_only(count, *shape):
     """Random games without a pure equilibrium."""
     found = (random_payoffs(seed, *shape) for seed in range(10_000))
-    return [payoffs for payoffs, _ in zip((each for each in found if pure(each) is None), range(count), strict=False)]
+    return [
+        payoffs
+        for payoffs, _ in zip((each for each in found if pure_equilibrium(each) is None), range(count), strict=False)
+    ]
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (3, 2, 3, 2)])
@@ -85,7 +96,7 @@ def test_two_ways_to_solve_a_zero_sum_game(kind, size):
     if kind == "copies":
         payoff = payoff[np.ix_(np.arange(size) // 3, np.arange(size) // 2)]
     scaled = 1 + in_range(np.stack([payoff, payoff]))[0]
-    for row, column in (zero_sum(payoff), by_highs(scaled)):
+    for row, column in (zero_sum(payoff), solve_by_highs(scaled)):
         assert gap(scaled, row, column) < 1e-7
         assert row @ payoff @ column == pytest.approx(minmax(payoff)[0], abs=1e-6)
 
@@ -119,7 +130,11 @@ def test_random_games_without_pure_equilibria(shape):
 def test_three_ways_to_the_only_equilibrium():
     """Pivots, the logit path, and the support that dynamics come near to."""
     payoffs = in_range(load_classic("biased_rock_paper_scissors"))
-    for way in (by_pivots, by_logit, lambda payoffs: (refined(payoffs, each) for each in by_dynamics(payoffs))):
+    for way in (
+        pivot_candidates,
+        logit_candidates,
+        lambda payoffs: (refine(payoffs, each) for each in average_candidates(payoffs)),
+    ):
         assert np.concatenate(next(way(payoffs))) == pytest.approx(np.array([1, 3, 3] * 2) / 7, abs=1e-12)
 
 
@@ -133,7 +148,15 @@ def test_payoffs_that_are_none_are_refused():
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 @pytest.mark.parametrize(
     "solve",
-    [*META.values(), alpha_rank_symmetric, nash_averaging, nash_averaging_tasks, correlated, all_equilibria, zero_sum],
+    [
+        *META.values(),
+        alpha_rank_symmetric,
+        nash_averaging,
+        nash_averaging_tasks,
+        correlated_equilibrium,
+        all_equilibria,
+        zero_sum,
+    ],
 )
 def test_what_is_no_number_passes_nowhere(solve, number):
     payoff = CYCLE[0].copy()
@@ -166,7 +189,7 @@ def test_parameters_out_of_range_are_refused(solve, keys):
 
 def test_best_correlated_equilibrium_of_chicken():
     """Told to give way, the other does so with p, and 7p <= 2(1 - p) + 6p: p <= 2/3, both give way half the time."""
-    joint = correlated(CHICKEN)
+    joint = correlated_equilibrium(CHICKEN)
     assert joint == pytest.approx(np.array([[0, 0.25], [0.25, 0.5]]))
     assert (CHICKEN * joint).sum() == pytest.approx(10.5)
     assert ce_regrets(CHICKEN, joint) == pytest.approx(0, abs=1e-12)
@@ -179,15 +202,15 @@ def test_coarse_equilibria_are_more():
     never = (1 - np.eye(3)) / 6
     assert cce_regrets(payoffs, never) == pytest.approx(-1 / 6)
     assert ce_regrets(payoffs, never) == pytest.approx(1 / 4)  # (1 - 1/2) / 2 whatever it is told
-    assert (payoffs * correlated(payoffs, "cce")).sum() == pytest.approx(0, abs=1e-9)
-    assert (payoffs * correlated(payoffs, "ce")).sum() == pytest.approx(-1 / 3)
+    assert (payoffs * correlated_equilibrium(payoffs, "cce")).sum() == pytest.approx(0, abs=1e-9)
+    assert (payoffs * correlated_equilibrium(payoffs, "ce")).sum() == pytest.approx(-1 / 3)
 
 
 @pytest.mark.parametrize("kind", ["ce", "cce"])
 @pytest.mark.parametrize("shape", [(2, 5, 6), (3, 3, 2, 4)])
 def test_correlated_equilibria_of_random_games(shape, kind):
     payoffs, gains = random_payoffs(8, *shape), {"ce": ce_regrets, "cce": cce_regrets}[kind]
-    best, even = correlated(payoffs, kind), most_even_correlated(payoffs, kind)
+    best, even = correlated_equilibrium(payoffs, kind), max_entropy_correlated(payoffs, kind)
     point = nash(payoffs)
     alone = point[0]
     for own in point[1:]:
@@ -197,7 +220,7 @@ def test_correlated_equilibria_of_random_games(shape, kind):
         assert (payoffs * joint).sum() <= (payoffs * best).sum() + 1e-9
         assert entropy(joint) <= entropy(even) + 1e-9
     earns = random_payoffs(9, *shape[1:])
-    assert (earns * correlated(payoffs, kind, earns)).sum() >= (earns * even).sum() - 1e-9
+    assert (earns * correlated_equilibrium(payoffs, kind, earns)).sum() >= (earns * even).sum() - 1e-9
 
 
 def entropy(p):
@@ -206,18 +229,18 @@ def entropy(p):
 
 def test_most_even_correlated_equilibria():
     """Nothing but defection in the dilemma; in chicken (a, 2a, 2a, 1 - 5a), flat at a = 1 / (5 + 2^(4/5))."""
-    assert most_even_correlated(PENNIES) == pytest.approx(np.full((2, 2), 1 / 4), abs=1e-6)
-    assert most_even_correlated(JORDAN) == pytest.approx(np.full((2, 2, 2), 1 / 8), abs=1e-6)
-    assert most_even_correlated(DILEMMA) == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-6)
+    assert max_entropy_correlated(PENNIES) == pytest.approx(np.full((2, 2), 1 / 4), abs=1e-6)
+    assert max_entropy_correlated(JORDAN) == pytest.approx(np.full((2, 2, 2), 1 / 8), abs=1e-6)
+    assert max_entropy_correlated(DILEMMA) == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-6)
     a = 1 / (5 + 2**0.8)
-    assert most_even_correlated(CHICKEN) == pytest.approx(np.array([[a, 2 * a], [2 * a, 1 - 5 * a]]), abs=1e-6)
+    assert max_entropy_correlated(CHICKEN) == pytest.approx(np.array([[a, 2 * a], [2 * a, 1 - 5 * a]]), abs=1e-6)
 
 
 def test_conditions_that_nothing_meets_and_kinds_that_there_are_not():
     with pytest.raises(ValueError, match="no distribution"):
-        most_even(np.ones((1, 3)))
+        max_entropy(np.ones((1, 3)))
     with pytest.raises(ValueError, match="one of ce, cce"):
-        correlated(CHICKEN, "nash")
+        correlated_equilibrium(CHICKEN, "nash")
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 6), (3, 3, 2, 4)])
@@ -388,7 +411,7 @@ def test_most_even_equilibria_of_games_with_copied_actions(kind):
         rows, columns = random.integers(2, 9, 2)
         payoffs = random.normal(size=(2, rows, columns))
         payoffs = payoffs[:, random.integers(0, rows, rows)][:, :, random.integers(0, columns, columns)]
-        found = {"ce": ce_regrets, "cce": cce_regrets}[kind](in_range(payoffs), most_even_correlated(payoffs, kind))
+        found = {"ce": ce_regrets, "cce": cce_regrets}[kind](in_range(payoffs), max_entropy_correlated(payoffs, kind))
         assert found.max() < 1e-5
 
 
@@ -480,13 +503,13 @@ def test_games_that_take_more_than_one_choice_are_refused():
         NormalForm().solve(TabularSpec().profile(game), ExactResponder(game))
     with pytest.raises(ValueError, match="one of uniform, nash"):
         NormalForm("simplex")
-    assert payoffs_of(OpenSpiel("matrix_sh").form) == pytest.approx(np.array([[[2, 0], [1, 1]], [[2, 1], [0, 1]]]))
+    assert payoff_array(OpenSpiel("matrix_sh").form) == pytest.approx(np.array([[[2, 0], [1, 1]], [[2, 1], [0, 1]]]))
 
 
 def test_payoffs_and_forms_are_two_views_of_a_game(tmp_path):
     payoffs = random_payoffs(17, 3, 2, 3, 4)
     np.save(tmp_path / "three.npy", payoffs)
-    assert payoffs_of(MatrixGame(payoffs=str(tmp_path / "three.npy")).form) == pytest.approx(payoffs, abs=1e-12)
+    assert payoff_array(MatrixGame(payoffs=str(tmp_path / "three.npy")).form) == pytest.approx(payoffs, abs=1e-12)
     assert regrets(payoffs, uniform(payoffs)).max() > 0.1
 
 

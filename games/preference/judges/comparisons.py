@@ -32,10 +32,10 @@ class Comparisons(NamedTuple):
     seconds: list[str]
     preferred: np.ndarray  # (N,) float64
 
-    def only(self, kept: np.ndarray) -> "Comparisons":
+    def only(self, index: np.ndarray) -> "Comparisons":
         """Returns the comparisons at the given indices."""
-        texts = [[column[place] for place in kept] for column in self[:3]]
-        return Comparisons(texts[0], texts[1], texts[2], self.preferred[kept])
+        texts = [[column[place] for place in index] for column in self[:3]]
+        return Comparisons(texts[0], texts[1], texts[2], self.preferred[index])
 
 
 def read_comparisons(path: Path) -> Comparisons:

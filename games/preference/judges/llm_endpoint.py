@@ -179,10 +179,10 @@ def check_address(url: str, model: str) -> None:
     """Raises ValueError for an invalid address, and for an empty model name."""
     try:
         address = urlsplit(url)
-        whole = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        is_valid = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
     except ValueError:
-        whole = False
-    if not whole or any(sign.isspace() for sign in url):
+        is_valid = False
+    if not is_valid or any(sign.isspace() for sign in url):
         raise ValueError(f"game.judge.url must be an address like http://localhost:8000/v1, not {url!r}")
     if not model:
         raise ValueError("game.judge.model must be the name of a model that the endpoint has")
