@@ -104,7 +104,7 @@ def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_p
     tokens = torch.tensor([[7, 8, 9]])
     found = PeftModel.from_pretrained(base, tmp_path / "adapter")(tokens).logits.log_softmax(-1)[0, :-1]
     policy.backbone.activate_adapter(policy.trainable)
-    ours = policy.backbone.next(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
+    ours = policy.backbone.compute_logits(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
     torch.testing.assert_close(found, ours, atol=1e-5, rtol=1e-5)
 
 
