@@ -59,7 +59,7 @@ METHODS = {
     "Nash-EMA": Method("nash_ema", "regularised", "gradient", [HELD, *THEIRS]),
     "Nash-MP": Method("mirror_prox", "regularised", "gradient", [HELD, *TWICE]),
     "Nash Prox": Method("nash_prox", "regularised", "gradient", [HELD, "solver.step_size=5", "solver.keep=0.95", *TWO]),
-    "mirror descent, pull 0": Method(
+    "mirror descent, magnet_weight 0": Method(
         "mmd", "average", "gradient", ["solver.step_size=2", "solver.magnet_weight=0", *INNER]
     ),
     "SPO": Method("spo", "average", "gradient", THEIRS),
@@ -93,7 +93,7 @@ class Run(NamedTuple):
 def gap(preference: np.ndarray, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
     """2 [pull * log sum_a reference exp(q / pull) + pull * KL(strategy || reference)], q = preference @ strategy.
 
-    The most that both players gain by best responses; for pull 0 it is NashConv, 2 max q.
+    The most that both players gain by best responses; for magnet_weight 0 it is NashConv, 2 max q.
     """
     if magnet_weight == 0:
         return float(2 * (preference @ strategy).max())
