@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_runs import Done, marl_train
-from toy_model import built, written_prompts
+from toy_model import build_model, written_prompts
 
 from marl_engine.commands.ask import main as marl_ask
 from marl_engine.commands.export import main as marl_export
@@ -43,7 +43,7 @@ def home(tmp_path_factory):
         patch.setenv("HF_HUB_OFFLINE", "1")
         for kind in KINDS:
             patch.setattr(backbone, "BACKBONES", {})
-            model = built(home / kind, kind="gpt2" if kind == "gpt2" else "llama", chat=kind != "gpt2")
+            model = build_model(home / kind, kind="gpt2" if kind == "gpt2" else "llama", chat=kind != "gpt2")
             rank = 0 if kind == "whole" else 2
             done = marl_train(home, *common, f"policy.model={model}", f"policy.rank={rank}", f"run={kind}")
             assert done.code == 0, done
@@ -70,8 +70,8 @@ def by_transformers(model, tokenizer, question, length=8):
         chat = [{"role": "user", "content": question}]
         text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     tokens = tokenizer(text, add_special_tokens=not tokenizer.chat_template, return_tensors="pt").input_ids
-    whole = model.generate(tokens, attention_mask=torch.ones_like(tokens), do_sample=False, max_new_tokens=length)
-    return tokenizer.decode(whole[0, tokens.shape[1] :], skip_special_tokens=True).strip()
+    full = model.generate(tokens, attention_mask=torch.ones_like(tokens), do_sample=False, max_new_tokens=length)
+    return tokenizer.decode(full[0, tokens.shape[1] :], skip_special_tokens=True).strip()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,14 +85,14 @@ def test_a_merged_model_computes_what_the_adapter_does_on_its_base(home, tmp_pat
         assert (done.code, done.err) == (0, ""), done
     merged, base = (AutoModelForCausalLM.from_pretrained(place) for place in (tmp_path / "merged", home / kind))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
-    asked = run_in(home, marl_ask, f"runs/{kind}", *QUESTIONS, "greedy=true", "reference=true")
-    assert (asked.code, asked.err) == (0, "")
+    output = run_in(home, marl_ask, f"runs/{kind}", *QUESTIONS, "greedy=true", "reference=true")
+    assert (output.code, output.err) == (0, "")
     answers = [f"\n{each}\n  before: {{}}\n  after: {{}}" for each in QUESTIONS]
     expected = [
         text.format(*(by_transformers(model, tokenizer, each).rstrip() for model in (base, merged)))
         for text, each in zip(answers, QUESTIONS, strict=True)
     ]
-    assert asked.out == f"runs/{kind}, iteration 4\n" + "\n".join(expected) + "\n"
+    assert output.out == f"runs/{kind}, iteration 4\n" + "\n".join(expected) + "\n"
     tokens = torch.tensor([[7, 8, 9, 30]])
     before, logits = base(tokens).logits.detach(), merged(tokens).logits
     if kind == "whole":

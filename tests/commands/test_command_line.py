@@ -260,8 +260,8 @@ def test_nothing_that_is_shown_ends_a_run(tmp_path):
     assert "resume='runs/[/b] $x$ [nan]' iterations=2" in done.stdout
     assert (tmp_path / "runs" / "[" / "b] $x$ [nan]" / "curve.png").is_file()
     plot = [sys.executable, "-c", PROCESS.replace("train", "plot"), "runs", "title=[/c] $"]
-    drawn = subprocess.run(plot, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **screen}, check=True)
-    assert drawn.returncode == 0
+    process = subprocess.run(plot, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **screen}, check=True)
+    assert process.returncode == 0
     assert (tmp_path / "plot.png").is_file()
 
 
@@ -288,8 +288,8 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
     monkeypatch.chdir(tmp_path)
     sentence = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact")
     assert "Overcooked is not in extensive form: ExactResponder needs " in sentence
-    asked = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
-    assert "there is no key responder.shaping" in asked
+    output = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
+    assert "there is no key responder.shaping" in output
     config = compose_config("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
     assert config["responder"] == {"_target_": "marl_engine.responders.ExactResponder"}
 

@@ -15,7 +15,7 @@ from marl_engine.view import plots
 from marl_engine.view.plots import new_figure
 
 
-def made(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_conv", seed=0, more=""):
+def write_run(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_conv", seed=0, more=""):
     """The folder of a run that measured these values, one in an iteration of 10 steps and a quarter of a second."""
     folder.mkdir(parents=True)
     config = compose_config("train", [*overrides, f"seed={seed}", f"run={folder.name}"])
@@ -64,22 +64,22 @@ def table(command):
 
 def test_numbers_are_those_logged(home, table):
     """Seven numbers, of which the fifth is the lowest and the last is the last; a cut line counts for nothing."""
-    made(home / "runs/a", [0.9, 0.5, 0.25, 0.125, 0.0625, 0.5, 0.375], more='{"iteration": 8, "nash_c')
+    write_run(home / "runs/a", [0.9, 0.5, 0.25, 0.125, 0.0625, 0.5, 0.375], more='{"iteration": 8, "nash_c')
     assert table("runs/a") == [("a", "0.375", "0.0625", "5")]
     assert table("runs/a", "x=seconds") == [("a", "0.375", "0.0625", "1.25")]
     assert table("runs/a", "x=steps") == [("a", "0.375", "0.0625", "50")]
 
 
 def test_of_returns_the_highest_is_the_best(home, table):
-    made(home / "runs/a", [-1, 3, 2], y="return/mean")
+    write_run(home / "runs/a", [-1, 3, 2], y="return/mean")
     assert table("runs/a") == [("a", "2", "3", "20")]
 
 
 def test_what_is_drawn_is_what_was_logged(home, command, monkeypatch):
     """Distances on logarithmic axes, returns on plain ones; each line goes through what its run measured."""
-    made(home / "runs/a", [4, 2, 1])
-    made(home / "runs/b", [3, 2, 2], ["game=kuhn_poker", "solver=cfr_plus"])
-    made(home / "runs/c", [7, 8, 9], y="return/mean")
+    write_run(home / "runs/a", [4, 2, 1])
+    write_run(home / "runs/b", [3, 2, 2], ["game=kuhn_poker", "solver=cfr_plus"])
+    write_run(home / "runs/c", [7, 8, 9], y="return/mean")
     figures = []
     monkeypatch.setattr(plots, "new_figure", lambda *size: figures.append(new_figure(*size)) or figures[-1])
     for runs, scale, lines in (
@@ -95,8 +95,8 @@ def test_what_is_drawn_is_what_was_logged(home, command, monkeypatch):
 def test_seeds_are_one_curve_with_a_band(home, table):
     """At iterations that all three have: the medians of (5, 3, 4) and (1, 2, 9)."""
     for seed, values in enumerate([[5, 1], [3, 2, 0], [4, 9, 0]]):
-        made(home / f"runs/{seed}", values, seed=seed)
-    made(home / "runs/other", [6, 6], ["game=kuhn_poker", "solver=dcfr"])
+        write_run(home / f"runs/{seed}", values, seed=seed)
+    write_run(home / "runs/other", [6, 6], ["game=kuhn_poker", "solver=dcfr"])
     assert table("runs") == [("solver=cfr (3 seeds)", "2", "2", "2"), ("solver=dcfr", "6", "6", "1")]
     runs = [plot.read_run(path) for path in plot.runs_in(home / "runs")]
     curve, other = build_curves(runs, "iteration", "nash_conv")
@@ -134,15 +134,15 @@ def test_labels_say_what_differs(overrides, expected):
 
 def test_runs_that_differ_in_nothing_go_by_their_folders(home, table):
     for name in ("a", "b", "deep/a"):
-        made(home / "runs" / name, [1.0])
+        write_run(home / "runs" / name, [1.0])
     assert [row[0] for row in table("runs/a", "runs/b")] == ["a", "b"]
     assert [row[0] for row in table("runs")] == ["runs/a", "runs/b", "runs/deep/a"]
     assert [row[0] for row in table("runs/a", "runs/a", "runs/../runs/a")] == ["a"]
 
 
 def test_the_first_metric_that_all_have_is_drawn(home, command):
-    made(home / "runs/a", [1.0], y="gap")
-    made(home / "runs/b", [1.0], ["game=kuhn_poker", "solver=mmd"], y="nash_conv")
+    write_run(home / "runs/a", [1.0], y="gap")
+    write_run(home / "runs/b", [1.0], ["game=kuhn_poker", "solver=mmd"], y="nash_conv")
     for folder, metric in ((home / "runs/a", "return/mean"), (home / "runs/b", "return/mean")):
         with open(folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"iteration": 2, "steps": 2, "seconds": 1.0, metric: 0.5}) + "\n")
@@ -151,11 +151,11 @@ def test_the_first_metric_that_all_have_is_drawn(home, command):
 
 
 def test_work_is_drawn_in_the_units_that_were_counted():
-    counted = [{"iteration": 1, "steps": 3, "queries": 40, "gap": 1.0}]
+    records = [{"iteration": 1, "steps": 3, "queries": 40, "gap": 1.0}]
     for unit, work in (("queries", 40), ("steps", 3)):
-        assert build_curves([RunRecords(Path("a"), {}, counted)], unit, "gap")[0].x.tolist() == [work]
+        assert build_curves([RunRecords(Path("a"), {}, records)], unit, "gap")[0].x.tolist() == [work]
     with pytest.raises(ValueError, match="a counts no nodes; choose x= from iteration, queries"):
-        build_curves([RunRecords(Path("a"), {}, counted)], "nodes", "gap")
+        build_curves([RunRecords(Path("a"), {}, records)], "nodes", "gap")
 
 
 REFUSALS = [
@@ -180,10 +180,10 @@ REFUSALS = [
     ("arguments", "phrase"), REFUSALS, ids=lambda each: "" if isinstance(each, str) else " ".join(each)
 )
 def test_refused(home, command, arguments, phrase):
-    made(home / "runs/good", [1.0])
-    made(home / "runs/other", [1.0], ["game=kuhn_poker", "solver=dcfr"], y="entropy")
-    made(home / "runs/empty", [], more='{"iter')
-    made(home / "runs/broken", [1.0])
+    write_run(home / "runs/good", [1.0])
+    write_run(home / "runs/other", [1.0], ["game=kuhn_poker", "solver=dcfr"], y="entropy")
+    write_run(home / "runs/empty", [], more='{"iter')
+    write_run(home / "runs/broken", [1.0])
     (home / "runs/broken/config.yaml").write_text("{")
     (home / "notes").mkdir()
     before = sorted(home.rglob("*"))

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = ("iterations=1", "episodes=1", "responder.num_envs=2", "responder.rollout_length=4", "game.horizon=8")
 
 
-def drawn(*rows):
+def draw_kitchen(*rows):
     """The override that draws a kitchen."""
     return 'game.layout="' + "\n".join(rows) + '"'
 
@@ -119,15 +119,15 @@ KITCHENS = [
     ("game.layout=[1,2", "no layout '[1,2'"),
     ("game.layout=missing.txt", "no layout file 'missing.txt'"),
     ("game.layout=missing.yaml", "no layout file 'missing.yaml'"),
-    (drawn("XXPXX", "O 1 O", "X  2X", "XDXS"), "row 4 has 4 cells and row 1 has 5"),
-    (drawn("XXPXX", "O 1 O", "X  2 ", "XDXSX"), "border must be closed", "row 3, column 5"),
-    (drawn("XXPXX", "O 1QO", "X  2X", "XDXSX"), "'Q' in row 2, column 4 is not one of X (counter)"),
-    (drawn("XXXXX", "O 1 O", "X  2X", "XDXSX"), "there is no pot (P)"),
-    (drawn("XXPXX", "O 1 O", "X  2X", "XDXXX"), "there is no serving hatch (S)"),
-    (drawn("XXPXX", "X 1 X", "X  2X", "XDXSX"), "neither onions (O) nor tomatoes (T)"),
-    (drawn("XXPXX", "O   O", "X   X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found none"),
-    (drawn("XXPXX", "O 1 O", "X  1X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found 1, 1"),
-    (drawn("XXPXX", "O 1 O", "X  3X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found 1, 3"),
+    (draw_kitchen("XXPXX", "O 1 O", "X  2X", "XDXS"), "row 4 has 4 cells and row 1 has 5"),
+    (draw_kitchen("XXPXX", "O 1 O", "X  2 ", "XDXSX"), "border must be closed", "row 3, column 5"),
+    (draw_kitchen("XXPXX", "O 1QO", "X  2X", "XDXSX"), "'Q' in row 2, column 4 is not one of X (counter)"),
+    (draw_kitchen("XXXXX", "O 1 O", "X  2X", "XDXSX"), "there is no pot (P)"),
+    (draw_kitchen("XXPXX", "O 1 O", "X  2X", "XDXXX"), "there is no serving hatch (S)"),
+    (draw_kitchen("XXPXX", "X 1 X", "X  2X", "XDXSX"), "neither onions (O) nor tomatoes (T)"),
+    (draw_kitchen("XXPXX", "O   O", "X   X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found none"),
+    (draw_kitchen("XXPXX", "O 1 O", "X  1X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found 1, 1"),
+    (draw_kitchen("XXPXX", "O 1 O", "X  3X", "XDXSX"), "cooks must be numbered 1, 2, … once each; found 1, 3"),
 ]
 SYNTAX = [
     ("steps", "cannot read 'steps'", "key=value"),
@@ -139,7 +139,7 @@ SYNTAX = [
 
 
 @pytest.fixture
-def refused(tmp_path, monkeypatch, capsys):
+def assert_refused(tmp_path, monkeypatch, capsys):
     """Runs the command in an empty folder, checks that it refuses and writes nothing; returns its sentence."""
     monkeypatch.chdir(tmp_path)
 
@@ -167,42 +167,42 @@ def refused(tmp_path, monkeypatch, capsys):
     [(row[0], row[1:]) for row in GROUPS + KEYS + TYPES + RANGES + VALUES + KITCHENS + SYNTAX],
     ids=lambda value: value.replace("\n", "/") if isinstance(value, str) else "",
 )
-def test_refused(refused, override, phrases):
+def test_refused(assert_refused, override, phrases):
     game = () if override.startswith("game=") else ("game=overcooked",)
-    sentence = refused(*game, *SMALL, override)
+    sentence = assert_refused(*game, *SMALL, override)
     for phrase in phrases:
         assert phrase in sentence
 
 
-def test_no_game(refused):
-    assert "say which game: game= one of bargaining, " in refused()
+def test_no_game(assert_refused):
+    assert "say which game: game= one of bargaining, " in assert_refused()
 
 
-def test_orders_that_old_dynamics_cannot_cook(refused):
-    sentence = refused("game=overcooked", *SMALL, "game.layout=bonus_order_test", "game.old_dynamics=true")
+def test_orders_that_old_dynamics_cannot_cook(assert_refused):
+    sentence = assert_refused("game=overcooked", *SMALL, "game.layout=bonus_order_test", "game.old_dynamics=true")
     assert "orders ot of layout 'bonus_order_test' can never be cooked; use game.old_dynamics=false" in sentence
 
 
 @pytest.mark.parametrize(("here", "device"), [(0, "cuda"), (1, "cuda:1")])
-def test_gpu_that_is_not_here(refused, monkeypatch, here, device):
+def test_gpu_that_is_not_here(assert_refused, monkeypatch, here, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
-    sentence = refused("game=overcooked", *SMALL, f"device={device}")
+    sentence = assert_refused("game=overcooked", *SMALL, f"device={device}")
     assert f"device={device}: torch finds {here} CUDA devices here; use device=cpu" in sentence
 
 
 def test_infinity_is_written_as_in_the_presets_or_as_in_python():
-    chosen = [
+    choices = [
         compose_config("train", ["game=kuhn_poker", "solver=mmd", f"solver.step_size={text}"])
         for text in (".inf", "inf")
     ]
-    assert [each["solver"]["step_size"] for each in chosen] == [float("inf")] * 2
+    assert [each["solver"]["step_size"] for each in choices] == [float("inf")] * 2
 
 
 @pytest.mark.parametrize(
     "override", ["seed=x,1", "seed=0,x", "game.layout=cramped_room,coord_rng", "responder=ippo,mapo"]
 )
-def test_sweep(refused, override):
-    assert override.partition("=")[0].rpartition(".")[2] in refused("-m", "game=overcooked", *SMALL, override)
+def test_sweep(assert_refused, override):
+    assert override.partition("=")[0].rpartition(".")[2] in assert_refused("-m", "game=overcooked", *SMALL, override)
 
 
 @pytest.mark.parametrize(
@@ -235,17 +235,17 @@ def test_sweep(refused, override):
         (("game=kuhn_poker", "solver=cfr", "stop.nash_conv=0"), "stop.nash_conv must be above 0"),
     ],
 )
-def test_what_does_not_go_together(refused, overrides, phrase):
-    assert phrase in refused(*overrides)
+def test_what_does_not_go_together(assert_refused, overrides, phrase):
+    assert phrase in assert_refused(*overrides)
 
 
-def test_sweep_into_one_folder(refused):
-    assert "run=a names one folder for 2 runs" in refused("-m", "game=overcooked", *SMALL, "seed=0,1", "run=a")
+def test_sweep_into_one_folder(assert_refused):
+    assert "run=a names one folder for 2 runs" in assert_refused("-m", "game=overcooked", *SMALL, "seed=0,1", "run=a")
 
 
-def test_folder_that_cannot_be_written(refused, tmp_path):
+def test_folder_that_cannot_be_written(assert_refused, tmp_path):
     (tmp_path / "runs").write_text("a file")
-    assert "runs/new: Not a directory" in refused("game=overcooked", *SMALL, "run=new")
+    assert "runs/new: Not a directory" in assert_refused("game=overcooked", *SMALL, "run=new")
 
 
 DRAWING = "drawing: |-\n  XPXXX\n  O1 2D\n  XXSXX\n"
@@ -263,9 +263,9 @@ DRAWING = "drawing: |-\n  XPXXX\n  O1 2D\n  XXSXX\n"
         (DRAWING + "onion_time: true", "onion_time must be a number, not True"),
     ],
 )
-def test_kitchen_in_a_file(refused, tmp_path, text, phrase):
+def test_kitchen_in_a_file(assert_refused, tmp_path, text, phrase):
     (tmp_path / "mine.yaml").write_text(text)
-    assert phrase in refused("game=overcooked", *SMALL, "game.layout=mine.yaml")
+    assert phrase in assert_refused("game=overcooked", *SMALL, "game.layout=mine.yaml")
 
 
 @pytest.fixture
@@ -277,23 +277,25 @@ def old_run(tmp_path):
     return folder
 
 
-def test_run_that_exists(refused, old_run):
-    sentence = refused("game=overcooked", *SMALL, "run=old")
+def test_run_that_exists(assert_refused, old_run):
+    sentence = assert_refused("game=overcooked", *SMALL, "run=old")
     assert "runs/old exists; choose another run=, or go on with resume=runs/old" in sentence
 
 
-def test_only_runs_are_overwritten(refused, tmp_path):
+def test_only_runs_are_overwritten(assert_refused, tmp_path):
     (tmp_path / "runs" / "notes").mkdir(parents=True)
     (tmp_path / "runs" / "notes" / "precious.txt").write_text("kept")
-    assert "runs/notes is not the folder of a run" in refused("game=overcooked", *SMALL, "run=notes", "overwrite=true")
+    assert "runs/notes is not the folder of a run" in assert_refused(
+        "game=overcooked", *SMALL, "run=notes", "overwrite=true"
+    )
 
 
-def test_resume_of_no_folder(refused):
-    assert "no run to resume at 'runs/none'" in refused("resume=runs/none")
+def test_resume_of_no_folder(assert_refused):
+    assert "no run to resume at 'runs/none'" in assert_refused("resume=runs/none")
 
 
-def test_resume_names_the_runs_that_there_are(refused, old_run):
-    assert "no run to resume at 'old'; choose from runs/old" in refused("resume=old")
+def test_resume_names_the_runs_that_there_are(assert_refused, old_run):
+    assert "no run to resume at 'old'; choose from runs/old" in assert_refused("resume=old")
 
 
 @pytest.mark.parametrize(
@@ -312,34 +314,34 @@ def test_resume_names_the_runs_that_there_are(refused, old_run):
         ("-m", "resume=runs/old goes on with one run; leave out -m"),
     ],
 )
-def test_resume(refused, old_run, override, phrase):
-    assert phrase in refused("resume=runs/old", override)
+def test_resume(assert_refused, old_run, override, phrase):
+    assert phrase in assert_refused("resume=runs/old", override)
 
 
 @pytest.mark.parametrize("text", ["{", "- a list", "seed: x\ngame: {}"])
-def test_resume_of_a_configuration_that_is_none(refused, old_run, text):
+def test_resume_of_a_configuration_that_is_none(assert_refused, old_run, text):
     (old_run / "config.yaml").write_text(text)
-    refused("resume=runs/old")
+    assert_refused("resume=runs/old")
 
 
 OLDER = "runs/old was written by a version of marl_engine that lays out run folders in another way than this one"
 
 
 @pytest.mark.parametrize("first", ["", "# layout 1\n", "# layout 3\n"])
-def test_a_run_folder_of_another_layout_is_refused(refused, old_run, first):
+def test_a_run_folder_of_another_layout_is_refused(assert_refused, old_run, first):
     """Whoever opens it: resume, a run that begins with its weights, marl-plot, marl-ask and load_player."""
     text = (old_run / "config.yaml").read_text()
     (old_run / "config.yaml").write_text(text.replace("# layout 2\n", first))
     (old_run / "metrics.jsonl").write_text('{"iteration": 1, "steps": 1, "seconds": 1.0, "return/mean": 1.0}\n')
-    assert f"{OLDER} (layout 2); train anew, or use the version that wrote it" in refused("resume=runs/old")
-    assert OLDER in refused("game=overcooked", *SMALL, "init=runs/old")
-    for opened in (
+    assert f"{OLDER} (layout 2); train anew, or use the version that wrote it" in assert_refused("resume=runs/old")
+    assert OLDER in assert_refused("game=overcooked", *SMALL, "init=runs/old")
+    for case in (
         lambda: plot.plot(["runs/old"]),
         lambda: ask(["runs/old", "Why?"]),
         lambda: load_player("runs/old"),
     ):
         with pytest.raises(Refused, match=OLDER):
-            opened()
+            case()
     (old_run / "config.yaml").write_text(text)
     assert plot.plot(["runs/old"]) == 0
 
@@ -379,5 +381,5 @@ def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
     composition = compose_config("train", words)
     assert "loss" not in composition["responder"]
     if composition["solver"]["_target_"] == "solvers.mirror_descent.MMD":
-        made = build(composition)
-        assert next(made.solver.solve(made.profile, made.responder)).iteration == 1
+        components = build(composition)
+        assert next(components.solver.solve(components.profile, components.responder)).iteration == 1

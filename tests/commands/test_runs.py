@@ -22,7 +22,7 @@ from command_runs import (
     cut,
     leaves,
     marl_train,
-    started,
+    start_command,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -39,7 +39,7 @@ PAUSE = 0.004  # seconds that its disk takes for a file, so that saves are as lo
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def full_run(tmp_path_factory):
     """The folder of a run of 8 iterations that nothing disturbed."""
     home = tmp_path_factory.mktemp("whole")
     done = marl_train(home, *SMALL, "run=x", "save_every=1", "iterations=8")
@@ -48,7 +48,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def six(tmp_path_factory):
+def short_run(tmp_path_factory):
     """The folder of the same run, ended after 6 iterations."""
     home = tmp_path_factory.mktemp("six")
     assert marl_train(home, *SMALL, "run=x", "save_every=1", "iterations=6").code == 0
@@ -56,13 +56,13 @@ def six(tmp_path_factory):
 
 
 @pytest.fixture
-def copy(six, tmp_path):
+def copy(short_run, tmp_path):
     """A copy of the shorter run that a test may ruin."""
-    return shutil.copytree(six, tmp_path / "runs" / "x")
+    return shutil.copytree(short_run, tmp_path / "runs" / "x")
 
 
 @pytest.fixture
-def paid(monkeypatch):
+def count_returns(monkeypatch):
     """Every action pays its number, so that games that nobody has learned yet have different returns."""
     step = Overcooked.step
 
@@ -73,26 +73,26 @@ def paid(monkeypatch):
     monkeypatch.setattr(Overcooked, "step", paying)
 
 
-def test_parts(whole):
-    assert {path.name for path in whole.iterdir()} == PARTS
-    records = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+def test_parts(full_run):
+    assert {path.name for path in full_run.iterdir()} == PARTS
+    records = [json.loads(line) for line in (full_run / "metrics.jsonl").read_text().splitlines()]
     assert [record["iteration"] for record in records] == list(range(1, 9))
     assert [record["steps"] for record in records] == [32 * iteration for iteration in range(1, 9)]
     for record in records:
         assert list(record)[:3] == ["iteration", "steps", "seconds"]
         assert ("evaluation/return/mean" in record) == (record["iteration"] % 2 == 0)
-    summary = json.loads((whole / "summary.json").read_text())
+    summary = json.loads((full_run / "summary.json").read_text())
     assert (summary["exit"], summary["iterations"], summary["steps"]) == ("iterations", 8, 256)
     assert {"return/mean", "return/greedy/mean", "return/swapped/mean", "best", "versions"} <= summary.keys()
-    assert (whole / "curve.png").read_bytes()[:4] == b"\x89PNG"
-    assert (whole / "replay.gif").read_bytes()[:6] == b"GIF89a"
+    assert (full_run / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert (full_run / "replay.gif").read_bytes()[:6] == b"GIF89a"
     best = summary["best"]["iteration"]
-    assert set(checkpoints(whole)) == {8, 7, 6, best}
-    assert len(checkpoints(whole)) <= KEEP + 1
+    assert set(checkpoints(full_run)) == {8, 7, 6, best}
+    assert len(checkpoints(full_run)) <= KEEP + 1
 
 
-def test_checkpoints_hold_no_pickles(whole):
-    for path in checkpoint.newest_first(whole / "checkpoints"):
+def test_checkpoints_hold_no_pickles(full_run):
+    for path in checkpoint.newest_first(full_run / "checkpoints"):
         assert {file.name for file in path.iterdir()} == {"tensors.safetensors", "state.json", "manifest.json"}
         for name in ("state.json", "manifest.json"):
             json.loads((path / name).read_text())
@@ -106,7 +106,7 @@ def test_checkpoints_hold_no_pickles(whole):
     [(), ("policy.shared=false", "responder.shaping=1.0"), ("responder=mappo", "responder.value_loss=clipped")],
     ids=["shared", "separate", "mappo"],
 )
-def test_two_halves_are_a_whole(tmp_path, paid, choices):
+def test_two_halves_are_a_whole(tmp_path, count_returns, choices):
     assert marl_train(tmp_path, *SMALL, *choices, "run=whole", "iterations=5").code == 0
     assert marl_train(tmp_path, *SMALL, *choices, "run=halves", "iterations=2").code == 0
     assert checkpoints(tmp_path / "runs" / "halves") == [2]
@@ -120,17 +120,17 @@ def test_two_halves_are_a_whole(tmp_path, paid, choices):
     assert one | clock == other | clock
 
 
-def test_seconds_go_on(six, copy):
+def test_seconds_go_on(short_run, copy):
     marl_train(copy.parent.parent, "resume=runs/x", "iterations=7")
     seconds = [record["seconds"] for record in RunFolder(copy).records()]
     assert seconds == sorted(seconds)
-    assert seconds[:6] == [record["seconds"] for record in RunFolder(six).records()]
+    assert seconds[:6] == [record["seconds"] for record in RunFolder(short_run).records()]
 
 
-def test_seed_matters(tmp_path, whole):
+def test_seed_matters(tmp_path, full_run):
     assert marl_train(tmp_path, *SMALL, "run=x", "save_every=1", "iterations=6", "seed=1").code == 0
     with pytest.raises(AssertionError):
-        assert_same_checkpoint(tmp_path / "runs" / "x", whole, 6)
+        assert_same_checkpoint(tmp_path / "runs" / "x", full_run, 6)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_sweep_goes_on_with_a_job_that_was_stopped(tmp_path, monkeypatch):
     assert checkpoints(tmp_path / "runs" / "of_1")[0] == 8
 
 
-def test_a_sweep_looks_at_its_folders_first(six, copy):
+def test_a_sweep_looks_at_its_folders_first(short_run, copy):
     shutil.copytree(copy, copy.with_name("of_1"))
     home = copy.parent.parent
     done = marl_train(home, "-m", *SMALL, "iterations=1", "seed=0,1", "run=of_${seed}")
@@ -221,7 +221,7 @@ def test_a_sweep_looks_at_its_folders_first(six, copy):
 
 def test_a_folder_has_one_process_at_a_time(tmp_path):
     folder = RunFolder(tmp_path / "runs" / "x")
-    process = started(tmp_path, *SMALL, "run=x", "save_every=1")
+    process = start_command(tmp_path, *SMALL, "run=x", "save_every=1")
     await_that(lambda: len(folder.records()) >= 2, process)
     for keys in (("resume=runs/x",), (*SMALL, "run=x", "overwrite=true", "iterations=1")):
         done = marl_train(tmp_path, *keys)
@@ -244,7 +244,7 @@ def test_a_folder_in_which_nothing_was_written_is_free(tmp_path):
     assert marl_train(tmp_path, *SMALL, "run=x", "iterations=1").code == 0
 
 
-def test_a_run_may_be_elsewhere(six, copy):
+def test_a_run_may_be_elsewhere(short_run, copy):
     """A link to a folder on another disk is followed, and stays when the run is replaced."""
     elsewhere = copy.rename(copy.parent.parent / "elsewhere")
     copy.symlink_to(elsewhere)
@@ -282,7 +282,7 @@ def test_a_disk_that_takes_nothing(copy, monkeypatch, keys, code, number):
     assert contents(copy) == before
 
 
-def test_a_name_that_is_taken(six, copy):
+def test_a_name_that_is_taken(short_run, copy):
     home, before = copy.parent.parent, contents(copy)
     refused = marl_train(home, *SMALL, "run=x", "iterations=1")
     assert refused.code == 2
@@ -301,28 +301,28 @@ def flip(path):
     path.write_bytes(content)
 
 
-def gone(path):
+def is_gone(path):
     path.unlink()
 
 
 @pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "manifest.json"])
-@pytest.mark.parametrize("damage", [cut, flip, gone])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(whole, copy, damage, name):
+@pytest.mark.parametrize("damage", [cut, flip, is_gone])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(full_run, copy, damage, name):
     damage(copy / "checkpoints" / "00000006" / name)
     done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=8")
     assert (done.code, done.err) == (0, "")
     (sentence,) = [line for line in done.out.splitlines() if "damaged" in line]
     assert "runs/x/checkpoints/00000006" in sentence
     assert "going on from iteration 5" in sentence
-    assert_same_run(whole, copy, 8)
+    assert_same_run(full_run, copy, 8)
 
 
 def test_tensorboard_shows_every_step_once(copy):
     shutil.rmtree(copy / "checkpoints" / "00000006")
     assert marl_train(copy.parent.parent, "resume=runs/x", "iterations=8").code == 0
-    shown = EventAccumulator(str(copy / "tensorboard"))
-    shown.Reload()
-    assert [event.step for event in shown.Scalars("loss/value")] == [32 * iteration for iteration in range(1, 9)]
+    events = EventAccumulator(str(copy / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/value")] == [32 * iteration for iteration in range(1, 9)]
 
 
 def test_no_whole_checkpoint_is_refused_and_each_is_named(copy):
@@ -336,7 +336,7 @@ def test_no_whole_checkpoint_is_refused_and_each_is_named(copy):
     assert contents(copy) == before
 
 
-def test_a_run_goes_on_from_the_last_whole_checkpoint_and_keeps_it(six, copy):
+def test_a_run_goes_on_from_the_last_whole_checkpoint_and_keeps_it(short_run, copy):
     """Of 4, 5 and 6 damaged and 3 whole, 3 outlives all saves, and what was damaged counts for nothing."""
     shutil.copytree(copy / "checkpoints" / "00000006", copy / "checkpoints" / "00000003", dirs_exist_ok=True)
     for path in checkpoint.newest_first(copy / "checkpoints"):
@@ -350,7 +350,7 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint_and_keeps_it(six, copy):
 
 
 @pytest.mark.parametrize("line", [b"{", b"\xff\x00\x00", b"[]", b'{"iteration": 3}', b'{"iteration": "3", "steps": 9}'])
-def test_a_bad_line_is_put_aside_and_no_later_record_is_lost(whole, copy, line):
+def test_a_bad_line_is_put_aside_and_no_later_record_is_lost(full_run, copy, line):
     lines = copy.joinpath("metrics.jsonl").read_bytes().splitlines(keepends=True)
     copy.joinpath("metrics.jsonl").write_bytes(b"".join([*lines[:2], line + b"\n", *lines[2:], lines[-1][:20]]))
     done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=8")
@@ -358,7 +358,7 @@ def test_a_bad_line_is_put_aside_and_no_later_record_is_lost(whole, copy, line):
     (sentence,) = [each for each in done.out.splitlines() if "bad line" in each]
     assert sentence.startswith("1 bad line of runs/x/metrics.jsonl is now in runs/x/metrics.damaged")
     assert copy.joinpath("metrics.damaged").read_bytes() == line + b"\n"
-    assert_same_run(whole, copy, 8)
+    assert_same_run(full_run, copy, 8)
 
 
 def test_a_best_checkpoint_that_is_gone_is_not_drawn(copy):
@@ -378,14 +378,14 @@ def test_checkpoints_that_do_not_fit_are_refused(copy):
     assert "the checkpoints in runs/x do not fit its config.yaml" in done.err
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(six, copy):
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(short_run, copy):
     done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=20", "responder.learning_rate=1e38")
     assert (done.code, done.err) == (1, "")
     (sentence,) = [line for line in done.out.splitlines() if "not finite" in line]
     assert sentence.startswith("stopped after iteration ")
-    kept = checkpoints(copy)[0]
-    assert sentence.endswith(f"the last good checkpoint is iteration {kept}")
-    assert_same_checkpoint(six, copy, 6)
+    last = checkpoints(copy)[0]
+    assert sentence.endswith(f"the last good checkpoint is iteration {last}")
+    assert_same_checkpoint(short_run, copy, 6)
     for leaf in dict(leaves(RunFolder(copy).latest()[1])).values():
         assert not isinstance(leaf, torch.Tensor) or leaf.isfinite().all()
 
@@ -397,7 +397,7 @@ def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tmp_path):
     assert "Traceback" not in done.out
 
 
-def signalled(process, number):
+def signal_process(process, number):
     """Sends a signal, and returns the exit code and how many seconds the process took to end."""
     since = time.monotonic()
     os.kill(process.pid, number)
@@ -408,9 +408,9 @@ def signalled(process, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_sums_up(tmp_path, number):
     folder = RunFolder(tmp_path / "runs" / "x")
-    process = started(tmp_path, *SMALL, "run=x", "save_every=1000000", "evaluate_every=1000000")
+    process = start_command(tmp_path, *SMALL, "run=x", "save_every=1000000", "evaluate_every=1000000")
     await_that(lambda: len(folder.records()) >= 3, process)
-    assert signalled(process, number)[0] == 128 + number
+    assert signal_process(process, number)[0] == 128 + number
     assert {path.name for path in folder.path.iterdir()} == PARTS
     summary = json.loads((folder.path / "summary.json").read_text())
     assert summary["exit"] == "interrupted"
@@ -421,10 +421,10 @@ def test_a_signal_ends_an_evaluation_too(tmp_path):
     """One of 4,000 games of 400 steps takes minutes; its iteration is logged without it and saved within seconds."""
     folder = RunFolder(tmp_path / "runs" / "x")
     keys = "run=x", "game.horizon=400", "episodes=4000", "evaluate_every=3", "save_every=1000000"
-    process = started(tmp_path, *SMALL, *keys)
+    process = start_command(tmp_path, *SMALL, *keys)
     await_that(lambda: len(folder.records()) == 2, process)
     process.join(1)
-    code, seconds = signalled(process, signal.SIGTERM)
+    code, seconds = signal_process(process, signal.SIGTERM)
     assert code == 143
     assert seconds < 20
     assert checkpoints(folder.path) == [3]
@@ -443,13 +443,13 @@ def test_a_hangup_that_is_ignored_stays_so(tmp_path, monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(six, copy):
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew(short_run, copy):
     shutil.rmtree(copy / "checkpoints")
     (copy / "summary.json").unlink()
     done = marl_train(copy.parent.parent, "resume=runs/x")
     assert (done.code, done.err) == (0, "")
     assert "runs/x has no checkpoint yet; going on from iteration 0" in done.out
-    assert_same_run(six, copy, 6)
+    assert_same_run(short_run, copy, 6)
 
 
 def test_second_interrupt_ends_at_once(tmp_path, monkeypatch):
@@ -482,7 +482,7 @@ def strike(process, folder, chance):
     assert process.exitcode == -signal.SIGKILL
 
 
-def assert_whole(folder):
+def assert_valid(folder):
     """What a kill left: the newest checkpoint is whole and of the last logged iteration or of the one before."""
     iteration, _, damages = folder.latest()
     assert damages == []
@@ -498,13 +498,13 @@ def test_kills_change_nothing(tmp_path):
     killed = tmp_path / "runs" / "killed"
     for _ in range(KILLS):
         if checkpoints(killed):
-            process = started(tmp_path, "resume=runs/killed", pause=PAUSE)
+            process = start_command(tmp_path, "resume=runs/killed", pause=PAUSE)
         else:
-            process = started(tmp_path, *common, "run=killed", "overwrite=true", pause=PAUSE)
+            process = start_command(tmp_path, *common, "run=killed", "overwrite=true", pause=PAUSE)
         strike(process, killed, chance)
         halfway += any(killed.glob("checkpoints/.partial-*"))
         if checkpoints(killed):
-            assert_whole(RunFolder(killed))
+            assert_valid(RunFolder(killed))
     assert halfway >= 3, "too few kills came in the middle of a save"
     assert checkpoints(killed)[0] < LONG
     assert marl_train(tmp_path, "resume=runs/killed").code == 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from toy_model import built
+from toy_model import build_model
 
 from marl_engine.capabilities import spaces_of
 from marl_engine.commands.command_line.cli_config import compose_config
@@ -65,8 +65,8 @@ def presets(group: str) -> list[str]:
 
 def overrides(solver: str, group: str) -> str | None:
     """The preset of a group that a solver's preset chooses."""
-    chosen = re.search(rf"override /{group}: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
-    return chosen and chosen[1]
+    match = re.search(rf"override /{group}: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
+    return match and match[1]
 
 
 def asks(solver: str) -> tuple[str, ...] | None:
@@ -84,23 +84,23 @@ def in_words(game: str) -> bool:
 
 def surroundings(choices: Mapping[str, str]) -> dict[str, str]:
     """The smallest game, policy and responder that chosen presets go with."""
-    solver, chosen = choices.get("solver", "self_play"), set(choices.values())
-    if "language" in chosen or in_words(choices.get("game", "overcooked")):
+    solver, presets_used = choices.get("solver", "self_play"), set(choices.values())
+    if "language" in presets_used or in_words(choices.get("game", "overcooked")):
         return WORDS
-    if not chosen.isdisjoint(("tiny", "answers")) or asks(solver) == ("answers",):
+    if not presets_used.isdisjoint(("tiny", "answers")) or asks(solver) == ("answers",):
         return ANSWERING
-    if not chosen.isdisjoint(("table", "exact")) or "exact" in (asks(solver) or ()):
+    if not presets_used.isdisjoint(("table", "exact")) or "exact" in (asks(solver) or ()):
         return {**EXACT, "game": "matrix"} if solver in AT_ONCE else EXACT
-    if not chosen.isdisjoint(("lola", "logits", "ascent")):
+    if not presets_used.isdisjoint(("lola", "logits", "ascent")):
         return CLIMBING
-    squashed = {"policy": "squashed"} if "off_policy" in chosen else {}
-    return {"game": next((game for name, game in PLAYS_FOR.items() if name in chosen), "overcooked"), **squashed}
+    squashed = {"policy": "squashed"} if "off_policy" in presets_used else {}
+    return {"game": next((game for name, game in PLAYS_FOR.items() if name in presets_used), "overcooked"), **squashed}
 
 
 @cache
 def toy_model() -> Path:
     """The folder of a language model of fifty words."""
-    return built(Path(HOME.name))
+    return build_model(Path(HOME.name))
 
 
 @cache
@@ -124,10 +124,10 @@ def few(around: Mapping[str, str], responder: str | None) -> list[str]:
 def parts(*, device: str = "cpu", **choices: str) -> Components:
     """A small setting with some presets chosen."""
     around = surroundings(choices)
-    named = [f"{group}={name}" for group, name in {**around, **choices}.items()]
+    keys = [f"{group}={name}" for group, name in {**around, **choices}.items()]
     if choices.get("game") == "preference/file":
-        named.append(f"game.payoffs={own_preferences()}")
-    return build(compose_config("train", [*named, *few(around, choices.get("responder")), f"device={device}"]))
+        keys.append(f"game.payoffs={own_preferences()}")
+    return build(compose_config("train", [*keys, *few(around, choices.get("responder")), f"device={device}"]))
 
 
 def check_reopenings(game: Game, longest: int = 2000) -> None:
@@ -148,21 +148,21 @@ def check_reopenings(game: Game, longest: int = 2000) -> None:
 def check_policy(policy: Policy, game: Game) -> None:
     """Distributions are over legal actions alone, sum to one, are sampled by noise, and their numbers agree."""
     turn = game.reset(derive_seeds(4, 6))
-    shown = policy.encode(turn.observation.flatten(0, 1), torch.arange(game.players).repeat(6))
+    rows = policy.encode(turn.observation.flatten(0, 1), torch.arange(game.players).repeat(6))
     legal = turn.legal.flatten(0, 1).clone()
     legal[:, 1:3] = False
-    distribution, _ = policy(shown, legal)
+    distribution, _ = policy(rows, legal)
     actions = torch.arange(game.actions)
-    log_probs = torch.stack([distribution.log_prob(action.expand(len(shown))) for action in actions], dim=-1)
-    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(len(shown)))
+    log_probs = torch.stack([distribution.log_prob(action.expand(len(rows))) for action in actions], dim=-1)
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(len(rows)))
     assert (log_probs[:, 1:3] == -torch.inf).all()
     plogp = torch.where(legal, log_probs.exp() * log_probs, torch.zeros(()))
     torch.testing.assert_close(distribution.entropy(), -plogp.sum(-1))
     assert distribution.kl(distribution).abs().max() == 0
     for noise in torch.linspace(0, 1 - 2**-23, 50):
-        chosen, likely = distribution.sample(noise.expand(len(shown)))
-        assert legal.gather(-1, chosen[:, None]).all()
-        torch.testing.assert_close(likely, distribution.log_prob(chosen))
+        sampled, likely = distribution.sample(noise.expand(len(rows)))
+        assert legal.gather(-1, sampled[:, None]).all()
+        torch.testing.assert_close(likely, distribution.log_prob(sampled))
     assert torch.equal(distribution.mode(), log_probs.argmax(-1))
 
 
@@ -172,22 +172,22 @@ def configuration(*keys: str) -> dict[str, Any]:
     return compose_config("train", list(keys))
 
 
-def learned(policy: str, responder: str) -> list[Components]:
+def learn_with(policy: str, responder: str) -> list[Components]:
     """Small settings in which a responder by clipped surrogate learns a policy, of the games that go with both."""
-    made = []
+    results = []
     for game, *keys in STRETCHES:
         config = configuration(f"game={game}", f"responder={responder}", "policy=network", *keys, *SMALL[:2])
         with suppress(Refused):
-            made.append(build({**config, "policy": configuration("game=overcooked", f"policy={policy}")["policy"]}))
-    return [each for each in made if isinstance(each.responder, PPO)]
+            results.append(build({**config, "policy": configuration("game=overcooked", f"policy={policy}")["policy"]}))
+    return [each for each in results if isinstance(each.responder, PPO)]
 
 
-def check_learning(made: Components) -> None:
+def check_learning(components: Components) -> None:
     """Before the first step of an optimiser, what is learned from is what was played, in stretch after stretch.
 
     Games end in the midst of them, and where seats take turns, some do not act.
     """
-    profile, learner, opened = made.profile, made.responder, 0
+    profile, learner, openings = components.profile, components.responder, 0
     for _ in range(4):
         _, parts, _ = learner._play(profile, None)
         for policy, part in ((each, part) for each, several in parts.items() for part in several):
@@ -198,8 +198,8 @@ def check_learning(made: Components) -> None:
             then, acting = part.flat(trajectory.log_prob), part.flat(trajectory.acting)
             torch.testing.assert_close(now.sort()[0], then[acting].sort()[0], atol=1e-6, rtol=0)
             torch.testing.assert_close(now, select_decisions(batch, batch.log_prob), atol=1e-6, rtol=0)
-            opened += int(trajectory.done[:-1].sum())
-    assert opened
+            openings += int(trajectory.done[:-1].sum())
+    assert openings
 
 
 def check_saving(policy: Policy, other: Policy, game: Game) -> None:
@@ -210,8 +210,8 @@ def check_saving(policy: Policy, other: Policy, game: Game) -> None:
     noise = torch.full((3, game.players), 0.5)
     device = torch.device("cpu")
     decided = [Seating([each] * game.players, 3, device).decide(turn, noise) for each in (policy, other)]
-    for mine, theirs in zip(*decided, strict=True):
-        assert torch.equal(mine, theirs)
+    for first, second in zip(*decided, strict=True):
+        assert torch.equal(first, second)
 
 
 def check_words(game: Any) -> None:
@@ -224,34 +224,34 @@ def check_words(game: Any) -> None:
     answers = ["", "yes", "A good day!", "A bad day, and not a short one.", "I hate it.", "Why not? " * 9]
     pairs = [(one, other) for one in answers for other in answers]
     numbers = torch.arange(len(pairs)) % len(game.texts)
-    found = np.asarray(game.prefers(numbers, *zip(*pairs, strict=True)))
+    verdicts = np.asarray(game.prefers(numbers, *zip(*pairs, strict=True)))
     back = np.asarray(game.prefers(numbers, *zip(*[pair[::-1] for pair in pairs], strict=True)))
-    assert found.shape == (len(pairs),)
-    assert found.min() >= 0
-    assert found.max() <= 1
-    np.testing.assert_allclose(found + back, 1, atol=1e-12)
+    assert verdicts.shape == (len(pairs),)
+    assert verdicts.min() >= 0
+    assert verdicts.max() <= 1
+    np.testing.assert_allclose(verdicts + back, 1, atol=1e-12)
     np.testing.assert_allclose(
-        [likes for likes, (one, two) in zip(found, pairs, strict=True) if one == two], 0.5, atol=1e-12
+        [likes for likes, (one, two) in zip(verdicts, pairs, strict=True) if one == two], 0.5, atol=1e-12
     )
-    assert found.max() > 0.6
+    assert verdicts.max() > 0.6
     alone = [game.prefers(numbers[[n]], *([each] for each in pair)) for n, pair in enumerate(pairs)]
-    np.testing.assert_array_equal(np.concatenate(alone), found)
+    np.testing.assert_array_equal(np.concatenate(alone), verdicts)
 
 
 def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
     """Answers are as long as they may be at most, scored as they were drawn, and the same with the same weights."""
     numbers = torch.arange(seeds) % game.train_prompts
-    told = complete(policy, numbers, derive_seeds(4, seeds))
-    assert told.tokens.shape == told.mask.shape == told.log_prob.shape
-    assert told.tokens.shape[1] <= policy.length
-    assert len(told.texts) == seeds
-    assert ((told.tokens >= 0) & (told.tokens < policy.vocabulary)).all()
-    assert (told.mask[:, 0]).all()
-    assert not told.tokens[~told.mask].any()
-    assert not told.log_prob[~told.mask].any()
-    again = policy.log_probs(told.rows, told.tokens) * told.mask
+    completions = complete(policy, numbers, derive_seeds(4, seeds))
+    assert completions.tokens.shape == completions.mask.shape == completions.log_prob.shape
+    assert completions.tokens.shape[1] <= policy.length
+    assert len(completions.texts) == seeds
+    assert ((completions.tokens >= 0) & (completions.tokens < policy.vocabulary)).all()
+    assert (completions.mask[:, 0]).all()
+    assert not completions.tokens[~completions.mask].any()
+    assert not completions.log_prob[~completions.mask].any()
+    again = policy.log_probs(completions.rows, completions.tokens) * completions.mask
     assert again.requires_grad
-    torch.testing.assert_close(again.detach(), told.log_prob, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(again.detach(), completions.log_prob, atol=1e-5, rtol=1e-5)
     with torch.no_grad():
         for weights in policy.parameters():
             weights.add_(0.1 * torch.randn_like(weights))
@@ -259,56 +259,66 @@ def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
     one, two = (complete(each, numbers, derive_seeds(4, seeds)) for each in (policy, other))
     assert one.texts == two.texts
     assert torch.equal(one.log_prob, two.log_prob)
-    assert not torch.equal(one.log_prob.sum(-1), told.log_prob.sum(-1))
+    assert not torch.equal(one.log_prob.sum(-1), completions.log_prob.sum(-1))
 
 
-def check_solver(made: Components) -> None:
+def check_solver(components: Components) -> None:
     """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
-    for index, progress in enumerate(islice(made.solver.solve(made.profile, made.responder, after=7), 3)):
+    for index, progress in enumerate(
+        islice(components.solver.solve(components.profile, components.responder, after=7), 3)
+    ):
         assert progress.iteration == 8 + index
-        assert len(progress.profile) == made.game.players
+        assert len(progress.profile) == components.game.players
         assert all(torch.isfinite(torch.tensor(number)) for number in progress.metrics.values())
 
 
-def check_going_on(make: Callable[[], Components], before: int = 3, whole: int = 6) -> None:
+def check_going_on(make: Callable[[], Components], before: int = 3, total: int = 6) -> None:
     """Its state, put into a new one beside those of profile and responder, goes on as if it had not stopped."""
     ends = []
-    for stops in ((whole,), (before, whole)):
+    for stops in ((total,), (before, total)):
         torch.manual_seed(0)
-        made, done, saved = make(), 0, None
+        components, done, state = make(), 0, None
         for stop in stops:
-            if saved is not None:
-                made = make()
-                load_profile_state(made.profile, saved[0])
-                made.responder.restore(made.profile, saved[1])
-                set_state(made.solver, saved[2])
-            last = advanced(made, done, stop)
-            saved = deepcopy((profile_state(made.profile), made.responder.state(made.profile), get_state(made.solver)))
+            if state is not None:
+                components = make()
+                load_profile_state(components.profile, state[0])
+                components.responder.restore(components.profile, state[1])
+                set_state(components.solver, state[2])
+            last = advance_solver(components, done, stop)
+            state = deepcopy(
+                (
+                    profile_state(components.profile),
+                    components.responder.state(components.profile),
+                    get_state(components.solver),
+                )
+            )
             done = last.iteration
-        ends.append((saved[0]["policies"], last.metrics, dict(made.responder.work)))
+        ends.append((state[0]["policies"], last.metrics, dict(components.responder.work)))
     assert_alike(*ends)
 
 
-def check_beginning_anew(made: Components) -> None:
+def check_beginning_anew(components: Components) -> None:
     """A solver that is told to begin again forgets what it did, its responder being given back its state.
 
     One that learns from play goes on with its games.
     """
-    if isinstance(made.responder, PPO | SAC):
+    if isinstance(components.responder, PPO | SAC):
         return
-    start, ends = deepcopy((profile_state(made.profile), made.responder.state(made.profile))), []
+    start, ends = deepcopy((profile_state(components.profile), components.responder.state(components.profile))), []
     for _ in range(2):
-        load_profile_state(made.profile, start[0])
-        made.responder.restore(made.profile, deepcopy(start[1]))
-        last = advanced(made, 0, 3)
-        ends.append((deepcopy(profile_state(made.profile)["policies"]), last.metrics, dict(made.responder.work)))
+        load_profile_state(components.profile, start[0])
+        components.responder.restore(components.profile, deepcopy(start[1]))
+        last = advance_solver(components, 0, 3)
+        ends.append(
+            (deepcopy(profile_state(components.profile)["policies"]), last.metrics, dict(components.responder.work))
+        )
         assert last.iteration >= 3
     assert_alike(*ends)
 
 
-def advanced(made: Components, done: int, stop: int) -> Progress:
+def advance_solver(components: Components, done: int, stop: int) -> Progress:
     """Solves on from iteration `done` to `stop`, or what comes first after it; the last progress."""
-    for progress in made.solver.solve(made.profile, made.responder, after=done):
+    for progress in components.solver.solve(components.profile, components.responder, after=done):
         if progress.iteration >= stop:
             return progress
     raise AssertionError("a solver goes on for ever")
@@ -316,8 +326,8 @@ def advanced(made: Components, done: int, stop: int) -> Progress:
 
 def assert_alike(one: Any, other: Any) -> None:
     """Two ends of a run: weights, metrics, steps."""
-    for mine, theirs in zip(one[0], other[0], strict=True):
-        assert all(torch.equal(weights, theirs[name]) for name, weights in mine.items())
+    for first, second in zip(one[0], other[0], strict=True):
+        assert all(torch.equal(weights, second[name]) for name, weights in first.items())
     timeless = ({name: number for name, number in each[1].items() if "second" not in name} for each in (one, other))
     assert next(timeless) == next(timeless)
     assert one[2] == other[2]

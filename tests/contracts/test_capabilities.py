@@ -71,6 +71,6 @@ def test_presets_that_sentences_name_exist_and_have_the_capability():
 
 def part(group, name):
     """What a preset stands for."""
-    chosen = [f"game={name}"] if group == "game" else ["game=overcooked", f"{group}={name}"]
+    words = [f"game={name}"] if group == "game" else ["game=overcooked", f"{group}={name}"]
     keys = {"device": "cpu"} if group == "game" else {}
-    return instantiate(group, compose_config("train", chosen)[group], **keys)
+    return instantiate(group, compose_config("train", words)[group], **keys)

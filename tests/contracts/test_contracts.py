@@ -14,7 +14,7 @@ from contracts import (
     check_words,
     check_writer,
     in_words,
-    learned,
+    learn_with,
     parts,
     presets,
 )
@@ -42,19 +42,19 @@ def test_game_in_words(name):
 
 @pytest.mark.parametrize("name", presets("policy"))
 def test_policy(name):
-    made, other = parts(policy=name), parts(policy=name)
-    if hasattr(made.game, "step"):
-        check_policy(made.profile[0], made.game)
-        check_saving(made.profile[0], other.profile[0], made.game)
-    if isinstance(made.profile[0], LanguagePolicy):
-        check_writer(made.profile[0], other.profile[0], made.game)
+    components, other = parts(policy=name), parts(policy=name)
+    if hasattr(components.game, "step"):
+        check_policy(components.profile[0], components.game)
+        check_saving(components.profile[0], other.profile[0], components.game)
+    if isinstance(components.profile[0], LanguagePolicy):
+        check_writer(components.profile[0], other.profile[0], components.game)
 
 
 @pytest.mark.parametrize("responder", ["ippo", "mappo"])
 def test_what_is_learned_from_is_what_was_played(responder):
-    made = {name: learned(name, responder) for name in presets("policy")}
-    assert {name for name, several in made.items() if several} >= {"network", "squashed", "gru", "lstm", "cnn"}
-    for each in (each for several in made.values() for each in several):
+    differences = {name: learn_with(name, responder) for name in presets("policy")}
+    assert {name for name, several in differences.items() if several} >= {"network", "squashed", "gru", "lstm", "cnn"}
+    for each in (each for several in differences.values() for each in several):
         check_learning(each)
 
 

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from contracts import OFF_POLICY, SMALL, advanced, asks, parts, presets, toy_model
+from contracts import OFF_POLICY, SMALL, advance_solver, asks, parts, presets, toy_model
 from pretended_gpu import pretended_gpu
 
 from marl_engine.commands.train import dispatch
@@ -36,9 +36,9 @@ def test_the_pretended_gpu_refuses_what_a_real_one_refuses():
             there.numpy()
         layer = torch.nn.Linear(3, 1).to("cuda")
         layer(there).sum().backward()
-        made = [there * 2, there[:1], there + torch.tensor(1.0), there[torch.tensor([0])], torch.zeros_like(there)]
-        made += [deepcopy(layer).weight, layer.weight.grad, here.to(there), torch.arange(2, device=there.device)]
-        assert {each.device for each in made} == {torch.device("cuda:0")}
+        results = [there * 2, there[:1], there + torch.tensor(1.0), there[torch.tensor([0])], torch.zeros_like(there)]
+        results += [deepcopy(layer).weight, layer.weight.grad, here.to(there), torch.arange(2, device=there.device)]
+        assert {each.device for each in results} == {torch.device("cuda:0")}
         assert {each.device.type for each in (there.cpu(), here * 2, here.copy_(there))} == {"cpu"}
 
 
@@ -48,20 +48,20 @@ def test_the_pretended_gpu_refuses_what_a_real_one_refuses():
 def test_a_solver_learns_on_a_gpu_what_it_learns_on_the_processor(name, responder):
     torch.manual_seed(0)
     here = parts(solver=name, responder=responder)
-    advanced(here, 0, 3)
+    advance_solver(here, 0, 3)
     with pretended_gpu():
         torch.manual_seed(0)
         there = parts(device="cuda", solver=name, responder=responder)
-        advanced(there, 0, 3)
+        advance_solver(there, 0, 3)
         state = deepcopy((there.responder.state(there.profile), get_state(there.solver)))
         weights = [each.state_dict() for each in there.profile]
         assert {each.device.type for numbers in weights for each in numbers.values()} == {"cuda"}
         weights = [{name: each.cpu() for name, each in numbers.items()} for numbers in weights]
         there.responder.restore(there.profile, state[0])
         set_state(there.solver, state[1])
-        advanced(there, 3, 5)
-    for mine, theirs in zip(here.profile, weights, strict=True):
-        torch.testing.assert_close(mine.state_dict(), theirs, atol=1e-5, rtol=1e-4)
+        advance_solver(there, 3, 5)
+    for first, second in zip(here.profile, weights, strict=True):
+        torch.testing.assert_close(first.state_dict(), second, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", RUNS)

@@ -53,8 +53,8 @@ def test_check_says_what_is_wrong(fault):
 
 
 def test_the_command_checks_a_game(tmp_path):
-    named = ("game._target_=toys.Walk", "check=true")
-    fine, broken = marl_train(tmp_path, *named), marl_train(tmp_path, *named, "game.fault=done type")
+    keys = ("game._target_=toys.Walk", "check=true")
+    fine, broken = marl_train(tmp_path, *keys), marl_train(tmp_path, *keys, "game.fault=done type")
     assert (fine.code, fine.out.count("ok  "), broken.code, broken.out.count("ok  ")) == (0, 5, 2, 1)
     assert broken.err == "Walk: done must be torch.bool (5,), not torch.int32 (5,)\n"
     assert not list(tmp_path.iterdir())
@@ -102,8 +102,8 @@ def test_a_run_stops_with_the_sentence(tmp_path, fault, code, sentence):
         "policy.hidden=[8]",
         "iterations=3",
     )
-    named = ("game._target_=toys.Walk", f"game.fault={fault}", "run=own")
-    run = marl_train(tmp_path, *named, *small)
+    keys = ("game._target_=toys.Walk", f"game.fault={fault}", "run=own")
+    run = marl_train(tmp_path, *keys, *small)
     assert run.code == code
     assert re.search(sentence, run.err if code == 2 else run.out.replace("\n", " "))
     assert "learning_rate" not in run.out + run.err

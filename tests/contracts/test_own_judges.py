@@ -10,7 +10,7 @@ import torch
 from chat_server import Stub
 from command_runs import marl_train
 from omegaconf import OmegaConf
-from toy_model import built, written_prompts
+from toy_model import build_model, written_prompts
 
 from games.preference.game import PromptGame
 from games.preference.judges.raters import RaterJudge, check_antisymmetry
@@ -128,7 +128,12 @@ def arguments(tmp_path, monkeypatch):
     sizes = ("policy.rank=2", "policy.length=3", "responder.prompts=2", "responder.answers=2", "responder.opponents=1")
     prompts = written_prompts(tmp_path / "prompts.txt")
     return [
-        *(f"policy.model={built(tmp_path / 'model')}", f"game.prompts={prompts}", "game.held_out=0.3", "threads=1"),
+        *(
+            f"policy.model={build_model(tmp_path / 'model')}",
+            f"game.prompts={prompts}",
+            "game.held_out=0.3",
+            "threads=1",
+        ),
         *(*sizes, "episodes=6", "save_every=1", "evaluate_every=9", "solver=nash_md", "policy=language"),
     ]
 

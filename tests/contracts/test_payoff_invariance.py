@@ -174,14 +174,14 @@ def test_what_deviations_gain_from_any_zero():
         assert meta_nash_conv(CHICKEN + zero, strategies) == meta_nash_conv(CHICKEN, strategies)
         assert ce_regrets(CHICKEN + zero, joint) == pytest.approx(ce_regrets(CHICKEN, joint), abs=1e-15)
         assert cce_regrets(CHICKEN + zero, joint) == pytest.approx(cce_regrets(CHICKEN, joint), abs=1e-15)
-        found = []
+        results = []
         for earns in (CHICKEN, CHICKEN + zero):
             game = OwnMatrix(earns)
             profile = TabularSpec().profile(game)
             fill_tables(profile, np.concatenate([np.ones(2), *strategies]))
-            found.append(measure_exactly(game, profile))
-        assert [found[1][f"gain/{seat}"] for seat in (0, 1)] == [found[0][f"gain/{seat}"] for seat in (0, 1)]
-        assert found[1]["nash_conv"] == found[0]["nash_conv"] > 0
+            results.append(measure_exactly(game, profile))
+        assert [results[1][f"gain/{seat}"] for seat in (0, 1)] == [results[0][f"gain/{seat}"] for seat in (0, 1)]
+        assert results[1]["nash_conv"] == results[0]["nash_conv"] > 0
 
 
 def test_alpha_rank_takes_what_rounding_sets_apart_for_the_same():
@@ -195,5 +195,5 @@ def test_alpha_rank_takes_what_rounding_sets_apart_for_the_same():
 def test_replicators_turn_alike_from_any_zero():
     start = [np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.1, 0.4])]
     earns = GAMES["general-sum"]
-    moved = replicator(earns + 1e9, start, 100, 1e-2)
-    assert np.concatenate(moved) == pytest.approx(np.concatenate(replicator(earns, start, 100, 1e-2)), abs=1e-9)
+    strategies = replicator(earns + 1e9, start, 100, 1e-2)
+    assert np.concatenate(strategies) == pytest.approx(np.concatenate(replicator(earns, start, 100, 1e-2)), abs=1e-9)

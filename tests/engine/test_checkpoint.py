@@ -48,12 +48,12 @@ def test_a_tree_comes_back_as_it_was(tmp_path):
 
 
 def test_tensors_that_share_memory_or_are_strided_come_back(tmp_path):
-    whole = torch.arange(12.0).view(3, 4)
-    state = {"row": whole[1], "turned": whole.T, "again": whole, "learned": torch.nn.Parameter(whole[0])}
-    found = checkpoint.read(checkpoint.write(tmp_path, 1, state))
+    full = torch.arange(12.0).view(3, 4)
+    state = {"row": full[1], "turned": full.T, "again": full, "learned": torch.nn.Parameter(full[0])}
+    result = checkpoint.read(checkpoint.write(tmp_path, 1, state))
     for name, tensor in state.items():
-        assert torch.equal(found[name], tensor)
-        assert not found[name].requires_grad
+        assert torch.equal(result[name], tensor)
+        assert not result[name].requires_grad
 
 
 def test_tuples_become_lists_and_keys_become_text(tmp_path):
@@ -119,11 +119,11 @@ def flip(path):
 def test_damage_is_named_and_the_one_before_is_still_there(tmp_path, name, damage):
     checkpoint.write(tmp_path, 1, STATE)
     damage(checkpoint.write(tmp_path, 2, STATE) / name)
-    (second, found), (first, state) = checkpoint.readable(tmp_path)
+    (second, result), (first, state) = checkpoint.readable(tmp_path)
     assert (second, first) == (2, 1)
-    assert isinstance(found, checkpoint.Damaged)
-    assert str(tmp_path / "00000002") in str(found)
-    assert "\n" not in str(found)
+    assert isinstance(result, checkpoint.Damaged)
+    assert str(tmp_path / "00000002") in str(result)
+    assert "\n" not in str(result)
     assert same(state, STATE)
 
 

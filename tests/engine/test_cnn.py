@@ -100,10 +100,10 @@ def test_on_one_pixel_it_is_a_perceptron():
     (layer,), head = convolutional.convolutions, convolutional.head
     pixel, seat = torch.randint(0, 9, (20, 1, 1, 7), dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)
     with torch.no_grad():
-        told = [layer.weight[:, :, 0, 0].T, head.weights[0][:4], head.weights[1]]
+        weights = [layer.weight[:, :, 0, 0].T, head.weights[0][:4], head.weights[1]]
         biases = [layer.bias, head.biases[0] + head.weights[0][4], head.biases[1]]
-        for mine, its in zip([*perceptron.weights, *perceptron.biases], told + biases, strict=True):
-            mine.copy_(its)
+        for first, its in zip([*perceptron.weights, *perceptron.biases], weights + biases, strict=True):
+            first.copy_(its)
     outputs = convolutional(convolutional.encode(pixel, seat))
     torch.testing.assert_close(outputs, perceptron(pixel.flatten(1).float()))
     torch.testing.assert_close(outputs, convolutional(convolutional.encode(pixel.double(), seat)))
@@ -119,9 +119,9 @@ def test_a_joint_critic_is_shown_the_images_of_all_seats_its_own_first(spec):
     critic, images = spec.critic(kitchen, joint=True), torch.rand(3, 2, 5, 4, 26)
     values = []
     for seat, observation in ((1, images), (0, images.flip(1))):
-        shown = critic_view(observation, [seat], joint=True)
-        assert shown.shape == (3, 2, 5, 4, 26)
-        rows = critic.encode(shown, torch.full((3,), seat))
+        views = critic_view(observation, [seat], joint=True)
+        assert views.shape == (3, 2, 5, 4, 26)
+        rows = critic.encode(views, torch.full((3,), seat))
         values.append(critic(rows) if isinstance(spec, CNNSpec) else critic(rows, critic.initial_memory(3))[0])
     torch.testing.assert_close(*values)
     assert values[0].std() > 0

@@ -37,7 +37,7 @@ class Always(Policy):
         return Categorical(self.chances.log().expand(len(rows), -1)), memory
 
 
-def measured(payoff, team, profile, initial):
+def evaluate_profile(payoff, team, profile, initial):
     game = Matrix(torch.tensor(payoff), team=team)
     return make_evaluator(game, initial, LocalRunner(), episodes=64).evaluate(profile).metrics
 
@@ -46,20 +46,20 @@ def test_where_returns_sum_to_a_constant_the_initial_policies_are_played_against
     """Rock, paper, scissors against one that always chooses rock: paper earns 1 from either seat, and 0 from itself."""
     pennies = [[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]
     rock, paper = Always([1.0, 0.0, 0.0]), Always([0.0, 1.0, 0.0])
-    found = measured(pennies, False, [paper, paper], [rock, rock])
-    assert (found["return/mean"], found["return/initial/mean"], found["return/initial/stderr"]) == (0, 1, 0)
+    result = evaluate_profile(pennies, False, [paper, paper], [rock, rock])
+    assert (result["return/mean"], result["return/initial/mean"], result["return/initial/stderr"]) == (0, 1, 0)
     mixed = Always([0.5, 0.5, 0.0])
-    found = measured(pennies, False, [mixed, mixed], [rock, rock])
-    assert found["return/mean"] == 0
-    assert found["return/initial/mean"] == pytest.approx(0.5, abs=4 * found["return/initial/stderr"])
-    assert found["return/initial/stderr"] == pytest.approx(0.5 / 128**0.5, rel=0.05)
+    result = evaluate_profile(pennies, False, [mixed, mixed], [rock, rock])
+    assert result["return/mean"] == 0
+    assert result["return/initial/mean"] == pytest.approx(0.5, abs=4 * result["return/initial/stderr"])
+    assert result["return/initial/stderr"] == pytest.approx(0.5 / 128**0.5, rel=0.05)
 
 
 @pytest.mark.parametrize("team_payoff", [[[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
 def test_a_team_that_has_earned_nothing_yet_is_no_zero_sum_game(team_payoff):
     first, second = Always([1.0, 0.0]), Always([0.0, 1.0])
-    assert "return/initial/mean" not in measured(team_payoff, True, [first] * 2, [first] * 2)
-    assert "return/initial/mean" not in measured(team_payoff, True, [first] * 2, [second] * 2)
+    assert "return/initial/mean" not in evaluate_profile(team_payoff, True, [first] * 2, [first] * 2)
+    assert "return/initial/mean" not in evaluate_profile(team_payoff, True, [first] * 2, [second] * 2)
 
 
 def against(*scores, error=0.05):
@@ -93,8 +93,8 @@ def test_a_measure_that_was_not_always_there_is_not_compared_by():
 
 def test_a_run_of_a_zero_sum_game_shows_and_saves_how_good_it_has_become(tmp_path):
     """Its own return is 0 for ever; seat 0 alone walks, so against the initial policies a learner earns more."""
-    named = ("game=overcooked", "game._target_=toys.Walk", "run=own", "iterations=12", "evaluate_every=2")
-    run = marl_train(tmp_path, *named, *SMALL, "save_every=100")
+    keys = ("game=overcooked", "game._target_=toys.Walk", "run=own", "iterations=12", "evaluate_every=2")
+    run = marl_train(tmp_path, *keys, *SMALL, "save_every=100")
     assert run.code == 0, run.err
     summary = json.loads((tmp_path / "runs/own/summary.json").read_text())
     assert summary["return/mean"] == 0

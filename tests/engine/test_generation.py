@@ -40,14 +40,14 @@ def chances_of(model):
 
 
 @torch.no_grad()
-def on_sheets(writer, every):
+def on_sheets(writer, tokens):
     """Log-probabilities (N, L) of answers (N, L), read off the sheets that they are written on."""
-    sheet, found = writer.start_decoding(rows(len(every))), []
-    for place, token in enumerate(every.T):
-        found.append(sheet.logits.log_softmax(-1).gather(-1, token[:, None])[:, 0])
-        if place < every.shape[1] - 1:
+    sheet, log_probs = writer.start_decoding(rows(len(tokens))), []
+    for place, token in enumerate(tokens.T):
+        log_probs.append(sheet.logits.log_softmax(-1).gather(-1, token[:, None])[:, 0])
+        if place < tokens.shape[1] - 1:
             sheet.append(token)
-    return torch.stack(found, dim=-1)
+    return torch.stack(log_probs, dim=-1)
 
 
 class Counted(EnumerableLM):
@@ -59,11 +59,11 @@ class Counted(EnumerableLM):
         sheet, self.asked = super().start_decoding(rows), self.asked + len(rows)
         append = sheet.append
 
-        def counted(token):
+        def count_append(token):
             self.asked += len(token)
             append(token)
 
-        sheet.append = counted
+        sheet.append = count_append
         return sheet
 
 
@@ -83,32 +83,32 @@ class Coin(LanguagePolicy):
 @pytest.mark.parametrize("sizes", [(1,) * 40, (7, 33), (40,)])
 def test_an_answer_is_a_function_of_its_seed(sizes):
     seeds, model = derive_seeds(3, 40), GeometricMixture(tiny(0), tiny(1), 0.3)
-    whole = generate(model, rows(40), seeds)
+    full = generate(model, rows(40), seeds)
     parts = [generate(model, rows(len(each)), each) for each in seeds.split(sizes)]
-    assert torch.equal(whole.tokens, torch.cat([part.tokens for part in parts]))
-    assert torch.equal(whole.log_prob, torch.cat([part.log_prob for part in parts]))
-    assert whole.texts == [each for part in parts for each in part.texts]
-    assert len(set(whole.texts)) > 5
+    assert torch.equal(full.tokens, torch.cat([part.tokens for part in parts]))
+    assert torch.equal(full.log_prob, torch.cat([part.log_prob for part in parts]))
+    assert full.texts == [each for part in parts for each in part.texts]
+    assert len(set(full.texts)) > 5
 
 
 def test_answers_come_as_often_as_they_should():
     """Each of 27 within 4.5 deviations of its probability, and all together by chi-square (26 degrees of freedom)."""
     model, count = tiny(0), 200_000
     chances = chances_of(model).numpy()
-    found = np.bincount(generate(model, rows(count), derive_seeds(0, count)).texts, minlength=27)
-    assert (abs(found / count - chances) < 4.5 * np.sqrt(chances * (1 - chances) / count)).all()
-    assert ((found - count * chances) ** 2 / (count * chances)).sum() < 60
+    result = np.bincount(generate(model, rows(count), derive_seeds(0, count)).texts, minlength=27)
+    assert (abs(result / count - chances) < 4.5 * np.sqrt(chances * (1 - chances) / count)).all()
+    assert ((result - count * chances) ** 2 / (count * chances)).sum() < 60
     assert chances.max() > 10 * chances.min()
 
 
 def test_log_probabilities_are_the_same_wherever_they_are_read():
-    model, every = tiny(0), tiny(0).every
-    told = generate(model, rows(500), derive_seeds(1, 500))
-    torch.testing.assert_close(told.log_prob, model.log_probs(told.rows, told.tokens), **NEAR)
-    torch.testing.assert_close(on_sheets(model, every), model.log_probs(rows(27), every), **NEAR)
-    assert model.decode(every, torch.ones_like(every, dtype=torch.bool)) == list(range(27))
-    assert [model.decode(told.tokens[:1], told.mask[:1])[0]] == told.texts[:1]
-    torch.testing.assert_close(chances_of(model)[told.texts].log(), told.log_prob.sum(-1), **NEAR)
+    model, answers = tiny(0), tiny(0).every
+    completions = generate(model, rows(500), derive_seeds(1, 500))
+    torch.testing.assert_close(completions.log_prob, model.log_probs(completions.rows, completions.tokens), **NEAR)
+    torch.testing.assert_close(on_sheets(model, answers), model.log_probs(rows(27), answers), **NEAR)
+    assert model.decode(answers, torch.ones_like(answers, dtype=torch.bool)) == list(range(27))
+    assert [model.decode(completions.tokens[:1], completions.mask[:1])[0]] == completions.texts[:1]
+    torch.testing.assert_close(chances_of(model)[completions.texts].log(), completions.log_prob.sum(-1), **NEAR)
 
 
 def test_scores_have_mean_zero():
@@ -124,18 +124,18 @@ def test_scores_have_mean_zero():
 def test_an_answer_ends_with_its_last_token():
     """Its length is geometric, the token that ends it belongs to it, and behind it there is nothing."""
     count = 50_000
-    told = generate(Coin(), rows(count), derive_seeds(0, count))
+    completions = generate(Coin(), rows(count), derive_seeds(0, count))
     for length in range(1, 7):
         chance = 0.7 ** (length - 1) * (0.3 if length < 6 else 1.0)
-        share = np.mean(np.array(told.texts) == length)
+        share = np.mean(np.array(completions.texts) == length)
         assert share == pytest.approx(chance, abs=4.5 * sqrt(chance / count))
-    last = told.mask.sum(-1) - 1
+    last = completions.mask.sum(-1) - 1
     short = last < 5
-    assert (told.tokens.gather(-1, last[:, None])[short] == 1).all()
-    assert (told.tokens[~told.mask] == 0).all()
-    assert (told.log_prob[~told.mask] == 0).all()
+    assert (completions.tokens.gather(-1, last[:, None])[short] == 1).all()
+    assert (completions.tokens[~completions.mask] == 0).all()
+    assert (completions.log_prob[~completions.mask] == 0).all()
     chances = torch.tensor([0.7, 0.3]).log()
-    torch.testing.assert_close(told.log_prob[told.mask], chances[told.tokens[told.mask]])
+    torch.testing.assert_close(completions.log_prob[completions.mask], chances[completions.tokens[completions.mask]])
 
 
 def test_nothing_is_written_behind_the_last_end():
@@ -148,16 +148,16 @@ def test_nothing_is_written_behind_the_last_end():
 def test_a_mixture_is_one_of_tokens(weight):
     """pi^(1 - w) mu^w, renormalised after every prefix: not that of whole answers, which cannot be sampled (N5)."""
     one, other = tiny(0), tiny(1)
-    found = on_sheets(GeometricMixture(one, other, weight), one.every).sum(-1)
+    result = on_sheets(GeometricMixture(one, other, weight), one.every).sum(-1)
     tables = torch.lerp(one.logits.log_softmax(-1), other.logits.log_softmax(-1), weight)
-    torch.testing.assert_close(found.exp(), chances_of(EnumerableLM(tables.detach(), 3, 3)), **NEAR)
-    whole = [model.log_probs(rows(27), model.every).sum(-1).detach() for model in (one, other)]
-    answers = torch.lerp(*whole, weight).log_softmax(-1)
+    torch.testing.assert_close(result.exp(), chances_of(EnumerableLM(tables.detach(), 3, 3)), **NEAR)
+    full = [model.log_probs(rows(27), model.every).sum(-1).detach() for model in (one, other)]
+    answers = torch.lerp(*full, weight).log_softmax(-1)
     if weight in (0, 1):
-        torch.testing.assert_close(found, whole[int(weight)], **NEAR)
+        torch.testing.assert_close(result, full[int(weight)], **NEAR)
     else:
-        assert float((found.exp() - answers.exp()).abs().sum()) > 0.02
-    assert float(found.exp().sum()) == pytest.approx(1)
+        assert float((result.exp() - answers.exp()).abs().sum()) > 0.02
+    assert float(result.exp().sum()) == pytest.approx(1)
 
 
 def test_a_mixture_leaves_other_rows_to_the_first_policy():
@@ -198,15 +198,15 @@ def test_a_queue_recalls_what_was_pushed_and_no_more():
     queue.push(twice, ["c", "d"])
     queue.push(torch.tensor([7]), ["z"])
     numbers = torch.tensor([4, 9, 7]).repeat(300)
-    found = queue.complete(numbers, derive_seeds(0, 900))
-    shares = {text: found.texts[::3].count(text) / 300 for text in "abcd"}
+    result = queue.complete(numbers, derive_seeds(0, 900))
+    shares = {text: result.texts[::3].count(text) / 300 for text in "abcd"}
     assert shares["a"] == 0
     assert all(abs(shares[text] - 1 / 3) < 0.13 for text in "bcd")
-    assert set(found.texts[1::3]) == {"fresh"}
-    assert set(found.texts[2::3]) == {"z"}
+    assert set(result.texts[1::3]) == {"fresh"}
+    assert set(result.texts[2::3]) == {"z"}
     again = CompletionQueue(Numbered(), 3)
     again.restore(queue.state())
-    assert again.complete(numbers, derive_seeds(0, 900)).texts == found.texts
+    assert again.complete(numbers, derive_seeds(0, 900)).texts == result.texts
     queue.push(twice[:1], ["e"])
     again.push(twice[:1], ["e"])
     assert again.state() == queue.state() == {"4": ["c", "d", "e"], "7": ["z"]}

@@ -155,9 +155,9 @@ def test_of_an_opponent_its_newest_whole_checkpoint_is_kept(tmp_path):
     cut(tmp_path / "runs" / "other" / "checkpoints" / "00000004" / "tensors.safetensors")
     reply = (*tables, "solver=best_response", "solver.opponent=runs/other", "run=x", "iterations=2")
     assert marl_train(tmp_path, *reply).code == 0
-    (kept,) = json.loads((tmp_path / "runs" / "x" / "inputs" / "inputs.json").read_text())
-    assert kept["copy"] == "solver.opponent/other"
-    copy = tmp_path / "runs" / "x" / "inputs" / kept["copy"]
+    (entry,) = json.loads((tmp_path / "runs" / "x" / "inputs" / "inputs.json").read_text())
+    assert entry["copy"] == "solver.opponent/other"
+    copy = tmp_path / "runs" / "x" / "inputs" / entry["copy"]
     assert [path.name for path in copy.iterdir()] == ["checkpoints"]
     assert [path.name for path in (copy / "checkpoints").iterdir()] == ["00000003"]
     shutil.rmtree(tmp_path / "runs" / "other")
@@ -171,9 +171,9 @@ def test_files_in_the_names_of_games(tmp_path, monkeypatch):
     target = {"_target_": "games.openspiel.OpenSpiel"}
     for name in ("efg_game(filename=a.efg)", "turn_based_simultaneous_game(game=nfg_game(filename=a.efg))", "a.efg"):
         config = {"game": {**target, "name": name}, "seed": 0}
-        seen = list_inputs(config)
-        assert [each[:3] for each in seen] == [("game.name", "a.efg", str(tmp_path / "a.efg"))]
-        inputs.copy_inputs(seen, tmp_path / "run")
+        entries = list_inputs(config)
+        assert [each[:3] for each in entries] == [("game.name", "a.efg", str(tmp_path / "a.efg"))]
+        inputs.copy_inputs(entries, tmp_path / "run")
         local, notes = localise(config, tmp_path / "run")
         assert local["game"]["name"] == name.replace("a.efg", str(tmp_path / "run/inputs/game.name/a.efg"))
         assert (local["seed"], notes) == (0, [])
@@ -205,10 +205,10 @@ def test_a_list_of_files_and_files_of_a_judge(tmp_path, monkeypatch):
 def test_a_file_that_changes_while_the_run_begins_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kitchen.txt").write_text(KITCHEN)
-    seen = list_inputs({"game": {"_target_": "games.overcooked.Overcooked", "layout": "kitchen.txt"}})
+    entries = list_inputs({"game": {"_target_": "games.overcooked.Overcooked", "layout": "kitchen.txt"}})
     edit(tmp_path / "kitchen.txt")
     with pytest.raises(Refused, match=r"^game.layout: kitchen.txt was changed while the run began"):
-        inputs.copy_inputs(seen, tmp_path / "run")
+        inputs.copy_inputs(entries, tmp_path / "run")
 
 
 def test_fields_that_name_files_are_declared():
@@ -230,9 +230,9 @@ def test_fields_that_name_files_are_declared():
         ({"x": {"y": [torch.zeros(1)]}}, {"x": {"y": [torch.zeros(2)]}}, "place/x/y/0 is float32 [1]"),
     ],
 )
-def test_what_is_not_like_a_fresh_state_is_refused(saved, fresh, phrase):
+def test_what_is_not_like_a_fresh_state_is_refused(state, fresh, phrase):
     with pytest.raises(ValueError, match=re.escape(phrase)):
-        check_like(saved, fresh, "place")
+        check_like(state, fresh, "place")
 
 
 @pytest.mark.parametrize(
@@ -246,8 +246,8 @@ def test_what_is_not_like_a_fresh_state_is_refused(saved, fresh, phrase):
         ({"7": 1}, {7: 2}),
     ],
 )
-def test_what_was_empty_may_have_grown(saved, fresh):
-    check_like(saved, fresh, "place")
+def test_what_was_empty_may_have_grown(state, fresh):
+    check_like(state, fresh, "place")
 
 
 @pytest.mark.parametrize("part", ["game.layout=other.txt", "policy.hidden=[9]", "responder.num_envs=5"])
@@ -266,16 +266,16 @@ def test_checkpoints_of_another_run_are_refused(kitchen, tmp_path, part):
 @pytest.mark.parametrize("solver", [CFR, MCCFR])
 def test_regrets_of_another_game_are_refused(solver):
     """Compiled code would look for them beyond the end of their arrays."""
-    saved = []
+    states = []
     for name in ("kuhn_poker", "leduc_poker"):
         game, network = OpenSpiel(name), TabularSpec()
         profile, learning = network.profile(game), solver()
-        if saved:
-            learning.restore(saved[0])
-        progress = learning.solve(profile, ExactResponder(game, network), after=len(saved))
-        if saved:
+        if states:
+            learning.restore(states[0])
+        progress = learning.solve(profile, ExactResponder(game, network), after=len(states))
+        if states:
             with pytest.raises(ValueError, match=r"^solver/\w+ is float64 \[\d+\], and must be float64 \[\d+\]"):
                 next(progress)
         else:
             next(progress)
-            saved.append(learning.state())
+            states.append(learning.state())

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from command_runs import assert_same_checkpoint, assert_same_run, await_that, checkpoints, marl_train, started
-from toy_model import PROMPTS, WORDS, built, written_prompts
+from command_runs import assert_same_checkpoint, assert_same_run, await_that, checkpoints, marl_train, start_command
+from toy_model import PROMPTS, WORDS, build_model, written_prompts
 
 from games.preference.game import PromptGame
 from marl_engine.configuration import declared_types
@@ -42,13 +42,13 @@ def offline():
 def homes(tmp_path_factory):
     """Folders of models: one that chats, one that does not, one of few words, one of other sizes."""
     home = tmp_path_factory.mktemp("models")
-    chat, few = built(home / "chat"), built(home / "few", words=5, chat=False)
+    chat, few = build_model(home / "chat"), build_model(home / "few", words=5, chat=False)
     return {
         "chat": chat,
-        "plain": built(home / "plain", chat=False),
+        "plain": build_model(home / "plain", chat=False),
         "few": few,
-        "wide": built(home / "wide", hidden=48),
-        "gpt2": built(home / "gpt2", kind="gpt2"),
+        "wide": build_model(home / "wide", hidden=48),
+        "gpt2": build_model(home / "gpt2", kind="gpt2"),
     }
 
 
@@ -62,19 +62,19 @@ def make(homes, game, monkeypatch):
     """A policy of a model, which has left where it began; nobody had its body before."""
     monkeypatch.setattr(backbone, "BACKBONES", {})
 
-    def making(name="chat", moved=0.3, seed=0, texts=None, **keys):
+    def making(name="chat", perturbation=0.3, seed=0, texts=None, **keys):
         torch.manual_seed(seed)
         maker = TransformerSpec(**{"model": str(homes[name]), "rank": 4, "alpha": 8, "length": 6} | keys)
         policy = maker.profile(SimpleNamespace(chats=texts or game.chats, players=2))[0]
         with torch.no_grad():
             for each in policy.trainable:
-                each.add_(moved * torch.randn(each.shape, generator=torch.Generator().manual_seed(seed)) / 4)
+                each.add_(perturbation * torch.randn(each.shape, generator=torch.Generator().manual_seed(seed)) / 4)
         return policy
 
     return making
 
 
-def asked(policy, numbers, each=1):
+def prompt_rows(policy, numbers, each=1):
     """Rows of prompts, every prompt `each` times."""
     return policy.encode(
         torch.tensor(numbers).repeat_interleave(each)[:, None], torch.zeros(len(numbers) * each).long()
@@ -116,17 +116,20 @@ def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_p
     """Without memory, batch, and padding; the adapter as it was saved."""
     texts = ["why ?", "how is the cat ?", "where are you and we and they ?"]  # of different lengths
     policy = make(name, texts=texts, temperature=temperature)
-    rows = asked(policy, [0, 1, 2], each=4)
-    told = generate(policy, rows, derive_seeds(0, 12))
+    rows = prompt_rows(policy, [0, 1, 2], each=4)
+    completions = generate(policy, rows, derive_seeds(0, 12))
     policy.save(tmp_path / "adapter")
     model, tokenizer = plainly(homes[name], tmp_path / "adapter")
-    found = policy.log_probs(rows, told.tokens)
+    result = policy.log_probs(rows, completions.tokens)
     for place in range(12):
-        there = told.mask[place]
-        expected = one_by_one(model, tokenizer, texts[place // 4], told.tokens[place, there], temperature)
-        torch.testing.assert_close(told.log_prob[place, there], expected, **NEAR)
-        torch.testing.assert_close(found[place, there].detach(), expected, **NEAR)
-    assert told.texts[0] == tokenizer.decode(told.tokens[0, told.mask[0]], skip_special_tokens=True).strip()
+        there = completions.mask[place]
+        expected = one_by_one(model, tokenizer, texts[place // 4], completions.tokens[place, there], temperature)
+        torch.testing.assert_close(completions.log_prob[place, there], expected, **NEAR)
+        torch.testing.assert_close(result[place, there].detach(), expected, **NEAR)
+    assert (
+        completions.texts[0]
+        == tokenizer.decode(completions.tokens[0, completions.mask[0]], skip_special_tokens=True).strip()
+    )
     begins = policy.opening + rows[2 * 4][rows[2 * 4] >= 0].tolist()
     assert begins == question(tokenizer, texts[2])
     assert len(policy.opening) == 1  # which both kinds of texts begin with
@@ -153,20 +156,20 @@ def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
     tokens = torch.tensor([(end, 0), *long])
     mask = torch.ones_like(tokens, dtype=torch.bool)
     mask[0, 1] = False
-    rows = asked(policy, [3], each=len(tokens))
+    rows = prompt_rows(policy, [3], each=len(tokens))
     chances = (policy.log_probs(rows, tokens) * mask).sum(-1).exp().detach()
     assert float(chances.sum()) == pytest.approx(1, abs=1e-5)
     slopes = []
     for temperature in (0.7, 1.0):
         policy.temperature = temperature
-        whole = (chances * (policy.log_probs(rows, tokens) * mask).sum(-1)).sum()
-        slopes.append(max(float(each.abs().max()) for each in torch.autograd.grad(whole, list(policy.trainable))))
+        full = (chances * (policy.log_probs(rows, tokens) * mask).sum(-1)).sum()
+        slopes.append(max(float(each.abs().max()) for each in torch.autograd.grad(full, list(policy.trainable))))
     assert slopes[0] < 1e-5 < 1e-2 < slopes[1]
     policy.temperature, count = 0.7, 4000
-    told = generate(policy, asked(policy, [3], each=count), derive_seeds(0, count))
-    found = torch.bincount(told.tokens[:, 0], minlength=vocabulary) / count
+    completions = generate(policy, prompt_rows(policy, [3], each=count), derive_seeds(0, count))
+    result = torch.bincount(completions.tokens[:, 0], minlength=vocabulary) / count
     first = torch.zeros(vocabulary).index_add(0, tokens[:, 0], chances)
-    assert ((found - first).abs() <= 4.5 * (first * (1 - first) / count).sqrt() + 1e-6).all()
+    assert ((result - first).abs() <= 4.5 * (first * (1 - first) / count).sqrt() + 1e-6).all()
 
 
 def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
@@ -177,20 +180,20 @@ def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
     assert backbone.end_tokens(model, tokenizer) == (2, 5, 7)
     policy = make("few", moved=0.0, length=12)
     policy.ends = (2, 5, 7)
-    told = generate(policy, asked(policy, [3], each=400), derive_seeds(0, 400))
-    lengths = told.mask.sum(-1)
-    last = told.tokens.gather(-1, lengths[:, None] - 1)[:, 0]
+    completions = generate(policy, prompt_rows(policy, [3], each=400), derive_seeds(0, 400))
+    lengths = completions.mask.sum(-1)
+    last = completions.tokens.gather(-1, lengths[:, None] - 1)[:, 0]
     assert set(last[lengths < 12].tolist()) == {2, 5, 7}
-    before = told.mask & (torch.arange(told.mask.shape[1]) < lengths[:, None] - 1)
-    assert not torch.isin(told.tokens[before], torch.tensor(policy.ends)).any()
+    before = completions.mask & (torch.arange(completions.mask.shape[1]) < lengths[:, None] - 1)
+    assert not torch.isin(completions.tokens[before], torch.tensor(policy.ends)).any()
 
 
 def test_gradients_are_those_of_a_plain_forward(make):
     """Through the memory of the prompt, which is read once for all answers to it."""
     policy = make(length=3)
-    rows = asked(policy, [0, 4], each=3)
+    rows = prompt_rows(policy, [0, 4], each=3)
     tokens = generate(policy, rows, derive_seeds(0, 6)).tokens
-    found = torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.trainable))
+    gradient = torch.autograd.grad(policy.log_probs(rows, tokens).sum(), list(policy.trainable))
     policy.backbone.activate_adapter(policy.trainable)
     total = 0
     for row, answer in zip(rows, tokens, strict=True):
@@ -199,55 +202,55 @@ def test_gradients_are_those_of_a_plain_forward(make):
             0, len(before) - 1 : -1
         ]
         total = total + logits.log_softmax(-1).gather(-1, answer[:, None]).sum()
-    for mine, plain in zip(found, torch.autograd.grad(total, list(policy.trainable)), strict=True):
-        assert float((mine - plain).norm()) < 1e-4 * float(plain.norm())
+    for first, plain in zip(gradient, torch.autograd.grad(total, list(policy.trainable)), strict=True):
+        assert float((first - plain).norm()) < 1e-4 * float(plain.norm())
 
 
 @pytest.mark.parametrize("name", ["chat", "gpt2"])
 def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name):
     """gpt2 has dropout where it learns, and must not drop anything here."""
-    found, kept = [], []
+    slopes, bytes_kept = [], []
     for forgetful in (False, True):
         policy = make(name, gradient_checkpointing=forgetful)
-        rows = asked(policy, [0, 4, 9], each=3)
+        rows = prompt_rows(policy, [0, 4, 9], each=3)
         tokens = generate(policy, rows, derive_seeds(0, 9)).tokens
         sizes = []
 
-        def noted(tensor, sizes=sizes):
+        def record_size(tensor, sizes=sizes):
             sizes.append(tensor.nbytes)
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(record_size, lambda tensor: tensor):
             scores = policy.log_probs(rows, tokens)
         gradients = torch.autograd.grad(scores.sum(), list(policy.trainable))
-        found.append([scores.detach(), *gradients])
-        kept.append(sum(sizes))
+        slopes.append([scores.detach(), *gradients])
+        bytes_kept.append(sum(sizes))
         assert not any(module.training for module in policy.backbone.model.modules())
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*slopes, strict=True):
         assert float((one - other).norm()) < 1e-4 * float(one.norm())
-    assert kept[1] < kept[0] / 3
+    assert bytes_kept[1] < bytes_kept[0] / 3
 
 
 def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
     """Of a mixture of two: the prompts once for each, then one token a row."""
-    one, seen, following = make(length=5), [], Backbone.compute_logits
+    one, calls, following = make(length=5), [], Backbone.compute_logits
     monkeypatch.setattr(
         Backbone,
         "compute_logits",
-        lambda self, tokens, *rest, **keys: seen.append(tokens.shape) or following(self, tokens, *rest, **keys),
+        lambda self, tokens, *rest, **keys: calls.append(tokens.shape) or following(self, tokens, *rest, **keys),
     )
     mixture = GeometricMixture(one, freeze([one])[0], 0.5)
     mixture.ends = ()  # nobody stops before the fifth token
-    rows = asked(one, [0, 1], each=3)
+    rows = prompt_rows(one, [0, 1], each=3)
     generate(mixture, rows, derive_seeds(0, 6))
-    assert seen == [(1, len(one.opening)), (2, rows.shape[1])] * 2 + [(6, 1)] * 8
+    assert calls == [(1, len(one.opening)), (2, rows.shape[1])] * 2 + [(6, 1)] * 8
 
 
 def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game, homes):
     """A9: it is not the policy by another name."""
     policy = make(moved=0.0)
     solver, responder = NashMD(2.5, 0.05), PreferenceResponder(game, prompts=4, answers=2, learning_rate=0.05)
-    rows, tokens = asked(policy, [0, 7], each=2), torch.randint(6, 20, (4, 3))
+    rows, tokens = prompt_rows(policy, [0, 7], each=2), torch.randint(6, 20, (4, 3))
     before = policy.log_probs(rows, tokens).detach()
     for _ in islice(solver.solve([policy, policy], responder), 2):
         reference = solver.reference.profile[0]
@@ -286,7 +289,7 @@ def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game,
     inner = policy.backbone.model
     assert inner.lm_head.weight is inner.model.embed_tokens.weight is policy.trainable[0]
     policy.save(tmp_path / "whole")
-    rows, tokens = asked(policy, [0]), torch.tensor([[7, 8, 9]])
+    rows, tokens = prompt_rows(policy, [0]), torch.tensor([[7, 8, 9]])
     expected = one_by_one(*plainly(tmp_path / "whole"), game.texts[0], tokens[0], 1.0)
     torch.testing.assert_close(policy.log_probs(rows, tokens)[0].detach(), expected, **NEAR)
     was = one_by_one(model, tokenizer, game.texts[0], tokens[0], 1.0)
@@ -298,7 +301,7 @@ def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
     fine, coarse = make(moved=0.0), make(moved=0.0, dtype="bfloat16")
     assert {each.dtype for each in coarse.trainable} == {torch.float32}
     assert {layer.plain.dtype for layer in coarse.backbone.layers} == {torch.bfloat16}
-    rows, tokens = asked(coarse, [0, 5], each=20), torch.randint(6, 20, (40, 3))
+    rows, tokens = prompt_rows(coarse, [0, 5], each=20), torch.randint(6, 20, (40, 3))
     start, end = [], []
     with torch.no_grad():
         for policy in (fine, coarse):
@@ -306,13 +309,13 @@ def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
             for layer in policy.backbone.layers:
                 policy.trainable[layer.second].add_(0.01)
             end.append(policy.log_probs(rows, tokens))
-    moved = [(two - one).flatten() for one, two in zip(start, end, strict=True)]
-    assert float(moved[0] @ moved[1]) > 0.9 * float(moved[0].norm() * moved[1].norm())
+    change = [(two - one).flatten() for one, two in zip(start, end, strict=True)]
+    assert float(change[0] @ change[1]) > 0.9 * float(change[0].norm() * change[1].norm())
     assert not coarse.backbone.merge_adapters(coarse.trainable)
-    told = generate(coarse, rows, derive_seeds(0, 40))
-    learned = coarse.log_probs(rows, told.tokens) * told.mask
-    assert float((learned.detach() - told.log_prob).abs().mean()) < 0.05
-    slopes = torch.autograd.grad(learned.sum(), list(coarse.trainable))
+    completions = generate(coarse, rows, derive_seeds(0, 40))
+    log_prob = coarse.log_probs(rows, completions.tokens) * completions.mask
+    assert float((log_prob.detach() - completions.log_prob).abs().mean()) < 0.05
+    slopes = torch.autograd.grad(log_prob.sum(), list(coarse.trainable))
     assert all(each.dtype == torch.float32 and each.abs().max() > 0 for each in slopes)
 
 
@@ -320,14 +323,14 @@ def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
     policy = make()
     policy.save(tmp_path / "adapter")
     other = make(adapter=str(tmp_path / "adapter"), moved=0.0, seed=1)
-    rows, tokens = asked(policy, [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
+    rows, tokens = prompt_rows(policy, [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
     torch.testing.assert_close(other.log_probs(rows, tokens), policy.log_probs(rows, tokens), **NEAR)
     assert all(each.requires_grad for each in other.trainable)
 
 
 def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
     """And not from what the first has learned since; its adapters are a function of the seed."""
-    rows, tokens = asked(make(moved=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
+    rows, tokens = prompt_rows(make(moved=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
     first = make(moved=0.0, seed=3)
     begins, weights = first.log_probs(rows, tokens).detach(), [each.clone() for each in first.trainable]
     with torch.no_grad():
@@ -373,10 +376,12 @@ def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_pat
     """Every matrix that there is would fit, and peft but warns of the others."""
     make(moved=0.0).save(tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
-    told = json.loads(config.read_text())
-    told["target_modules"] = sorted({name.rpartition(".")[2] for name in told["target_modules"]})  # as of large models
-    config.write_text(json.dumps(told))
-    other = built(tmp_path / "other", layers=layers)
+    settings = json.loads(config.read_text())
+    settings["target_modules"] = sorted(
+        {name.rpartition(".")[2] for name in settings["target_modules"]}
+    )  # as of large models
+    config.write_text(json.dumps(settings))
+    other = build_model(tmp_path / "other", layers=layers)
     with pytest.raises(ValueError, match=f"policy.adapter=.* is that of another model: {says} are missing"):
         TransformerSpec(str(other), adapter=str(tmp_path / "adapter")).profile(game)
 
@@ -399,8 +404,8 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(homes, game, tmp_
             TransformerSpec(str(homes[name]), rank=2, length=65 - count).profile(long)
         policy = TransformerSpec(str(homes[name]), rank=2, length=64 - count).profile(long)[0]
         policy.ends = ()
-        told = complete(policy, torch.tensor([long.places.index(place)]), derive_seeds(0, 1))
-        assert told.mask.sum() == 64 - count
+        completions = complete(policy, torch.tensor([long.places.index(place)]), derive_seeds(0, 1))
+        assert completions.mask.sum() == 64 - count
     assert [game.places[number] for number in range(3)] == [1 + PROMPTS.index(text) for text in game.texts[:3]]
 
 
@@ -435,13 +440,13 @@ def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
 
 def test_prompts_that_are_not_there_are_refused(tmp_path):
     (tmp_path / "few.txt").write_text("Why?\n")
-    for prompts, held, says in (
+    for prompts, fraction, says in (
         (tmp_path / "no.txt", 0.2, "there is no"),
         (tmp_path / "few.txt", 0.5, "are too few"),
         (None, 1.0, "game.held_out"),
     ):
         with pytest.raises(ValueError, match=says):
-            PromptGame(JUDGE, prompts and str(prompts), held)
+            PromptGame(JUDGE, prompts and str(prompts), fraction)
 
 
 ROLES = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} </s> {% endfor %}<bot>"
@@ -459,9 +464,9 @@ def test_a_chat_is_asked_as_the_template_has_it(homes, monkeypatch):
     body = backbone.get_backbone(str(homes["chat"]), 2, 4, None)
     monkeypatch.setattr(body.tokenizer, "chat_template", ROLES)
     chats = [SAID, [{"role": "user", "content": "why ?"}]]
-    told = [body.tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=False) for c in chats]
-    assert body.tokenize_prompts([SAID, "why ?"]) == told
-    assert body.tokenizer.decode(told[0]).count("</s>") == 4
+    expected = [body.tokenizer.apply_chat_template(c, add_generation_prompt=True, return_dict=False) for c in chats]
+    assert body.tokenize_prompts([SAID, "why ?"]) == expected
+    assert body.tokenizer.decode(expected[0]).count("</s>") == 4
 
 
 def test_a_model_without_a_template_reads_what_was_said(homes, monkeypatch):
@@ -473,7 +478,7 @@ def test_a_model_without_a_template_reads_what_was_said(homes, monkeypatch):
 
 def test_what_a_chat_template_refuses_is_told(homes, tmp_path, monkeypatch):
     monkeypatch.setattr(backbone, "BACKBONES", {})
-    home = built(tmp_path / "strict")
+    home = build_model(tmp_path / "strict")
     tokenizer = plainly(home)[1]
     tokenizer.chat_template = NO_SYSTEM
     tokenizer.save_pretrained(home)
@@ -557,8 +562,8 @@ def test_a_run_says_how_often_it_is_preferred(run, homes):
     samples = (run / "samples.md").read_text()
     assert samples.count("before: ") == samples.count("after (") == 12
     assert {f"**{text}**" for text in PROMPTS} >= {line for line in samples.splitlines() if line.startswith("**")}
-    shown = [record for record in RunFolder(run).records() if "evaluation/win_rate/reference" in record]
-    assert [record["iteration"] for record in shown] == [2, 4]
+    records = [record for record in RunFolder(run).records() if "evaluation/win_rate/reference" in record]
+    assert [record["iteration"] for record in records] == [2, 4]
     assert set(WORDS) & set(samples.split())
 
 
@@ -568,11 +573,11 @@ def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes
     common = [*arguments, "solver=nash_md", "policy=language", "run=x"]
     rates, measure = iter([0.7, 0.5, 0.4]), win_rate.measure_win_rate
 
-    def judged(*parts):
+    def prefer_or_fail(*parts):
         metrics, samples = measure(*parts)
         return metrics | {"win_rate/reference": next(rates)}, samples
 
-    monkeypatch.setattr(win_rate, "measure_win_rate", judged)
+    monkeypatch.setattr(win_rate, "measure_win_rate", prefer_or_fail)
     done = marl_train(tmp_path, *common, "iterations=5")
     run = tmp_path / "runs/x"
     summary = json.loads((run / "summary.json").read_text())
@@ -584,7 +589,7 @@ def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes
         state = checkpoint.read(run / "checkpoints" / f"{iteration:08d}")
         policy.load_state_dict(state["profile"]["policies"][0])
         expected = one_by_one(*plainly(homes["chat"], adapter), game.texts[2], tokens, 1.0)
-        scores.append(policy.log_probs(asked(policy, [2]), tokens[None])[0].detach())
+        scores.append(policy.log_probs(prompt_rows(policy, [2]), tokens[None])[0].detach())
         torch.testing.assert_close(scores[-1], expected, **NEAR)
     assert not torch.allclose(*scores, atol=1e-3)
     says = "adapter runs/x/adapter (last, win rate 0.400), runs/x/adapter/best (iteration 2, 0.700)"
@@ -609,7 +614,7 @@ def test_a_run_that_was_stopped_goes_on(run, arguments, tmp_path, monkeypatch):
 
 
 def test_a_run_that_was_killed_goes_on(run, arguments, tmp_path, monkeypatch):
-    process = started(
+    process = start_command(
         tmp_path, *arguments, "solver=nash_md", "policy=language", "run=killed", "iterations=4", pause=0.1
     )
     await_that(lambda: (checkpoints(tmp_path / "runs/killed") or [0])[0] >= 2, process)
@@ -622,18 +627,22 @@ def test_a_run_that_was_killed_goes_on(run, arguments, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("patience", "kept"), [(33, 3), (40, 4)])
-def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, monkeypatch, patience, kept):
+def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, monkeypatch, patience, last_saved):
     """A judge of one's own, who gives up while the fourth iteration asks, and while that is evaluated."""
-    mine = [each for each in arguments if not each.startswith("game.judge")]
-    common = [*mine, "solver=nash_md", "policy=language", "game.judge._target_=test_language.Tiring", "iterations=4"]
+    own = [each for each in arguments if not each.startswith("game.judge")]
+    common = [*own, "solver=nash_md", "policy=language", "game.judge._target_=test_language.Tiring", "iterations=4"]
     for name in ("whole", "tired"):
         monkeypatch.setattr(backbone, "BACKBONES", {})
         limit = [f"game.judge.patience={patience}"] if name == "tired" else []
         done = marl_train(tmp_path, *common, *limit, f"run={name}")
         assert (done.code, done.err) == (1 if limit else 0, ""), done
-    said = f"stopped after iteration {kept}: the judge is tired; the last good checkpoint is iteration {kept}"
-    assert done.out.splitlines()[-1] == said
-    assert [record["iteration"] for record in RunFolder(tmp_path / "runs/tired").records()] == list(range(1, kept + 1))
+    sentence = (
+        f"stopped after iteration {last_saved}: the judge is tired; the last good checkpoint is iteration {last_saved}"
+    )
+    assert done.out.splitlines()[-1] == sentence
+    assert [record["iteration"] for record in RunFolder(tmp_path / "runs/tired").records()] == list(
+        range(1, last_saved + 1)
+    )
     monkeypatch.setattr(backbone, "BACKBONES", {})
     assert marl_train(tmp_path, "resume=runs/tired").code == 0
     assert_same_checkpoint(tmp_path / "runs/whole", tmp_path / "runs/tired", 4)

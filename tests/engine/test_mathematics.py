@@ -52,14 +52,14 @@ def test_without_trace_it_is_the_td_error_and_with_full_trace_the_return():
     reward, value = [1.0, 2.0, 3.0], [0.3, 0.2, 0.1]
     td = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, gae_lambda=0.0)
     assert td == pytest.approx([1 + 0.9 * 0.2 - 0.3, 2 + 0.9 * 0.1 - 0.2, 3 + 0.9 * 4 - 0.1])
-    whole = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, gae_lambda=1.0)
-    assert whole[0] == pytest.approx(1 + 0.9 * 2 + 0.81 * 3 + 0.729 * 4 - 0.3)
+    full = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, gae_lambda=1.0)
+    assert full[0] == pytest.approx(1 + 0.9 * 2 + 0.81 * 3 + 0.729 * 4 - 0.3)
 
 
 def test_a_decision_earns_everything_until_the_seats_next_one():
     """Turn 1 belongs to the other seat: what it brings counts for the decision of turn 0."""
-    found = advantages([1.0, 10.0, 2.0], [3.0, 99.0, 5.0], [False] * 3, after=8.0, acting=[True, False, True])
-    assert found == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
+    result = advantages([1.0, 10.0, 2.0], [3.0, 99.0, 5.0], [False] * 3, after=8.0, acting=[True, False, True])
+    assert result == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
 
 
 def test_a_seat_that_has_left_earns_and_bootstraps_nothing():
@@ -99,8 +99,8 @@ def test_the_compiled_surrogate_is_the_formula(masked, pulled):
         pi = Categorical(logits, legal if masked else None)
         result = way(pi, action, old, advantage, clip=0.2, bonus=0.3, pull=pull)
         result.loss.backward()
-        found.append((*result, logits.grad.clone()))
-    for formula, fast in zip(*found, strict=True):
+        results.append((*result, logits.grad.clone()))
+    for formula, fast in zip(*results, strict=True):
         torch.testing.assert_close(formula, fast, atol=1e-6, rtol=1e-4)
     terms = 0.7 * pi.kl(other).mean() if pulled else torch.zeros(())
     plain = surrogate(pi, action, old, advantage, clip=0.2, bonus=0.3).loss
@@ -119,9 +119,9 @@ def test_noise_is_a_function_of_seed_and_place():
     golden = torch.tensor(-0x61C8864680B583EB)
     assert mix_bits(golden).item() & (2**64 - 1) == 0xE220A8397B1DCDAF
     seeds = derive_seeds(3, 5)
-    whole = draw_uniforms(seeds, 0, 6, 2)
-    assert torch.equal(whole[4:], draw_uniforms(seeds, 4, 2, 2))
-    assert torch.equal(whole[:, 1:3], draw_uniforms(seeds[1:3], 0, 6, 2))
+    full = draw_uniforms(seeds, 0, 6, 2)
+    assert torch.equal(full[4:], draw_uniforms(seeds, 4, 2, 2))
+    assert torch.equal(full[:, 1:3], draw_uniforms(seeds[1:3], 0, 6, 2))
 
 
 def test_noise_is_uniform():

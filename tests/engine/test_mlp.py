@@ -34,20 +34,20 @@ def test_values_and_gradients_are_those_of_autograd(activation, seats, threads):
     network, observation, seat = networks(activation, seats)
     observation, seat = observation.repeat(40, 1), seat.repeat(40)  # enough for two cores
     torch.set_num_threads(threads)
-    told = torch.nn.functional.one_hot(seat, 2).float()[:, :seats]
-    dense = torch.cat([observation.float(), told], dim=1)
-    shown = network.encode(observation, seat)
-    assert shown.dtype == torch.int32
+    indicator = torch.nn.functional.one_hot(seat, 2).float()[:, :seats]
+    dense = torch.cat([observation.float(), indicator], dim=1)
+    rows = network.encode(observation, seat)
+    assert rows.dtype == torch.int32
     weights = torch.randn(len(observation), 5)
     outputs, gradients = [], []
-    for found in (network(shown), network(dense), by_autograd(network, dense)):
+    for outcome in (network(rows), network(dense), by_autograd(network, dense)):
         network.zero_grad()
-        (found * weights).sum().backward()
-        outputs.append(found.detach())
+        (outcome * weights).sum().backward()
+        outputs.append(outcome.detach())
         gradients.append([each.grad.clone() for each in network.parameters()])
     torch.set_num_threads(1)
-    for mine, grown in zip(outputs[:2], gradients[:2], strict=True):
-        torch.testing.assert_close(mine, outputs[2], rtol=1e-4, atol=1e-4)
+    for first, grown in zip(outputs[:2], gradients[:2], strict=True):
+        torch.testing.assert_close(first, outputs[2], rtol=1e-4, atol=1e-4)
         for one, other in zip(grown, gradients[2], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-2)
 

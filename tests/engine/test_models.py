@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from toy_model import built
+from toy_model import build_model
 
 from marl_engine.errors import Notice
 from marl_engine.policies.language import backbone, models
@@ -18,7 +18,7 @@ from marl_engine.policies.language.transformer import TransformerSpec
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     """A file that is unpacked as a small model; `file.unpacked` lists how often it was."""
-    home, times = built(tmp_path / "toy"), []
+    home, times = build_model(tmp_path / "toy"), []
     path = tmp_path / "toy.gguf"
     path.write_bytes(b"GGUF and weights")
 
@@ -95,17 +95,17 @@ def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_p
         for each in policy.trainable:
             each.add_(0.1)
     policy.save(tmp_path / "adapter")
-    told = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
-    assert told["base_model_name_or_path"] == (name or HUB)
+    settings = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == (name or HUB)
     texts = [path.read_text() for path in (tmp_path / "adapter").iterdir() if path.suffix in (".json", ".md")]
     assert len(texts) >= 3
     assert not [text for text in texts if str(tmp_path / "cache") in text]
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "toy")
     tokens = torch.tensor([[7, 8, 9]])
-    found = PeftModel.from_pretrained(base, tmp_path / "adapter")(tokens).logits.log_softmax(-1)[0, :-1]
+    expected = PeftModel.from_pretrained(base, tmp_path / "adapter")(tokens).logits.log_softmax(-1)[0, :-1]
     policy.backbone.activate_adapter(policy.trainable)
-    ours = policy.backbone.compute_logits(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
-    torch.testing.assert_close(found, ours, atol=1e-5, rtol=1e-5)
+    actual = policy.backbone.compute_logits(tokens, torch.ones(1, 3, dtype=torch.bool), None).log_softmax(-1)[0, :-1]
+    torch.testing.assert_close(expected, actual, atol=1e-5, rtol=1e-5)
 
 
 def test_an_adapter_that_is_gone_on_with_names_the_base_that_it_is_on(file, tmp_path):
@@ -128,7 +128,9 @@ def test_saving_asks_no_hub(file, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_transformers_has_nothing_to_say_against_how_it_is_called(file, tmp_path, kind):
-    policy = TransformerSpec(str(built(tmp_path / kind, kind=kind)), rank=2).policy(["why ?", "who are you ?"], str)
+    policy = TransformerSpec(str(build_model(tmp_path / kind, kind=kind)), rank=2).policy(
+        ["why ?", "who are you ?"], str
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         policy.log_probs(policy.encode(torch.tensor([[0], [1]]), torch.zeros(2)), torch.tensor([[7, 8], [9, 7]]))

@@ -81,12 +81,12 @@ def test_after_a_look_ahead_policies_and_optimisers_are_what_they_were_and_work_
     before = deepcopy((profile[0].state_dict(), responder.learners[profile[0]].policy_optimiser.state()))
     snapshot = responder.snapshot(profile)
     responder.respond(profile)
-    moved = deepcopy(profile[0].state_dict())
+    weights = deepcopy(profile[0].state_dict())
     responder.rollback(profile, snapshot)
     after = profile[0].state_dict(), responder.learners[profile[0]].policy_optimiser.state()
     for one, other in zip(before, after, strict=True):
         assert all(torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name])) for name in one)
-    assert any(not torch.equal(moved[name], before[0][name]) for name in moved)
+    assert any(not torch.equal(weights[name], before[0][name]) for name in weights)
     assert responder.work == {"steps": 2 * 8 * 4}
 
 

@@ -43,7 +43,7 @@ MEMBERS = [[Always(0), Always(action)] for action in range(3)]
 SEEDS = derive_seeds(3, 400)
 
 
-def played(patience, *stretches):
+def play_members(patience, *stretches):
     """Who plays in seat 1 (T, B) in stretches of play, each of so many turns."""
     stream = Stream(Matrix(torch.eye(3), patience=patience), SEEDS)
     parts = [stream.play_opponents(Opponents(MEMBERS, WEIGHTS), turns)[0].action[..., 1] for turns in stretches]
@@ -52,10 +52,10 @@ def played(patience, *stretches):
 
 def test_opponents_are_drawn_as_often_as_their_weights_say():
     """Pearson's statistic of 20,000 games, below the 0.001 quantile from above of chi-square with 2 degrees: 13.8."""
-    counts = np.bincount(played(1, 50).flatten(), minlength=3)
+    counts = np.bincount(play_members(1, 50).flatten(), minlength=3)
     expected = 20_000 * np.array(WEIGHTS)
     assert ((counts - expected) ** 2 / expected).sum() < 13.8
-    firsts, seconds = played(1, 2)
+    firsts, seconds = play_members(1, 2)
     pairs = np.bincount(3 * firsts + seconds, minlength=9)  # of games that follow one another in a copy
     expected = 400 * np.outer(WEIGHTS, WEIGHTS).flatten()
     assert ((pairs - expected) ** 2 / expected).sum() < 26.1  # 8 degrees
@@ -63,10 +63,10 @@ def test_opponents_are_drawn_as_often_as_their_weights_say():
 
 def test_no_game_changes_its_opponent_midway():
     """Games of four turns, in one stretch of play and in pieces that end within games."""
-    whole = played(4, 40).view(10, 4, 400)
-    assert (whole == whole[:, :1]).all()
-    assert not (whole[1:] == whole[:-1]).all()
-    assert torch.equal(played(4, 3, 1, 6, 30).view(10, 4, 400), whole)
+    full = play_members(4, 40).view(10, 4, 400)
+    assert (full == full[:, :1]).all()
+    assert not (full[1:] == full[:-1]).all()
+    assert torch.equal(play_members(4, 3, 1, 6, 30).view(10, 4, 400), full)
 
 
 def test_a_draw_is_a_function_of_the_seed_of_its_copy_and_the_decision():
@@ -81,9 +81,9 @@ def test_two_opponents_that_are_one_play_as_one(patience):
     profile = MLPSpec(hidden=(8,)).profile(game := Matrix(torch.eye(3), patience=patience))
     one, two = (Stream(game, SEEDS) for game in (Matrix(torch.eye(3), patience=patience), game))
     plain, _ = one.play(profile, 12)
-    drawn, _ = two.play_opponents(Opponents([profile, list(profile)], (0.4, 0.6)), 12)
-    assert torch.equal(plain.action, drawn.action)
-    torch.testing.assert_close(plain.log_prob, drawn.log_prob, rtol=0, atol=0)
+    trajectory, _ = two.play_opponents(Opponents([profile, list(profile)], (0.4, 0.6)), 12)
+    assert torch.equal(plain.action, trajectory.action)
+    torch.testing.assert_close(plain.log_prob, trajectory.log_prob, rtol=0, atol=0)
 
 
 def test_opponents_remember_their_own_game_and_no_other():

@@ -20,8 +20,8 @@ class Counting(Policy):
         return {"seen": (torch.zeros(count, 1),), "nothing": None}
 
     def forward(self, rows, legal=None, memory=None):
-        (seen,) = memory["seen"]
-        return Categorical(-100 * (torch.arange(5.0) - seen).abs()), {"seen": (seen + 1,), "nothing": None}
+        (count,) = memory["seen"]
+        return Categorical(-100 * (torch.arange(5.0) - count).abs()), {"seen": (count + 1,), "nothing": None}
 
 
 class Alone(Counting):

@@ -98,15 +98,15 @@ def test_players_of_different_games_do_not_meet(home):
 def test_a_run_begins_with_the_best_weights_of_another(home, tmp_path):
     """Also after the other run is gone: what it began with is in its own folder."""
     shutil.copytree(home / "runs/walk", tmp_path / "runs/walk")
-    begun = weights(tmp_path / "runs/walk", load_player(tmp_path / "runs/walk").iteration)
+    initial = weights(tmp_path / "runs/walk", load_player(tmp_path / "runs/walk").iteration)
     still = ("responder.learning_rate=1e-12", "iterations=1", "run=warm")
     run = marl_train(tmp_path, *WALK, "init=runs/walk", *still)
     assert run.code == 0, run.err
     shutil.rmtree(tmp_path / "runs/walk")
     warm = weights(tmp_path / "runs/warm", 1)
-    for name, each in begun.items():
+    for name, each in initial.items():
         torch.testing.assert_close(warm[name], each, atol=1e-6, rtol=0)
-    assert alike(load_player(tmp_path / "runs/warm").reference[0].state_dict(), begun)
+    assert alike(load_player(tmp_path / "runs/warm").reference[0].state_dict(), initial)
     assert marl_train(tmp_path, "resume=runs/warm", "iterations=2").code == 0
     assert marl_train(tmp_path, "resume=runs/warm", "init=runs/x").code == 2
 

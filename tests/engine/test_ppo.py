@@ -34,53 +34,55 @@ def probabilities(policy):
 
 def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     """The same weights give the same log-probabilities when acting and when learning."""
-    made = parts()
-    learner = made.responder
-    _, shares, _ = learner._play(made.profile, None)
-    (share,) = shares[made.profile[0]]
-    batch, _ = learner._batches(learner._learner(made.profile[0]), share)
+    components = parts()
+    learner = components.responder
+    _, shares, _ = learner._play(components.profile, None)
+    (share,) = shares[components.profile[0]]
+    batch, _ = learner._batches(learner._learner(components.profile[0]), share)
     batch, _ = learner._scaled(batch)
     with torch.no_grad():
-        pi, _ = made.profile[0](batch.rows)
-        _, measured = learner._policy_loss(made.profile[0], [], batch)
-        _, narrow = learner._policy_loss(made.profile[0], [], batch._replace(advantage=torch.ones(len(batch.action))))
+        pi, _ = components.profile[0](batch.rows)
+        _, measurements = learner._policy_loss(components.profile[0], [], batch)
+        _, narrow = learner._policy_loss(
+            components.profile[0], [], batch._replace(advantage=torch.ones(len(batch.action)))
+        )
     torch.testing.assert_close(pi.log_prob(batch.action), batch.log_prob, atol=1e-6, rtol=0)
-    assert measured["kl/last"].item() == 0
+    assert measurements["kl/last"].item() == 0
     assert narrow["loss/policy"].item() == -1  # minus the mean ratio
-    assert measured["loss/policy"].item() == pytest.approx(0, abs=1e-6)  # minus the mean of standardised advantages
+    assert measurements["loss/policy"].item() == pytest.approx(0, abs=1e-6)  # minus the mean of standardised advantages
 
 
 @pytest.mark.parametrize("solver", [NashEMA(1.0, 0.1, keep=0.5), NashProx(1.0, 0.1, 1, 0.5), MirrorProx(1.0, 0.1)])
 def test_averages_of_networks_leave_alone_how_these_read_observations(solver):
     """Overcooked is read as differences from a picture of bytes, which no average is taken of."""
-    made = parts(game="overcooked")
-    picture = made.profile[0].state_dict()
+    components = parts(game="overcooked")
+    picture = components.profile[0].state_dict()
     bytes_of = {name: each.clone() for name, each in picture.items() if not each.is_floating_point()}
     assert bytes_of
-    for _ in islice(solver.solve(made.profile, made.responder), 2):
+    for _ in islice(solver.solve(components.profile, components.responder), 2):
         pass
-    assert all(torch.equal(made.profile[0].state_dict()[name], each) for name, each in bytes_of.items())
+    assert all(torch.equal(components.profile[0].state_dict()[name], each) for name, each in bytes_of.items())
 
 
 def test_descent_is_torchs_adam():
     """Ten steps with clipped gradients end where torch.optim.Adam ends, and a restored one goes on the same."""
     torch.manual_seed(0)
-    mine = torch.nn.Linear(5, 3)
-    theirs = deepcopy(mine)
-    adam = torch.optim.Adam(theirs.parameters(), lr=0.01, eps=1e-5)
-    descent = Adam(mine)
+    own = torch.nn.Linear(5, 3)
+    reference = deepcopy(own)
+    adam = torch.optim.Adam(reference.parameters(), lr=0.01, eps=1e-5)
+    descent = Adam(own)
     for step in range(10):
         inputs = torch.randn(7, 5)
-        descent.step((mine(inputs) ** 2).sum(), 0.01, norm=0.5)
+        descent.step((own(inputs) ** 2).sum(), 0.01, norm=0.5)
         adam.zero_grad()
-        (theirs(inputs) ** 2).sum().backward()
-        torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        (reference(inputs) ** 2).sum().backward()
+        torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
         adam.step()
         if step == 4:
-            saved = {name: deepcopy(value) for name, value in descent.state().items()}
+            state = {name: deepcopy(value) for name, value in descent.state().items()}
             descent.mean.zero_()
-            descent.restore(saved)
-    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+            descent.restore(state)
+    for one, other in zip(own.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 

@@ -38,7 +38,7 @@ CIRCLE = np.array([[0.5, 0.1, 0.8], [0.9, 0.5, 0.1], [0.2, 0.9, 0.5]])
 ZEROS = torch.zeros(27, dtype=torch.int64)
 
 
-def made(game=None, far=0.5, **keys):
+def make_responder(game=None, far=0.5, **keys):
     """A game, a profile that has left its reference, the reference, and a responder without looks at the whole game."""
     game = game or SentenceMatrix(draw=1)
     profile = EnumerableLMSpec(length=game.length).profile(game)
@@ -82,23 +82,23 @@ def circling(**keys):
     Between the mixtures of 1/8 and 7/8 the exact gradient changes fivefold, from 1/4 to oneself by a third.
     """
     game = SentenceMatrix(length=2, cycle=6.0, draw=1)
-    return made(game, far=1.0, prompts=30_000, answers=4, opponents=4, learning_rate=0.0, **keys)
+    return make_responder(game, far=1.0, prompts=30_000, answers=4, opponents=4, learning_rate=0.0, **keys)
 
 
 def slopes_against(game, profile, reference, *weights):
     """The exact gradients (12,) against mixtures that give the reference these weights, token by token."""
-    found, mixture = [], deepcopy(profile[0])
+    result, mixture = [], deepcopy(profile[0])
     for weight in weights:
         tokens = torch.lerp(*(each[0].logits.log_softmax(-1) for each in (profile, reference)), weight)
         with torch.no_grad():
             mixture.logits.copy_(tokens)
-        found.append(up(game, profile, reference, chances(mixture).detach(), LIGHT))
-    return found
+        result.append(up(game, profile, reference, chances(mixture).detach(), LIGHT))
+    return result
 
 
-def missed(found, exact):
+def relative_error(result, exact):
     """How far a gradient is from another, in lengths of the other."""
-    return float((found - exact).norm() / exact.norm())
+    return float((result - exact).norm() / exact.norm())
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.125, 0.25, 0.5])
@@ -112,9 +112,9 @@ def test_one_step_is_nash_md_pg(weight):
     solver = NashMD(weight / LIGHT, LIGHT) if weight else MMD(10.0, LIGHT)
     set_state(solver, {"reference": {"reference": [policy.state_dict() for policy in reference]}})
     next(solver.solve(profile, responder, after=1))
-    found = -slope_of(responder, profile)
-    assert missed(found, exact) < 0.05
-    assert all(missed(found, other) > 0.1 for other in others if missed(exact, other) > 0)
+    result = -slope_of(responder, profile)
+    assert relative_error(result, exact) < 0.05
+    assert all(relative_error(result, other) > 0.1 for other in others if relative_error(exact, other) > 0)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5])
@@ -128,9 +128,9 @@ def test_pairs_climb_the_same_way(weight):
     opponent = mix_geometrically(freeze(profile), reference, weight) if weight else None
     objective = Objective(magnet=reference, magnet_weight=LIGHT)
     responder.respond(profile, Opponents([opponent]) if opponent else None, objective)
-    found = -slope_of(responder, profile) / (4 * LIGHT)
-    assert missed(found, exact) < 0.05
-    assert weight == 0 or missed(found, oneself) > 0.2
+    result = -slope_of(responder, profile) / (4 * LIGHT)
+    assert relative_error(result, exact) < 0.05
+    assert weight == 0 or relative_error(result, oneself) > 0.2
 
 
 OWN = {"prompts": 6, "answers": 4}
@@ -150,38 +150,40 @@ OWN = {"prompts": 6, "answers": 4}
     ],
 )
 def test_every_comparison_is_counted(keys, against, queries):
-    game, profile, reference, responder = made(**OWN | keys)
-    asked, prefers, work = [], game.prefers, Work()
-    game.prefers = lambda numbers, *rest: asked.append(len(numbers)) or prefers(numbers, *rest)
+    game, profile, reference, responder = make_responder(**OWN | keys)
+    counts, prefers, work = [], game.prefers, Work()
+    game.prefers = lambda numbers, *rest: counts.append(len(numbers)) or prefers(numbers, *rest)
     for _ in range(3):
         work += near(responder, profile, reference, against).work
-    assert work["queries"] == responder.work["queries"] == sum(asked) == 3 * queries
+    assert work["queries"] == responder.work["queries"] == sum(counts) == 3 * queries
 
 
 def test_pairs_across_ask_no_more_than_they_learn_from():
     """XPO: each of K answers with each of M of the reference, K * M comparisons."""
-    _game, profile, reference, responder = made(prompts=6, answers=2, opponents=3, loss="exploring", pairs="across")
+    _game, profile, reference, responder = make_responder(
+        prompts=6, answers=2, opponents=3, loss="exploring", pairs="across"
+    )
     assert near(responder, profile, reference, against=True).work == {"queries": 6 * 2 * 3}
 
 
-def ended(solver, iterations, halves, **keys):
+def end_state(solver, iterations, halves, **keys):
     """Weights and metrics after some iterations, with or without a stop halfway; and the responder."""
-    _game, profile, _, responder = made(prompts=4, **keys)
-    done, saved = 0, None
+    _game, profile, _, responder = make_responder(prompts=4, **keys)
+    done, state = 0, None
     for stop in (iterations // 2, iterations) if halves else (iterations,):
-        if saved is not None:
+        if state is not None:
             solver, responder = (
                 type(solver)(**{k: getattr(solver, k) for k in solver.__dataclass_fields__}),
-                made(prompts=4, **keys)[3],
+                make_responder(prompts=4, **keys)[3],
             )
-            profile = made()[1]
-            profile[0].load_state_dict(saved[0])
-            responder.restore(profile, saved[1])
-            set_state(solver, saved[2])
+            profile = make_responder()[1]
+            profile[0].load_state_dict(state[0])
+            responder.restore(profile, state[1])
+            set_state(solver, state[2])
         for progress in solver.solve(profile, responder, after=done):
             if progress.iteration == stop:
                 break
-        done, saved = stop, deepcopy((profile[0].state_dict(), responder.state(profile), get_state(solver)))
+        done, state = stop, deepcopy((profile[0].state_dict(), responder.state(profile), get_state(solver)))
     timeless = {name: number for name, number in progress.metrics.items() if "seconds" not in name}
     return profile[0].logits.detach().clone(), timeless, responder
 
@@ -215,15 +217,15 @@ INNER = {"epochs": 3, "minibatches": 2, "learning_rate": {"start": 0.05, "end": 
     ],
 )
 def test_two_halves_are_a_whole(name, keys):
-    whole, halves = (ended(deepcopy(SOLVERS[name]), 6, each, **keys) for each in (False, True))
-    assert torch.equal(whole[0], halves[0])
-    assert whole[1] == halves[1]
-    assert whole[2].work == halves[2].work
-    assert not torch.equal(whole[0], made()[1][0].logits)
+    full, halves = (end_state(deepcopy(SOLVERS[name]), 6, each, **keys) for each in (False, True))
+    assert torch.equal(full[0], halves[0])
+    assert full[1] == halves[1]
+    assert full[2].work == halves[2].work
+    assert not torch.equal(full[0], make_responder()[1][0].logits)
 
 
 def test_where_nothing_is_fresh_the_first_answers_are_learned_from_for_ever():
-    _game, profile, reference, responder = made(prompts=32, loss="squared", online=False, learning_rate=0.05)
+    _game, profile, reference, responder = make_responder(prompts=32, loss="squared", online=False, learning_rate=0.05)
     losses = [near(responder, profile, reference).metrics["loss/policy"] for _ in range(60)]
     assert responder.work == {"queries": 32}
     assert losses[-1] < 0.8 * losses[0]
@@ -236,41 +238,45 @@ def test_what_is_learned_from_once_is_never_clipped(clip):
     for epochs, is_same in ((1, True), (4, False)):
         ends = []
         for each in (clip, 1e9):
-            _game, profile, reference, responder = made(prompts=64, epochs=epochs, clip=each, learning_rate=0.2)
+            _game, profile, reference, responder = make_responder(
+                prompts=64, epochs=epochs, clip=each, learning_rate=0.2
+            )
             near(responder, profile, reference)
             ends.append(profile[0].logits.detach().clone())
         assert torch.equal(*ends) == is_same
 
 
 def test_every_group_is_learned_from_once_in_an_epoch(monkeypatch):
-    _game, profile, reference, responder = made(prompts=10, epochs=3, minibatches=4)
-    seen, batch = [], PreferenceResponder._batch
+    _game, profile, reference, responder = make_responder(prompts=10, epochs=3, minibatches=4)
+    calls, batch = [], PreferenceResponder._batch
     monkeypatch.setattr(
         PreferenceResponder,
         "_batch",
-        lambda self, learner, asked, index, *r: seen.append(index) or batch(self, learner, asked, index, *r),
+        lambda self, learner, data, index, *r: calls.append(index) or batch(self, learner, data, index, *r),
     )
     near(responder, profile, reference)
-    assert len(seen) == 12
+    assert len(calls) == 12
     for epoch in range(3):
-        assert sorted(torch.cat(seen[4 * epoch : 4 * epoch + 4]).tolist()) == list(range(10))
+        assert sorted(torch.cat(calls[4 * epoch : 4 * epoch + 4]).tolist()) == list(range(10))
 
 
 def test_coins_come_as_often_as_the_judge_says():
-    game, *_, responder = made(sample_labels=True)
+    game, *_, responder = make_responder(sample_labels=True)
     count = 20_000
     firsts, seconds = np.zeros(count, int), np.full(count, 7)
-    found = responder.referee.compare(torch.zeros(count, dtype=torch.int64), firsts, seconds)
-    assert set(found.tolist()) == {0.0, 1.0}
-    assert float(found.mean()) == pytest.approx(float(game.earns[0][0, 7]) + 0.5, abs=4.5 / 2 / count**0.5)
+    likes = responder.referee.compare(torch.zeros(count, dtype=torch.int64), firsts, seconds)
+    assert set(likes.tolist()) == {0.0, 1.0}
+    assert float(likes.mean()) == pytest.approx(float(game.earns[0][0, 7]) + 0.5, abs=4.5 / 2 / count**0.5)
     table = responder.referee.compare_all(torch.zeros(5, dtype=torch.int64), [[0, 7, 3]] * 5)
     assert torch.equal(table + table.transpose(1, 2), torch.ones(5, 3, 3))  # of two answers one wins
 
 
-@pytest.mark.parametrize("said", [float("nan"), 1.2, -0.1, "short"])
-def test_a_judge_that_gives_no_chances_halts_and_nothing_has_moved(said):
-    game, profile, reference, responder = made(prompts=4)
-    game.prefers = lambda numbers, *_: np.full(len(numbers) - (said == "short"), 0.5 if said == "short" else said)
+@pytest.mark.parametrize("verdict", [float("nan"), 1.2, -0.1, "short"])
+def test_a_judge_that_gives_no_chances_halts_and_nothing_has_moved(verdict):
+    game, profile, reference, responder = make_responder(prompts=4)
+    game.prefers = lambda numbers, *_: np.full(
+        len(numbers) - (verdict == "short"), 0.5 if verdict == "short" else verdict
+    )
     before = profile[0].logits.detach().clone()
     with pytest.raises(Halted, match="a chance between 0 and 1"):
         near(responder, profile, reference)
@@ -279,7 +285,7 @@ def test_a_judge_that_gives_no_chances_halts_and_nothing_has_moved(said):
 
 def test_the_learning_rate_follows_comparisons():
     """16 prompts, one comparison each: over 64 of them it falls to nothing, and the fifth step stands still."""
-    _game, profile, reference, responder = made(learning_rate={"start": 0.1, "end": 0.0, "over": 64})
+    _game, profile, reference, responder = make_responder(learning_rate={"start": 0.1, "end": 0.0, "over": 64})
     moves = []
     for _ in range(6):
         before = profile[0].logits.detach().clone()
@@ -308,12 +314,12 @@ def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(na
 
     Nash-MD's own bias, with an eighth of the reference in its mixture, leaves a sixtieth.
     """
-    solver, keys, asked = ENDS[name]
+    solver, keys, settings = ENDS[name]
     game = SentenceMatrix(length=2, cycle=3.0, shape=0.6, draw=5)
     profile = EnumerableLMSpec(length=2).profile(game)
     reference = freeze(profile)
     first = duality_gap(game.form, *(tabulate_policies(game, each) for each in (profile, reference)), A13)
-    rate = {"start": 0.015, "end": 0.001, "over": 64 * 400 * asked}
+    rate = {"start": 0.015, "end": 0.001, "over": 64 * 400 * settings}
     responder = PreferenceResponder(game, seed=seed, prompts=64, learning_rate=rate, **keys)
     responder.form = None  # what is measured on the way takes longer than all the rest
     for _ in islice(deepcopy(solver).solve(profile, responder), 400):
@@ -350,12 +356,12 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs():
     for _ in range(80):
         near(responder, profile, reference, weight=tau)
     assert responder.work == {"queries": 4000 * 6}
-    found, wins = chances(profile[0]).detach(), game.earns[0] + 0.5
+    result, wins = chances(profile[0]).detach(), game.earns[0] + 0.5
     target, of_the_reference, online = (
-        (start.log() + wins @ each / tau).softmax(-1) for each in (author, start, found)
+        (start.log() + wins @ each / tau).softmax(-1) for each in (author, start, result)
     )
-    torch.testing.assert_close(found, target, rtol=0, atol=0.03)
-    assert min(float((found - each).abs().max()) for each in (of_the_reference, online)) > 0.2
+    torch.testing.assert_close(result, target, rtol=0, atol=0.03)
+    assert min(float((result - each).abs().max()) for each in (of_the_reference, online)) > 0.2
 
 
 @pytest.mark.parametrize(
@@ -391,7 +397,7 @@ def test_a_game_without_a_judge_is_refused():
 def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
     slopes = []
     for at_once in (1, 7, 1000):
-        _, profile, reference, responder = made(prompts=20, micro_batch=at_once, learning_rate=0.0, **keys)
+        _, profile, reference, responder = make_responder(prompts=20, micro_batch=at_once, learning_rate=0.0, **keys)
         near(responder, profile, reference, "pairs" in keys)
         slopes.append(slope_of(responder, profile))
     for each in slopes[1:]:
@@ -412,12 +418,12 @@ def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
     ],
 )
 def test_what_cannot_be_learned_is_refused(keys, against):
-    def learned():
-        _, profile, reference, responder = made(**{"prompts": 2} | keys)
+    def learn_with():
+        _, profile, reference, responder = make_responder(**{"prompts": 2} | keys)
         near(responder, profile, reference, against)
 
     with pytest.raises(ValueError, match=r"responder\."):
-        learned()
+        learn_with()
 
 
 @pytest.mark.parametrize(
@@ -430,29 +436,29 @@ def test_what_cannot_be_learned_is_refused(keys, against):
     ],
 )
 def test_what_does_not_go_together_is_refused_in_the_first_iteration(choices):
-    made = build(compose_config("train", ["game=preference/tiny", *choices]))
-    progress = made.solver.solve(made.profile, made.responder)
+    components = build(compose_config("train", ["game=preference/tiny", *choices]))
+    progress = components.solver.solve(components.profile, components.responder)
     with pytest.raises(ValueError, match=r"responder|policy"):
         next(progress)
 
 
 def test_spo_has_a_state_before_it_begins():
     """A run may end before its first iteration: by stop.seconds, or by Ctrl-C."""
-    _, profile, _, responder = made()
+    _, profile, _, responder = make_responder()
     solver = SPO()
     solver.solve(profile, responder)
     assert "recent" in get_state(solver)
 
 
 def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):
-    _, profile, _, responder = made()
+    _, profile, _, responder = make_responder()
     with pytest.raises(ValueError, match=r"solver\.teacher"):
         DNO(teacher=str(tmp_path)).solve(profile, responder)
 
 
 def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
     """Adam goes on as if there had been one step in an iteration, by the gradient against the look-ahead."""
-    _, profile, _, responder = made(prompts=64)
+    _, profile, _, responder = make_responder(prompts=64)
     steps = MirrorProx(10.0, PULL).solve(profile, responder)
     next(steps)
     descent = responder.optimisers[profile[0]]
@@ -468,14 +474,14 @@ def test_the_winner_of_a_pair_by_margin_has_won():
     game = SimpleNamespace(train_prompts=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     responder = PreferenceResponder(game, answers=5, pairs="margin", loss="logistic")
     learner = EnumerableLM(torch.zeros(1, 3), 3, 1)
-    found = responder.collector.collect(learner, None).verdicts
-    assert (found.pairs >= 0).any()
-    assert (found.preferred == 1).all()
+    verdicts = responder.collector.collect(learner, None).verdicts
+    assert (verdicts.pairs >= 0).any()
+    assert (verdicts.preferred == 1).all()
 
 
 def test_an_offline_run_says_nothing_of_answers_of_long_ago():
     """The KL of answers written by the first policy is not the learner's, nor are their wins."""
-    _, profile, reference, responder = made(loss="logistic", answers=2, online=False)
+    _, profile, reference, responder = make_responder(loss="logistic", answers=2, online=False)
     metrics = near(responder, profile, reference).metrics
     assert "loss/policy" in metrics
     assert not {"kl/reference", "win_rate/opponent"} & set(metrics)
@@ -508,23 +514,23 @@ def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
 
 def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
     """pi P mu = .503 on a circle, sampled and by hand; with the same random numbers for both it would be .580."""
-    mine, theirs = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
-    asked = SimpleNamespace(train_prompts=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
-    profile, reference = ([EnumerableLM(torch.tensor([each]).log(), 3, 1)] for each in (mine, theirs))
-    found, _ = measure_win_rate(
-        asked, profile, reference, complete_held_out(asked, reference[0], 20_000, "cpu", who=1), 20_000, "cpu"
+    own, expected = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
+    game = SimpleNamespace(train_prompts=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
+    profile, reference = ([EnumerableLM(torch.tensor([each]).log(), 3, 1)] for each in (own, expected))
+    result, _ = measure_win_rate(
+        game, profile, reference, complete_held_out(game, reference[0], 20_000, "cpu", who=1), 20_000, "cpu"
     )
-    assert found["win_rate/reference"] == pytest.approx(mine @ CIRCLE @ theirs, abs=0.012)
+    assert result["win_rate/reference"] == pytest.approx(own @ CIRCLE @ expected, abs=0.012)
 
 
 @pytest.mark.parametrize("policy", ["tiny", "language"])
 def test_where_all_comparisons_are_ties_nobody_moves(policy):
     """Not by rounding either, of which Adam would make whole steps: weights stay what they are, to the bit."""
     around = {"game": "preference/tiny"} if policy == "tiny" else {"game": "preference/sentiment"}
-    made = parts(solver="inpo", policy=policy, **around)
-    assert made.responder.minibatches == 2
-    made.game.prefers = lambda numbers, firsts, seconds: np.full(len(firsts), 0.5)
-    before = [each.clone() for each in made.profile[0].parameters()]
-    for _ in islice(made.solver.solve(made.profile, made.responder), 2):
+    components = parts(solver="inpo", policy=policy, **around)
+    assert components.responder.minibatches == 2
+    components.game.prefers = lambda numbers, firsts, seconds: np.full(len(firsts), 0.5)
+    before = [each.clone() for each in components.profile[0].parameters()]
+    for _ in islice(components.solver.solve(components.profile, components.responder), 2):
         pass
-    assert all(torch.equal(*pair) for pair in zip(before, made.profile[0].parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, components.profile[0].parameters(), strict=True))

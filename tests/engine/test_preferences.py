@@ -61,8 +61,8 @@ def expected(loss, logits, near, weights, share, preference, wins):
     for one, other in product(range(len(logits)), repeat=2):
         if share[one, other] > 0:
             both = torch.tensor([one, other])
-            held = [each[both] for each in near]
-            batch = pair(log_policy[both], held, weights, float(preference[one, other]), wins[both].tolist())
+            log_probs_near = [each[both] for each in near]
+            batch = pair(log_policy[both], log_probs_near, weights, float(preference[one, other]), wins[both].tolist())
             total = total + share[one, other] * LOSSES[loss](batch, PreferenceLossSettings())
     return total
 
@@ -83,42 +83,43 @@ def minimiser(loss, start):
 def answers_of(ending, vocabulary=3):
     """All answers of up to two tokens (N, 2) and what of them is there; with `ending`, token 1 of 2 ends one."""
     if not ending:
-        every = torch.tensor(list(product(range(vocabulary), repeat=2)))
-        return every, torch.ones_like(every, dtype=torch.bool)
+        answers = torch.tensor(list(product(range(vocabulary), repeat=2)))
+        return answers, torch.ones_like(answers, dtype=torch.bool)
     return torch.tensor([[1, 0], [0, 0], [0, 1]]), torch.tensor([[1, 0], [1, 1], [1, 1]], dtype=torch.bool)
 
 
 def own_ratio_only(batch, settings):
     """The shortcut of some libraries: each token answers for its own log-ratio, and not for what comes after it."""
     now = batch.log_prob.detach()
-    held = sum(weight * (now - near) for weight, near in zip(batch.weights, batch.near, strict=True))
-    return -((batch.wins[..., None] - 0.5 - held) * batch.log_prob * batch.mask).sum(-1).mean()
+    log_probs_near = sum(weight * (now - near) for weight, near in zip(batch.weights, batch.near, strict=True))
+    return -((batch.wins[..., None] - 0.5 - log_probs_near) * batch.log_prob * batch.mask).sum(-1).mean()
 
 
 @pytest.mark.parametrize("weights", [[0.3], [0.3, 0.7]], ids=["magnet", "magnet and anchor"])
 @pytest.mark.parametrize("ending", [False, True])
 def test_the_policy_gradient_is_that_of_the_regularised_game(ending, weights):
     """Its mean is the gradient of E P(y > opponent) - 1/2 - sum of w * KL(pi || near); the shortcut's is not (N4)."""
-    every, mask = answers_of(ending)
+    answers, mask = answers_of(ending)
     vocabulary = 2 if ending else 3
     model, *near = (
         EnumerableLM(random(seed, 1 + vocabulary, vocabulary), vocabulary, 2) for seed in range(1 + len(weights))
     )
-    tokens = [each.log_probs(every, every) * mask for each in (model, *near)]
-    held, wins = [each.detach() for each in tokens[1:]], random(9, len(every)).sigmoid()
+    tokens = [each.log_probs(answers, answers) * mask for each in (model, *near)]
+    log_probs_near, wins = [each.detach() for each in tokens[1:]], random(9, len(answers)).sigmoid()
     log_pi = tokens[0].sum(-1)
     kl = sum(
-        weight * (log_pi.exp() * (log_pi - each.sum(-1))).sum() for weight, each in zip(weights, held, strict=True)
+        weight * (log_pi.exp() * (log_pi - each.sum(-1))).sum()
+        for weight, each in zip(weights, log_probs_near, strict=True)
     )
     (exact,) = torch.autograd.grad((log_pi.exp() * (wins - 0.5)).sum() - kl, model.logits, retain_graph=True)
     for loss, is_exact in ((LOSSES["reinforce"], True), (own_ratio_only, False)):
         total = 0
         for place, chance in enumerate(log_pi.exp().detach()):
-            batch = alone(tokens[0][place], [each[place] for each in held], weights, wins[place], mask[place])
+            batch = alone(tokens[0][place], [each[place] for each in log_probs_near], weights, wins[place], mask[place])
             total = total - chance * loss(batch, PreferenceLossSettings())
-        (found,) = torch.autograd.grad(total, model.logits, retain_graph=True)
-        assert bool((found - exact).abs().max() < 1e-12) == is_exact
-        torch.testing.assert_close(found[1:], exact[1:])  # of the last token both are right
+        (gradient,) = torch.autograd.grad(total, model.logits, retain_graph=True)
+        assert bool((gradient - exact).abs().max() < 1e-12) == is_exact
+        torch.testing.assert_close(gradient[1:], exact[1:])  # of the last token both are right
 
 
 @pytest.mark.parametrize(
@@ -137,16 +138,16 @@ def test_the_first_token_answers_for_the_second(logits, magnet_weight, wins, tru
 
     def value(table):
         model, reference = EnumerableLM(table, 2, 2), EnumerableLM(torch.zeros_like(table), 2, 2)
-        log_pi, log_near = (each.log_probs(every, every).sum(-1) for each in (model, reference))
+        log_pi, log_near = (each.log_probs(answers, answers).sum(-1) for each in (model, reference))
         return (log_pi.exp() * (torch.tensor(wins) - 0.5 - magnet_weight * (log_pi - log_near))).sum().item()
 
-    every, mask = answers_of(ending=False, vocabulary=2)
+    answers, mask = answers_of(ending=False, vocabulary=2)
     table, small = torch.tensor(logits, dtype=torch.float64), 1e-6
     nudge = torch.zeros_like(table)
     nudge[0, 0] = small
     assert (value(table - nudge) - value(table + nudge)) / (2 * small) == pytest.approx(true, abs=2e-6)
     model = EnumerableLM(table, 2, 2)
-    log_prob, near = model.log_probs(every, every), torch.full((4, 2), 0.5, dtype=torch.float64).log()
+    log_prob, near = model.log_probs(answers, answers), torch.full((4, 2), 0.5, dtype=torch.float64).log()
     for loss, expected in ((LOSSES["reinforce"], true), (own_ratio_only, trl)):
         chances = log_prob.detach().sum(-1).exp()
         total = sum(
@@ -175,8 +176,8 @@ def test_baselines_leave_the_gradient_as_it_is(baseline):
         total = total - (log_pi[one] + log_pi[other]).exp().detach() * LOSSES["reinforce"](
             batch, PreferenceLossSettings(baseline=baseline)
         )
-    (found,) = torch.autograd.grad(total, model)
-    torch.testing.assert_close(found, exact)
+    (gradient,) = torch.autograd.grad(total, model)
+    torch.testing.assert_close(gradient, exact)
 
 
 @pytest.mark.parametrize("baseline", ["half", "leave_one_out"])
@@ -192,8 +193,8 @@ def test_answers_compared_with_each_other_climb_as_self_play_does(baseline):
         batch = pair(log_pi[both], [near[both]], [0.4], 0.5, (likes, 1 - likes))
         loss = LOSSES["reinforce"](batch, PreferenceLossSettings(baseline=baseline))
         total = total - (log_pi[one] + log_pi[other]).exp().detach() * loss
-    (found,) = torch.autograd.grad(total, model)
-    torch.testing.assert_close(found, exact)
+    (gradient,) = torch.autograd.grad(total, model)
+    torch.testing.assert_close(gradient, exact)
 
 
 def test_a_surrogate_is_clipped_where_another_policy_wrote():
@@ -211,10 +212,10 @@ def test_squared_is_inpos_loss():
     eta, tau = 1.3, 0.4
     learner, magnet, anchor = (random(seed, 2) for seed in range(3))
     step_size = 1 / (eta - tau)
-    found = LOSSES["squared"](pair(learner, [magnet, anchor], [tau, 1 / step_size], 1.0), PreferenceLossSettings())
+    result = LOSSES["squared"](pair(learner, [magnet, anchor], [tau, 1 / step_size], 1.0), PreferenceLossSettings())
     lead = [each[0] - each[1] for each in (learner, magnet, anchor)]
     h = lead[0] - tau / eta * lead[1] - (eta - tau) / eta * lead[2]
-    assert float(found) == pytest.approx(float(eta**2 * (h - 1 / (2 * eta)) ** 2))
+    assert float(result) == pytest.approx(float(eta**2 * (h - 1 / (2 * eta)) ** 2))
     ipo = LOSSES["squared"](pair(learner, [magnet], [tau], 1.0), PreferenceLossSettings())  # eta = tau
     assert float(ipo) == pytest.approx(float(tau**2 * (lead[0] - lead[1] - 1 / (2 * tau)) ** 2))
 
@@ -233,11 +234,11 @@ def test_a_label_in_doubt_is_the_mean_of_two_certain_ones():
 
 def after(solver, game, iterations):
     """The first seat's strategies (T + 1, A) from the start on."""
-    profile, found = TabularSpec().profile(game), []
-    found.append(profile[0].strategy.clone())
+    profile, results = TabularSpec().profile(game), []
+    results.append(profile[0].strategy.clone())
     for _ in islice(solver.solve(profile, ExactResponder(game)), iterations):
-        found.append(profile[0].strategy.clone())
-    return torch.stack(found)
+        results.append(profile[0].strategy.clone())
+    return torch.stack(results)
 
 
 def cycle():
@@ -261,12 +262,12 @@ def test_the_contrastive_loss_has_the_multiplicative_step_for_its_minimum():
     wins = CYCLE @ START
     for seed in range(2):
         share = random(seed, 3, 3).exp()
-        found = minimiser(
+        result = minimiser(
             lambda logits, share=share: expected("contrastive", logits, [START.log()], [0.5], share, CYCLE, wins),
             START.log(),
         )
-        torch.testing.assert_close(found, (START.log() + wins / 0.5).softmax(-1), rtol=0, atol=1e-10)
-    torch.testing.assert_close(found, after(MMD(2.0, 0.0), cycle(), 1)[1], rtol=0, atol=1e-10)
+        torch.testing.assert_close(result, (START.log() + wins / 0.5).softmax(-1), rtol=0, atol=1e-10)
+    torch.testing.assert_close(result, after(MMD(2.0, 0.0), cycle(), 1)[1], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(("tau", "dpo", "nash"), [(1.0, 0.70, 0.5498), (0.1, 0.9998, 0.8808)])
@@ -279,8 +280,8 @@ def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dp
         for _ in range(60):
             middle = (low + high) / 2
             lead = torch.tensor([middle, 0.0], dtype=torch.float64, requires_grad=True)
-            drawn = lead.detach().softmax(-1)
-            share = drawn[:, None] * drawn
+            sample_weights = lead.detach().softmax(-1)
+            share = sample_weights[:, None] * sample_weights
             expected(loss, lead, [uniform.log()], [tau], share, preference, uniform).backward()
             low, high = (middle, high) if lead.grad[0] < 0 else (low, middle)
         return float(torch.tensor(middle).sigmoid())
@@ -313,15 +314,15 @@ def online(loss, preference, reference, tau):
 
     def slope(logits):
         logits = logits.clone().requires_grad_()
-        drawn = logits.detach().softmax(-1)
-        share = drawn[:, None] * drawn
-        return torch.autograd.grad(expected(loss, logits, [reference.log()], [tau], share, preference, drawn), logits)[
-            0
-        ]
+        sample_weights = logits.detach().softmax(-1)
+        share = sample_weights[:, None] * sample_weights
+        return torch.autograd.grad(
+            expected(loss, logits, [reference.log()], [tau], share, preference, sample_weights), logits
+        )[0]
 
-    found = [root(slope, start.log()) for start in (reference, torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64))]
-    torch.testing.assert_close(*found, rtol=0, atol=1e-9)
-    return found[0]
+    results = [root(slope, start.log()) for start in (reference, torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64))]
+    torch.testing.assert_close(*results, rtol=0, atol=1e-9)
+    return results[0]
 
 
 def test_online_dpo_rests_off_the_equilibrium_of_the_cycle_and_on_that_of_an_even_circle():
@@ -344,12 +345,12 @@ def test_online_dpo_rests_off_the_equilibrium_of_the_cycle_and_on_that_of_an_eve
 def test_offline_ipo_answers_whoever_wrote_its_pairs(tau):
     """mu exp(P(. > nu) / tau) / Z, of pairs by nu, who is not the reference mu."""
     author = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64)
-    found = minimiser(
+    result = minimiser(
         lambda logits: expected("squared", logits, [START.log()], [tau], author[:, None] * author, CYCLE, author),
         torch.zeros(3, dtype=torch.float64),
     )
-    torch.testing.assert_close(found, (START.log() + CYCLE @ author / tau).softmax(-1), rtol=0, atol=1e-10)
-    assert float((found - (START.log() + CYCLE @ START / tau).softmax(-1)).abs().max()) > 0.1
+    torch.testing.assert_close(result, (START.log() + CYCLE @ author / tau).softmax(-1), rtol=0, atol=1e-10)
+    assert float((result - (START.log() + CYCLE @ START / tau).softmax(-1)).abs().max()) > 0.1
 
 
 @pytest.mark.parametrize(
@@ -357,35 +358,39 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs(tau):
 )
 def test_where_the_policy_gradient_against_a_mixture_vanishes(weight, distance):
     """N3, A7: of `reinforce` on a softmax, enumerated; the mixture there is the equilibrium at tau / (1 - weight)."""
-    tau, every = 0.1, torch.arange(3)[:, None]
+    tau, answers = 0.1, torch.arange(3)[:, None]
     reference = EnumerableLM(START.log()[None], 3, 1)
 
     def mixture(logits):
-        tokens = GeometricMixture(EnumerableLM(logits[None], 3, 1), reference, weight).start_decoding(every[:1]).logits
+        tokens = (
+            GeometricMixture(EnumerableLM(logits[None], 3, 1), reference, weight).start_decoding(answers[:1]).logits
+        )
         return tokens[0].softmax(-1)
 
     def slope(logits):
         model = EnumerableLM(logits[None].clone(), 3, 1)
-        log_prob, wins, total = model.log_probs(every, every), CYCLE @ mixture(logits), 0
+        log_prob, wins, total = model.log_probs(answers, answers), CYCLE @ mixture(logits), 0
         for place, chance in enumerate(log_prob[:, 0].detach().exp()):
             one = alone(log_prob[place], [START.log()[place]], [tau], wins[place], torch.ones(1, dtype=torch.bool))
             total = total + chance * LOSSES["reinforce"](one, PreferenceLossSettings())
         return torch.autograd.grad(total, model.logits)[0][0]
 
-    found = root(slope, START.log())
-    assert regularised_gap(cycle(), found.numpy(), tau) == pytest.approx(distance, abs=5e-4)
+    result = root(slope, START.log())
+    assert regularised_gap(cycle(), result.numpy(), tau) == pytest.approx(distance, abs=5e-4)
     if weight < 1:
         target = after(MirrorProx(2.0, tau / (1 - weight)), cycle(), 500)[-1]
-        torch.testing.assert_close(mixture(found.log()), target, rtol=0, atol=1e-8)
+        torch.testing.assert_close(mixture(result.log()), target, rtol=0, atol=1e-8)
 
 
 def test_online_ipo_climbs_as_self_play_does():
     """The mean gradient of `squared` over pairs of one's own answers is -4 W times that of the regularised game."""
     logits, tau, preference = random(0, 3).requires_grad_(), 0.3, CYCLE
-    drawn = logits.detach().softmax(-1)
-    expected("squared", logits, [START.log()], [tau], drawn[:, None] * drawn, preference, drawn).backward()
+    sample_weights = logits.detach().softmax(-1)
+    expected(
+        "squared", logits, [START.log()], [tau], sample_weights[:, None] * sample_weights, preference, sample_weights
+    ).backward()
     log_pi = logits.log_softmax(-1)
-    value = (log_pi.exp() * (preference @ drawn - tau * (log_pi - START.log()))).sum()
+    value = (log_pi.exp() * (preference @ sample_weights - tau * (log_pi - START.log()))).sum()
     (exact,) = torch.autograd.grad(value, logits)
     torch.testing.assert_close(logits.grad, -4 * tau * exact)
 
@@ -395,18 +400,18 @@ def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, mag
     """pi' = argmax eta <P, pi> - KL(pi || mixture), Munos et al. 2023, section 6, and the solver's own way to it."""
     game = cycle()
     profile, responder, weight = TabularSpec().profile(game), ExactResponder(game), step_size * magnet_weight
-    reference, found = freeze(profile), after(NashMD(step_size, magnet_weight), game, 25)
+    reference, result = freeze(profile), after(NashMD(step_size, magnet_weight), game, 25)
     for iteration in range(1, 26):
         mixture = mix_geometrically(profile, reference, weight)
         responder.respond(profile, Opponents([mixture]), Objective(anchor=mixture, step_size=step_size))
-        torch.testing.assert_close(found[iteration], profile[0].strategy, rtol=0, atol=1e-10)
+        torch.testing.assert_close(result[iteration], profile[0].strategy, rtol=0, atol=1e-10)
 
 
 def test_nash_ema_answers_an_average_of_its_past():
     """On tables the mixture of what was played, with weights that fall by `keep` an iteration."""
     game = cycle()
-    found, average = after(NashEMA(2.0, 0.1, keep=0.9), game, 20), START
-    for before, following in pairwise(found):
+    result, average = after(NashEMA(2.0, 0.1, keep=0.9), game, 20), START
+    for before, following in pairwise(result):
         logit = (CYCLE @ average + 0.1 * START.log() + before.log() / 2.0) / (0.1 + 1 / 2.0)
         torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
         average = 0.9 * average + 0.1 * following
@@ -415,8 +420,8 @@ def test_nash_ema_answers_an_average_of_its_past():
 def test_nash_prox_is_anchored_to_a_target_that_follows():
     """At once: magnetic mirror descent. Slowly: every second iteration a tenth of the way."""
     torch.testing.assert_close(after(NashProx(2.0, 0.1, 1, 0.0), cycle(), 20), after(MMD(2.0, 0.1), cycle(), 20))
-    found, target = after(NashProx(2.0, 0.1, 2, 0.9), cycle(), 20), START
-    for iteration, (before, following) in enumerate(pairwise(found), 1):
+    result, target = after(NashProx(2.0, 0.1, 2, 0.9), cycle(), 20), START
+    for iteration, (before, following) in enumerate(pairwise(result), 1):
         logit = (CYCLE @ before + 0.1 * START.log() + target.log() / 2.0) / (0.1 + 1 / 2.0)
         torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
         target = 0.9 * target + 0.1 * following if iteration % 2 == 0 else target
@@ -442,7 +447,7 @@ def test_losses_on_numbers_worked_out_by_hand():
     soft = 1 / (1 + np.exp(-0.7))
     lead = 2 * (-0.75)
     simple = 0.8 * np.log1p(np.exp(-(lead - 0.5))) + 0.2 * np.log1p(np.exp(-(-lead - 0.5)))
-    found = {
+    results = {
         "squared": (-0.625 - 0.3) ** 2,
         "logistic": logistic,
         "contrastive": -soft * np.log(sigma) - (1 - soft) * np.log(1 - sigma),
@@ -450,9 +455,9 @@ def test_losses_on_numbers_worked_out_by_hand():
         "simple": simple,
         "exploring": logistic - 0.1 * 2.25,
     }
-    for name, number in found.items():
+    for name, number in results.items():
         assert float(LOSSES[name](batch, settings)) == pytest.approx(number, abs=1e-6), name
-    assert set(found) | {"reinforce"} == set(LOSSES)
+    assert set(results) | {"reinforce"} == set(LOSSES)
 
 
 def test_baselines_on_numbers_worked_out_by_hand():
@@ -473,10 +478,10 @@ def test_baselines_on_numbers_worked_out_by_hand():
 
 @pytest.mark.parametrize("loss", ["squared", "logistic", "contrastive", "simple", "exploring"])
 def test_a_pair_that_was_dropped_teaches_nothing(loss):
-    kept, dropped = group(), group(pairs=torch.tensor([[[0, 1], [-1, -1]]]), preferred=torch.tensor([[0.8, 0.4]]))
+    full_group, dropped = group(), group(pairs=torch.tensor([[[0, 1], [-1, -1]]]), preferred=torch.tensor([[0.8, 0.4]]))
     settings = PreferenceLossSettings(optimism=0.1)
-    assert torch.equal(LOSSES[loss](kept, settings), LOSSES[loss](dropped, settings))
-    nothing = group(log_prob=kept.log_prob.clone().requires_grad_(), pairs=torch.tensor([[[-1, -1]]]))
+    assert torch.equal(LOSSES[loss](full_group, settings), LOSSES[loss](dropped, settings))
+    nothing = group(log_prob=full_group.log_prob.clone().requires_grad_(), pairs=torch.tensor([[[-1, -1]]]))
     LOSSES[loss](nothing, settings).backward()
     assert not nothing.log_prob.grad.any()
 
@@ -500,13 +505,13 @@ def referee(rule):
 def test_a_tournament_finds_the_best_and_the_worst(size, comparisons):
     """Where preferences are transitive, in 11 comparisons of 8 answers (Zhang et al. 2024, appendix B)."""
     random_order = np.random.default_rng(0)
-    said = [random_order.permutation(size).tolist() for _ in range(50)]
-    asked = referee(lambda first, second: float(first > second))
-    pairs, preferred = asked.run_tournament(torch.zeros(50, dtype=torch.int64), said)
-    assert [each[one] for each, one in zip(said, pairs[:, 0, 0].tolist(), strict=True)] == [size - 1] * 50
-    assert [each[one] for each, one in zip(said, pairs[:, 0, 1].tolist(), strict=True)] == [0] * 50
+    groups = [random_order.permutation(size).tolist() for _ in range(50)]
+    judge = referee(lambda first, second: float(first > second))
+    pairs, preferred = judge.run_tournament(torch.zeros(50, dtype=torch.int64), groups)
+    assert [each[one] for each, one in zip(groups, pairs[:, 0, 0].tolist(), strict=True)] == [size - 1] * 50
+    assert [each[one] for each, one in zip(groups, pairs[:, 0, 1].tolist(), strict=True)] == [0] * 50
     assert preferred.tolist() == [[1.0]] * 50
-    assert asked.queries == asked.game.asked == 50 * comparisons
+    assert judge.queries == judge.game.asked == 50 * comparisons
 
 
 def test_the_first_advances_from_a_tie_and_no_winner_is_no_pair():
@@ -535,23 +540,23 @@ def gaps_of_inpo(pairs_of, labels=CYCLE, eta=0.6, tau=0.1, iterations=300):
     `pairs_of` gives, for a policy (A,), how often each answer is learned from with each other, (A, A); `labels` how
     often the first of them is then said to be preferred.
     """
-    game, here, found = cycle(), START, []
+    game, here, results = cycle(), START, []
     for _ in range(iterations):
         share = pairs_of(here)
         share = share + share.T
         weight = torch.diag(share.sum(1)) - share  # normal equations of share * (eta * (h - h') - (P - 1/2))^2
         h = torch.linalg.pinv(eta * weight, rcond=1e-12) @ (share * (labels - 0.5)).sum(1)
         here = (tau / eta * START.log() + (1 - tau / eta) * here.log() + h).softmax(-1)
-        found.append(regularised_gap(game, here, tau))
-    return found
+        results.append(regularised_gap(game, here, tau))
+    return results
 
 
-def by_tournament(asked, said):
-    return asked.run_tournament(torch.zeros(len(said), dtype=torch.int64), said.tolist())[0]
+def by_tournament(judge, groups):
+    return judge.run_tournament(torch.zeros(len(groups), dtype=torch.int64), groups.tolist())[0]
 
 
-def by_wins(asked, said):
-    return best_and_worst(wins_among(asked.among(torch.zeros(len(said), dtype=torch.int64), said.tolist())))
+def by_wins(judge, groups):
+    return best_and_worst(wins_among(judge.among(torch.zeros(len(groups), dtype=torch.int64), groups.tolist())))
 
 
 @pytest.mark.parametrize(
@@ -559,13 +564,13 @@ def by_wins(asked, said):
 )
 def test_the_best_and_the_worst_of_many_do_not_lead_to_the_equilibrium(size, choose, rests):
     """A12, on the cycle: INPO's guarantee is of pairs drawn as they come, and of best and worst of eight it is lost."""
-    said = torch.cartesian_prod(*[torch.arange(3)] * size)  # all that can be drawn
-    pairs = choose(referee(lambda first, second: float(CYCLE[first, second])), said)
-    kept = pairs[:, 0, 0] >= 0
-    one, other = (said[kept].gather(1, pairs[kept, 0, place, None])[:, 0] for place in (0, 1))
+    groups = torch.cartesian_prod(*[torch.arange(3)] * size)  # all that can be drawn
+    pairs = choose(referee(lambda first, second: float(CYCLE[first, second])), groups)
+    is_valid = pairs[:, 0, 0] >= 0
+    one, other = (groups[is_valid].gather(1, pairs[is_valid, 0, place, None])[:, 0] for place in (0, 1))
 
     def chosen(here):
-        share = torch.zeros(9, dtype=torch.float64).index_add(0, 3 * one + other, here[said[kept]].prod(-1))
+        share = torch.zeros(9, dtype=torch.float64).index_add(0, 3 * one + other, here[groups[is_valid]].prod(-1))
         return (share / share.sum()).view(3, 3)
 
     assert gaps_of_inpo(lambda here: here[:, None] * here)[-1] < 1e-6
@@ -576,16 +581,16 @@ def test_the_best_and_the_worst_of_many_do_not_lead_to_the_equilibrium(size, cho
 def test_a_tournament_of_two_sharpens_what_a_judge_in_doubt_says():
     """A12: the winner of a coin has to win the next one, so p^2 and (1 - p)^2 are kept, and .003 is left of the gap."""
     chance, count = 0.7, 20_000
-    asked = Referee(
+    judge = Referee(
         Judge(lambda first, second: chance if (first, second) == ("a", "b") else 1 - chance),
         True,
         torch.Generator().manual_seed(0),
     )
-    pairs, likes = asked.run_tournament(torch.zeros(count, dtype=torch.int64), [["a", "b"]] * count)
-    kept = pairs[:, 0, 0]
-    shares = [float((kept == first).float().mean()) for first in (0, 1)]
+    pairs, likes = judge.run_tournament(torch.zeros(count, dtype=torch.int64), [["a", "b"]] * count)
+    winners = pairs[:, 0, 0]
+    shares = [float((winners == first).float().mean()) for first in (0, 1)]
     assert shares == pytest.approx([chance**2, (1 - chance) ** 2], abs=4 * 0.5 / count**0.5)
-    assert likes[kept >= 0].eq(1).all()
+    assert likes[winners >= 0].eq(1).all()
     again = CYCLE**2 + (1 - CYCLE) ** 2
-    found = gaps_of_inpo(lambda here: again * here[:, None] * here, labels=CYCLE**2 / again)
-    assert found[-1] == pytest.approx(0.0033, abs=1e-4)
+    result = gaps_of_inpo(lambda here: again * here[:, None] * here, labels=CYCLE**2 / again)
+    assert result[-1] == pytest.approx(0.0033, abs=1e-4)

@@ -21,12 +21,12 @@ def test_cells_are_torchs():
     for cell in (gru, lstm):
         for weights in cell.parameters():
             weights.data.normal_()
-    theirs = torch.nn.GRUCell(3, 5)
-    theirs.load_state_dict(
+    reference = torch.nn.GRUCell(3, 5)
+    reference.load_state_dict(
         {"weight_ih": gru.input_weight.T, "weight_hh": gru.memory_weight.T}
         | {"bias_ih": gru.input_bias, "bias_hh": gru.memory_bias}
     )
-    torch.testing.assert_close(gru.step(gru.project(inputs), hidden)[0], theirs(inputs, hidden))
+    torch.testing.assert_close(gru.step(gru.project(inputs), hidden)[0], reference(inputs, hidden))
     other = torch.nn.LSTMCell(3, 5)
     order = torch.arange(20).view(4, 5)[[0, 1, 3, 2]].flatten()
     other.load_state_dict(

@@ -44,7 +44,7 @@ GAMES = [
 ]
 
 
-def drawn(form, seed=0):
+def draw_strategy(form, seed=0):
     """A strategy (S,) drawn at random."""
     weight = np.random.default_rng(seed).exponential(size=form.sequences)
     weight[: form.players] = 1
@@ -57,17 +57,19 @@ def drawn(form, seed=0):
 def test_nash_conv_and_values_are_openspiels(name):
     game = OpenSpiel(name)
     for seed in (0, 1):
-        strategy = drawn(game.form, seed)
-        theirs = pyspiel.TabularPolicy(game.tabular(strategy))
+        strategy = draw_strategy(game.form, seed)
+        reference = pyspiel.TabularPolicy(game.tabular(strategy))
         plan = realization_plan(game.form, strategy)
-        assert nash_conv(game.form, plan) == pytest.approx(pyspiel.nash_conv(load_sequential(name), theirs), abs=1e-9)
-        value = pyspiel.expected_returns(load_sequential(name).new_initial_state(), theirs, -1, False)
+        assert nash_conv(game.form, plan) == pytest.approx(
+            pyspiel.nash_conv(load_sequential(name), reference), abs=1e-9
+        )
+        value = pyspiel.expected_returns(load_sequential(name).new_initial_state(), reference, -1, False)
         assert expected_payoffs(game.form, plan) == pytest.approx(value, abs=1e-9)
 
 
 def test_tables_go_to_openspiel_and_back():
     game = OpenSpiel("leduc_poker")
-    strategy = drawn(game.form)
+    strategy = draw_strategy(game.form)
     python = spiel_policy.TabularPolicy(load_sequential("leduc_poker"))
     for name, chances in game.tabular(strategy).items():
         row = python.policy_for_key(name)
@@ -142,7 +144,7 @@ def test_a_state_of_another_game_is_refused():
 @pytest.mark.parametrize("name", GAMES)
 def test_plans_and_strategies_are_the_same_thing(name):
     form = OpenSpiel(name).form
-    strategy = drawn(form)
+    strategy = draw_strategy(form)
     assert behavior_strategy(form, realization_plan(form, strategy)) == pytest.approx(strategy, abs=1e-12)
 
 
@@ -150,7 +152,7 @@ def test_plans_and_strategies_are_the_same_thing(name):
 def test_values_of_the_root_are_payoffs(name):
     """Summed from the ends (gradients times plan), or backed up from set to set (action values)."""
     form = OpenSpiel(name).form
-    strategy = drawn(form)
+    strategy = draw_strategy(form)
     plan = realization_plan(form, strategy)
     value = np.empty(form.sequences)
     compute_gradient(form, plan, value)
@@ -163,7 +165,7 @@ def test_values_of_the_root_are_payoffs(name):
 def test_the_others_reach_the_root_for_certain(name):
     """And all actions of an information set alike, for it is not theirs to choose there."""
     form = OpenSpiel(name).form
-    strategy = drawn(form)
+    strategy = draw_strategy(form)
     reach = counterfactual_reach(form, strategy, realization_plan(form, strategy))
     assert reach[: form.players] == pytest.approx(np.ones(form.players), abs=1e-12)
     for start, stop in zip(form.first[:-1], form.first[1:], strict=True):

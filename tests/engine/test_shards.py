@@ -56,8 +56,8 @@ def test_whole_games_are_the_same_in_one_process_and_in_two(pool):
     before = pool.jobs
     one, two = (score_lineups(runner, game, lineups, seeds, size=32) for runner in (LOCAL, pool))
     assert pool.jobs - before == 3 * 4  # shards of 32, 32, 32 and 4 games
-    for mine, other in zip(one, two, strict=True):
-        assert torch.equal(mine, other)
+    for first, other in zip(one, two, strict=True):
+        assert torch.equal(first, other)
     assert torch.equal(one[0], score(game, profile, seeds))
     assert not torch.equal(one[0], one[2])
 

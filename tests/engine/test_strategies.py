@@ -33,10 +33,10 @@ def profile_of(game, *choices):
 def test_gains_are_what_a_best_response_adds():
     """Both choose rock half of the time and paper the other half: scissors earns 0, paper a half, and both earn 0."""
     game = MatrixGame("rock_paper_scissors")
-    found = read_strategies(game, profile_of(game, 0.5, 0.5, 0.0, 0.5, 0.5, 0.0))
-    assert found.players == [{"return": 0.0, "gain": 0.5}] * 2
-    assert found.information_sets[1]["strategy"] == [0.5, 0.5, 0.0]
-    assert lines_of(found) == [
+    result = read_strategies(game, profile_of(game, 0.5, 0.5, 0.0, 0.5, 0.5, 0.0))
+    assert result.players == [{"return": 0.0, "gain": 0.5}] * 2
+    assert result.information_sets[1]["strategy"] == [0.5, 0.5, 0.0]
+    assert lines_of(result) == [
         "player 0 earns 0.0000; a best response gains 0.5",
         "  rock 0.500   paper 0.500   scissors 0.000",
         "player 1 earns 0.0000; a best response gains 0.5",
@@ -47,11 +47,11 @@ def test_gains_are_what_a_best_response_adds():
 def test_names_and_reaches_of_kuhn_poker_are_openspiels():
     """Everybody alike: player 0 holds a 2, has passed and faces a bet in a third of a half of a half of all games."""
     game = OpenSpiel("kuhn_poker")
-    found = {each["name"]: each for each in read_strategies(game, TabularSpec().profile(game)).information_sets}
-    assert set(found) == {f"{card}{past}" for card in "012" for past in ("", "p", "b", "pb")}
-    assert all(each["actions"] == ["Pass", "Bet"] for each in found.values())
-    assert found["2pb"]["reach"] == pytest.approx(1 / 12)
-    assert found["2pb"]["player"] == 0
+    results = {each["name"]: each for each in read_strategies(game, TabularSpec().profile(game)).information_sets}
+    assert set(results) == {f"{card}{past}" for card in "012" for past in ("", "p", "b", "pb")}
+    assert all(each["actions"] == ["Pass", "Bet"] for each in results.values())
+    assert results["2pb"]["reach"] == pytest.approx(1 / 12)
+    assert results["2pb"]["player"] == 0
 
 
 @pytest.mark.parametrize("name", ["leduc_poker", "tiny_hanabi", "goofspiel(num_cards=3,points_order=descending)"])
@@ -68,8 +68,8 @@ def test_actions_are_called_what_openspiel_calls_them_in_every_information_set(n
             expected[mover, state.information_state_string(mover)] = names
         waiting += [state.child(action) for action in state.legal_actions()]
     owners = np.repeat(np.arange(game.players), np.diff(game.form.begin)).tolist()
-    found = {(owner, name): names for owner, (name, names) in zip(owners, game.information_sets(), strict=True)}
-    assert found == expected
+    results = {(owner, name): names for owner, (name, names) in zip(owners, game.information_sets(), strict=True)}
+    assert results == expected
 
 
 def test_actions_of_a_file_are_called_what_the_file_calls_them(tmp_path):
@@ -112,17 +112,17 @@ def test_of_many_actions_the_most_probable_are_shown():
 
 
 def test_a_run_leaves_its_strategies(tmp_path, monkeypatch):
-    named = ("game=matrix", "game.name=prisoners_dilemma", "solver=normal_form", "run=dilemma")
-    run = marl_train(tmp_path, *named)
+    keys = ("game=matrix", "game.name=prisoners_dilemma", "solver=normal_form", "run=dilemma")
+    run = marl_train(tmp_path, *keys)
     assert run.code == 0, run.err
     assert "  cooperate 0.000   defect 1.000\n" in run.out
-    saved = json.loads((tmp_path / "runs/dilemma/strategy.json").read_text())
+    content = json.loads((tmp_path / "runs/dilemma/strategy.json").read_text())
     summary = json.loads((tmp_path / "runs/dilemma/summary.json").read_text())
-    assert saved["iteration"] == summary["iterations"]
-    assert saved["players"] == [{"return": -2.0, "gain": 0.0}] * 2
-    assert [each["strategy"] for each in saved["information_sets"]] == [[0.0, 1.0]] * 2
+    assert content["iteration"] == summary["iterations"]
+    assert content["players"] == [{"return": -2.0, "gain": 0.0}] * 2
+    assert [each["strategy"] for each in content["information_sets"]] == [[0.0, 1.0]] * 2
     assert (summary["gain/0"], summary["gain/1"]) == (0.0, 0.0)
     monkeypatch.setattr(strategies, "MAX_SAVED_ACTIONS", 3)
-    again = marl_train(tmp_path, *named, "overwrite=true")
+    again = marl_train(tmp_path, *keys, "overwrite=true")
     assert "there is no strategy.json: the strategies have more than 3 actions" in again.out
     assert not (tmp_path / "runs/dilemma/strategy.json").exists()

@@ -18,9 +18,9 @@ from marl_engine.numerics.threads import choose_threads, count_free_cores, read_
 def machine(monkeypatch):
     """Sets how many cores a machine has, how many this process may use, its quota and the load."""
 
-    def setting(cores=8, allowed=8, quota=inf, load=0.0):
+    def setting(cores=8, usable=8, quota=inf, load=0.0):
         monkeypatch.setattr(os, "cpu_count", lambda: cores)
-        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(allowed)), raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(usable)), raising=False)
         monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
         monkeypatch.setattr(threads, "read_quota", lambda: quota)
         count_free_cores.cache_clear()
@@ -42,8 +42,8 @@ def machine(monkeypatch):
         ({"quota": 0.5}, 1),
     ],
 )
-def test_free_cores_are_those_that_one_may_use_and_nobody_does(machine, given, free):
-    machine(**given)
+def test_free_cores_are_those_that_one_may_use_and_nobody_does(machine, settings, free):
+    machine(**settings)
     assert count_free_cores() == free
 
 
@@ -86,12 +86,12 @@ def test_a_run_says_and_keeps_how_many_threads_it_took(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     small = [each for each in SMALL if not each.startswith("threads")]
     try:
-        for key, taken in (("threads=null", 2), ("threads=1", 1)):
-            done = marl_train(tmp_path, *small, key, f"run=of_{taken}", "iterations=1")
+        for key, count in (("threads=null", 2), ("threads=1", 1)):
+            done = marl_train(tmp_path, *small, key, f"run=of_{count}", "iterations=1")
             assert done.code == 0, done
             first = done.out.splitlines()[0]
-            assert ("· 2 threads" in first) == (taken == 2) != first.endswith(f"seed 0, in runs/of_{taken}")
-            assert OmegaConf.load(tmp_path / f"runs/of_{taken}/config.yaml").threads == taken == torch.get_num_threads()
+            assert ("· 2 threads" in first) == (count == 2) != first.endswith(f"seed 0, in runs/of_{count}")
+            assert OmegaConf.load(tmp_path / f"runs/of_{count}/config.yaml").threads == count == torch.get_num_threads()
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         assert "· 2 threads" in marl_train(tmp_path, "resume=runs/of_2", "iterations=2").out
         assert json.loads((tmp_path / "runs/of_2/summary.json").read_text())["iterations"] == 2

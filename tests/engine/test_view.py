@@ -59,9 +59,9 @@ def test_answers_show_their_win_rate_against_the_reference_once_it_is_known_and_
     assert display.update_score({**record, "evaluation/win_rate/reference": 0.6}) == ("win rate 0.600", "▁")
     assert display.update_score(record) == ("win rate 0.600", "▁")
     console = Console(file=StringIO(), force_terminal=True, width=100)
-    with Display(console, {"iteration": (0, 4)}, WinRateEvaluator.view) as shown:
-        shown.show({"iteration": 1, "steps": 64, "steps_per_second": 2.0, **record})
-        shown.live.refresh()
+    with Display(console, {"iteration": (0, 4)}, WinRateEvaluator.view) as live:
+        live.show({"iteration": 1, "steps": 64, "steps_per_second": 2.0, **record})
+        live.live.refresh()
     assert "wins 0.510  KL 3.1  length 24" in console.file.getvalue()
 
 
@@ -70,9 +70,9 @@ def test_a_terminal_shows_the_newest_numbers():
     with Display(console, {"iteration": (0, 4)}, ReturnEvaluator.view) as display:
         display.show({"iteration": 1, "steps": 2048, "steps_per_second": 1e4, "return/mean": 12.5})
         display.live.refresh()
-    said = console.file.getvalue()
-    assert "2,048 steps" in said
-    assert "12.5" in said
+    output = console.file.getvalue()
+    assert "2,048 steps" in output
+    assert "12.5" in output
 
 
 def printed(*texts, **options):

@@ -25,21 +25,23 @@ def test_games_are_gymnasiums_step_by_step(name, horizon):
     """Observations, rewards and ends of two games, the second of each opened with the seed that it says."""
     game, seeds = Control(name), torch.tensor([5, -7])
     turn = game.reset(seeds)
-    theirs = [gymnasium.make(name) for _ in seeds]
+    reference = [gymnasium.make(name) for _ in seeds]
     generator = torch.Generator().manual_seed(0)
     for opening in range(2):
         starts = seeds_of(seeds, torch.full_like(seeds, opening))
-        seen = [task.reset(seed=start)[0] for task, start in zip(theirs, starts, strict=True)]
+        observation = [task.reset(seed=start)[0] for task, start in zip(reference, starts, strict=True)]
         for step in range(horizon):
-            torch.testing.assert_close(turn.observation[:, 0], torch.from_numpy(np.array(seen)), atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                turn.observation[:, 0], torch.from_numpy(np.array(observation)), atol=1e-6, rtol=0
+            )
             actions = 4 * torch.rand(2, 1, 1, generator=generator) - 2
             turn = game.step(actions)
             bounded = actions.clamp(game.spaces.action.low, game.spaces.action.high)
-            found = [task.step(action[0].numpy()) for task, action in zip(theirs, bounded, strict=True)]
-            seen = [each[0] for each in found]
-            torch.testing.assert_close(turn.reward[:, 0], torch.tensor([each[1] for each in found]).float())
-            assert turn.truncated.tolist() == [each[3] for each in found] == [step == horizon - 1] * 2
-            torch.testing.assert_close(turn.final[:, 0], torch.from_numpy(np.array(seen)), atol=1e-6, rtol=0)
+            results = [task.step(action[0].numpy()) for task, action in zip(reference, bounded, strict=True)]
+            observation = [each[0] for each in results]
+            torch.testing.assert_close(turn.reward[:, 0], torch.tensor([each[1] for each in results]).float())
+            assert turn.truncated.tolist() == [each[3] for each in results] == [step == horizon - 1] * 2
+            torch.testing.assert_close(turn.final[:, 0], torch.from_numpy(np.array(observation)), atol=1e-6, rtol=0)
         assert turn.done.all()
 
 
@@ -134,42 +136,42 @@ def test_what_is_no_action_is_refused_and_nothing_played():
 def gaussians():
     torch.manual_seed(0)
     mean, log_std = torch.randn(2, 50, 3), 0.5 * torch.randn(2, 50, 3)
-    mine = [Gaussian(*each) for each in zip(mean, log_std, strict=True)]
-    theirs = [distributions.Normal(*each) for each in zip(mean, log_std.exp(), strict=True)]
-    return mine, theirs
+    own = [Gaussian(*each) for each in zip(mean, log_std, strict=True)]
+    reference = [distributions.Normal(*each) for each in zip(mean, log_std.exp(), strict=True)]
+    return own, reference
 
 
 def test_gaussians_are_torchs():
-    (one, other), (theirs, others) = gaussians()
+    (one, other), (reference, others) = gaussians()
     actions = torch.randn(50, 3)
-    torch.testing.assert_close(one.log_prob(actions), theirs.log_prob(actions).sum(-1))
-    torch.testing.assert_close(one.entropy(), theirs.entropy().sum(-1))
-    torch.testing.assert_close(one.kl(other), distributions.kl_divergence(theirs, others).sum(-1))
+    torch.testing.assert_close(one.log_prob(actions), reference.log_prob(actions).sum(-1))
+    torch.testing.assert_close(one.entropy(), reference.entropy().sum(-1))
+    torch.testing.assert_close(one.kl(other), distributions.kl_divergence(reference, others).sum(-1))
     assert one.kl(one).abs().max() == 0
     noise = torch.rand(50, 3)
-    chosen, likely = one.sample(noise)
-    torch.testing.assert_close(theirs.cdf(chosen), noise, atol=1e-5, rtol=0)
-    torch.testing.assert_close(likely, one.log_prob(chosen))
+    action, likely = one.sample(noise)
+    torch.testing.assert_close(reference.cdf(action), noise, atol=1e-5, rtol=0)
+    torch.testing.assert_close(likely, one.log_prob(action))
     assert standard_normal(torch.tensor([0.0, 1 - 2**-23])).isfinite().all()
 
 
 def test_squashed_gaussians_are_torchs():
     """Their entropy, which has no formula, against the mean of 40 000 draws of the largest and smallest deviation."""
-    (one, other), (theirs, _) = gaussians()
+    (one, other), (reference, _) = gaussians()
     centre, half = torch.tensor([0.0, 1.0, -2.0]), torch.tensor([1.0, 2.0, 0.5])
     chain = [distributions.TanhTransform(cache_size=1), distributions.AffineTransform(centre, half)]
-    mine, there = Squashed(one, centre, half), distributions.TransformedDistribution(theirs, chain)
+    own, there = Squashed(one, centre, half), distributions.TransformedDistribution(reference, chain)
     noise = torch.rand(50, 3)
-    chosen, likely = mine.sample(noise)
-    inside = ((chosen - centre) / half).abs().amax(-1) < 0.999  # beyond, both lose digits to tanh
-    torch.testing.assert_close(likely[inside], there.log_prob(chosen).sum(-1)[inside], atol=1e-3, rtol=1e-4)
+    action, likely = own.sample(noise)
+    inside = ((action - centre) / half).abs().amax(-1) < 0.999  # beyond, both lose digits to tanh
+    torch.testing.assert_close(likely[inside], there.log_prob(action).sum(-1)[inside], atol=1e-3, rtol=1e-4)
     inner = one.reached(standard_normal(noise))
-    torch.testing.assert_close(mine.log_prob_of(inner)[inside], likely[inside], atol=1e-3, rtol=1e-4)
-    assert torch.equal(mine.kl(Squashed(other, centre, half)), one.kl(other))
-    assert mine.log_prob(centre + half.expand(50, 3)).isfinite().all()
+    torch.testing.assert_close(own.log_prob_of(inner)[inside], likely[inside], atol=1e-3, rtol=1e-4)
+    assert torch.equal(own.kl(Squashed(other, centre, half)), one.kl(other))
+    assert own.log_prob(centre + half.expand(50, 3)).isfinite().all()
     draws = standard_normal(torch.rand(40_000, 50, 3))
-    sampled = -mine.log_prob_of(one.reached(draws)).mean(0)
-    torch.testing.assert_close(mine.entropy(), sampled, atol=0.05, rtol=0)
+    sampled = -own.log_prob_of(one.reached(draws)).mean(0)
+    torch.testing.assert_close(own.entropy(), sampled, atol=0.05, rtol=0)
 
 
 class Still:

@@ -22,23 +22,28 @@ def failing(times, status, words="not now"):
 
 @pytest.fixture
 def stub():
-    made = Stub()
-    yield made
-    made.close()
+    server = Stub()
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def judge(stub, tmp_path):
-    def made(**settings):
-        known = {"model": "m", "template": "{prompt}|{first}|{second}", "wait": 0.01, "cache": str(tmp_path / "kept")}
-        return LLMJudge(**{"url": stub.url, **known, **settings})
+    def make_judge(**settings):
+        defaults = {
+            "model": "m",
+            "template": "{prompt}|{first}|{second}",
+            "wait": 0.01,
+            "cache": str(tmp_path / "kept"),
+        }
+        return LLMJudge(**{"url": stub.url, **defaults, **settings})
 
-    return made
+    return make_judge
 
 
 def test_the_better_answer_wins_in_either_place(stub, judge):
-    said = judge().prefers(["x", "x", "x"], ["long", "no", "same"], ["no", "long", "same"])
-    assert said.tolist() == [1.0, 0.0, 0.5]
+    likes = judge().prefers(["x", "x", "x"], ["long", "no", "same"], ["no", "long", "same"])
+    assert likes.tolist() == [1.0, 0.0, 0.5]
     assert len(stub.asked) == 2  # both orders of one pair; equal answers are not asked about
     path, body = stub.asked[0]
     assert (path, body["model"], body["temperature"]) == ("/v1/chat/completions", "m", 0)
@@ -206,9 +211,9 @@ def test_what_says_nothing_is_counted_since_it_is_billed(stub, judge, answer, wo
 def test_content_in_parts_is_read(stub, judge):
     parts = [{"type": "reasoning", "summary": []}, {"type": "text", "text": "Verdict:"}, {"type": "text", "text": " A"}]
     stub.say = lambda text: (200, completion({"content": parts}, prompt_tokens=1))
-    found = judge()
-    assert found.prefers(["x"], ["long"], ["no"]).tolist() == [0.5]  # A in both orders
-    assert found.costs()["judge/unreadable"] == 0
+    asker = judge()
+    assert asker.prefers(["x"], ["long"], ["no"]).tolist() == [0.5]  # A in both orders
+    assert asker.costs()["judge/unreadable"] == 0
 
 
 @pytest.mark.parametrize("answer", ["", "<html>Sign in</html>", "[]", '"A"', "{}", '{"choices": 5}', "[" * 10**5])
@@ -277,17 +282,17 @@ def test_a_template_may_be_a_file(stub, judge, tmp_path):
 
 def test_the_usual_template_asks_for_a_form_that_is_read(stub, judge):
     stub.say = lambda text: (200, "Verdict: B" if text.rindex("good") > text.rindex("bad") else "Verdict: A")
-    found = judge(template=None)
-    assert found.prefers(["Why?"], ["good"], ["bad"]).tolist() == [1.0]
+    result = judge(template=None)
+    assert result.prefers(["Why?"], ["good"], ["bad"]).tolist() == [1.0]
     assert '"Verdict: A"' in stub.asked[0][1]["messages"][0]["content"]
 
 
 def test_the_key_goes_from_the_environment_to_the_header_and_nowhere_else(stub, judge, monkeypatch):
     monkeypatch.setenv("JUDGE_KEY", "secret")
-    made = judge(key="JUDGE_KEY")
-    made.prefers(["x"], ["long"], ["no"])
+    with_key = judge(key="JUDGE_KEY")
+    with_key.prefers(["x"], ["long"], ["no"])
     assert stub.keys == {"Bearer secret"}
-    assert "secret" not in repr(made) + json.dumps(vars(made))
+    assert "secret" not in repr(with_key) + json.dumps(vars(with_key))
     with pytest.raises(ValueError, match=r"name of an environment variable, in capitals, and not a key$"):
         judge(key="sk-0123456789")
     with pytest.raises(ValueError, match="NO_SUCH_KEY is not set"):

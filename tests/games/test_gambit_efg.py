@@ -77,7 +77,7 @@ def nothing(done):
 
 
 @pytest.fixture
-def saved(tmp_path, monkeypatch):
+def save_game(tmp_path, monkeypatch):
     """Puts a text into a file; returns its path."""
     monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
 
@@ -101,20 +101,20 @@ def information_sets(root, names):
 
 
 @pytest.mark.parametrize("text", [POKER, LABELS])
-def test_arrays_are_those_of_openspiel(text, saved):
+def test_arrays_are_those_of_openspiel(text, save_game):
     """All of them but what networks are shown; and NashConv, with a strategy that goes to OpenSpiel and back."""
-    path = saved(text)
-    theirs = pyspiel.load_game(f"efg_game(filename={path})")
-    for one, other in zip(walk_tree(parse_efg(text), nothing), walk_tree(theirs, nothing), strict=True):
+    path = save_game(text)
+    reference = pyspiel.load_game(f"efg_game(filename={path})")
+    for one, other in zip(walk_tree(parse_efg(text), nothing), walk_tree(reference, nothing), strict=True):
         for name in set(one._fields) - {"tensor"}:
             assert np.array_equal(getattr(one, name), getattr(other, name)), name
     game = OpenSpiel(f"efg_game(filename={path})")
-    assert game.information_sets() == information_sets(theirs.new_initial_state(), game.tree.name.tolist())
+    assert game.information_sets() == information_sets(reference.new_initial_state(), game.tree.name.tolist())
     strategy = np.where(uniform_strategy(game.form) < 1, 0.0, 1.0)
     strategy[game.form.first[:-1]] = 1
     policy = game.tabular(strategy)
     assert np.array_equal(game.strategy(policy), strategy)
-    distance = pyspiel.nash_conv(theirs, pyspiel.TabularPolicy(policy))
+    distance = pyspiel.nash_conv(reference, pyspiel.TabularPolicy(policy))
     assert nash_conv(game.form, realization_plan(game.form, strategy)) == pytest.approx(distance)
 
 
@@ -143,9 +143,9 @@ def test_what_is_paid_is_summed_exactly():
     assert walk_tree(parse_efg(text), nothing)[0].payoff.tolist() == [[0.3, 0]]
 
 
-def test_a_file_that_is_gone_is_still_understood(saved, tmp_path):
+def test_a_file_that_is_gone_is_still_understood(save_game, tmp_path):
     """A run that ends after its file was moved shows what it found."""
-    game = OpenSpiel(saved(POKER))
+    game = OpenSpiel(save_game(POKER))
     (tmp_path / "game.efg").unlink()
     assert game.information_sets() == [
         ("0-0-1-king", ["bet", "fold"]),
@@ -154,9 +154,9 @@ def test_a_file_that_is_gone_is_still_understood(saved, tmp_path):
     ]
 
 
-def test_forgetting_is_refused(saved):
+def test_forgetting_is_refused(save_game):
     with pytest.raises(ValueError, match=r"player 0 forgets what it did or knew before '0-0-1-'; .* perfect recall"):
-        OpenSpiel(saved(DRIVER))
+        OpenSpiel(save_game(DRIVER))
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_forgetting_is_refused(saved):
         (f'{PLAYERS} t "" 1 "" {{ 1 1', "a { is not closed"),
     ],
 )
-def test_what_is_no_efg_is_refused(text, sentence, saved):
-    path = saved(text)
+def test_what_is_no_efg_is_refused(text, sentence, save_game):
+    path = save_game(text)
     with pytest.raises(ValueError, match=re.escape(f"{path}: {sentence}")):
         OpenSpiel(path)
 
@@ -207,18 +207,18 @@ def test_a_file_that_is_not_there():
         OpenSpiel("nowhere.efg")
 
 
-def test_a_tree_as_a_matrix(saved, monkeypatch):
+def test_a_tree_as_a_matrix(save_game, monkeypatch):
     """Whoever plays decides beforehand: A in both of its sets. OpenSpiel is not needed for it."""
     monkeypatch.setitem(sys.modules, "pyspiel", None)
-    earns = MatrixGame(payoffs=saved(POKER)).earns
+    earns = MatrixGame(payoffs=save_game(POKER)).earns
     assert earns[0].tolist() == [[0, 1], [0.5, 0], [-1.5, 0], [-1, -1]]
     assert earns[1].tolist() == (-earns[0]).tolist()
 
 
 @pytest.mark.parametrize("text", [CHANCE_ENDS, OVER_LAST])
-def test_chance_that_ends_a_game_before_anybody_moves(text, saved):
+def test_chance_that_ends_a_game_before_anybody_moves(text, save_game):
     """Nobody ever stands where nobody moves; values count what chance paid, and so do games that are scored."""
-    game = OpenSpiel(saved(text))
+    game = OpenSpiel(save_game(text))
     turn = game.reset(torch.arange(4000))
     assert (turn.acting.sum(1) == 1).all()
     assert turn.done.float().mean() == pytest.approx(1 / 4, abs=0.03)
@@ -236,8 +236,8 @@ def test_chance_that_ends_a_game_before_anybody_moves(text, saved):
 
 @pytest.mark.parametrize("solver", [CFR(floor=True, gamma=1.0), MCCFR(traversals=20), MCCFR("outcome", traversals=100)])
 @pytest.mark.parametrize(("text", "value"), [(CHANCE_ENDS, [2, 0]), (OVER_LAST, [2, 0]), (A_ALONE, [8, 0])])
-def test_such_games_are_solved(solver, text, value, saved):
-    game = OpenSpiel(saved(text))
+def test_such_games_are_solved(solver, text, value, save_game):
+    game = OpenSpiel(save_game(text))
     profile = TabularSpec().profile(game)
     *_, last = islice(solver.solve(profile, ExactResponder(game)), 400)
     assert last.metrics["nash_conv"] < 0.1
@@ -263,14 +263,14 @@ class Shown:
         self.form, self.legal, self.start = form, legal, uniform_strategy(form)
 
 
-def test_a_game_of_chance_alone_is_refused_with_its_value(saved):
+def test_a_game_of_chance_alone_is_refused_with_its_value(save_game):
     with pytest.raises(ValueError, match=r"chance alone decides, with probability 1, .*it is worth \[2\.0, 3\.0\] to"):
-        OpenSpiel(saved(CHANCE_ALONE))
+        OpenSpiel(save_game(CHANCE_ALONE))
 
 
-def test_double_oracle_where_the_first_may_leave_before_the_second_moves(saved):
+def test_double_oracle_where_the_first_may_leave_before_the_second_moves(save_game):
     """By hand: A folds for 1/5, and B keeps it from more. What the second earns by having done nothing counts."""
-    game = OpenSpiel(saved(FOLD))
+    game = OpenSpiel(save_game(FOLD))
     profile = TabularSpec().profile(game)
     *_, last = islice(AnytimeDoubleOracle().solve(profile, ExactResponder(game)), 5)
     assert last.metrics["nash_conv"] == pytest.approx(0, abs=1e-9)

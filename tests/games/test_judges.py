@@ -34,8 +34,8 @@ def score(name, answer):
 
 def test_sentiment_is_vaders():
     """The lexicon has good at 1.9, which a negation multiplies by -0.74; compound is v / sqrt(v * v + 15)."""
-    for text, found in (("good", 1.9), ("not good", -0.74 * 1.9), ("a chair", 0.0), ("", 0.0)):
-        assert score("sentiment", text) == pytest.approx(found / (found**2 + 15) ** 0.5, abs=5e-5)
+    for text, result in (("good", 1.9), ("not good", -0.74 * 1.9), ("a chair", 0.0), ("", 0.0)):
+        assert score("sentiment", text) == pytest.approx(result / (result**2 + 15) ** 0.5, abs=5e-5)
 
 
 def test_words_are_counted():
@@ -54,10 +54,10 @@ def test_to_say_nothing_wins_nothing(name):
 
 
 def test_relevance_knows_what_is_meant_and_not_what_is_asked_beside_it():
-    asked, near, far = "What is the weather like?", "Rain and strong wind all day.", "She plays the violin."
-    found = text_scores.relevance([asked, asked, asked], [near, far, asked])
-    assert found[2] == pytest.approx(1, abs=1e-6)
-    assert found[0] > found[1] + 0.2
+    question, near, far = "What is the weather like?", "Rain and strong wind all day.", "She plays the violin."
+    result = text_scores.relevance([question, question, question], [near, far, question])
+    assert result[2] == pytest.approx(1, abs=1e-6)
+    assert result[0] > result[1] + 0.2
     many = texts(9)
     alone = np.concatenate([text_scores.encode_texts([text]) for text in many])
     assert np.array_equal(text_scores.encode_texts(many[::-1])[::-1], alone)  # to the last bit
@@ -74,20 +74,20 @@ def test_a_missing_package_is_named(monkeypatch):
 def test_raters_have_preferences(temperature):
     judge = RaterJudge([{"sentiment": 1.0, "brevity": 0.3}, {"variety": 2.0}], [0.7, 0.3], temperature)
     firsts, seconds = texts(200, 1), texts(200, 2)
-    found = judge.prefers(firsts, firsts, seconds)
-    assert found + judge.prefers(firsts, seconds, firsts) == pytest.approx(1, abs=1e-15)
+    likes = judge.prefers(firsts, firsts, seconds)
+    assert likes + judge.prefers(firsts, seconds, firsts) == pytest.approx(1, abs=1e-15)
     assert set(judge.prefers(firsts, firsts, firsts)) == {0.5}
-    assert 0 <= found.min() < 0.2 < 0.8 < found.max() <= 1
+    assert 0 <= likes.min() < 0.2 < 0.8 < likes.max() <= 1
 
 
 def test_one_rater_is_bradley_and_terrys_and_several_are_their_mean():
     answers = ["good", "bad news in a long and dull letter", "fine day"]
     one, other = RaterJudge([{"sentiment": 1.0}]), RaterJudge([{"length": 3.0}])
     liked = np.array([score("sentiment", answer) for answer in answers])
-    wanted = 1 / (1 + np.exp((liked - liked[:, None]) / 0.1))
-    assert table(one, "", answers) == pytest.approx(wanted, abs=1e-12)
+    expected = 1 / (1 + np.exp((liked - liked[:, None]) / 0.1))
+    assert table(one, "", answers) == pytest.approx(expected, abs=1e-12)
     both = RaterJudge([{"sentiment": 1.0}, {"length": 3.0}], [0.25, 0.75])
-    assert table(both, "", answers) == pytest.approx(0.25 * wanted + 0.75 * table(other, "", answers), abs=1e-12)
+    assert table(both, "", answers) == pytest.approx(0.25 * expected + 0.75 * table(other, "", answers), abs=1e-12)
 
 
 def test_three_raters_go_in_a_circle():
@@ -100,9 +100,9 @@ def test_three_raters_go_in_a_circle():
     ]
     ranks = judge.scores([""] * 3, answers).argsort(1).argsort(1)
     assert ranks.tolist() == [[2, 1, 0], [0, 2, 1], [1, 0, 2]]
-    found = table(judge, "", answers)
-    assert found == pytest.approx(np.array([[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]]))
-    assert cycles(found) == 1.0
+    wins = table(judge, "", answers)
+    assert wins == pytest.approx(np.array([[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]]))
+    assert cycles(wins) == 1.0
 
 
 def test_a_jury_decides_by_majority():
@@ -110,20 +110,20 @@ def test_a_jury_decides_by_majority():
     assert majority(np.array([2 / 3, 0.5, 1.0, 0.0]), 3) == pytest.approx([20 / 27, 0.5, 1, 0], abs=1e-15)
     chances = np.linspace(0, 1, 101)
     for jury in (1, 5, 25, 201):
-        found = majority(chances, jury)
-        assert found + majority(1 - chances, jury) == pytest.approx(1, abs=1e-14)
-        assert found[50] == 0.5
-        assert (np.diff(found) >= 0).all()
-    assert found[60:].min() > 0.99
+        result = majority(chances, jury)
+        assert result + majority(1 - chances, jury) == pytest.approx(1, abs=1e-14)
+        assert result[50] == 0.5
+        assert (np.diff(result) >= 0).all()
+    assert result[60:].min() > 0.99
 
 
 def test_the_conflict_that_is_shipped_goes_in_a_circle():
     """Praise beats calm, calm beats blame, blame beats praise, each nine times in ten."""
     judge = instantiate("game.judge", compose_config("train", ["game=preference/conflict"])["game"]["judge"])
     answers = ["It is a wonderful and great idea, I love it", "It is an idea", "It is an awful and bad idea, I hate it"]
-    found = table(judge, "", answers)
-    assert cycles(found) == 1.0
-    assert min(found[0, 1], found[1, 2], found[2, 0]) > 0.85
+    wins = table(judge, "", answers)
+    assert cycles(wins) == 1.0
+    assert min(wins[0, 1], wins[1, 2], wins[2, 0]) > 0.85
 
 
 def test_circles_are_counted():
@@ -135,8 +135,8 @@ def test_circles_are_counted():
     assert cycles(circle[:2, :2]) == 0.0
     draw = np.triu(np.random.default_rng(1).random((9, 9)), 1)
     random = np.where(draw > 0, draw, 1 - draw.T)
-    counted = sum((random[a, b] > 0.5) == (random[b, c] > 0.5) == (random[c, a] > 0.5) for a, b, c in triples(9))
-    assert cycles(random) == counted / 84
+    expected = sum((random[a, b] > 0.5) == (random[b, c] > 0.5) == (random[c, a] > 0.5) for a, b, c in triples(9))
+    assert cycles(random) == expected / 84
     fives = np.array([[0.5 + 0.1 * np.sign((b - a + 2) % 5 - 2) for b in range(5)] for a in range(5)])
     assert cycles(fives) == 5 / 10  # the most that five can have: (5 ** 3 - 5) / 24
 
@@ -179,8 +179,8 @@ def preferences(circular, seed=0):
 
 def test_comparisons_of_the_prompts_of_a_run_are_held_out_too():
     """Those that a game holds out of its prompts never come before a judge in training."""
-    asked = split([transcript(chat) for chat in prompts(None)])[0]
-    out = held_out(Comparisons(asked, asked, asked, np.zeros(len(asked))))
+    questions = split([transcript(chat) for chat in prompts(None)])[0]
+    out = held_out(Comparisons(questions, questions, questions, np.zeros(len(questions))))
     assert 0.1 < out.mean() < 0.3
 
 
@@ -190,9 +190,9 @@ def test_only_a_pairwise_head_learns_a_circle(circular):
     accuracy = {}
     for kind in ("pairwise", "bradley_terry"):
         head = fit_head(kind, first, second, liked)
-        one, other, wanted = preferences(circular, seed=1)
-        sure = wanted != 0.5
-        accuracy[kind] = ((head(one, other) > 0) == (wanted > 0.5))[sure].double().mean().item()
+        one, other, expected = preferences(circular, seed=1)
+        sure = expected != 0.5
+        accuracy[kind] = ((head(one, other) > 0) == (expected > 0.5))[sure].double().mean().item()
         assert torch.equal(head(one, other), -head(other, one))
         assert not head(one, one).any()
     assert accuracy["pairwise"] > 0.99
@@ -207,7 +207,7 @@ TOPICS = [
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained_folder(tmp_path_factory):
     """A folder learned from 300 comparisons of texts, fish before music before machines before fish."""
     folder, draw = tmp_path_factory.mktemp("learned"), np.random.default_rng(0)
     texts = [[f"My {a} and a {b}" for a in topic for b in topic if a != b][:20] for topic in TOPICS]
@@ -221,28 +221,28 @@ def trained(tmp_path_factory):
     return folder / "out"
 
 
-def test_the_command_learns_a_circle_from_texts(trained):
-    report = json.loads((trained / "report.json").read_text())
+def test_the_command_learns_a_circle_from_texts(trained_folder):
+    report = json.loads((trained_folder / "report.json").read_text())
     assert report["accuracy/pairwise"] > 0.95
     assert report["accuracy/bradley_terry"] < 0.75
     assert report["cycles/pairwise"] > 0.2  # a third of each topic: 2 / 9 of all triples take one of each
-    judge = LearnedJudge(str(trained))
-    said = judge.prefers(["What do you like?"] * 3, ["A pike", "A piano", "A wheel"], ["A piano", "A wheel", "A pike"])
-    assert said.min() > 0.8
+    judge = LearnedJudge(str(trained_folder))
+    likes = judge.prefers(["What do you like?"] * 3, ["A pike", "A piano", "A wheel"], ["A piano", "A wheel", "A pike"])
+    assert likes.min() > 0.8
     back = judge.prefers(["What do you like?"] * 3, ["A piano", "A wheel", "A pike"], ["A pike", "A piano", "A wheel"])
-    assert said + back == pytest.approx(1, abs=1e-15)
+    assert likes + back == pytest.approx(1, abs=1e-15)
     assert judge.prefers(["x"], ["A pike"], ["A pike"]).tolist() == [0.5]
-    assert cycles(table(LearnedJudge(str(trained), "bradley_terry"), "x", ["A pike", "A piano", "A wheel"])) == 0
+    assert cycles(table(LearnedJudge(str(trained_folder), "bradley_terry"), "x", ["A pike", "A piano", "A wheel"])) == 0
 
 
-def test_damaged_or_missing_folders_are_refused(trained, tmp_path):
+def test_damaged_or_missing_folders_are_refused(trained_folder, tmp_path):
     with pytest.raises(
         ValueError, match=r"^game.judge.folder: there is no .*python -m games.preference.judges.learned"
     ):
         LearnedJudge(str(tmp_path))
     with pytest.raises(ValueError, match=r"^game.judge.kind must be one of pairwise, bradley_terry, not 'elo'"):
-        LearnedJudge(str(trained), "elo")
-    (tmp_path / "heads.safetensors").write_bytes((trained / "heads.safetensors").read_bytes()[:-9])
+        LearnedJudge(str(trained_folder), "elo")
+    (tmp_path / "heads.safetensors").write_bytes((trained_folder / "heads.safetensors").read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"^game.judge.folder: .* is damaged"):
         LearnedJudge(str(tmp_path))
 
@@ -352,7 +352,7 @@ def test_chosen_and_rejected_answers_train_a_judge(tmp_path, ending):
         ]
         parquet.write_table(Table.from_pylist(chats), path)
     assert main([str(path), str(tmp_path / "out")]) == 0
-    said = LearnedJudge(str(tmp_path / "out")).prefers(
+    likes = LearnedJudge(str(tmp_path / "out")).prefers(
         ["What do you like?"] * 2, ["A halibut", "A flute"], ["A flute", "A halibut"]
     )
-    assert said[0] > 0.8
+    assert likes[0] > 0.8

@@ -34,7 +34,7 @@ SELTEN = """NFG 1 R "Of \\"R. Selten\\", {1975}" { "Player 1" "Player 2" "Player
 def value(matrix):
     """What the row player earns in a zero-sum game (A, B), by linear programming."""
     rows, columns = matrix.shape
-    found = linprog(
+    solution = linprog(
         np.append(np.zeros(rows), -1),
         A_ub=np.column_stack([-matrix.T, np.ones(columns)]),
         b_ub=np.zeros(columns),
@@ -42,7 +42,7 @@ def value(matrix):
         b_eq=[1],
         bounds=[(0, None)] * rows + [(None, None)],
     )
-    return -found.fun
+    return -solution.fun
 
 
 def distinct(matrix):
@@ -53,12 +53,12 @@ def distinct(matrix):
 
 def test_nfg_by_hand():
     """Player 1's strategy varies fastest; title, names and comment are no part of it."""
-    found = nfg.parse_nfg(SELTEN)
-    assert found.shape == (3, 2, 1, 3)
-    assert found[:, 0, 0, 0].tolist() == [1, 1, 1]
-    assert found[:, 1, 0, 0].tolist() == [0, 2, -1.5]
-    assert found[:, 0, 0, 1].tolist() == [0.5, 10, 0]
-    assert found[:, 1, 0, 2].tolist() == [-7, -8, -9]
+    result = nfg.parse_nfg(SELTEN)
+    assert result.shape == (3, 2, 1, 3)
+    assert result[:, 0, 0, 0].tolist() == [1, 1, 1]
+    assert result[:, 1, 0, 0].tolist() == [0, 2, -1.5]
+    assert result[:, 0, 0, 1].tolist() == [0.5, 10, 0]
+    assert result[:, 1, 0, 2].tolist() == [-7, -8, -9]
 
 
 def test_nfg_of_outcomes():
@@ -88,8 +88,8 @@ def test_nfg_is_read_as_openspiel_reads_it(tmp_path):
     path = tmp_path / "game.nfg"
     path.write_text('NFG 1 R "t" { "one" "two" } { 2 3 }\n1 -1  0.5 2  0.25 3\n0 0  10 4  -3 -2.5\n')
     game = pyspiel.load_game(f"nfg_game(filename={path})")
-    theirs = [[[game.player_utility(p, a, b) for b in range(3)] for a in range(2)] for p in range(2)]
-    assert np.array_equal(load_payoffs(str(path)), theirs)
+    reference = [[[game.player_utility(p, a, b) for b in range(3)] for a in range(2)] for p in range(2)]
+    assert np.array_equal(load_payoffs(str(path)), reference)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +186,14 @@ def test_rounded_preferences_are_preferences(rounded, tmp_path):
     """P + P' = 1 is made exact; what is further away is refused, with the place."""
     for draw in range(100):
         chance = np.random.default_rng(draw).random((4, 4))
-        whole = np.tril(chance, -1) + np.triu(1 - chance.T, 1) + np.eye(4) / 2
-        np.save(tmp_path / "mine.NPY", whole.astype(np.float32) if rounded == "float32" else whole.round(6))
+        full = np.tril(chance, -1) + np.triu(1 - chance.T, 1) + np.eye(4) / 2
+        np.save(tmp_path / "mine.NPY", full.astype(np.float32) if rounded == "float32" else full.round(6))
         Path(tmp_path / "mine.NPY.npy").rename(tmp_path / "mine.NPY")
         game = PreferenceFile(payoffs=str(tmp_path / "mine.NPY"))
-        assert game.earns[0].numpy() == pytest.approx(whole - 0.5, abs=1e-6)
+        assert game.earns[0].numpy() == pytest.approx(full - 0.5, abs=1e-6)
         assert game.symmetric
         assert torch.equal(game.earns[0], -game.earns[1])
-    np.savetxt(tmp_path / "wrong.csv", whole.round(2) + 0.01 * np.eye(4), delimiter=",")
+    np.savetxt(tmp_path / "wrong.csv", full.round(2) + 0.01 * np.eye(4), delimiter=",")
     with pytest.raises(ValueError, match=r"P\[a, b\] \+ P\[b, a\] = 1; P\[0, 0\] is 0\.51 and P\[0, 0\] is 0\.51"):
         PreferenceFile(payoffs=str(tmp_path / "wrong.csv"))
 
@@ -203,9 +203,9 @@ def test_own_preferences_start_from_all_alike(tmp_path):
     from marl_engine.runs.factory import build
 
     (tmp_path / "mine.csv").write_text("0.5,1,0\n0,0.5,1\n1,0,0.5\n")
-    asked = ["game=preference/file", f"game.payoffs={tmp_path}/mine.csv", "solver=nash_md"]
-    made = build(compose_config("train", asked))
-    assert stack_tables(made.profile)[2:] == pytest.approx(np.full(6, 1 / 3))
+    keys = ["game=preference/file", f"game.payoffs={tmp_path}/mine.csv", "solver=nash_md"]
+    components = build(compose_config("train", keys))
+    assert stack_tables(components.profile)[2:] == pytest.approx(np.full(6, 1 / 3))
 
 
 @pytest.mark.parametrize("reference", [[np.nan, 0.5, 0.5], [0.6, 0.6, 0.1], [1, 0, 0], [0.5, 0.5]])
@@ -217,8 +217,8 @@ def test_references_that_are_none_are_refused(reference):
 @pytest.mark.parametrize("name", ["matrix_rpsw", "matrix_shapleys_game", "matrix_bos", "blotto(coins=4,fields=3)"])
 def test_matrix_games_of_openspiel(name):
     game = pyspiel.extensive_to_matrix_game(pyspiel.load_game(name))
-    theirs = [game.row_utilities(), game.col_utilities()]
-    assert np.array_equal(load_classic(name), theirs)
+    reference = [game.row_utilities(), game.col_utilities()]
+    assert np.array_equal(load_classic(name), reference)
 
 
 def test_matching_pennies_for_three():
@@ -333,34 +333,34 @@ CIRCLE = [[3, 2, 1], [1, 3, 2], [2, 1, 3]]  # abc, bca, cab
 
 def test_three_raters_go_in_circles():
     """Two of three prefer a to b, b to c, and c to a."""
-    found = population_preference(np.array(CIRCLE, float), np.full(3, 1 / 3), temperature=0)
-    assert found == pytest.approx(np.array([[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]]))
+    result = population_preference(np.array(CIRCLE, float), np.full(3, 1 / 3), temperature=0)
+    assert result == pytest.approx(np.array([[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]]))
 
 
 def test_one_rater_is_bradley_and_terry():
     """Odds are those of exp(score / temperature)."""
     score = np.array([0.3, -1.0, 2.0])
-    found = population_preference(score[None], np.ones(1), temperature=0.5)
+    result = population_preference(score[None], np.ones(1), temperature=0.5)
     worth = np.exp(score / 0.5)
-    assert found == pytest.approx(worth[:, None] / (worth[:, None] + worth))
+    assert result == pytest.approx(worth[:, None] / (worth[:, None] + worth))
 
 
 @pytest.mark.parametrize("temperature", [0, 0.2, 1])
 def test_raters_of_one_mind_never_go_in_circles(temperature):
     """They agree in the order, not in how much: what is further apart is preferred more often, never less."""
     scores = np.sort(np.random.default_rng(0).standard_normal((4, 6)), axis=1)[:, ::-1]
-    found = population_preference(scores, np.array([0.1, 0.2, 0.3, 0.4]), temperature)
+    result = population_preference(scores, np.array([0.1, 0.2, 0.3, 0.4]), temperature)
     above = np.triu_indices(6, 1)
-    assert (found[above] > 0.5).all()
-    assert (np.diff(found, axis=1) >= 0).all()
-    assert (np.diff(found, axis=0) <= 0).all()
+    assert (result[above] > 0.5).all()
+    assert (np.diff(result, axis=1) >= 0).all()
+    assert (np.diff(result, axis=0) <= 0).all()
 
 
 def test_shares_and_ties():
     """Six of ten prefer a to b, and all toss a coin between b and c."""
-    found = population_preference(np.array([[2.0, 1, 1], [0, 1, 1]]), np.array([0.6, 0.4]), temperature=0)
-    assert found[0].tolist() == pytest.approx([0.5, 0.6, 0.6])
-    assert found[1, 2] == 0.5
+    result = population_preference(np.array([[2.0, 1, 1], [0, 1, 1]]), np.array([0.6, 0.4]), temperature=0)
+    assert result[0].tolist() == pytest.approx([0.5, 0.6, 0.6])
+    assert result[1, 2] == 0.5
 
 
 @pytest.mark.parametrize(

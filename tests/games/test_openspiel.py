@@ -19,7 +19,7 @@ def nothing(done):
     """Hears how far a walk is."""
 
 
-def solved(name, iterations):
+def solve(name, iterations):
     """What players earn by the average of CFR+ (P,), and how far it is from an equilibrium."""
     game = OpenSpiel(name)
     profile = TabularSpec().profile(game)
@@ -46,8 +46,8 @@ def test_what_players_have_seen_is_what_openspiel_says_they_know(name):
     (tree, form), (other, same) = (
         walk_tree(load_sequential(name), nothing, watched=watched) for watched in (True, False)
     )
-    for mine, theirs in ((tree._replace(name=0), other._replace(name=0)), (form, same)):
-        assert all(np.array_equal(*pair) for pair in zip(mine, theirs, strict=True))
+    for own, reference in ((tree._replace(name=0), other._replace(name=0)), (form, same)):
+        assert all(np.array_equal(*pair) for pair in zip(own, reference, strict=True))
     assert len(set(tree.name)) == len(tree.name)
 
 
@@ -88,14 +88,14 @@ def test_all_games_of_tic_tac_toe():
 
 def test_the_second_of_three_in_kuhn_poker_loses_a_48th():
     """In all equilibria that Szafron et al. (2013) found, whatever the others do to each other."""
-    earned, distance = solved("kuhn_poker(players=3)", 2000)
+    earned, distance = solve("kuhn_poker(players=3)", 2000)
     assert distance < 1e-4
     assert earned[1] == pytest.approx(-1 / 48, abs=1e-5)
 
 
 def test_dark_hex():
     """On four fields the first player wins three times in four, if who bumps into a stone loses the turn."""
-    earned, distance = solved("dark_hex(board_size=2,gameversion=adh)", 1000)
+    earned, distance = solve("dark_hex(board_size=2,gameversion=adh)", 1000)
     assert distance < 2e-3
     assert earned[0] == pytest.approx(1 / 2, abs=distance)
 
@@ -124,9 +124,9 @@ def test_a_long_game(tmp_path):
 
 
 def test_a_walk_tells_how_far_it_is():
-    told = []
-    walk_tree(load_sequential("sheriff"), told.append)  # 28,085 histories
-    assert told == [0, 10_000, 20_000]
+    reports = []
+    walk_tree(load_sequential("sheriff"), reports.append)  # 28,085 histories
+    assert reports == [0, 10_000, 20_000]
 
 
 @pytest.mark.parametrize(

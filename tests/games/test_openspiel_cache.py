@@ -57,28 +57,28 @@ def test_a_file_that_was_edited_is_another_game(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / file).write_text(before)
-    found = [uniform_value(name.format(file))]
+    results = [uniform_value(name.format(file))]
     (tmp_path / file).write_text(after)
     if process == "a new one":
         memory.IN_MEMORY.clear()
-    found.append(uniform_value(name.format(file)))
-    assert found == pytest.approx(values)
+    results.append(uniform_value(name.format(file)))
+    assert results == pytest.approx(values)
 
 
 def test_a_relative_name_means_the_file_that_is_there(cache, tmp_path, monkeypatch):
-    found = []
+    results = []
     for folder, text in (("one", FIRST), ("other", EDITED)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "p.efg").write_text(text)
         monkeypatch.chdir(tmp_path / folder)
-        found.append(uniform_value("efg_game(filename=p.efg)"))
-    assert found == pytest.approx([0, 1 / 2])
+        results.append(uniform_value("efg_game(filename=p.efg)"))
+    assert results == pytest.approx([0, 1 / 2])
 
 
 def test_the_command_solves_the_file_as_it_is(cache, tmp_path, monkeypatch):
     """Matching pennies are worth 0; where heads pays 3 instead of 1, 1/3: (3 - 1) / (3 + 1 + 1 + 1)."""
     monkeypatch.chdir(tmp_path)
-    found = []
+    results = []
     for run, text in (("one", FIRST), ("other", EDITED)):
         (tmp_path / "p.efg").write_text(text)
         words = ["game=openspiel", "game.name=p.efg", "solver=normal_form", "iterations=1", f"run={run}"]
@@ -86,8 +86,8 @@ def test_the_command_solves_the_file_as_it_is(cache, tmp_path, monkeypatch):
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 0
-        found.append(json.loads((tmp_path / "runs" / run / "summary.json").read_text())["return/0"])
-    assert found == pytest.approx([0, 1 / 3])
+        results.append(json.loads((tmp_path / "runs" / run / "summary.json").read_text())["return/0"])
+    assert results == pytest.approx([0, 1 / 3])
 
 
 def test_parameters_of_nested_games_count(cache):
@@ -95,8 +95,8 @@ def test_parameters_of_nested_games_count(cache):
     for p in (0.1, 0.9):
         name = f"restricted_nash_response(game=kuhn_poker(),fixed_player=0,p={p})"
         form = OpenSpiel(name).form
-        theirs = pyspiel.nash_conv(pyspiel.load_game(name), pyspiel.UniformRandomPolicy(pyspiel.load_game(name)))
-        assert nash_conv(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(theirs)
+        reference = pyspiel.nash_conv(pyspiel.load_game(name), pyspiel.UniformRandomPolicy(pyspiel.load_game(name)))
+        assert nash_conv(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(reference)
     for values in (2, 3):
         name = f"first_sealed_auction(max_value={values})"
         assert uniform_value(f"normal_form_extensive_game(game={name})") == pytest.approx(uniform_value(name))
@@ -142,14 +142,14 @@ class KuhnForStakes(KuhnPokerGame):
 
 def test_a_game_in_python_is_never_answered_from_memory(cache):
     kind = next(each for each in pyspiel.registered_games() if each.short_name == "python_kuhn_poker")
-    kept = {name: getattr(kind, name) for name in SAME}
-    own = pyspiel.GameType(short_name="python_kuhn_for_stakes", long_name="Kuhn poker for stakes", **kept)
+    retained = {name: getattr(kind, name) for name in SAME}
+    own = pyspiel.GameType(short_name="python_kuhn_for_stakes", long_name="Kuhn poker for stakes", **retained)
     pyspiel.register_game(own, KuhnForStakes)
-    found = []
+    results = []
     for factor in (1.0, 3.0):
         STAKES["factor"] = factor
-        found.append(uniform_value("python_kuhn_for_stakes"))
-    assert found == pytest.approx([1 / 8, 3 / 8])
+        results.append(uniform_value("python_kuhn_for_stakes"))
+    assert results == pytest.approx([1 / 8, 3 / 8])
     assert not cache.exists()
 
 
@@ -169,9 +169,9 @@ def test_games_in_cpp_are_kept_also_those_with_a_class_of_their_own(name):
 def test_disk_keeps_what_was_compiled(cache):
     fresh = compile_game("kuhn_poker")
     memory.IN_MEMORY.clear()
-    kept = compile_game("kuhn_poker")
+    retained = compile_game("kuhn_poker")
     assert len(list(cache.iterdir())) == 1
-    for one, other in zip(fresh, kept, strict=True):
+    for one, other in zip(fresh, retained, strict=True):
         assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
 
@@ -179,13 +179,13 @@ def test_disk_keeps_what_was_compiled(cache):
 def test_a_damaged_file_costs_a_warning(cache, capsys, damage):
     fresh = compile_game("kuhn_poker")
     (path,) = cache.iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
+    full = path.read_bytes()
+    path.write_bytes(damage(full))
     memory.IN_MEMORY.clear()
     again = compile_game("kuhn_poker")
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1
-    assert "compiled anew, for what was kept of it cannot be read" in told[0]
+    messages = capsys.readouterr().err.strip().splitlines()
+    assert len(messages) == 1
+    assert "compiled anew, for what was kept of it cannot be read" in messages[0]
     assert np.array_equal(fresh[1].payoff, again[1].payoff)
     memory.IN_MEMORY.clear()
     compile_game("kuhn_poker")
@@ -195,7 +195,7 @@ def test_a_damaged_file_costs_a_warning(cache, capsys, damage):
 def test_a_folder_that_cannot_be_written_costs_a_warning(cache, capsys):
     cache.write_text("a file")
     assert uniform_value("kuhn_poker") == pytest.approx(1 / 8)
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1
-    assert "cannot be kept for the next time" in told[0]
-    assert "MARL_ENGINE_CACHE names another folder" in told[0]
+    messages = capsys.readouterr().err.strip().splitlines()
+    assert len(messages) == 1
+    assert "cannot be kept for the next time" in messages[0]
+    assert "MARL_ENGINE_CACHE names another folder" in messages[0]

@@ -50,21 +50,21 @@ print("compiled")
 """
 
 
-def told(code, **environment):
+def run_code(code, **environment):
     """What a process of its own says."""
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
     )
-    return found.stdout.strip() or found.stderr
+    return process.stdout.strip() or process.stderr
 
 
 def test_the_kernel_steps_as_the_processor_does():
-    assert told(STEPPED, NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1") == "equal"
+    assert run_code(STEPPED, NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1") == "equal"
 
 
 def test_numba_compiles_the_kernel_for_a_gpu():
-    assert told(COMPILED) == "compiled"
+    assert run_code(COMPILED) == "compiled"

@@ -82,7 +82,7 @@ def test_all_things_and_all_soups_look_different(game, place):
 
 
 def test_facings_look_different_with_and_without_load(game):
-    assert distinct([picture(game, facing=way, held=held) for way in range(4) for held in (0, rules.ONION)]) == 8
+    assert distinct([picture(game, facing=way, held=item) for way in range(4) for item in (0, rules.ONION)]) == 8
 
 
 def test_cooks_look_different(game):

@@ -25,23 +25,23 @@ LAYOUTS = json.loads(RECORDED["layouts"].tobytes())
 
 
 @cache
-def recorded(gae_lambda: str) -> dict[str, np.ndarray]:
+def read_traces(trace: str) -> dict[str, np.ndarray]:
     """What the reference did, by name, times and lanes first: (T or T + 1, B, ...)."""
-    names = [name.rsplit("/", 1)[1] for name in RECORDED.files if name.startswith(f"{gae_lambda}/")]
-    arrays = {name: RECORDED[f"{gae_lambda}/{name}"] for name in names}
+    names = [name.rsplit("/", 1)[1] for name in RECORDED.files if name.startswith(f"{trace}/")]
+    arrays = {name: RECORDED[f"{trace}/{name}"] for name in names}
     return {name: np.moveaxis(array, (-1, -2), (0, 1)) for name, array in arrays.items()}
 
 
-def game_of(gae_lambda: str) -> Overcooked:
-    layout, dynamics = gae_lambda.split("/")
+def game_of(trace: str) -> Overcooked:
+    layout, dynamics = trace.split("/")
     return Overcooked(layout, horizon=HORIZON, old_dynamics=dynamics == "old")
 
 
 @cache
-def replayed(gae_lambda: str) -> dict[str, np.ndarray]:
+def replay_traces(trace: str) -> dict[str, np.ndarray]:
     """What our game does with the same actions, in the form of `recorded`; also done (T, B)."""
-    actions = torch.from_numpy(recorded(gae_lambda)["actions"].astype(np.int64))
-    game = game_of(gae_lambda)
+    actions = torch.from_numpy(read_traces(trace)["actions"].astype(np.int64))
+    game = game_of(trace)
     turns, rows = [game.reset(torch.arange(actions.shape[1]))], [game.state()["rows"]]
     for joint in actions:
         turns.append(game.step(joint))
@@ -61,63 +61,63 @@ def checksums(encodings: np.ndarray) -> np.ndarray:
     """(T, B, P) uint8: the lowest byte of a CRC-32 that runs over the encodings (T, B, P, ...) of a seat."""
     running = np.zeros(encodings.shape[1:3], np.uint32)
     result = np.zeros(encodings.shape[:3], np.uint8)
-    for time, seen in enumerate(encodings):
+    for time, observation in enumerate(encodings):
         for seat in np.ndindex(running.shape):
-            running[seat] = zlib.crc32(seen[seat], running[seat])
+            running[seat] = zlib.crc32(observation[seat], running[seat])
         result[time] = running & 255
     return result
 
 
-def same(ours: np.ndarray, theirs: np.ndarray) -> None:
+def same(actual: np.ndarray, reference: np.ndarray) -> None:
     """Fails with the first difference, in the order of time."""
-    assert ours.shape == theirs.shape
-    differences = np.argwhere(ours != theirs)
+    assert actual.shape == reference.shape
+    differences = np.argwhere(actual != reference)
     if len(differences):
         at = tuple(differences[0].tolist())
-        pytest.fail(f"{len(differences)} differences, first at {at}: ours {ours[at]}, theirs {theirs[at]}")
+        pytest.fail(f"{len(differences)} differences, first at {at}: ours {actual[at]}, theirs {reference[at]}")
 
 
-@pytest.mark.parametrize("gae_lambda", TRACES)
-def test_states_are_the_same(gae_lambda: str) -> None:
-    same(replayed(gae_lambda)["rows"], recorded(gae_lambda)["rows"])
+@pytest.mark.parametrize("trace", TRACES)
+def test_states_are_the_same(trace: str) -> None:
+    same(replay_traces(trace)["rows"], read_traces(trace)["rows"])
 
 
-@pytest.mark.parametrize("gae_lambda", TRACES)
-def test_every_seat_earns_what_the_team_earned(gae_lambda: str) -> None:
-    ours = replayed(gae_lambda)["payoff"]
-    same(ours, np.broadcast_to(recorded(gae_lambda)["payoff"][..., None], ours.shape))
+@pytest.mark.parametrize("trace", TRACES)
+def test_every_seat_earns_what_the_team_earned(trace: str) -> None:
+    actual = replay_traces(trace)["payoff"]
+    same(actual, np.broadcast_to(read_traces(trace)["payoff"][..., None], actual.shape))
 
 
-@pytest.mark.parametrize("gae_lambda", TRACES)
-def test_shaping_is_the_same(gae_lambda: str) -> None:
-    same(replayed(gae_lambda)["shaping"], recorded(gae_lambda)["shaping"])
+@pytest.mark.parametrize("trace", TRACES)
+def test_shaping_is_the_same(trace: str) -> None:
+    same(replay_traces(trace)["shaping"], read_traces(trace)["shaping"])
 
 
-@pytest.mark.parametrize("gae_lambda", TRACES)
-def test_games_end_at_the_horizon_alone(gae_lambda: str) -> None:
-    times = np.arange(1, 1 + len(replayed(gae_lambda)["done"]))
-    assert np.array_equal(replayed(gae_lambda)["done"].all(1), times % HORIZON == 0)
-    assert np.array_equal(replayed(gae_lambda)["done"].any(1), times % HORIZON == 0)
+@pytest.mark.parametrize("trace", TRACES)
+def test_games_end_at_the_horizon_alone(trace: str) -> None:
+    times = np.arange(1, 1 + len(replay_traces(trace)["done"]))
+    assert np.array_equal(replay_traces(trace)["done"].all(1), times % HORIZON == 0)
+    assert np.array_equal(replay_traces(trace)["done"].any(1), times % HORIZON == 0)
 
 
-@pytest.mark.parametrize("gae_lambda", [gae_lambda for gae_lambda in TRACES if "checksums" in recorded(gae_lambda)])
-def test_encodings_are_the_same(gae_lambda: str) -> None:
+@pytest.mark.parametrize("trace", [trace for trace in TRACES if "checksums" in read_traces(trace)])
+def test_encodings_are_the_same(trace: str) -> None:
     """Those that were kept, byte by byte: (time, lane, seat, x, y, channel). Then all, by their checksums."""
-    same(replayed(gae_lambda)["pictures"], recorded(gae_lambda)["pictures"])
-    same(replayed(gae_lambda)["checksums"], recorded(gae_lambda)["checksums"])
+    same(replay_traces(trace)["pictures"], read_traces(trace)["pictures"])
+    same(replay_traces(trace)["checksums"], read_traces(trace)["checksums"])
 
 
 def test_the_record_is_broad() -> None:
     """At least 12 layouts of 5,000 steps, the classics under both dynamics."""
-    assert all(recorded(trace)["payoff"].size >= 5000 for trace in TRACES)
+    assert all(read_traces(trace)["payoff"].size >= 5000 for trace in TRACES)
     assert len({trace.split("/")[0] for trace in TRACES}) >= 12
     assert sum(trace.endswith("/old") for trace in TRACES) == 5
 
 
-@pytest.mark.parametrize("gae_lambda", TRACES)
-def test_soups_are_served_in_every_trace(gae_lambda: str) -> None:
+@pytest.mark.parametrize("trace", TRACES)
+def test_soups_are_served_in_every_trace(trace: str) -> None:
     """Often enough for the comparison to mean something."""
-    assert (recorded(gae_lambda)["payoff"] > 0).sum() >= 20
+    assert (read_traces(trace)["payoff"] > 0).sum() >= 20
 
 
 def test_cooks_leave_things_of_every_kind_on_counters() -> None:
@@ -125,7 +125,7 @@ def test_cooks_leave_things_of_every_kind_on_counters() -> None:
     downs = np.zeros(5, np.int64)
     for trace in TRACES:
         kitchen = game_of(trace).kitchen
-        on_counters = recorded(trace)["rows"][..., 1 + COOK * kitchen.players + kitchen.counters]
+        on_counters = read_traces(trace)["rows"][..., 1 + COOK * kitchen.players + kitchen.counters]
         kinds = np.minimum(on_counters, SOUP)
         put = (kinds[1:] != kinds[:-1]) & (kinds[1:] > 0)
         downs += np.bincount(kinds[1:][put], minlength=5)
@@ -136,9 +136,9 @@ def test_cooks_collide() -> None:
     """Two make for one cell, or each for the other's, and are stopped."""
     one_cell = swaps = 0
     for trace in TRACES:
-        kitchen, rows = game_of(trace).kitchen, recorded(trace)["rows"]
+        kitchen, rows = game_of(trace).kitchen, read_traces(trace)["rows"]
         here = rows[:-1, :, 1 : 1 + COOK * kitchen.players : COOK]
-        ahead = kitchen.goal[recorded(trace)["actions"], here]
+        ahead = kitchen.goal[read_traces(trace)["actions"], here]
         for one, other in combinations(range(kitchen.players), 2):
             one_cell += (ahead[..., one] == ahead[..., other]).sum()
             swaps += ((ahead[..., one] == here[..., other]) & (ahead[..., other] == here[..., one])).sum()
@@ -148,13 +148,13 @@ def test_cooks_collide() -> None:
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 def test_layouts_are_the_references(layout: str) -> None:
-    theirs = LAYOUTS[layout]
+    reference = LAYOUTS[layout]
     kitchen = layouts.compile_layout(layout, horizon=HORIZON, old_dynamics=False)
-    cells = "".join("".join(column) for column in zip(*theirs["terrain"], strict=True))
+    cells = "".join("".join(column) for column in zip(*reference["terrain"], strict=True))
     assert kitchen.terrain.tolist() == [layouts.TERRAIN[cell] for cell in cells]
-    assert kitchen.start.tolist() == theirs["start"]
-    assert {soup: kitchen.payoff[int(soup)] for soup in theirs["payoff"]} == theirs["payoff"]
-    assert {soup: kitchen.cook_time[int(soup)] for soup in theirs["time"]} == theirs["time"]
+    assert kitchen.start.tolist() == reference["start"]
+    assert {soup: kitchen.payoff[int(soup)] for soup in reference["payoff"]} == reference["payoff"]
+    assert {soup: kitchen.cook_time[int(soup)] for soup in reference["time"]} == reference["time"]
 
 
 def test_no_layout_is_left_out() -> None:

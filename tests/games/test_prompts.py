@@ -23,10 +23,10 @@ def texts(*arguments):
 
 
 def test_the_shipped_prompts_are_short_and_all_different():
-    found = texts(None)
-    assert len(found) == len({text.lower() for text in found}) == 300
-    assert max(len(text.split()) for text in found) <= 15
-    assert all(text[0].isupper() and text[-1] in ".?" for text in found)
+    result = texts(None)
+    assert len(result) == len({text.lower() for text in result}) == 300
+    assert max(len(text.split()) for text in result) <= 15
+    assert all(text[0].isupper() and text[-1] in ".?" for text in result)
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "MINE.TXT"])
@@ -53,14 +53,14 @@ CHATS = [
 @pytest.mark.parametrize(("given", "chat"), CHATS)
 @pytest.mark.parametrize("column", ["prompt", "messages", "dialogue"])
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
-def test_texts_and_chats_are_read_from_files_of_rows(tmp_path, given, chat, column, ending):
-    path, rows = tmp_path / f"mine.{ending}", [{"id": 5, column: given}]
+def test_texts_and_chats_are_read_from_files_of_rows(tmp_path, records, chat, column, ending):
+    path, rows = tmp_path / f"mine.{ending}", [{"id": 5, column: records}]
     if ending == "jsonl":
         path.write_text("\n".join(map(json.dumps, rows)) + "\n")
     elif ending == "json":
         path.write_text(json.dumps(rows, indent=1))
     else:
-        mixed = isinstance(given, list) and "Hello" in given[0]["content"]
+        mixed = isinstance(records, list) and "Hello" in records[0]["content"]
         write_parquet(path, [{"id": 5, column: chat}] if mixed else rows)  # its columns have one type
     assert prompts(str(path), column if column == "dialogue" else None) == [chat]
 
@@ -193,11 +193,11 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
 
 
 def test_a_prompt_stays_on_its_side_of_the_split():
-    every = texts(None)
-    training, held = split(every, 0.2)
-    assert sorted(training + held) == sorted(every)
-    assert 45 <= len(held) <= 75  # 60 are expected, with a deviation of 7
-    assert split(every[::-3], 0.2)[1] == [text for text in every[::-3] if text in set(held)]
-    assert set(held) <= set(split(every, 0.4)[1])
-    assert split(every, 0.0) == (every, [])
-    assert split(every, 1.0) == ([], every)
+    lines = texts(None)
+    training, held_out = split(lines, 0.2)
+    assert sorted(training + held_out) == sorted(lines)
+    assert 45 <= len(held_out) <= 75  # 60 are expected, with a deviation of 7
+    assert split(lines[::-3], 0.2)[1] == [text for text in lines[::-3] if text in set(held_out)]
+    assert set(held_out) <= set(split(lines, 0.4)[1])
+    assert split(lines, 0.0) == (lines, [])
+    assert split(lines, 1.0) == ([], lines)

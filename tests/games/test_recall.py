@@ -37,8 +37,8 @@ def test_a_game_is_a_cue_a_delay_and_a_choice():
 def test_only_a_policy_that_remembers_recalls(policy):
     """Every seat chooses the action of its cue in 95 games of 100; without memory it is a guess between two."""
     units = [] if policy == "network" else ["policy.units=32"]
-    made = build(compose_config("train", ["game=recall", f"policy={policy}", *SMALL, *units]))
-    for _ in islice(made.solver.solve(made.profile, made.responder), 12):
+    components = build(compose_config("train", ["game=recall", f"policy={policy}", *SMALL, *units]))
+    for _ in islice(components.solver.solve(components.profile, components.responder), 12):
         pass
-    earned = score(made.game, made.profile, derive_seeds(7, 1000)).mean(0)
+    earned = score(components.game, components.profile, derive_seeds(7, 1000)).mean(0)
     assert (earned <= 0.55).all() if policy == "network" else (earned >= 0.95).all()

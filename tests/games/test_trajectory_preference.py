@@ -77,7 +77,7 @@ class Bits(Letters):
         return 0.5 + 0.5 * (scores[0] - scores[1]).sign()
 
 
-def learned(game, solver, iterations, **fields):
+def learn(game, solver, iterations, **fields):
     """The policies (iterations, H, A) that a solver goes through, and the work of all iterations."""
     torch.manual_seed(0)
     network = MLPSpec(hidden=(16,), activation="tanh")
@@ -109,7 +109,7 @@ def gap(policy):
 
 @pytest.mark.parametrize("flips", [0.0, 0.3])
 def test_under_a_cycle_the_average_of_spo_is_hardly_exploited_and_its_last_policy_is(flips):
-    policies, _ = learned(
+    policies, _ = learn(
         Bandit(3, 1, flips),
         TrajectorySPO(queue=200),
         600,
@@ -123,7 +123,7 @@ def test_under_a_cycle_the_average_of_spo_is_hardly_exploited_and_its_last_polic
 def test_a_reward_model_fitted_once_is_exploited_nearly_as_far_as_can_be():
     """It likes b best, which beats a, of which there was most; but c beats b 9 to 1."""
     solver = RewardModelling(refit_every=0, hidden=(8,), learning_rate=1e-2)
-    policies, work = learned(Bandit(3, 1), solver, 300, num_envs=64, learning_rate=1e-2, entropy_bonus=0.1)
+    policies, work = learn(Bandit(3, 1), solver, 300, num_envs=64, learning_rate=1e-2, entropy_bonus=0.1)
     assert gap(policies.mean(0)[0]) > 0.7
     assert work["queries"] == 500
 
@@ -154,13 +154,13 @@ def test_what_is_no_sum_over_steps_is_learned_by_spo_and_by_a_reward_model_only_
         ("timeless", RewardModelling(hidden=(16,))),
         ("timed", RewardModelling(hidden=(16,), timed=True)),
     ):
-        policies, _ = learned(Bits(2, 8), solver, 150, num_envs=32, learning_rate=1e-2, normalise_advantage=True)
+        policies, _ = learn(Bits(2, 8), solver, 150, num_envs=32, learning_rate=1e-2, normalise_advantage=True)
         ones[name] = policies[-1, :, 1]
-    kept = {name: (1 - chance[6:]).prod().item() for name, chance in ones.items()}
+    retained = {name: (1 - chance[6:]).prod().item() for name, chance in ones.items()}
     assert ones["spo"][:6].mean() > 0.95
-    assert kept["spo"] > 0.95
-    assert kept["timeless"] < 0.05
-    assert kept["timed"] > 0.95
+    assert retained["spo"] > 0.95
+    assert retained["timeless"] < 0.05
+    assert retained["timed"] > 0.95
 
 
 def test_trajectories_are_compared_where_they_are():
@@ -174,8 +174,8 @@ def test_trajectories_are_compared_where_they_are():
 
 def test_no_trajectory_is_compared_with_itself_and_a_pair_of_new_ones_once():
     new, old = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0]])
-    outcomes, asked = compare_trajectories(Bandit(3, 1), new, old, seed=3, queries=10)
-    assert asked == 3 + 3 * 2
+    outcomes, queries = compare_trajectories(Bandit(3, 1), new, old, seed=3, queries=10)
+    assert queries == 3 + 3 * 2
     assert outcomes.diagonal().tolist() == [0.5] * 3
     assert torch.equal(outcomes[:, :3] + outcomes[:, :3].T, torch.ones(3, 3))
     assert outcomes[0, 3] == outcomes[1, 4] == 0.5  # the same letter, but another trajectory, which ties with it
@@ -195,10 +195,12 @@ def test_in_self_play_half_of_all_comparisons_are_won():
 
 def test_answers_come_as_often_as_their_chances_say():
     chances = torch.tensor([0.1, 0.7]).repeat(20_000, 1)
-    found = sample_verdicts(chances, seed=1, queries=0)
-    torch.testing.assert_close(found.mean(0), chances[0], atol=0.01, rtol=0)
-    assert torch.equal(sample_verdicts(chances[10:], 1, 20), found[10:])  # the number of a question decides its answer
-    assert not torch.equal(sample_verdicts(chances, 2, 0), found)
+    verdicts = sample_verdicts(chances, seed=1, queries=0)
+    torch.testing.assert_close(verdicts.mean(0), chances[0], atol=0.01, rtol=0)
+    assert torch.equal(
+        sample_verdicts(chances[10:], 1, 20), verdicts[10:]
+    )  # the number of a question decides its answer
+    assert not torch.equal(sample_verdicts(chances, 2, 0), verdicts)
 
 
 def test_a_stretch_of_play_is_cut_into_trajectories_and_put_together_again():
@@ -259,11 +261,11 @@ def test_trajectories_are_as_long_as_each_other_and_open_anew():
     turn, paid = game.reset(derive_seeds(0, 3)), []
     for step in range(300):
         assert turn.observation[0, 0, 2].item() == pytest.approx(2 * step / 300 - 1)
-        seen = turn.observation
-        turn = game.step(seen[:, :, 1:2].sign())
+        observation = turn.observation
+        turn = game.step(observation[:, :, 1:2].sign())
         paid.append(turn.reward)
     assert turn.done.all()
     assert not turn.truncated.any()
     assert (torch.stack(paid) > 50).sum(0).tolist() == [[1]] * 3  # the prize is won once
-    assert (seen[:, 0, 0] >= 0.45).all()
+    assert (observation[:, 0, 0] >= 0.45).all()
     assert (turn.observation[:, 0, 0] < -0.3).all()

@@ -142,8 +142,8 @@ class Walker:
                 key = mix_bits(self.seed ^ int(CHANCE_STREAM)) + GOLDEN * self.draws
                 noise = float(to_unit_interval(mix_bits(key)))
                 actions, chances = zip(*self.state.chance_outcomes(), strict=True)
-                chosen = int((np.cumsum(chances)[:-1] <= noise).sum())
-                self.state = self.state.child(actions[chosen])
+                outcome = int((np.cumsum(chances)[:-1] <= noise).sum())
+                self.state = self.state.child(actions[outcome])
         return paid
 
 
@@ -159,8 +159,8 @@ def test_play_is_what_the_states_of_openspiel_say(name, path_of):
         for turn in range(len(played.done)):
             mover = walker.state.current_player()
             assert played.acting[turn, copy].nonzero().flatten().tolist() == [mover]
-            known = mover, walker.state.information_state_string(mover)
-            assert names.setdefault(int(played.observation[turn, copy, mover, 0]), known) == known
+            key = mover, walker.state.information_state_string(mover)
+            assert names.setdefault(int(played.observation[turn, copy, mover, 0]), key) == key
             assert (played.observation[turn, copy].flatten() == -1).sum() == game.players - 1
             assert legal[turn, copy, mover].nonzero().flatten().tolist() == walker.state.legal_actions()
             walker.state = walker.state.child(int(played.action[turn, copy, mover]))
@@ -195,8 +195,8 @@ def test_few_decisions_are_not_worth_a_table():
 def test_streams_go_on_and_count_what_games_paid():
     """Two stretches are one, also across a checkpoint; what games paid is the sum of their rewards."""
     profile = uneven_tables(OpenSpiel("kuhn_poker"))
-    whole, halves, later = (Stream(OpenSpiel("kuhn_poker"), derive_seeds(5, 16)) for _ in range(3))
-    played, paid = whole.play(profile, 40)
+    full, halves, later = (Stream(OpenSpiel("kuhn_poker"), derive_seeds(5, 16)) for _ in range(3))
+    played, paid = full.play(profile, 40)
     first, paid_first = halves.play(profile, 20)
     later.restore(deepcopy(halves.state()))
     second, paid_second = later.play(profile, 20)

@@ -52,12 +52,12 @@ def wheel(tmp_path_factory):
         done([sys.executable, "-m", "pip", "wheel", *options, copy], copy)
     else:
         done([sys.executable, "-m", "build", "--wheel", "--outdir", out, copy], copy)
-    (found,) = out.glob("marl_engine-*.whl")
-    return found
+    (path,) = out.glob("marl_engine-*.whl")
+    return path
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
+def installation(wheel, tmp_path_factory):
     """A fresh environment with the wheel and the libraries that it asks for, and nothing else."""
     target = tmp_path_factory.mktemp("installed")
     done([sys.executable, "-m", "venv", target], target)
@@ -67,22 +67,22 @@ def installed(wheel, tmp_path_factory):
 
 
 @pytest.fixture
-def marl_train(installed, tmp_path):
+def marl_train(installation, tmp_path):
     """Runs the console script from a folder that knows nothing of the checkout."""
-    return lambda *arguments: done([installed / "bin" / "marl-train", *arguments], tmp_path, PYTHONPATH="")
+    return lambda *arguments: done([installation / "bin" / "marl-train", *arguments], tmp_path, PYTHONPATH="")
 
 
 def test_wheel_holds_every_file_of_the_sources(wheel):
     packed = set(zipfile.ZipFile(wheel).namelist())
-    needed = {
+    files = {
         str(path.relative_to(ROOT))
         for source in SOURCES
         for path in (ROOT / source).rglob("*")
         if path.suffix in (".py", ".yaml", ".txt") and "__pycache__" not in path.parts
     }
-    assert {"configs/train.yaml", "configs/responder/ippo.yaml", "configs/game/overcooked.yaml"} <= needed
-    assert {"games/overcooked/layouts.yaml", "solvers/self_play.py", "marl_engine/commands/train.py"} <= needed
-    assert needed - packed == set()
+    assert {"configs/train.yaml", "configs/responder/ippo.yaml", "configs/game/overcooked.yaml"} <= files
+    assert {"games/overcooked/layouts.yaml", "solvers/self_play.py", "marl_engine/commands/train.py"} <= files
+    assert files - packed == set()
 
 
 def test_wheel_holds_nothing_else(wheel):
@@ -90,20 +90,20 @@ def test_wheel_holds_nothing_else(wheel):
     assert {name for name in packed if not name.endswith(".dist-info")} == set(SOURCES)
 
 
-def test_the_installed_copy_is_imported(installed, tmp_path):
+def test_the_installed_copy_is_imported(installation, tmp_path):
     code = (
         "import configs, games.overcooked.layouts as layouts, marl_engine.responders.ppo, solvers.self_play as solver\n"
         "print(configs.__file__, layouts.__file__, marl_engine.responders.ppo.__file__, solver.__file__, sep='\\n')\n"
         "print(len(layouts.names()))"
     )
-    *places, layouts = done([installed / "bin" / "python", "-c", code], tmp_path, PYTHONPATH="").splitlines()
+    *places, layouts = done([installation / "bin" / "python", "-c", code], tmp_path, PYTHONPATH="").splitlines()
     assert len(places) == 4
-    assert all(Path(place).is_relative_to(installed) for place in places)
+    assert all(Path(place).is_relative_to(installation) for place in places)
     assert int(layouts) > 20
 
 
 def test_help(marl_train, tmp_path):
-    said = marl_train("--help")
+    output = marl_train("--help")
     for phrase in (
         "marl-train game=overcooked",
         "game.layout=coord_ring",
@@ -120,12 +120,12 @@ def test_help(marl_train, tmp_path):
         "learning_rate:",
         "layout: cramped_room",
     ):
-        assert phrase in said
+        assert phrase in output
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_that_is_read_in_part_ends_without_a_traceback(installed, tmp_path):
-    command = [installed / "bin" / "marl-train", "--help"]
+def test_help_that_is_read_in_part_ends_without_a_traceback(installation, tmp_path):
+    command = [installation / "bin" / "marl-train", "--help"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()  # as `| head` does, when it has its lines
         assert process.stderr.read() == ""
@@ -133,12 +133,12 @@ def test_help_that_is_read_in_part_ends_without_a_traceback(installed, tmp_path)
 
 
 def test_a_short_training(marl_train, tmp_path):
-    said = marl_train("game=overcooked", "game.layout=coord_ring", "run=first", "stop.seconds=10", *SMALL)
+    output = marl_train("game=overcooked", "game.layout=coord_ring", "run=first", "stop.seconds=10", *SMALL)
     folder = tmp_path / "runs" / "first"
-    assert "Overcooked (coord_ring)" in said
+    assert "Overcooked (coord_ring)" in output
     summary = json.loads((folder / "summary.json").read_text())
     twice = f"stop.seconds={2 * summary['seconds']:.0f}"  # the first iteration compiles, and may take longer than 10 s
-    assert f"marl-train resume={folder.relative_to(tmp_path)} {twice}" in said
+    assert f"marl-train resume={folder.relative_to(tmp_path)} {twice}" in output
     assert summary["exit"] == "seconds"
     assert summary["iterations"] >= 1
     assert summary["versions"]["marl_engine"] != "not installed"

@@ -8,7 +8,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-def shown(name, folder):
+def run_notebook(name, folder):
     """The dicts that a notebook's cells end with, when it is run."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
@@ -35,7 +35,7 @@ def test_overcooked_is_learned(tmp_path):
 
 def test_equilibria_are_where_they_are_known_to_be(tmp_path):
     """Kuhn's family of equilibria; Hedge's last iterate away from that of the cycle, the optimistic one on it."""
-    kuhn, ends, race = shown("02_equilibria.ipynb", tmp_path)
+    kuhn, ends, race = run_notebook("02_equilibria.ipynb", tmp_path)
     assert max(map(abs, kuhn.values())) < 1e-3
     assert ends["Hedge"] > 0.2 > 1e-6 > ends["optimistic"]
     assert race["CFR+"] < 1e-3 < race["CFR"]
@@ -43,7 +43,7 @@ def test_equilibria_are_where_they_are_known_to_be(tmp_path):
 
 def test_preferences_that_go_in_circles(tmp_path):
     """A reward's favourite can be exploited; of four learners the two that play the game end near its equilibrium."""
-    rewarded, gaps, beaten = shown("03_preferences.ipynb", tmp_path)
+    rewarded, gaps, beaten = run_notebook("03_preferences.ipynb", tmp_path)
     assert all(each["reward"] > 0.2 > 1e-3 > each["game"] for each in rewarded.values())
     assert max(gaps["self-play"], gaps["Nash-MD"]) < gaps["start"] / 4
     assert gaps["best response"] > 1.5 * gaps["start"]

@@ -26,30 +26,30 @@ LEDUC = {  # after 1, 10, 100 iterations, from OpenSpiel's C++
 }
 
 
-def measured(made, last):
+def measure(components, last):
     """NashConv of the average after 1, 10, 100, … iterations."""
-    found = []
-    for progress in made.solver.solve(made.profile, made.responder):
+    values = []
+    for progress in components.solver.solve(components.profile, components.responder):
         if progress.iteration in (1, 10, 100, 1000):
-            found.append(progress.metrics["nash_conv"])
+            values.append(progress.metrics["nash_conv"])
         if progress.iteration == last:
-            return found
+            return values
 
 
 @pytest.mark.parametrize("name", KUHN)
 def test_kuhn(name):
-    assert measured(parts(solver=name), 1000) == pytest.approx(KUHN[name], abs=5e-7)
+    assert measure(parts(solver=name), 1000) == pytest.approx(KUHN[name], abs=5e-7)
 
 
 def test_kuhn_all_players_at_once():
-    made = parts(solver="cfr")
-    made.solver = CFR(alternating=False)
-    assert measured(made, 1000) == pytest.approx(SIMULTANEOUS, abs=5e-7)
+    components = parts(solver="cfr")
+    components.solver = CFR(alternating=False)
+    assert measure(components, 1000) == pytest.approx(SIMULTANEOUS, abs=5e-7)
 
 
 @pytest.mark.parametrize("name", LEDUC)
 def test_leduc(name):
-    assert measured(parts(solver=name, game="leduc_poker"), 100) == pytest.approx(LEDUC[name], abs=5e-7)
+    assert measure(parts(solver=name, game="leduc_poker"), 100) == pytest.approx(LEDUC[name], abs=5e-7)
 
 
 @pytest.mark.parametrize("name", ["liars_dice(numdice=1,dice_sides=3)", "kuhn_poker(players=3)"])
@@ -57,33 +57,33 @@ def test_cfr_plus_is_openspiels(name):
     """Averages themselves, in every information set, not only how good they are."""
     game = OpenSpiel(name)
     solver, profile = CFR(floor=True, gamma=1.0), TabularSpec().profile(game)
-    theirs = pyspiel.CFRPlusSolver(pyspiel.load_game(name))
+    reference = pyspiel.CFRPlusSolver(pyspiel.load_game(name))
     for progress in solver.solve(profile, ExactResponder(game)):
-        theirs.evaluate_and_update_policy()
+        reference.evaluate_and_update_policy()
         if progress.iteration == 20:
             break
-    average = theirs.tabular_average_policy().policy_table()
-    ours = game.tabular(stack_tables(profile))
-    assert ours.keys() == average.keys()
-    for infoset, chances in ours.items():
+    average = reference.tabular_average_policy().policy_table()
+    actual = game.tabular(stack_tables(profile))
+    assert actual.keys() == average.keys()
+    for infoset, chances in actual.items():
         assert [chance for _, chance in chances] == pytest.approx([chance for _, chance in average[infoset]], abs=1e-9)
 
 
 def test_value_of_kuhn():
-    made = parts(solver="pcfr_plus")
-    measured(made, 1000)
-    form = made.game.form
-    assert expected_payoffs(form, realization_plan(form, stack_tables(made.profile))) == pytest.approx(
+    components = parts(solver="pcfr_plus")
+    measure(components, 1000)
+    form = components.game.form
+    assert expected_payoffs(form, realization_plan(form, stack_tables(components.profile))) == pytest.approx(
         (-1 / 18, 1 / 18), abs=1e-6
     )
 
 
 def test_regret_falls_as_zinkevich_et_al_prove():
     """Theorem 4: the average's NashConv is at most the sum of information sets * spread * sqrt(actions / T) of all."""
-    made = parts(solver="cfr")
-    found = measured(made, 1000)
+    components = parts(solver="cfr")
+    values = measure(components, 1000)
     spread = 4.0  # payoffs of Kuhn poker are from -2 to 2
-    for count, distance in zip((1, 10, 100, 1000), found, strict=True):
+    for count, distance in zip((1, 10, 100, 1000), values, strict=True):
         assert distance <= 12 * spread * np.sqrt(2 / count)
 
 

@@ -32,16 +32,16 @@ def test_every_step_is_preferred_to_what_it_comes_from(name, step_size):
     """P(next > now) = 1/2 + eta (KL(next || now) + KL(now || next)) >= 1/2 + eta KL(next || now); eta = 1 / step."""
     profile = TabularSpec().profile(game := PreferenceMatrix(name, reference=START))
     steps = islice(MMD(step_size, magnet_weight=0.0).solve(profile, ExactResponder(game)), 30)
-    found = [np.array(START), *(profile[0].strategy.numpy().copy() for _ in steps)]
-    for now, following in pairwise(found):
+    results = [np.array(START), *(profile[0].strategy.numpy().copy() for _ in steps)]
+    for now, following in pairwise(results):
         if min(following.min(), now.min()) < 1e-9:  # further on, digits end before the step does
             break
-        gained, moved = following @ np.array(PREFERENCES[name]) @ now - 0.5, divergence(following, now)
-        assert gained == pytest.approx((moved + divergence(now, following)) / step_size, abs=1e-12)
-        assert gained >= moved / step_size
+        gained, distance = following @ np.array(PREFERENCES[name]) @ now - 0.5, divergence(following, now)
+        assert gained == pytest.approx((distance + divergence(now, following)) / step_size, abs=1e-12)
+        assert gained >= distance / step_size
 
 
-def compared(log_policy, near, weight, wins, pairs, preferred):
+def loss_of(log_policy, near, weight, wins, pairs, preferred):
     """All answers (A,) of one game as a group of answers of one token."""
     each = log_policy.view(1, -1, 1)
     return PreferencePairs(
@@ -57,7 +57,7 @@ def test_the_regression_ends_where_the_exact_step_does(weights):
     pairs = torch.tensor([(0, 1)] * weights[0] + [(0, 2)] * weights[1] + [(1, 2)] * weights[2])[None]
     for target, is_minimum in ((now.log() + wins[0] / eta, True), (now.log(), False)):
         logits = target.clone().requires_grad_()
-        batch = compared(logits.log_softmax(-1), now.log(), eta, wins, pairs, torch.empty(0))
+        batch = loss_of(logits.log_softmax(-1), now.log(), eta, wins, pairs, torch.empty(0))
         (slope,) = torch.autograd.grad(contrastive(batch, PreferenceLossSettings()), logits)
         assert (float(slope.abs().max()) < 1e-12) == is_minimum
 
@@ -69,7 +69,7 @@ def test_labels_that_are_certain_have_no_answer():
     def lead(likes, steps):
         logits = now.clone().requires_grad_()
         for _ in range(steps):
-            batch = compared(
+            batch = loss_of(
                 logits.log_softmax(-1), now, beta, torch.empty(0), pairs, torch.tensor([[likes]], dtype=torch.float64)
             )
             (slope,) = torch.autograd.grad(logistic(batch, PreferenceLossSettings()), logits)
@@ -83,15 +83,15 @@ def test_labels_that_are_certain_have_no_answer():
 
 def test_more_steps_on_certain_labels_make_it_worse():
     """Mean NashConv of DNO-Prct in rock-paper-scissors, where every label is certain: by 1 and by 32 inner steps."""
-    found = {}
+    results = {}
     for epochs in (1, 32):
         profile = EnumerableLMSpec(vocabulary=3, length=1).profile(
             game := PreferenceMatrix("rock_paper_scissors", reference=START)
         )
-        given = {"loss": "logistic", "pairs": "margin", "answers": 5, "prompts": 64, "learning_rate": 0.05}
-        steps = islice(DNO(step_size=10.0).solve(profile, PreferenceResponder(game, epochs=epochs, **given)), 25)
-        found[epochs] = np.mean([step.metrics["nash_conv"] for step in steps])
-    assert found[32] > found[1] + 0.2
+        settings = {"loss": "logistic", "pairs": "margin", "answers": 5, "prompts": 64, "learning_rate": 0.05}
+        steps = islice(DNO(step_size=10.0).solve(profile, PreferenceResponder(game, epochs=epochs, **settings)), 25)
+        results[epochs] = np.mean([step.metrics["nash_conv"] for step in steps])
+    assert results[32] > results[1] + 0.2
 
 
 def test_pairs_that_are_far_apart():
@@ -110,13 +110,13 @@ def test_pairs_that_are_far_apart():
 def test_pairs_that_are_dropped_teach_nothing():
     """A loss is the mean over pairs that there are, and 0 without any."""
     near, policy = torch.zeros(3), torch.tensor([0.3, 0.0, -0.2])
-    kept, dropped = torch.tensor([[[0, 2]]]), torch.tensor([[[-1, -1]]])
+    retained, dropped = torch.tensor([[[0, 2]]]), torch.tensor([[[-1, -1]]])
     likes = torch.tensor([[0.8, 0.8]])
-    alone = logistic(compared(policy, near, 1.0, torch.empty(0), kept, likes[:, :1]), PreferenceLossSettings())
+    alone = logistic(loss_of(policy, near, 1.0, torch.empty(0), retained, likes[:, :1]), PreferenceLossSettings())
     both = logistic(
-        compared(policy, near, 1.0, torch.empty(0), torch.cat([kept, dropped], 1), likes), PreferenceLossSettings()
+        loss_of(policy, near, 1.0, torch.empty(0), torch.cat([retained, dropped], 1), likes), PreferenceLossSettings()
     )
-    nothing = logistic(compared(policy, near, 1.0, torch.empty(0), dropped, likes[:, :1]), PreferenceLossSettings())
+    nothing = logistic(loss_of(policy, near, 1.0, torch.empty(0), dropped, likes[:, :1]), PreferenceLossSettings())
     assert both == alone == pytest.approx(np.log1p(np.exp(-0.5)) + 0.2 * 0.5)
     assert nothing == 0
 
@@ -165,9 +165,9 @@ def test_a_judge_leads_beyond_the_teacher(seed, tmp_path, monkeypatch):
     def won(pairs):
         """Win rates against the teacher, at first and at last."""
         start = EnumerableLMSpec().profile(student := game(softmax(0.4 * skill)))
-        given = {"loss": "logistic", "pairs": pairs, "answers": 5, "prompts": 600, "minibatches": 10}
+        settings = {"loss": "logistic", "pairs": pairs, "answers": 5, "prompts": 600, "minibatches": 10}
         steps = DNO(str(tmp_path / "teacher"), step_size=10.0).solve(
-            start, PreferenceResponder(student, seed=seed, learning_rate=0.05, **given)
+            start, PreferenceResponder(student, seed=seed, learning_rate=0.05, **settings)
         )
         before = chances(start[0]) @ preference @ teacher
         for _ in islice(steps, 6):

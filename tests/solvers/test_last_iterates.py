@@ -22,8 +22,8 @@ START = (0.6, 0.3, 0.1)
 def after(solver, game, *iterations):
     """NashConv after so many iterations, and the first seat's strategy at the end."""
     profile = TabularSpec().profile(game)
-    found = [step.metrics for step in islice(solver.solve(profile, ExactResponder(game)), max(iterations))]
-    return [found[iteration - 1]["nash_conv"] for iteration in iterations], profile[0].strategy.numpy()
+    metrics = [step.metrics for step in islice(solver.solve(profile, ExactResponder(game)), max(iterations))]
+    return [metrics[iteration - 1]["nash_conv"] for iteration in iterations], profile[0].strategy.numpy()
 
 
 def test_optimistic_weights_are_explicit_steps_with_a_forecast():
@@ -38,42 +38,42 @@ def test_optimistic_weights_are_explicit_steps_with_a_forecast():
 
 
 def test_optimistic_weights_converge_where_hedge_circles():
-    (early, late), found = after(OMWU(1.0), PreferenceMatrix("cycle", reference=START), 100, 1000)
+    (early, late), metrics = after(OMWU(1.0), PreferenceMatrix("cycle", reference=START), 100, 1000)
     assert (early, late) == (pytest.approx(0.0546, rel=0.01), pytest.approx(0, abs=1e-10))
-    assert found == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-9)
+    assert metrics == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-9)
     (last,), _ = after(MMD(0.5, magnet_weight=0), PreferenceMatrix("cycle", reference=START), 5000)
     assert last > 0.4
 
 
 def test_optimistic_weights_with_a_pull_go_to_the_regularised_equilibrium():
-    _, found = after(OMWU(0.5, magnet_weight=0.1), PreferenceMatrix("cycle", reference=START), 1000)
-    assert found == pytest.approx([0.30479773, 0.42474706, 0.27045521], abs=1e-7)
+    _, metrics = after(OMWU(0.5, magnet_weight=0.1), PreferenceMatrix("cycle", reference=START), 1000)
+    assert metrics == pytest.approx([0.30479773, 0.42474706, 0.27045521], abs=1e-7)
 
 
 def test_optimistic_weights_solve_kuhn_poker():
-    (found,), _ = after(OMWU(1.0), OpenSpiel("kuhn_poker"), 1000)
-    assert found == pytest.approx(0, abs=1e-12)
+    (metrics,), _ = after(OMWU(1.0), OpenSpiel("kuhn_poker"), 1000)
+    assert metrics == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("step_size", "magnet_weight", "every", "moves"), [(1.0, 0.3, 12, 100), (0.5, 0.1, 50, 20)])
-def test_comal_solves_the_game_by_solving_regularised_ones(step_size, magnet_weight, every, moves):
-    solver = MMD(step_size, magnet_weight, move_every=every)
-    (found,), strategy = after(solver, PreferenceMatrix("cycle", reference=START), every * moves)
-    assert found == pytest.approx(0, abs=1.1e-8)
+def test_comal_solves_the_game_by_solving_regularised_ones(step_size, magnet_weight, interval, moves):
+    solver = MMD(step_size, magnet_weight, move_every=interval)
+    (metrics,), strategy = after(solver, PreferenceMatrix("cycle", reference=START), interval * moves)
+    assert metrics == pytest.approx(0, abs=1.1e-8)
     assert strategy == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-7)
 
 
 def test_r_nad_ends_at_the_equilibrium_and_without_moves_at_the_regularised_one():
     game = PreferenceMatrix("rock_paper_scissors", reference=START)
-    _, found = after(RNaD(), game, 2000)
-    assert found == pytest.approx(np.full(3, 1 / 3), abs=1e-3)
+    _, metrics = after(RNaD(), game, 2000)
+    assert metrics == pytest.approx(np.full(3, 1 / 3), abs=1e-3)
     _, stopped = after(RNaD(tax=0.1, move_every=10**6), game, 5000)
     assert stopped == pytest.approx([0.43206532, 0.23032931, 0.33760536], abs=1e-7)
 
 
 def test_r_nad_solves_kuhn_poker():
-    (found,), _ = after(RNaD(), OpenSpiel("kuhn_poker"), 5000)
-    assert found == pytest.approx(0, abs=1e-9)
+    (metrics,), _ = after(RNaD(), OpenSpiel("kuhn_poker"), 5000)
+    assert metrics == pytest.approx(0, abs=1e-9)
 
 
 def test_a_tax_is_paid_to_the_other_along_the_whole_path():

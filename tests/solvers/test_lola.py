@@ -31,7 +31,7 @@ def strategy(chances):
     return torch.stack([first, 1 - first], dim=-1)
 
 
-def simulated(game, pair, rounds=2000):
+def simulate(game, pair, rounds=2000):
     """The discounted mean payoff, round by round: how likely each pair of actions is, and what it earns."""
     gamma, worth = game.discount, np.zeros(2)
     payoffs = game.earns.numpy().reshape(2, 2, 2)  # times 1 - gamma
@@ -41,22 +41,22 @@ def simulated(game, pair, rounds=2000):
         following = dict.fromkeys(likely, 0.0)
         for (a, b), chance in likely.items():
             for c, d in following:
-                seen = 1 + 2 * a + b, 1 + 2 * b + a
-                following[c, d] += chance * pair[0][seen[0], c].item() * pair[1][seen[1], d].item()
+                observation = 1 + 2 * a + b, 1 + 2 * b + a
+                following[c, d] += chance * pair[0][observation[0], c].item() * pair[1][observation[1], d].item()
         likely = following
     return worth
 
 
-def drawn(seed):
+def draw_profile(seed):
     """A profile of logits, and the responder that moves it."""
     game = RepeatedGame()
     torch.manual_seed(seed)
     return SoftmaxTableSpec().profile(game), GradientAscent(game, SoftmaxTableSpec(), learning_rate=STEP)
 
 
-def learned(solver, seed, steps=STEPS):
+def learn(solver, seed, steps=STEPS):
     """The profile after some steps, and the last metrics."""
-    profile, responder = drawn(seed)
+    profile, responder = draw_profile(seed)
     for progress in solver.solve(profile, responder):
         if progress.iteration == steps:
             return profile, progress.metrics
@@ -79,7 +79,7 @@ def test_values_known(pair, worth):
 @pytest.mark.parametrize("pair", [(MIXED, OTHER), (TIT_FOR_TAT, OTHER)])
 def test_values_are_those_of_the_chain(name, pair):
     game, strategies = RepeatedGame(name), [strategy(each) for each in pair]
-    assert game.values(strategies).tolist() == pytest.approx(simulated(game, strategies), abs=1e-10)
+    assert game.values(strategies).tolist() == pytest.approx(simulate(game, strategies), abs=1e-10)
 
 
 def test_many_profiles_at_once():
@@ -114,43 +114,43 @@ def test_seats_see_the_last_round_from_their_own_side():
 def test_the_derivative_goes_through_the_step_of_the_other():
     """LOLA's slope is that of V_i(own_i, other + look_ahead * step), by differences; the naive one is another."""
     game, look_ahead, width = RepeatedGame(), 25.0, 1e-5
-    own = [policy.logits for policy in drawn(0)[0]]
-    found = aware(game.values, own, look_ahead)
+    own = [policy.logits for policy in draw_profile(0)[0]]
+    result = aware(game.values, own, look_ahead)
 
     def ahead(seat, logits):
         now = [logits if each == seat else own[each].detach() for each in (0, 1)]
         leaves = [each.clone().requires_grad_() for each in now]
         steps = own_gradients(game.values, leaves, leaves)
-        seen = [each if at == seat else each + look_ahead * steps[at] for at, each in enumerate(now)]
-        return game.values([each.softmax(-1) for each in seen])[seat].item()
+        observation = [each if at == seat else each + look_ahead * steps[at] for at, each in enumerate(now)]
+        return game.values([each.softmax(-1) for each in observation])[seat].item()
 
     for seat, state, action in product((0, 1), range(5), (0, 1)):
         nudge = torch.zeros(5, 2, dtype=torch.float64)
         nudge[state, action] = width
         here = own[seat].detach()
         difference = (ahead(seat, here + nudge) - ahead(seat, here - nudge)) / (2 * width)
-        assert found[seat][state, action].item() == pytest.approx(difference, abs=1e-8)
+        assert result[seat][state, action].item() == pytest.approx(difference, abs=1e-8)
     stood = [each + look_ahead * step for each, step in zip(own, own_gradients(game.values, own, own), strict=True)]
     without = own_gradients(game.values, own, [each.detach() for each in stood])
-    assert min((mine - naive).abs().max() for mine, naive in zip(found, without, strict=True)) > 1e-3
+    assert min((first - naive).abs().max() for first, naive in zip(result, without, strict=True)) > 1e-3
 
 
 def test_without_looking_ahead_it_is_naive_learning():
-    naive, blind = learned(SelfPlay(), 3, 50), learned(LOLA(look_ahead=0.0), 3, 50)
-    assert all(torch.equal(mine.logits, theirs.logits) for mine, theirs in zip(naive[0], blind[0], strict=True))
+    naive, blind = learn(SelfPlay(), 3, 50), learn(LOLA(look_ahead=0.0), 3, 50)
+    assert all(torch.equal(first.logits, second.logits) for first, second in zip(naive[0], blind[0], strict=True))
     assert naive[1] == blind[1]
 
 
 def test_naive_learners_defect():
     for seed in range(SEEDS):
-        _, metrics = learned(SelfPlay(), seed)
+        _, metrics = learn(SelfPlay(), seed)
         assert [metrics["value/0"], metrics["value/1"]] == pytest.approx([-2, -2], abs=2e-3)
 
 
 def test_lola_cooperates():
     """Of 64 seeds 44 end near mutual cooperation here, and the mean is near -1.2; the first is as the solver has it."""
     game = RepeatedGame()
-    profiles = [drawn(seed)[0] for seed in range(64)]
+    profiles = [draw_profile(seed)[0] for seed in range(64)]
     both = [torch.stack([profile[seat].logits.detach() for profile in profiles]) for seat in (0, 1)]
     for _ in range(STEPS):
         both = [each.requires_grad_() for each in both]
@@ -158,7 +158,7 @@ def test_lola_cooperates():
     worth = game.values([each.softmax(-1) for each in both])
     assert worth.mean(0).tolist() == pytest.approx([-1.2, -1.2], abs=0.1)
     assert (worth.mean(1) > -1.2).double().mean() > 0.6
-    _, metrics = learned(LOLA(), 0)
+    _, metrics = learn(LOLA(), 0)
     assert [metrics["value/0"], metrics["value/1"]] == pytest.approx(worth[0].tolist(), abs=1e-6)
 
 
@@ -185,9 +185,9 @@ def test_a_run_goes_on_bit_for_bit(command, tmp_path, learner):
     assert command(*usual, "iterations=8", "run=whole")[0] == 0
     assert command(*usual, "iterations=5", "run=half")[0] == 0
     assert command("resume=runs/half", "iterations=8")[0] == 0
-    whole, half = (checkpoint.read(tmp_path / f"runs/{run}/checkpoints/00000008") for run in ("whole", "half"))
-    for mine, theirs in zip(whole["profile"]["policies"], half["profile"]["policies"], strict=True):
-        assert torch.equal(mine["logits"], theirs["logits"])
+    full, half = (checkpoint.read(tmp_path / f"runs/{run}/checkpoints/00000008") for run in ("whole", "half"))
+    for first, second in zip(full["profile"]["policies"], half["profile"]["policies"], strict=True):
+        assert torch.equal(first["logits"], second["logits"])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_games_for_two_with_the_same_actions(tmp_path):
 
 
 def test_lola_needs_values():
-    _, responder = drawn(0)
+    _, responder = draw_profile(0)
     with pytest.raises(ValueError, match="LOLA goes with responder=ascent, not with object"):
         check_parts("LOLA", declared_types(LOLA().solve), responder=object())
     assert responder.game.values([strategy(DEFECT)] * 2).tolist() == pytest.approx([-2, -2])

@@ -37,9 +37,9 @@ def expected(game, exploration, player, strategy, grids):
     """
     tree, added = paths(game.tree, game.form), np.zeros((2, game.form.sequences))
     for noise in product(*(np.arange(0.5, grid) / grid for grid in grids)):
-        known = allocate_state(strategy.copy(), np.zeros_like(strategy))
-        traverse(tree, known, exploration, 0, player, 1, np.array(noise))
-        added += known.regret - strategy, known.total
+        state = allocate_state(strategy.copy(), np.zeros_like(strategy))
+        traverse(tree, state, exploration, 0, player, 1, np.array(noise))
+        added += state.regret - strategy, state.total
     return added / np.prod(grids)
 
 
@@ -61,15 +61,15 @@ def owner(form):
 
 def allowed(game):
     """The probability (S,) with which chance alone allows the information set of each sequence."""
-    tree, found = game.tree, np.zeros(len(game.form.parent))
+    tree, legal_ = game.tree, np.zeros(len(game.form.parent))
     waiting = [(0, 1.0)]
     while waiting:
         history, chance = waiting.pop()
         if tree.player[history] >= 0:
-            found[tree.infoset[history]] += chance
+            legal_[tree.infoset[history]] += chance
         children = range(tree.child[history], tree.child[history + 1])
         waiting += [(tree.to[child], chance * tree.chance[child]) for child in children]
-    return np.concatenate([np.zeros(game.players), np.repeat(found, np.diff(game.form.first))])
+    return np.concatenate([np.zeros(game.players), np.repeat(legal_, np.diff(game.form.first))])
 
 
 @pytest.mark.parametrize(
@@ -97,20 +97,20 @@ def test_sampled_regrets_are_counterfactual_regrets_in_expectation(name, samplin
 def distances(exploration, seeds, *counts, name="kuhn_poker"):
     """NashConv (seeds, counts) of the average after so many iterations, of a traversal of each player."""
     game = OpenSpiel(name)
-    tree, form, found = paths(game.tree, game.form), game.form, []
+    tree, form, values = paths(game.tree, game.form), game.form, []
     for seed in range(seeds):
-        known = allocate_state(*np.zeros((2, form.sequences)))
+        state = allocate_state(*np.zeros((2, form.sequences)))
         for before, now in zip((0, *counts), counts, strict=False):
             first, count = game.players * before, game.players * (now - before)
-            traverse(tree, known, exploration, seed, first, count, NO_UNIFORMS)
-            found.append(nash_conv(form, realization_plan(form, behavior_strategy(form, known.total))))
-    return np.reshape(found, (seeds, len(counts)))
+            traverse(tree, state, exploration, seed, first, count, NO_UNIFORMS)
+            values.append(nash_conv(form, realization_plan(form, behavior_strategy(form, state.total))))
+    return np.reshape(values, (seeds, len(counts)))
 
 
 @pytest.mark.parametrize("exploration", [0.0, 0.6])
 def test_as_good_as_openspiels_after_as_many_iterations(exploration):
     """Geometric means over 40 seeds, whose standard errors are about 5 % here as there."""
-    game, found = pyspiel.load_game("kuhn_poker"), []
+    game, results = pyspiel.load_game("kuhn_poker"), []
     for seed in range(1, 41):
         solver = (
             pyspiel.OutcomeSamplingMCCFRSolver(game, exploration, seed)
@@ -120,10 +120,10 @@ def test_as_good_as_openspiels_after_as_many_iterations(exploration):
         for iteration in range(1, 1001):
             solver.run_iteration()
             if iteration in (100, 1000):
-                found.append(pyspiel.nash_conv(game, solver.average_policy(), True))
-    theirs = np.log(np.reshape(found, (40, 2))).mean(0)
-    ours = np.log(distances(exploration, 40, 100, 1000)).mean(0)
-    assert ours == pytest.approx(theirs, abs=0.2)
+                results.append(pyspiel.nash_conv(game, solver.average_policy(), True))
+    reference = np.log(np.reshape(results, (40, 2))).mean(0)
+    actual = np.log(distances(exploration, 40, 100, 1000)).mean(0)
+    assert actual == pytest.approx(reference, abs=0.2)
 
 
 @pytest.mark.parametrize("exploration", [0.0, 0.6])
@@ -132,7 +132,7 @@ def test_nash_conv_falls_as_one_over_the_root_of_traversals(exploration):
     assert (early - late) / np.log(100) == pytest.approx(0.5, abs=0.1)
 
 
-def solved(sampling, iterations, traversals=10, seed=3, cut=None):
+def solve_kuhn(sampling, iterations, traversals=10, seed=3, cut=None):
     """What the tables of three players hold after some iterations, a new solver having gone on after `cut` of them."""
     game = OpenSpiel("kuhn_poker(players=3)")
     profile, state = TabularSpec().profile(game), {}
@@ -148,10 +148,10 @@ def solved(sampling, iterations, traversals=10, seed=3, cut=None):
 
 @pytest.mark.parametrize("sampling", ["external", "outcome"])
 def test_draws_depend_on_the_seed_and_the_number_of_the_traversal_alone(sampling):
-    strategy = solved(sampling, 6)
-    assert np.array_equal(strategy, solved(sampling, 6, cut=2))
-    assert np.array_equal(strategy, solved(sampling, 1, traversals=60))
-    assert not np.array_equal(strategy, solved(sampling, 6, seed=4))
+    strategy = solve_kuhn(sampling, 6)
+    assert np.array_equal(strategy, solve_kuhn(sampling, 6, cut=2))
+    assert np.array_equal(strategy, solve_kuhn(sampling, 1, traversals=60))
+    assert not np.array_equal(strategy, solve_kuhn(sampling, 6, seed=4))
 
 
 @pytest.mark.parametrize("exploration", [0.0, 0.6])

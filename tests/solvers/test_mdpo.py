@@ -49,7 +49,7 @@ def mirror_loss(pi, old, advantage, step_size):
     return -(pi.log_probs.exp() * advantage).sum(-1).mean() + pi.kl(old).mean() / step_size
 
 
-def descended(logits, advantage, step_size, steps, rate):
+def descend(logits, advantage, step_size, steps, rate):
     """Logits (S, A) after so many steps down the mirror loss from themselves."""
     old, logits = Categorical(logits.clone()), logits.clone().requires_grad_()
     for _ in range(steps):
@@ -66,7 +66,7 @@ def test_ten_steps_in_ten_iterations_are_worth_more_than_one_in_forty():
         for iteration in range(iterations):
             value, advantage = advantages(logits.softmax(-1), *process)
             scaled = advantage / advantage.std()
-            logits = descended(logits, scaled, max(1 - iteration / iterations, 1e-3), steps, rate=10.0)
+            logits = descend(logits, scaled, max(1 - iteration / iterations, 1e-3), steps, rate=10.0)
         ends[steps] = advantages(logits.softmax(-1), *process)[0].mean()
     assert value.mean() < ends[10]
     assert ends[10] >= ends[1]
@@ -76,26 +76,26 @@ def test_many_steps_lead_to_the_closed_form():
     """pi ~ old exp(t A)."""
     torch.manual_seed(0)
     logits, advantage = torch.randn(2, STATES, ACTIONS, dtype=torch.float64)
-    found = descended(logits, advantage, 0.5, 4000, rate=5.0)
-    torch.testing.assert_close(found.softmax(-1), (logits + 0.5 * advantage).softmax(-1), atol=1e-6, rtol=0)
+    result = descend(logits, advantage, 0.5, 4000, rate=5.0)
+    torch.testing.assert_close(result.softmax(-1), (logits + 0.5 * advantage).softmax(-1), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("game", ["overcooked", "control"])
 def test_the_first_step_of_the_responder_is_the_policy_gradient(game):
     """Where the policy is its own anchor the KL is flat, and the ratio's slope is that of the log-probability."""
-    made = parts(solver="mdpo", game=game)
-    responder, (policy, *_) = made.responder, made.profile
-    _, shares, _ = responder._play(made.profile, None)
+    components = parts(solver="mdpo", game=game)
+    responder, (policy, *_) = components.responder, components.profile
+    _, shares, _ = responder._play(components.profile, None)
     batch, _ = responder._batches(responder._learner(policy), shares[policy][0])
     responder.schedules["entropy_bonus"].start = responder.schedules["entropy_bonus"].value = 0.0
-    held = [KLTerm(freeze(made.profile)[0], 7.0)]
+    terms = [KLTerm(freeze(components.profile)[0], 7.0)]
     losses = (
-        lambda: responder._policy_loss(policy, held, batch)[0],
+        lambda: responder._policy_loss(policy, terms, batch)[0],
         lambda: -(policy(batch.rows, batch.legal)[0].log_prob(batch.action) * batch.advantage).mean(),
     )
     slopes = [torch.autograd.grad(loss(), list(policy.parameters())) for loss in losses]
-    for mine, plain in zip(*slopes, strict=True):
-        torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
+    for first, plain in zip(*slopes, strict=True):
+        torch.testing.assert_close(first, plain, atol=1e-5, rtol=1e-4)
 
 
 CIRCLE = ["game=preference/cycle", "solver=mdpo", "solver.step_size=4.0", "steps=1000000", "policy.hidden=[8]"]
@@ -103,27 +103,27 @@ CIRCLE = ["game=preference/cycle", "solver=mdpo", "solver.step_size=4.0", "steps
 
 def on_the_circle(*keys):
     """MDPO's own preset, on three answers that are chosen once; both seats begin at (.6, .3, .1), nearly."""
-    made = build(compose_config("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
+    components = build(compose_config("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
     with torch.no_grad():
-        made.profile[0].network.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
-    made.responder._learner(made.profile[0])  # its critic is drawn now, and is the same in copies
-    return made
+        components.profile[0].network.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
+    components.responder._learner(components.profile[0])  # its critic is drawn now, and is the same in copies
+    return components
 
 
-def chances(made):
+def chances(components):
     """Of the three answers in both seats (2, 3)."""
-    return torch.from_numpy(tabulate_policies(made.game, made.profile)[2:]).view(2, 3)
+    return torch.from_numpy(tabulate_policies(components.game, components.profile)[2:]).view(2, 3)
 
 
-def closed_form(made):
+def closed_form(components):
     """pi_k exp(step * A) / Z (2, 3), A the mean advantage of an answer in the play that comes next, in payoff."""
-    profile, responder = deepcopy((made.profile, made.responder))
+    profile, responder = deepcopy((components.profile, components.responder))
     _, parts, _ = responder._play(profile, None)
     decided, unit = responder._scaled(responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0])
     seat, old = decided.rows[:, 0], chances(made)  # a row is the number of its information set
     total = torch.zeros_like(old).index_put_((seat, decided.action), decided.advantage.double(), accumulate=True)
     advantage = total / (seat.bincount()[:, None] * old) / unit
-    return (old.log() + made.solver.step_size * advantage).softmax(-1)
+    return (old.log() + components.solver.step_size * advantage).softmax(-1)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -136,31 +136,33 @@ def test_mdpo_goes_all_the_way_to_its_mirror_step_and_the_first_steps_part_of_it
             "responder.payoff_scale=0.5",
             "responder.rollout_length=8",
         ]
-        made = on_the_circle(*scaled, f"responder.epochs={steps}", "responder.learning_rate=0.05")
-        target = closed_form(made)
-        assert float((chances(made) - target).abs().max()) > 0.2
-        next(made.solver.solve(made.profile, made.responder))
-        left.append(float((chances(made) - target).abs().max()))
+        components = on_the_circle(*scaled, f"responder.epochs={steps}", "responder.learning_rate=0.05")
+        target = closed_form(components)
+        assert float((chances(components) - target).abs().max()) > 0.2
+        next(components.solver.solve(components.profile, components.responder))
+        left.append(float((chances(components) - target).abs().max()))
     assert left[1] < 0.7 * left[0]
     assert left[2] < 1e-4
 
 
 def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
     """m = 1: what the step is taken down points along the gradient of the payoff, by the game's own matrix."""
-    made = on_the_circle(
+    components = on_the_circle(
         "responder.epochs=1", "responder.num_envs=4096", "responder.rollout_length=16", "policy.shared=false"
     )
     with torch.no_grad():
-        made.profile[1].network.biases[-1].copy_(torch.tensor([0.2, 0.2, 0.6]).log())
-    here = [policy(torch.eye(2)[[seat]])[0].log_probs[0].exp() for seat, policy in enumerate(made.profile)]
+        components.profile[1].network.biases[-1].copy_(torch.tensor([0.2, 0.2, 0.6]).log())
+    here = [policy(torch.eye(2)[[seat]])[0].log_probs[0].exp() for seat, policy in enumerate(components.profile)]
     exact = []
-    for policy, mine, other in zip(made.profile, here, here[::-1], strict=True):
-        slopes = torch.autograd.grad(mine @ made.game.earns[0].float() @ other.detach(), list(policy.parameters()))
+    for policy, first, other in zip(components.profile, here, here[::-1], strict=True):
+        slopes = torch.autograd.grad(
+            first @ components.game.earns[0].float() @ other.detach(), list(policy.parameters())
+        )
         exact.append(torch.cat([each.flatten() for each in slopes]))
-    next(made.solver.solve(made.profile, made.responder))
-    for policy, slope in zip(made.profile, exact, strict=True):
-        found = -made.responder._learner(policy).policy_optimiser.gradient
-        assert float(torch.cosine_similarity(found, slope, dim=0)) > 0.99
+    next(components.solver.solve(components.profile, components.responder))
+    for policy, slope in zip(components.profile, exact, strict=True):
+        result = -components.responder._learner(policy).policy_optimiser.gradient
+        assert float(torch.cosine_similarity(result, slope, dim=0)) > 0.99
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -260,13 +262,13 @@ def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
         responder.respond(profile, objective=Objective(magnet=magnet, magnet_weight=magnet_weight))
     grid = torch.linspace(-1.99, 1.99, 400)[:, None]
     with torch.no_grad():
-        mine, near = (policy(torch.zeros(400, 1))[0].log_prob(grid) for policy in (profile[0], magnet[0]))
+        own, near = (policy(torch.zeros(400, 1))[0].log_prob(grid) for policy in (profile[0], magnet[0]))
     expected = ((-((grid[:, 0] - 0.5) ** 2) + magnet_weight * near) / (0.1 + magnet_weight)).softmax(0)
-    found = mine.softmax(0)
-    means = [(each * grid[:, 0]).sum() for each in (found, expected)]
+    result = own.softmax(0)
+    means = [(each * grid[:, 0]).sum() for each in (result, expected)]
     deviations = [
         ((grid[:, 0] - mean) ** 2 * each).sum().sqrt().item()
-        for mean, each in zip(means, (found, expected), strict=True)
+        for mean, each in zip(means, (result, expected), strict=True)
     ]
     assert means[0] == pytest.approx(means[1].item(), abs=0.06)
     assert deviations[0] == pytest.approx(deviations[1], rel=0.15)
@@ -303,10 +305,10 @@ def test_off_policy_goes_on_as_if_it_had_not_stopped():
         responder = SAC(Control(), network, **fields)
         for iteration in range(4):
             if stop and iteration == 2:
-                saved, weights = deepcopy(responder.state(profile)), deepcopy(profile[0].state_dict())
+                state, weights = deepcopy(responder.state(profile)), deepcopy(profile[0].state_dict())
                 profile, responder = network.profile(Control()), SAC(Control(), network, **fields)
                 profile[0].load_state_dict(weights)
-                responder.restore(profile, saved)
+                responder.restore(profile, state)
             responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=0.5))
         ends.append(profile[0].state_dict())
     assert all(torch.equal(each, ends[1][name]) for name, each in ends[0].items())

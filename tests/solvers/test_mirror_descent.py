@@ -44,37 +44,37 @@ MMD_POINTS = {  # of biased rock-paper-scissors scaled to [0, 1], drawn to unifo
 def trace(solver, game, iterations):
     """The first seat's strategy at the start and after every iteration, and the last metrics."""
     profile = TabularSpec().profile(game)
-    found = [profile[0].strategy.numpy().copy()]
+    iterates = [profile[0].strategy.numpy().copy()]
     for progress in solver.solve(profile, ExactResponder(game)):
-        found.append(profile[0].strategy.numpy().copy())
+        iterates.append(profile[0].strategy.numpy().copy())
         if progress.iteration == iterations:
-            return np.array(found), progress.metrics
+            return np.array(iterates), progress.metrics
 
 
-def divergence(target, found):
+def divergence(target, strategy):
     """KL(target || found)."""
-    return float((target * np.log(target / found)).sum())
+    return float((target * np.log(target / strategy)).sum())
 
 
 @pytest.mark.parametrize(("name", "magnet_weight"), EQUILIBRIA)
 def test_mirror_prox_goes_to_the_regularised_equilibrium(name, magnet_weight):
-    found, metrics = trace(
+    iterates, metrics = trace(
         MirrorProx(step_size=2.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 1500
     )
-    assert found[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
+    assert iterates[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
     assert metrics["gap"] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "magnet_weight"), [key for key in EQUILIBRIA if key[1] > 0.02])
 def test_mmd_goes_there_too(name, magnet_weight):
-    found, _ = trace(MMD(step_size=0.2, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 4000)
-    assert found[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
+    iterates, _ = trace(MMD(step_size=0.2, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 4000)
+    assert iterates[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
 
 
 @pytest.mark.parametrize(("name", "magnet_weight"), EQUILIBRIA)
 def test_optimism_goes_there_too(name, magnet_weight):
-    found, _ = trace(OMWU(step_size=1.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 3000)
-    assert found[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
+    iterates, _ = trace(OMWU(step_size=1.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 3000)
+    assert iterates[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
@@ -83,9 +83,9 @@ def test_mirror_prox_is_as_fast_as_proven(name, magnet_weight):
     """KL(equilibrium || iterate) falls at least by 1 + 2 * magnet_weight in every iteration."""
     game = PreferenceMatrix(name, reference=START)
     target = trace(MirrorProx(magnet_weight=magnet_weight), game, 3000)[0][-1]
-    found, _ = trace(MirrorProx(magnet_weight=magnet_weight), game, 60)
-    first = divergence(target, found[0])
-    for iteration, each in enumerate(found):
+    iterates, _ = trace(MirrorProx(magnet_weight=magnet_weight), game, 60)
+    first = divergence(target, iterates[0])
+    for iteration, each in enumerate(iterates):
         assert divergence(target, each) <= first * (1 + 2 * magnet_weight) ** -iteration + 1e-12
 
 
@@ -93,11 +93,11 @@ def test_mirror_prox_is_egpo():
     """The extragradient step eta = gamma / (1 + gamma * magnet_weight) in explicit form gives the same iterates."""
     magnet_weight, gamma = 0.05, 2.0
     eta = gamma / (1 + gamma * magnet_weight)
-    found, _ = trace(
+    iterates, _ = trace(
         MirrorProx(step_size=gamma, magnet_weight=magnet_weight), PreferenceMatrix("cycle", reference=START), 50
     )
     preference, here = np.array(PREFERENCES["cycle"]), np.array(START)
-    for each in found[1:]:
+    for each in iterates[1:]:
 
         def explicit(opponent, here=here):
             step = (
@@ -115,8 +115,8 @@ def test_mirror_prox_is_egpo():
 def test_a_constant_step_of_nash_md_is_biased_as_it_should_be(step_size):
     """Not the profile but its mixture is an equilibrium, that at magnet_weight / (1 - step_size * magnet_weight)."""
     magnet_weight, game = 0.1, PreferenceMatrix("cycle", reference=START)
-    found, _ = trace(NashMD(step_size=step_size, magnet_weight=magnet_weight), game, 3000)
-    mixture = found[-1] ** (1 - step_size * magnet_weight) * np.array(START) ** (step_size * magnet_weight)
+    iterates, _ = trace(NashMD(step_size=step_size, magnet_weight=magnet_weight), game, 3000)
+    mixture = iterates[-1] ** (1 - step_size * magnet_weight) * np.array(START) ** (step_size * magnet_weight)
     target = trace(MirrorProx(magnet_weight=magnet_weight / (1 - step_size * magnet_weight)), game, 3000)[0][-1]
     assert mixture / mixture.sum() == pytest.approx(target, abs=1e-9)
 
@@ -139,35 +139,35 @@ def test_plain_self_play_is_stable_up_to_its_threshold_and_not_beyond(magnet_wei
     game = PreferenceMatrix("cycle", reference=START)
     for share, settles in ((0.9, True), (1.1, False)):
         eta = share * threshold
-        found, _ = trace(MMD(step_size=eta / (1 - eta * magnet_weight), magnet_weight=magnet_weight), game, 6000)
-        assert (divergence(target, found[-1]) < 1e-8) == settles
+        iterates, _ = trace(MMD(step_size=eta / (1 - eta * magnet_weight), magnet_weight=magnet_weight), game, 6000)
+        assert (divergence(target, iterates[-1]) < 1e-8) == settles
 
 
 @pytest.mark.parametrize("magnet_weight", MMD_POINTS)
 def test_mmd_fixed_points(magnet_weight, tmp_path):
     np.savetxt(tmp_path / "scaled.csv", (np.array([[0, -3, 3], [3, 0, -1], [-3, 1, 0]]) + 3) / 6, delimiter=",")
     game = MatrixGame(payoffs=str(tmp_path / "scaled.csv"))
-    found, _ = trace(MMD(step_size=magnet_weight, magnet_weight=magnet_weight), game, 5000)
-    assert found[-1] == pytest.approx(MMD_POINTS[magnet_weight], abs=1e-5)
+    iterates, _ = trace(MMD(step_size=magnet_weight, magnet_weight=magnet_weight), game, 5000)
+    assert iterates[-1] == pytest.approx(MMD_POINTS[magnet_weight], abs=1e-5)
 
 
 def test_hedge_runs_in_circles_while_its_average_converges():
-    found, _ = trace(MMD(step_size=0.1, magnet_weight=0.0), PreferenceMatrix("cycle", reference=START), 4000)
+    iterates, _ = trace(MMD(step_size=0.1, magnet_weight=0.0), PreferenceMatrix("cycle", reference=START), 4000)
     game = PreferenceMatrix("cycle")
 
     def distance(strategy):
         return nash_conv(game.form, np.concatenate([[1, 1], strategy, strategy]))
 
-    assert min(distance(each) for each in found[-500:]) > 0.1
-    assert distance(found.mean(0)) < 0.02
+    assert min(distance(each) for each in iterates[-500:]) > 0.1
+    assert distance(iterates.mean(0)) < 0.02
 
 
 def test_a_moving_magnet_leads_to_the_equilibrium_itself():
     """COMAL with its inner games solved: (4, 3, 4) / 11, the opposite margins of the cycle."""
-    found, metrics = trace(
+    iterates, metrics = trace(
         MMD(step_size=1.0, magnet_weight=0.1, move_every=50), PreferenceMatrix("cycle", reference=START), 1500
     )
-    assert found[-1] == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-5)
+    assert iterates[-1] == pytest.approx(np.array([4, 3, 4]) / 11, abs=1e-5)
     assert metrics["nash_conv"] < 1e-5
 
 
@@ -190,9 +190,9 @@ def test_queries_of_mirror_prox(magnet_weight, queries):
 @pytest.mark.parametrize(("kind", "reference"), [(MMD, 786), (NashMD, 723)])
 def test_where_the_pull_is_weak_no_step_makes_up_for_the_look_ahead(kind, reference):
     """Eleven times the queries of Mirror-Prox, at the best of all steps; M4 of the theory has the numbers."""
-    found = [queries_of(kind(step_size=step, magnet_weight=0.02)) for step in np.geomspace(0.05, 0.8, 9)]
-    assert min(found) == pytest.approx(reference, rel=0.05)
-    assert min(found) > 11 * queries_of(MirrorProx(step_size=2.0, magnet_weight=0.02))
+    counts = [queries_of(kind(step_size=step, magnet_weight=0.02)) for step in np.geomspace(0.05, 0.8, 9)]
+    assert min(counts) == pytest.approx(reference, rel=0.05)
+    assert min(counts) > 11 * queries_of(MirrorProx(step_size=2.0, magnet_weight=0.02))
 
 
 def test_way_of_mirror_prox():
@@ -206,8 +206,8 @@ def test_way_of_mirror_prox():
         (30, 7.8e-6, 1.5e-5, 9.9e-3),
         (60, 1.9e-10, 3.6e-10, 4.6e-5),
     ):
-        found, metrics = trace(MirrorProx(magnet_weight=magnet_weight), game, iterations)
-        numbers = [divergence(target, found[-1]), metrics["gap"], float(np.ptp(np.log(found[-1] / target)))]
+        iterates, metrics = trace(MirrorProx(magnet_weight=magnet_weight), game, iterations)
+        numbers = [divergence(target, iterates[-1]), metrics["gap"], float(np.ptp(np.log(iterates[-1] / target)))]
         assert numbers == pytest.approx(expected, rel=0.04)
 
 
@@ -230,11 +230,11 @@ def test_the_gap_is_its_closed_form(magnet_weight):
     """
     game = PreferenceMatrix("cycle", reference=START)
     pi, mu, preference = np.array([0.2, 0.5, 0.3]), np.array(START), np.array(PREFERENCES["cycle"])
-    closed = 2 * (
+    closed_form_gap = 2 * (
         magnet_weight * np.log(mu @ np.exp(preference @ pi / magnet_weight)) + magnet_weight * divergence(pi, mu) - 0.5
     )
     strategy, reference = (np.concatenate([[1, 1], each, each]) for each in (pi, mu))
-    assert duality_gap(game.form, strategy, reference, magnet_weight) == pytest.approx(closed, abs=1e-12)
+    assert duality_gap(game.form, strategy, reference, magnet_weight) == pytest.approx(closed_form_gap, abs=1e-12)
 
     def loss(logits):
         other = np.exp(logits - logits.max())
@@ -242,7 +242,7 @@ def test_the_gap_is_its_closed_form(magnet_weight):
         return magnet_weight * divergence(other, mu) - other @ preference @ pi
 
     searched = min(minimize(loss, start, tol=1e-12).fun for start in np.eye(3))
-    assert 2 * (-searched + magnet_weight * divergence(pi, mu) - 0.5) == pytest.approx(closed, abs=1e-8)
+    assert 2 * (-searched + magnet_weight * divergence(pi, mu) - 0.5) == pytest.approx(closed_form_gap, abs=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_profile_goes_on_from_a_checkpoint_with_its_reference():
         lambda: MMD(magnet_weight=0.1, move_every=3),
         lambda: NashMD(magnet_weight=0.1),
     ):
-        whole, _ = trace(make(), game, 10)
+        full, _ = trace(make(), game, 10)
         first, profile = make(), TabularSpec().profile(game)
         for progress in first.solve(profile, ExactResponder(game)):
             if progress.iteration == 4:
@@ -273,7 +273,7 @@ def test_a_profile_goes_on_from_a_checkpoint_with_its_reference():
         for progress in second.solve(profile, ExactResponder(game), after=4):
             if progress.iteration == 10:
                 break
-        assert np.array_equal(stack_tables(profile)[2:5], whole[-1])
+        assert np.array_equal(stack_tables(profile)[2:5], full[-1])
 
 
 def test_kuhn_by_annealed_mmd():

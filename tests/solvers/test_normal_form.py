@@ -50,10 +50,10 @@ def random_payoffs(seed, *shape):
 
 def mixed_only(count, *shape):
     """Random games without a pure equilibrium."""
-    found = (random_payoffs(seed, *shape) for seed in range(10_000))
+    games = (random_payoffs(seed, *shape) for seed in range(10_000))
     return [
         payoffs
-        for payoffs, _ in zip((each for each in found if pure_equilibrium(each) is None), range(count), strict=False)
+        for payoffs, _ in zip((each for each in games if pure_equilibrium(each) is None), range(count), strict=False)
     ]
 
 
@@ -82,8 +82,8 @@ def test_zero_sum_games_have_the_values_that_others_find():
         row, column = zero_sum(payoff)
         assert gap(payoff, row, column) < 1e-12
         assert row @ payoff @ column == pytest.approx(minmax(payoff)[0], abs=1e-9)
-        theirs = nashpy.Game(payoff).linear_program()
-        assert row @ payoff @ column == pytest.approx(theirs[0] @ payoff @ theirs[1], abs=1e-7)
+        reference = nashpy.Game(payoff).linear_program()
+        assert row @ payoff @ column == pytest.approx(reference[0] @ payoff @ reference[1], abs=1e-7)
 
 
 @pytest.mark.parametrize("size", [5, 60, 150])
@@ -116,9 +116,9 @@ DEGENERATE = {
 
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_degenerate_games_have_equilibria_too(name):
-    found = nash(DEGENERATE[name])
-    assert regrets(in_range(DEGENERATE[name]), found).max() < 1e-9
-    assert all(own.min() >= 0 and own.sum() == pytest.approx(1) for own in found)
+    result = nash(DEGENERATE[name])
+    assert regrets(in_range(DEGENERATE[name]), result).max() < 1e-9
+    assert all(own.min() >= 0 and own.sum() == pytest.approx(1) for own in result)
 
 
 @pytest.mark.parametrize("shape", [(2, 15, 15), (2, 3, 40), (3, 2, 2, 2), (3, 4, 3, 5), (4, 2, 3, 2, 3)])
@@ -246,17 +246,17 @@ def test_conditions_that_nothing_meets_and_kinds_that_there_are_not():
 @pytest.mark.parametrize("shape", [(2, 4, 6), (3, 3, 2, 4)])
 def test_dynamics_are_openspiels(shape):
     """The second pair of parameters puts most probabilities on the floor in every step."""
-    theirs = import_module("open_spiel.python.algorithms.projected_replicator_dynamics")
+    reference = import_module("open_spiel.python.algorithms.projected_replicator_dynamics")
     matching = import_module("open_spiel.python.algorithms.regret_matching")
     payoffs = in_range(random_payoffs(10, *shape))
     for step, floor in ((0.05, 1e-3), (2.0, 0.1)):
-        found = theirs.projected_replicator_dynamics(
+        result = reference.projected_replicator_dynamics(
             list(payoffs), prd_iterations=1000, prd_dt=step, prd_gamma=floor, use_approx=False
         )
-        ours = projected_replicator(payoffs, 1000, step, floor)
-        assert np.concatenate(ours) == pytest.approx(np.concatenate(found), abs=1e-9)
-    found = matching.regret_matching(list(payoffs), iterations=1000, gamma=1e-3)
-    assert np.concatenate(regret_matching(payoffs, 1000, 1e-3)) == pytest.approx(np.concatenate(found), abs=1e-9)
+        actual = projected_replicator(payoffs, 1000, step, floor)
+        assert np.concatenate(actual) == pytest.approx(np.concatenate(result), abs=1e-9)
+    result = matching.regret_matching(list(payoffs), iterations=1000, gamma=1e-3)
+    assert np.concatenate(regret_matching(payoffs, 1000, 1e-3)) == pytest.approx(np.concatenate(result), abs=1e-9)
 
 
 @pytest.mark.parametrize("learn", [fictitious_play, regret_matching])
@@ -271,19 +271,19 @@ def test_averages_of_zero_sum_games_come_to_an_equilibrium(learn):
 def test_replicators_turn_around_the_equilibrium():
     """In rock-paper-scissors the product of a strategy's probabilities is a constant of the motion."""
     start = [np.array([0.5, 0.3, 0.2]), np.array([0.5, 0.3, 0.2])]
-    found = replicator(CYCLE, start, 20_000, 1e-4)
-    assert np.prod(found[0]) == pytest.approx(np.prod(start[0]), rel=1e-3)
-    assert np.abs(found[0] - start[0]).max() > 0.05
+    result = replicator(CYCLE, start, 20_000, 1e-4)
+    assert np.prod(result[0]) == pytest.approx(np.prod(start[0]), rel=1e-3)
+    assert np.abs(result[0] - start[0]).max() > 0.05
 
 
 def residual(payoffs, strategies, precision):
     """How far strategies are from softmaxes of what they earn."""
-    found = []
+    results = []
     for player, own in enumerate(strategies):
         value = precision * values(payoffs, strategies, player)
         odds = np.exp(value - value.max())
-        found.append(np.abs(own - odds / odds.sum()).max())
-    return max(found)
+        results.append(np.abs(own - odds / odds.sum()).max())
+    return max(results)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (3, 3, 2, 4), (4, 2, 2, 2, 2)])
@@ -327,14 +327,14 @@ def test_alpha_rank_by_hand(alpha):
 @pytest.mark.parametrize("alpha", [None, 0.02, 0.1])
 @pytest.mark.parametrize("name", ["chicken", "battle_of_the_sexes", "biased_rock_paper_scissors", "three", "one"])
 def test_alpha_rank_is_openspiels(name, alpha):
-    theirs = import_module("open_spiel.python.egt.alpharank")
+    reference = import_module("open_spiel.python.egt.alpharank")
     payoffs = random_payoffs(13, 3, 2, 3, 4) if name == "three" else load_classic("chicken" if name == "one" else name)
-    asked = {"use_inf_alpha": True, "inf_alpha_eps": 0.01} if alpha is None else {"alpha": alpha}
-    ours = {"noise": 0.01} if alpha is None else {"alpha": alpha}
+    settings = {"use_inf_alpha": True, "inf_alpha_eps": 0.01} if alpha is None else {"alpha": alpha}
+    actual = {"noise": 0.01} if alpha is None else {"alpha": alpha}
     tables = [payoffs[0]] if name == "one" else list(payoffs)
-    found = theirs.compute(tables, m=50, **asked)[2]
-    mine = alpha_rank_symmetric(payoffs[0], **ours) if name == "one" else alpha_rank(payoffs, **ours)
-    assert mine.ravel() == pytest.approx(found, abs=1e-6)
+    result = reference.compute(tables, m=50, **settings)[2]
+    own = alpha_rank_symmetric(payoffs[0], **actual) if name == "one" else alpha_rank(payoffs, **actual)
+    assert own.ravel() == pytest.approx(result, abs=1e-6)
 
 
 @pytest.mark.parametrize(("size", "scale"), [(3, 1.0), (3, 2000.0), (60, 30.0), (60, 2000.0), (900, 1.0), (900, 30.0)])
@@ -346,14 +346,14 @@ def test_chains_that_hardly_move(size, scale):
     exact = np.concatenate([[0], np.cumsum(up - down)])
     exact = np.exp(exact - exact.max())
     order = np.random.default_rng(15).permutation(size)
-    found = stationary(logs[np.ix_(order, order)])
-    assert found == pytest.approx((exact / exact.sum())[order], rel=1e-9, abs=1e-300)
+    result = stationary(logs[np.ix_(order, order)])
+    assert result == pytest.approx((exact / exact.sum())[order], rel=1e-9, abs=1e-300)
 
 
 def test_alpha_rank_where_rates_are_below_all_floats():
     """Two strict equilibria that 50 mutants must leave against odds of exp(-1000 * loss); the stags' is left sooner."""
-    found = alpha_rank(load_classic("stag_hunt"), alpha=1000.0)
-    assert found == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-12)
+    result = alpha_rank(load_classic("stag_hunt"), alpha=1000.0)
+    assert result == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-12)
     assert alpha_rank(CHICKEN, alpha=1000.0) == pytest.approx(np.array([[0, 0.5], [0.5, 0]]))
 
 
@@ -367,8 +367,8 @@ def test_nash_averaging_by_hand():
         (np.array([[0.0, 0, 1], [0, 0, 2], [-1, -2, 0]]), (1 / 2, 1 / 2, 0)),
         (np.array([[0.0, 1, 0, -1], [-1, 0, 1, 0], [0, -1, 0, 1], [1, 0, -1, 0]]), (1 / 4,) * 4),
     ]:
-        found, skill = nash_averaging(payoff)
-        assert found == pytest.approx(p, abs=1e-6)
+        result, skill = nash_averaging(payoff)
+        assert result == pytest.approx(p, abs=1e-6)
         assert skill == pytest.approx(payoff @ p, abs=1e-6)
         assert skill.max() < 1e-6
     with pytest.raises(ValueError, match="one agent wins what the other loses"):
@@ -411,8 +411,8 @@ def test_most_even_equilibria_of_games_with_copied_actions(kind):
         rows, columns = random.integers(2, 9, 2)
         payoffs = random.normal(size=(2, rows, columns))
         payoffs = payoffs[:, random.integers(0, rows, rows)][:, :, random.integers(0, columns, columns)]
-        found = {"ce": ce_regrets, "cce": cce_regrets}[kind](in_range(payoffs), max_entropy_correlated(payoffs, kind))
-        assert found.max() < 1e-5
+        results = {"ce": ce_regrets, "cce": cce_regrets}[kind](in_range(payoffs), max_entropy_correlated(payoffs, kind))
+        assert results.max() < 1e-5
 
 
 def test_the_most_even_equilibrium_of_antisymmetric_games():
@@ -432,9 +432,9 @@ def test_the_most_even_equilibrium_of_antisymmetric_games():
 
 @pytest.mark.parametrize("name", META)
 def test_meta_solvers_defect_and_take_any_number_of_players(name):
-    found = META[name](DILEMMA)
+    result = META[name](DILEMMA)
     expected = 1 / 2 if name == "uniform" else 1
-    assert [own[1] for own in found] == pytest.approx([expected] * 2, abs=0.02)
+    assert [own[1] for own in result] == pytest.approx([expected] * 2, abs=0.02)
     assert [len(own) for own in META[name](random_payoffs(16, 3, 2, 3, 4))] == [2, 3, 4]
     assert np.concatenate(META[name](PENNIES)) == pytest.approx(np.full(4, 0.5), abs=0.01)
 
@@ -450,8 +450,8 @@ def test_a_matrix_game_is_solved_in_its_first_iteration(method):
 
 def test_all_equilibria_by_hand():
     """Of chicken both pure ones and (1/3, 2/3); of meeting at one of six places one for each set of places."""
-    found = all_equilibria(CHICKEN)
-    assert [np.concatenate(each).tolist() for each in found] == [
+    result = all_equilibria(CHICKEN)
+    assert [np.concatenate(each).tolist() for each in result] == [
         [1, 0, 0, 1],
         pytest.approx([1 / 3, 2 / 3, 1 / 3, 2 / 3], abs=1e-15),
         [0, 1, 1, 0],
@@ -465,21 +465,21 @@ def test_all_equilibria_by_hand():
     assert [own[1] for own in all_equilibria(DILEMMA)[0]] == [1, 1]
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_all_equilibria_are_quantecons_and_more_where_there_are_infinitely_many(whole):
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_all_equilibria_are_quantecons_and_more_where_there_are_infinitely_many(is_whole):
     """Of whole numbers from 0 to 3, which leave ties, each is one, and none of QuantEcon's is missed."""
     from quantecon.game_theory import NormalFormGame, Player, support_enumeration, vertex_enumeration
 
     random = np.random.default_rng(0)
     for _ in range(20):
-        payoffs = random.integers(0, 4, (2, 3, 4)).astype(float) if whole else random.normal(size=(2, 4, 5))
-        found = all_equilibria(payoffs)
-        assert max(regrets(payoffs, each).max() for each in found) < 1e-12
+        payoffs = random.integers(0, 4, (2, 3, 4)).astype(float) if is_whole else random.normal(size=(2, 4, 5))
+        result = all_equilibria(payoffs)
+        assert max(regrets(payoffs, each).max() for each in result) < 1e-12
         game = NormalFormGame((Player(payoffs[0]), Player(payoffs[1].T)))
-        for theirs in (*support_enumeration(game), *vertex_enumeration(game)):
-            distances = [np.abs(np.concatenate(each) - np.concatenate(theirs)).max() for each in found]
+        for reference in (*support_enumeration(game), *vertex_enumeration(game)):
+            distances = [np.abs(np.concatenate(each) - np.concatenate(reference)).max() for each in result]
             assert min(distances) < 1e-9
-        assert whole or len(found) == len(vertex_enumeration(game))
+        assert is_whole or len(result) == len(vertex_enumeration(game))
 
 
 def test_all_equilibria_in_the_metrics():

@@ -33,19 +33,19 @@ def distances(solver, game, iterations):
 def random_game(tmp_path):
     """Makes zero-sum games of normal payoffs."""
 
-    def made(seed, size=40):
+    def make_game(seed, size=40):
         row = np.random.default_rng(seed).normal(size=(size, size))
         np.save(tmp_path / "payoffs.npy", np.stack([row, -row]))
         return MatrixGame(payoffs=str(tmp_path / "payoffs.npy"))
 
-    return made
+    return make_game
 
 
 def test_fictitious_play_on_kuhn():
     """The distances of OpenSpiel's XFP; ties make a difference later on."""
-    found, _ = distances(FictitiousPlay(), OpenSpiel("kuhn_poker"), 200)
-    assert found[[0, 9]] == pytest.approx([0.625, 1 / 6], abs=1e-12)
-    assert 0.02 < found[199] < 0.05
+    values, _ = distances(FictitiousPlay(), OpenSpiel("kuhn_poker"), 200)
+    assert values[[0, 9]] == pytest.approx([0.625, 1 / 6], abs=1e-12)
+    assert 0.02 < values[199] < 0.05
 
 
 def test_uniform_psro_is_fictitious_play(random_game):
@@ -92,14 +92,14 @@ def test_the_anytime_mixture_is_that_of_the_one_sided_linear_program(random_game
     solver, profile = AnytimeDoubleOracle(), TabularSpec().profile(game)
     steps, earns = solver.solve(profile, ExactResponder(game)), game.earns[0].numpy()
     for _ in range(6):
-        known = [list(each) for each in solver.members.members] if solver.members else None
-        found = next(steps).metrics["nash_conv"]
-        if known:
-            rows, columns = (np.array([table_plan(member) for member in seat]) for seat in known)
+        members = [list(each) for each in solver.members.members] if solver.members else None
+        values = next(steps).metrics["nash_conv"]
+        if members:
+            rows, columns = (np.array([table_plan(member) for member in seat]) for seat in members)
             row, _ = zero_sum(rows @ earns)
             column, _ = zero_sum(columns @ -earns.T)
             guaranteed = (row @ rows @ earns).min() + (column @ columns @ -earns.T).min()
-            assert found == pytest.approx(-guaranteed, abs=1e-5)
+            assert values == pytest.approx(-guaranteed, abs=1e-5)
 
 
 def test_exact_cells_are_entries_of_the_matrix(random_game):
@@ -196,8 +196,8 @@ def test_only_zero_sum_games_are_taken_for_such():
 @pytest.mark.parametrize("meta", ["nash", "logit", "prd", "regret_matching", "fictitious_play", "alpha_rank"])
 def test_psro_with_every_meta_solver(random_game, meta):
     """Each comes nearer to the equilibrium than the uniform start, for all are some way of answering answers."""
-    found, _ = distances(PSRO(meta), random_game(2, size=8), 25)
-    assert found.min() < found[0] / 4
+    values, _ = distances(PSRO(meta), random_game(2, size=8), 25)
+    assert values.min() < values[0] / 4
 
 
 def test_rectified_psro_solves_a_symmetric_game():
@@ -209,8 +209,8 @@ def test_rectified_psro_solves_a_symmetric_game():
 def test_psro_of_three_players_fills_every_cell():
     game = OpenSpiel("kuhn_poker(players=3)")
     solver, profile = PSRO(), TabularSpec().profile(game)
-    found = [step.metrics["nash_conv"] for step in islice(solver.solve(profile, ExactResponder(game)), 12)]
+    values = [step.metrics["nash_conv"] for step in islice(solver.solve(profile, ExactResponder(game)), 12)]
     sizes = solver.population.sizes
     assert solver.population.mean.shape == (3, *sizes)
     assert (solver.population.count > 0).all()
-    assert found[-1] < found[0] / 3
+    assert values[-1] < values[0] / 3

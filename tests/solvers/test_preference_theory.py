@@ -42,8 +42,8 @@ def test_implicit_and_explicit_steps_are_one(step_size):
     """gamma and eta = gamma / (1 + gamma * pull) give the same iterates, and gamma = eta / (1 - eta * pull) back."""
     eta, preference = step_size / (1 + step_size * PULL), np.array(PREFERENCES["cycle"])
     assert eta / (1 - eta * PULL) == pytest.approx(step_size)
-    found = first_seat(MMD(step_size, PULL), PreferenceMatrix("cycle", reference=START), 20)
-    for before, after in pairwise(found):
+    iterates = first_seat(MMD(step_size, PULL), PreferenceMatrix("cycle", reference=START), 20)
+    for before, after in pairwise(iterates):
         logit = (1 - eta * PULL) * np.log(before) + eta * PULL * np.log(START) + eta * preference @ before
         assert after == pytest.approx(np.exp(logit) / np.exp(logit).sum(), abs=1e-12)
 
@@ -52,10 +52,10 @@ def test_the_mirror_step_minimises_inpos_loss():
     """The loss of Zhang et al. 2024, its mean over pairs y, y' ~ pi_t and their judgments, has no slope there."""
     inverse = 4.0  # eta in the letters of INPO: an inverse step
     preference = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64)
-    found = first_seat(
+    iterates = first_seat(
         MMD((1 / inverse) / (1 - PULL / inverse), PULL), PreferenceMatrix("cycle", reference=(0.6, 0.3, 0.1)), 3
     )
-    start, here = torch.from_numpy(START), torch.from_numpy(found[2])
+    start, here = torch.from_numpy(START), torch.from_numpy(iterates[2])
 
     def loss(log_policy):
         ratio = log_policy - (PULL / inverse) * start.log() - (1 - PULL / inverse) * here.log()
@@ -63,7 +63,7 @@ def test_the_mirror_step_minimises_inpos_loss():
         wins = preference * (h - 1 / (2 * inverse)) ** 2 + preference.T * (-h - 1 / (2 * inverse)) ** 2
         return (here[:, None] * here * wins).sum()
 
-    for strategy, is_minimum in ((found[3], True), (found[2], False)):
+    for strategy, is_minimum in ((iterates[3], True), (iterates[2], False)):
         logits = torch.from_numpy(strategy).log().requires_grad_()
         (slope,) = torch.autograd.grad(loss(logits.log_softmax(-1)), logits)
         assert (float(slope.abs().max()) < 1e-12) == is_minimum
@@ -73,8 +73,8 @@ def test_the_mirror_step_minimises_inpos_loss():
 def test_steps_of_nash_md_keep_to_their_bound(name):
     """KL(equilibrium || next) <= (1 - eta * pull) KL(equilibrium || now) + 2 eta^2 (Munos et al. 2023, theorem 1)."""
     target, scale = equilibrium(name, PULL), 5.0
-    found = first_seat(NashMD(scale, PULL, anneal=True), PreferenceMatrix(name, reference=START), 400)
-    distances = [divergence(target, each) for each in found]
+    iterates = first_seat(NashMD(scale, PULL, anneal=True), PreferenceMatrix(name, reference=START), 400)
+    distances = [divergence(target, each) for each in iterates]
     for iteration, (now, following) in enumerate(pairwise(distances), 1):
         eta = min(scale, 2 / (PULL * (iteration + 1)))
         assert following <= (1 - eta * PULL) * now + 2 * eta**2
@@ -106,7 +106,7 @@ def with_falling_steps(game, magnet_weight, iterations, meets_itself):
 
     The first mixture is the reference. Against it the steps are Nash-MD's; against itself, INPO's, 1 / eta_t in theirs.
     """
-    profile, responder, found = TabularSpec().profile(game), ExactResponder(game), [START]
+    profile, responder, iterates = TabularSpec().profile(game), ExactResponder(game), [START]
     reference = freeze(profile)
     for iteration in range(iterations):
         step = 2 / (magnet_weight * (iteration + 2))
@@ -114,8 +114,8 @@ def with_falling_steps(game, magnet_weight, iterations, meets_itself):
         mixture = mix_geometrically(itself, reference, step * magnet_weight)
         opponents = Opponents([itself if meets_itself else mixture])
         responder.respond(profile, opponents, Objective(anchor=mixture, step_size=step))
-        found.append(profile[0].strategy.numpy().copy())
-    return np.array(found)
+        iterates.append(profile[0].strategy.numpy().copy())
+    return np.array(iterates)
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
@@ -125,8 +125,8 @@ def test_with_the_steps_of_theorem_1_nash_md_is_within_its_bound(name):
     It is the mixture that falls so: it is off by as much as its weight of the reference, 2 / T.
     """
     target = equilibrium(name, PULL)
-    found = with_falling_steps(PreferenceMatrix(name, reference=START), PULL, 1000, meets_itself=False)
-    distances, count = np.array([divergence(target, each) for each in found]), np.arange(1001)
+    iterates = with_falling_steps(PreferenceMatrix(name, reference=START), PULL, 1000, meets_itself=False)
+    distances, count = np.array([divergence(target, each) for each in iterates]), np.arange(1001)
     assert (distances <= 8 / (PULL**2 * (count + 1)) / 100).all()
     slope = np.polyfit(np.log(count[300:]), np.log(distances[300:]), 1)[0]
     assert slope == pytest.approx(-2, abs=0.3)
@@ -139,14 +139,14 @@ def test_with_steps_that_fall_inpo_is_within_its_bound_and_faster_than_nash_md(n
     Replacing Nash-MD's mixture by oneself keeps Nash-MD's own bound, too, and KL falls like 1 / T^4.
     """
     target, game = equilibrium(name, PULL), PreferenceMatrix(name, reference=START)
-    found = with_falling_steps(game, PULL, 600, meets_itself=True)
-    distances, count = np.array([divergence(target, each) for each in found]), np.arange(601)
-    largest = max(PULL * float(np.abs(np.log(found / START)).max()), 1.0)
+    iterates = with_falling_steps(game, PULL, 600, meets_itself=True)
+    distances, count = np.array([divergence(target, each) for each in iterates]), np.arange(601)
+    largest = max(PULL * float(np.abs(np.log(iterates / START)).max()), 1.0)
     assert (distances <= 32 * largest**2 / (PULL**2 * (count + 1))).all()
     assert (distances <= 8 / (PULL**2 * (count + 1))).all()
     slope = np.polyfit(np.log(count[100:300]), np.log(distances[100:300]), 1)[0]
     assert slope == pytest.approx(-4, abs=0.5)
-    strategy, reference = (np.concatenate([[1, 1], each, each]) for each in (found[-1], START))
+    strategy, reference = (np.concatenate([[1, 1], each, each]) for each in (iterates[-1], START))
     assert duality_gap(game.form, strategy, reference, PULL) < 1e-6
 
 
@@ -161,8 +161,8 @@ def test_the_equilibrium_of_a_population_is_no_share_of_it(tilt):
     scores = [np.roll(each, kind).tolist() for kind in range(3) for each in ((2, 1, 0), (1, 0, 2))]
     game = RaterMatrix(scores=scores, shares=np.repeat(shares / 2, 2).tolist(), temperature=0.0, reference=START)
     assert np.diag(game.earns[0].numpy(), 1) == pytest.approx(shares[:2] / 2)
-    found = first_seat(MMD(2.0, 0.03, move_every=60), game, 1500)[-1]
-    assert found == pytest.approx(np.roll(shares, -1), abs=1e-5)
+    iterates = first_seat(MMD(2.0, 0.03, move_every=60), game, 1500)[-1]
+    assert iterates == pytest.approx(np.roll(shares, -1), abs=1e-5)
 
 
 @pytest.mark.parametrize("magnet_weight", [0.5, 0.05, 0.02])
@@ -178,7 +178,7 @@ def test_the_equilibrium_is_no_further_from_the_reference_than_the_pull_allows(m
         )
     rare = np.exp(-0.375 / magnet_weight)
     game = RaterMatrix(scores=[[1.0, 0.0]], temperature=0.0, reference=(rare, 1 - rare))
-    found = first_seat(MirrorProx(magnet_weight=magnet_weight), game, 500)[-1]
+    iterates = first_seat(MirrorProx(magnet_weight=magnet_weight), game, 500)[-1]
     odds = rare / (1 - rare) * np.exp(0.5 / magnet_weight)
-    assert found[0] == pytest.approx(odds / (1 + odds))
-    assert divergence(found, np.array([rare, 1 - rare])) <= 1 / (2 * magnet_weight)
+    assert iterates[0] == pytest.approx(odds / (1 + odds))
+    assert divergence(iterates, np.array([rare, 1 - rare])) <= 1 / (2 * magnet_weight)
