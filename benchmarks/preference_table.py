@@ -165,7 +165,7 @@ def parts_of(method: Method, seed: int, queries: int) -> Components:
 @torch.no_grad()
 def answers(writer: Any) -> np.ndarray:
     """How probable each answer is, (A,)."""
-    return writer.log_probs(writer.every, writer.every).sum(-1).double().exp().numpy()
+    return writer.log_probs(writer.answer_tokens, writer.answer_tokens).sum(-1).double().exp().numpy()
 
 
 def played(method: Method, seed: int, queries: int) -> Run:

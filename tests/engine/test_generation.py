@@ -102,7 +102,7 @@ def test_answers_come_as_often_as_they_should():
 
 
 def test_log_probabilities_are_the_same_wherever_they_are_read():
-    model, answers = tiny(0), tiny(0).every
+    model, answers = tiny(0), tiny(0).answer_tokens
     completions = generate(model, rows(500), derive_seeds(1, 500))
     torch.testing.assert_close(completions.log_prob, model.log_probs(completions.rows, completions.tokens), **NEAR)
     torch.testing.assert_close(on_sheets(model, answers), model.log_probs(rows(27), answers), **NEAR)
@@ -115,9 +115,9 @@ def test_scores_have_mean_zero():
     """E[grad log pi] = 0 over the 27 answers; as log-probabilities of another temperature it is not."""
     for temperature, is_zero in ((1.0, True), (0.9, False)):
         model = tiny(0)
-        chances = model.log_probs(rows(27), model.every).sum(-1).exp().detach()
+        chances = model.log_probs(rows(27), model.answer_tokens).sum(-1).exp().detach()
         other = EnumerableLM(model.logits.detach() / temperature, 3, 3)
-        (chances * other.log_probs(rows(27), other.every).sum(-1)).sum().backward()
+        (chances * other.log_probs(rows(27), other.answer_tokens).sum(-1)).sum().backward()
         assert (float(other.logits.grad.abs().max()) < 1e-14) == is_zero
 
 
@@ -148,10 +148,10 @@ def test_nothing_is_written_behind_the_last_end():
 def test_a_mixture_is_one_of_tokens(weight):
     """pi^(1 - w) mu^w, renormalised after every prefix: not that of whole answers, which cannot be sampled (N5)."""
     one, other = tiny(0), tiny(1)
-    result = on_sheets(GeometricMixture(one, other, weight), one.every).sum(-1)
+    result = on_sheets(GeometricMixture(one, other, weight), one.answer_tokens).sum(-1)
     tables = torch.lerp(one.logits.log_softmax(-1), other.logits.log_softmax(-1), weight)
     torch.testing.assert_close(result.exp(), chances_of(EnumerableLM(tables.detach(), 3, 3)), **NEAR)
-    full = [model.log_probs(rows(27), model.every).sum(-1).detach() for model in (one, other)]
+    full = [model.log_probs(rows(27), model.answer_tokens).sum(-1).detach() for model in (one, other)]
     answers = torch.lerp(*full, weight).log_softmax(-1)
     if weight in (0, 1):
         torch.testing.assert_close(result, full[int(weight)], **NEAR)

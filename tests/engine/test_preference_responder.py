@@ -248,10 +248,10 @@ def test_what_is_learned_from_once_is_never_clipped(clip):
 
 def test_every_group_is_learned_from_once_in_an_epoch(monkeypatch):
     _game, profile, reference, responder = make_responder(prompts=10, epochs=3, minibatches=4)
-    calls, batch = [], PreferenceResponder._batch
+    calls, batch = [], PreferenceResponder._pairs
     monkeypatch.setattr(
         PreferenceResponder,
-        "_batch",
+        "_pairs",
         lambda self, learner, data, index, *r: calls.append(index) or batch(self, learner, data, index, *r),
     )
     near(responder, profile, reference)

@@ -556,7 +556,7 @@ def by_tournament(judge, groups):
 
 
 def by_wins(judge, groups):
-    return best_and_worst(wins_among(judge.among(torch.zeros(len(groups), dtype=torch.int64), groups.tolist())))
+    return best_and_worst(wins_among(judge.compare_all(torch.zeros(len(groups), dtype=torch.int64), groups.tolist())))
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def always_the_teacher(batch, settings):
 
 def chances(writer):
     with torch.no_grad():
-        return writer.log_probs(writer.every, writer.every).sum(-1).double().exp().numpy()
+        return writer.log_probs(writer.answer_tokens, writer.answer_tokens).sum(-1).double().exp().numpy()
 
 
 def softmax(logits):
