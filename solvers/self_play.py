@@ -1,7 +1,7 @@
-"""Self-play: the profile plays itself; for a team with one payoff, the team learns together.
+"""Self-play: the profile plays itself; a team with a common payoff learns together.
 
-With one network in every seat this is the parameter sharing of IPPO and MAPPO (arXiv:2011.09533,
-arXiv:2103.01955); with one network for each seat, independent learners.
+With one network in all seats this is the parameter sharing of IPPO and MAPPO (arXiv:2011.09533, arXiv:2103.01955); with
+one network for each seat it is independent learning.
 """
 
 from collections.abc import Iterator

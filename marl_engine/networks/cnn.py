@@ -1,7 +1,7 @@
-"""A convolutional network on images: convolutional layers, and a perceptron on what they find (LeCun et al. 1989).
+"""A convolutional network on images: convolutional layers, followed by a perceptron (LeCun et al. 1989).
 
-Images are padded with zeros, so that layers of stride 1 keep their height and width: small grids, like the kitchens of
-Overcooked, have no border to lose.
+Images are padded with zeros, so that layers with stride 1 keep their height and width; in small grids such as the
+kitchens of Overcooked every cell counts.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class CNN(nn.Module):
         return append_seat(rows if rows.dtype == torch.uint8 else rows.float(), seat, self.seats)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last convolutional layer makes of images (N, V, H, W, C): (N, channels, H', W')."""
+        """Returns the output (N, channels, H', W') of the last convolutional layer for images (N, V, H, W, C)."""
         hidden = images.permute(0, 1, 4, 2, 3).flatten(1, 2).to(self.head.weights[0].dtype)
         for layer in self.convolutions:
             hidden = activate_(layer(hidden), self.activation)

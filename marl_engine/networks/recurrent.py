@@ -27,15 +27,15 @@ class GRU(nn.Module):
         self.input_bias, self.memory_bias = (nn.Parameter(torch.zeros(3 * units)) for _ in range(2))
 
     def initial_memory(self, count: int) -> Tensor:
-        """Zeros (count, H)."""
+        """Returns zeros (count, H)."""
         return self.input_bias.new_zeros(count, self.units)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """What inputs (M, D) add to the gates, (M, 3 H)."""
+        """Returns the contribution of inputs (M, D) to the gates, (M, 3 H)."""
         return torch.addmm(self.input_bias, inputs, self.input_weight)
 
     def step(self, projected: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Outputs (N, H) and the new memory, from `project` and the memory before."""
+        """Returns outputs (N, H) and the new memory, from `project` and the memory before."""
         reset, update, new = projected.chunk(3, dim=-1)
         old_reset, old_update, old_new = torch.addmm(self.memory_bias, memory, self.memory_weight).chunk(3, dim=-1)
         candidate = torch.tanh(new + torch.sigmoid(reset + old_reset) * old_new)
@@ -57,15 +57,15 @@ class LSTM(nn.Module):
         self.bias = nn.Parameter(torch.cat([torch.zeros(units), torch.ones(units), torch.zeros(2 * units)]))
 
     def initial_memory(self, count: int) -> tuple[Tensor, Tensor]:
-        """Zeros (count, H), twice."""
+        """Returns zeros (count, H), twice."""
         return self.bias.new_zeros(count, self.units), self.bias.new_zeros(count, self.units)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """What inputs (M, D) add to the gates, (M, 4 H)."""
+        """Returns the contribution of inputs (M, D) to the gates, (M, 4 H)."""
         return torch.addmm(self.bias, inputs, self.input_weight)
 
     def step(self, projected: Tensor, memory: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Outputs (N, H) and the new memory, from `project` and the memory before."""
+        """Returns outputs (N, H) and the new memory, from `project` and the memory before."""
         hidden, cell = memory
         gates = torch.addmm(projected, hidden, self.memory_weight)
         enter, keep, leave, candidate = gates.chunk(4, dim=-1)
@@ -83,7 +83,7 @@ def orthogonal_blocks(inputs: int, units: int, gates: int) -> Tensor:
 
 
 class RecurrentNetwork(nn.Module):
-    """Observations through a trunk, a recurrent layer of H units, and a linear layer of so many outputs."""
+    """A trunk on observations, a recurrent layer with H units, and a linear output layer."""
 
     def __init__(self, trunk: MLP | CNN, cell: str, units: int, outputs: int, gain: float):
         super().__init__()
@@ -93,23 +93,25 @@ class RecurrentNetwork(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
-        """Observations (N, …) of seats (N,) as rows (N, …); see `MLP.encode`."""
+        """Returns the rows (N, …) of observations (N, …) of seats (N,); see `MLP.encode`."""
         return self.trunk.encode(observation, seat)
 
     def initial_memory(self, count: int) -> Any:
-        """Of so many rows in which a game opens."""
+        """Returns the memory of `count` rows when a game opens."""
         return self.cell.initial_memory(count)
 
     def forward(self, rows: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        """Outputs (N, outputs) of one turn, and the new memory, from rows (N, …) and the memory before."""
+        """Returns the outputs (N, outputs) of one turn and the new memory, from rows (N, …) and the memory
+        before.
+        """
         hidden, memory = self.cell.step(self._project(rows), memory)
         return torch.addmm(self.bias, hidden, self.weight), memory
 
     def unroll(self, rows: Tensor, memory: Any, opens: Tensor, acting: Tensor) -> tuple[Tensor, Sequence[Any]]:
-        """Outputs (T, N, outputs) of rows (T, N, …), and the memory after each turn (T,).
+        """Returns the outputs (T, N, outputs) for rows (T, N, …), and the memory after each turn (T,).
 
-        Memory (N, …) is that before the first turn. It is cleared before turns where a game opens (T, N), and stays as
-        it was where a seat is not acting (T, N).
+        Memory (N, …) is that before the first turn. It is cleared before turns in which a game opens (T, N), and does
+        not change where a seat is not acting (T, N).
         """
         projected = self._project(rows.flatten(0, 1)).view(*rows.shape[:2], -1).unbind(0)
         initial = self.cell.initial_memory(rows.shape[1])
@@ -125,5 +127,5 @@ class RecurrentNetwork(nn.Module):
         return torch.stack(hidden) @ self.weight + self.bias, memories
 
     def _project(self, rows: Tensor) -> Tensor:
-        """What rows (M, …) add to the gates (M, …)."""
+        """Returns the contribution of rows (M, …) to the gates (M, …)."""
         return self.cell.project(activate_(self.trunk(rows), self.trunk.activation))

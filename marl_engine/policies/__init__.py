@@ -1,4 +1,4 @@
-"""Policies: tables, networks with and without memory, mixtures, and in `language` models that answer in tokens."""
+"""Policies: tables, networks with and without memory, mixtures; language models in `language`."""
 
 from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec

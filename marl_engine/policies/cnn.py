@@ -44,7 +44,7 @@ class CNNSpec:
         return fill_seats(game, self.shared, lambda: policy_of(game, network))
 
     def critic(self, game: Game, joint: bool) -> CNN:
-        """Values from the image of one seat, or from those of all seats, own first."""
+        """Returns a critic of the images of one seat, or of all seats with its own first."""
         return self.network(game, self.hidden, 1, gain=1.0, views=game.players if joint else 1)
 
     def network(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> CNN:

@@ -14,14 +14,16 @@ from marl_engine.types import Game, Policy
 
 
 def constant_features(game: Game) -> Tensor:
-    """What all opening observations of a game share, (…): the features that never change, and no others."""
+    """Returns the features (…) that are the same in all opening observations of a game; others are zero."""
     if (features := infoset_features(game)) is not None:
         return torch.zeros(features.shape[1])
     return deepcopy(game).reset(torch.arange(8)).observation.flatten(0, 1).amin(0).cpu()
 
 
 def infoset_features(game: Game) -> Tensor | None:
-    """What the information sets of a small game look like (I + 1, D), the last row zeros; None for other games."""
+    """Returns the features (I + 1, D) of a small game's information sets, with a last row of zeros; None for
+    others.
+    """
     numbered = capabilities_of(game).numbered
     return (
         None if numbered is None else torch.cat([numbered.features.cpu(), torch.zeros(1, numbered.features.shape[1])])
@@ -53,7 +55,9 @@ class MLPSpec:
         return fill_seats(game, self.shared, lambda: policy_of(game, network, self.squashed))
 
     def critic(self, game: Game, joint: bool) -> MLP:
-        """Values from one seat's observation, or from all of them, own first (MAPPO's centralised critic)."""
+        """Returns a critic of one seat's observation, or of all seats with its own first (MAPPO's centralised
+        critic).
+        """
         return self.perceptron(game, self.hidden, 1, gain=1.0, views=game.players if joint else 1)
 
     def perceptron(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> MLP:

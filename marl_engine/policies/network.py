@@ -1,4 +1,4 @@
-"""Policies by a feed-forward network, a perceptron or a convolutional one: over discrete or continuous actions."""
+"""Policies with a feed-forward network, over discrete or continuous actions."""
 
 from collections.abc import Callable, Sequence
 
@@ -75,12 +75,15 @@ def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = 
 
 
 def fill_seats(game: Game, shared: bool, make: Callable[[], Policy]) -> Profile:
-    """One policy for all seats, or one each."""
+    """Returns one policy for all seats, or one for each."""
     return [make()] * game.players if shared else [make() for _ in range(game.players)]
 
 
 def indicated_seats(game: Game, indicator: bool | None, shared: bool) -> int:
-    """How many seats a network is told apart, 0: none. With None they are told apart where they are not alike."""
+    """Returns the number of seats in the one-hot input that tells a network its seat; 0 for none.
+
+    By default there is one if the seats are not symmetric.
+    """
     indicated = not game.symmetric if indicator is None else indicator
     return game.players if indicated and shared else 0
 

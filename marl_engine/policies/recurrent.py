@@ -1,4 +1,4 @@
-"""Policies with a memory: a perceptron, a recurrent layer and logits, learned from stretches of play in their order."""
+"""Policies with memory: a perceptron, a recurrent layer and logits, trained on sequences of turns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class RecurrentPolicy(Policy):
         return self.network.initial_memory(count)
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
-        """One turn; without memory it is the first one of a game."""
+        """Plays one turn; without memory it is the first one of a game."""
         logits, memory = self.network(rows, self.initial_memory(len(rows)) if memory is None else memory)
         return Categorical(logits, legal), memory
 
@@ -72,7 +72,7 @@ class RecurrentSpec:
         return fill_seats(game, self.shared, lambda: RecurrentPolicy(self._network(game, game.actions, 0.01, 1)))
 
     def critic(self, game: Game, joint: bool) -> RecurrentNetwork:
-        """Values from what one seat saw, or all of them, own first, in the course of a game."""
+        """Returns a recurrent critic of one seat's observations, or of all seats with its own first."""
         return self._network(game, 1, 1.0, game.players if joint else 1)
 
     def _network(self, game: Game, outputs: int, gain: float, views: int) -> RecurrentNetwork:

@@ -1,4 +1,4 @@
-"""Policies that are tables of logits: a distribution for every state of a game that numbers its states."""
+"""Policies that are tables of logits, for games whose states are numbered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from marl_engine.types import Memory, Policy
 
 
 class SoftmaxTablePolicy(Policy):
-    """pi(a | s) ~ exp logits[s, a], for S states and A actions; it is shown the number of a state, (N, 1)."""
+    """pi(a | s) ~ exp logits[s, a], for S states and A actions. Observations (N, 1) are numbers of states."""
 
     def __init__(self, logits: Tensor):
         super().__init__()
         self.logits = nn.Parameter(logits)  # (S, A) float64
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
-        """Rows (N,) of the table."""
+        """Returns rows (N,) of the table."""
         return observation[:, 0].long()
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
@@ -53,6 +53,6 @@ def copy_logits(profile: Sequence[Any]) -> list[Tensor]:
 
 @torch.no_grad()
 def step_logits(profile: Sequence[Any], slopes: Sequence[Tensor], rate: float) -> None:
-    """logits += rate * slope, for all seats."""
+    """Adds rate * slope to the logits of all seats."""
     for policy, slope in zip(profile, slopes, strict=True):
         policy.logits += rate * slope

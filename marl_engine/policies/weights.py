@@ -1,4 +1,4 @@
-"""Weights of policies: saved, loaded and compared."""
+"""Saving, loading, copying and comparing the weights of policies."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -54,7 +54,7 @@ def load_profile_state(profile: Profile, state: Mapping[str, Any]) -> None:
 
 
 class Snapshot(NamedTuple):
-    """Weights and optimisers at one time, copied."""
+    """Copies of weights and optimisers."""
 
     weights: dict[str, Any]
     optimisers: list[dict[str, Any]]
@@ -66,7 +66,7 @@ def take_snapshot(profile: Profile, optimisers: Sequence[Adam] = ()) -> Snapshot
 
 
 def load_snapshot(snapshot: Snapshot, profile: Profile, optimisers: Sequence[Adam] = ()) -> None:
-    """Puts back the weights and the optimisers, which are the ones that the snapshot was taken of."""
+    """Restores weights and optimisers, which must be those of which the snapshot was taken."""
     load_profile_state(profile, snapshot.weights)
     for optimiser, state in zip(optimisers, snapshot.optimisers, strict=True):
         optimiser.restore(state)

@@ -1,8 +1,8 @@
-"""What a policy and its critic learn from a stretch of play: decisions in any order, or sequences in their own.
+"""Training data of a policy and its critic from a stretch of play: single decisions, or whole sequences.
 
-Policies without memory learn from single decisions. Those with one learn by backpropagation through time, truncated to
-the stretch (Williams and Peng 1990, Neural Computation 2:490), which begins with the memory that they had when it was
-played; minibatches are then some of the sequences, each in one piece.
+Policies without memory learn from decisions in any order. Those with memory learn by truncated backpropagation through
+time over the stretch (Williams and Peng 1990, Neural Computation 2:490), starting from the memory that they had during
+play; their minibatches consist of whole sequences.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from marl_engine.types import Distribution, Memory, Policy, Turn
 
 
 class SeatBatch(NamedTuple):
-    """What one policy learns from: some seats of a stretch of play, and the turn after it."""
+    """The data of one policy: some seats of a stretch of play, and the turn after it."""
 
     trajectory: Trajectory
     after: Turn
@@ -30,12 +30,12 @@ class SeatBatch(NamedTuple):
     lineup: int = 0  # the number of the line-up that played it
 
     def flat(self, each: Tensor) -> Tensor:
-        """Of (T, B, P, …), the rows (T * B * seats, …) of these seats."""
+        """Returns the rows (T * B * seats, …) of these seats, from (T, B, P, …)."""
         return select_seats(each.flatten(0, 1), self.seats, each.shape[2])
 
 
 class Course(NamedTuple):
-    """How N sequences of T turns run."""
+    """The structure of N sequences of T turns."""
 
     memory: Memory  # (N, …) before the first turn
     opens: Tensor  # (T, N) bool: a game opens there, so that nothing is remembered
@@ -43,7 +43,7 @@ class Course(NamedTuple):
 
 
 class PolicyBatch(NamedTuple):
-    """What a policy learns from: N decisions, or with a course N sequences of T turns, (T, N, …) in place of (N, …)."""
+    """Data of a policy: N decisions, or with a course N sequences of T turns, (T, N, …) instead of (N, …)."""
 
     rows: Tensor  # (N, ...) what it was shown, as it encodes it
     legal: Tensor | None  # (N, A) bool
@@ -54,7 +54,7 @@ class PolicyBatch(NamedTuple):
     course: Course | None = None
 
     def distribution(self, policy: Policy) -> Distribution:
-        """What a policy does in the decisions of the batch."""
+        """Returns the policy's distributions in the decisions of the batch."""
         if self.course is None:
             return policy(self.rows, self.legal)[0]
         return policy.unroll(self.rows, self.legal, *self.course)
@@ -78,7 +78,7 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
 
 
 class CriticBatch(NamedTuple):
-    """What its critic learns from, laid out in the same way."""
+    """Data of a critic, in the same layout."""
 
     rows: Tensor  # (N, ...) what it was shown
     target: Tensor  # (N,)
@@ -86,7 +86,7 @@ class CriticBatch(NamedTuple):
     course: Course | None = None
 
     def values(self, critic: Any) -> Tensor:
-        """Values (N,) of the decisions of the batch."""
+        """Returns the values (N,) of the decisions of the batch."""
         if self.course is None:
             return critic(self.rows)[:, 0]
         return critic.unroll(self.rows, *self.course)[0][..., 0][self.course.acting]
@@ -96,7 +96,7 @@ Batch = TypeVar("Batch", PolicyBatch, CriticBatch)
 
 
 def count_units(batch: Batch) -> int:
-    """How many decisions or sequences there are, which minibatches are made of."""
+    """Returns the number of decisions or sequences that minibatches are made of."""
     return batch.rows.shape[0 if batch.course is None else 1]
 
 
@@ -111,12 +111,12 @@ def select_units(batch: Batch, index: Tensor | slice) -> Batch:
 
 
 def select_decisions(batch: Batch, each: Tensor) -> Tensor:
-    """Of what is known of all turns, what belongs to decisions: (T, N, …) of sequences -> (M, …)."""
+    """Returns what belongs to decisions of data on all turns: (T, N, …) -> (M, …)."""
     return each if batch.course is None else each[batch.course.acting]
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Several batches as one; lists of differences are filled up to the same length."""
+    """Concatenates batches; lists of differences are padded to the same length."""
     if len(batches) == 1:
         return batches[0]
     along, columns = 0 if batches[0].course is None else 1, []
@@ -130,7 +130,7 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
 
 
 def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
-    """The courses of all sequences; None where there are none."""
+    """Concatenates the courses of sequences; None if there are none."""
     several = [each for each in courses if each is not None]
     if not several:
         return None
@@ -139,7 +139,7 @@ def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
 
 
 class Values(NamedTuple):
-    """What a critic says of a stretch of play."""
+    """The critic's values in a stretch of play."""
 
     rows: Tensor  # (T * B * seats, …) what it was shown
     value: Tensor  # (T, B, seats)
@@ -149,15 +149,17 @@ class Values(NamedTuple):
 
 
 def critic_view(observation: Tensor, seats: list[int], joint: bool) -> Tensor:
-    """What the critic is shown of observations (M, P, …): (M * seats, …) of each seat, or (M * seats, P, …) of all, the
-    own one first."""
+    """Returns the critic's input from observations (M, P, …).
+
+    It is (M * seats, …), each seat's own, or if `joint` (M * seats, P, …), those of all seats with its own first.
+    """
     if not joint:
         return select_seats(observation, seats, observation.shape[1])
     return torch.stack([observation.roll(-seat, dims=1) for seat in seats], dim=1).flatten(0, 1)
 
 
 def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | None) -> Values:
-    """Values of single observations; with a course, of observations in the light of those before them."""
+    """Returns the critic's values in a stretch of play; with a course, given the observations before."""
     trajectory, seats = part.trajectory, part.seats
     turns, games, _ = trajectory.reward.shape
     seat = torch.tensor(seats, device=trajectory.reward.device).repeat(turns * games)
@@ -183,7 +185,7 @@ def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | 
 
 
 def course_of(part: SeatBatch, memory: Memory) -> Course:
-    """How the sequences of some seats run that begin with a memory (B * seats, …)."""
+    """Returns the course of the sequences of some seats, which start with a memory (B * seats, …)."""
     trajectory, turns = part.trajectory, len(part.trajectory.done)
     opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
     every = opens.repeat_interleave(len(part.seats), dim=1)
@@ -213,9 +215,9 @@ def action_log_probs(policy: Policy, trajectory: Trajectory, seat: int) -> Tenso
 def collate(
     policy: Policy, part: SeatBatch, values: Values, advantage: Tensor, shared_rows: bool, memory: Memory
 ) -> tuple[PolicyBatch, CriticBatch]:
-    """What a policy and its critic learn, by the policy's unit; advantage is (T, B, seats).
+    """Returns the data of a policy and of its critic, by the policy's unit; advantage is (T, B, seats).
 
-    With `shared_rows` both are shown the same. `memory` is what the critic remembered at the first turn.
+    With `shared_rows` both have the same rows. `memory` is the critic's memory at the first turn.
     """
     trajectory = part.trajectory
     turns, games, _ = trajectory.reward.shape
@@ -237,6 +239,6 @@ def collate(
 
 
 def in_order(batch: Batch, turns: int, course: Course) -> Batch:
-    """Rows (T * N, …) as sequences (T, N, …) with their course."""
+    """Returns rows (T * N, …) as sequences (T, N, …), with their course."""
     columns = [None if each is None else each.unflatten(0, (turns, -1)) for each in batch[:-1]]
     return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]

@@ -1,4 +1,4 @@
-"""Profiles play games: stretches to learn from, and whole games, at levels that a source may draw."""
+"""Play: stretches of play to learn from, whole games to score, opponents and levels drawn for each copy."""
 
 from marl_engine.rollout.levels import Stages
 

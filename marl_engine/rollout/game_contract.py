@@ -1,7 +1,7 @@
-"""What every game must do: checks for the author of one (`marl-train game._target_=… check=true`) and for tests.
+"""Checks that a game satisfies its contract, for authors (`marl-train game._target_=… check=true`) and for tests.
 
-A check plays a game with random legal actions. It returns a sentence of what it saw, and raises Refused with one that
-says what is wrong, expected and given.
+Each check plays with random legal actions. It returns a sentence about what was checked, and raises Refused with a
+sentence that says what was expected and what was found.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def check_declarations(game: Any) -> str:
 
 
 def check_shapes(game: Game, copies: int = 5, turns: int = 50) -> str:
-    """Turns have the shapes and types of `Turn` and finite numbers, and who acts can do something."""
+    """Checks shapes, types and finite values of turns, and that seats that act have a legal action."""
     turn = game.reset(derive_seeds(0, copies))
     kind = None
     for number in range(turns):
@@ -67,7 +67,7 @@ def check_leaving(game: Game, before: Turn, turn: Turn) -> None:
 
 
 def check_batching(game: Game, copies: int = 64, turns: int = 60) -> str:
-    """Copy b of a batch is the game that its seed alone gives."""
+    """Checks that copy b of a batch depends only on its own seed."""
     alone, together = deepcopy(game), deepcopy(game)
     seeds = derive_seeds(1, copies)
     for copy in (0, copies // 2, copies - 1):
@@ -106,7 +106,7 @@ def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20
 
 
 class Endings(NamedTuple):
-    """How games opened and ended that were played on and on."""
+    """Openings and endings of games that were played repeatedly."""
 
     openings: Tensor  # (B, P, ...) what copies saw first
     reopenings: Tensor  # (N, P, ...) what they saw after an end
@@ -134,16 +134,16 @@ def play_on(game: Game, copies: int = ENOUGH, longest: int = LONGEST, enough: in
 
 
 def strange(endings: Endings) -> Tensor:
-    """Which reopenings (N,) show what no copy opened with."""
+    """Returns which reopenings (N,) differ from every first opening."""
     openings = {each.numpy().tobytes() for each in endings.openings}
     return torch.tensor([each.numpy().tobytes() not in openings for each in endings.reopenings], dtype=torch.bool)
 
 
 def check_ends(game: Game, longest: int = LONGEST) -> str:
-    """Games end, and the turn that ends one opens the next.
+    """Checks that games end, and that the turn that ends a game has the opening of the next one.
 
-    Where openings repeat, most reopenings must be among them: as often as an opening was seen once only (Good 1953) one
-    is expected that none of them is.
+    If openings repeat, most reopenings must be among those seen before. The share of new ones is estimated by that of
+    openings seen exactly once (Good 1953).
     """
     name, endings = type(game).__name__, play_on(game, longest=longest)
     ended = len(endings.lengths)
@@ -174,9 +174,9 @@ def difference(one: Turn, other: Turn, row: int | None = None, other_row: int | 
 
 
 def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
-    """Legal actions (B, P), others in each game; the same for the same seed and place in the batch.
+    """Returns random legal actions (B, P), a function of seed and position in the batch.
 
-    Numbers (B, P, D) within the bounds of a game of continuous actions.
+    In games with continuous actions they are numbers (B, P, D) within the bounds.
     """
     seeds = derive_seeds(seed, len(turn.legal))
     spaces = spaces_of(game)
@@ -198,9 +198,9 @@ CHECKS: tuple[Callable[[Any], str], ...] = (
 
 
 def check_game(game: Any) -> Iterator[str]:
-    """What each check of a game saw, one after the other. Raises Refused with what is wrong.
+    """Runs all checks; yields the sentence of each. Raises Refused.
 
-    An error of the game's own is told with its place.
+    Exceptions of the game are reported with the line of code that raised them.
     """
     for check in CHECKS:
         try:

@@ -14,14 +14,14 @@ from marl_engine.types import Game, LevelSource, Turn
 
 
 def level_game(game: Game) -> LevelGame:
-    """The game as one with levels. Raises Refused for one without."""
+    """Returns the game as one with levels. Raises Refused if it has none."""
     if lack := lack_of(game, LevelGame, "a source of levels"):
         raise Refused(lack)
     return cast(LevelGame, game)
 
 
 class CopyLevels:
-    """The levels (B, …) of the copies of a game with seeds (B,), the next of which are asked of a source.
+    """The levels (B, …) of copies with seeds (B,), and the source that draws the next ones.
 
     `number` is that of the next decision.
     """
@@ -30,9 +30,9 @@ class CopyLevels:
         self.game, self.source, self.seeds, self.number, self.level = game, source, seeds, number, level
 
     def restart(self, turn: Turn) -> Turn:
-        """Opens the games of copies that are done at levels of the source; returns the turn with what they open with.
+        """Draws levels for copies whose game is done; returns the turn with their openings.
 
-        It is called after every decision.
+        Called after every decision.
         """
         self.number += 1
         if not turn.done.any():
@@ -48,10 +48,10 @@ class CopyLevels:
 
 @dataclass
 class Stages:
-    """Levels in their order of difficulty: the next one follows as soon as the present one is mastered.
+    """A curriculum: levels in order of difficulty, of which the next follows when the present one is mastered.
 
-    That is when the mean of what the last games at the present level earned, over `games` of them and all seats, is
-    `threshold` or more. Raises ValueError without levels.
+    A level is mastered if the mean payoff of the last `games` games at it, over all seats, is at least `threshold`.
+    Raises ValueError without levels.
     """
 
     levels: Sequence[Any]
@@ -68,12 +68,14 @@ class Stages:
         self.earned = torch.zeros(0)  # of the last games at the present level
 
     def draw(self, seeds: Tensor, number: int) -> Tensor:
-        """The present level, for each of the seeds (N,)."""
+        """Returns the present level for each seed (N,)."""
         level = torch.tensor(self.levels[self.stage], device=seeds.device)
         return level.expand(len(seeds), *level.shape)
 
     def report(self, levels: Tensor, earned: Tensor) -> None:
-        """Goes on to the next level if it is time. Games (N,) at other levels do not count."""
+        """Records payoffs of games, and moves to the next level if it is time. Games at other levels do not
+        count.
+        """
         level = torch.tensor(self.levels[self.stage], device=levels.device)
         here = (levels == level).view(len(levels), -1).all(1).cpu()
         self.earned = torch.cat([self.earned, earned[here].mean(-1)])[-self.games :]

@@ -1,7 +1,6 @@
-"""Games whose copies meet different opponents: each draws a profile when its game opens, and keeps it until it is done.
+"""Play against several opponents: each copy draws a profile when a game opens, and keeps it until the game is done.
 
-Copies that meet the same policy are played in one batch, so that a turn costs one call of each policy, however many
-profiles there are.
+Copies that meet the same policy are played in one batch, so a turn costs one call of each policy.
 """
 
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ DRAWS = 2**42  # sets the noise of these draws apart from that of actions
 
 
 def draw_members(opponents: Opponents, seeds: Tensor, number: int) -> Tensor:
-    """The members (B,) int64 that copies with seeds (B,) draw for games that open at decision `number`.
+    """Returns the members (B,) int64 drawn by copies with seeds (B,) for games that open at decision `number`.
 
-    Each is a function of the seed of its copy and of the number alone.
+    Each is a function of the seed and the number.
     """
     noise = draw_uniforms(mix_bits(seeds + DRAWS), number, 1, 1)[0, :, 0].double()
     edges = torch.tensor(opponents.weights, dtype=torch.float64, device=seeds.device).cumsum(0)
@@ -28,16 +27,16 @@ def draw_members(opponents: Opponents, seeds: Tensor, number: int) -> Tensor:
 
 
 def seat_learner(opponents: Opponents, profile: Profile, seat: int) -> Opponents:
-    """The opponents with the policy of a profile in one seat."""
+    """Returns the opponents with the policy of a profile in one seat."""
     members = [[*member[:seat], profile[seat], *member[seat + 1 :]] for member in opponents.members]
     return Opponents(members, opponents.weights)
 
 
 class OpponentSeating:
-    """Who sits in the seats of B games, copy by copy; see `rollout.Seating`.
+    """The policies in the seats of B games, which differ between copies; see `rollout.Seating`.
 
-    `member` (B,) int64 is the profile that each copy plays with at decision `number`, the next one. A copy for which
-    that is none of the opponents, such as -1, draws one. `memory` is what the seats remember (P,), as in `Seating`.
+    `member` (B,) int64 is the profile that each copy plays against at decision `number`. A copy whose member is not
+    among the opponents, such as -1, draws one. `memory` (P,) is that of the seats, as in `Seating`.
     """
 
     def __init__(self, opponents: Opponents, seeds: Tensor, number: int, member: Tensor, memory: Sequence[Memory] = ()):
@@ -55,7 +54,7 @@ class OpponentSeating:
         self.member = torch.where(known, member, draw_members(opponents, seeds, number))
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        """Actions (B, P) or (B, P, D), and their log-probabilities (B, P), by noise of their shape in [0, 1)."""
+        """Returns actions (B, P) or (B, P, D) and log-probabilities (B, P), from noise in [0, 1) of their shape."""
         if turn.done.any():
             self._open(turn.done)
         self.number += 1
@@ -71,19 +70,19 @@ class OpponentSeating:
         return action, log_prob
 
     def _open(self, opens: Tensor) -> None:
-        """Draws members for the copies (B,) whose games open, where nobody remembers anything."""
+        """Draws members for copies (B,) whose games open, and clears their memory."""
         self.member = torch.where(opens, draw_members(self.opponents, self.seeds, self.number), self.member)
         self._clear(opens)
 
     def _clear(self, opens: Tensor) -> None:
-        """Makes policies remember nothing in copies (B,) whose games open."""
+        """Clears the memory of policies in copies (B,) whose games open."""
         rows = opens.repeat_interleave(len(self.profile))
         self.memory = [choose_rows(rows, *each) for each in zip(self.initial, self.memory, strict=True)]
 
     def seat_memory(self, turn: Turn) -> tuple[Memory, ...]:
-        """What the seats remember (P,) when they come to a turn, each a tree of (B, …).
+        """Returns the memory of each seat (P,) before a turn, trees of (B, …).
 
-        Where policies of several layouts sit in a seat, only what the first of them remembers is told.
+        If policies with different layouts of memory sit in a seat, it is that of the first one.
         """
         self._open(turn.done)
         seated, players = self.places[self.member], len(self.profile)
@@ -105,7 +104,7 @@ class OpponentSeating:
     def _decide(
         self, place: int, here: Tensor, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
     ) -> tuple[Tensor, Tensor]:
-        """Actions (N, …) and log-probabilities (N,) of one policy, where it sits (B, P) bool."""
+        """Returns actions (N, …) and log-probabilities (N,) of one policy, in the seats (B, P) where it sits."""
         policy, rows_here = self.policies[place], here.flatten()
         rows = policy.encode(turn.observation[here], here.nonzero()[:, 1])
         allowed = None if legal is None else legal[here]

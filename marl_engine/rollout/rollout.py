@@ -1,4 +1,4 @@
-"""Profiles play games: a stretch of play to learn from, or whole games to be scored."""
+"""Plays profiles: stretches of play to learn from, and whole games to score."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -21,7 +21,7 @@ NOISE_BLOCK = 64  # turns whose noise is drawn at once
 
 
 class Trajectory(NamedTuple):
-    """T decisions of B games of P seats; row t is what was seen, done and earned at decision t."""
+    """T decisions of B games with P seats. Row t has the observation, action and reward of decision t."""
 
     observation: Tensor  # (T, B, P, ...)
     legal: Tensor | None  # (T, B, P, A) bool; None where every action always was
@@ -39,7 +39,7 @@ class Trajectory(NamedTuple):
 
 
 def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
-    """The different policies of a profile, each with the seats where it sits."""
+    """Returns the different policies of a profile, each with its seats."""
     seats: dict[Policy, list[int]] = {}
     for seat, policy in enumerate(profile):
         seats.setdefault(policy, []).append(seat)
@@ -47,12 +47,12 @@ def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
 
 
 def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
-    """Of (B, P, …), the rows (N, …) of some seats, game by game."""
+    """Returns the rows (N, …) of some seats, game by game, from (B, P, …)."""
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
 
 
 def stack_alive(alive: Sequence[Tensor | None]) -> Tensor | None:
-    """Who was still in the game (T, B, P), of turns that tell it or None; None where everybody always was."""
+    """Returns who was in the game, (T, B, P), from each turn's `alive`; None if it is None in all turns."""
     told = next((each for each in alive if each is not None), None)
     if told is None:
         return None
@@ -60,10 +60,10 @@ def stack_alive(alive: Sequence[Tensor | None]) -> Tensor | None:
 
 
 class Seating:
-    """Who sits in the seats of B games, and what the policies there remember, from turn to turn.
+    """The policies in the seats of B games, and their memory from turn to turn.
 
-    `memory` is what the seats remember (P,), each a tree of (B, …), as `seat_memory` returned it. A seat whose policy
-    does not remember what is laid out so begins with the policy's initial memory.
+    `memory` (P,) is that of each seat, a tree of (B, …), as returned by `seat_memory`. A policy whose memory has
+    another layout starts with its initial memory.
     """
 
     def __init__(self, profile: Profile, games: int, device: torch.device, memory: Sequence[Memory] = ()):
@@ -78,7 +78,7 @@ class Seating:
             ]
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        """Actions (B, P) or (B, P, D), and their log-probabilities (B, P), by noise of their shape in [0, 1)."""
+        """Returns actions (B, P) or (B, P, D) and log-probabilities (B, P), from noise in [0, 1) of their shape."""
         legal = None if turn.legal.all() else turn.legal
         decided = [self._decide_group(party, turn, legal, noise, greedy) for party in range(len(self.groups))]
         if len(decided) == 1:
@@ -91,7 +91,7 @@ class Seating:
         return action, log_prob
 
     def seat_memory(self, turn: Turn) -> tuple[Memory, ...]:
-        """What the seats remember (P,) when they come to a turn, each a tree of (B, …)."""
+        """Returns the memory of each seat (P,) before a turn, trees of (B, …)."""
         memory: list[Memory] = [None] * self.players
         for group, (_, seats) in enumerate(self.groups):
             for place, tree in zip(seats, split_seats(self._memory_at(group, turn.done), len(seats)), strict=True):
@@ -101,7 +101,7 @@ class Seating:
     def _decide_group(
         self, group: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
     ) -> tuple[Tensor, Tensor]:
-        """Actions (B, seats) of one policy, and their log-probabilities."""
+        """Returns actions (B, seats) and log-probabilities of one policy."""
         policy, seats = self.groups[group]
         rows = policy.encode(select_seats(turn.observation, seats, self.players), self.seat[group])
         allowed = None if legal is None else select_seats(legal, seats, self.players)
@@ -118,7 +118,7 @@ class Seating:
         return action.view(self.games, len(seats), *action.shape[1:]), log_prob.view(self.games, -1)
 
     def _memory_at(self, group: int, done: Tensor) -> Memory:
-        """What a policy remembers (N, …), which is its initial memory in games that have just opened."""
+        """Returns a policy's memory (N, …), which is the initial one in games that have just opened."""
         if self.initial[group] is None or not done.any():
             return self.memory[group]
         opens = done.repeat_interleave(len(self.groups[group][1]))
@@ -126,7 +126,7 @@ class Seating:
 
 
 class Seats(Protocol):
-    """Who plays B games: one profile, as in `Seating`, or several, as in `opponents.OpponentSeating`."""
+    """The policies in the seats of B games: `Seating` for one profile, `opponents.OpponentSeating` for several."""
 
     profile: Profile  # which says what noise is drawn
 
@@ -136,7 +136,7 @@ class Seats(Protocol):
 
 
 class Decision(NamedTuple):
-    """What every seat did in one turn, and what came of it."""
+    """One decision of all seats, and its result."""
 
     before: Turn
     action: Tensor  # (B, P) int64, or (B, P, D) of numbers
@@ -146,7 +146,9 @@ class Decision(NamedTuple):
 
 
 def draw_noise(profile: Profile, seeds: Tensor, first: int, turns: int) -> Tensor:
-    """Uniform numbers (turns, B, P, *noise_shape) for decisions from number `first` on; see `Policy.noise_shape`."""
+    """Returns uniform numbers (turns, B, P, *noise_shape) for decisions `first`, `first` + 1, …; see
+    `Policy.noise_shape`.
+    """
     seats = (len(profile), *profile[0].noise_shape)
     return draw_uniforms(seeds, first, turns, prod(seats)).unflatten(-1, seats)
 
@@ -162,11 +164,10 @@ def play_turns(
     greedy: bool = False,
     levels: CopyLevels | None = None,
 ) -> Iterator[Decision]:
-    """Yields `turns` decisions of B games from `turn` on, the first being number `first` of these games.
+    """Yields `turns` decisions of B games, starting at `turn`; `first` is the number of the first one.
 
-    The noise of decision n in game b is a function of seeds[b] and n alone. Learning, scoring and drawing all play by
-    this generator. Games open at `levels`, if there are any. Raises Refused for a turn among the first ones that is not
-    as `Turn` says.
+    The noise of decision n in game b is a function of seeds[b] and n. This generator is used for learning, scoring and
+    drawing. Games open at `levels`, if there are any. Raises Refused if one of the first turns is invalid; see `Turn`.
     """
     for start in range(first, first + turns, NOISE_BLOCK):
         for number, noise in enumerate(
@@ -181,7 +182,9 @@ def play_turns(
 
 
 def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
-    """The first turn of a game for each seed (B,), and the seeds on the device of its turns. Raises Refused."""
+    """Returns the first turn of a game for each seed (B,), and the seeds on the device of the game. Raises
+    Refused.
+    """
     turn = game.reset(seeds)
     check_turn(game, turn, len(seeds))
     return turn, seeds.to(turn.reward.device)
@@ -191,10 +194,10 @@ def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
 def play(
     game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int, memory: Sequence[Memory] = ()
 ) -> tuple[Trajectory, Turn, tuple[Memory, ...]]:
-    """Goes on from `turn` for `turns` decisions, the first being number `clock`; noise comes from seeds (B,).
+    """Plays `turns` decisions, starting at `turn`; `clock` is the number of the first one, seeds (B,) give the noise.
 
-    `memory` is what the seats remember at `turn`, as `play` returned it; without it they remember nothing. Returns what
-    was played, the turn after it, and what the seats remember then.
+    `memory` is that of the seats at `turn`, as returned by an earlier call; by default they have none. Returns the
+    trajectory, the turn after it, and the memory.
     """
     if (tabulated := tabulated_game(game, profile, turns * len(seeds))) is not None:
         played, after = tabulated.play_tabulated(tabulate_logits(tabulated, profile), seeds, clock, turns)
@@ -212,7 +215,7 @@ def record(
     turns: int,
     levels: CopyLevels | None = None,
 ) -> tuple[Trajectory, Turn, tuple[Memory, ...]]:
-    """What `play` returns, of games in which those play who are seated."""
+    """Returns what `play` returns, for given seats."""
     remembered = seating.seat_memory(turn)
     decisions = list(play_turns(game, seating, turn, seeds, first=clock, turns=turns, levels=levels))
     before, after = [each.before for each in decisions], [each.after for each in decisions]
@@ -238,10 +241,10 @@ def record(
 
 
 def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
-    """The turn after decision `number`, which is looked at if it is one of the first.
+    """Returns the turn after decision `number`, and checks it if it is one of the first.
 
-    Seats that had left the game before earn nothing, whatever the game pays them. Raises Refused for a turn that is not
-    as `Turn` says, be it the one before, of which a game's own error may come.
+    Seats that have left the game earn nothing, whatever the game pays them. Raises Refused for an invalid turn, also if
+    it was the one before that made the game fail.
     """
     try:
         after = game.step(action)
@@ -257,9 +260,9 @@ def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
 
 @torch.no_grad()
 def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) -> Tensor:
-    """Returns (B, P) of one whole game for each seed (B,): the payoff, without shaping or discount.
+    """Plays one game for each seed (B,); returns payoffs (B, P) without shaping or discount.
 
-    Raises Refused for a game whose turns are not as `Turn` says, and Halted for one that does not end.
+    Raises Refused if turns are invalid, and Halted if a game does not end.
     """
     turn, seeds = open_games(game, seeds)
     earned = turn.reward * turn.done[:, None]  # games that ended before anybody acted

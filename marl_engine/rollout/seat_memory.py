@@ -1,4 +1,4 @@
-"""What policies remember, in rows of all their seats, and seat by seat."""
+"""Conversions of memory between rows of all seats of a policy and one tree for each seat."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from marl_engine.types import Memory
 
 
 def split_seats(memory: Memory, seats: int) -> list[Memory]:
-    """Of what a policy remembers in several seats, (N, …) game by game, what each of them does: (B, …)."""
+    """Returns the memory of each seat, (B, …), from that of a policy in several seats, (N, …) game by game."""
     return [
         map_tree(lambda each, place=seat: each.unflatten(0, (-1, seats))[:, place], memory) for seat in range(seats)
     ]
@@ -21,9 +21,9 @@ def join_seats(memories: Sequence[Memory]) -> Memory:
 
 
 def recall(initial: Memory, memory: Sequence[Memory], seats: Sequence[int]) -> Memory:
-    """What a policy remembers (N, …) that sits in some seats, of what all seats remember (P,).
+    """Returns the memory (N, …) of a policy in some seats, from that of all seats (P,).
 
-    In a seat whose memory is laid out in another way than its own, that is the policy's initial memory (N, …).
+    Seats whose memory has another layout get the policy's initial memory.
     """
     kept = [
         memory[seat] if same_layout(memory[seat], fresh) else fresh

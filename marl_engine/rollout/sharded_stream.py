@@ -1,7 +1,7 @@
-"""Games under way in shards: a stretch of play is a pure job for each, so that any runner returns the same bits.
+"""Games in progress, in shards: each stretch of play is a pure job for each shard, so any runner gives the same result.
 
-What is computed in one batch is a shard, whatever the number of workers. A shard travels with its games: a runner with
-other processes sends them back and forth, the local one leaves them where they are.
+A batch is a shard, whatever the number of workers. A shard contains its games: a runner with several processes sends
+them back and forth, the local one does not move them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,11 +77,11 @@ class ShardedStream:
         return join_games([each.trajectory for each in played], 1), torch.cat(ended) if ended else None
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the games for a checkpoint."""
         return {"shards": [shard.state() for shard in self.shards]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint. Raises ValueError for one of another game, or of other shards."""
+        """Restores a checkpoint. Raises ValueError if it has another game or other shards."""
         check_like(state, {"shards": [{}] * len(self.shards)}, "stream")
         for shard, saved in zip(self.shards, state["shards"], strict=True):
             shard.restore(saved)
@@ -89,7 +89,7 @@ class ShardedStream:
 
 
 def join_games(parts: Sequence[Joined], axis: int) -> Joined:
-    """Turns (axis 0) or trajectories (axis 1) of several shards as one of all their games."""
+    """Joins the turns (axis 0) or trajectories (axis 1) of several shards."""
     if len(parts) == 1:
         return parts[0]
     sizes, kind = [part.done.shape[axis] for part in parts], type(parts[0])
@@ -103,7 +103,7 @@ def join_games(parts: Sequence[Joined], axis: int) -> Joined:
 
 
 def join_field(parts: Sequence[Tensor | None], sizes: Sequence[int], axis: int, fill: int) -> Tensor | None:
-    """Tensors of so many games along an axis as one; None, unless all are, stands for `fill` everywhere."""
+    """Joins tensors of several shards along an axis. If some are None, `fill` takes their place; None if all are."""
     example = next((part for part in parts if part is not None), None)
     if example is None:
         return None

@@ -1,7 +1,7 @@
-"""Whole games in shards: pure jobs of a fixed number of games each, which any runner gives the same results for.
+"""Whole games in shards: pure jobs with a fixed number of games, for which every runner gives the same results.
 
-A game is a function of its seed, but rounding may depend on what is computed in one batch. Batches are shards, whatever
-the number of workers, so that one process and several give the same bits.
+A game is a function of its seed, but rounding may depend on the batch. Batches are therefore shards, whatever the
+number of workers.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ SHARD = 1024  # games
 
 
 class Lineup(NamedTuple):
-    """Who sits where, and how actions are chosen."""
+    """A profile, and how its actions are chosen."""
 
     profile: Profile
     greedy: bool = False
 
 
 class Shard(NamedTuple):
-    """Whole games of one line-up, a game for each seed."""
+    """Whole games of one line-up, one for each seed."""
 
     game: Game
     lineup: Lineup

@@ -1,4 +1,4 @@
-"""Games that are always under way, so that a learner goes on where it stopped."""
+"""Games in progress: each stretch of play continues where the last one stopped."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ from marl_engine.types import Game, LevelSource, Memory, Opponents, Profile, Tur
 
 
 class Stream:
-    """Games that are always under way: a line-up goes on where the last one stopped.
+    """Games in progress; each stretch of play continues where the last one stopped.
 
-    With a `source` games open at levels, those that it draws; it is not told what they earn. Raises Refused for a game
-    whose turns are not as `Turn` says, and Halted where that is seen later.
+    With a `source`, games open at levels that it draws; payoffs are not reported to it. Raises Refused if the first
+    turns of the game are invalid (see `Turn`), and Halted if later ones are.
     """
 
     def __init__(self, game: Game, seeds: Tensor, source: LevelSource | None = None):
@@ -32,15 +32,15 @@ class Stream:
         self.clock = 0  # decisions so far: the place of the next in the noise
 
     def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
-        """The next `turns` decisions, and the payoff (games, P) of the games that ended on the way."""
+        """Plays `turns` decisions; returns the trajectory, and the payoffs (games, P) of games that ended."""
         if self.source is None:
             return self._advance(*play(self.game, profile, self.turn, self.seeds, self.clock, turns, self.memory))
         return self._record(Seating(profile, len(self.seeds), self.seeds.device, self.memory), turns)
 
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
-        """What `play` returns, of games in each of which one of the opponents plays, drawn when it opens.
+        """Plays like `play`, with an opponent in each copy that is drawn when a game opens.
 
-        A game under way goes on with the same place among the members, in this and in later calls.
+        A game in progress keeps its place among the members, in this and later calls.
         """
         if len(opponents.members) == 1:
             return self.play(opponents.members[0], turns)
@@ -57,7 +57,7 @@ class Stream:
         return level_game(self.game).reset(self.seeds, self.level)
 
     def _record(self, seating: Seats, turns: int) -> tuple[Trajectory, Tensor | None]:
-        """What `play` returns, of games in which those play who are seated."""
+        """Returns what `play` returns, for given seats."""
         levels = None
         if self.source is not None and self.level is not None:
             levels = CopyLevels(level_game(self.game), self.source, self.seeds, self.clock, self.level)
@@ -68,7 +68,7 @@ class Stream:
     def _advance(
         self, trajectory: Trajectory, turn: Turn, memory: tuple[Memory, ...]
     ) -> tuple[Trajectory, Tensor | None]:
-        """Goes on from `turn`, before which the trajectory was played; returns what `play` returns."""
+        """Moves on to `turn`, which follows the trajectory; returns what `play` returns."""
         self.turn, self.memory = turn, memory
         self.clock += len(trajectory.done)
         ended = torch.empty(int(trajectory.done.sum()), self.running.shape[1])
@@ -77,12 +77,12 @@ class Stream:
         return trajectory, ended if len(ended) else None
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the games for a checkpoint."""
         own = {"running": self.running, "member": self.member, "memory": self.memory, "level": self.level}
         return {"game": self.game.state(), "clock": self.clock, **own}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint. Raises ValueError for one of another game."""
+        """Restores a checkpoint. Raises ValueError if it is of another game."""
         check_like(state, {**self.state(), "memory": ()}, "stream")
         self.turn = self.game.restore(state["game"])
         self.running = state["running"].cpu().clone()

@@ -1,4 +1,6 @@
-"""Policies asked once in all information sets of a game, so that a whole stretch of play need ask nobody."""
+"""Evaluates policies once in all information sets of a game, so that many turns can be played without calling
+them.
+"""
 
 from itertools import pairwise
 from typing import Any
@@ -28,7 +30,7 @@ def tabulated_game(game: Game, profile: Profile, decisions: int) -> TabulatedGam
 
 
 def tabulate_logits(game: TabulatedGame, profile: Profile) -> Tensor:
-    """Logits (I + P, A) in all information sets, and after them those of each seat while others move."""
+    """Returns logits (I + P, A) in all information sets, followed by those of each seat when others move."""
     parts = [
         ask_everywhere(game, policy, seat, int(begin), int(end))
         for seat, (policy, (begin, end)) in enumerate(zip(profile, pairwise(game.form.begin), strict=True))

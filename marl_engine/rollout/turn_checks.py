@@ -1,4 +1,4 @@
-"""Whether a game's turns are what `Turn` says: all of it at first, and in passing what is cheap to look at."""
+"""Checks of turns against `Turn`: complete ones for the first turns, cheap ones for all others."""
 
 from typing import Any
 
@@ -47,7 +47,9 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
 
 
 def misfit(value: Any, shape: tuple[int, ...], dtype: torch.dtype | None) -> str:
-    """What a tensor must be and is instead; empty where it is so. `dtype` None stands for any."""
+    """Returns how a tensor differs from the expected shape and type; empty if it does not. `dtype` None means
+    any.
+    """
     expected = f"{tuple(shape)}" if dtype is None else f"{dtype} {tuple(shape)}"
     if not isinstance(value, Tensor):
         return f"a tensor {expected}, not {type(value).__name__}"
@@ -57,9 +59,10 @@ def misfit(value: Any, shape: tuple[int, ...], dtype: torch.dtype | None) -> str
 
 
 def fault(observation: Tensor, reward: Tensor, shaping: Tensor, legal: Tensor | None, acting: Tensor) -> str:
-    """What is wrong with numbers of any leading shape: one that is not finite, or a seat that can do nothing; or empty.
+    """Returns what is wrong with numbers of any leading shape: one is not finite, or a seat has no legal action.
 
-    Where a sum is finite its terms are, and it is one pass without a mask; else they are looked at one by one.
+    Returns an empty text if nothing is wrong. A finite sum shows that all numbers are finite, in one pass; otherwise
+    they are tested one by one.
     """
     for name, numbers in (("observation", observation), ("reward", reward), ("shaping", shaping)):
         if numbers.is_floating_point() and not numbers.sum().isfinite() and not numbers.isfinite().all():
@@ -72,7 +75,7 @@ def fault(observation: Tensor, reward: Tensor, shaping: Tensor, legal: Tensor | 
 
 
 def absence_fault(alive: Tensor, acting: Tensor) -> str:
-    """What is wrong with who is alive (B, P) beside who is acting (B, P); empty where nothing is."""
+    """Returns what is wrong with alive (B, P) given acting (B, P); empty if nothing is."""
     if (absent := acting & ~alive).any():
         return f"acting must be False where alive is False; it is True at {absent.nonzero()[0].tolist()} (copy, seat)"
     if (empty := ~alive.any(-1)).any():
@@ -81,15 +84,15 @@ def absence_fault(alive: Tensor, acting: Tensor) -> str:
 
 
 def check_stretch(game: Any, played: Any) -> None:
-    """Raises Halted where a `Trajectory` has numbers that are not finite, or seats that act and can do nothing."""
+    """Raises Halted if a `Trajectory` has numbers that are not finite, or acting seats without a legal action."""
     if wrong := fault(played.observation, played.reward, played.shaping, played.legal, played.acting):
         raise Halted(f"{type(game).__name__}: {wrong} (decision, copy, seat, …)")
 
 
 def stack_finals(game: Any, finals: list[Tensor | None], observation: Tensor, truncated: Tensor) -> Tensor | None:
-    """What games closed with (T, B, P, …), of turns that say so or None; None where no turn does.
+    """Returns the final observations (T, B, P, …) of turns; None if no turn has any.
 
-    Raises Halted where a game was truncated (T, B) at a turn that does not say.
+    Raises Halted if a game was truncated (T, B) without one.
     """
     silent = [turn for turn, final in enumerate(finals) if final is None]
     if silent and truncated[silent].any():
@@ -100,6 +103,6 @@ def stack_finals(game: Any, finals: list[Tensor | None], observation: Tensor, tr
 
 
 def check_earned(game: Any, earned: Tensor) -> None:
-    """Raises Halted where returns (B, P) are not finite."""
+    """Raises Halted if returns (B, P) are not finite."""
     if not earned.isfinite().all():
         raise Halted(f"{type(game).__name__}: reward must be finite numbers; a whole game earned {earned.tolist()[0]}")

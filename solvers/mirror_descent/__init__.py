@@ -1,4 +1,4 @@
-"""Mirror descent against itself, a look-ahead, a forecast, a mixture or a moving target."""
+"""Mirror descent in self-play, with a look-ahead, a forecast, a mixture or a moving target."""
 
 from solvers.mirror_descent.mdpo import MDPO
 from solvers.mirror_descent.mirror_prox import MirrorProx

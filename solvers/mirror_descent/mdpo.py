@@ -1,11 +1,12 @@
-"""Mirror descent policy optimisation: answer the game's own reward, anchored to oneself, by a few steps of gradient.
+"""Mirror descent policy optimisation: maximises the game's own reward, anchored to itself, by a few gradient steps.
 
-Tomar et al. 2020 (arXiv:2005.09814, sections 4 and 5): max <A, pi> - KL(pi || pi_k) / t_k, the new policy first. With
-`responder=mdpo` it is the on-policy algorithm, m = responder.epochs full-batch steps on advantages of the last play;
-with `responder=off_policy`, the other one, in which pi_k stands still for an iteration of that responder.
+Tomar et al. 2020 (arXiv:2005.09814, sections 4 and 5): max <A, pi> - KL(pi || pi_k) / t_k, with the new policy first.
+With `responder=mdpo` it is the on-policy algorithm, with m = responder.epochs full-batch steps on the advantages of the
+last rollout. With `responder=off_policy` it is the off-policy algorithm, in which pi_k is fixed during an iteration of
+that responder.
 
-It departs from the paper in the unit of t_k, which is one over the game's payoff, as everywhere here: standardised
-advantages are brought back to it. The paper's t_k falls as 1 - k / K; here it is a number, or falls to `end`.
+It departs from the paper in the unit of t_k, which is 1 / (the game's payoff), as everywhere here: standardised
+advantages are scaled back to payoffs. The paper's t_k falls as 1 - k / K; here it is constant, or falls to `end`.
 """
 
 from collections.abc import Iterator

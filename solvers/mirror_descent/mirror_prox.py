@@ -1,9 +1,9 @@
-"""Mirror-Prox, or Nash Mirror Prox: look a step ahead, and answer what is seen there.
+"""Mirror-Prox (Nash Mirror Prox): takes a step ahead, and responds to what it would meet there.
 
-Nash learning by two proximal steps (arXiv:2505.19731), each anchored to where the iteration began; the first
-plays against the profile itself, the second against the look-ahead. With `magnet_weight` above 0 the last iterate goes
-to the equilibrium of the game regularised towards the reference, KL(equilibrium || iterate) falling by 1 +
-magnet_weight * step_size in an iteration while step_size <= 2 (payoffs within one half of 0). EGPO is the same
+Nash learning by two proximal steps (arXiv:2505.19731), each anchored to the start of the iteration. The first step is
+against the profile itself, the second against the look-ahead. If `magnet_weight` is above 0, the last iterate converges
+to the equilibrium of the game regularised towards the reference: KL(equilibrium || iterate) falls by the factor 1 +
+magnet_weight * step_size in each iteration if step_size <= 2 (for payoffs between -1/2 and 1/2). EGPO is the same
 algorithm with the step step_size / (1 + magnet_weight * step_size).
 """
 

@@ -1,17 +1,17 @@
-"""Magnetic mirror descent: answer yourself, held near where you are and drawn to a magnet.
+"""Magnetic mirror descent: self-play, anchored to itself and attracted by a magnet.
 
-Sokota et al. 2023 (arXiv:2206.05825, section 3). With `magnet_weight` above 0 and a step that is small enough the last
-iterate goes to the equilibrium of the regularised game; INPO's exact step (Zhang et al. 2024, arXiv:2407.00617) is the
-same one, with step_size = 1 / (eta - magnet_weight) in its letters, whose eta is the inverse of a step. Without a
-magnet_weight it is Hedge, and so is the exact form of SPO, SPPO and DNO: their averages converge, their last iterates
-run in circles.
+Sokota et al. 2023 (arXiv:2206.05825, section 3). If `magnet_weight` is above 0 and the step is small enough, the last
+iterate converges to the equilibrium of the regularised game. INPO's exact step (Zhang et al. 2024, arXiv:2407.00617) is
+the same, with step_size = 1 / (eta - magnet_weight) in its notation, where eta is the inverse of a step. Without a
+magnet_weight it is Hedge, the exact form of SPO, SPPO and DNO: averages converge, and last iterates cycle.
 
-With `anneal` step and magnet_weight fall as 1 / sqrt(iteration), which leads to an equilibrium of the game itself. An
-iteration forgets the start by a factor of 1 - step * magnet_weight, so both stay as they are until iteration 1 /
-(step_size * magnet_weight): from there on the product is 1 / iteration, and the start fades as that, and not as its
-power of step_size * magnet_weight.
+With `anneal`, step and magnet_weight fall as 1 / sqrt(iteration), which leads to an equilibrium of the game itself. An
+iteration reduces the influence of the start by the factor 1 - step * magnet_weight. Therefore both stay constant until
+iteration 1 / (step_size * magnet_weight); from there on their product is 1 / iteration, and the influence of the start
+falls as 1 / iteration.
 
-With `move_every` the magnet moves to the profile after so many iterations, as in COMAL and the proximal point method.
+With `move_every` the magnet moves to the profile after that many iterations, as in COMAL and in the proximal point
+method.
 """
 
 from collections.abc import Iterator
@@ -65,8 +65,9 @@ class MMD:
             yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def slow_down(self, iteration: int) -> float:
-        """What step and magnet_weight are multiplied by where they fall; without a magnet_weight from the first
-        iteration on.
+        """Returns the factor on step and magnet_weight with `anneal`.
+
+        Without a magnet_weight it falls from the first iteration on.
         """
         strength = self.step_size * self.magnet_weight
         constant = max(1.0, 1 / strength) if strength > 0 else 1.0

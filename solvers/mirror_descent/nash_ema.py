@@ -1,8 +1,8 @@
-"""Nash-EMA: answer an exponential average of your own past parameters, drawn to the reference.
+"""Nash-EMA: plays against an exponential average of its past parameters, with the reference as magnet.
 
-Munos et al. 2023 (arXiv:2312.00886, section 7, Nash-EMA-PG): fictitious play to first order, for what is averaged are
-parameters. For tables these are probabilities, and the opponent is the mixture of what was played; for networks and
-language models nothing is promised.
+Munos et al. 2023 (arXiv:2312.00886, section 7, Nash-EMA-PG). Since parameters are averaged, it is fictitious play to
+first order. For tables, parameters are probabilities, and the opponent is the mixture of past strategies. For networks
+and language models nothing is guaranteed.
 """
 
 from collections.abc import Iterator

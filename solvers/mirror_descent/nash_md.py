@@ -1,14 +1,15 @@
-"""Nash-MD: mirror descent against, and anchored to, a geometric mixture of oneself and the reference.
+"""Nash-MD: mirror descent against, and anchored to, a geometric mixture of itself and the reference.
 
-Munos et al. 2023 (arXiv:2312.00886, section 6). The mixture ~ profile^(1 - step_size * magnet_weight) *
-reference^(step_size * magnet_weight). The last iterate goes to the equilibrium of the regularised game only as the step
-goes to 0: with `anneal` as in the paper's theorem, 2 / (magnet_weight * (iteration + 1)), once that is below step_size.
-With a constant step the *mixture* is the equilibrium at magnet_weight / (1 - step_size * magnet_weight).
+Munos et al. 2023 (arXiv:2312.00886, section 6). The mixture is ~ profile^(1 - step_size * magnet_weight) *
+reference^(step_size * magnet_weight). The last iterate converges to the equilibrium of the regularised game as the step
+goes to 0. With `anneal` the step is that of the paper's theorem, 2 / (magnet_weight * (iteration + 1)), once this is
+below step_size. With a constant step the *mixture* is the equilibrium for magnet_weight / (1 - step_size *
+magnet_weight).
 
-KL(. || mixture) / step_size is magnet_weight * KL(. || reference) + (1 / step_size - magnet_weight) * KL(. || profile)
-and a constant, and is written so: of whole answers, the mixture has no log-probabilities. One gradient step of that is
-Nash-MD-PG (section 7), in whose mixture the reference has the weight beta = step_size * magnet_weight; at 1 it plays
-the reference.
+KL(. || mixture) / step_size is implemented as magnet_weight * KL(. || reference) + (1 / step_size - magnet_weight) *
+KL(. || profile), which equals it up to a constant: the mixture has no log-probabilities of whole answers. One gradient
+step on this is Nash-MD-PG (section 7), in whose mixture the reference has the weight beta = step_size * magnet_weight.
+If this product is 1, the opponent is the reference.
 """
 
 from collections.abc import Iterator

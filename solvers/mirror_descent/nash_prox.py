@@ -1,9 +1,9 @@
-"""Nash Prox: answer yourself, drawn to the reference, and held near a target that follows slowly.
+"""Nash Prox: self-play anchored to a slowly moving target, with the reference as magnet.
 
-The proximal point form of Nash learning (arXiv:2505.19731, second version) and, with a target that is an average, the
-practical form of its first, Nash-MP. Self-play alone leaves the equilibrium of the regularised game when its steps are
-too large for its magnet_weight; a target that stands still while many steps are taken keeps it stable. On tables, with
-`move_every` 1 and no average, it is magnetic mirror descent.
+The proximal point form of Nash learning (arXiv:2505.19731, second version); with an average as the target it is the
+practical form of Nash-MP in the first version. Self-play alone leaves the equilibrium of the regularised game if its
+steps are too large for its magnet_weight; a target that is fixed for many steps keeps it stable. On tables, with
+`move_every` 1 and without an average, it is magnetic mirror descent.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Optimistic mirror descent: answer the last profile, and play as if the same answer were to be given once more.
+"""Optimistic mirror descent: responds to the last profile, and plays as if the same response followed once more.
 
 Rakhlin and Sridharan 2013 (arXiv:1311.1869). With the entropy, as here, it is optimistic multiplicative weights
 (OMWU), whose last iterate converges in two-player zero-sum games (Daskalakis and Panageas 2019, arXiv:1807.04252);

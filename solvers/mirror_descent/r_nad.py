@@ -1,4 +1,4 @@
-"""Regularised Nash dynamics: solve the game with a tax on leaving a reference, move the reference there, and repeat.
+"""Regularised Nash dynamics (R-NaD): solves the game with a tax on leaving a reference, moves the reference, repeats.
 
 Perolat et al. 2021 (arXiv:2002.08456, section 5) and 2022 (DeepNash, arXiv:2206.15378). Each player's payoff
 is reduced by eta times the log-ratio of its own choices to the reference, along the whole path, and increased by that
@@ -98,7 +98,7 @@ def tax_strategies(form: SequenceForm, strategy: np.ndarray, reference: np.ndarr
 
 @compile_loop
 def accumulate(form, ratio, along):
-    """Sums of a number of each sequence (S,) along the way to it."""
+    """Returns the sum of a number of each sequence (S,) over the sequences that lead to it."""
     for infoset in range(form.parent.size):
         before = along[form.parent[infoset]]
         for sequence in range(form.first[infoset], form.first[infoset + 1]):

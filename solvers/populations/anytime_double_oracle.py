@@ -1,9 +1,9 @@
-"""Anytime double oracle: play the mixture of members that the worst opponent of the whole game exploits least.
+"""Anytime double oracle: plays the mixture of members that the worst opponent in the whole game exploits least.
 
-McAleer et al. 2022 (arXiv:2201.07700, section 4). Double oracle's mixture is an equilibrium among the members, and may
-be exploited more and more by what is not yet one; here the opponent is not restricted, so that growing the population
-can only help. The paper approaches the mixture by regret minimisation against best responses; here it is solved for,
-by adding the best response to a linear program until it gains nothing. Two-player zero-sum games.
+McAleer et al. 2022 (arXiv:2201.07700, section 4). The mixture of double oracle is an equilibrium among members only, so
+its exploitability may grow with the population. Here the opponent is not restricted to members, so that a larger
+population can only help. The paper approximates the mixture by regret minimisation against best responses; here it is
+exact: best responses are added to a linear program until they gain nothing. For two-player zero-sum games.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,8 +39,9 @@ ROUNDING = 1e-9  # of payoffs
 
 
 class Cut(NamedTuple):
-    """An opponent's answer that a seat has been tested with, and what it earns against it with nothing done and by
-    each of its own sequences (1 + own,)."""
+    """A strategy of the opponent, and the payoffs (1 + own,) against it of the empty sequence and of each own
+    sequence.
+    """
 
     earned: np.ndarray
     answer: np.ndarray  # (S,) a strategy
@@ -64,7 +65,7 @@ class AnytimeDoubleOracle:
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
-        """See `Solver`. The profile is one of tables, and the first member of each seat."""
+        """See `Solver`. The profile consists of tables, which are the first members."""
         knowing = require_exact(responder, profile, type(self).__name__)
         if not is_zero_sum(knowing.form):
             raise ValueError("AnytimeDoubleOracle is for two-player zero-sum games; PSRO is for others")
@@ -94,19 +95,19 @@ class AnytimeDoubleOracle:
             yield Progress(iteration, profile, found | distance, work)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns members and cuts for a checkpoint."""
         if self.members is None:
             return {}
         cuts = [[list(map(torch.from_numpy, cut)) for cut in side] for side in self.cuts]
         return {"members": self.members.state(), "cuts": cuts}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.members, self.saved = None, state
 
 
 def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
-    """Makes the first answer (S,) that is no member yet a member of a seat."""
+    """Adds the first answer (S,) that is not a member yet to the members of a seat."""
     for answer in answers:
         fill_tables([newcomers[seat]], answer)
         if members.grow(newcomers, [seat]):
@@ -116,9 +117,9 @@ def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence
 def guarded(
     form: SequenceForm, seat: int, members: Sequence[Any], cuts: list[Cut], tolerance: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The mixture (n,) of a seat's members that is exploited least, and the strategies (S,) that exploit it most.
+    """Returns the mixture (n,) of a seat's members that is exploited least, and the strategies (S,) that exploit it.
 
-    These are the other seat's part of the equilibrium, the most played first. `cuts` are added to.
+    These are the other seat's part of the equilibrium, the most probable first. New ones are added to `cuts`.
     """
     plans, span = np.array([[1, *table_plan(member)] for member in members]), members[0].span  # 1: nothing done yet
     table = plans @ np.reshape([cut.earned for cut in cuts], (len(cuts), plans.shape[1])).T
@@ -139,7 +140,7 @@ def guarded(
 
 
 def is_zero_sum(form: SequenceForm) -> bool:
-    """Whether what one of two players earns the other loses, wherever the game ends."""
+    """Whether the payoffs of two players sum to zero at every end of the game."""
     if form.players != 2:
         return False
     own, other = entry_sequences(form), form.others[:, 0].astype(np.int64)

@@ -218,7 +218,7 @@ def test_fields_that_name_files_are_declared():
 
 
 @pytest.mark.parametrize(
-    ("saved", "fresh", "phrase"),
+    ("state", "fresh", "phrase"),
     [
         (torch.zeros(3), torch.zeros(2), "is float32 [3], and must be float32 [2]"),
         (torch.zeros(2, dtype=torch.float64), torch.zeros(2), "is float64 [2], and must be float32 [2]"),
@@ -236,7 +236,7 @@ def test_what_is_not_like_a_fresh_state_is_refused(state, fresh, phrase):
 
 
 @pytest.mark.parametrize(
-    ("saved", "fresh"),
+    ("state", "fresh"),
     [
         (torch.zeros(3), torch.zeros(3)),
         (torch.zeros(3, 7, 2), torch.zeros(3, 0, 2)),

@@ -626,7 +626,7 @@ def test_a_run_that_was_killed_goes_on(run, arguments, tmp_path, monkeypatch):
     assert_same_run(run, tmp_path / "runs/killed", 4)
 
 
-@pytest.mark.parametrize(("patience", "kept"), [(33, 3), (40, 4)])
+@pytest.mark.parametrize(("patience", "last_saved"), [(33, 3), (40, 4)])
 def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, monkeypatch, patience, last_saved):
     """A judge of one's own, who gives up while the fourth iteration asks, and while that is evaluated."""
     own = [each for each in arguments if not each.startswith("game.judge")]

@@ -30,7 +30,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "free"),
+    ("settings", "free"),
     [
         ({}, 8),
         ({"load": 2.6}, 5),

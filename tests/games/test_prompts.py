@@ -50,7 +50,7 @@ CHATS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "chat"), CHATS)
+@pytest.mark.parametrize(("records", "chat"), CHATS)
 @pytest.mark.parametrize("column", ["prompt", "messages", "dialogue"])
 @pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
 def test_texts_and_chats_are_read_from_files_of_rows(tmp_path, records, chat, column, ending):

@@ -55,7 +55,7 @@ def test_optimistic_weights_solve_kuhn_poker():
     assert metrics == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("step_size", "magnet_weight", "every", "moves"), [(1.0, 0.3, 12, 100), (0.5, 0.1, 50, 20)])
+@pytest.mark.parametrize(("step_size", "magnet_weight", "interval", "moves"), [(1.0, 0.3, 12, 100), (0.5, 0.1, 50, 20)])
 def test_comal_solves_the_game_by_solving_regularised_ones(step_size, magnet_weight, interval, moves):
     solver = MMD(step_size, magnet_weight, move_every=interval)
     (metrics,), strategy = after(solver, PreferenceMatrix("cycle", reference=START), interval * moves)
