@@ -24,6 +24,7 @@ from marl_engine.extensive_form.sequence_form import (
     counterfactual_reach,
     realization_plan,
 )
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.tabular import TablePolicy, TabularSpec, fill_tables, stack_tables
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
@@ -33,6 +34,8 @@ from marl_engine.types import UNREGULARISED, Objective, Opponents, Payoff, Profi
 @dataclass
 class ExactResponder:
     """Moves the tables of an extensive game."""
+
+    STATE = ("work",)
 
     game: ExtensiveGame
     network: TabularSpec | None = None  # makes the policies
@@ -77,11 +80,11 @@ class ExactResponder:
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """See `Responder`."""
-        return {"work": dict(self.work)}
+        return get_state(self)
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """See `Responder`."""
-        self.work = Work(state["work"])
+        set_state(self, state)
 
 
 def form_of(form: SequenceForm, payoff: Payoff | None) -> SequenceForm:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from marl_engine.capabilities import DifferentiableGame
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.softmax_table import SoftmaxTableSpec, copy_logits, step_logits
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective
@@ -38,6 +39,8 @@ def own_gradients(values: Values, own: Sequence[Tensor], others: Sequence[Tensor
 @dataclass
 class GradientAscent:
     """Moves tables of logits. Raises ValueError unless the learning rate is above 0."""
+
+    STATE = ("work",)
 
     game: DifferentiableGame
     network: SoftmaxTableSpec | None = None  # makes the policies
@@ -82,11 +85,11 @@ class GradientAscent:
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """See `Responder`."""
-        return {"work": dict(self.work)}
+        return get_state(self)
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """See `Responder`."""
-        self.work = Work(state["work"])
+        set_state(self, state)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.gaussian import Squashed
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
@@ -33,22 +34,12 @@ from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Policy,
 class Actor:
     """A policy, its twin critics, their slowly moving copy, and the optimisers."""
 
+    STATE = ("twins", "slow", "optimiser", "twins_optimiser")
+
     def __init__(self, policy: Policy, twins: TwinCritic):
         self.policy, self.twins, self.slow = policy, twins, deepcopy(twins)
         self.optimiser, self.twins_optimiser = Adam(policy), Adam(twins)
         self.followed = Adam(self.slow).vector.data
-
-    def state(self) -> dict[str, Any]:
-        """Returns critics and optimisers for a checkpoint; the policy is saved with its profile."""
-        critics = {"twins": self.twins.state_dict(), "slow": self.slow.state_dict()}
-        return critics | {"optimiser": self.optimiser.state(), "twins_optimiser": self.twins_optimiser.state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        for name in ("twins", "slow"):
-            getattr(self, name).load_state_dict(state[name])
-        for name in ("optimiser", "twins_optimiser"):
-            getattr(self, name).restore(state[name])
 
 
 @dataclass
@@ -58,6 +49,8 @@ class SAC:
     Raises ValueError for hyperparameters out of range, a game with several players or without continuous actions, and a
     policy that is not squashed.
     """
+
+    STATE = ("work", "generator", "stream", "actor", "replay")
 
     game: Game
     network: MLPSpec
@@ -133,21 +126,13 @@ class SAC:
 
     def state(self, profile: Profile) -> dict[str, Any]:
         """See `Responder`."""
-        return {
-            "work": dict(self.work),
-            "generator": self.generator.get_state(),
-            "stream": self._stream().state(),
-            "actor": self._actor(profile[0]).state(),
-            "replay": self.replay.state(),
-        }
+        self._stream(), self._actor(profile[0])
+        return get_state(self)
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
         """See `Responder`."""
-        self.work = Work(state["work"])
-        self.generator.set_state(state["generator"])
-        self._stream().restore(state["stream"])
-        self._actor(profile[0]).restore(state["actor"])
-        self.replay.restore(state["replay"])
+        self._stream(), self._actor(profile[0])
+        set_state(self, state)
 
     def _stream(self) -> Stream:
         if self.stream is None:

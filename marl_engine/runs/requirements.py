@@ -37,6 +37,8 @@ CHOICES: dict[Any, tuple[str, ...]] = {  # presets with a capability
 }
 PRESETS = {  # the preset of a class
     "MLPSpec": "policy=network",
+    "CNNSpec": "policy=cnn",
+    "RecurrentSpec": "policy=gru",
     "TabularSpec": "policy=table",
     "SoftmaxTableSpec": "policy=logits",
     "EnumerableLMSpec": "policy=tiny",

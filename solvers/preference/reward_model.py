@@ -16,6 +16,7 @@ from torch import Tensor
 
 from marl_engine.capabilities import TrajectoryPreferenceGame, spaces_of
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.responders.preference.reward_model import Comparisons, RewardModel
 from marl_engine.responders.preference.trajectories import (
     repeat_over_steps,
@@ -87,7 +88,7 @@ class RewardModelling:
         if after == 0:
             self.queries, self.compared = 0, []
         elif self.saved is not None:
-            self.model.restore(self.saved)
+            set_state(self.model, self.saved)
             self.compared = [Comparisons(*(part.to(responder.device) for part in each)) for each in self.compared]
         self.saved = None
 
@@ -128,7 +129,7 @@ class RewardModelling:
 
     def state(self) -> dict[str, Any]:
         """Returns the model, its comparisons and their number for a checkpoint."""
-        model = self.saved if self.model is None or self.saved is not None else self.model.state()
+        model = self.saved if self.model is None or self.saved is not None else get_state(self.model)
         comparisons = [each._asdict() for each in self.compared]
         return {"queries": self.queries, "compared": comparisons, "model": model}
 

@@ -5,7 +5,7 @@ learner may be used. The average of the iterates converges to the minimax winner
 iterate cycles, as Hedge does, its exact form on tables.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -28,6 +28,8 @@ class SPO:
     Raises ValueError for numbers out of range, and policies that generate no answers.
     """
 
+    STATE = ("reference", "answers")
+
     queue: int = 64  # answers kept for each prompt
     magnet_weight: float = 0.0  # of a reference; the paper has none
 
@@ -35,8 +37,7 @@ class SPO:
         check_step(1.0, self.magnet_weight)
         check_fields("solver", self, "queue", least=1, whole=True)
         self.reference = FrozenReference()
-        self.recent: CompletionQueue | None = None
-        self.saved: Mapping[str, Any] = {}
+        self.answers: dict[str, list[Any]] = {}  # of the queue
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -48,22 +49,13 @@ class SPO:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference, recent = self.reference.of(profile, after), CompletionQueue(profile[0], self.queue)  # type: ignore[arg-type]
-        self.recent = recent
-        if after:
-            recent.restore(self.saved)
+        reference = self.reference.of(profile, after)
+        if after == 0:
+            self.answers = {}
+        recent = CompletionQueue(profile[0], self.queue, self.answers)  # type: ignore[arg-type]
         objective = Objective(magnet=reference, magnet_weight=self.magnet_weight)
         for iteration in count(after + 1):
             step = responder.respond(profile, Opponents([[recent]]), objective)
             recent.push(step.batch.prompt_numbers, step.batch.completions.texts)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-    def state(self) -> dict[str, Any]:
-        """Returns the reference and the queue for a checkpoint."""
-        return {"reference": self.reference.state(), "recent": self.recent.state() if self.recent else self.saved}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        self.reference.restore(state["reference"])
-        self.saved = state["recent"]

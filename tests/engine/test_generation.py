@@ -1,5 +1,6 @@
 """Answers are a function of their seeds, come as often as their probabilities say, and are mixed token by token."""
 
+from copy import deepcopy
 from math import sqrt
 from types import SimpleNamespace
 
@@ -193,7 +194,7 @@ class Numbered(Coin):
 
 
 def test_a_queue_recalls_what_was_pushed_and_no_more():
-    queue, twice = CompletionQueue(Numbered(), 3), torch.tensor([4, 4])
+    queue, twice = CompletionQueue(Numbered(), 3, {}), torch.tensor([4, 4])
     queue.push(twice, ["a", "b"])
     queue.push(twice, ["c", "d"])
     queue.push(torch.tensor([7]), ["z"])
@@ -204,12 +205,11 @@ def test_a_queue_recalls_what_was_pushed_and_no_more():
     assert all(abs(shares[text] - 1 / 3) < 0.13 for text in "bcd")
     assert set(result.texts[1::3]) == {"fresh"}
     assert set(result.texts[2::3]) == {"z"}
-    again = CompletionQueue(Numbered(), 3)
-    again.restore(queue.state())
+    again = CompletionQueue(Numbered(), 3, deepcopy(queue.answers))
     assert again.complete(numbers, derive_seeds(0, 900)).texts == result.texts
     queue.push(twice[:1], ["e"])
     again.push(twice[:1], ["e"])
-    assert again.state() == queue.state() == {"4": ["c", "d", "e"], "7": ["z"]}
+    assert again.answers == queue.answers == {"4": ["c", "d", "e"], "7": ["z"]}
     assert isinstance(complete(queue, numbers[:3], derive_seeds(0, 3)), Completions)
 
 

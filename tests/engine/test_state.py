@@ -1,5 +1,6 @@
 """The state of an object is that of the fields which its class names, and put back into another it makes them equal."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +27,7 @@ class Inner:
 class Learner:
     """A field of every kind, and one that is not kept."""
 
-    STATE = ("count", "label", "nothing", "tensor", "array", "layer", "generator", "inner")
+    STATE = ("count", "label", "nothing", "tensor", "array", "layer", "generator", "inner", "work")
 
     count: int = 0
     label: str = ""
@@ -36,6 +37,7 @@ class Learner:
     layer: nn.Module = field(default_factory=lambda: nn.Linear(2, 1))
     generator: torch.Generator = field(default_factory=torch.Generator)
     inner: Inner = field(default_factory=Inner)
+    work: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
@@ -45,6 +47,7 @@ def test_a_state_put_into_another_object_makes_the_named_fields_equal():
     one.count, one.label, one.nothing, one.seconds, one.inner.number = 3, "three", "something", 9.0, 7
     one.tensor, one.array = torch.arange(3.0), np.arange(4.0)
     one.generator.manual_seed(5)
+    one.work.update(steps=3)
     set_state(other, get_state(one))
     assert (other.count, other.label, other.nothing, other.seconds, other.inner.number) == (
         3,
@@ -56,6 +59,8 @@ def test_a_state_put_into_another_object_makes_the_named_fields_equal():
     assert torch.equal(other.tensor, one.tensor)
     assert np.array_equal(other.array, one.array)
     assert torch.equal(torch.rand(4, generator=other.generator), torch.rand(4, generator=one.generator))
+    assert other.work == Counter(steps=3)
+    assert type(other.work) is Counter
     assert other.layer is layer
     assert other.inner is inner
     assert torch.equal(layer.weight, one.layer.weight)

@@ -7,7 +7,7 @@ from email.message import Message
 from email.utils import formatdate
 
 import pytest
-from chat_server import Stub, longer
+from chat_server import Stub, prefer_longer
 
 from games.preference.judges.chat_api import Line, NoCompletion, complete, read_completion, read_wait
 from games.preference.judges.llm_endpoint import LLMJudge
@@ -17,7 +17,7 @@ from marl_engine.errors import Halted
 def failing(times, status, words="not now"):
     """Does so after it has failed so many times."""
     left = iter(range(times))
-    return lambda text: longer(text) if next(left, None) is None else (status, {"error": {"message": words}})
+    return lambda text: prefer_longer(text) if next(left, None) is None else (status, {"error": {"message": words}})
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_whatever_changes_the_answer_is_asked_anew(stub, judge, settings):
 def test_another_endpoint_with_the_same_model_is_asked(stub, judge):
     judge().prefers(["x"], ["long"], ["no"])
     other = Stub()
-    other.say = lambda text: (200, "B" if longer(text)[1] == "A" else "A")
+    other.say = lambda text: (200, "B" if prefer_longer(text)[1] == "A" else "A")
     try:
         assert judge(url=other.url).prefers(["x"], ["long"], ["no"]).tolist() == [0.0]
         assert len(other.asked) == 2
@@ -133,8 +133,8 @@ def test_passing_failures_are_waited_out(stub, judge, status):
             "gave no answer in 2 attempts: no chat completion: no credits",
         ),
         (failing(99, 400, "é" * 600), {}, "refused the question: 400 [a-zA-Z ]*: é{500}…"),
-        (longer, {"url": "http://127.0.0.1:1/v1", "attempts": 2}, "gave no answer in 2 attempts: .*refused"),
-        (longer, {"cache": "/dev/null/kept"}, "cache: /dev/null/kept cannot be used"),
+        (prefer_longer, {"url": "http://127.0.0.1:1/v1", "attempts": 2}, "gave no answer in 2 attempts: .*refused"),
+        (prefer_longer, {"cache": "/dev/null/kept"}, "cache: /dev/null/kept cannot be used"),
     ],
 )
 def test_lasting_failures_halt_in_one_sentence(stub, judge, say, settings, says):
@@ -151,12 +151,12 @@ def test_what_was_paid_before_a_failure_or_beside_it_is_kept(stub, judge, parall
         if text.startswith("!"):
             return 400, ""
         time.sleep(0.05 * (parallel - 1))
-        return longer(text)
+        return prefer_longer(text)
 
     stub.say, broken = say, judge(parallel=parallel)
     with pytest.raises(Halted, match="400"):
         broken.prefers(prompts, ["long"] * 8, ["no"] * 8)
-    stub.say, again = longer, judge()
+    stub.say, again = prefer_longer, judge()
     assert again.prefers(prompts, ["long"] * 8, ["no"] * 8).tolist() == [1.0] * 8
     assert again.costs()["judge/kept"] == broken.costs()["judge/requests"] >= 7
 
@@ -170,11 +170,11 @@ def test_a_slow_endpoint_is_given_up_and_a_patient_judge_asks_many_at_once(stub,
 
 
 def test_what_is_unclear_is_a_tie_that_is_not_kept_and_too_much_of_it_halts(stub, judge):
-    stub.say = lambda text: (200, "A is better than B") if text.startswith("odd") else longer(text)
+    stub.say = lambda text: (200, "A is better than B") if text.startswith("odd") else prefer_longer(text)
     unsure = judge()
     assert unsure.prefers(["odd", "x"], ["long", "long"], ["no", "no"]).tolist() == [0.5, 1.0]
     assert (unsure.costs()["judge/unreadable"], unsure.costs()["judge/requests"]) == (2, 4)  # each is paid for once
-    stub.say = longer
+    stub.say = prefer_longer
     assert judge().prefers(["odd"], ["long"], ["no"]).tolist() == [1.0]
     stub.say = lambda text: (200, "I prefer [A] over [/B]")
     with pytest.raises(Halted, match=r"^game.judge: 3 of 3 replies of m gave no .*was 'I prefer \[A\] over \[/B\]'"):

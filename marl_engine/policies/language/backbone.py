@@ -188,7 +188,7 @@ def get_backbone(model: str | None, rank: int, alpha: int, adapter: str | None, 
 def load_backbone(model: str | None, rank: int, alpha: int, adapter: str | None, dtype: str) -> Backbone:
     """Loads a model and its adapter; see `get_backbone`."""
     if any(find_spec(name) is None for name in ("transformers", "peft")):
-        raise ValueError(f"policy=language needs transformers and peft: {INSTALL}")
+        raise ValueError(f"language models need transformers and peft: {INSTALL}")
     from transformers.utils import logging
 
     logging.disable_progress_bar()

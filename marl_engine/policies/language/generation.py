@@ -4,8 +4,7 @@ There are N answers of at most L tokens out of a vocabulary of V. A language pol
 gives the logits of the next token; that is enough to sample it, score it, and mix it with another one.
 """
 
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -157,36 +156,30 @@ class CompletionQueue(Policy):
     If there are none for a prompt, the `writer` generates a new answer.
     """
 
-    def __init__(self, writer: LanguagePolicy, size: int):
+    def __init__(self, writer: LanguagePolicy, size: int, answers: dict[str, list[Any]]):
         super().__init__()
         self.writer, self.size = writer, size
-        self.answers: dict[int, deque[Any]] = {}
+        self.answers = answers  # by number of the prompt, the oldest first
 
     def push(self, numbers: Tensor, texts: Sequence[Any]) -> None:
         """Adds answers to the prompts with numbers (N,)."""
         for number, each in zip(numbers.tolist(), texts, strict=True):
-            self.answers.setdefault(number, deque(maxlen=self.size)).append(each)
+            answers = self.answers.setdefault(str(number), [])
+            answers.append(each)
+            del answers[: -self.size]
 
     def complete(self, numbers: Tensor, seeds: Tensor) -> Completions:
         """Returns an answer to each prompt (N,), chosen by seeds (N,). Answers from the queue have no tokens."""
         texts: list[Any] = [None] * len(numbers)
-        missing = [place for place, number in enumerate(numbers.tolist()) if number not in self.answers]
+        missing = [place for place, number in enumerate(numbers.tolist()) if str(number) not in self.answers]
         if missing:
             for place, text in zip(missing, complete(self.writer, numbers[missing], seeds[missing]).texts, strict=True):
                 texts[place] = text
         for place, (number, seed) in enumerate(zip(numbers.tolist(), mix_bits(seeds + GOLDEN).tolist(), strict=True)):
-            if number in self.answers:
-                texts[place] = self.answers[number][seed % len(self.answers[number])]
+            if answers := self.answers.get(str(number)):
+                texts[place] = answers[seed % len(answers)]
         nothing = torch.zeros(len(numbers), 0, dtype=torch.int64)
         return Completions(nothing, nothing, nothing.bool(), nothing.float(), texts)
-
-    def state(self) -> dict[str, Any]:
-        """Returns the answers by prompt for a checkpoint."""
-        return {str(number): list(texts) for number, texts in self.answers.items()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the answers of a checkpoint."""
-        self.answers = {int(number): deque(texts, maxlen=self.size) for number, texts in state.items()}
 
 
 def split_groups(items: list[Any], groups: int) -> list[list[Any]]:

@@ -59,9 +59,7 @@ def find_packaged_model() -> str:
     """Returns the .gguf file of the default model, which is installed as a package. Raises ValueError."""
     package = find_spec(PACKAGE)
     if package is None or package.origin is None or find_spec("gguf") is None:
-        raise ValueError(
-            f"policy=language takes {MODEL} unless policy.model names another, and it is not here: {INSTALL}"
-        )
+        raise ValueError(f"{MODEL}, the default of policy.model, is not installed: {INSTALL}")
     return str(next(Path(package.origin).parent.glob("*.gguf")))
 
 

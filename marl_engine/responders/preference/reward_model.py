@@ -5,8 +5,8 @@ Bradley and Terry (1952). The reward is a function of a single step, so it canno
 whole trajectory; and since scores are numbers, it cannot represent cycles.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ class RewardModel:
     The score of a trajectory is the sum of its rewards.
     """
 
+    STATE = ("network", "optimiser")
+
     def __init__(self, features: int, hidden: Sequence[int], learning_rate: float, seed: int, device: str = "cpu"):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -63,12 +65,3 @@ class RewardModel:
         """
         rewards = self.rewards(steps)
         return (rewards - rewards.mean()) / (rewards.std(unbiased=False) + 1e-8)
-
-    def state(self) -> dict[str, Any]:
-        """Returns weights and optimiser for a checkpoint."""
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.restore(state["optimiser"])
