@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-from marl_engine.commands.process import read_keys, run_command
+from marl_engine.commands.process import read_keys, run_command, show_help
 from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_number
 
@@ -67,12 +67,8 @@ def ask(arguments: Sequence[str]) -> int:
     """Runs the command line; returns the exit code. Raises Refused."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     words, questions = arguments[:end], list(arguments[end + 1 :])
-    flags = [word for word in words if word.startswith("-")]
-    if {"-h", "--help"} & set(flags):
-        print(HELP)
+    if show_help(words, HELP, "the folder of a run, questions and key=value"):
         return 0
-    if flags:
-        raise Refused(f"there is no flag {flags[0]}; write the folder of a run, questions and key=value, or --help")
     keys = [word for word in words if KEY.fullmatch(word)]
     options = read_keys(keys, AskOptions)
     run, *texts = [word for word in words if word not in keys] or [""]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marl_engine.commands.process import read_keys, run_command
+from marl_engine.commands.process import read_keys, run_command, show_help
 from marl_engine.errors import Refused
 
 HELP = """\
@@ -49,12 +49,8 @@ def main() -> None:
 
 def export(arguments: Sequence[str]) -> int:
     """Runs the command line; returns the exit code. Raises Refused."""
-    flags = [word for word in arguments if word.startswith("-")]
-    if {"-h", "--help"} & set(flags):
-        print(HELP)
+    if show_help(arguments, HELP, "the folder of a run and key=value"):
         return 0
-    if flags:
-        raise Refused(f"there is no flag {flags[0]}; write the folder of a run and key=value, or --help")
     keys = [word for word in arguments if "=" in word and not Path(word).exists()]
     runs = [word for word in arguments if word not in keys]
     if len(runs) != 1:

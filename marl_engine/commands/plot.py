@@ -16,7 +16,7 @@ from marl_engine.commands.curves import (
     common_title,
     is_distance,
 )
-from marl_engine.commands.process import read_keys, run_command
+from marl_engine.commands.process import read_keys, run_command, show_help
 from marl_engine.errors import Refused, choice
 from marl_engine.runs.folder import RunFolder
 
@@ -76,12 +76,8 @@ def main() -> None:
 
 def plot(arguments: Sequence[str]) -> int:
     """Runs the command line; returns the exit code. Raises Refused."""
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    if {"-h", "--help"} & set(flags):
-        print(HELP.format(measures=", ".join(MEASURES)))
+    if show_help(arguments, HELP.format(measures=", ".join(MEASURES)), "folders of runs and key=value"):
         return 0
-    if flags:
-        raise Refused(f"there is no flag {flags[0]}; write folders of runs and key=value, or --help")
     keys = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
     figure = read_keys(keys, Figure)
     runs = [read_run(path) for path in find_runs([argument for argument in arguments if argument not in keys])]

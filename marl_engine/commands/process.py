@@ -42,6 +42,20 @@ def show_version() -> int:
     return 0
 
 
+def show_help(words: Sequence[str], text: str, arguments: str) -> bool:
+    """Prints a help text if a flag among words asks for it; returns whether it did.
+
+    Raises Refused for other flags, with what the command takes as `arguments`.
+    """
+    flags = [word for word in words if word.startswith("-")]
+    if {"-h", "--help"} & set(flags):
+        print(text)
+        return True
+    if flags:
+        raise Refused(f"there is no flag {flags[0]}; write {arguments}, or --help")
+    return False
+
+
 def read_keys(words: Sequence[str], kind: type[Keys]) -> Keys:
     """Returns the dataclass that words of the form key=value describe. Raises Refused."""
     try:

@@ -8,7 +8,7 @@ import numpy as np
 import pyspiel
 import pytest
 import torch
-from small_efg_games import A_ALONE, CHANCE_ENDS, OVER_LAST, PLAYERS
+from small_efg_games import A_ALONE, CHANCE_ENDS, OVER_LAST, PENNIES, PLAYERS
 
 from games.gambit.efg import parse_efg
 from games.normal_form.games import MatrixGame
@@ -62,13 +62,7 @@ p "" 1 1 0 t "" 2 "" {{ 4, 0 }} t "" 3 "" {{ 1 0 }}"""
 FOLD = f"""{PLAYERS}
 p "" 1 1 "" {{ "fold" "H" "T" }} 0
 t "" 1 "" {{ 1/5, -1/5 }}
-p "" 2 1 "" {{ "h" "t" }} 0
-t "" 2 "" {{ 1, -1 }}
-t "" 3 "" {{ -1, 1 }}
-p "" 2 1 0
-t "" 3
-t "" 2
-"""
+{PENNIES}"""
 CHANCE_ALONE = f"""{PLAYERS} c "" 1 "" {{ "a" 1/4 "b" 3/4 }} 0 t "" 1 "" {{ 8, 0 }} t "" 2 "" {{ 0, 4 }}"""
 
 
