@@ -129,7 +129,7 @@ class Policy(nn.Module):
 
         Raises ValueError if the policy is not a language policy.
         """
-        raise ValueError(f"{type(self).__name__} writes no answers; a language policy does")
+        raise ValueError(f"{type(self).__name__} generates no answers; use a language policy")
 
     def initial_memory(self, count: int) -> Memory:
         """Returns the memory of `count` seats when a game opens: a tree of tensors (count, …), or None."""

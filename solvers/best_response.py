@@ -74,4 +74,4 @@ def load_saved_profile(folder: Path, profile: Profile, key: str) -> Profile:
         ]
     except (FileNotFoundError, checkpoint.Damaged, RuntimeError, KeyError, IndexError) as error:
         first = excerpt(str(error))
-        raise ValueError(f"{key}={folder} is no run with such policies: {first}") from error
+        raise ValueError(f"{key}={folder} is not a run with such policies: {first}") from error

@@ -14,8 +14,8 @@ def report_contract(config: Mapping[str, Any], console: Any) -> int:
     game = instantiate("game", config["game"], device="cpu")
     name = config["game"]["_target_"]
     if capabilities_of(game).text_preference is not None:
-        raise Refused(f"check=true plays games, and {name} is one of prompts, whose judge is asked instead")
+        raise Refused(f"check=true checks games that are stepped; {name} has prompts and a judge")
     for line in check_game(game):
         console.print(f"ok  {line}")
-    console.print(f"{name} is as a game must be")
+    console.print(f"{name} satisfies the contract of games")
     return 0

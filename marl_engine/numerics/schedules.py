@@ -46,9 +46,7 @@ def parse_schedule(value: Any, name: str) -> Schedule:
         return value
     parts = value if isinstance(value, dict) else {"value": value}
     if "over" in parts and parts["over"] is None:
-        raise ValueError(
-            f"{name} changes while steps are played, and there is no limit to them: give steps=, or a number"
-        )
+        raise ValueError(f"{name} depends on the number of steps, which has no limit: set steps=, or give a number")
     numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in parts.values())
     if not numbers or set(parts) not in ({"value"}, {"start", "end", "over"}):
         raise ValueError(f"{name} must be a number, or numbers for start, end and over; not {value!r}")

@@ -41,7 +41,7 @@ class MLPSpec:
     activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
-    squashed: bool = False  # actions that are numbers are pressed into their box by tanh, as learning off-policy needs
+    squashed: bool = False  # continuous actions are squashed into their box by tanh; needed by SAC
 
     def __post_init__(self) -> None:
         check_layers(self.hidden, self.activation)

@@ -144,7 +144,7 @@ class Values(NamedTuple):
     rows: Tensor  # (T * B * seats, …) what it was shown
     value: Tensor  # (T, B, seats)
     after: Tensor  # (B, seats) of the turn after the stretch
-    final: Tensor | None  # (T, B, seats) of what truncated games closed with
+    final: Tensor | None  # (T, B, seats) last observations of truncated games
     memory: Memory  # (B * seats, …) what it remembers after the stretch
 
 

@@ -114,5 +114,5 @@ def weighted_sum(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.n
 def require_exact(responder: Responder, profile: Profile, asks: str) -> ExactResponder:
     """Returns the responder if it is exact. Raises ValueError if it is not, or if policies are not tables."""
     if not isinstance(responder, ExactResponder) or not all(isinstance(policy, TablePolicy) for policy in profile):
-        raise ValueError(f"{asks} solves games exactly: it goes with an ExactResponder and tables")
+        raise ValueError(f"{asks} solves games exactly: it needs an ExactResponder and tables")
     return responder

@@ -76,7 +76,7 @@ class SAC:
         if spaces is None or not spaces.action.is_box:
             raise ValueError(f"{name} has no continuous actions: SAC needs bounds in `spaces.action`")
         if not self.network.squashed:
-            raise ValueError("policy.squashed must be true for SAC, whose actions are pressed into their box")
+            raise ValueError("policy.squashed must be true for SAC")
         if self.game.players != 1:
             raise ValueError(f"SAC learns games of one player, and {name} has {self.game.players}")
         self.schedules: dict[str, Schedule] = {

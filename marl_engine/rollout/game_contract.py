@@ -75,12 +75,12 @@ def check_batching(game: Game, copies: int = 64, turns: int = 60) -> str:
         for number in range(turns):
             if field := difference(one, many, 0, copy):
                 raise Refused(
-                    f"{type(game).__name__}: copy {copy} of {copies} must be what its seed alone gives, whatever is "
+                    f"{type(game).__name__}: copy {copy} of {copies} must depend on its own seed alone, not on what is "
                     f"played beside it; {field} differs at turn {number}"
                 )
             actions = random_actions(game, many, number)
             one, many = alone.step(actions[copy : copy + 1]), together.step(actions)
-    return f"a copy is what its seed alone gives, whatever is played beside it ({turns} turns of {copies} copies)"
+    return f"a copy depends on its own seed alone ({turns} turns of {copies} copies)"
 
 
 def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20) -> str:
@@ -150,13 +150,13 @@ def check_ends(game: Game, longest: int = LONGEST) -> str:
     if not ended:
         raise Refused(
             f"{name}: no game ended within {longest:,} turns of random play; a game must be done some time, or "
-            "truncated, with what it closed with as final, or it cannot be scored"
+            "truncated, with its last observation as final, or it cannot be scored"
         )
     seen = endings.openings.flatten(1).unique(dim=0, return_counts=True)[1]
     if (seen == 1).float().sum() < len(endings.openings) / 4 and strange(endings).float().mean() > 0.5:
         raise Refused(
             f"{name}: where done is True, observation must be that of the game that opens next; it is one with which "
-            f"none of {len(endings.openings)} games opens (what a truncated game closed with belongs into final)"
+            f"none of {len(endings.openings)} games opens (the last observation of a truncated game belongs in final)"
         )
     lengths, cut = f"{min(endings.lengths):,} to {max(endings.lengths):,}", endings.truncated
     return f"{ended} games ended after {lengths} turns{f', {cut} of them truncated' if cut else ''}, and opened anew"

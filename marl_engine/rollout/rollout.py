@@ -32,7 +32,7 @@ class Trajectory(NamedTuple):
     shaping: Tensor  # (T, B, P)
     done: Tensor  # (T, B) bool
     truncated: Tensor  # (T, B) bool
-    final: Tensor | None = None  # (T, B, P, ...) what truncated games closed with
+    final: Tensor | None = None  # (T, B, P, ...) last observations of truncated games
     alive: Tensor | None = None  # (T, B, P) bool; None where everybody always was
     memory: tuple[Memory, ...] = ()  # (P,) what the seats remembered at the first decision, each a tree of (B, …)
     level: Tensor | None = None  # (T, B, …) the level that each game was played at; None: as the game was made
@@ -276,5 +276,5 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
             return earned
     raise Halted(
         f"{type(game).__name__}: {int(unfinished.sum())} of {len(seeds)} games had not ended after {LONGEST:,} turns, "
-        "so they cannot be scored; a game must be done some time, or truncated, with what it closed with as final"
+        "so they cannot be scored; a game must be done some time, or truncated, with its last observation as final"
     )

@@ -10,7 +10,7 @@ from marl_engine.types import Turn
 
 LOOK_AT = 8  # turns of a game that are looked at completely before only the cheap checks go on
 WITHOUT_FINAL = (
-    "a game is truncated and final is None; final must be the observation (B, P, …) that it closed with, of which "
+    "a game is truncated and final is None; final must be its last observation (B, P, …), of which "
     "learners take the value, or truncated False where the game is over by its rules"
 )
 

@@ -61,7 +61,7 @@ class RunFolder:
             LAYOUT
         ):
             raise Refused(
-                f"{self.path} was written by a version of marl_engine that lays out run folders in another way than "
+                f"{self.path} was written by a version of marl_engine that has another layout of run folders than "
                 f"this one (layout {LAYOUT}); train anew, or use the version that wrote it"
             )
 

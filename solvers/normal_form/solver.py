@@ -47,7 +47,7 @@ class NormalForm:
         form = responder.form
         if not is_one_shot(form):
             raise ValueError(
-                "NormalForm is for games in which everybody chooses once and sees nothing, such as matrix games; "
+                "NormalForm is for games in which every player chooses once, such as matrix games; "
                 "other games are solved by CFR"
             )
         joint = prod(np.diff(form.first).tolist())

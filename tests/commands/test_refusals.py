@@ -214,7 +214,7 @@ def test_sweep(assert_refused, override):
         ),
         (
             ("game=kuhn_poker", "solver=omwu", "responder=ippo", "policy=network"),
-            "responder.learning_rate changes while steps are played, and there is no limit to them: give steps=",
+            "responder.learning_rate depends on the number of steps, which has no limit: set steps=",
         ),
         (
             ("game=kuhn_poker", "policy=table", "responder=ippo"),
@@ -324,7 +324,7 @@ def test_resume_of_a_configuration_that_is_none(assert_refused, old_run, text):
     assert_refused("resume=runs/old")
 
 
-OLDER = "runs/old was written by a version of marl_engine that lays out run folders in another way than this one"
+OLDER = "runs/old was written by a version of marl_engine that has another layout of run folders than this one"
 
 
 @pytest.mark.parametrize("first", ["", "# layout 1\n", "# layout 3\n"])

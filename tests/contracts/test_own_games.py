@@ -25,7 +25,7 @@ BROKEN = {
     "no final": r"truncated and final is None; final must be the observation \(B, P, …\)",
     "endless": r"no game ended within 10,000 turns of random play; a game must be done some time, or truncated",
     "crash": r"raises IndexError: list index out of range \(.*toys.py, line \d+\) in check_shapes",
-    "shared chance": r"copy 63 of 64 must be what its seed alone gives.*; observation differs at turn 0",
+    "shared chance": r"copy 63 of 64 must depend on its own seed alone.*; observation differs at turn 0",
     "forgetful": r"a restored game must go on as the saved one; reward differs at turn \d\d",
     "shared state": r"state\(\)\['at'\] must be a copy",
     "ghost": r"acting must be False where alive is False; it is True at \[\d, 1\]",

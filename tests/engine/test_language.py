@@ -433,7 +433,7 @@ def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
     (tmp_path / "order.txt").write_text("\n".join(reversed(PROMPTS)))
     for name in ("others.txt", "order.txt"):
         other = PreferenceResponder(PromptGame(JUDGE, str(tmp_path / name), held_out=0.3), prompts=4, answers=2)
-        with pytest.raises(ValueError, match=r"game.prompts are others than when it was saved"):
+        with pytest.raises(ValueError, match=r"game.prompts have changed since the run was saved"):
             other.restore([policy, policy], state)
         assert other.work["queries"] == 0
 

@@ -216,7 +216,8 @@ class TransformerSpec:
             raise ValueError(f"policy.dtype must be float32 or bfloat16, not {self.dtype}")
         if self.dtype == "bfloat16" and not self.rank and self.adapter is None:
             raise ValueError(
-                "policy.dtype=bfloat16 needs an adapter (policy.rank above 0): it is too coarse to learn in"
+                "policy.dtype=bfloat16 needs an adapter (policy.rank above 0): bfloat16 is too coarse for trainable "
+                "weights"
             )
 
     def profile(self, game: TextPreferenceGame) -> list[Policy]:
@@ -227,7 +228,7 @@ class TransformerSpec:
         """Returns a policy for prompts; `name` describes a prompt by number in errors. Raises ValueError."""
         backbone = get_backbone(self.model, self.rank, self.alpha, self.adapter, self.dtype)
         if self.gradient_checkpointing and not backbone.blocks():
-            raise ValueError(f"policy.gradient_checkpointing: {self.model} has no layers that can; leave it out")
+            raise ValueError(f"policy.gradient_checkpointing: {self.model} has no layers that support it; leave it out")
         new, recompute = self.adapter is None, self.gradient_checkpointing
         policy = TransformerPolicy(backbone, prompts, self.length, self.temperature, new, recompute)
         policy.check_lengths(name)

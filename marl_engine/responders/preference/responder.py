@@ -89,7 +89,7 @@ class PreferenceResponder:
         if self.pairs == "tournament" and (self.answers < 2 or self.answers & (self.answers - 1)):
             raise ValueError(f"responder.answers must be 2, 4, 8, … for responder.pairs=tournament, not {self.answers}")
         if self.answers < 2 and self.pairs not in POOLED and self.loss in OF_PAIRS:
-            raise ValueError(f"responder.answers must be 2 or more where pairs are learned from, not {self.answers}")
+            raise ValueError(f"responder.answers must be 2 or more if pairs are learned from, not {self.answers}")
         if self.pairs == "tournament" and self.loss not in BY_VERDICT:
             raise ValueError(
                 f"responder.pairs=tournament needs responder.loss={' or '.join(BY_VERDICT)}, not {self.loss}"
@@ -129,7 +129,7 @@ class PreferenceResponder:
         regularisers = [(weight, other[0]) for other, weight in kl_terms(objective)]
         if not regularisers and self.loss not in ("reinforce", "simple"):
             raise ValueError(
-                f"responder.loss={self.loss} learns near somebody: give solver.magnet_weight or solver.step_size"
+                f"responder.loss={self.loss} needs a regulariser: set solver.magnet_weight or solver.step_size"
             )
         has_magnet = objective.magnet_weight > 0 and objective.magnet is not None
         metrics = self._learn(learner, self.last_batch, regularisers, has_magnet)
@@ -141,10 +141,11 @@ class PreferenceResponder:
         if against is None and self.pairs == "across":
             raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
         if against is None and self.answers < 2:
-            raise ValueError("responder.answers must be 2 or more where answers are compared with each other, not 1")
+            raise ValueError("responder.answers must be 2 or more if answers are compared with each other, not 1")
         if against is not None and self.pairs in POOLED and not against[0].generates:
             raise ValueError(
-                f"responder.pairs={self.pairs} learns the answers of an opponent that writes, and a queue does not"
+                f"responder.pairs={self.pairs} learns from the opponent's answers, so the opponent must "
+                "generate them; a queue does not"
             )
         if against is None or self.pairs in POOLED:
             return
@@ -180,7 +181,7 @@ class PreferenceResponder:
         Raises ValueError if the game's prompts have changed, since batches and queues refer to prompts by number.
         """
         if state["prompts"] != digest_of(self.prompt_game):
-            raise ValueError("game.prompts are others than when it was saved; bring them back, or start a new run")
+            raise ValueError("game.prompts have changed since the run was saved; restore them, or start a new run")
         self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         self._optimiser(get_language_policy(profile)).restore(state["optimiser"])
@@ -310,5 +311,5 @@ def get_language_policy(profile: Profile) -> LanguagePolicy:
     """Returns the language policy that plays all seats. Raises ValueError for any other profile."""
     learner = profile[0]
     if not learner.generates or any(policy is not learner for policy in profile):
-        raise ValueError("PreferenceResponder moves one language policy that sits in all seats")
+        raise ValueError("PreferenceResponder needs one language policy in all seats")
     return cast(LanguagePolicy, learner)
