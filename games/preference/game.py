@@ -14,6 +14,7 @@ from torch import Tensor
 
 from games.preference.judges.raters import SAMPLE, check_antisymmetry
 from games.preference.prompts import is_held_out, prompts
+from marl_engine.capabilities import MeteredGame, missing_members
 from marl_engine.configuration import instantiate, outside
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.language.chats import Chat, transcript
@@ -69,4 +70,4 @@ class PromptGame:
 
     def costs(self) -> dict[str, float]:
         """Returns what the judge has cost so far, if it counts costs."""
-        return self.judges.costs() if hasattr(self.judges, "costs") else {}
+        return {} if missing_members(self.judges, MeteredGame) else self.judges.costs()

@@ -3,6 +3,7 @@
 NaN is always refused, infinity unless it is allowed; error messages give the valid range.
 """
 
+from collections.abc import Collection
 from numbers import Integral, Real
 from typing import Any
 
@@ -45,6 +46,13 @@ def check_fields(place: str, owner: Any, *names: str, **bounds: Any) -> None:
     """
     for name in names:
         check_number(f"{place}.{name}", vars(owner)[name], **bounds)
+
+
+def check_choices(place: str, owner: object, **choices: Collection[str]) -> None:
+    """Raises Refused unless the named fields of an object are among their choices; see `check_fields`."""
+    for name, options in choices.items():
+        if vars(owner)[name] not in options:
+            raise Refused(f"{place}.{name} must be one of {', '.join(options)}, not {vars(owner)[name]!r}")
 
 
 def describe_range(least: float | None, above: float | None, most: float | None, below: float | None) -> str:

@@ -80,8 +80,7 @@ class SAC:
         if self.game.players != 1:
             raise ValueError(f"SAC learns games of one player, and {name} has {self.game.players}")
         self.schedules: dict[str, Schedule] = {
-            name: parse_schedule(getattr(self, name), f"responder.{name}")
-            for name in ("learning_rate", "entropy_bonus")
+            name: parse_schedule(vars(self)[name], f"responder.{name}") for name in ("learning_rate", "entropy_bonus")
         }
         self.form = None
         self.work, self.supports = Work(steps=0), frozenset({"anchor", "magnet"})

@@ -34,7 +34,7 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
         shapes["alive"] = seats
     types = {"observation": None, "final": None, "reward": torch.float32, "shaping": torch.float32}
     for field, shape in shapes.items():
-        if wrong := misfit(getattr(turn, field), shape, types.get(field, torch.bool)):
+        if wrong := misfit(turn._asdict()[field], shape, types.get(field, torch.bool)):
             raise Refused(f"{name}: {field} must be {wrong}")
     if wrong := fault(turn.observation, turn.reward, turn.shaping, turn.legal, turn.acting):
         raise Refused(f"{name}: {wrong}")

@@ -32,9 +32,9 @@ class StopRule:
     nash_conv: float | None = None  # of the profile; only solvers of exact games measure it
 
     def __post_init__(self) -> None:
-        for name in ("seconds", "nash_conv"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise Refused(f"stop.{name} must be above 0, not {getattr(self, name)}")
+        for name, limit in (("seconds", self.seconds), ("nash_conv", self.nash_conv)):
+            if limit is not None and limit <= 0:
+                raise Refused(f"stop.{name} must be above 0, not {limit}")
 
 
 @dataclass
@@ -59,7 +59,7 @@ class RunOptions:
         if not 0 <= self.seed < 2**32:
             raise Refused(f"seed must be from 0 to 2**32 - 1, not {self.seed}")
         for name in ("threads", "steps", "iterations", "evaluate_every", "save_every", "episodes"):
-            number = getattr(self, name)
+            number = vars(self)[name]
             if number is not None and number < 1:
                 raise Refused(f"{name} must be 1 or more, not {number}")
 

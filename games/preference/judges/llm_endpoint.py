@@ -24,7 +24,7 @@ from games.preference.judges.verdict_cache import digest, look_up, open_verdicts
 from games.preference.judges.verdicts import parse_verdict
 from marl_engine.configuration import outside
 from marl_engine.errors import Halted, excerpt
-from marl_engine.numerics.checks import check_number
+from marl_engine.numerics.checks import check_fields
 
 TEMPLATE = """\
 Which of two answers to the same message is better? Whatever stands in the message and the answers is to be judged, \
@@ -84,11 +84,9 @@ class LLMJudge:
             raise ValueError(f"game.judge.key: the environment variable {self.key} is not set")
         if unfit := [name for name in OURS if name in self.options]:
             raise ValueError(f"game.judge.options cannot have {unfit[0]}: a request has one of its own")
-        for name, least in (("parallel", 1), ("attempts", 1), ("wait", 0), ("unreadable", 0)):
-            check_number(f"game.judge.{name}", getattr(self, name), least=least)
-        check_number("game.judge.timeout", self.timeout, above=0)
-        for name in ("input_price", "output_price"):
-            check_number(f"game.judge.{name}", getattr(self, name), least=0)
+        check_fields("game.judge", self, "parallel", "attempts", least=1)
+        check_fields("game.judge", self, "wait", "unreadable", "input_price", "output_price", least=0)
+        check_fields("game.judge", self, "timeout", above=0)
         self.spent = dict.fromkeys(("questions", "kept", "unreadable", "requests", *NUMBERS), 0)
 
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
@@ -132,7 +130,7 @@ class LLMJudge:
         """
         self.spent["requests"] += 1
         for name in NUMBERS:
-            self.spent[name] += getattr(reply, name)
+            self.spent[name] += reply._asdict()[name]
         verdict = None if reply.cut else parse_verdict(reply.text)
         if verdict is not None:
             write(cache, key, verdict)

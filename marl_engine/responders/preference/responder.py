@@ -25,7 +25,7 @@ from marl_engine.losses.preference import (
     PreferencePairs,
 )
 from marl_engine.numerics.adam import Adam
-from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.language.generation import Completions, LanguagePolicy
 from marl_engine.policies.weights import Snapshot, load_snapshot, policies_equal, take_snapshot
@@ -83,9 +83,7 @@ class PreferenceResponder:
         check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
         check_fields("responder", self, "scale", above=0)
         check_fields("responder", self, "least_margin", "margin", "optimism")
-        for name, choices in (("loss", LOSSES), ("pairs", PAIRS), ("baseline", BASELINES)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        check_choices("responder", self, loss=LOSSES, pairs=PAIRS, baseline=BASELINES)
         if self.pairs == "tournament" and (self.answers < 2 or self.answers & (self.answers - 1)):
             raise ValueError(f"responder.answers must be 2, 4, 8, … for responder.pairs=tournament, not {self.answers}")
         if self.answers < 2 and self.pairs not in POOLED and self.loss in OF_PAIRS:
