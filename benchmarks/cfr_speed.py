@@ -43,7 +43,7 @@ CHECKED = 10  # iterations whose average is compared
 
 def timed(advance: Callable[[int], object], seconds: float) -> float:
     """Seconds of an iteration of what makes so many, as the median of stretches that last a fortieth of `seconds`."""
-    count, found = 1, []
+    count, results = 1, []
     advance(1)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -53,8 +53,8 @@ def timed(advance: Callable[[int], object], seconds: float) -> float:
         if passed < seconds / 40:
             count *= 2
         else:
-            found.append(passed / count)
-    return median(found)
+            results.append(passed / count)
+    return median(results)
 
 
 def ours(form: SequenceForm, seconds: float) -> float:
@@ -79,13 +79,13 @@ def traffic(form: SequenceForm) -> int:
 def copied(seconds: float = 0.5) -> float:
     """Bytes a second that a plain copy of 64 MB reads and writes."""
     source, target = np.ones(2**23), np.empty(2**23)
-    found = []
+    results = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         target[:] = source
-        found.append(2 * source.nbytes / (time.perf_counter() - start))
-    return median(found)
+        results.append(2 * source.nbytes / (time.perf_counter() - start))
+    return median(results)
 
 
 def compare(case: str, peers: list[str], repeats: int, seconds: float) -> list[Row]:
@@ -98,7 +98,7 @@ def compare(case: str, peers: list[str], repeats: int, seconds: float) -> list[R
             mine[peer].append(ours(form, seconds))
             theirs[peer].append(ask(ENVIRONMENT, PEERS[peer], peer, GAMES[case], CHECKED, seconds))
     rows, here = [], distance(form)
-    share = traffic(form) / median(each for found in mine.values() for each in found) / copied()
+    share = traffic(form) / median(each for result in mine.values() for each in result) / copied()
     for peer in peers:
         there = median(answer["nash_conv"] for answer in theirs[peer])
         more = next((f"; {answer['note']}" for answer in theirs[peer] if "note" in answer), "")

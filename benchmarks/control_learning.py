@@ -105,11 +105,11 @@ def by_preference(regime: str, learner: str, seed: int, steps: int) -> tuple[Tra
     rate = 3e-3 if regime == "intransitive" else annealed(1e-3, steps)
     fields = {"discount": 0.9, "gae_lambda": 0.8, "epochs": 10, "payoff_scale": 1.0, "entropy_bonus": 0.01}
     responder = PPO(game, network, seed=seed, num_envs=32, rollout_length=game.horizon, learning_rate=rate, **fields)
-    seen: list[Tensor] = []
+    calls: list[Tensor] = []
     for _ in takewhile(lambda _: responder.work["steps"] < steps, LEARNERS[learner]().solve(profile, responder)):
         if responder.work["steps"] > steps / 4:
-            seen.append(trajectories(game, profile, responder.work["steps"], 8))
-    return game, trajectories(game, profile, 2**40, EPISODES), torch.cat(seen)
+            calls.append(trajectories(game, profile, responder.work["steps"], 8))
+    return game, trajectories(game, profile, 2**40, EPISODES), torch.cat(calls)
 
 
 def trajectories(game: TrajectoryPreference, profile: list, seed: int, count: int) -> Tensor:
@@ -118,19 +118,19 @@ def trajectories(game: TrajectoryPreference, profile: list, seed: int, count: in
     return summaries(game, play(game, profile, game.reset(seeds), seeds, 0, game.horizon)[0])
 
 
-def exploited(game: TrajectoryPreference, found: Tensor) -> float:
+def exploited(game: TrajectoryPreference, result: Tensor) -> float:
     """2 (max P(y > found) - 1/2) over trajectories y all around the circle."""
     angles = torch.linspace(0, 2 * torch.pi, 361)
     pushes = torch.tensor(CENTRE) + 0.5 * torch.stack([angles.cos(), angles.sin()], dim=-1)
     every = torch.cat([torch.zeros(len(angles), 4), pushes], dim=-1)
-    return 2 * game.preferred(every[:, None], found[None]).mean(1).max().item() - 1
+    return 2 * game.preferred(every[:, None], result[None]).mean(1).max().item() - 1
 
 
 def described(game: TrajectoryPreference, last: Tensor) -> str:
     """What the trajectories earn, by the task's own reward."""
     if game.preference == "non_markovian":
-        kept = (last[:, 3] <= game.limit).float().mean().item()
-        return f"{last[:, :3].sum(1).mean():.0f} early, limit kept {kept:.2f}"
+        retained = (last[:, 3] <= game.limit).float().mean().item()
+        return f"{last[:, :3].sum(1).mean():.0f} early, limit kept {retained:.2f}"
     return f"{last[:, :4].sum(1).mean():.0f}"
 
 
@@ -138,10 +138,10 @@ def preferred(seeds: int, steps: int) -> list[Row]:
     """SPO beside both reward models, in every regime, means over seeds."""
     rows = []
     for regime in REGIMES:
-        found = {name: [by_preference(regime, name, seed, steps) for seed in range(seeds)] for name in LEARNERS}
-        game = found["SPO"][0][0]
+        results = {name: [by_preference(regime, name, seed, steps) for seed in range(seeds)] for name in LEARNERS}
+        game = results["SPO"][0][0]
         for rival in list(LEARNERS)[1:]:
-            pairs = list(zip(found["SPO"], found[rival], strict=True))
+            pairs = list(zip(results["SPO"], results[rival], strict=True))
             if regime == "intransitive":
                 ours, theirs = ([exploited(game, run[2]) for run in each] for each in zip(*pairs, strict=True))
                 note = " to ".join(", ".join(f"{gap:.2f}" for gap in each) for each in (ours, theirs))
@@ -150,7 +150,7 @@ def preferred(seeds: int, steps: int) -> list[Row]:
                 continue
             wins = [game.preferred(one[1][:, None], two[1][None]).mean().item() for one, two in pairs]
             share = (sum(wins) / seeds - game.flips) / (1 - 2 * game.flips)  # without the noise of the answers
-            note = " to ".join("; ".join(described(game, run[1]) for run in found[name]) for name in ("SPO", rival))
+            note = " to ".join("; ".join(described(game, run[1]) for run in results[name]) for name in ("SPO", rival))
             rows.append(Row(regime, rival, share / max(1 - share, 1e-3), share, 1 - share, "preferred", note))
     return rows
 

@@ -67,13 +67,13 @@ def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace, tim
 
 def reward_model(options: argparse.Namespace) -> Path:
     """The folder of a Bradley-Terry model of comparisons of the reference's answers, made once."""
-    made = Path("runs") / f"{options.game}-judge"
-    if not (made / "report.json").exists() and not list(made.glob("*.safetensors")):
-        made.mkdir(parents=True, exist_ok=True)
-        file = made / "comparisons.jsonl"
+    results = Path("runs") / f"{options.game}-judge"
+    if not (results / "report.json").exists() and not list(results.glob("*.safetensors")):
+        results.mkdir(parents=True, exist_ok=True)
+        file = results / "comparisons.jsonl"
         file.write_text("".join(json.dumps(each) + "\n" for each in comparisons(options)))
-        subprocess.run([sys.executable, "-m", "games.preference.judges.trainable", file, made], check=True)
-    return made
+        subprocess.run([sys.executable, "-m", "games.preference.judges.trainable", file, results], check=True)
+    return results
 
 
 def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -85,16 +85,16 @@ def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
     from marl_engine.policies.language.generation import complete
     from marl_engine.runs.factory import build
 
-    made = build(compose_config("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
-    game, found = made.game, []
+    components = build(compose_config("train", [f"game=preference/{options.game}", "solver=rloo", "policy=language"]))
+    game, results = components.game, []
     for start in range(0, options.queries // 6, 8):  # six comparisons among four answers
         numbers = (torch.arange(start, start + 8) % game.train_prompts).repeat_interleave(4)
-        said = complete(made.profile[0], numbers, derive_seeds(1000 + start, 32)).texts
+        texts = complete(components.profile[0], numbers, derive_seeds(1000 + start, 32)).texts
         for group, (one, other) in product(range(8), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]):
-            number, first, second = numbers[4 * group], said[4 * group + one], said[4 * group + other]
+            number, first, second = numbers[4 * group], texts[4 * group + one], texts[4 * group + other]
             likes = float(game.prefers(number[None], [first], [second])[0])
-            found.append({"prompt": game.texts[number], "first": first, "second": second, "preferred": likes})
-    return found
+            results.append({"prompt": game.texts[number], "first": first, "second": second, "preferred": likes})
+    return results
 
 
 def summaries(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
@@ -106,17 +106,17 @@ def summaries(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
 def table(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Win rate, KL, length and time of every solver; the reward model's win rate is by its own judgement."""
     rows = []
-    shown = Table("solver", "seeds", "win rate", "at equal length", "KL, nats", "tokens", "queries", "minutes")
-    for name, found in summaries(options).items():
-        if found:
+    records = Table("solver", "seeds", "win rate", "at equal length", "KL, nats", "tokens", "queries", "minutes")
+    for name, result in summaries(options).items():
+        if result:
             keys = ("win_rate/reference", "win_rate/reference/length_controlled", "kl/reference", "length", "queries")
-            numbers = [[each[key] for each in found] for key in (*keys, "seconds")]
+            numbers = [[each[key] for each in result] for key in (*keys, "seconds")]
             cells = [spread_of(each) for each in numbers[:4]]
-            shown.add_row(name, str(len(found)), *cells, f"{mean(numbers[4]):,.0f}", f"{mean(numbers[5]) / 60:.0f}")
+            records.add_row(name, str(len(result)), *cells, f"{mean(numbers[4]):,.0f}", f"{mean(numbers[5]) / 60:.0f}")
             rows.append(
                 {"solver": name, **{key: mean(each) for key, each in zip((*keys, "seconds"), numbers, strict=True)}}
             )
-    Console(width=None if sys.stdout.isatty() else 160).print(shown)
+    Console(width=None if sys.stdout.isatty() else 160).print(records)
     return rows
 
 
@@ -131,13 +131,15 @@ def spread_of(numbers: list[float]) -> str:
 
 def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
     """How often the row's answers are preferred to the column's, means over seeds; the last row is the most of each."""
-    found, names = [met(options, seed) for seed in options.seeds], [*options.solvers, "reference"]
-    shown = Table("preferred to", *names)
+    result, names = [met(options, seed) for seed in options.seeds], [*options.solvers, "reference"]
+    records = Table("preferred to", *names)
     rows = [*names, "the best text", "its best response", "the most"]
     for number, name in enumerate(rows):
-        shown.add_row(name, *(spread_of([wins[number, other] for wins in found]) for other in range(len(names))))
-    Console(width=None if sys.stdout.isatty() else 160).print(shown)
-    tables = [[[None if np.isnan(each) else each for each in row] for row in wins] for wins in found]  # JSON has no NaN
+        records.add_row(name, *(spread_of([wins[number, other] for wins in result]) for other in range(len(names))))
+    Console(width=None if sys.stdout.isatty() else 160).print(records)
+    tables = [
+        [[None if np.isnan(each) else each for each in row] for row in wins] for wins in result
+    ]  # JSON has no NaN
     return [{"solver": name, "wins": [wins[number] for wins in tables]} for number, name in enumerate(rows)]
 
 
@@ -146,17 +148,17 @@ def met(options: argparse.Namespace, seed: int) -> np.ndarray:
     trained against each (nothing where there is none), and the most of these.
     """
     settings = {name: saved(folder(options, name, seed)) for name in options.solvers}
-    game = next(made.game for name, made in settings.items() if name != "reward_model")
+    game = next(results.game for name, results in settings.items() if name != "reward_model")
     reference = next(iter(settings.values())).reference
-    policies = [*(made.profile[0] for made in settings.values()), reference[0]]
+    policies = [*(results.profile[0] for results in settings.values()), reference[0]]
     said = [answers_of(game, policy, who) for who, policy in enumerate(policies)]
     referee, numbers = referee_of(game)
     texts = list(dict.fromkeys(each for answers in said for each in answers))
     tables = [[float(referee.compare(numbers, one, other).mean()) for other in said] for one in said]
     best = [best_text(referee, numbers, texts, answers) for answers in said]
     paths = [folder(options, f"against-{name}", seed) for name in [*options.solvers, "reference"]]
-    trained = [best_response(game, path, answers, len(said)) for path, answers in zip(paths, said, strict=True)]
-    table = np.array([*tables, best, trained])
+    responses = [best_response(game, path, answers, len(said)) for path, answers in zip(paths, said, strict=True)]
+    table = np.array([*tables, best, responses])
     return np.vstack([table, np.nanmax(table, 0)])
 
 
@@ -192,13 +194,13 @@ def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
 
     if not (path / "summary.json").exists():
         return np.nan
-    profile, half, found = saved(path).profile, len(answers) // 2, []
+    profile, half, results = saved(path).profile, len(answers) // 2, []
     referee, numbers = referee_of(game)
     for _, state in checkpoint.readable(path / "checkpoints"):
         load_profile_state(profile, state["profile"])
         likes = referee.compare(numbers, answers_of(game, profile[0], who), answers)
-        found.append((float(likes[:half].mean()), float(likes[half:].mean())))
-    return max(found)[1]
+        results.append((float(likes[:half].mean()), float(likes[half:].mean())))
+    return max(results)[1]
 
 
 def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) -> float:
@@ -206,7 +208,7 @@ def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) 
     often against the other half. Nothing is trained, and it is a lower bound on a best response.
     """
     half = len(answers) // 2
-    chosen, scored = (
+    choices, scored = (
         referee.compare(
             numbers[part].repeat(len(texts)), [each for each in texts for _ in range(half)], answers[part] * len(texts)
         )
@@ -214,7 +216,7 @@ def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) 
         .mean(1)
         for part in (slice(half), slice(half, 2 * half))
     )
-    return float(scored[chosen.argmax()])
+    return float(scored[choices.argmax()])
 
 
 def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:

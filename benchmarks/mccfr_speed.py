@@ -30,14 +30,14 @@ PEER, SCRIPT = "OpenSpiel C++", "openspiel_mccfr.py"
 def ours(game: OpenSpiel, sampling: str, iterations: int, seconds: float, seed: int) -> dict[str, float]:
     """What the peer's script measures: seconds of an iteration, and NashConv after so many."""
     tree, players, exploration = paths(game.tree, game.form), game.players, EXPLORATION[sampling]
-    known = allocate_state(*np.zeros((2, game.form.sequences)))
-    traverse(tree, known, exploration, seed, 0, iterations * players, NO_UNIFORMS)
-    distance = nash_conv(game.form, realization_plan(game.form, behavior_strategy(game.form, known.total)))
+    state = allocate_state(*np.zeros((2, game.form.sequences)))
+    traverse(tree, state, exploration, seed, 0, iterations * players, NO_UNIFORMS)
+    distance = nash_conv(game.form, realization_plan(game.form, behavior_strategy(game.form, state.total)))
     done = iterations * players
 
     def advance(count: int) -> None:
         nonlocal done
-        traverse(tree, known, exploration, seed, done, count * players, NO_UNIFORMS)
+        traverse(tree, state, exploration, seed, done, count * players, NO_UNIFORMS)
         done += count * players
 
     return {"seconds": timed(advance, seconds), "nash_conv": distance}

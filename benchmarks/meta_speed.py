@@ -115,9 +115,9 @@ def timed(problem: Problem, games: list[np.ndarray]) -> tuple[list[float], list[
     took, answers = [], []
     for payoffs in games:
         start = time.perf_counter()
-        found = problem.solve(payoffs)
+        result = problem.solve(payoffs)
         took.append((time.perf_counter() - start) * 1e3)
-        answers.append(flat(found))
+        answers.append(flat(result))
     return took, answers
 
 
@@ -135,19 +135,19 @@ def compare(name: str, peer: str, size: int, seconds: float, folder: str) -> Row
     source, target = str(Path(folder) / "games.npz"), str(Path(folder) / "answers.npz")
     np.savez(source, **{str(number): payoffs for number, payoffs in enumerate(games)})
     before, ours = timed(problem, games)
-    said = ask(ENVIRONMENT, SCRIPT, name, peer, source, seconds, target)
+    texts = ask(ENVIRONMENT, SCRIPT, name, peer, source, seconds, target)
     after, _ = timed(problem, games)
     with np.load(target) as archive:
         theirs = {int(number): archive[number] for number in archive.files}
     off = errors(problem, games, theirs, ours)
     good = [error <= FAR for error in off]
     mine = median(before + after)
-    yours = median(said["milliseconds"]) if said["milliseconds"] else seconds * 1e3
+    yours = median(texts["milliseconds"]) if texts["milliseconds"] else seconds * 1e3
     note = f"off by {max(off):.0e}" if off else "no answer"
     if problem.gain is not None:
         note += f", ours {max(max(errors(problem, games, dict(enumerate(ours)), ours)), 0):.0e}"
     if sum(good) < len(games):
-        note += f"; failed {len(games) - sum(good)} of {len(games)}" + (", too long" if said["timed_out"] else "")
+        note += f"; failed {len(games) - sum(good)} of {len(games)}" + (", too long" if texts["timed_out"] else "")
     return Row(f"{problem.title}, k = {size}", peer, yours / mine, mine, yours, "ms", note)
 
 

@@ -47,8 +47,8 @@ def ours(options: argparse.Namespace) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"ours failed: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def alone(options: argparse.Namespace) -> dict[str, Any]:

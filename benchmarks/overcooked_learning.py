@@ -66,8 +66,8 @@ def ours(layout: str, seed: int) -> dict[str, Any]:
         for each in records
         if "return/mean" in each
     ]
-    ended = {key: summary[key] for key in ("return/mean", "return/stderr", "return/greedy/mean", "steps")}
-    return {"layout": layout, "seed": seed, "curve": curve, "seconds": time.time() - began, **ended}
+    results = {key: summary[key] for key in ("return/mean", "return/stderr", "return/greedy/mean", "steps")}
+    return {"layout": layout, "seed": seed, "curve": curve, "seconds": time.time() - began, **results}
 
 
 def theirs(checkout: Path, layout: str, seed: int, steps: float) -> dict[str, Any]:
@@ -103,8 +103,8 @@ def compared(mine: list[dict], peers: list[dict]) -> list[dict[str, Any]]:
                 there = RECORDED[target][axis]
             else:
                 continue
-            found = {"ratio": there / here, "ours": here, "theirs": there}
-            numbers = {key: number if isfinite(number) else None for key, number in found.items()}
+            results = {"ratio": there / here, "ours": here, "theirs": there}
+            numbers = {key: number if isfinite(number) else None for key, number in results.items()}
             peer = "JaxMARL ippo_ff_overcooked" + ("" if peers else " (recorded)")
             rows.append({"case": f"{mine[0]['layout']} to {target}", "peer": peer, **numbers, "unit": unit})
     return rows

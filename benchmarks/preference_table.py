@@ -154,10 +154,16 @@ SOLVES: dict[str, Callable[[Run], float]] = {
 def parts_of(method: Method, seed: int, queries: int) -> Components:
     """A run as `marl-train` makes it, but that it does not measure itself: that is done here, and less often."""
     first, last = FAMILIES[method.family]
-    given = [*method.overrides, f"responder.learning_rate={{start:{first},end:{last},over:{queries}}}", f"seed={seed}"]
+    settings = [
+        *method.overrides,
+        f"responder.learning_rate={{start:{first},end:{last},over:{queries}}}",
+        f"seed={seed}",
+    ]
     if method.family == "offline":
-        given += [f"responder.prompts={queries}", f"responder.minibatches={max(queries // BATCH, 1)}"]
-    parts = build(compose_config("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *given]))
+        settings += [f"responder.prompts={queries}", f"responder.minibatches={max(queries // BATCH, 1)}"]
+    parts = build(
+        compose_config("train", [f"solver={method.preset}", "game=preference/tiny", "policy=tiny", *settings])
+    )
     parts.responder.form = None  # type: ignore[attr-defined]
     return parts
 
@@ -174,8 +180,8 @@ def played(method: Method, seed: int, queries: int) -> Run:
     writer, looks = parts.profile[0], list[np.ndarray]()
     reference = answers(writer)
     for progress in parts.solver.solve(parts.profile, parts.responder):
-        asked = parts.responder.work["queries"] / queries
-        share = progress.iteration / PASSES if method.family == "offline" else asked
+        settings = parts.responder.work["queries"] / queries
+        share = progress.iteration / PASSES if method.family == "offline" else settings
         looks += [answers(writer)] * (int(min(share, 1) * LOOKS) - len(looks))
         if share >= 1:
             break
@@ -247,14 +253,14 @@ def broken(rows: list[dict[str, Any]]) -> list[str]:
     """The claims that do not hold, as sentences."""
     gaps = {row["case"]: row["gap"] for row in rows}
     start = gaps[START]
-    found = [
+    results = [
         f"{name} ends at {gaps[name] / start:.3f} of the start, not below a tenth"
         for name in BELOW
         if name in gaps and not gaps[name] < start / 10
     ]
     if gaps.get("best response", 1.0) <= start:
-        found.append("the best response to the reference does not end above its start")
-    return found
+        results.append("the best response to the reference does not end above its start")
+    return results
 
 
 def main() -> int:

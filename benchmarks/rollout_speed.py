@@ -74,10 +74,10 @@ def compare_uniform(copies: int, peers: list[str], repeats: int, seconds: float)
 
 def compare_network(copies: int, repeats: int, seconds: float) -> list[Row]:
     """Play by a network from a table of its logits, beside the same that is asked in every turn."""
-    tabulated, asked = (MLPSpec().profile(OpenSpiel(GAME)) for _ in range(2))
-    for policy in asked:
+    tabulated, settings = (MLPSpec().profile(OpenSpiel(GAME)) for _ in range(2))
+    for policy in settings:
         policy.tabular = False
-    ours, other = (partial(measure, profile, copies, seconds) for profile in (tabulated, asked))
+    ours, other = (partial(measure, profile, copies, seconds) for profile in (tabulated, settings))
     return take_turns(ours, {"turn by turn": other}, f"MLP 2x64, {copies:,} copies", repeats)
 
 

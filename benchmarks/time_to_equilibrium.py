@@ -72,11 +72,14 @@ def reached(curve: Curve, goal: float) -> float | None:
 
 def thinned(curve: Curve) -> Curve:
     """A hundred or so of its points, those that stand apart in time and every one that is the first at a goal."""
-    kept, edges = [], [next((at for at, (_, distance) in enumerate(curve) if distance <= goal), -1) for goal in GOALS]
+    retained, edges = (
+        [],
+        [next((at for at, (_, distance) in enumerate(curve) if distance <= goal), -1) for goal in GOALS],
+    )
     for at, point in enumerate(curve):
-        if at in edges or not kept or point[0] > 1.06 * kept[-1][0]:
-            kept.append(point)
-    return [(float(f"{seconds:.4g}"), float(f"{distance:.4g}")) for seconds, distance in [*kept, curve[-1]]]
+        if at in edges or not retained or point[0] > 1.06 * retained[-1][0]:
+            retained.append(point)
+    return [(float(f"{seconds:.4g}"), float(f"{distance:.4g}")) for seconds, distance in [*retained, curve[-1]]]
 
 
 def measured(
@@ -109,8 +112,8 @@ def compared(record: dict[str, dict[str, dict[str, Curve]]]) -> list[Row]:
             mine, theirs = best(curves["ours"], goal), best(curves["OpenSpiel"], goal)
             if mine is None:
                 continue
-            given = max(curve[-1][0] for curve in curves["OpenSpiel"].values())
-            there, who = theirs or (given, "none")
+            settings = max(curve[-1][0] for curve in curves["OpenSpiel"].values())
+            there, who = theirs or (settings, "none")
             note = f"{mine[1]} against {who}" if theirs else f"{mine[1]}; the peer did not get there, so at least"
             rows.append(
                 Row(
@@ -185,8 +188,8 @@ def main() -> None:
     if not options.draw:
         require(["openspiel"])
         for game in options.games:
-            found = measured(game, options.solvers, options.peers, options.seconds, options.limit)
-            record[game] = {whose: record.get(game, {}).get(whose, {}) | curves for whose, curves in found.items()}
+            result = measured(game, options.solvers, options.peers, options.seconds, options.limit)
+            record[game] = {whose: record.get(game, {}).get(whose, {}) | curves for whose, curves in result.items()}
         RECORD.write_text(json.dumps(record) + "\n")
     draw(record)
     write_table(record)

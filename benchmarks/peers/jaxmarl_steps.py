@@ -32,17 +32,17 @@ def loop(env: Any) -> Callable:
     def turn(carry: tuple, actions: jax.Array) -> tuple:
         states, _, key = carry
         key, draw = jax.random.split(key)
-        seen, states, reward, done, _ = jax.vmap(step)(jax.random.split(draw, len(actions)), states, actions)
-        return (states, seen, key), (reward["agent_0"], done["__all__"])
+        observation, states, reward, done, _ = jax.vmap(step)(jax.random.split(draw, len(actions)), states, actions)
+        return (states, observation, key), (reward["agent_0"], done["__all__"])
 
     return jax.jit(lambda carry, actions: jax.lax.scan(turn, carry, actions))
 
 
-def measure(env: Any, seen: Any, opening: Any, games: int, seconds: float) -> dict[str, float]:
+def measure(env: Any, observation: Any, opening: Any, games: int, seconds: float) -> dict[str, float]:
     """Speed and compile time at one batch size, from what is seen at the opening and the opening."""
     actions = jax.random.randint(jax.random.key(1), (GAME_STEPS // games, games, 2), 0, 6)
-    states, seen = jax.tree.map(lambda one: jnp.repeat(one[None], games, axis=0), (opening, seen))
-    carry = (states, seen, jax.random.key(2))
+    states, observation = jax.tree.map(lambda one: jnp.repeat(one[None], games, axis=0), (opening, observation))
+    carry = (states, observation, jax.random.key(2))
     start = time.perf_counter()
     play = loop(env).lower(carry, actions).compile()
     compiled = time.perf_counter() - start
@@ -58,8 +58,8 @@ def measure(env: Any, seen: Any, opening: Any, games: int, seconds: float) -> di
 def main(layout: str, seconds: float) -> None:
     """Prints the best of the batch sizes, which share the seconds."""
     env = jaxmarl.make("overcooked", layout=overcooked_layouts[layout])
-    seen, opening = env.reset(jax.random.key(0))
-    results = [measure(env, seen, opening, games, seconds / len(BATCHES)) for games in BATCHES]
+    observation, opening = env.reset(jax.random.key(0))
+    results = [measure(env, observation, opening, games, seconds / len(BATCHES)) for games in BATCHES]
     print(json.dumps(max(results, key=lambda result: result["steps_per_second"])))
 
 

@@ -21,15 +21,15 @@ def main(name: str, iterations: int, seconds: float) -> None:
     rule = graph()
     env = leg.OpenSpielEnv(game, traverse_type="Enumerate", regenerate=False)
     env.set_graph(rule)
-    found, begun = [], time.perf_counter()
-    while len(found) < iterations or time.perf_counter() < begun + seconds:
+    result, begun = [], time.perf_counter()
+    while len(result) < iterations or time.perf_counter() < begun + seconds:
         start = time.perf_counter()
         rule.update_graph(env)
         env.update_strategy(rule.current_strategy())
-        found.append(time.perf_counter() - start)
-        if len(found) == iterations:
+        result.append(time.perf_counter() - start)
+        if len(result) == iterations:
             distance = sum(env.exploitability(rule.current_strategy(), "linear-avg-iterate"))
-    print(json.dumps({"seconds": sorted(found)[len(found) // 2], "nash_conv": distance}))
+    print(json.dumps({"seconds": sorted(result)[len(result) // 2], "nash_conv": distance}))
 
 
 if __name__ == "__main__":

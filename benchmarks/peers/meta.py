@@ -65,8 +65,8 @@ def joint(name):
     def solve(peer, payoffs):
         from open_spiel.python.algorithms import jpsro
 
-        found, _ = getattr(jpsro, name)(payoffs, [np.ones(actions) for actions in payoffs.shape[1:]])
-        return np.ravel(found)
+        result, _ = getattr(jpsro, name)(payoffs, [np.ones(actions) for actions in payoffs.shape[1:]])
+        return np.ravel(result)
 
     return solve
 
@@ -117,10 +117,10 @@ def answer_all(sender, solve, peer, games):
         start = time.perf_counter()
         try:
             with redirect_stdout(io.StringIO()):
-                found = solve(peer, payoffs)
+                result = solve(peer, payoffs)
         except Exception:  # whatever it fails with, it has no answer
-            found = None
-        sender.send(((time.perf_counter() - start) * 1e3, found))
+            result = None
+        sender.send(((time.perf_counter() - start) * 1e3, result))
 
 
 def main(problem, peer, source, seconds, target):
@@ -139,10 +139,10 @@ def main(problem, peer, source, seconds, target):
     for number in range(len(games)):
         if not receiver.poll(seconds):
             break
-        milliseconds, found = receiver.recv()
+        milliseconds, result = receiver.recv()
         took.append(milliseconds)
-        if found is not None:
-            answers[str(number)] = np.asarray(found, float)
+        if result is not None:
+            answers[str(number)] = np.asarray(result, float)
     child.kill()
     np.savez(target, **answers)
     print(json.dumps({"milliseconds": took, "timed_out": len(took) < len(games)}))

@@ -18,16 +18,16 @@ def main(peer: str, name: str, iterations: int, seconds: float) -> None:
     if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
         game = pyspiel.convert_to_turn_based(game)
     make = pyspiel.CFRPlusSolver if peer == "OpenSpiel C++" else cfr.CFRPlusSolver
-    solver, found = make(game), []
+    solver, results = make(game), []
     begun = time.perf_counter()
-    while len(found) < iterations or time.perf_counter() < begun + seconds:
+    while len(results) < iterations or time.perf_counter() < begun + seconds:
         start = time.perf_counter()
         solver.evaluate_and_update_policy()
-        found.append(time.perf_counter() - start)
-        if len(found) == iterations:
+        results.append(time.perf_counter() - start)
+        if len(results) == iterations:
             average = solver.tabular_average_policy() if peer == "OpenSpiel C++" else solver.average_policy()
             distance = nash_conv(game, average)
-    print(json.dumps({"seconds": sorted(found)[len(found) // 2], "nash_conv": distance}))
+    print(json.dumps({"seconds": sorted(results)[len(results) // 2], "nash_conv": distance}))
 
 
 def nash_conv(game, average) -> float:

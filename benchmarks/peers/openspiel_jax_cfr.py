@@ -25,17 +25,17 @@ def main(name: str, iterations: int, seconds: float) -> None:
     game = pyspiel.load_game(name)
     if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
         game = pyspiel.convert_to_turn_based(game)
-    solver, found = JaxCFR(game), []  # its defaults are those of CFR+
+    solver, results = JaxCFR(game), []  # its defaults are those of CFR+
     advance(solver, iterations)
     ready = time.perf_counter() - start
     distance = nash_conv(game, solver.average_policy())
     begun = time.perf_counter()
-    while not found or time.perf_counter() < begun + seconds:
+    while not results or time.perf_counter() < begun + seconds:
         start = time.perf_counter()
         advance(solver, iterations)
-        found.append((time.perf_counter() - start) / iterations)
+        results.append((time.perf_counter() - start) / iterations)
     note = f"{ready:.0f} s to build and compile"
-    print(json.dumps({"seconds": sorted(found)[len(found) // 2], "nash_conv": distance, "note": note}))
+    print(json.dumps({"seconds": sorted(results)[len(results) // 2], "nash_conv": distance, "note": note}))
 
 
 def advance(solver: JaxCFR, iterations: int) -> None:

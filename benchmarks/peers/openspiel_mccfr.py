@@ -22,8 +22,8 @@ def main(sampling: str, name: str, iterations: int, seconds: float, seed: int) -
         solver = pyspiel.OutcomeSamplingMCCFRSolver(game, 0.6, seed)
     count = max(1, int(iterations * seconds / STRETCHES / stretch(solver, iterations)))
     distance = pyspiel.nash_conv(game, solver.average_policy(), True)
-    found = sorted(stretch(solver, count) / count for _ in range(STRETCHES))
-    print(json.dumps({"seconds": found[STRETCHES // 2], "nash_conv": distance}))
+    result = sorted(stretch(solver, count) / count for _ in range(STRETCHES))
+    print(json.dumps({"seconds": result[STRETCHES // 2], "nash_conv": distance}))
 
 
 def stretch(solver, iterations: int) -> float:

@@ -15,12 +15,12 @@ from open_spiel.python import rl_environment
 def main(name: str, seconds: float) -> None:
     """Prints the line."""
     env = rl_environment.Environment(name)
-    seen, decisions, start = env.reset(), 0, time.process_time()
+    observation, decisions, start = env.reset(), 0, time.process_time()
     while time.process_time() < start + seconds:
-        if seen.last():
-            seen = env.reset()
-        player = seen.observations["current_player"]
-        seen = env.step([random.choice(seen.observations["legal_actions"][player])])
+        if observation.last():
+            observation = env.reset()
+        player = observation.observations["current_player"]
+        observation = env.step([random.choice(observation.observations["legal_actions"][player])])
         decisions += 1
     print(json.dumps({"decisions": decisions / (time.process_time() - start)}))
 

@@ -28,8 +28,8 @@ def main(copies: int, turns: int, seconds: float) -> None:
         action = jax.random.categorical(draw, logits)
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=1)[:, 0]
         after = step(state, action, jax.random.split(chance, copies))
-        seen = (state.observation, state.legal_action_mask, state.current_player, action, log_prob)
-        return after, (*seen, after.rewards, after.terminated)
+        observation = (state.observation, state.legal_action_mask, state.current_player, action, log_prob)
+        return after, (*observation, after.rewards, after.terminated)
 
     play = jax.jit(lambda state, key: jax.lax.scan(turn, state, jax.random.split(key, turns)))
     state = jax.jit(jax.vmap(env.init))(jax.random.split(jax.random.key(0), copies))

@@ -114,12 +114,12 @@ def settings(options: argparse.Namespace, folder: str) -> NashMDConfig:
 @torch.no_grad()
 def reference_differs(trainer: NashMDTrainer) -> bool:
     """Whether the mixture's reference has other logits than the policy once the weights that learn are perturbed."""
-    seen = []
+    calls = []
 
     class Recorded(nash_md_trainer.GeometricMixtureWrapper):
         def __init__(self, model, ref_model, *arguments, **options) -> None:
             super().__init__(model, ref_model, *arguments, **options)
-            seen.append((model, ref_model))
+            calls.append((model, ref_model))
 
     for weights in trainer.model.parameters():
         if weights.requires_grad:
@@ -127,7 +127,7 @@ def reference_differs(trainer: NashMDTrainer) -> bool:
     nash_md_trainer.GeometricMixtureWrapper = Recorded
     tokens = torch.arange(3, 11).unsqueeze(0)
     trainer._generate_completions(trainer.model, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})
-    policy, reference = (model(tokens).logits for model in seen[0])
+    policy, reference = (model(tokens).logits for model in calls[0])
     return not torch.equal(policy, reference)
 
 
