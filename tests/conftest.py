@@ -1,4 +1,4 @@
-"""What tests share: one core for torch, so that they run the same everywhere."""
+"""Common settings: one thread for torch, so that tests give the same results everywhere."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What a run has trained can be asked and exported: by checkpoints alone, and as transformers and peft compute it."""
+"""marl-ask and marl-export use only the checkpoints of a run, and agree with transformers and peft."""
 
 import io
 import sys
@@ -22,7 +22,7 @@ QUESTIONS = ["who is the cat ?", "why ?", "tell me about your friend and my enem
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    """No hub, and as in a new process: no body that is there already."""
+    """Without a hub, and without models loaded earlier."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(backbone, "BACKBONES", {})
@@ -30,7 +30,7 @@ def offline(monkeypatch):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a run of each kind, which kept its iterations 2 to 4, and one of a table."""
+    """A folder with a run of each kind of model, with checkpoints 2 to 4, and a run of a table."""
     home = tmp_path_factory.mktemp("home")
     prompts = written_prompts(home / "prompts.txt")
     common = [
@@ -52,7 +52,7 @@ def home(tmp_path_factory):
 
 
 def run_in(home, main, *arguments, words=""):
-    """A command, in this process, in a folder, with words to read."""
+    """Runs a command in this process and in a folder, with the given input."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(home)
@@ -64,7 +64,7 @@ def run_in(home, main, *arguments, words=""):
 
 
 def by_transformers(model, tokenizer, question, length=8):
-    """The greedy answer of a model of transformers."""
+    """Returns the greedy answer of a model of transformers."""
     text = question
     if tokenizer.chat_template:
         chat = [{"role": "user", "content": question}]
@@ -76,7 +76,7 @@ def by_transformers(model, tokenizer, question, length=8):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_merged_model_computes_what_the_adapter_does_on_its_base(home, tmp_path, kind):
-    """And greedy answers are what transformers alone generates by it."""
+    """Its greedy answers are also those that transformers generates."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -105,7 +105,7 @@ def test_a_merged_model_computes_what_the_adapter_does_on_its_base(home, tmp_pat
 
 
 def test_a_checkpoint_is_chosen(home, tmp_path):
-    """The adapters that the run itself saved are the best and the last."""
+    """`best` and `last` are the adapters that the run saved."""
     weights = {}
     for name in ("last", "best", "4", "3", "2"):
         done = run_in(home, marl_export, "runs/llama", f"out={tmp_path / name}", f"checkpoint={name}")
@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence_and_nothing_is_written(hom
 
 
 def test_every_command_says_what_it_does(home):
-    """Whichever setup.cfg names."""
+    """All commands in setup.cfg have a help text."""
     config = ConfigParser()
     config.read(Path(__file__).parents[2] / "setup.cfg")
     commands = dict(line.split(" = ") for line in config["options.entry_points"]["console_scripts"].split("\n") if line)

@@ -1,4 +1,4 @@
-"""Commands as they are typed: in a shell, from folders that hold anything, and as the documents write them."""
+"""Commands as users type them: in a shell, from any folder, and as the documentation has them."""
 
 import os
 import re
@@ -41,14 +41,14 @@ FORM = (*("game=matrix", "solver=normal_form", "iterations=1"),)
 
 
 def documented():
-    """Every command line of the documents, with its comment."""
+    """Yields every command line of the documentation, with its comment."""
     texts = [re.sub(r"(?<=\S)\n(?! |\n)", " ", path.read_text()) for path in DOCUMENTS]
     lines = [line.strip() for text in texts for groups in COMMAND.findall(text) for line in groups if line]
     return sorted(set(lines))
 
 
 def shell_words(line, folder=None):
-    """The words that bash makes of a line, without the command itself."""
+    """Returns the words that bash makes of a line, without the command."""
     done = subprocess.run(
         ["bash", "-c", f'words() {{ printf "%s\\0" "$@"; }}; words {line}'],
         cwd=folder,
@@ -60,7 +60,7 @@ def shell_words(line, folder=None):
 
 
 def check_declared(values, section):
-    """The keys of a section, and of those within it, are known to its class and of the types that it declares."""
+    """Checks that a section has only keys that its class declares, with values of the declared types."""
     for key, value in values.items():
         if isinstance(value, dict) and "_target_" in value:
             check_declared(value, f"{section}.{key}")
@@ -155,7 +155,7 @@ def test_word_of_one_piece_names_one_value():
 
 
 def run_in(folder, *arguments, **environment):
-    """The command in a process of its own, with only our checkout beside the folder's own PYTHONPATH."""
+    """Runs the command in a process of its own, with only this checkout on PYTHONPATH."""
     places = [environment.pop("PYTHONPATH", ""), str(ROOT)]
     return subprocess.run(
         [sys.executable, "-c", PROCESS, *arguments],
@@ -199,7 +199,7 @@ def test_own_class_in_the_current_folder(tmp_path):
 
 @pytest.fixture
 def own_presets(tmp_path):
-    """A folder of presets: a game, and a solver with a key that its class does not have."""
+    """A folder of user presets: a game, and a solver with a key that its class does not have."""
     (tmp_path / "my presets" / "game").mkdir(parents=True)
     (tmp_path / "my presets" / "solver").mkdir()
     (tmp_path / "my presets" / "game" / "mine.yaml").write_text(PRESET)
@@ -219,7 +219,7 @@ def test_own_presets(own_presets, flags):
 
 
 def refusal(monkeypatch, capsys, *arguments):
-    """The one sentence with which the command refuses."""
+    """Returns the sentence with which the command refuses."""
     monkeypatch.setattr(sys, "argv", ["marl-train", *arguments])
     with pytest.raises(SystemExit) as end:
         main()
@@ -251,7 +251,9 @@ def test_flags_that_are_refused(own_presets, monkeypatch, capsys, arguments, phr
 
 
 def test_nothing_that_is_shown_ends_a_run(tmp_path):
-    """Neither what the screen cannot write, nor brackets and dollars in names, nor a backend that is none."""
+    """Characters that the terminal cannot encode, brackets, dollar signs and invalid plotting backends do no
+    harm.
+    """
     (tmp_path / "my [x] $a$.csv").write_text("0,1\n1,0\n")
     screen = {"MPLBACKEND": "no backend", "PYTHONIOENCODING": "latin-1"}
     done = run_in(tmp_path, *FORM, "run=[/b] $x$ [nan]", "game.payoffs=my [x] $a$.csv", **screen)
@@ -284,7 +286,7 @@ def test_a_game_that_cannot_draw_itself_ends_well(tmp_path):
 
 
 def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_path):
-    """The preset of Overcooked writes responder.shaping, which an exact responder does not have."""
+    """Overcooked's preset sets responder.shaping, which the exact responder does not have."""
     monkeypatch.chdir(tmp_path)
     sentence = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact")
     assert "Overcooked is not in extensive form: ExactResponder needs " in sentence
@@ -312,7 +314,7 @@ def test_a_number_that_is_none_is_named_with_the_keys_that_there_are(tmp_path, p
 
 
 def test_checkpoints_that_do_not_fit_are_said_in_a_whole_sentence(tmp_path):
-    """Torch's own message has its first line end at a colon, and the reason in the lines below."""
+    """The first line of torch's message ends with a colon; the reason follows in later lines."""
 
     class Stale:
         folder = RunFolder(tmp_path)
@@ -330,7 +332,7 @@ def test_version_is_ours(tmp_path):
 
 
 def classes_of(group):
-    """The classes of a group's presets."""
+    """Returns the classes of a group's presets."""
     sections = [
         (OmegaConf.load(path).get(group) or OmegaConf.load(path)) for path in CONFIGS.glob(f"{group}/**/*.yaml")
     ]
@@ -339,7 +341,7 @@ def classes_of(group):
 
 @pytest.mark.parametrize("group", [part for part in PARTS if part != "game"])
 def test_what_presets_write_for_other_groups_is_a_key_of_one_of_their_classes(group):
-    """For a key that the chosen class does not have is left out without a word."""
+    """Otherwise a misspelt key would be dropped silently."""
     keys = {key for kind in classes_of(group) for key in signature(kind).parameters} | {"_target_"}
     for path in CONFIGS.glob("*/**/*.yaml"):
         section = OmegaConf.load(path).get(group) if not path.is_relative_to(CONFIGS / group) else None

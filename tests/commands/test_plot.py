@@ -1,4 +1,4 @@
-"""marl-plot shows what was logged, calls runs by what differs, and refuses in one sentence."""
+"""marl-plot draws logged values, labels runs by their differences, and refuses with one sentence."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from marl_engine.view.plots import new_figure
 
 
 def write_run(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_conv", seed=0, more=""):
-    """The folder of a run that measured these values, one in an iteration of 10 steps and a quarter of a second."""
+    """Writes the folder of a run with given values, one for each iteration of 10 steps and 0.25 seconds."""
     folder.mkdir(parents=True)
     config = compose_config("train", [*overrides, f"seed={seed}", f"run={folder.name}"])
     RunFolder(folder).write_config(config)
@@ -29,7 +29,7 @@ def write_run(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="na
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty folder to be in."""
+    """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
@@ -50,7 +50,7 @@ def command(home, monkeypatch, capsys):
 
 @pytest.fixture
 def table(command):
-    """The rows that the command prints, (label, last, best, where), when it draws."""
+    """Returns the rows that the command prints: (label, last, best, where)."""
 
     def run(*arguments, picture="plot.png"):
         code, out, err = command(*arguments)
@@ -63,7 +63,7 @@ def table(command):
 
 
 def test_numbers_are_those_logged(home, table):
-    """Seven numbers, of which the fifth is the lowest and the last is the last; a cut line counts for nothing."""
+    """Of seven values the fifth is the lowest. A truncated line is ignored."""
     write_run(home / "runs/a", [0.9, 0.5, 0.25, 0.125, 0.0625, 0.5, 0.375], more='{"iteration": 8, "nash_c')
     assert table("runs/a") == [("a", "0.375", "0.0625", "5")]
     assert table("runs/a", "x=seconds") == [("a", "0.375", "0.0625", "1.25")]
@@ -76,7 +76,7 @@ def test_of_returns_the_highest_is_the_best(home, table):
 
 
 def test_what_is_drawn_is_what_was_logged(home, command, monkeypatch):
-    """Distances on logarithmic axes, returns on plain ones; each line goes through what its run measured."""
+    """Distances have logarithmic axes, returns linear ones, and each line has the logged points."""
     write_run(home / "runs/a", [4, 2, 1])
     write_run(home / "runs/b", [3, 2, 2], ["game=kuhn_poker", "solver=cfr_plus"])
     write_run(home / "runs/c", [7, 8, 9], y="return/mean")
@@ -93,7 +93,7 @@ def test_what_is_drawn_is_what_was_logged(home, command, monkeypatch):
 
 
 def test_seeds_are_one_curve_with_a_band(home, table):
-    """At iterations that all three have: the medians of (5, 3, 4) and (1, 2, 9)."""
+    """At iterations that all three runs have: medians of (5, 3, 4) and (1, 2, 9)."""
     for seed, values in enumerate([[5, 1], [3, 2, 0], [4, 9, 0]]):
         write_run(home / f"runs/{seed}", values, seed=seed)
     write_run(home / "runs/other", [6, 6], ["game=kuhn_poker", "solver=dcfr"])
@@ -201,7 +201,7 @@ def test_help_is_short_and_has_examples(command):
 
 
 def test_runs_of_marl_train(home, command, table):
-    """Two solvers of Kuhn poker for 50 iterations: the last NashConv is that of the summary."""
+    """After 50 iterations on Kuhn poker the last NashConv equals that in the summary."""
     for solver in ("cfr", "cfr_plus"):
         arguments = ["game=kuhn_poker", f"solver={solver}", "iterations=50", f"run={solver}"]
         assert command(*arguments, main=train.main)[0] == 0

@@ -1,4 +1,4 @@
-"""What cannot be run is refused: one sentence that says what could, exit code 2, and nothing written."""
+"""Invalid input is refused with one sentence that names valid choices and exit code 2, and nothing is written."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ SMALL = ("iterations=1", "episodes=1", "responder.num_envs=2", "responder.rollou
 
 
 def draw_kitchen(*rows):
-    """The override that draws a kitchen."""
+    """Returns the override that draws a kitchen."""
     return 'game.layout="' + "\n".join(rows) + '"'
 
 
@@ -140,7 +140,7 @@ SYNTAX = [
 
 @pytest.fixture
 def assert_refused(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder, checks that it refuses and writes nothing; returns its sentence."""
+    """Runs the command in an empty folder and checks that it refuses and writes nothing; returns its sentence."""
     monkeypatch.chdir(tmp_path)
 
     def contents():
@@ -270,7 +270,7 @@ def test_kitchen_in_a_file(assert_refused, tmp_path, text, phrase):
 
 @pytest.fixture
 def old_run(tmp_path):
-    """The folder of a run that has not saved anything yet."""
+    """The folder of a run without checkpoints."""
     folder = tmp_path / "runs" / "old"
     folder.mkdir(parents=True)
     RunFolder(folder).write_config(compose_config("train", ["game=overcooked", *SMALL]))
@@ -329,7 +329,7 @@ OLDER = "runs/old was written by a version of marl_engine that has another layou
 
 @pytest.mark.parametrize("first", ["", "# layout 1\n", "# layout 3\n"])
 def test_a_run_folder_of_another_layout_is_refused(assert_refused, old_run, first):
-    """Whoever opens it: resume, a run that begins with its weights, marl-plot, marl-ask and load_player."""
+    """By resume=, init=, marl-plot, marl-ask and load_player."""
     text = (old_run / "config.yaml").read_text()
     (old_run / "config.yaml").write_text(text.replace("# layout 2\n", first))
     (old_run / "metrics.jsonl").write_text('{"iteration": 1, "steps": 1, "seconds": 1.0, "return/mean": 1.0}\n')
@@ -347,7 +347,7 @@ def test_a_run_folder_of_another_layout_is_refused(assert_refused, old_run, firs
 
 
 def in_a_process(folder, **environment):
-    """Exit code, output and errors of a refusal in a process of its own."""
+    """Returns exit code, output and errors of a refusal in a process of its own."""
     code = "from marl_engine.commands.train import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "game=overcooked", *SMALL, "responder.epochs=four"],
@@ -376,7 +376,9 @@ def test_full_error_shows_where_it_came_from(tmp_path):
 
 @pytest.mark.parametrize("solver", [name for name in presets("solver") if overrides(name, "policy") == "tiny"])
 def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
-    """Solvers of answers whose presets set the loss go with tables too, or say that they do not; never by that key."""
+    """Solvers whose presets set a loss for answers also run on tables, or are refused for another reason than
+    that key.
+    """
     words = ["game=preference/cycle", f"solver={solver}", "policy=table", "responder=exact"]
     composition = compose_config("train", words)
     assert "loss" not in composition["responder"]

@@ -1,4 +1,4 @@
-"""A run leaves a folder from which it goes on as if nothing had happened, whatever stopped it."""
+"""Run folders: a run that was stopped in any way continues exactly from its folder."""
 
 import errno
 import json
@@ -40,7 +40,7 @@ PAUSE = 0.004  # seconds that its disk takes for a file, so that saves are as lo
 
 @pytest.fixture(scope="module")
 def full_run(tmp_path_factory):
-    """The folder of a run of 8 iterations that nothing disturbed."""
+    """The folder of an uninterrupted run of 8 iterations."""
     home = tmp_path_factory.mktemp("whole")
     done = marl_train(home, *SMALL, "run=x", "save_every=1", "iterations=8")
     assert (done.code, done.err) == (0, "")
@@ -57,13 +57,13 @@ def short_run(tmp_path_factory):
 
 @pytest.fixture
 def copy(short_run, tmp_path):
-    """A copy of the shorter run that a test may ruin."""
+    """A copy of the short run that a test may damage."""
     return shutil.copytree(short_run, tmp_path / "runs" / "x")
 
 
 @pytest.fixture
 def count_returns(monkeypatch):
-    """Every action pays its number, so that games that nobody has learned yet have different returns."""
+    """Rewards are numbers of actions, so that untrained policies have different returns."""
     step = Overcooked.step
 
     def paying(game, actions):
@@ -183,7 +183,7 @@ def test_a_sweep_outlives_a_bad_job_and_goes_on_with_what_is_missing(tmp_path):
     ],
 )
 def test_when_a_job_is_done(tmp_path, summary, limits, done):
-    """Not where a longer run was asked for since."""
+    """It is not done if a longer run is requested now."""
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     assert is_done(tmp_path, limits) is done
 
@@ -245,7 +245,7 @@ def test_a_folder_in_which_nothing_was_written_is_free(tmp_path):
 
 
 def test_a_run_may_be_elsewhere(short_run, copy):
-    """A link to a folder on another disk is followed, and stays when the run is replaced."""
+    """A link to a folder on another disk is followed, and kept when the run is replaced."""
     elsewhere = copy.rename(copy.parent.parent / "elsewhere")
     copy.symlink_to(elsewhere)
     assert marl_train(copy.parent.parent, *SMALL, "run=x", "iterations=1", "overwrite=true").code == 0
@@ -266,7 +266,7 @@ def test_a_disk_that_refuses_a_name(tmp_path):
     [(("resume=runs/x", "iterations=8"), 2), ((*SMALL, "run=y"), 2), (("-m", *SMALL, "run=y${seed}", "seed=0,1"), 1)],
 )
 def test_a_disk_that_takes_nothing(copy, monkeypatch, keys, code, number):
-    """Full or read-only: one sentence for a job, and nothing is lost."""
+    """A full or read-only disk ends a job with one sentence, and nothing is lost."""
 
     def fail(path, flags, *rest, **others):
         if flags & (os.O_CREAT | os.O_WRONLY):
@@ -337,7 +337,7 @@ def test_no_whole_checkpoint_is_refused_and_each_is_named(copy):
 
 
 def test_a_run_goes_on_from_the_last_whole_checkpoint_and_keeps_it(short_run, copy):
-    """Of 4, 5 and 6 damaged and 3 whole, 3 outlives all saves, and what was damaged counts for nothing."""
+    """If checkpoints 4, 5 and 6 are damaged, 3 is kept until enough valid ones are saved."""
     shutil.copytree(copy / "checkpoints" / "00000006", copy / "checkpoints" / "00000003", dirs_exist_ok=True)
     for path in checkpoint.newest_first(copy / "checkpoints"):
         if path.name != "00000003":
@@ -398,7 +398,7 @@ def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tmp_path):
 
 
 def signal_process(process, number):
-    """Sends a signal, and returns the exit code and how many seconds the process took to end."""
+    """Sends a signal; returns the exit code and the seconds until the process ended."""
     since = time.monotonic()
     os.kill(process.pid, number)
     process.join(60)
@@ -418,7 +418,7 @@ def test_a_signal_saves_and_sums_up(tmp_path, number):
 
 
 def test_a_signal_ends_an_evaluation_too(tmp_path):
-    """One of 4,000 games of 400 steps takes minutes; its iteration is logged without it and saved within seconds."""
+    """An evaluation of 4,000 games takes minutes; its iteration is logged without it and saved within seconds."""
     folder = RunFolder(tmp_path / "runs" / "x")
     keys = "run=x", "game.horizon=400", "episodes=4000", "evaluate_every=3", "save_every=1000000"
     process = start_command(tmp_path, *SMALL, *keys)
@@ -433,7 +433,7 @@ def test_a_signal_ends_an_evaluation_too(tmp_path):
 
 
 def test_a_hangup_that_is_ignored_stays_so(tmp_path, monkeypatch):
-    """As under nohup."""
+    """As with nohup."""
     step = Run.step
     monkeypatch.setattr(Run, "step", lambda *arguments: signal.raise_signal(signal.SIGHUP) or step(*arguments))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -465,7 +465,7 @@ def test_second_interrupt_ends_at_once(tmp_path, monkeypatch):
 
 
 def strike(process, folder, chance):
-    """Kills a process: somewhere in its start, somewhere in an iteration, or somewhere in a save."""
+    """Kills a process at a random moment of its start, of an iteration or of a save."""
     kind = chance.choice(["start", "iteration", "save", "save"])
     if kind == "start":
         process.join(chance.uniform(0.0, 0.5))
@@ -483,7 +483,7 @@ def strike(process, folder, chance):
 
 
 def assert_valid(folder):
-    """What a kill left: the newest checkpoint is whole and of the last logged iteration or of the one before."""
+    """Checks that the newest checkpoint is valid, and belongs to the last logged iteration or the one before."""
     iteration, _, damages = folder.latest()
     assert damages == []
     assert iteration == checkpoints(folder.path)[0]
@@ -492,7 +492,7 @@ def assert_valid(folder):
 
 
 def test_kills_change_nothing(tmp_path):
-    """Killed 20 times at random moments, a run ends with the numbers of the run that was left alone."""
+    """A run that was killed 20 times at random moments has the same result as an uninterrupted one."""
     common = (*SMALL, "save_every=1", f"iterations={LONG}")
     chance, halfway = random.Random(0), 0
     killed = tmp_path / "runs" / "killed"
@@ -514,7 +514,7 @@ def test_kills_change_nothing(tmp_path):
 
 
 def test_a_signal_in_the_start_prints_one_line(tmp_path):
-    """At any moment of loading and making, and no traceback."""
+    """At any moment of loading and building, without a traceback."""
     code = (
         "from marl_engine.commands import entry; load = entry.import_module;"
         "entry.import_module = lambda name: print('began', flush=True) or load(name); entry.train()"

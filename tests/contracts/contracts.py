@@ -1,6 +1,6 @@
-"""What every game, policy and solver must do; a preset in configs/ is enough to be held to it.
+"""The contracts that every game, policy and solver must satisfy.
 
-`presets` lists them; test_contracts.py runs all checks on all of them.
+`presets` lists all presets in configs/, and test_contracts.py runs all checks on all of them.
 """
 
 import re
@@ -58,19 +58,19 @@ OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50"
 
 
 def presets(group: str) -> list[str]:
-    """The names of a group's presets, those in its subfolders too."""
+    """Returns the names of a group's presets, including those in subfolders."""
     folder = CONFIGS / group
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
 def overrides(solver: str, group: str) -> str | None:
-    """The preset of a group that a solver's preset chooses."""
+    """Returns the preset of a group that a solver's preset chooses."""
     match = re.search(rf"override /{group}: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
     return match and match[1]
 
 
 def asks(solver: str) -> tuple[str, ...] | None:
-    """The responders that a solver's preset goes with; None where any will do."""
+    """Returns the responders that a solver's preset supports; None if it supports any."""
     responder, policy = overrides(solver, "responder"), overrides(solver, "policy")
     if responder:
         return (responder,)
@@ -78,12 +78,12 @@ def asks(solver: str) -> tuple[str, ...] | None:
 
 
 def in_words(game: str) -> bool:
-    """Whether a preset is of a game of prompts, which is not stepped."""
+    """Whether a preset is a game with prompts, which is not stepped."""
     return "_target_: games.preference." in (CONFIGS / "game" / f"{game}.yaml").read_text()
 
 
 def surroundings(choices: Mapping[str, str]) -> dict[str, str]:
-    """The smallest game, policy and responder that chosen presets go with."""
+    """Returns the smallest game, policy and responder that fit given presets."""
     solver, presets_used = choices.get("solver", "self_play"), set(choices.values())
     if "language" in presets_used or in_words(choices.get("game", "overcooked")):
         return WORDS
@@ -99,20 +99,20 @@ def surroundings(choices: Mapping[str, str]) -> dict[str, str]:
 
 @cache
 def toy_model() -> Path:
-    """The folder of a language model of fifty words."""
+    """Returns the folder of a language model with fifty words."""
     return build_model(Path(HOME.name))
 
 
 @cache
 def own_preferences() -> Path:
-    """A file of a preference matrix."""
+    """Returns a file with a preference matrix."""
     path = Path(HOME.name) / "preferences.csv"
     path.write_text("0.5,0.9,0.2\n0.1,0.5,0.9\n0.8,0.1,0.5\n")
     return path
 
 
 def few(around: Mapping[str, str], responder: str | None) -> list[str]:
-    """Keys that make a setting small."""
+    """Returns keys that make a run small."""
     if around is WORDS:
         return [f"policy.model={toy_model()}", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
     if around.get("policy") in ("table", "logits", "tiny"):
@@ -122,7 +122,7 @@ def few(around: Mapping[str, str], responder: str | None) -> list[str]:
 
 
 def parts(*, device: str = "cpu", **choices: str) -> Components:
-    """A small setting with some presets chosen."""
+    """Builds a small run with some presets."""
     around = surroundings(choices)
     keys = [f"{group}={name}" for group, name in {**around, **choices}.items()]
     if choices.get("game") == "preference/file":
@@ -131,9 +131,9 @@ def parts(*, device: str = "cpu", **choices: str) -> Components:
 
 
 def check_reopenings(game: Game, longest: int = 2000) -> None:
-    """Games that are done open the next one at once, with an observation that some game opens with.
+    """Checks that a finished game opens the next one immediately, with a valid first observation.
 
-    Where openings are drawn from a continuum, it lies in the range of some of them, give or take a twentieth.
+    If first observations are continuous, it must lie within the range of others, with a tolerance of a twentieth.
     """
     endings = play_on(game, longest=longest)
     assert len(endings.lengths) >= ENOUGH
@@ -146,7 +146,7 @@ def check_reopenings(game: Game, longest: int = 2000) -> None:
 
 
 def check_policy(policy: Policy, game: Game) -> None:
-    """Distributions are over legal actions alone, sum to one, are sampled by noise, and their numbers agree."""
+    """Checks that distributions cover legal actions only, sum to one, and have consistent methods."""
     turn = game.reset(derive_seeds(4, 6))
     rows = policy.encode(turn.observation.flatten(0, 1), torch.arange(game.players).repeat(6))
     legal = turn.legal.flatten(0, 1).clone()
@@ -168,12 +168,12 @@ def check_policy(policy: Policy, game: Game) -> None:
 
 @cache
 def configuration(*keys: str) -> dict[str, Any]:
-    """What keys of the command line compose."""
+    """Composes a configuration."""
     return compose_config("train", list(keys))
 
 
 def learn_with(policy: str, responder: str) -> list[Components]:
-    """Small settings in which a responder by clipped surrogate learns a policy, of the games that go with both."""
+    """Builds small runs in which PPO trains a policy, for all games that suit both."""
     results = []
     for game, *keys in STRETCHES:
         config = configuration(f"game={game}", f"responder={responder}", "policy=network", *keys, *SMALL[:2])
@@ -183,9 +183,9 @@ def learn_with(policy: str, responder: str) -> list[Components]:
 
 
 def check_learning(components: Components) -> None:
-    """Before the first step of an optimiser, what is learned from is what was played, in stretch after stretch.
+    """Checks that before the first optimiser step, log-probabilities in learning equal those in play.
 
-    Games end in the midst of them, and where seats take turns, some do not act.
+    Games end within stretches of play, and where seats move in turn some do not act.
     """
     profile, learner, openings = components.profile, components.responder, 0
     for _ in range(4):
@@ -203,7 +203,7 @@ def check_learning(components: Components) -> None:
 
 
 def check_saving(policy: Policy, other: Policy, game: Game) -> None:
-    """Weights put into another policy make it the same one."""
+    """Checks that weights loaded into another policy make it equal."""
     assert len(profile_state([policy])["policies"]) == 1
     load_profile_state([other], profile_state([policy]))
     turn = game.reset(derive_seeds(5, 3))
@@ -215,9 +215,9 @@ def check_saving(policy: Policy, other: Policy, game: Game) -> None:
 
 
 def check_words(game: Any) -> None:
-    """A judge says the opposite of the opposite question, one half of equals, and the same whatever else is asked.
+    """Checks a judge: preferences are antisymmetric, 1/2 for equal answers, and independent of the batch.
 
-    Prompts that are held out are none of those to learn from.
+    Held-out prompts are not among training prompts.
     """
     assert 0 < game.train_prompts < len(game.texts)
     assert not set(game.texts[: game.train_prompts]) & set(game.texts[game.train_prompts :])
@@ -239,7 +239,9 @@ def check_words(game: Any) -> None:
 
 
 def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
-    """Answers are as long as they may be at most, scored as they were drawn, and the same with the same weights."""
+    """Checks that answers have at most the maximal length, the log-probabilities of sampling, and depend on
+    weights only.
+    """
     numbers = torch.arange(seeds) % game.train_prompts
     completions = complete(policy, numbers, derive_seeds(4, seeds))
     assert completions.tokens.shape == completions.mask.shape == completions.log_prob.shape
@@ -263,7 +265,7 @@ def check_writer(policy: Any, other: Any, game: Any, seeds: int = 8) -> None:
 
 
 def check_solver(components: Components) -> None:
-    """A solver yields progress for ever, numbered on from where it is told to, and its numbers are finite."""
+    """Checks that a solver yields progress without end, with consecutive numbers and finite metrics."""
     for index, progress in enumerate(
         islice(components.solver.solve(components.profile, components.responder, after=7), 3)
     ):
@@ -273,7 +275,7 @@ def check_solver(components: Components) -> None:
 
 
 def check_going_on(make: Callable[[], Components], before: int = 3, total: int = 6) -> None:
-    """Its state, put into a new one beside those of profile and responder, goes on as if it had not stopped."""
+    """Checks that a solver restored from saved state continues exactly."""
     ends = []
     for stops in ((total,), (before, total)):
         torch.manual_seed(0)
@@ -298,9 +300,9 @@ def check_going_on(make: Callable[[], Components], before: int = 3, total: int =
 
 
 def check_beginning_anew(components: Components) -> None:
-    """A solver that is told to begin again forgets what it did, its responder being given back its state.
+    """Checks that a solver started again from iteration 0 has forgotten its state, if the responder is restored.
 
-    One that learns from play goes on with its games.
+    A responder that learns from play continues its games.
     """
     if isinstance(components.responder, PPO | SAC):
         return
@@ -317,7 +319,7 @@ def check_beginning_anew(components: Components) -> None:
 
 
 def advance_solver(components: Components, done: int, stop: int) -> Progress:
-    """Solves on from iteration `done` to `stop`, or what comes first after it; the last progress."""
+    """Runs a solver from iteration `done` to `stop` or the first one after it; returns the last progress."""
     for progress in components.solver.solve(components.profile, components.responder, after=done):
         if progress.iteration >= stop:
             return progress
@@ -325,7 +327,7 @@ def advance_solver(components: Components, done: int, stop: int) -> Progress:
 
 
 def assert_alike(one: Any, other: Any) -> None:
-    """Two ends of a run: weights, metrics, steps."""
+    """Checks that two runs have equal weights, metrics and work."""
     for first, second in zip(one[0], other[0], strict=True):
         assert all(torch.equal(weights, second[name]) for name, weights in first.items())
     timeless = ({name: number for name, number in each[1].items() if "second" not in name} for each in (one, other))

@@ -1,4 +1,4 @@
-"""What games can do is declared by their members, and what parts need by the types of their parameters."""
+"""Capabilities are declared by the members of a game, and requirements by the types of parameters."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ def test_a_pendulum_has_numbers_for_actions():
 
 @dataclass
 class Differentiable(Walk):
-    """A walk that has lost the method that differentiable games need, but not what they look like."""
+    """A walk without the method of differentiable games, but with their features."""
 
     features = torch.eye(1)
 
@@ -70,7 +70,7 @@ def test_presets_that_sentences_name_exist_and_have_the_capability():
 
 
 def part(group, name):
-    """What a preset stands for."""
+    """Builds the object of a preset."""
     words = [f"game={name}"] if group == "game" else ["game=overcooked", f"{group}={name}"]
     keys = {"device": "cpu"} if group == "game" else {}
     return instantiate(group, compose_config("train", words)[group], **keys)

@@ -1,4 +1,4 @@
-"""Every preset in configs/ is held to the contract of its kind."""
+"""Every preset in configs/ satisfies the contract of its kind."""
 
 import pytest
 from contracts import (
@@ -68,7 +68,7 @@ def test_solver(name, responder):
 
 @pytest.mark.parametrize("name", [name for name in presets("solver") if asks(name) is not None])
 def test_a_responder_that_a_solver_does_not_go_with_is_refused(name):
-    """By ascent, which moves logits and holds nobody near anything; what asks for it is given what is exact."""
+    """Gradient ascent supports no regularisation; other solvers get an exact responder."""
     wrong = "exact" if "ascent" in asks(name) else "ascent"
     with pytest.raises(ValueError, match=REFUSED):
         check_solver(parts(solver=name, responder=wrong, game="kuhn_poker", policy="table"))

@@ -1,4 +1,4 @@
-"""`device=cuda`, on a GPU that is not there: nothing is left behind, and what is learned is the same."""
+"""`device=cuda` on a simulated GPU: nothing stays on the CPU, and results are the same."""
 
 from copy import deepcopy
 

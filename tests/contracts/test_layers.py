@@ -1,4 +1,4 @@
-"""Imports point one way, in no circle; heavy libraries load where they are used; files fit on screens."""
+"""Imports point in one direction, without circles; heavy libraries are loaded lazily; files are short."""
 
 import ast
 import subprocess
@@ -38,13 +38,13 @@ FILES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
 
 
 def module_of(path: Path) -> str:
-    """The dotted name of a file."""
+    """Returns the dotted name of a file."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports_of(path: Path) -> set[str]:
-    """The modules that a file names in its imports, wherever they stand."""
+    """Returns the modules that a file imports anywhere."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -57,14 +57,14 @@ def imports_of(path: Path) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """The room that a module is in: a folder of the engine, a file beside them, games or solvers."""
+    """Returns the package of a module: a folder of the engine, a file beside them, games or solvers."""
     package, _, inside = module.partition(".")
     return inside.partition(".")[0] if package == "marl_engine" else package
 
 
 @cache
 def floor_of(room: str) -> int:
-    """Which floor a room is on."""
+    """Returns the layer of a package."""
     return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
 
 

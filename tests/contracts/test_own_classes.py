@@ -23,7 +23,7 @@ SMALL = (
 
 @dataclass
 class Coordination(Matrix):
-    """Everybody earns 1 when all choose the same of `choices` actions."""
+    """All seats earn 1 if all choose the same of `choices` actions."""
 
     payoff: torch.Tensor = None
     choices: int = 3

@@ -1,4 +1,4 @@
-"""Games of a user's that break the contract of games: what is wrong is said, shapes and all, and stops a run."""
+"""A user's game that breaks the contract stops the run with a sentence that says what is wrong."""
 
 import re
 
@@ -94,7 +94,7 @@ def test_a_game_that_does_not_end_cannot_be_scored(monkeypatch):
     ],
 )
 def test_a_run_stops_with_the_sentence(tmp_path, fault, code, sentence):
-    """Before anything is learned nothing is left; later the run says where it was."""
+    """Before the first iteration nothing is written; later the run names its last checkpoint."""
     small = (
         "responder.num_envs=3",
         "responder.rollout_length=8",

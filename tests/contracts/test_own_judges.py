@@ -1,4 +1,4 @@
-"""Judges of one's own: one that favours a place is refused by a pair and both numbers; what judges cost is told."""
+"""A user's judge that favours a position is refused with an example; the costs of judges are reported."""
 
 import json
 from dataclasses import fields
@@ -35,7 +35,7 @@ class Fair:
 
 
 class Declared(Fair):
-    """The same, which says so."""
+    """The same, declared antisymmetric."""
 
     antisymmetric = True
 
@@ -48,7 +48,7 @@ class Flattered:
 
 
 class Coin:
-    """Tosses a coin that shows the first answer so often."""
+    """Prefers the first answer with a fixed probability, at random."""
 
     def __init__(self, chance):
         self.chance, self.generator = chance, np.random.default_rng(0)
@@ -58,7 +58,7 @@ class Coin:
 
 
 class Own(PromptGame):
-    """A game whose judge is an object."""
+    """A game with a given judge."""
 
     def __init__(self, judge):
         super().__init__(judge={"_target_": "games.preference.judges.RaterJudge"})
@@ -114,7 +114,7 @@ def test_chances_that_are_none_are_told(chances, says):
 
 @pytest.mark.parametrize("preset", ["sentiment", "conflict", "learned", "endpoint"])
 def test_every_key_of_a_judge_is_in_its_preset(preset):
-    """Or the command line would refuse what a message names."""
+    """Otherwise the command line would refuse keys that messages mention."""
     judge = OmegaConf.load(files("configs") / "game" / "preference" / f"{preset}.yaml").game.judge
     names = {field.name for field in fields(class_of(judge.pop("_target_"))) if field.init}
     assert set(judge) == names
@@ -122,7 +122,7 @@ def test_every_key_of_a_judge_is_in_its_preset(preset):
 
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
-    """Of a small run in words, by a model of fifty of them."""
+    """Returns the arguments of a small run with a model of fifty words."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(backbone, "BACKBONES", {})
     sizes = ("policy.rank=2", "policy.length=3", "responder.prompts=2", "responder.answers=2", "responder.opponents=1")

@@ -1,4 +1,4 @@
-"""An answer does not depend on the unit and the zero of payoffs, nor on the order of actions and players."""
+"""Results do not depend on the unit and zero of payoffs, nor on the order of actions and players."""
 
 from dataclasses import fields, replace
 
@@ -48,7 +48,7 @@ class OwnMatrix(OneShotGame):
 
 
 def draw_game(zero_sum: bool) -> np.ndarray:
-    """Payoffs (2, 3, 4) in quarters, with one equilibrium, which is mixed."""
+    """Returns payoffs (2, 3, 4), multiples of 1/4, with a single, mixed equilibrium."""
     for seed in range(1000):
         earns = np.random.default_rng(seed).integers(-40, 41, (2, 3, 4)) / 4
         earns[1] = -earns[0] if zero_sum else earns[1]
@@ -62,7 +62,7 @@ GAMES = {"zero-sum": draw_game(True), "general-sum": draw_game(False)}
 
 
 def run(solver, earns, iterations=ITERATIONS):
-    """The strategy of each player after some iterations, and its distance from equilibria."""
+    """Returns each player's strategy after some iterations, and its distance from equilibrium."""
     game = OwnMatrix(earns)
     profile = TabularSpec().profile(game)
     for progress in solver.solve(profile, ExactResponder(game)):
@@ -76,7 +76,7 @@ def run(solver, earns, iterations=ITERATIONS):
 
 
 def in_unit(solver, unit):
-    """The solver with its own numbers in another unit of payoffs."""
+    """Returns the solver with its parameters converted to another unit of payoffs."""
     names = {field.name for field in fields(solver)}
     numbers = {name: getattr(solver, name) * unit for name in names & {"magnet_weight", "tax"}}
     numbers |= {name: getattr(solver, name) / unit for name in names & {"step_size"}}
@@ -114,7 +114,7 @@ def test_solvers_know_neither_zero_nor_unit_nor_order(name, kind):
 @pytest.mark.parametrize("kind", GAMES)
 @pytest.mark.parametrize("name", META)
 def test_meta_solvers_know_neither_zero_nor_unit(name, kind):
-    """Units are powers of two, as others' rounding is enough to break a tie of fictitious play."""
+    """Units are powers of two, since other roundings would break ties of fictitious play."""
     earns = GAMES[kind]
     expected = np.concatenate(META[name](earns))
     for other in (earns + np.array([1e9, -3e7])[:, None, None], earns * 2.0**130, earns * 2.0**-152):
@@ -126,7 +126,7 @@ def test_meta_solvers_know_neither_zero_nor_unit(name, kind):
     [(0.0, 0.1, 1e-12), (1e5, 0.01, 1e-8), (1e10, 1.0, 1e-12), (0.0, 1e39, 1e-12), (0.0, 1e-46, 1e-12)],
 )
 def test_payoffs_are_solved_to_their_last_digit(zero, unit, slack):
-    """In a file they have 1e5's eleventh digit, and the equilibrium has no more than these leave it."""
+    """Payoffs differ in the eleventh digit of 1e5, and the equilibrium has the remaining precision."""
     row = zero + unit * DIFFERENCES
     game = OwnMatrix(np.stack([row, -row]))
     profile = TabularSpec().profile(game)
@@ -138,7 +138,7 @@ def test_payoffs_are_solved_to_their_last_digit(zero, unit, slack):
 
 
 def test_a_form_gives_its_payoffs_in_float64():
-    """Whole numbers of a unit, which times a number are float64, and the middle of each player's payoffs."""
+    """They are integers times a unit, relative to the middle of each player's range."""
     form = OpenSpiel("leduc_poker").form
     assert form.units.dtype == np.int32
     assert form.payoff.dtype == np.float64
@@ -185,7 +185,7 @@ def test_what_deviations_gain_from_any_zero():
 
 
 def test_alpha_rank_takes_what_rounding_sets_apart_for_the_same():
-    """All earn 0.1 + 0.2 or 0.3 in every case."""
+    """All payoffs are 0.1 + 0.2 or 0.3."""
     same = np.array([[0.3, 0.1 + 0.2], [0.1 + 0.2, 0.3]])
     for zero in (0.0, 1e6):
         earns = np.stack([same, 0.3 - same + 0.7]) + zero

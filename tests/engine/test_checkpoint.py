@@ -1,4 +1,4 @@
-"""A checkpoint comes back as it was written, whole or not at all, and the newest and the best ones stay."""
+"""A checkpoint is read exactly as it was written, or is reported as damaged; the newest and best ones are kept."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ STATE = {
 
 
 def same(one, other):
-    """Equal, in types, shapes and every bit of the tensors."""
+    """Whether two states are equal in types, shapes and all bits."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
@@ -88,7 +88,7 @@ def test_what_a_kill_left_half_written_is_ignored_and_overwritten(tmp_path):
 
 
 def test_nothing_has_the_final_name_before_it_is_whole(tmp_path, monkeypatch):
-    """When the last file cannot be written, the folder has no new checkpoint, and the old one of that name."""
+    """If the last file cannot be written, there is no new checkpoint, and an older one of that name remains."""
     checkpoint.write(tmp_path, 1, {"number": 1})
     really = checkpoint._write_through
 

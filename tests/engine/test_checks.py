@@ -1,4 +1,4 @@
-"""Numbers are checked in one way, and the sentence names what is valid."""
+"""Checks of numbers, whose messages name the valid values."""
 
 import re
 from math import inf, nan

@@ -1,4 +1,4 @@
-"""What an evaluation measures, and which of several was the best."""
+"""Evaluations, and the choice of the best one."""
 
 import json
 
@@ -27,7 +27,7 @@ SMALL = (
 
 
 class Always(Policy):
-    """Chooses actions with fixed chances."""
+    """Chooses actions with fixed probabilities."""
 
     def __init__(self, chances):
         super().__init__()
@@ -43,7 +43,9 @@ def evaluate_profile(payoff, team, profile, initial):
 
 
 def test_where_returns_sum_to_a_constant_the_initial_policies_are_played_against():
-    """Rock, paper, scissors against one that always chooses rock: paper earns 1 from either seat, and 0 from itself."""
+    """Rock, paper, scissors against a player who always chooses rock: paper earns 1 in either seat, and 0 against
+    itself.
+    """
     pennies = [[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]
     rock, paper = Always([1.0, 0.0, 0.0]), Always([0.0, 1.0, 0.0])
     result = evaluate_profile(pennies, False, [paper, paper], [rock, rock])
@@ -63,7 +65,7 @@ def test_a_team_that_has_earned_nothing_yet_is_no_zero_sum_game(team_payoff):
 
 
 def against(*scores, error=0.05):
-    """Evaluations in which returns sum to 0."""
+    """Returns evaluations of a game whose returns sum to 0."""
     return [
         (number, {"return/mean": 0.0, "return/initial/mean": score, "return/initial/stderr": error})
         for number, score in enumerate(scores)
@@ -71,7 +73,7 @@ def against(*scores, error=0.05):
 
 
 def test_the_last_is_the_best_where_the_fixed_measure_does_not_say_otherwise():
-    """Scores within two standard errors of their difference, 2 * 0.05 * sqrt(2) = 0.141, are the same."""
+    """Scores within two standard errors of the difference, 2 * 0.05 * sqrt(2) = 0.141, count as equal."""
     assert best_of(against(0.0, 0.8, 0.9, 0.78))[:2] == (3, 0.78)
     assert best_of(against(0.0, 0.8, 0.9, 0.75))[:2] == (2, 0.9)
     assert best_of(against(0.0, 0.9, 0.8, 0.7))[:2] == (2, 0.8)
@@ -79,7 +81,7 @@ def test_the_last_is_the_best_where_the_fixed_measure_does_not_say_otherwise():
 
 
 def test_what_is_exact_or_of_one_team_is_compared_as_it_is():
-    """NashConv, of which less is better, and returns: the highest, and of equals the last."""
+    """NashConv, where less is better, and returns: the highest, and the last of equal ones."""
     distances = [(number, {"nash_conv": each, "return/mean": 0.0}) for number, each in enumerate([0.3, 0.1, 0.1, 0.2])]
     assert best_of(distances) == (2, -0.1, "nash_conv")
     returns = [(number, {"return/mean": each, "return/stderr": 9.0}) for number, each in enumerate([20, 60, 60, 40])]
@@ -92,7 +94,10 @@ def test_a_measure_that_was_not_always_there_is_not_compared_by():
 
 
 def test_a_run_of_a_zero_sum_game_shows_and_saves_how_good_it_has_become(tmp_path):
-    """Its own return is 0 for ever; seat 0 alone walks, so against the initial policies a learner earns more."""
+    """Its return against itself is always 0.
+
+    Only seat 0 moves, so a learner earns more against the initial policies.
+    """
     keys = ("game=overcooked", "game._target_=toys.Walk", "run=own", "iterations=12", "evaluate_every=2")
     run = marl_train(tmp_path, *keys, *SMALL, "save_every=100")
     assert run.code == 0, run.err
@@ -122,7 +127,7 @@ def test_a_game_of_one_seat_is_not_scored_with_its_seats_swapped():
 
 
 def test_an_evaluator_is_chosen_by_what_the_game_can_do():
-    """Scores, all of them more where better: minus NashConv of an extensive game, returns of one that is played."""
+    """Scores are minus NashConv for an extensive game, and returns for one that is played."""
     game = MatrixGame("prisoners_dilemma")
     exact = make_evaluator(game, None, LocalRunner()).evaluate(TabularSpec().profile(game), full=True)
     assert (exact.score.measure, exact.score.error) == ("nash_conv", 0)

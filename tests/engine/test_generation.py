@@ -1,4 +1,4 @@
-"""Answers are a function of their seeds, come as often as their probabilities say, and are mixed token by token."""
+"""Answers are functions of their seeds, have the right frequencies, and are mixed token by token."""
 
 from copy import deepcopy
 from math import sqrt
@@ -24,7 +24,7 @@ NEAR = {"atol": 1e-6, "rtol": 1e-5, "check_dtype": False}
 
 
 def tiny(seed, vocabulary=3, length=3, kind=EnumerableLM):
-    """A model with random logits (R, V) float64."""
+    """Returns a model with random logits (R, V) float64."""
     prefixes = sum(vocabulary**place for place in range(length))
     logits = torch.randn(prefixes, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return kind(logits, vocabulary, length)
@@ -36,13 +36,13 @@ def rows(count):
 
 @torch.no_grad()
 def chances_of(model):
-    """Of each of 27 answers, as the model's whole distribution says."""
+    """Returns the probabilities of all 27 answers."""
     return model(rows(27))[0].log_prob(torch.arange(27)).exp()
 
 
 @torch.no_grad()
 def on_sheets(writer, tokens):
-    """Log-probabilities (N, L) of answers (N, L), read off the sheets that they are written on."""
+    """Returns the log-probabilities (N, L) of answers (N, L), computed by decoding."""
     sheet, log_probs = writer.start_decoding(rows(len(tokens))), []
     for place, token in enumerate(tokens.T):
         log_probs.append(sheet.logits.log_softmax(-1).gather(-1, token[:, None])[:, 0])
@@ -52,7 +52,7 @@ def on_sheets(writer, tokens):
 
 
 class Counted(EnumerableLM):
-    """Counts how many next tokens its sheets are asked for, row by row."""
+    """Counts the rows of decoding steps."""
 
     asked = 0
 
@@ -69,7 +69,7 @@ class Counted(EnumerableLM):
 
 
 class Coin(LanguagePolicy):
-    """Says 0 with probability 0.7 and 1 otherwise, which ends an answer."""
+    """Generates 0 with probability 0.7, or 1, which ends an answer."""
 
     length, ends, vocabulary = 6, (1,), 2
 
@@ -93,7 +93,7 @@ def test_an_answer_is_a_function_of_its_seed(sizes):
 
 
 def test_answers_come_as_often_as_they_should():
-    """Each of 27 within 4.5 deviations of its probability, and all together by chi-square (26 degrees of freedom)."""
+    """Each of 27 within 4.5 standard deviations, and all together by chi-square with 26 degrees of freedom."""
     model, count = tiny(0), 200_000
     chances = chances_of(model).numpy()
     result = np.bincount(generate(model, rows(count), derive_seeds(0, count)).texts, minlength=27)
@@ -113,7 +113,7 @@ def test_log_probabilities_are_the_same_wherever_they_are_read():
 
 
 def test_scores_have_mean_zero():
-    """E[grad log pi] = 0 over the 27 answers; as log-probabilities of another temperature it is not."""
+    """E[grad log pi] = 0 over the 27 answers, but not with log-probabilities of another temperature."""
     for temperature, is_zero in ((1.0, True), (0.9, False)):
         model = tiny(0)
         chances = model.log_probs(rows(27), model.answer_tokens).sum(-1).exp().detach()
@@ -123,7 +123,7 @@ def test_scores_have_mean_zero():
 
 
 def test_an_answer_ends_with_its_last_token():
-    """Its length is geometric, the token that ends it belongs to it, and behind it there is nothing."""
+    """Its length is geometric, and includes the token that ends it."""
     count = 50_000
     completions = generate(Coin(), rows(count), derive_seeds(0, count))
     for length in range(1, 7):
@@ -147,7 +147,7 @@ def test_nothing_is_written_behind_the_last_end():
 
 @pytest.mark.parametrize("weight", [0.0, 0.125, 0.5, 1.0])
 def test_a_mixture_is_one_of_tokens(weight):
-    """pi^(1 - w) mu^w, renormalised after every prefix: not that of whole answers, which cannot be sampled (N5)."""
+    """pi^(1 - w) mu^w, normalised after every prefix; the mixture of whole answers is different (N5)."""
     one, other = tiny(0), tiny(1)
     result = on_sheets(GeometricMixture(one, other, weight), one.answer_tokens).sum(-1)
     tables = torch.lerp(one.logits.log_softmax(-1), other.logits.log_softmax(-1), weight)
@@ -162,7 +162,7 @@ def test_a_mixture_is_one_of_tokens(weight):
 
 
 def test_a_mixture_leaves_other_rows_to_the_first_policy():
-    """What is written side by side is what is written apart."""
+    """Answers in a common batch equal those generated separately."""
     one, other, seeds = tiny(0), tiny(1), derive_seeds(0, 60)
     where = torch.arange(5, 60, 3)
     beside = generate(GeometricMixture(one, other, 0.5, where), rows(60), seeds)
@@ -187,7 +187,7 @@ def test_only_writers_with_the_same_tokens_are_mixed():
 
 
 class Numbered(Coin):
-    """Answers that no queue holds."""
+    """Generates answers that are in no queue."""
 
     def decode(self, tokens, mask):
         return ["fresh"] * len(tokens)

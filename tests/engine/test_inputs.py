@@ -1,4 +1,4 @@
-"""A run keeps the files that it was made from, and goes on with them whatever becomes of the originals."""
+"""A run keeps copies of its input files, and uses them whatever happens to the originals."""
 
 import json
 import re
@@ -72,7 +72,7 @@ def move(path):
 
 @pytest.fixture
 def kitchen(tmp_path):
-    """The file that a run of two iterations in tmp_path/runs/x took its kitchen from."""
+    """The layout file of a run of two iterations in tmp_path/runs/x."""
     (tmp_path / "kitchen.txt").write_text(KITCHEN)
     assert marl_train(tmp_path, *COOKS, "iterations=2").code == 0
     return tmp_path / "kitchen.txt"
@@ -252,7 +252,7 @@ def test_what_was_empty_may_have_grown(state, fresh):
 
 @pytest.mark.parametrize("part", ["game.layout=other.txt", "policy.hidden=[9]", "responder.num_envs=5"])
 def test_checkpoints_of_another_run_are_refused(kitchen, tmp_path, part):
-    """Before compiled code sees them: a pot more is a row longer."""
+    """Before compiled code uses them: one more pot makes rows longer."""
     (tmp_path / "other.txt").write_text(OTHER)
     assert marl_train(tmp_path, *COOKS, "iterations=2", part, "run=other").code == 0
     shutil.rmtree(tmp_path / "runs" / "x" / "checkpoints")
@@ -265,7 +265,7 @@ def test_checkpoints_of_another_run_are_refused(kitchen, tmp_path, part):
 
 @pytest.mark.parametrize("solver", [CFR, MCCFR])
 def test_regrets_of_another_game_are_refused(solver):
-    """Compiled code would look for them beyond the end of their arrays."""
+    """Compiled code would read beyond the end of arrays."""
     states = []
     for name in ("kuhn_poker", "leduc_poker"):
         game, network = OpenSpiel(name), TabularSpec()

@@ -1,4 +1,4 @@
-"""Language models as policies: what they say is what transformers and peft compute, and a reference stands still."""
+"""Language models as policies agree with transformers and peft, and references stay fixed."""
 
 import json
 from itertools import islice, product
@@ -40,7 +40,7 @@ def offline():
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory):
-    """Folders of models: one that chats, one that does not, one of few words, one of other sizes."""
+    """Folders of models: with a chat template, without one, with few words, with other sizes."""
     home = tmp_path_factory.mktemp("models")
     chat, few = build_model(home / "chat"), build_model(home / "few", words=5, chat=False)
     return {
@@ -59,7 +59,7 @@ def game(tmp_path_factory):
 
 @pytest.fixture
 def make(homes, game, monkeypatch):
-    """A policy of a model, which has left where it began; nobody had its body before."""
+    """Makes policies with perturbed weights on a backbone of their own."""
     monkeypatch.setattr(backbone, "BACKBONES", {})
 
     def making(name="chat", perturbation=0.3, seed=0, texts=None, **keys):
@@ -75,14 +75,14 @@ def make(homes, game, monkeypatch):
 
 
 def prompt_rows(policy, numbers, each=1):
-    """Rows of prompts, every prompt `each` times."""
+    """Returns rows of prompts, each prompt `each` times."""
     return policy.encode(
         torch.tensor(numbers).repeat_interleave(each)[:, None], torch.zeros(len(numbers) * each).long()
     )
 
 
 def plainly(home, adapter=None):
-    """The model and its tokens by transformers and peft alone."""
+    """Loads a model and its tokenizer with transformers and peft alone."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -93,7 +93,7 @@ def plainly(home, adapter=None):
 
 
 def question(tokenizer, prompt):
-    """The tokens of a prompt, as whoever made the model asks it."""
+    """Returns the tokens of a prompt in the format of the model."""
     if tokenizer.chat_template:
         chat = [{"role": "user", "content": prompt}]
         return tokenizer(
@@ -104,7 +104,7 @@ def question(tokenizer, prompt):
 
 @torch.no_grad()
 def one_by_one(model, tokenizer, prompt, tokens, temperature):
-    """Log-probabilities (L,) of an answer: no batch, no padding, no memory."""
+    """Returns log-probabilities (L,) of an answer, without batch, padding and cache."""
     before = question(tokenizer, prompt)
     logits = model(torch.tensor([[*before, *tokens.tolist()]]), use_cache=False).logits[0, len(before) - 1 : -1]
     return (logits / temperature).log_softmax(-1).gather(-1, tokens[:, None])[:, 0]
@@ -113,7 +113,7 @@ def one_by_one(model, tokenizer, prompt, tokens, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("name", ["chat", "plain", "gpt2"])
 def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_path, name, temperature):
-    """Without memory, batch, and padding; the adapter as it was saved."""
+    """Without cache, batch and padding, from the saved adapter."""
     texts = ["why ?", "how is the cat ?", "where are you and we and they ?"]  # of different lengths
     policy = make(name, texts=texts, temperature=temperature)
     rows = prompt_rows(policy, [0, 1, 2], each=4)
@@ -149,7 +149,9 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(make):
 
 
 def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
-    """At temperature 0.7 the scores of all answers of up to two tokens have mean zero; at another temperature not."""
+    """At temperature 0.7 the scores of all answers of up to two tokens have mean zero; with another temperature
+    they do not.
+    """
     policy = make("few", temperature=0.7, length=2)
     vocabulary, (end,) = policy.vocabulary, policy.ends
     long = [pair for pair in product(range(vocabulary), repeat=2) if pair[0] != end]
@@ -173,7 +175,7 @@ def test_answers_are_drawn_from_the_distribution_that_is_scored(make):
 
 
 def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
-    """That of the tokeniser, or those of the model's own settings, which end a chat's turn."""
+    """That of the tokenizer, or those in the model's generation settings, which end a turn of a chat."""
     model, tokenizer = plainly(homes["few"])
     assert backbone.end_tokens(model, tokenizer) == make("few").ends == (2,)
     model.generation_config.eos_token_id = [5, 7, 2]
@@ -189,7 +191,7 @@ def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
 
 
 def test_gradients_are_those_of_a_plain_forward(make):
-    """Through the memory of the prompt, which is read once for all answers to it."""
+    """Through the cache of the prompt, which is computed once for all its answers."""
     policy = make(length=3)
     rows = prompt_rows(policy, [0, 4], each=3)
     tokens = generate(policy, rows, derive_seeds(0, 6)).tokens
@@ -208,7 +210,7 @@ def test_gradients_are_those_of_a_plain_forward(make):
 
 @pytest.mark.parametrize("name", ["chat", "gpt2"])
 def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name):
-    """gpt2 has dropout where it learns, and must not drop anything here."""
+    """gpt2 has dropout in training mode, which must not be used."""
     slopes, bytes_kept = [], []
     for forgetful in (False, True):
         policy = make(name, gradient_checkpointing=forgetful)
@@ -232,7 +234,7 @@ def test_gradient_checkpointing_has_the_same_gradient_and_keeps_less(make, name)
 
 
 def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
-    """Of a mixture of two: the prompts once for each, then one token a row."""
+    """For a mixture of two: the prompts once for each, then one token in each row."""
     one, calls, following = make(length=5), [], Backbone.compute_logits
     monkeypatch.setattr(
         Backbone,
@@ -247,7 +249,7 @@ def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
 
 
 def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game, homes):
-    """A9: it is not the policy by another name."""
+    """The reference must not change with the policy (A9)."""
     policy = make(moved=0.0)
     solver, responder = NashMD(2.5, 0.05), PreferenceResponder(game, prompts=4, answers=2, learning_rate=0.05)
     rows, tokens = prompt_rows(policy, [0, 7], each=2), torch.randint(6, 20, (4, 3))
@@ -297,7 +299,7 @@ def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game,
 
 
 def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
-    """They stay float32 and beside it: added to weights of eight bits, small ones would be rounded away."""
+    """Adapters stay float32 and are not merged: bfloat16 would round small ones away."""
     fine, coarse = make(moved=0.0), make(moved=0.0, dtype="bfloat16")
     assert {each.dtype for each in coarse.trainable} == {torch.float32}
     assert {layer.plain.dtype for layer in coarse.backbone.layers} == {torch.bfloat16}
@@ -329,7 +331,7 @@ def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
 
 
 def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
-    """And not from what the first has learned since; its adapters are a function of the seed."""
+    """Not from what the first one has learned. Its adapters are a function of the seed."""
     rows, tokens = prompt_rows(make(moved=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
     first = make(moved=0.0, seed=3)
     begins, weights = first.log_probs(rows, tokens).detach(), [each.clone() for each in first.trainable]
@@ -373,7 +375,7 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
     ("layers", "says"), [(1, "14 of its matrices have no place in this one, and 0"), (3, "0 .* and 14")]
 )
 def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_path, game, layers, says):
-    """Every matrix that there is would fit, and peft but warns of the others."""
+    """All of its matrices fit, and peft only warns about missing ones."""
     make(moved=0.0).save(tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
     settings = json.loads(config.read_text())
@@ -388,7 +390,7 @@ def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_pat
 
 @pytest.mark.parametrize("name", ["chat", "gpt2"])
 def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(homes, game, tmp_path, monkeypatch, name):
-    """By its number in the file, whichever side of the split it is on; also where the model would say nothing."""
+    """With its number in the file, on either side of the split, also if the model would raise no error."""
     monkeypatch.setattr(backbone, "BACKBONES", {})
     path = tmp_path / "prompts.txt"
     for place in (3, 8):
@@ -420,7 +422,7 @@ def test_a_model_that_reads_any_number_of_tokens_has_no_limit(homes):
 
 
 def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
-    """Queues and first answers go by the numbers of prompts."""
+    """Queues and offline answers refer to prompts by number."""
     policy = make()
     before = PreferenceResponder(game, prompts=4, answers=2)
     next(NashMD(2.5, 0.05).solve([policy, policy], before))
@@ -490,7 +492,7 @@ def test_what_a_chat_template_refuses_is_told(homes, tmp_path, monkeypatch):
 
 
 class Tiring:
-    """Likes the longer answer, and nothing any more after so many comparisons."""
+    """Prefers the longer answer, and fails after a number of comparisons."""
 
     antisymmetric = True
 
@@ -506,7 +508,7 @@ class Tiring:
 
 @pytest.fixture(scope="module")
 def arguments(homes, tmp_path_factory):
-    """Of a small run in words."""
+    """Returns the arguments of a small run."""
     prompts = written_prompts(tmp_path_factory.mktemp("run") / "prompts.txt")
     return [
         *(
@@ -568,7 +570,7 @@ def test_a_run_says_how_often_it_is_preferred(run, homes):
 
 
 def test_the_adapters_of_a_run_are_its_last_policy_and_its_best(arguments, homes, game, tmp_path, monkeypatch):
-    """By transformers and peft alone, against the checkpoints; the last line but two says which is which."""
+    """Compared with the checkpoints by transformers and peft alone. The last line but two says which is which."""
     monkeypatch.setattr(backbone, "BACKBONES", {})
     common = [*arguments, "solver=nash_md", "policy=language", "run=x"]
     rates, measure = iter([0.7, 0.5, 0.4]), win_rate.measure_win_rate
@@ -628,7 +630,7 @@ def test_a_run_that_was_killed_goes_on(run, arguments, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("patience", "last_saved"), [(33, 3), (40, 4)])
 def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, monkeypatch, patience, last_saved):
-    """A judge of one's own, who gives up while the fourth iteration asks, and while that is evaluated."""
+    """It fails during the fourth iteration, and during its evaluation."""
     own = [each for each in arguments if not each.startswith("game.judge")]
     common = [*own, "solver=nash_md", "policy=language", "game.judge._target_=test_language.Tiring", "iterations=4"]
     for name in ("whole", "tired"):
@@ -673,7 +675,7 @@ def test_what_a_model_cannot_be_asked_is_refused_and_nothing_is_written(argument
 
 
 def test_a_run_can_be_answered(run, arguments, tmp_path):
-    """A best response to its last policy; one with other adapters is refused."""
+    """By a best response to its last policy; a run with other adapters is refused."""
     best = [*arguments, "solver=best_response", "policy=language", f"solver.opponent={run}", "iterations=1"]
     done = marl_train(tmp_path, *best, "run=best")
     assert (done.code, done.err) == (0, "")

@@ -1,4 +1,4 @@
-"""Advantages, losses, distributions, noise and schedules: small enough to check by hand."""
+"""Advantages, losses, distributions, noise and schedules, on numbers that can be checked by hand."""
 
 import math
 
@@ -21,7 +21,7 @@ from marl_engine.numerics.schedules import parse_schedule
 
 
 def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, alive=None, discount=0.5, gae_lambda=0.5):
-    """One seat of one game."""
+    """Returns advantages of one seat in one game."""
     column = torch.tensor(reward).view(-1, 1, 1)
     return gae(
         column,
@@ -57,13 +57,13 @@ def test_without_trace_it_is_the_td_error_and_with_full_trace_the_return():
 
 
 def test_a_decision_earns_everything_until_the_seats_next_one():
-    """Turn 1 belongs to the other seat: what it brings counts for the decision of turn 0."""
+    """Turn 1 belongs to the other seat: its reward counts for the decision of turn 0."""
     result = advantages([1.0, 10.0, 2.0], [3.0, 99.0, 5.0], [False] * 3, after=8.0, acting=[True, False, True])
     assert result == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
 
 
 def test_a_seat_that_has_left_earns_and_bootstraps_nothing():
-    """It leaves at turn 0; the others are paid 100 at turn 1 and play on, or are stopped, or open the next game."""
+    """It leaves at turn 0. At turn 1 the others earn 100 and play on, or are truncated, or open the next game."""
     left, seats = {"acting": [True, False], "alive": [True, False]}, [1.0, 100.0]
     assert advantages(seats, [2.0, 9.0], [False, False], after=8.0, **left) == [1 - 2, 0]
     assert advantages(seats, [2.0, 9.0], [False, True], ending=[0.0, 8.0], **left) == [1 - 2, 0]

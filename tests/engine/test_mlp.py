@@ -1,4 +1,4 @@
-"""The written-out gradient of the perceptron is autograd's, and lists of differences are the dense product."""
+"""The perceptron's gradient agrees with autograd's, and its sparse product with the dense one."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def networks(activation, seats=2, features=37):
 
 
 def by_autograd(network, rows):
-    """The same network as torch operations that autograd follows."""
+    """Computes the same network with torch operations, for autograd."""
     function = torch.tanh if network.activation == "tanh" else torch.relu
     for index, (weight, bias) in enumerate(zip(network.weights, network.biases, strict=True)):
         rows = rows @ weight + bias

@@ -1,4 +1,4 @@
-"""Models are found by what they are: a file by what is in it, a base by the name that other machines know."""
+"""Models are cached by their content, and adapters name their base model as on the hub."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from marl_engine.policies.language.transformer import TransformerSpec
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    """A file that is unpacked as a small model; `file.unpacked` lists how often it was."""
+    """A .gguf file that is unpacked as a small model; `file.unpacked` counts how often."""
     home, times = build_model(tmp_path / "toy"), []
     path = tmp_path / "toy.gguf"
     path.write_bytes(b"GGUF and weights")
@@ -85,7 +85,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(file, tmp_path, monkeyp
 
 @pytest.mark.parametrize("model", [None, "file", "folder"])
 def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_path, model):
-    """By peft alone, told where the base is here; no file names a folder of the cache."""
+    """By peft alone, given the base model. No file names a folder of the cache."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -119,7 +119,7 @@ def test_an_adapter_that_is_gone_on_with_names_the_base_that_it_is_on(file, tmp_
 
 
 def test_saving_asks_no_hub(file, tmp_path, monkeypatch):
-    """Though the base has the name of one there."""
+    """Although the base model has the name of one on the hub."""
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *place: pytest.fail(str(place)))
     policy = TransformerSpec(None, rank=2).policy(["why ?"], str)
     policy.save(tmp_path / "adapter")

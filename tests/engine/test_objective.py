@@ -1,4 +1,4 @@
-"""What responders are asked for, what they answer, and what a step costs."""
+"""Objectives: opponents, payoffs and look-aheads, and the work of a step."""
 
 from copy import deepcopy
 from itertools import islice
@@ -54,7 +54,7 @@ def test_an_exact_responder_refuses_a_payoff_of_trajectories():
 
 @pytest.mark.parametrize("anchored", [False, True])
 def test_the_answer_to_several_opponents_is_the_answer_to_their_mixture(anchored):
-    """Of two players, payoffs are linear in the other's plan, so that only the mean of the plans matters."""
+    """With two players payoffs are linear in the other's plan, so only the mean of plans matters."""
     game, generator = PreferenceMatrix("dice"), np.random.default_rng(0)
     members, weights = [], (0.5, 0.2, 0.3)
     for _ in weights:
@@ -91,7 +91,7 @@ def test_after_a_look_ahead_policies_and_optimisers_are_what_they_were_and_work_
 
 
 def test_a_payoff_takes_the_place_of_the_games_rewards():
-    """The game pays for equal actions, the objective for action 1; and the batch holds what was learned from."""
+    """The game rewards equal actions, the objective action 1; the batch has the objective's."""
     torch.manual_seed(0)
     network = MLPSpec(hidden=(8,))
     profile = network.profile(game := Matrix(PENNIES, team=False))

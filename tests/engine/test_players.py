@@ -1,4 +1,4 @@
-"""Players of runs in a script, and runs that begin with the weights of others."""
+"""Trained players in scripts, and runs that start from the weights of others."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def home(tmp_path_factory):
 
 
 def weights(run, iteration):
-    """The first policy of a checkpoint."""
+    """Returns the first policy of a checkpoint."""
     return checkpoint.read(run / "checkpoints" / f"{iteration:08d}")["profile"]["policies"][0]
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_run_is_refused(home):
 
 
 def test_cross_play_of_a_solved_game_is_exact(home):
-    """Kuhn poker is worth -1/18 to player 0; over both seats nobody can earn above 0 from an equilibrium."""
+    """Kuhn poker is worth -1/18 to player 0; over both seats nobody earns more than 0 against an equilibrium."""
     players = [load_player(home / f"runs/{name}") for name in ("cfr", "first")]
     table = cross_play(players)
     assert table.names == [each.name for each in players]
@@ -80,7 +80,7 @@ def test_cross_play_of_a_solved_game_is_exact(home):
 
 
 def test_cross_play_by_games_is_zero_sum_and_knows_the_better_walker(home):
-    """Seat 1 has no say: who walks better earns more from seat 0 and pays less in seat 1."""
+    """Seat 1 has no influence: the better walker earns more in seat 0 and loses less in seat 1."""
     table = cross_play([load_player(home / f"runs/{name}") for name in ("walk", "start")], episodes=256)
     assert table.mean[0, 0] == 0  # the same games from both seats
     assert table.mean[0, 1] > 4 * table.stderr[0, 1]
@@ -96,7 +96,7 @@ def test_players_of_different_games_do_not_meet(home):
 
 
 def test_a_run_begins_with_the_best_weights_of_another(home, tmp_path):
-    """Also after the other run is gone: what it began with is in its own folder."""
+    """Also after the other run was removed: a copy of its weights is in the new folder."""
     shutil.copytree(home / "runs/walk", tmp_path / "runs/walk")
     initial = weights(tmp_path / "runs/walk", load_player(tmp_path / "runs/walk").iteration)
     still = ("responder.learning_rate=1e-12", "iterations=1", "run=warm")

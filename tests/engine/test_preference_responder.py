@@ -1,4 +1,4 @@
-"""The responder of policies that answer, on a game whose 27 answers are all known."""
+"""The preference responder on a game whose 27 answers are enumerated."""
 
 from copy import deepcopy
 from itertools import islice, pairwise
@@ -39,7 +39,9 @@ ZEROS = torch.zeros(27, dtype=torch.int64)
 
 
 def make_responder(game=None, far=0.5, **keys):
-    """A game, a profile that has left its reference, the reference, and a responder without looks at the whole game."""
+    """Returns a game, a profile away from its reference, the reference, and a responder that measures no
+    NashConv.
+    """
     game = game or SentenceMatrix(draw=1)
     profile = EnumerableLMSpec(length=game.length).profile(game)
     reference = freeze(profile)
@@ -50,7 +52,7 @@ def make_responder(game=None, far=0.5, **keys):
 
 
 def near(responder, profile, reference, against=False, weight=PULL):
-    """A step near the reference, against itself or the reference."""
+    """Takes a step regularised towards the reference, against itself or the reference."""
     opponents = Opponents([reference]) if against else None
     return responder.respond(profile, opponents, Objective(magnet=reference, magnet_weight=weight))
 
@@ -60,12 +62,12 @@ def chances(policy):
 
 
 def slope_of(responder, profile):
-    """The gradient that the last step was taken down."""
+    """Returns the gradient of the last step's loss."""
     return responder.optimisers[profile[0]].gradient.clone()
 
 
 def up(game, profile, reference, opponent, magnet_weight):
-    """The gradient of E P(y > opponent) - pull * KL(pi || reference), exactly; `opponent` (A,) stands still."""
+    """Returns the exact gradient of E P(y > opponent) - tau * KL(pi || reference) for a fixed opponent (A,)."""
     model = profile[0]
     log_pi = model(ZEROS[:1, None])[0].log_probs[0].double()
     wins = (game.earns[0] + 0.5) @ opponent
@@ -77,16 +79,16 @@ LIGHT = 0.02  # a magnet_weight that leaves the opponent its say
 
 
 def circling(**keys):
-    """Nine answers that go in circles almost for certain, and a learner far from its reference: whom it meets matters.
+    """Returns a game of nine answers with nearly certain cycles, and a learner far from its reference.
 
-    Between the mixtures of 1/8 and 7/8 the exact gradient changes fivefold, from 1/4 to oneself by a third.
+    The gradient depends strongly on the opponent: fivefold between mixtures of 1/8 and 7/8.
     """
     game = SentenceMatrix(length=2, cycle=6.0, draw=1)
     return make_responder(game, far=1.0, prompts=30_000, answers=4, opponents=4, learning_rate=0.0, **keys)
 
 
 def slopes_against(game, profile, reference, *weights):
-    """The exact gradients (12,) against mixtures that give the reference these weights, token by token."""
+    """Returns exact gradients (12,) against token-by-token mixtures with given weights of the reference."""
     result, mixture = [], deepcopy(profile[0])
     for weight in weights:
         tokens = torch.lerp(*(each[0].logits.log_softmax(-1) for each in (profile, reference)), weight)
@@ -97,15 +99,15 @@ def slopes_against(game, profile, reference, *weights):
 
 
 def relative_error(result, exact):
-    """How far a gradient is from another, in lengths of the other."""
+    """Returns the distance between two gradients, relative to the length of the second."""
     return float((result - exact).norm() / exact.norm())
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.125, 0.25, 0.5])
 def test_one_step_is_nash_md_pg(weight):
-    """The solver's mean gradient, of 120,000 answers and as many of the mixture's, is the exact one against that.
+    """The mean gradient over 120,000 answers is the exact one against the mixture.
 
-    It is not the one with the weights of the mixture exchanged, nor that of self-play, nor that of a best response.
+    It differs from those of a mixture with exchanged weights, of self-play and of a best response.
     """
     game, profile, reference, responder = circling()
     exact, *others = slopes_against(game, profile, reference, weight, 1 - weight, 0.0, 1.0)
@@ -119,9 +121,9 @@ def test_one_step_is_nash_md_pg(weight):
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 0.5])
 def test_pairs_climb_the_same_way(weight):
-    """`squared`, its mean over products of independent pairs: -4 W times the gradient of the game against oneself.
+    """The mean of `squared` over independent pairs is -4 W times the gradient of the game against itself.
 
-    Or against a mixture, where a pair is as far apart as its wins are (IPO-MD).
+    Or against a mixture, where the preference of a pair is the difference of its wins (IPO-MD).
     """
     game, profile, reference, responder = circling(loss="squared")
     exact, oneself = slopes_against(game, profile, reference, weight, 0.0)
@@ -167,7 +169,7 @@ def test_pairs_across_ask_no_more_than_they_learn_from():
 
 
 def end_state(solver, iterations, halves, **keys):
-    """Weights and metrics after some iterations, with or without a stop halfway; and the responder."""
+    """Returns weights and metrics after some iterations, with or without a stop halfway; and the responder."""
     _game, profile, _, responder = make_responder(prompts=4, **keys)
     done, state = 0, None
     for stop in (iterations // 2, iterations) if halves else (iterations,):
@@ -234,7 +236,7 @@ def test_where_nothing_is_fresh_the_first_answers_are_learned_from_for_ever():
 
 @pytest.mark.parametrize("clip", [1e-9, 0.2])
 def test_what_is_learned_from_once_is_never_clipped(clip):
-    """With one update the ratio is 1; with several the clip tells."""
+    """With one update the ratio is 1; with several, clipping matters."""
     for epochs, is_same in ((1, True), (4, False)):
         ends = []
         for each in (clip, 1e9):
@@ -284,7 +286,9 @@ def test_a_judge_that_gives_no_chances_halts_and_nothing_has_moved(verdict):
 
 
 def test_the_learning_rate_follows_comparisons():
-    """16 prompts, one comparison each: over 64 of them it falls to nothing, and the fifth step stands still."""
+    """16 prompts with one comparison each: the rate falls to 0 over 64 comparisons, and the fifth step changes
+    nothing.
+    """
     _game, profile, reference, responder = make_responder(learning_rate={"start": 0.1, "end": 0.0, "over": 64})
     moves = []
     for _ in range(6):
@@ -310,9 +314,9 @@ ENDS = {  # solver, the responder's keys, comparisons in an iteration for each p
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", ENDS)
 def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(name, seed):
-    """The scaled-down experiment of Nash-MD (A13), of nine answers; the learning rate falls, for Adam's steps do not.
+    """A small version of Nash-MD's experiment (A13), with nine answers and a falling learning rate.
 
-    Nash-MD's own bias, with an eighth of the reference in its mixture, leaves a sixtieth.
+    Nash-MD with a weight of 1/8 for the reference has a bias of a sixtieth.
     """
     solver, keys, settings = ENDS[name]
     game = SentenceMatrix(length=2, cycle=3.0, shape=0.6, draw=5)
@@ -331,7 +335,7 @@ def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(na
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_average_of_spo_goes_to_the_equilibrium_and_its_last_iterate_does_not(seed):
-    """(4, 3, 4) / 11 of the cycle, in comparisons with its queue alone; gaps are those of the game itself."""
+    """The equilibrium is (4, 3, 4) / 11; gaps are those of the game itself."""
     game = PreferenceMatrix("cycle", reference=(0.6, 0.3, 0.1))
     profile, preference = EnumerableLMSpec(length=1).profile(game), game.earns[0] + 0.5
     responder = PreferenceResponder(game, seed=seed, prompts=32, learning_rate=0.007)
@@ -345,7 +349,7 @@ def test_the_average_of_spo_goes_to_the_equilibrium_and_its_last_iterate_does_no
 
 
 def test_offline_ipo_answers_whoever_wrote_its_pairs():
-    """mu exp(P(. > nu) / tau) / Z: what it learns from for ever was written by nu, who is not the reference mu."""
+    """The solution is mu exp(P(. > nu) / tau) / Z, where nu sampled the pairs and mu is the reference."""
     game, tau = PreferenceMatrix("cycle", reference=(0.6, 0.3, 0.1)), 0.3
     profile = EnumerableLMSpec(length=1).profile(game)
     reference = freeze(profile)
@@ -443,7 +447,7 @@ def test_what_does_not_go_together_is_refused_in_the_first_iteration(choices):
 
 
 def test_spo_has_a_state_before_it_begins():
-    """A run may end before its first iteration: by stop.seconds, or by Ctrl-C."""
+    """A run may end before its first iteration, by stop.seconds or Ctrl-C."""
     _, profile, _, responder = make_responder()
     solver = SPO()
     solver.solve(profile, responder)
@@ -457,7 +461,7 @@ def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):
 
 
 def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
-    """Adam goes on as if there had been one step in an iteration, by the gradient against the look-ahead."""
+    """Adam's state is as if only the step against the look-ahead had been taken."""
     _, profile, _, responder = make_responder(prompts=64)
     steps = MirrorProx(10.0, PULL).solve(profile, responder)
     next(steps)
@@ -470,7 +474,7 @@ def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
 
 
 def test_the_winner_of_a_pair_by_margin_has_won():
-    """DNO-Prct ranks by wins in the group, and the higher is the better one, whatever that pair's chance."""
+    """DNO-Prct ranks answers by wins in the group; the label is certain, whatever the probability of that pair."""
     game = SimpleNamespace(train_prompts=1, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     responder = PreferenceResponder(game, answers=5, pairs="margin", loss="logistic")
     learner = EnumerableLM(torch.zeros(1, 3), 3, 1)
@@ -480,7 +484,7 @@ def test_the_winner_of_a_pair_by_margin_has_won():
 
 
 def test_an_offline_run_says_nothing_of_answers_of_long_ago():
-    """The KL of answers written by the first policy is not the learner's, nor are their wins."""
+    """KL and wins of the first policy's answers are not those of the learner."""
     _, profile, reference, responder = make_responder(loss="logistic", answers=2, online=False)
     metrics = near(responder, profile, reference).metrics
     assert "loss/policy" in metrics
@@ -513,7 +517,7 @@ def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
 
 
 def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
-    """pi P mu = .503 on a circle, sampled and by hand; with the same random numbers for both it would be .580."""
+    """pi P mu = .503 on a cycle, sampled and by hand; with common random numbers it would be .580."""
     own, expected = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
     game = SimpleNamespace(train_prompts=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     profile, reference = ([EnumerableLM(torch.tensor([each]).log(), 3, 1)] for each in (own, expected))
@@ -525,7 +529,7 @@ def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
 
 @pytest.mark.parametrize("policy", ["tiny", "language"])
 def test_where_all_comparisons_are_ties_nobody_moves(policy):
-    """Not by rounding either, of which Adam would make whole steps: weights stay what they are, to the bit."""
+    """Weights stay equal bit for bit: Adam would turn rounding errors into full steps."""
     around = {"game": "preference/tiny"} if policy == "tiny" else {"game": "preference/sentiment"}
     components = parts(solver="inpo", policy=policy, **around)
     assert components.responder.minibatches == 2

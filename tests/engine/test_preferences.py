@@ -1,4 +1,4 @@
-"""Losses of compared answers: their gradients and resting points, by enumeration; and which pairs are asked for."""
+"""Losses of compared answers: gradients and fixed points by enumeration, and the choice of pairs."""
 
 from itertools import islice, pairwise, product
 
@@ -33,7 +33,7 @@ def random(seed, *shape):
 
 
 def alone(log_prob, near, weights, wins, mask):
-    """One answer (L,) as a batch of its own, written by the learner as it is."""
+    """Returns one answer (L,) of the learner as a batch."""
     shape = (1, 1, -1)
     return PreferencePairs(
         *(each.view(shape) for each in (log_prob, log_prob.detach(), mask)),
@@ -46,7 +46,7 @@ def alone(log_prob, near, weights, wins, mask):
 
 
 def pair(log_prob, near, weights, preferred, wins=(0.5, 0.5)):
-    """Two answers of one token (2,) as a batch of their own."""
+    """Returns two answers of one token (2,) as a batch."""
     each = [other.view(1, 2, 1) for other in near]
     mask, wins = torch.ones(1, 2, 1, dtype=torch.bool), torch.tensor([wins], dtype=torch.float64)
     places, likes = torch.tensor([[[0, 1]]]), torch.tensor([[preferred]], dtype=torch.float64)
@@ -56,7 +56,7 @@ def pair(log_prob, near, weights, preferred, wins=(0.5, 0.5)):
 
 
 def expected(loss, logits, near, weights, share, preference, wins):
-    """The mean of a loss of pairs over all pairs of answers of one token, by shares (A, A); () with gradient."""
+    """Returns the mean of a pairwise loss over pairs of answers of one token, weighted by shares (A, A)."""
     log_policy, total = logits.log_softmax(-1), torch.zeros((), dtype=torch.float64)
     for one, other in product(range(len(logits)), repeat=2):
         if share[one, other] > 0:
@@ -68,7 +68,7 @@ def expected(loss, logits, near, weights, share, preference, wins):
 
 
 def minimiser(loss, start):
-    """Of a convex function of logits: Newton's method, as many steps as it needs; the policy (A,)."""
+    """Returns the policy (A,) that minimises a convex function of logits, by Newton's method."""
     logits = start.clone()
     for _ in range(30):
         slope = torch.autograd.functional.jacobian(loss, logits)
@@ -81,7 +81,7 @@ def minimiser(loss, start):
 
 
 def answers_of(ending, vocabulary=3):
-    """All answers of up to two tokens (N, 2) and what of them is there; with `ending`, token 1 of 2 ends one."""
+    """Returns all answers (N, 2) of up to two tokens and their masks; with `ending`, token 1 ends an answer."""
     if not ending:
         answers = torch.tensor(list(product(range(vocabulary), repeat=2)))
         return answers, torch.ones_like(answers, dtype=torch.bool)
@@ -89,7 +89,7 @@ def answers_of(ending, vocabulary=3):
 
 
 def own_ratio_only(batch, settings):
-    """The shortcut of some libraries: each token answers for its own log-ratio, and not for what comes after it."""
+    """The loss of some libraries, in which each token is credited only with its own log-ratio."""
     now = batch.log_prob.detach()
     log_probs_near = sum(weight * (now - near) for weight, near in zip(batch.weights, batch.near, strict=True))
     return -((batch.wins[..., None] - 0.5 - log_probs_near) * batch.log_prob * batch.mask).sum(-1).mean()
@@ -98,7 +98,9 @@ def own_ratio_only(batch, settings):
 @pytest.mark.parametrize("weights", [[0.3], [0.3, 0.7]], ids=["magnet", "magnet and anchor"])
 @pytest.mark.parametrize("ending", [False, True])
 def test_the_policy_gradient_is_that_of_the_regularised_game(ending, weights):
-    """Its mean is the gradient of E P(y > opponent) - 1/2 - sum of w * KL(pi || near); the shortcut's is not (N4)."""
+    """Its mean is the gradient of E P(y > opponent) - 1/2 - sum of w * KL(pi || near), unlike that of
+    `own_ratio_only` (N4).
+    """
     answers, mask = answers_of(ending)
     vocabulary = 2 if ending else 3
     model, *near = (
@@ -130,10 +132,9 @@ def test_the_policy_gradient_is_that_of_the_regularised_game(ending, weights):
     ],
 )
 def test_the_first_token_answers_for_the_second(logits, magnet_weight, wins, true, trl):
-    """Two tokens, a uniform reference: the slope of the first's logit is the true one, by finite differences too.
+    """With two tokens and a uniform reference, the derivative of the first logit agrees with finite differences.
 
-    `trl` is what the loss of TRL 1.13's NashMDTrainer gives there, all four answers enumerated: in the second model the
-    first token is pushed the wrong way.
+    `trl` is the enumerated gradient of TRL 1.13's NashMDTrainer; in the second model it has the wrong sign.
     """
 
     def value(table):
@@ -164,7 +165,7 @@ def test_the_first_token_answers_for_the_second(logits, magnet_weight, wins, tru
 
 @pytest.mark.parametrize("baseline", ["half", "leave_one_out"])
 def test_baselines_leave_the_gradient_as_it_is(baseline):
-    """The mean over two answers, drawn independently, against an opponent who does not change with them."""
+    """For two independent answers and an opponent that does not depend on them."""
     model, near, wins = random(0, 3).requires_grad_(), random(1, 3), random(2, 3).sigmoid()
     log_pi, log_near = model.log_softmax(-1), near.log_softmax(-1)
     value = (log_pi.exp() * (wins - 0.5 - 0.4 * (log_pi - log_near))).sum()
@@ -182,7 +183,7 @@ def test_baselines_leave_the_gradient_as_it_is(baseline):
 
 @pytest.mark.parametrize("baseline", ["half", "leave_one_out"])
 def test_answers_compared_with_each_other_climb_as_self_play_does(baseline):
-    """The mean over two answers, drawn independently, each the other's opponent."""
+    """For two independent answers, each the opponent of the other."""
     model, near = random(0, 3).requires_grad_(), random(1, 3).log_softmax(-1)
     log_pi = model.log_softmax(-1)
     value = (log_pi.exp() * (CYCLE @ log_pi.exp().detach() - 0.4 * (log_pi - near))).sum()
@@ -198,7 +199,7 @@ def test_answers_compared_with_each_other_climb_as_self_play_does(baseline):
 
 
 def test_a_surrogate_is_clipped_where_another_policy_wrote():
-    """Ratio 1.5: what a good answer gains ends at 1.2, what a bad one costs does not."""
+    """At ratio 1.5 the gain of a good answer is clipped at 1.2, the loss of a bad one is not."""
     for wins, slope in ((0.9, 0.0), (0.1, 0.4 * 1.5)):
         log_prob = torch.tensor([-1.0], requires_grad=True)
         batch = alone(log_prob, [], [], torch.tensor(wins), torch.ones(1, dtype=torch.bool))
@@ -221,7 +222,7 @@ def test_squared_is_inpos_loss():
 
 
 def test_a_label_in_doubt_is_the_mean_of_two_certain_ones():
-    """But for a constant: the gradients of p and of a coin with that chance are alike."""
+    """Up to a constant: the gradient for p equals the expected gradient for a sampled label."""
     for loss in ("squared", "logistic", "simple"):
         slopes = []
         for shares in ({0.7: 1.0}, {1.0: 0.7, 0.0: 0.3}):
@@ -233,7 +234,7 @@ def test_a_label_in_doubt_is_the_mean_of_two_certain_ones():
 
 
 def after(solver, game, iterations):
-    """The first seat's strategies (T + 1, A) from the start on."""
+    """Returns the first seat's strategies (T + 1, A)."""
     profile, results = TabularSpec().profile(game), []
     results.append(profile[0].strategy.clone())
     for _ in islice(solver.solve(profile, ExactResponder(game)), iterations):
@@ -246,7 +247,7 @@ def cycle():
 
 
 def test_the_squared_loss_of_product_pairs_has_the_mirror_step_for_its_minimum():
-    """A5: y and y' drawn alike, their preference alone, and out comes the step against the whole policy."""
+    """A5: pairs y, y' of independent answers suffice for the step against the whole policy."""
     here, there = after(MMD(0.8, 0.3), cycle(), 3)[2:]
     near, weights = [START.log(), here.log()], [0.3, 1 / 0.8]
 
@@ -258,7 +259,7 @@ def test_the_squared_loss_of_product_pairs_has_the_mirror_step_for_its_minimum()
 
 
 def test_the_contrastive_loss_has_the_multiplicative_step_for_its_minimum():
-    """pi_t exp(r / eta) / Z, whatever pairs are drawn (D1); the mirror step of the same solver on tables is that."""
+    """pi_t exp(r / eta) / Z, for any pairs (D1), which is also the mirror step on tables."""
     wins = CYCLE @ START
     for seed in range(2):
         share = random(seed, 3, 3).exp()
@@ -272,7 +273,7 @@ def test_the_contrastive_loss_has_the_multiplicative_step_for_its_minimum():
 
 @pytest.mark.parametrize(("tau", "dpo", "nash"), [(1.0, 0.70, 0.5498), (0.1, 0.9998, 0.8808)])
 def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dpo, nash):
-    """A10: two answers, P = 0.7; where the expected gradient of pairs drawn from the policy itself is zero."""
+    """A10: two answers with P = 0.7; fixed points of the expected gradient for pairs of the policy's own answers."""
     preference, uniform = torch.tensor([[0.5, 0.7], [0.3, 0.5]], dtype=torch.float64), torch.full((2,), 0.5).double()
 
     def rest(loss):
@@ -293,7 +294,7 @@ def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dp
 
 
 def root(slope, start):
-    """The policy (A,) where a slope (A,) of its logits vanishes, by Newton's method on slope / policy, from `start`."""
+    """Returns the policy (A,) at which a gradient (A,) vanishes, by Newton's method from `start`."""
 
     def natural(logits):
         return slope(logits) / logits.softmax(-1)
@@ -310,7 +311,7 @@ def root(slope, start):
 
 
 def online(loss, preference, reference, tau):
-    """Where the expected gradient of pairs of a policy's own answers vanishes, begun at the reference and elsewhere."""
+    """Returns the fixed points of the expected gradient for pairs of the policy's own answers, from two starts."""
 
     def slope(logits):
         logits = logits.clone().requires_grad_()
@@ -326,10 +327,9 @@ def online(loss, preference, reference, tau):
 
 
 def test_online_dpo_rests_off_the_equilibrium_of_the_cycle_and_on_that_of_an_even_circle():
-    """Gaps .030 and 0 of online DPO and online IPO, tau = .1; without the magnet_weight DPO's point is the nearer one,
-    .05.
+    """Gaps .030 and 0 of online DPO and online IPO at tau = .1; without a magnet .05 for DPO.
 
-    The point of INPO's steps is that of online IPO. Of even rock-paper-scissors the two losses know the same one.
+    INPO has the fixed point of online IPO. For symmetric rock-paper-scissors both losses have the same fixed point.
     """
     dpo, ipo = (online(loss, CYCLE, START, 0.1) for loss in ("logistic", "squared"))
     assert regularised_gap(cycle(), dpo.numpy(), 0.1) == pytest.approx(0.0303, abs=5e-5)
@@ -343,7 +343,7 @@ def test_online_dpo_rests_off_the_equilibrium_of_the_cycle_and_on_that_of_an_eve
 
 @pytest.mark.parametrize("tau", [0.1, 0.5])
 def test_offline_ipo_answers_whoever_wrote_its_pairs(tau):
-    """mu exp(P(. > nu) / tau) / Z, of pairs by nu, who is not the reference mu."""
+    """The minimum is mu exp(P(. > nu) / tau) / Z for pairs sampled by nu; mu is the reference."""
     author = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64)
     result = minimiser(
         lambda logits: expected("squared", logits, [START.log()], [tau], author[:, None] * author, CYCLE, author),
@@ -357,7 +357,9 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs(tau):
     ("weight", "distance"), [(0.0, 0.0), (0.125, 0.0032), (0.5, 0.0874), (0.9, 0.345), (1.0, 0.365)]
 )
 def test_where_the_policy_gradient_against_a_mixture_vanishes(weight, distance):
-    """N3, A7: of `reinforce` on a softmax, enumerated; the mixture there is the equilibrium at tau / (1 - weight)."""
+    """N3, A7: of `reinforce` on a softmax, enumerated; there the mixture is the equilibrium at tau / (1 -
+    weight).
+    """
     tau, answers = 0.1, torch.arange(3)[:, None]
     reference = EnumerableLM(START.log()[None], 3, 1)
 
@@ -383,7 +385,7 @@ def test_where_the_policy_gradient_against_a_mixture_vanishes(weight, distance):
 
 
 def test_online_ipo_climbs_as_self_play_does():
-    """The mean gradient of `squared` over pairs of one's own answers is -4 W times that of the regularised game."""
+    """The mean gradient of `squared` over pairs of own answers is -4 W times that of the regularised game."""
     logits, tau, preference = random(0, 3).requires_grad_(), 0.3, CYCLE
     sample_weights = logits.detach().softmax(-1)
     expected(
@@ -397,7 +399,9 @@ def test_online_ipo_climbs_as_self_play_does():
 
 @pytest.mark.parametrize(("step_size", "magnet_weight"), [(0.1, 0.1), (1.25, 0.1), (5.0, 0.1), (10.0, 0.1)])
 def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, magnet_weight):
-    """pi' = argmax eta <P, pi> - KL(pi || mixture), Munos et al. 2023, section 6, and the solver's own way to it."""
+    """pi' = argmax eta <P, pi> - KL(pi || mixture), Munos et al. 2023, section 6, compared with the
+    implementation.
+    """
     game = cycle()
     profile, responder, weight = TabularSpec().profile(game), ExactResponder(game), step_size * magnet_weight
     reference, result = freeze(profile), after(NashMD(step_size, magnet_weight), game, 25)
@@ -408,7 +412,7 @@ def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, mag
 
 
 def test_nash_ema_answers_an_average_of_its_past():
-    """On tables the mixture of what was played, with weights that fall by `keep` an iteration."""
+    """On tables, against the mixture of past strategies with weights that decay by `keep`."""
     game = cycle()
     result, average = after(NashEMA(2.0, 0.1, keep=0.9), game, 20), START
     for before, following in pairwise(result):
@@ -418,7 +422,9 @@ def test_nash_ema_answers_an_average_of_its_past():
 
 
 def test_nash_prox_is_anchored_to_a_target_that_follows():
-    """At once: magnetic mirror descent. Slowly: every second iteration a tenth of the way."""
+    """With an immediate target it is magnetic mirror descent; otherwise the target moves a tenth of the way every
+    second iteration.
+    """
     torch.testing.assert_close(after(NashProx(2.0, 0.1, 1, 0.0), cycle(), 20), after(MMD(2.0, 0.1), cycle(), 20))
     result, target = after(NashProx(2.0, 0.1, 2, 0.9), cycle(), 20), START
     for iteration, (before, following) in enumerate(pairwise(result), 1):
@@ -461,7 +467,9 @@ def test_losses_on_numbers_worked_out_by_hand():
 
 
 def test_baselines_on_numbers_worked_out_by_hand():
-    """Tokens' ratios to near, by half: (0.25, -0.5) and (0.25, 0.375, -0.25), so ahead of the first -0.25 and 0.375."""
+    """Log-ratios of tokens to near, by half: (0.25, -0.5) and (0.25, 0.375, -0.25), so the sums are -0.25 and
+    0.375.
+    """
     ahead = torch.tensor([[[-0.25, -0.5, 0.0], [0.375, 0.125, -0.25]]])
     first = {
         "half": (0.4, -0.3),
@@ -487,7 +495,7 @@ def test_a_pair_that_was_dropped_teaches_nothing(loss):
 
 
 class Judge:
-    """Prefers by a rule, and counts."""
+    """Prefers by a rule, and counts comparisons."""
 
     def __init__(self, rule):
         self.rule, self.asked = rule, 0
@@ -503,7 +511,7 @@ def referee(rule):
 
 @pytest.mark.parametrize(("size", "comparisons"), [(2, 2), (4, 5), (8, 11)])
 def test_a_tournament_finds_the_best_and_the_worst(size, comparisons):
-    """Where preferences are transitive, in 11 comparisons of 8 answers (Zhang et al. 2024, appendix B)."""
+    """For transitive preferences, with 11 comparisons of 8 answers (Zhang et al. 2024, appendix B)."""
     random_order = np.random.default_rng(0)
     groups = [random_order.permutation(size).tolist() for _ in range(50)]
     judge = referee(lambda first, second: float(first > second))
@@ -527,7 +535,7 @@ def test_the_first_advances_from_a_tie_and_no_winner_is_no_pair():
 
 
 def regularised_gap(game, here, tau):
-    """Of a strategy (A,) of both seats."""
+    """Returns the gap of a strategy (A,) played in both seats."""
     profile = TabularSpec().profile(game)
     reference = stack_tables(profile)
     fill_tables(profile, np.concatenate([[1.0, 1.0], here, here]))
@@ -535,10 +543,9 @@ def regularised_gap(game, here, tau):
 
 
 def gaps_of_inpo(pairs_of, labels=CYCLE, eta=0.6, tau=0.1, iterations=300):
-    """The regularised gaps on the way, of steps that are exact means over the pairs that a policy would draw.
+    """Returns the regularised gaps of iterates whose steps are exact means over the sampled pairs.
 
-    `pairs_of` gives, for a policy (A,), how often each answer is learned from with each other, (A, A); `labels` how
-    often the first of them is then said to be preferred.
+    `pairs_of` returns for a policy (A,) how often each pair is used, (A, A); `labels` how often its first answer wins.
     """
     game, here, results = cycle(), START, []
     for _ in range(iterations):
@@ -563,7 +570,7 @@ def by_wins(judge, groups):
     ("size", "choose", "rests"), [(8, by_tournament, False), (8, by_wins, False), (2, by_tournament, True)]
 )
 def test_the_best_and_the_worst_of_many_do_not_lead_to_the_equilibrium(size, choose, rests):
-    """A12, on the cycle: INPO's guarantee is of pairs drawn as they come, and of best and worst of eight it is lost."""
+    """A12, on the cycle: INPO's guarantee needs independent pairs, and fails for the best and worst of eight."""
     groups = torch.cartesian_prod(*[torch.arange(3)] * size)  # all that can be drawn
     pairs = choose(referee(lambda first, second: float(CYCLE[first, second])), groups)
     is_valid = pairs[:, 0, 0] >= 0
@@ -579,7 +586,7 @@ def test_the_best_and_the_worst_of_many_do_not_lead_to_the_equilibrium(size, cho
 
 
 def test_a_tournament_of_two_sharpens_what_a_judge_in_doubt_says():
-    """A12: the winner of a coin has to win the next one, so p^2 and (1 - p)^2 are kept, and .003 is left of the gap."""
+    """A12: a pair is kept if the same answer wins twice, with p^2 and (1 - p)^2, which leaves a gap of .003."""
     chance, count = 0.7, 20_000
     judge = Referee(
         Judge(lambda first, second: chance if (first, second) == ("a", "b") else 1 - chance),

@@ -1,4 +1,4 @@
-"""Games in sequence form are OpenSpiel's: the same values, best responses and NashConv, by another way."""
+"""Games in sequence form have OpenSpiel's values, best responses and NashConv."""
 
 import re
 
@@ -45,7 +45,7 @@ GAMES = [
 
 
 def draw_strategy(form, seed=0):
-    """A strategy (S,) drawn at random."""
+    """Returns a random strategy (S,)."""
     weight = np.random.default_rng(seed).exponential(size=form.sequences)
     weight[: form.players] = 1
     for start, stop in zip(form.first[:-1], form.first[1:], strict=True):
@@ -114,7 +114,7 @@ def test_what_is_no_policy_is_refused(policy, sentence):
     ],
 )
 def test_a_strategy_that_is_none_gets_no_score(chances, sentence):
-    """Playing nothing at all would have a NashConv of 0."""
+    """Zeros would have a NashConv of 0."""
     form = OpenSpiel("kuhn_poker").form
     strategy = uniform_strategy(form)
     strategy[form.first[3] : form.first[4]] = chances
@@ -132,7 +132,7 @@ def test_numbers_of_another_game_are_refused(measure):
 
 
 def test_a_state_of_another_game_is_refused():
-    """A history where chance moves, one that there is not, and arrays of unlike shapes."""
+    """A chance node, a history that does not exist, and arrays of different shapes."""
     game, zeros = OpenSpiel("kuhn_poker"), torch.zeros(2, dtype=torch.int64)
     for at in (0, -1, 58):
         with pytest.raises(ValueError, match="the saved state is of another game than kuhn_poker"):
@@ -150,7 +150,7 @@ def test_plans_and_strategies_are_the_same_thing(name):
 
 @pytest.mark.parametrize("name", GAMES)
 def test_values_of_the_root_are_payoffs(name):
-    """Summed from the ends (gradients times plan), or backed up from set to set (action values)."""
+    """As gradient times plan, and backed up from information set to information set."""
     form = OpenSpiel(name).form
     strategy = draw_strategy(form)
     plan = realization_plan(form, strategy)
@@ -163,7 +163,7 @@ def test_values_of_the_root_are_payoffs(name):
 
 @pytest.mark.parametrize("name", GAMES)
 def test_the_others_reach_the_root_for_certain(name):
-    """And all actions of an information set alike, for it is not theirs to choose there."""
+    """And all actions of an information set equally, since they are not the others' choice."""
     form = OpenSpiel(name).form
     strategy = draw_strategy(form)
     reach = counterfactual_reach(form, strategy, realization_plan(form, strategy))
@@ -178,7 +178,7 @@ def test_uniform_kuhn():
 
 
 def test_play_is_the_tree():
-    """Kuhn by random play: the mean payoff of many games is the exact one, within four standard errors."""
+    """The mean payoff of random play of Kuhn poker is within four standard errors of the exact one."""
     game = OpenSpiel("kuhn_poker")
     generator = torch.Generator().manual_seed(0)
     turn = game.reset(torch.arange(20_000))

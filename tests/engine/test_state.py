@@ -1,4 +1,4 @@
-"""The state of an object is that of the fields which its class names, and put back into another it makes them equal."""
+"""The state of an object is that of the fields that its class names; restoring it makes these fields equal."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from marl_engine.numerics.state import get_state, set_state
 
 @dataclass
 class Inner:
-    """One number, by methods of its own."""
+    """One number, with methods of its own."""
 
     number: int = 0
 
@@ -25,7 +25,7 @@ class Inner:
 
 @dataclass
 class Learner:
-    """A field of every kind, and one that is not kept."""
+    """A field of every kind, and one that is not saved."""
 
     STATE = ("count", "label", "nothing", "tensor", "array", "layer", "generator", "inner", "work")
 

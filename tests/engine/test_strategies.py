@@ -1,4 +1,4 @@
-"""Strategies as people read them: the names are the game's, and the numbers those of the theory."""
+"""Saved strategies have the game's names and the numbers of theory."""
 
 import json
 
@@ -24,14 +24,14 @@ t "" 4 "" { -1, 1 }
 
 
 def profile_of(game, *choices):
-    """Tables with these chances, seat after seat."""
+    """Returns tables with given probabilities, seat by seat."""
     profile = TabularSpec().profile(game)
     fill_tables(profile, np.array([*[1.0] * game.players, *choices]))
     return profile
 
 
 def test_gains_are_what_a_best_response_adds():
-    """Both choose rock half of the time and paper the other half: scissors earns 0, paper a half, and both earn 0."""
+    """Both play rock and paper with probability 1/2: scissors earns 0, paper 1/2, and both earn 0."""
     game = MatrixGame("rock_paper_scissors")
     result = read_strategies(game, profile_of(game, 0.5, 0.5, 0.0, 0.5, 0.5, 0.0))
     assert result.players == [{"return": 0.0, "gain": 0.5}] * 2
@@ -45,7 +45,7 @@ def test_gains_are_what_a_best_response_adds():
 
 
 def test_names_and_reaches_of_kuhn_poker_are_openspiels():
-    """Everybody alike: player 0 holds a 2, has passed and faces a bet in a third of a half of a half of all games."""
+    """Under uniform play, player 0 holds a 2, has passed and faces a bet with probability 1/3 * 1/2 * 1/2."""
     game = OpenSpiel("kuhn_poker")
     results = {each["name"]: each for each in read_strategies(game, TabularSpec().profile(game)).information_sets}
     assert set(results) == {f"{card}{past}" for card in "012" for past in ("", "p", "b", "pb")}
@@ -56,7 +56,7 @@ def test_names_and_reaches_of_kuhn_poker_are_openspiels():
 
 @pytest.mark.parametrize("name", ["leduc_poker", "tiny_hanabi", "goofspiel(num_cards=3,points_order=descending)"])
 def test_actions_are_called_what_openspiel_calls_them_in_every_information_set(name):
-    """Walked with OpenSpiel itself, history by history."""
+    """Compared by walking through OpenSpiel's own states."""
     from games.openspiel.load import load_sequential
 
     game, waiting, expected = OpenSpiel(name), [load_sequential(name).new_initial_state()], {}

@@ -1,4 +1,4 @@
-"""A run takes the threads that it is told to, those of the environment, or the cores that are free: in this order."""
+"""The number of threads: given, from the environment, or the number of free cores, in this order."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from marl_engine.numerics.threads import choose_threads, count_free_cores, read_
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Sets how many cores a machine has, how many this process may use, its quota and the load."""
+    """Sets the number of cores, those that the process may use, its quota and the load."""
 
     def setting(cores=8, usable=8, quota=inf, load=0.0):
         monkeypatch.setattr(os, "cpu_count", lambda: cores)
@@ -35,9 +35,9 @@ def machine(monkeypatch):
         ({}, 8),
         ({"load": 2.6}, 5),
         ({"load": 30.0}, 1),
-        ({"allowed": 2}, 2),
-        ({"allowed": 2, "load": 4.0}, 2),  # of the other six cores four are busy
-        ({"cores": 2, "allowed": 2, "load": 1.0}, 1),
+        ({"usable": 2}, 2),
+        ({"usable": 2, "load": 4.0}, 2),  # of the other six cores four are busy
+        ({"cores": 2, "usable": 2, "load": 1.0}, 1),
         ({"quota": 3.5}, 3),
         ({"quota": 0.5}, 1),
     ],
@@ -82,7 +82,7 @@ def test_language_models_take_what_is_free_and_small_networks_one():
 
 
 def test_a_run_says_and_keeps_how_many_threads_it_took(tmp_path, monkeypatch):
-    """So that it goes on with as many, and so bit for bit, whatever is free then."""
+    """A resumed run uses as many, and so gives the same result bit for bit."""
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     small = [each for each in SMALL if not each.startswith("threads")]
     try:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on."""
+"""The progress display."""
 
 import re
 import warnings
@@ -37,14 +37,14 @@ def test_duration(seconds, text):
 
 
 def test_the_nearest_limit_counts():
-    """Half of the seconds are over after 10 s, and a tenth of the steps: 10 s are left, not 90."""
+    """After 10 s half of the seconds and a tenth of the steps are done: 10 s are left, not 90."""
     record = {"steps": 100, "seconds": 10.0}
     assert estimate_progress(record, {"steps": (0, 1000)}, 10.0) == (0.1, 90.0)
     assert estimate_progress(record, {"steps": (0, 1000), "seconds": (0.0, 20.0)}, 10.0) == (0.5, 10.0)
 
 
 def test_a_resumed_run_counts_its_own_pace():
-    """50 of the 100 steps were made before: 10 s for 50 steps, so the other 100 take 20 s."""
+    """50 of 100 steps were done before. 50 steps took 10 s, so the next 100 take 20 s."""
     assert estimate_progress({"steps": 100}, {"steps": (50, 200)}, 10.0) == (0.5, 20.0)
 
 
@@ -76,7 +76,7 @@ def test_a_terminal_shows_the_newest_numbers():
 
 
 def printed(*texts, **options):
-    """What our console prints of texts, into a file of some encoding."""
+    """Returns what the console prints of texts, with some encoding."""
     buffer = BytesIO()
     stream = TextIOWrapper(buffer, **options)
     with pytest.MonkeyPatch.context() as patch:
@@ -89,7 +89,7 @@ def printed(*texts, **options):
 
 
 def test_text_from_outside_is_printed_as_it_stands():
-    """Rich's own console drops "[nan nan]" and fails at "[/INST]"; it also draws ":warning:" and breaks long lines."""
+    """Rich's own console drops "[nan nan]", fails at "[/INST]", draws ":warning:" and breaks long lines."""
     text = "error 400: [/INST] [nan nan] [bold]x[/] :warning: " + "long " * 60
     assert printed(text, encoding="utf-8") == f"{text}\n"
 
@@ -111,7 +111,7 @@ def test_sparklines_are_left_out_where_they_cannot_be_written():
 
 
 def test_there_is_one_kind_of_console():
-    """Which takes no text for markup."""
+    """It does not interpret markup."""
     files = [path for package in ("marl_engine", "games", "solvers") for path in (ROOT / package).rglob("*.py")]
     makers = {path.name for path in files if re.search(r"\bConsole\(", path.read_text())}
     assert makers == {"progress.py", "load.py"}  # the second prints a Text
@@ -151,7 +151,7 @@ def test_the_header_names_what_the_user_named(game, name):
 
 @dataclass
 class Drawn:
-    """A game of one player and continuous actions, done after three turns, that draws what it was given."""
+    """A game of one player with continuous actions, done after three turns, that draws its actions."""
 
     dimensions: int
     players = 1
