@@ -451,7 +451,7 @@ def test_spo_has_a_state_before_it_begins():
     _, profile, _, responder = make_responder()
     solver = SPO()
     solver.solve(profile, responder)
-    assert "recent" in get_state(solver)
+    assert "answers" in get_state(solver)
 
 
 def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):

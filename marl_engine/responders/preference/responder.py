@@ -41,6 +41,7 @@ from marl_engine.responders.preference.referee import Referee
 from marl_engine.responders.regulariser import check_objective, kl_terms, one_opponent
 from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Policy, Profile, Step, Work
 
+Near = list[tuple[Tensor | None, float]]  # log-probabilities (N, L) of regularisers, None: the learner's; and weights
 COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_batch")
 
 
@@ -192,9 +193,7 @@ class PreferenceResponder:
         return {name: number + self.paid.get(name, 0.0) for name, number in now.items()}
 
     def quote(self) -> str:
-        """Returns a prompt and the learner's last answer to it; empty if the game has no texts, or nothing was
-        sampled.
-        """
+        """Returns a prompt and the learner's last answer to it; empty if there are no texts."""
         if self.prompt_game is None or self.last_batch is None:
             return ""
         return f"{self.prompt_game.texts[int(self.last_batch.numbers[0])]} → {self.last_batch.completions.texts[0]}"
@@ -215,18 +214,17 @@ class PreferenceResponder:
 
         `regularisers` are (weight, policy); the first one is the magnet if `has_magnet`.
         """
-        near = [self._log_probs_under(learner, other, batch.answers) for _, other in regularisers]
-        weights = [weight for weight, _ in regularisers]
+        near = [(self._log_probs_under(learner, other, batch.answers), weight) for weight, other in regularisers]
         losses: list[Tensor] = []
         for _ in range(self.epochs):
             for index in torch.randperm(len(batch.verdicts.wins), generator=self.generator).chunk(self.minibatches):
                 # While the learner equals a regulariser, their log-probabilities must be equal, too: rounding would
                 # give a tiny gradient, which Adam turns into a full step.
                 near_now = [
-                    None if policies_equal(learner, other[1]) else each
-                    for other, each in zip(regularisers, near, strict=True)
+                    (None if policies_equal(learner, policy) else log_probs, weight)
+                    for (_, policy), (log_probs, weight) in zip(regularisers, near, strict=True)
                 ]
-                parts = self._micro_losses(learner, batch, index, near_now, weights, losses)
+                parts = self._micro_losses(learner, batch, index, near_now, losses)
                 self._optimiser(learner).step(parts, self.schedule.at(self.work["queries"]), self.gradient_norm)
         loss = torch.stack(losses).sum().item() / (self.epochs * self.minibatches)
         metrics = {"loss/policy": loss} | self.costs()
@@ -236,23 +234,18 @@ class PreferenceResponder:
         own = batch.answers.mask.view(*batch.verdicts.wins.shape, -1)[:, : self.answers]
         metrics["length"] = own.sum(-1).float().mean().item()
         if has_magnet:
-            apart = batch.answers.log_prob.sum(-1) - (0 if near[0] is None else near[0].sum(-1))
-            own_kl = apart.view(batch.verdicts.wins.shape)[:, : self.answers]
-            metrics["kl/reference"] = 0.0 if near[0] is None else own_kl.mean().item()
+            reference = near[0][0]
+            log_ratio = batch.answers.log_prob.sum(-1) - (0 if reference is None else reference.sum(-1))
+            own_kl = log_ratio.view(batch.verdicts.wins.shape)[:, : self.answers]
+            metrics["kl/reference"] = 0.0 if reference is None else own_kl.mean().item()
         return metrics
 
     def _micro_losses(
-        self,
-        learner: LanguagePolicy,
-        batch: PreferenceBatch,
-        index: Tensor,
-        near: list[Tensor | None],
-        weights: list[float],
-        losses: list[Tensor],
+        self, learner: LanguagePolicy, batch: PreferenceBatch, index: Tensor, near: Near, losses: list[Tensor]
     ) -> Iterator[Tensor]:
         """Yields the loss of the groups `index` in parts that fit into memory; the sum is the loss of all."""
         for rows in index.split(max(1, self.micro_batch // batch.verdicts.wins.shape[1])):
-            part = self._pairs(learner, batch, rows, near, weights)
+            part = self._pairs(learner, batch, rows, near)
             loss = LOSSES[self.loss](part, self.settings) * self._weight(batch.verdicts.pairs, rows, index)
             losses.append(loss.detach())
             yield loss
@@ -264,14 +257,7 @@ class PreferenceResponder:
         count, total = ((pairs[which][..., 0] >= 0).sum().item() for which in (rows, index))
         return count / max(total, 1)
 
-    def _pairs(
-        self,
-        learner: LanguagePolicy,
-        batch: PreferenceBatch,
-        index: Tensor,
-        near: list[Tensor | None],
-        weights: list[float],
-    ) -> PreferencePairs:
+    def _pairs(self, learner: LanguagePolicy, batch: PreferenceBatch, index: Tensor, near: Near) -> PreferencePairs:
         """Returns some groups of a batch with their present log-probabilities."""
         size, answers = batch.verdicts.wins.shape[1], batch.answers
         rows = (index[:, None] * size + torch.arange(size)).flatten().to(self.device)
@@ -281,8 +267,8 @@ class PreferenceResponder:
             log_prob.view(shape),
             (now if self.single_update else answers.log_prob[rows]).view(shape),
             answers.mask[rows].view(shape),
-            [(now if each is None else each[rows]).view(shape) for each in near],
-            weights,
+            [(now if log_probs is None else log_probs[rows]).view(shape) for log_probs, _ in near],
+            [weight for _, weight in near],
             *Verdicts(*(each[index].to(self.device) for each in batch.verdicts)),
             batch.within,
         )
