@@ -53,8 +53,8 @@ def surrogate(
     log_prob, entropy = pi.log_prob(action), pi.entropy().mean()
     clipped = clipped_surrogate(log_prob, old_log_prob, advantage, clip).mean()
     with torch.no_grad():
-        moved = log_prob - old_log_prob
-        kl = (moved.exp() - 1 - moved).mean()
+        log_ratio = log_prob - old_log_prob
+        kl = (log_ratio.exp() - 1 - log_ratio).mean()
     loss = clipped - bonus * entropy
     if pull is not None:
         finite = pull.target if pi.legal is None else pull.target.masked_fill(~pi.legal, 0)
@@ -79,8 +79,8 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
                 entropy -= gradient[row, each] * log_prob
                 if pulled:
                     pull += gradient[row, each] * target[row, each]
-        moved = logits[row, action[row]] - total - old_log_prob[row]
-        ratio = np.exp(moved)
+        log_ratio = logits[row, action[row]] - total - old_log_prob[row]
+        ratio = np.exp(log_ratio)
         plain = ratio * advantage[row]
         clipped = min(max(ratio, 1 - clip), 1 + clip) * advantage[row]
         stopped = ratio > 1 + clip if advantage[row] > 0 else ratio < 1 - clip
@@ -95,7 +95,7 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
                 gradient[row, each] = (spread - push * toward) / rows
         sums[0] -= min(plain, clipped)
         sums[1] += entropy
-        sums[2] += ratio - 1 - moved
+        sums[2] += ratio - 1 - log_ratio
         sums[3] += pull
 
 

@@ -146,10 +146,10 @@ def tabulate_policy(game: ExtensiveGame, policy: Policy, seat: int) -> np.ndarra
     memory: Any = policy.initial_memory(len(rows))
     previous = previous_infosets(form, seat)
     for index, before in order_by_depth(previous, memory is not None):
-        known = map_tree(lambda each, before=before: each[before], memory)
+        remembered = map_tree(lambda each, before=before: each[before], memory)
         initial = policy.initial_memory(len(index))
-        known = choose_rows(torch.from_numpy(before >= 0).to(legal.device), known, initial)
-        distribution, after = policy(rows[index], legal[index], known)
+        remembered = choose_rows(torch.from_numpy(before >= 0).to(legal.device), remembered, initial)
+        distribution, after = policy(rows[index], legal[index], remembered)
         assert isinstance(distribution, Categorical)
         log_probs[index] = distribution.log_probs
         map_tree(lambda each, new, index=index: each.index_put_((index,), new), memory, after)

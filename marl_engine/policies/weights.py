@@ -40,7 +40,7 @@ def profile_state(profile: Profile) -> dict[str, Any]:
 
 
 def load_profile_state(profile: Profile, state: Mapping[str, Any]) -> None:
-    """Puts saved weights into a profile made from the same configuration; mixtures replace its policies.
+    """Loads saved weights into a profile made from the same configuration; mixtures replace its policies.
 
     Raises ValueError for weights of other policies.
     """

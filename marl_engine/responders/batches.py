@@ -101,7 +101,7 @@ def count_units(batch: Batch) -> int:
 
 
 def select_units(batch: Batch, index: Tensor | slice) -> Batch:
-    """Some of the decisions, by number, mask or slice; or some of the sequences."""
+    """Returns some of the decisions, by number, mask or slice, or some of the sequences."""
     if batch.course is None:
         return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
     memory, opens, acting = batch.course

@@ -39,7 +39,7 @@ def tabulate_logits(game: TabulatedGame, profile: Profile) -> Tensor:
 
 
 def ask_everywhere(game: TabulatedGame, policy: Policy, seat: int, begin: int, end: int) -> Tensor:
-    """Logits (end - begin + 1, A) of a policy in a seat's information sets, and last while others move."""
+    """Returns logits (end - begin + 1, A) of a policy in a seat's information sets, and when others move (last)."""
     if isinstance(policy, MixturePolicy):
         logits = torch.full((end - begin, game.actions), -torch.inf)
         strategy = torch.from_numpy(extract_seat_strategy(game, policy, seat))

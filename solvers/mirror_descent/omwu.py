@@ -1,11 +1,11 @@
 """Optimistic mirror descent: responds to the last profile, and plays as if the same response followed once more.
 
-Rakhlin and Sridharan 2013 (arXiv:1311.1869). With the entropy, as here, it is optimistic multiplicative weights
-(OMWU), whose last iterate converges in two-player zero-sum games (Daskalakis and Panageas 2019, arXiv:1807.04252);
-with a `magnet_weight` it goes to the equilibrium of the regularised game (Cen, Wei and Chi 2021, arXiv:2105.15186). It
-is Mirror-Prox with the last look-ahead in place of a fresh one, at half its queries: the second step needs none, for
-from a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)). The
-parameters of networks are extrapolated in the same proportion.
+Rakhlin and Sridharan 2013 (arXiv:1311.1869). With entropy as the regulariser it is optimistic multiplicative weights
+(OMWU), whose last iterate converges in two-player zero-sum games (Daskalakis and Panageas 2019, arXiv:1807.04252). With
+a `magnet_weight` it converges to the equilibrium of the regularised game (Cen, Wei and Chi 2021, arXiv:2105.15186). It
+is Mirror-Prox with the last look-ahead instead of a new one, at half its queries. The second step needs no query: from
+a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)). The parameters of networks
+are extrapolated in the same proportion.
 """
 
 from collections.abc import Iterator

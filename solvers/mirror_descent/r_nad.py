@@ -1,11 +1,11 @@
 """Regularised Nash dynamics (R-NaD): solves the game with a tax on leaving a reference, moves the reference, repeats.
 
-Perolat et al. 2021 (arXiv:2002.08456, section 5) and 2022 (DeepNash, arXiv:2206.15378). Each player's payoff
-is reduced by eta times the log-ratio of its own choices to the reference, along the whole path, and increased by that
-of the others, so that a zero-sum game stays one. Replicator dynamics then go to the one equilibrium of the game so
-regularised, and the sequence of these to an equilibrium of the game itself, in the last iterate. Here a step of the
-dynamics is a step of Hedge in every information set, and the reference moves after a fixed number of them.
-Responders that learn from play are given the tax in the rewards of each decision.
+Perolat et al. 2021 (arXiv:2002.08456, section 5) and 2022 (DeepNash, arXiv:2206.15378). Each player's payoff is reduced
+by eta times the log-ratio of its own choices to the reference, summed along the path, and increased by that of the
+others, so that a zero-sum game stays zero-sum. Replicator dynamics then converge to the unique equilibrium of the
+regularised game, and these equilibria converge to an equilibrium of the game itself, in the last iterate. Here a step
+of the dynamics is a step of Hedge in every information set, and the reference moves after a fixed number of steps.
+Responders that learn from play receive the tax in the rewards of each decision.
 """
 
 from collections.abc import Iterator

@@ -66,18 +66,18 @@ class AnytimeDoubleOracle:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`. The profile consists of tables, which are the first members."""
-        knowing = require_exact(responder, profile, type(self).__name__)
-        if not is_zero_sum(knowing.form):
+        exact = require_exact(responder, profile, type(self).__name__)
+        if not is_zero_sum(exact.form):
             raise ValueError("AnytimeDoubleOracle is for two-player zero-sum games; PSRO is for others")
-        return self._solve(profile, knowing, after)
+        return self._solve(profile, exact, after)
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
-        saved = self.state() or self.saved
+        state = self.state() or self.saved
         form, members, self.cuts = responder.form, Population(2), [[], []]
         self.members = members
-        if after and saved:
-            members.restore(profile, saved["members"])
-            self.cuts = [[Cut(*map(Tensor.numpy, pair)) for pair in side] for side in saved["cuts"]]
+        if after and state:
+            members.restore(profile, state["members"])
+            self.cuts = [[Cut(*map(Tensor.numpy, pair)) for pair in side] for side in state["cuts"]]
         else:
             members.grow(profile)
         for iteration in count(after + 1):
@@ -90,9 +90,9 @@ class AnytimeDoubleOracle:
             for seat, (_, answers) in zip((1, 0), sides, strict=True):
                 newest(members, newcomers, seat, answers)
             work = Work(queries=sum(map(len, self.cuts)) - known)
-            found = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
+            metrics = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
             distance = measure_nash_conv(responder, profile, iterate="mixture")
-            yield Progress(iteration, profile, found | distance, work)
+            yield Progress(iteration, profile, metrics | distance, work)
 
     def state(self) -> dict[str, Any]:
         """Returns members and cuts for a checkpoint."""
@@ -131,8 +131,8 @@ def guarded(
         compute_gradient(form, plan, value)
         backup_best_values(form, value)
         answer = greedy_strategy(form, value)
-        known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # what is left to gain is rounding
-        if known or promised + value[1 - seat] <= slack:
+        is_known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # what is left to gain is rounding
+        if is_known or promised + value[1 - seat] <= slack:
             return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
         compute_gradient(form, realization_plan(form, answer), value)
         cuts.append(Cut(np.concatenate([value[seat : seat + 1], value[span]]), answer))

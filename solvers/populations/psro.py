@@ -103,17 +103,21 @@ class PSRO:
             work += self.fill(population, responder, runner)
             mixtures = self.solved(population)
             become_mixture(profile, population.members, mixtures)
-            found = {"members": float(np.mean(population.sizes)), "newcomers": float(new), "support": support(mixtures)}
+            metrics = {
+                "members": float(np.mean(population.sizes)),
+                "newcomers": float(new),
+                "support": support(mixtures),
+            }
             distance = measure_nash_conv(responder, profile, iterate="mixture")
-            yield Progress(iteration, profile, found | distance, work)
+            yield Progress(iteration, profile, metrics | distance, work)
             work = Work()
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the population for a checkpoint."""
         return {} if self.population is None else self.population.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.population, self.saved = None, state
 
     def solved(self, population: Population) -> Mixtures:

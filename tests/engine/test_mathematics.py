@@ -83,7 +83,7 @@ def test_clipped_surrogate_by_hand():
 @pytest.mark.parametrize("pulled", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_compiled_surrogate_is_the_formula(masked, pulled):
-    """Loss, gradient and reports agree with torch's own, on rows inside, above and below the clipping range."""
+    """Loss, gradient and metrics agree with torch's on rows inside, above and below the clipping range."""
     torch.manual_seed(0)
     logits = torch.randn(500, 6, requires_grad=True)
     legal = torch.rand(500, 6) < 0.7
@@ -93,7 +93,7 @@ def test_the_compiled_surrogate_is_the_formula(masked, pulled):
     old, advantage = pi.log_prob(action).detach() + 0.4 * torch.randn(500), torch.randn(500)
     other = Categorical(torch.randn(500, 6), pi.legal)
     pull = Pull(0.7, 0.7 * other.log_probs) if pulled else None
-    found = []
+    results = []
     for way in (surrogate, fused_surrogate):
         logits.grad = None
         pi = Categorical(logits, legal if masked else None)
@@ -104,7 +104,7 @@ def test_the_compiled_surrogate_is_the_formula(masked, pulled):
         torch.testing.assert_close(formula, fast, atol=1e-6, rtol=1e-4)
     terms = 0.7 * pi.kl(other).mean() if pulled else torch.zeros(())
     plain = surrogate(pi, action, old, advantage, clip=0.2, bonus=0.3).loss
-    torch.testing.assert_close(found[1][0] - plain, terms, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(results[1][0] - plain, terms, atol=1e-6, rtol=1e-4)
 
 
 def test_value_losses_by_hand():

@@ -120,7 +120,7 @@ def closed_form(components):
     profile, responder = deepcopy((components.profile, components.responder))
     _, parts, _ = responder._play(profile, None)
     decided, unit = responder._scaled(responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0])
-    seat, old = decided.rows[:, 0], chances(made)  # a row is the number of its information set
+    seat, old = decided.rows[:, 0], chances(components)  # a row is the number of its information set
     total = torch.zeros_like(old).index_put_((seat, decided.action), decided.advantage.double(), accumulate=True)
     advantage = total / (seat.bincount()[:, None] * old) / unit
     return (old.log() + components.solver.step_size * advantage).softmax(-1)
