@@ -195,11 +195,11 @@ def play_stretch(rules, copies, shares, log_probs, seeds, clock, position, choic
             show(rules, history, position, row)
             mover, infoset = rules.player[history], np.int64(rules.infoset[history])
             for seat in range(players):
-                known = infoset if seat == mover else infosets + seat
+                infoset_row = infoset if seat == mover else infosets + seat
                 left, chosen = draw_uniform(seeds[copy], np.uint64((clock + turn) * players + seat + 1)), 0
                 for action in range(shares.shape[1]):
-                    left, chosen = take_share(left, chosen, shares[known, action], action)
-                choice.action[row, seat], choice.log_prob[row, seat] = chosen, log_probs[known, chosen]
+                    left, chosen = take_share(left, chosen, shares[infoset_row, action], action)
+                choice.action[row, seat], choice.log_prob[row, seat] = chosen, log_probs[infoset_row, chosen]
             if not may_play(rules, history, choice.action[row, mover]):
                 return row
             history = follow(rules, history, choice.action[row, mover])

@@ -52,11 +52,11 @@ class MixturePolicy(Policy):
         self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
     ) -> tuple[MixtureCategorical, Memory]:
         """One turn; without memory it is the first one of a game."""
-        known: Any = self.initial_memory(len(rows)) if memory is None else memory
-        pairs = [member(rows, legal, each) for member, each in zip(self.members, known["members"], strict=True)]
+        remembered: Any = self.initial_memory(len(rows)) if memory is None else memory
+        pairs = [member(rows, legal, each) for member, each in zip(self.members, remembered["members"], strict=True)]
         likely = torch.stack([distribution.log_probs for distribution, _ in pairs], dim=1)
-        after = {"belief": known["belief"], "members": tuple(each for _, each in pairs)}
-        return MixtureCategorical(known["belief"], likely, legal), after
+        after = {"belief": remembered["belief"], "members": tuple(each for _, each in pairs)}
+        return MixtureCategorical(remembered["belief"], likely, legal), after
 
     def remember(self, memory: Any, distribution: Any, action: Tensor) -> Memory:
         """The memory after actions (N,): members weigh more that were more likely to choose them."""
@@ -88,9 +88,9 @@ def _mix(members: Sequence[Policy], mixture: Sequence[float]) -> MixturePolicy:
         parts = [(member, 1.0)]
         if isinstance(member, MixturePolicy):
             parts = list(zip(member.members, member.mixture.tolist(), strict=True))
-        kept = [(each, float(weight) * share) for each, share in parts if weight * share > 0]
-        policies += [freeze([each])[0] if is_learnable(each) else each for each, _ in kept]
-        weights += [share for _, share in kept]
+        terms = [(each, float(weight) * share) for each, share in parts if weight * share > 0]
+        policies += [freeze([each])[0] if is_learnable(each) else each for each, _ in terms]
+        weights += [share for _, share in terms]
     return MixturePolicy(policies, weights)
 
 

@@ -119,9 +119,9 @@ def table_plan(table: TablePolicy) -> np.ndarray:
 
 def seat_plan(form: SequenceForm, strategy: np.ndarray, span: slice) -> np.ndarray:
     """The plan (n,) of the strategy (n,) of one seat, whose sequences are `span`."""
-    whole, plan = np.ones((2, form.sequences))  # what other seats do is left open, so it is no plan of all
-    whole[span] = strategy
-    fill_realization_plan(form, whole, plan)
+    ones, plan = np.ones((2, form.sequences))  # what other seats do is left open, so it is no plan of all
+    ones[span] = strategy
+    fill_realization_plan(form, ones, plan)
     return plan[span]
 
 

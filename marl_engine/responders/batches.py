@@ -72,9 +72,9 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
     assert isinstance(target, Tensor)
     if batch.course is None:
         return batch._replace(target=target)
-    whole = target.new_zeros(*batch.course.acting.shape, target.shape[1])
-    whole[batch.course.acting] = target
-    return batch._replace(target=whole)
+    merged = target.new_zeros(*batch.course.acting.shape, target.shape[1])
+    merged[batch.course.acting] = target
+    return batch._replace(target=merged)
 
 
 class CriticBatch(NamedTuple):
@@ -169,15 +169,15 @@ def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | 
         return critic.encode(rows, seat[: len(rows)])
 
     rows, last = show(trajectory.observation.flatten(0, 1)), show(part.after.observation)
-    closed = None if trajectory.final is None else show(trajectory.final.flatten(0, 1))
+    final_rows = None if trajectory.final is None else show(trajectory.final.flatten(0, 1))
     memory = None
     if course is None:
-        value, after, final = critic(rows), critic(last), None if closed is None else critic(closed)
+        value, after, final = critic(rows), critic(last), None if final_rows is None else critic(final_rows)
     else:
         value, memories = critic.unroll(rows.unflatten(0, (turns, -1)), *course)
         after, _ = critic(last, memories[-1])
-        every = None if closed is None else map_tree(lambda *each: torch.cat(each), *memories)
-        final = None if closed is None else critic(closed, every)[0]
+        final_memory = None if final_rows is None else map_tree(lambda *each: torch.cat(each), *memories)
+        final = None if final_rows is None else critic(final_rows, final_memory)[0]
         opens = part.after.done.repeat_interleave(len(seats))
         memory = choose_rows(opens, critic.initial_memory(len(opens)), memories[-1])
     shape = (turns, games, len(seats))
@@ -188,8 +188,8 @@ def course_of(part: SeatBatch, memory: Memory) -> Course:
     """Returns the course of the sequences of some seats, which start with a memory (B * seats, …)."""
     trajectory, turns = part.trajectory, len(part.trajectory.done)
     opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
-    every = opens.repeat_interleave(len(part.seats), dim=1)
-    return Course(memory, every, part.flat(trajectory.acting).view(turns, -1))
+    seat_opens = opens.repeat_interleave(len(part.seats), dim=1)
+    return Course(memory, seat_opens, part.flat(trajectory.acting).view(turns, -1))
 
 
 def action_log_probs(policy: Policy, trajectory: Trajectory, seat: int) -> Tensor:
@@ -222,17 +222,19 @@ def collate(
     trajectory = part.trajectory
     turns, games, _ = trajectory.reward.shape
     if shared_rows:
-        shown = values.rows
+        rows = values.rows
     else:
         seat = torch.tensor(part.seats, device=advantage.device).repeat(turns * games)
-        shown = policy.encode(part.flat(trajectory.observation), seat)
+        rows = policy.encode(part.flat(trajectory.observation), seat)
     legal = None if trajectory.legal is None else part.flat(trajectory.legal)
     action, log_prob, acting = (part.flat(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
-    decisions = PolicyBatch(shown, legal, action, log_prob, advantage.flatten())
+    decisions = PolicyBatch(rows, legal, action, log_prob, advantage.flatten())
     estimates = CriticBatch(values.rows, (advantage + values.value).flatten(), values.value.flatten())
     if policy.unit == "sequence":
-        played = join_seats([trajectory.memory[seat] for seat in part.seats])
-        return in_order(decisions, turns, course_of(part, played)), in_order(estimates, turns, course_of(part, memory))
+        memory_in_play = join_seats([trajectory.memory[seat] for seat in part.seats])
+        return in_order(decisions, turns, course_of(part, memory_in_play)), in_order(
+            estimates, turns, course_of(part, memory)
+        )
     if acting.all():
         return decisions, estimates
     return select_units(decisions, acting), select_units(estimates, acting)

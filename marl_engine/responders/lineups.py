@@ -62,7 +62,7 @@ class Lineups:
         earned: list[list[Tensor]] = [[] for _ in seats]
         for number, stream in enumerate(self._streams(len(lineups))):
             lineup, learning = lineups[number]
-            trajectory, ended = stream.play_opponents(lineup, turns)
+            trajectory, returns = stream.play_opponents(lineup, turns)
             if payoff is not None:
                 trajectory = trajectory._replace(reward=payoff.on_trajectory(trajectory))
             trajectories.append(trajectory)
@@ -70,9 +70,9 @@ class Lineups:
                 own = [seat for seat in here if seat in learning]
                 if own:
                     parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own, number))
-            if ended is not None:
+            if returns is not None:
                 for seat in learning:
-                    earned[seat].append(ended[:, seat])
+                    earned[seat].append(returns[:, seat])
         means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
         return trajectories, parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
 
@@ -85,8 +85,8 @@ class Lineups:
         """Goes on from a checkpoint. Raises ValueError for one of another game, or of other shards."""
         if self.source is not None:
             set_state(self.source, state["levels"])
-        for stream, saved in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
-            stream.restore(saved)
+        for stream, stream_state in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
+            stream.restore(stream_state)
 
     def _streams(self, count: int) -> list[ShardedStream]:
         """As many streams of games as there are line-ups, each with seeds of its own."""

@@ -123,13 +123,13 @@ class PPO:
         start = perf_counter()
         trajectories, parts, metrics = self._play(profile, opponents, objective)
         middle = perf_counter()
-        found, near = [], kl_terms(objective)
+        results, near = [], kl_terms(objective)
         for policy, seats in group_by_policy(profile):
-            held = [KLTerm(others[seats[0]], weight) for others, weight in near]
-            found.append(self._learn(policy, parts[policy], held))
+            terms = [KLTerm(others[seats[0]], weight) for others, weight in near]
+            results.append(self._learn(policy, parts[policy], terms))
         work = Work(steps=self.num_envs * self.rollout_length * len(trajectories))
         self.work.update(work)
-        metrics |= {name: sum(each[name] for each in found) / len(found) for name in found[0]}
+        metrics |= {name: sum(each[name] for each in results) / len(results) for name in results[0]}
         metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
         return Step(metrics, work, trajectories)
 
@@ -155,8 +155,8 @@ class PPO:
         self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         self.lineups.restore(state["lineups"])
-        for policy, saved in zip(learnable_policies(profile), state["learners"], strict=True):
-            self._learner(policy).restore(saved)
+        for policy, learner_state in zip(learnable_policies(profile), state["learners"], strict=True):
+            self._learner(policy).restore(learner_state)
 
     def _optimisers(self, profile: Profile) -> list[Adam]:
         """Those of the policies."""
@@ -174,21 +174,21 @@ class PPO:
         """See `Lineups.play`."""
         return self.lineups.play(profile, opponents, self.rollout_length, objective.payoff)
 
-    def _learn(self, policy: Policy, parts: Sequence[SeatBatch], held: Sequence[KLTerm]) -> Metrics:
+    def _learn(self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm]) -> Metrics:
         """Improves one policy and its critic on its decisions, each on a core of its own."""
         learner = self._learner(policy)
         decided, estimated = zip(*(self._batches(learner, part) for part in parts), strict=True)
         decisions, scale = self._scaled(concatenate(decided))
         estimates = concatenate(estimated)
-        held = [KLTerm(other, scale * weight) for other, weight in held]
-        decisions = merge_terms(decisions, held)
+        terms = [KLTerm(other, scale * weight) for other, weight in terms]
+        decisions = merge_terms(decisions, terms)
         minibatches = self._minibatches(count_units(decisions))
         lessons = (
-            (learner.policy_optimiser, lambda index: self._policy_loss(policy, held, select_units(decisions, index))),
+            (learner.policy_optimiser, lambda index: self._policy_loss(policy, terms, select_units(decisions, index))),
             (learner.critic_optimiser, lambda index: self._critic_loss(learner.critic, select_units(estimates, index))),
         )
-        found = run_concurrently(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
-        return {name: number for metrics in found for name, number in metrics.items()}
+        results = run_concurrently(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
+        return {name: number for metrics in results for name, number in metrics.items()}
 
     def _minibatches(self, units: int) -> list[Tensor | slice]:
         """Which units are in each minibatch of all epochs, in random order; all of them where there is only one."""
@@ -207,9 +207,9 @@ class PPO:
         learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
         record = []
         for index in minibatches:
-            down, measured = loss(index)
+            down, measurements = loss(index)
             descent.step(down, learning_rate, self.gradient_norm)
-            record.append(measured)
+            record.append(measurements)
         return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
     def _scaled(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
@@ -248,13 +248,15 @@ class PPO:
     def _critic_memory(self, learner: ActorCritic, number: int, count: int) -> Memory:
         """What a critic remembers of line-up `number`, (count, …)."""
         initial = learner.critic.initial_memory(count)
-        saved = learner.memory.get(number)
+        remembered = learner.memory.get(number)
         return map_tree(
-            lambda fresh, each: each.to(fresh.device), initial, saved if same_layout(saved, initial) else initial
+            lambda fresh, each: each.to(fresh.device),
+            initial,
+            remembered if same_layout(remembered, initial) else initial,
         )
 
     def _policy_loss(
-        self, policy: Policy, held: Sequence[KLTerm], batch: PolicyBatch
+        self, policy: Policy, terms: Sequence[KLTerm], batch: PolicyBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped surrogate, entropy bonus and KL terms, and what to report of them."""
         pi = batch.distribution(policy)
@@ -264,14 +266,14 @@ class PPO:
         bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
         pull = None
         if batch.target is not None:
-            pull = Pull(sum(term.weight for term in held), select_decisions(batch, batch.target))
-        found = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, pull=pull)
-        loss = found.loss
-        for other, weight in held if pull is None else ():
+            pull = Pull(sum(term.weight for term in terms), select_decisions(batch, batch.target))
+        result = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, pull=pull)
+        loss = result.loss
+        for other, weight in terms if pull is None else ():
             with torch.no_grad():
                 there = batch.distribution(other)
             loss = loss + weight * pi.kl(there).mean()
-        return loss, {"entropy": found.entropy, "loss/policy": found.surrogate, "kl/last": found.kl}
+        return loss, {"entropy": result.entropy, "loss/policy": result.surrogate, "kl/last": result.kl}
 
     def _critic_loss(self, critic: Any, batch: CriticBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The distance of values from their targets."""

@@ -88,18 +88,18 @@ def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20
     name, other, turn = type(game).__name__, deepcopy(game), game.reset(derive_seeds(3, copies))
     for number in range(before):
         turn = game.step(random_actions(game, turn, number))
-    saved = game.state()
-    kept = {key: each.clone() for key, each in saved.items()}
-    again, here = other.restore(deepcopy(saved)), turn
-    opened = {"reward": here.reward, "shaping": here.shaping, "done": here.done, "truncated": here.truncated}
-    if field := difference(here, again._replace(**opened, final=here.final)):
+    state = game.state()
+    clones = {key: each.clone() for key, each in state.items()}
+    again, here = other.restore(deepcopy(state)), turn
+    opening = {"reward": here.reward, "shaping": here.shaping, "done": here.done, "truncated": here.truncated}
+    if field := difference(here, again._replace(**opening, final=here.final)):
         raise Refused(f"{name}: restore must return the turn that was to be played; its {field} is another")
     for number in range(before, before + after):
         turn = game.step(random_actions(game, turn, number))
         again = other.step(random_actions(game, again, number))
         if field := difference(turn, again):
             raise Refused(f"{name}: a restored game must go on as the saved one; {field} differs at turn {number}")
-    changed = next((key for key in kept if not torch.equal(saved[key], kept[key])), None)
+    changed = next((key for key in clones if not torch.equal(state[key], clones[key])), None)
     if changed is not None:
         raise Refused(f"{name}: state()[{changed!r}] must be a copy; it changes while the game goes on")
     return f"a restored game goes on as the saved one ({after} turns of {copies} copies)"
@@ -146,29 +146,29 @@ def check_ends(game: Game, longest: int = LONGEST) -> str:
     openings seen exactly once (Good 1953).
     """
     name, endings = type(game).__name__, play_on(game, longest=longest)
-    ended = len(endings.lengths)
-    if not ended:
+    count = len(endings.lengths)
+    if not count:
         raise Refused(
             f"{name}: no game ended within {longest:,} turns of random play; a game must be done some time, or "
             "truncated, with its last observation as final, or it cannot be scored"
         )
-    seen = endings.openings.flatten(1).unique(dim=0, return_counts=True)[1]
-    if (seen == 1).float().sum() < len(endings.openings) / 4 and strange(endings).float().mean() > 0.5:
+    counts = endings.openings.flatten(1).unique(dim=0, return_counts=True)[1]
+    if (counts == 1).float().sum() < len(endings.openings) / 4 and strange(endings).float().mean() > 0.5:
         raise Refused(
             f"{name}: where done is True, observation must be that of the game that opens next; it is one with which "
             f"none of {len(endings.openings)} games opens (the last observation of a truncated game belongs in final)"
         )
     lengths, cut = f"{min(endings.lengths):,} to {max(endings.lengths):,}", endings.truncated
-    return f"{ended} games ended after {lengths} turns{f', {cut} of them truncated' if cut else ''}, and opened anew"
+    return f"{count} games ended after {lengths} turns{f', {cut} of them truncated' if cut else ''}, and opened anew"
 
 
 def difference(one: Turn, other: Turn, row: int | None = None, other_row: int | None = None) -> str:
     """The first field in which two turns differ, all of them or the games in these rows; empty where none does."""
-    for field, mine, its in zip(Turn._fields, one, other, strict=True):
-        if mine is None or its is None:
-            if mine is not its and (field == "alive" or one.truncated.any() or row is None):
+    for field, first, second in zip(Turn._fields, one, other, strict=True):
+        if first is None or second is None:
+            if first is not second and (field == "alive" or one.truncated.any() or row is None):
                 return field
-        elif not torch.equal(*((mine, its) if row is None else (mine[row], its[other_row]))):
+        elif not torch.equal(*((first, second) if row is None else (first[row], second[other_row]))):
             return field
     return ""
 

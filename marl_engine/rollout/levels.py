@@ -40,9 +40,9 @@ class CopyLevels:
         copies = turn.done.nonzero()[:, 0]
         level = self.source.draw(self.seeds[copies], self.number)
         self.level = self.level.index_copy(0, copies, level)
-        opened = self.game.restart(copies, level)
+        opening = self.game.restart(copies, level)
         return turn._replace(
-            observation=opened.observation, legal=opened.legal, acting=opened.acting, alive=opened.alive
+            observation=opening.observation, legal=opening.legal, acting=opening.acting, alive=opening.alive
         )
 
 

@@ -50,8 +50,8 @@ class OpponentSeating:
         self.memory = [  # of each policy in all seats of all copies, (B * P, …)
             recall(each, memory, seats) if memory else map_tree(torch.clone, each) for each in self.initial
         ]
-        known = (member >= 0) & (member < len(places))
-        self.member = torch.where(known, member, draw_members(opponents, seeds, number))
+        is_member = (member >= 0) & (member < len(places))
+        self.member = torch.where(is_member, member, draw_members(opponents, seeds, number))
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
         """Returns actions (B, P) or (B, P, D) and log-probabilities (B, P), from noise in [0, 1) of their shape."""
@@ -60,12 +60,12 @@ class OpponentSeating:
         self.number += 1
         legal = None if turn.legal.all() else turn.legal
         seated = self.places[self.member]  # (B, P)
-        played = [place for place in range(len(self.policies)) if (seated == place).any()]
-        decided = [self._decide(place, seated == place, turn, legal, noise, greedy) for place in played]
+        places_in_play = [place for place in range(len(self.policies)) if (seated == place).any()]
+        decided = [self._decide(place, seated == place, turn, legal, noise, greedy) for place in places_in_play]
         first = decided[0][0]
         action = torch.empty(*seated.shape, *first.shape[1:], dtype=first.dtype, device=noise.device)
         log_prob = torch.empty(seated.shape, device=noise.device)
-        for place, (chosen, likely) in zip(played, decided, strict=True):
+        for place, (chosen, likely) in zip(places_in_play, decided, strict=True):
             action[seated == place], log_prob[seated == place] = chosen, likely
         return action, log_prob
 
@@ -86,20 +86,20 @@ class OpponentSeating:
         """
         self._open(turn.done)
         seated, players = self.places[self.member], len(self.profile)
-        told: list[Memory] = [None] * players
+        memory_of_seats: list[Memory] = [None] * players
         for place, memory in enumerate(self.memory):
             for seat, tree in enumerate(split_seats(memory, players)):
                 here = seated[:, seat] == place
                 if tree is not None and here.any():
-                    alike = same_layout(told[seat], tree)
-                    told[seat] = (
-                        choose_rows(here, tree, told[seat])
+                    alike = same_layout(memory_of_seats[seat], tree)
+                    memory_of_seats[seat] = (
+                        choose_rows(here, tree, memory_of_seats[seat])
                         if alike
                         else map_tree(torch.clone, tree)
-                        if told[seat] is None
-                        else told[seat]
+                        if memory_of_seats[seat] is None
+                        else memory_of_seats[seat]
                     )
-        return tuple(told)
+        return tuple(memory_of_seats)
 
     def _decide(
         self, place: int, here: Tensor, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
@@ -107,9 +107,9 @@ class OpponentSeating:
         """Returns actions (N, …) and log-probabilities (N,) of one policy, in the seats (B, P) where it sits."""
         policy, rows_here = self.policies[place], here.flatten()
         rows = policy.encode(turn.observation[here], here.nonzero()[:, 1])
-        allowed = None if legal is None else legal[here]
+        legal_rows = None if legal is None else legal[here]
         memory = map_tree(lambda each: each[rows_here], self.memory[place])
-        distribution, after = policy(rows, allowed, memory)
+        distribution, after = policy(rows, legal_rows, memory)
         if greedy:
             action = distribution.mode()
             log_prob = distribution.log_prob(action)

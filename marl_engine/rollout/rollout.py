@@ -53,10 +53,10 @@ def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
 
 def stack_alive(alive: Sequence[Tensor | None]) -> Tensor | None:
     """Returns who was in the game, (T, B, P), from each turn's `alive`; None if it is None in all turns."""
-    told = next((each for each in alive if each is not None), None)
-    if told is None:
+    first = next((each for each in alive if each is not None), None)
+    if first is None:
         return None
-    return torch.stack([torch.ones_like(told) if each is None else each for each in alive])
+    return torch.stack([torch.ones_like(first) if each is None else each for each in alive])
 
 
 class Seating:
@@ -104,9 +104,9 @@ class Seating:
         """Returns actions (B, seats) and log-probabilities of one policy."""
         policy, seats = self.groups[group]
         rows = policy.encode(select_seats(turn.observation, seats, self.players), self.seat[group])
-        allowed = None if legal is None else select_seats(legal, seats, self.players)
+        legal_rows = None if legal is None else select_seats(legal, seats, self.players)
         memory = self._memory_at(group, turn.done)
-        distribution, after = policy(rows, allowed, memory)
+        distribution, after = policy(rows, legal_rows, memory)
         if greedy:
             action = distribution.mode()
             log_prob = distribution.log_prob(action)
@@ -200,8 +200,8 @@ def play(
     trajectory, the turn after it, and the memory.
     """
     if (tabulated := tabulated_game(game, profile, turns * len(seeds))) is not None:
-        played, after = tabulated.play_tabulated(tabulate_logits(tabulated, profile), seeds, clock, turns)
-        return played, after, ()
+        trajectory, after = tabulated.play_tabulated(tabulate_logits(tabulated, profile), seeds, clock, turns)
+        return trajectory, after, ()
     return record(game, Seating(profile, len(seeds), seeds.device, memory), turn, seeds, clock, turns)
 
 

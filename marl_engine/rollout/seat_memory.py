@@ -25,8 +25,8 @@ def recall(initial: Memory, memory: Sequence[Memory], seats: Sequence[int]) -> M
 
     Seats whose memory has another layout get the policy's initial memory.
     """
-    kept = [
+    trees = [
         memory[seat] if same_layout(memory[seat], fresh) else fresh
         for seat, fresh in zip(seats, split_seats(initial, len(seats)), strict=True)
     ]
-    return map_tree(lambda fresh, each: each.to(fresh.device), initial, join_seats(kept))
+    return map_tree(lambda fresh, each: each.to(fresh.device), initial, join_seats(trees))

@@ -65,16 +65,16 @@ class ShardedStream:
         """See `Stream.play_opponents`."""
         for shard in self.shards:
             shard.source = self.source
-        played = self.runner.map(play_stretch, [Stretch(shard, opponents, turns) for shard in self.shards])
-        self.shards = [each.shard for each in played]
+        results = self.runner.map(play_stretch, [Stretch(shard, opponents, turns) for shard in self.shards])
+        self.shards = [each.shard for each in results]
         self.turn = join_games([shard.turn for shard in self.shards], 0)
-        ended = [each.ended for each in played if each.ended is not None]
-        if self.source is not None and ended:
+        returns = [each.ended for each in results if each.ended is not None]
+        if self.source is not None and returns:
             levels = [
-                each.trajectory.level[each.trajectory.done] for each in played if each.trajectory.level is not None
+                each.trajectory.level[each.trajectory.done] for each in results if each.trajectory.level is not None
             ]
-            self.source.report(torch.cat(levels), torch.cat(ended))
-        return join_games([each.trajectory for each in played], 1), torch.cat(ended) if ended else None
+            self.source.report(torch.cat(levels), torch.cat(returns))
+        return join_games([each.trajectory for each in results], 1), torch.cat(returns) if returns else None
 
     def state(self) -> dict[str, Any]:
         """Returns the games for a checkpoint."""
@@ -83,8 +83,8 @@ class ShardedStream:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restores a checkpoint. Raises ValueError if it has another game or other shards."""
         check_like(state, {"shards": [{}] * len(self.shards)}, "stream")
-        for shard, saved in zip(self.shards, state["shards"], strict=True):
-            shard.restore(saved)
+        for shard, shard_state in zip(self.shards, state["shards"], strict=True):
+            shard.restore(shard_state)
         self.turn = join_games([shard.turn for shard in self.shards], 0)
 
 

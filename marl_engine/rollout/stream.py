@@ -71,10 +71,10 @@ class Stream:
         """Moves on to `turn`, which follows the trajectory; returns what `play` returns."""
         self.turn, self.memory = turn, memory
         self.clock += len(trajectory.done)
-        ended = torch.empty(int(trajectory.done.sum()), self.running.shape[1])
+        returns = torch.empty(int(trajectory.done.sum()), self.running.shape[1])
         reward, done = trajectory.reward.cpu().contiguous(), trajectory.done.cpu().contiguous()
-        add_rewards(reward.numpy(), done.numpy(), self.running.numpy(), ended.numpy())
-        return trajectory, ended if len(ended) else None
+        add_rewards(reward.numpy(), done.numpy(), self.running.numpy(), returns.numpy())
+        return trajectory, returns if len(returns) else None
 
     def state(self) -> dict[str, Any]:
         """Returns the games for a checkpoint."""
@@ -93,8 +93,8 @@ class Stream:
 
 
 @compile_loop
-def add_rewards(reward, done, running, ended):
-    """Adds rewards (T, B, P) to the payoff so far (B, P); that of games that are done (T, B) moves to `ended`."""
+def add_rewards(reward, done, running, returns):
+    """Adds rewards (T, B, P) to the payoff so far (B, P); that of games that are done (T, B) moves to `returns`."""
     turns, copies, players = reward.shape
     game = 0
     for turn in range(turns):
@@ -103,5 +103,5 @@ def add_rewards(reward, done, running, ended):
                 running[copy, seat] += reward[turn, copy, seat]
             if done[turn, copy]:
                 for seat in range(players):
-                    ended[game, seat], running[copy, seat] = running[copy, seat], 0
+                    returns[game, seat], running[copy, seat] = running[copy, seat], 0
                 game += 1

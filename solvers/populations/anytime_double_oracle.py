@@ -81,7 +81,7 @@ class AnytimeDoubleOracle:
         else:
             members.grow(profile)
         for iteration in count(after + 1):
-            known = sum(map(len, self.cuts))
+            cuts_before = sum(map(len, self.cuts))
             sides = [
                 guarded(form, *side, self.tolerance) for side in zip((0, 1), members.members, self.cuts, strict=True)
             ]
@@ -89,7 +89,7 @@ class AnytimeDoubleOracle:
             fill_tables(profile, average_strategy(members.members, mixtures))
             for seat, (_, answers) in zip((1, 0), sides, strict=True):
                 newest(members, newcomers, seat, answers)
-            work = Work(queries=sum(map(len, self.cuts)) - known)
+            work = Work(queries=sum(map(len, self.cuts)) - cuts_before)
             metrics = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
             distance = measure_nash_conv(responder, profile, iterate="mixture")
             yield Progress(iteration, profile, metrics | distance, work)

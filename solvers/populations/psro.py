@@ -81,22 +81,22 @@ class PSRO:
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
-        saved = self.state() or self.saved
+        state = self.state() or self.saved
         population = self.population = Population(len(profile))
         game = capabilities_of(responder.game).tree if self.games else None
         self.paths = None if game is None else paths(game.tree, game.form)
         work = Work()
-        if after and saved:
-            population.restore(begin_newcomers(profile), saved)
+        if after and state:
+            population.restore(begin_newcomers(profile), state)
         else:
             population.grow(profile)
             work = self.fill(population, responder, runner)
         mixtures = self.solved(population)
         for iteration in count(after + 1):
-            new, known = 0, [*map(list, population.members)]
+            new, earlier = 0, [*map(list, population.members)]
             for seats, opponents in self.opponents(population, mixtures):
-                newcomers = begin_newcomers([members[0] for members in known])
-                mixture = Opponents([mix_members(known, opponents)])
+                newcomers = begin_newcomers([members[0] for members in earlier])
+                mixture = Opponents([mix_members(earlier, opponents)])
                 for _ in range(self.oracle_steps):
                     work += responder.respond(newcomers, mixture).work
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
