@@ -67,15 +67,15 @@ class Game(Protocol):
 
 
 class LevelSource(Protocol):
-    """Which levels games are played at: those of a `capabilities.LevelGame`.
+    """Chooses the levels at which games of a `capabilities.LevelGame` are played. A level is drawn when a game opens.
 
-    A level is drawn when a game opens. `STATE` names the fields that a checkpoint keeps; see `numerics.state`.
+    `STATE` names the fields that a checkpoint stores; see `numerics.state`.
     """
 
     def draw(self, seeds: Tensor, number: int) -> Tensor:
-        """Levels (N, …) of games that open at decision `number` in copies with seeds (N,).
+        """Returns the levels (N, …) of games that open at decision `number` in copies with seeds (N,).
 
-        A function of these and of what was reported.
+        They are a function of these and of what was reported.
         """
 
     def report(self, levels: Tensor, earned: Tensor) -> None:
@@ -188,7 +188,7 @@ class Opponents(NamedTuple):
 
 
 class Payoff(NamedTuple):
-    """What a learner earns in place of the game's payoff: by play, and exactly where the game's form is known."""
+    """A payoff that replaces the game's: for sampled play, and exactly if the game's sequence form is known."""
 
     on_trajectory: Callable[[Any], Tensor]  # rewards (T, B, P) of a `rollout.Trajectory`
     on_form: Callable[[Any], Any] | None = None  # the `extensive_form.SequenceForm` with these payoffs

@@ -22,7 +22,7 @@ def freeze(profile: Profile) -> Profile:
 
 
 class GeometricMixturePolicy(Policy):
-    """pi(a | s) ~ first(a | s)^(1 - weight) * second(a | s)^weight, of two policies that encode observations alike."""
+    """pi(a | s) ~ first(a | s)^(1 - weight) * second(a | s)^weight, for two policies with the same `encode`."""
 
     def __init__(self, first: Policy, second: Policy, weight: float):
         super().__init__()
@@ -110,9 +110,9 @@ class FrozenReference:
         return self.profile
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the reference for a checkpoint."""
         return {} if self.profile is None else {"reference": [policy.state_dict() for policy in self.profile]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint."""
+        """Restores the state of a checkpoint."""
         self.profile, self.saved = None, list(state.get("reference", []))

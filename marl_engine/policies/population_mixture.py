@@ -1,7 +1,7 @@
 """Mixtures of whole policies: a member is drawn when a game opens, and plays until it is done.
 
-The mixture plays the behavior strategy that is equivalent to this draw (Kuhn 1953): in each decision, members have the
-weights that their own earlier actions in the game leave them. Tables are mixed into one table, which is exact.
+The mixture plays the equivalent behavior strategy (Kuhn 1953): in each decision the weight of a member is its posterior
+probability given its own earlier actions in the game. Tables are mixed into one table, exactly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from marl_engine.types import Memory, Policy, Profile
 
 
 class MixtureCategorical(Categorical):
-    """The distributions (N,) of a mixture, and the log-probabilities (N, K, A) that its members give."""
+    """The distributions (N,) of a mixture, with the log-probabilities (N, K, A) of its members."""
 
     def __init__(self, belief: Tensor, members: Tensor, legal: Tensor | None):
         super().__init__(torch.logsumexp(belief[:, :, None] + members, dim=1), legal)
@@ -29,8 +29,8 @@ class MixtureCategorical(Categorical):
 class MixturePolicy(Policy):
     """Plays as one of K frozen members, drawn with `weights` (K,) when a game opens.
 
-    It remembers what its members remember, and `belief` (N, K): the logs of the members' weights after the actions of
-    the game so far.
+    Its memory is that of its members and `belief` (N, K): the logarithms of the members' weights after the actions so
+    far.
     """
 
     mixture: Tensor
@@ -51,7 +51,7 @@ class MixturePolicy(Policy):
     def forward(
         self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
     ) -> tuple[MixtureCategorical, Memory]:
-        """One turn; without memory it is the first one of a game."""
+        """Plays one turn; without memory it is the first one of a game."""
         remembered: Any = self.initial_memory(len(rows)) if memory is None else memory
         pairs = [member(rows, legal, each) for member, each in zip(self.members, remembered["members"], strict=True)]
         likely = torch.stack([distribution.log_probs for distribution, _ in pairs], dim=1)
@@ -59,17 +59,19 @@ class MixturePolicy(Policy):
         return MixtureCategorical(remembered["belief"], likely, legal), after
 
     def remember(self, memory: Any, distribution: Any, action: Tensor) -> Memory:
-        """The memory after actions (N,): members weigh more that were more likely to choose them."""
+        """Returns the memory after actions (N,): the weight of members is multiplied by the probability that they
+        gave to them.
+        """
         index = action[:, None, None].expand(-1, len(self.members), 1)
         belief = memory["belief"] + distribution.members.gather(-1, index)[..., 0]
         return {**memory, "belief": belief.log_softmax(-1)}
 
 
 def mix_members(members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) -> Profile:
-    """The profile in which each seat draws one of its members (K,) by its mixture (K,). Members without weight are
-    left out, and mixtures among the members are resolved.
+    """Returns the profile in which each seat draws one of its members (K,) with its weights (K,).
 
-    Raises ValueError for language policies.
+    Members with weight 0 are left out, and mixtures among members are resolved. Raises ValueError for language
+    policies.
     """
     if all(isinstance(policy, TablePolicy) for policies in members for policy in policies):
         profile = freeze([policies[0] for policies in members])
@@ -81,7 +83,7 @@ def mix_members(members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) ->
 
 
 def _mix(members: Sequence[Policy], mixture: Sequence[float]) -> MixturePolicy:
-    """The mixture (K,) of the members (K,) of one seat."""
+    """Returns the mixture (K,) of the members (K,) of one seat."""
     policies: list[Policy] = []
     weights: list[float] = []
     for member, weight in zip(members, mixture, strict=True):
@@ -95,7 +97,7 @@ def _mix(members: Sequence[Policy], mixture: Sequence[float]) -> MixturePolicy:
 
 
 def become_mixture(profile: Profile, members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) -> None:
-    """Makes a profile, in place, what `mix_members` returns: tables are filled, other policies replaced."""
+    """Changes a profile in place to that of `mix_members`: tables are filled, other policies are replaced."""
     if all(isinstance(policy, TablePolicy) for policy in profile):
         fill_tables(profile, average_strategy(members, mixtures))
     else:
@@ -103,7 +105,7 @@ def become_mixture(profile: Profile, members: Sequence[Sequence[Policy]], mixtur
 
 
 def begin_newcomers(profile: Profile) -> Profile:
-    """A copy of the policy of each seat, or of the first member of a mixture, to be learned from there on."""
+    """Returns a trainable copy of the policy of each seat, or of the first member of a mixture."""
     first = [policy.members[0] if isinstance(policy, MixturePolicy) else policy for policy in profile]
     return [deepcopy(policy).requires_grad_() if list(policy.parameters()) else deepcopy(policy) for policy in first]
 
@@ -124,7 +126,7 @@ def is_mixture(weights: Mapping[str, Any]) -> bool:
 
 
 def restore_policy(policy: Policy, weights: Mapping[str, Any]) -> Policy:
-    """The policy with saved weights: itself, or a new mixture of policies like it where the weights are a mixture's.
+    """Loads saved weights into a policy; returns a new mixture if they are those of a mixture.
 
     Raises ValueError for weights of another policy.
     """

@@ -20,7 +20,7 @@ STREAMS = 1000  # seeds of streams are numbered apart from those of the next see
 
 
 class Copies(NamedTuple):
-    """How many copies of a game a stream has, in shards of how many (None: in one), with seeds derived from which."""
+    """The number of copies in a stream, their seed, and the number in each shard (None: one shard)."""
 
     games: int  # B
     shard: int | None
@@ -35,9 +35,9 @@ def make_source(levels: Any) -> LevelSource | None:
 
 
 class Lineups:
-    """Streams of games: one where all seats learn, or one for each seat that learns against opponents.
+    """Streams of games: one in which all seats learn, or one for each seat that learns against opponents.
 
-    Raises Refused for a source of levels and a game without levels.
+    Raises Refused for a source of levels if the game has none.
     """
 
     def __init__(self, game: Game, copies: Copies, runner: Runner, source: LevelSource | None):
@@ -77,19 +77,19 @@ class Lineups:
         return trajectories, parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Returns the streams for a checkpoint."""
         source = {} if self.source is None else get_state(self.source)
         return {"levels": source, "streams": [stream.state() for stream in self.streams]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint. Raises ValueError for one of another game, or of other shards."""
+        """Restores a checkpoint. Raises ValueError if it is of another game, or of other shards."""
         if self.source is not None:
             set_state(self.source, state["levels"])
         for stream, stream_state in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
             stream.restore(stream_state)
 
     def _streams(self, count: int) -> list[ShardedStream]:
-        """As many streams of games as there are line-ups, each with seeds of its own."""
+        """Returns as many streams as there are line-ups, each with seeds of its own."""
         games, shard, seed, device = self.copies
         while len(self.streams) < count:
             seeds = derive_seeds(seed * STREAMS + len(self.streams), games, device)

@@ -1,8 +1,8 @@
-"""A responder that learns from play: clipped surrogate, GAE critic, and the two KL terms.
+"""The on-policy responder: clipped surrogate, critic with generalised advantage estimation, and two KL terms.
 
-Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) for teams: with one critic for each
-policy that sees its own seat it is IPPO (de Witt et al. 2020, arXiv:2011.09533), with one that sees all
-seats it is MAPPO (Yu et al. 2022, arXiv:2103.01955).
+Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) for teams. With a critic of each seat's own
+observation it is IPPO (de Witt et al. 2020, arXiv:2011.09533), with one of all seats' observations MAPPO (Yu et al.
+2022, arXiv:2103.01955).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,11 +62,10 @@ LARGEST = 20_000  # actions of all information sets of a game whose NashConv is 
 
 @dataclass
 class PPO:
-    """Learns from `num_envs` copies of the game played side by side, `rollout_length` decisions at a time.
+    """Learns from `num_envs` copies of the game, in rollouts of `rollout_length` decisions.
 
-    A policy keeps its critic and its optimisers as long as each step moves it.
-
-    Raises ValueError for a hyperparameter out of range.
+    A policy keeps its critic and optimisers as long as each step moves it. Raises ValueError for hyperparameters out of
+    range.
     """
 
     game: Game
@@ -142,7 +141,7 @@ class PPO:
         load_snapshot(snapshot, profile, self._optimisers(profile))
 
     def state(self, profile: Profile) -> dict[str, Any]:
-        """Everything but the policies that a checkpoint needs for going on as if nothing had happened."""
+        """See `Responder`."""
         return {
             "work": dict(self.work),
             "generator": self.generator.get_state(),
@@ -151,7 +150,7 @@ class PPO:
         }
 
     def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Goes on from a checkpoint, with the policies that were saved beside it."""
+        """See `Responder`."""
         self.work = Work(state["work"])
         self.generator.set_state(state["generator"])
         self.lineups.restore(state["lineups"])
@@ -159,7 +158,7 @@ class PPO:
             self._learner(policy).restore(learner_state)
 
     def _optimisers(self, profile: Profile) -> list[Adam]:
-        """Those of the policies."""
+        """Returns the optimisers of the policies."""
         return [self._learner(policy).policy_optimiser for policy, _ in group_by_policy(profile)]
 
     def _learner(self, policy: Policy) -> ActorCritic:
@@ -175,7 +174,7 @@ class PPO:
         return self.lineups.play(profile, opponents, self.rollout_length, objective.payoff)
 
     def _learn(self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm]) -> Metrics:
-        """Improves one policy and its critic on its decisions, each on a core of its own."""
+        """Updates one policy and its critic, in parallel."""
         learner = self._learner(policy)
         decided, estimated = zip(*(self._batches(learner, part) for part in parts), strict=True)
         decisions, scale = self._scaled(concatenate(decided))
@@ -191,7 +190,7 @@ class PPO:
         return {name: number for metrics in results for name, number in metrics.items()}
 
     def _minibatches(self, units: int) -> list[Tensor | slice]:
-        """Which units are in each minibatch of all epochs, in random order; all of them where there is only one."""
+        """Returns the units of each minibatch of all epochs, in random order."""
         if self.minibatches == 1:
             return [slice(None)] * self.epochs
         orders = [torch.randperm(units, generator=self.generator) for _ in range(self.epochs)]
@@ -213,7 +212,9 @@ class PPO:
         return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
     def _scaled(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
-        """Advantages standardised if they are to be, and what a unit of the game's payoff is in them."""
+        """Returns the batch with standardised advantages, if configured, and the scale of a unit of payoff in
+        them.
+        """
         if not self.normalise_advantage:
             return decisions, self.payoff_scale
         advantage = select_decisions(decisions, decisions.advantage)
@@ -222,7 +223,7 @@ class PPO:
 
     @torch.no_grad()
     def _batches(self, learner: ActorCritic, part: SeatBatch) -> tuple[PolicyBatch, CriticBatch]:
-        """What a policy and its critic learn of some seats; what the critic remembers goes on with it."""
+        """Returns the data of a policy and its critic in some seats, and updates the critic's memory."""
         trajectory, seats = part.trajectory, part.seats
         remembered, course = None, None
         if learner.policy.unit == "sequence":
@@ -246,7 +247,7 @@ class PPO:
         return collate(learner.policy, part, values, advantage, shared_rows, remembered)
 
     def _critic_memory(self, learner: ActorCritic, number: int, count: int) -> Memory:
-        """What a critic remembers of line-up `number`, (count, …)."""
+        """Returns the critic's memory of line-up `number`, (count, …)."""
         initial = learner.critic.initial_memory(count)
         remembered = learner.memory.get(number)
         return map_tree(
@@ -258,7 +259,7 @@ class PPO:
     def _policy_loss(
         self, policy: Policy, terms: Sequence[KLTerm], batch: PolicyBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Clipped surrogate, entropy bonus and KL terms, and what to report of them."""
+        """Returns the loss of clipped surrogate, entropy bonus and KL terms, and metrics."""
         pi = batch.distribution(policy)
         action, log_prob, advantage = (
             select_decisions(batch, each) for each in (batch.action, batch.log_prob, batch.advantage)

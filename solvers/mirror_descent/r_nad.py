@@ -71,8 +71,9 @@ class RNaD:
 
 @torch.no_grad()
 def tax_rewards(trajectory: Trajectory, reference: Profile, tax: float) -> Tensor:
-    """Rewards (T, B, P) in which a decision with log-ratio log(pi / reference) costs its own seat tax * log-ratio, and
-    pays the others as much.
+    """Returns rewards (T, B, P) with the tax: a decision costs its seat tax * log(pi / reference).
+
+    The other seats receive as much.
     """
     likely = [action_log_probs(policy, trajectory, seat) for seat, policy in enumerate(reference)]
     ratio = (trajectory.log_prob - torch.stack(likely, dim=-1)) * trajectory.acting
@@ -80,14 +81,14 @@ def tax_rewards(trajectory: Trajectory, reference: Profile, tax: float) -> Tenso
 
 
 def tax_form(form: SequenceForm, profile: Profile, reference: Profile, tax: float) -> SequenceForm:
-    """The game of `tax_strategies`, for profiles of tables."""
+    """Returns the game of `tax_strategies` for profiles of tables."""
     return tax_strategies(form, stack_tables(profile), stack_tables(reference), tax)
 
 
 def tax_strategies(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, tax: float) -> SequenceForm:
-    """The game in which an ending earns, besides, tax * (log-ratios of the others' choices - those of the own).
+    """Returns the game whose payoffs include tax * (log-ratios of the others' choices - those of the player's own).
 
-    Log-ratios are log(strategy / reference) (S,), summed along the path of each player to the ending.
+    Log-ratios are log(strategy / reference) (S,), summed along the path of each player to the end of the game.
     """
     ratio = np.log(np.maximum(strategy, TINY) / np.maximum(reference, TINY))
     along = np.zeros_like(ratio)

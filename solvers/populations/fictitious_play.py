@@ -1,11 +1,11 @@
-"""Fictitious play in sequence form (XFP): answer the average of everything that has been played, and add the answer.
+"""Fictitious play in sequence form (XFP): adds a best response to the average of all strategies so far.
 
 Heinrich, Lanctot and Silver 2015, "Fictitious Self-Play in Extensive-Form Games", section 3; in one-shot games it is
-Brown's (1951). The average is that of plans. It converges in two-player zero-sum games, in potential games and in
-teams; in Shapley's game it runs in circles.
+Brown's (1951). Realization plans are averaged. It converges in two-player zero-sum games, in potential games and in
+teams; in Shapley's game it cycles.
 
-An answer is learned from where the profile began, in `oracle_steps` steps of the responder; an exact responder needs
-one step.
+A response starts from the initial profile, and is trained for `oracle_steps` steps of the responder; an exact responder
+needs one step.
 """
 
 from collections.abc import Iterator

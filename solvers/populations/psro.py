@@ -1,13 +1,13 @@
-"""Policy-space response oracles: answer the equilibrium of everything found so far, and add the answer.
+"""Policy-space response oracles (PSRO): adds responses to the meta-equilibrium of a population.
 
 Lanctot et al. 2017 (arXiv:1711.00832, Algorithm 1). In every iteration a newcomer of each seat is trained against the
-others' mixture over their members, the cells of the payoff table that it opens are measured, and the meta-game that the
-table is gets solved anew. With the Nash equilibrium of the meta-game it is the double oracle algorithm (McMahan, Gordon
-and Blum 2003); with the uniform distribution it is fictitious play, and there alone an answer that is given again
-becomes a member again. `rectified` (Balduzzi et al. 2019, arXiv:1901.08106, Algorithm 4) trains a newcomer beside each
-member that the equilibrium plays, against those opponents alone that this member does not lose to.
+mixtures of the other seats' members, the new cells of the payoff table are measured, and the meta-game of this table is
+solved again. With the Nash equilibrium of the meta-game this is the double oracle algorithm (McMahan, Gordon and Blum
+2003). With the uniform distribution it is fictitious play, and only then a response that is a member already is added
+again. `rectified` (Balduzzi et al. 2019, arXiv:1901.08106, Algorithm 4) trains a newcomer for each member in the
+support, only against opponents to whom this member does not lose.
 
-A newcomer is learned from where the first member began, in `oracle_steps` steps of the responder; an exact responder
+A newcomer starts from the first member, and is trained for `oracle_steps` steps of the responder; an exact responder
 needs one step.
 """
 
@@ -51,7 +51,7 @@ Payoffs = tuple[np.ndarray, float]  # (P,) and of how many games they are the me
 class PSRO:
     """Plays against: the meta-equilibrium of its population. Anchored to: nothing. Yields that equilibrium.
 
-    Raises ValueError for a meta-solver that is none, and for numbers below 1.
+    Raises ValueError for an unknown meta-solver, and for numbers below 1.
     """
 
     meta: str = NASH  # how the meta-game is solved
@@ -121,25 +121,30 @@ class PSRO:
         self.population, self.saved = None, state
 
     def solved(self, population: Population) -> Mixtures:
-        """A mixture (n_p,) over the members of each seat p. Raises Refused where the meta-solver takes no more."""
+        """Returns the mixture (n_p,) of each seat p over its members.
+
+        Raises Refused if the meta-solver cannot solve the game.
+        """
         try:
             return META[NASH if self.meta == RECTIFIED else self.meta](population.mean)
         except ValueError as error:
             raise Refused(f"solver.meta={self.meta}: {error}") from error
 
     def opponents(self, population: Population, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
-        """Whose newcomers are trained, and against whom: mixtures of all seats."""
+        """Yields the seats whose newcomers are trained, with the mixtures of all seats as opponents."""
         if self.meta == RECTIFIED:
             yield from rectified(population.mean, mixtures)
         else:
             yield range(len(mixtures)), mixtures
 
     def fill(self, population: Population, responder: Responder, runner: Runner) -> Work:
-        """Measures the cells of the payoff table that are empty: a query each."""
+        """Measures the empty cells of the payoff table, one query each."""
         return Work(queries=population.fill(runner, self.measure(responder)))
 
     def measure(self, responder: Responder) -> Callable[[Cell], Payoffs]:
-        """What measures a cell: the sequence form, or games, played on the tree where there is one."""
+        """Returns the function that measures a cell: exactly, or by games, which are played on the tree if there
+        is one.
+        """
         if self.games is None:
             return partial(exact_payoffs, game=responder.game)
         sampled = partial(sampled_payoffs, game=responder.game, seed=responder.seed, games=self.games)
@@ -147,30 +152,31 @@ class PSRO:
 
 
 def exact_payoffs(cell: Cell, game: ExtensiveGame) -> Payoffs:
-    """The payoffs (P,) of a cell in expectation."""
+    """Returns the expected payoffs (P,) of a cell."""
     return expected_payoffs(game.form, realization_plan(game.form, extract_strategy(game, cell.members))), inf
 
 
 def sampled_payoffs(cell: Cell, game: Game, seed: int, games: int) -> Payoffs:
-    """The mean payoffs (P,) of a cell in so many games."""
+    """Returns the mean payoffs (P,) of a cell in a number of games."""
     return score(deepcopy(game), cell.members, cell_seeds(cell, seed, games)).double().mean(0).numpy(), games
 
 
 def tree_payoffs(cell: Cell, paths: Paths, game: ExtensiveGame, seed: int, games: int) -> Payoffs:
-    """The same, of games that are played on their tree."""
+    """Returns the same for games played on their tree."""
     seeds = cell_seeds(cell, seed, games).numpy().view(np.uint64)
     return played(paths, extract_strategy(game, cell.members), seeds).mean(0), games
 
 
 def cell_seeds(cell: Cell, seed: int, games: int) -> Tensor:
-    """Seeds (games,) of the games of a cell."""
+    """Returns the seeds (games,) of a cell."""
     return derive_seeds(seed + CELLS * (cell.number + 1), games)
 
 
 def rectified(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
-    """For each member that is played, the opponents' mixture cut to those that it does not lose to.
+    """Returns, for each member in the support, the opponents' mixture restricted to those to whom it does not lose.
 
-    That is, against whom it earns no less than the mixtures earn; in symmetric zero-sum games, 0 as in the paper.
+    These are the opponents against whom it earns at least the payoff of the mixtures, which is 0 in symmetric zero-sum
+    games, as in the paper.
     """
     for seat, payoff in ((0, mean[0]), (1, mean[1].T)):
         own, other = mixtures[seat], mixtures[1 - seat]
