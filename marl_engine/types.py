@@ -115,6 +115,7 @@ class Policy(nn.Module):
     unit: str = "decision"  # of learning: single decisions, or "sequence": stretches of play
     noise_shape: tuple[int, ...] = ()  # shape of `Distribution.sample`'s noise for a row; (D,): a box
     export_name: str = ""  # name of what `save(folder)` exports; empty: no `save`
+    parts: tuple["Policy", ...] = ()  # policies that it consists of; its memory is the tuple of theirs
     tabular: bool = False  # in a numbered game: a function of the number alone, so it can be tabulated
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
@@ -148,12 +149,14 @@ class Policy(nn.Module):
         """The memory (N, …) after actions (N,) were chosen from the distribution that `forward` returned with it."""
         return memory
 
-    def unroll(self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor) -> Distribution:
+    def unroll(
+        self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor
+    ) -> tuple[Distribution, Memory]:
         """Returns the distributions that `forward` gives turn by turn, for policies whose `unit` is "sequence".
 
         Rows are (T, N, …), legal (T, N, A) bool or None, memory (N, …) that before the first turn; opens and acting (T,
-        N) bool mark the turns in which a game opens and a seat acts. The result has the M decisions in which `acting`
-        is True.
+        N) bool mark the turns in which a game opens and a seat acts. The distributions are those of the M decisions in
+        which `acting` is True. Returns also the memory (N, …) after the last turn.
         """
         raise NotImplementedError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.policies.language.generation import GeometricMixture
 from marl_engine.policies.tabular import TablePolicy, fill_tables, geometric_mean_strategy
+from marl_engine.policies.unrolling import unroll
 from marl_engine.types import Memory, Policy, Profile
 
 
@@ -27,7 +28,8 @@ class GeometricMixturePolicy(Policy):
     def __init__(self, first: Policy, second: Policy, weight: float):
         super().__init__()
         self.first, self.second, self.weight = first, second, weight
-        self.tabular = first.tabular and second.tabular
+        self.parts, self.tabular = (first, second), first.tabular and second.tabular
+        self.unit = "sequence" if "sequence" in (first.unit, second.unit) else "decision"
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.first.encode(observation, seat)
@@ -41,6 +43,15 @@ class GeometricMixturePolicy(Policy):
         first, second = (None, None) if memory is None else memory
         (one, first), (two, second) = self.first(rows, None, first), self.second(rows, None, second)
         return Categorical(torch.lerp(one.logits, two.logits, self.weight), legal), memory and (first, second)
+
+    def unroll(
+        self, rows: Tensor, legal: Tensor | None, memory: Any, opens: Tensor, acting: Tensor
+    ) -> tuple[Categorical, Memory]:
+        (one, first), (two, second) = (
+            unroll(part, rows, None, each, opens, acting) for part, each in zip(self.parts, memory, strict=True)
+        )
+        logits = torch.lerp(cast(Categorical, one).logits, cast(Categorical, two).logits, self.weight)
+        return Categorical(logits, None if legal is None else legal[acting]), (first, second)
 
 
 def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profile:

@@ -36,9 +36,11 @@ class RecurrentPolicy(Policy):
         logits, memory = self.network(rows, self.initial_memory(len(rows)) if memory is None else memory)
         return Categorical(logits, legal), memory
 
-    def unroll(self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor) -> Categorical:
-        logits, _ = self.network.unroll(rows, memory, opens, acting)
-        return Categorical(logits[acting], None if legal is None else legal[acting])
+    def unroll(
+        self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor
+    ) -> tuple[Categorical, Memory]:
+        logits, memories = self.network.unroll(rows, memory, opens, acting)
+        return Categorical(logits[acting], None if legal is None else legal[acting]), memories[-1]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,14 @@ def weights_equal(one: Policy, other: Policy) -> bool:
 def policies_equal(one: Policy, other: Policy) -> bool:
     """Whether two policies are of a kind, and have the same weights."""
     return one is other or (type(one) is type(other) and weights_equal(one, other))
+
+
+def digest_weights(policy: Policy) -> str:
+    """A text that tells the weights of a policy from others."""
+    digest = blake2b(digest_size=16)
+    for weights in policy.state_dict().values():
+        digest.update(weights.cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def copy_with_weights(policy: Policy, weights: Mapping[str, Any]) -> Policy:

@@ -1,25 +1,46 @@
-"""Policies with critics."""
+"""Policies with critics, and memories of the games that they learn from."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from marl_engine.numerics.adam import Adam
+from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
+from marl_engine.policies.unrolling import unroll
+from marl_engine.policies.weights import digest_weights
+from marl_engine.responders.batches import PolicyBatch, SeatBatch
 from marl_engine.types import Memory, Policy
 
 
-class KLTerm(NamedTuple):
-    """A policy that the learner is regularised towards, by `weight` * KL(pi || policy) in units of payoff."""
-
-    policy: Policy
-    weight: float
-
-
 class ActorCritic:
-    """A policy with its critic, the optimisers of both, and the critic's memory of the games of each line-up."""
+    """A policy with its critic, the optimisers of both, and memories of the games of each line-up.
+
+    These are the memory of the critic, and those of the policies that the learner is regularised towards, which are
+    identified by their weights.
+    """
 
     def __init__(self, policy: Policy, critic: Any):
         self.policy, self.critic = policy, critic
         self.policy_optimiser, self.critic_optimiser = Adam(policy), Adam(critic)
         self.memory: dict[int, Memory] = {}  # by the number of the line-up, (B * seats, …)
+        self.others: dict[int, dict[str, Memory]] = {}  # by the number of the line-up and the digest of the weights
+
+    def add_others(self, batch: PolicyBatch, others: Sequence[Policy], part: SeatBatch) -> PolicyBatch:
+        """Returns the batch with the memories of other policies at its first turn, and keeps those after its last turn.
+
+        A policy starts with its own memory at the end of the previous batch. If it was not in that batch, like a copy
+        of the learner made since, it starts with the learner's memory, or with its initial memory if the layouts
+        differ.
+        """
+        if batch.course is None:
+            return batch
+        known, course = self.others.get(part.lineup, {}), batch.course
+        opens = part.after.done.repeat_interleave(len(part.seats))
+        memories = tuple(begin_memory(other, known, course.memory, len(opens)) for other in others)
+        self.others[part.lineup] = {}
+        for other, memory in zip(others, memories, strict=True):
+            _, last = unroll(other, batch.rows, batch.legal, memory, course.opens, course.acting)
+            note_memory(self.others[part.lineup], other, choose_rows(opens, other.initial_memory(len(opens)), last))
+        return batch._replace(course=course._replace(others=memories))
 
     def state(self) -> dict[str, Any]:
         """Returns the critic, optimisers and memory for a checkpoint; the policy is saved with its profile."""
@@ -28,6 +49,7 @@ class ActorCritic:
             "policy_optimiser": self.policy_optimiser.state(),
             "critic_optimiser": self.critic_optimiser.state(),
             "memory": self.memory,
+            "others": self.others,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -36,3 +58,26 @@ class ActorCritic:
         self.policy_optimiser.restore(state["policy_optimiser"])
         self.critic_optimiser.restore(state["critic_optimiser"])
         self.memory = {int(number): memory for number, memory in state["memory"].items()}
+        self.others = {int(number): dict(memories) for number, memories in state["others"].items()}
+
+
+def begin_memory(policy: Policy, known: Mapping[str, Memory], learner: Memory, count: int) -> Memory:
+    """Returns the memory (count, …) with which a policy, or each of its parts, starts a batch; see `add_others`."""
+    initial = policy.initial_memory(count)
+    if initial is None:
+        return None
+    if policy.parts:
+        return tuple(begin_memory(part, known, learner, count) for part in policy.parts)
+    choices = (known.get(digest_weights(policy)), learner, initial)
+    memory = next(each for each in choices if same_layout(each, initial))
+    return map_tree(lambda fresh, each: each.to(fresh.device), initial, memory)
+
+
+def note_memory(known: dict[str, Memory], policy: Policy, memory: Any) -> None:
+    """Stores the memory of a policy, or of each of its parts, by the digest of its weights."""
+    if memory is None:
+        return
+    if not policy.parts:
+        known[digest_weights(policy)] = memory
+    for part, each in zip(policy.parts, memory if policy.parts else (), strict=True):
+        note_memory(known, part, each)

@@ -15,7 +15,8 @@ from torch import Tensor
 from marl_engine.networks.sparse_input import END
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.trees import choose_rows, map_tree
-from marl_engine.responders.actor_critic import KLTerm
+from marl_engine.policies.unrolling import unroll
+from marl_engine.responders.regulariser import KLTerm
 from marl_engine.rollout.rollout import Trajectory, select_seats
 from marl_engine.rollout.seat_memory import join_seats
 from marl_engine.types import Distribution, Memory, Policy, Turn
@@ -40,6 +41,7 @@ class Course(NamedTuple):
     memory: Memory  # (N, …) before the first turn
     opens: Tensor  # (T, N) bool: a game opens there, so that nothing is remembered
     acting: Tensor  # (T, N) bool: the seat acts there; elsewhere its memory stays as it is
+    others: tuple[Memory, ...] = ()  # memories (N, …) of the policies of KL terms
 
 
 class PolicyBatch(NamedTuple):
@@ -54,10 +56,17 @@ class PolicyBatch(NamedTuple):
     course: Course | None = None
 
     def distribution(self, policy: Policy) -> Distribution:
-        """Returns the policy's distributions in the decisions of the batch."""
+        """Returns the learner's distributions in the decisions of the batch."""
         if self.course is None:
             return policy(self.rows, self.legal)[0]
-        return policy.unroll(self.rows, self.legal, *self.course)
+        return policy.unroll(self.rows, self.legal, *self.course[:3])[0]
+
+    def distribution_of(self, other: Policy, number: int) -> Distribution:
+        """Returns the distributions of the policy of KL term `number`."""
+        if self.course is None:
+            return other(self.rows, self.legal)[0]
+        _, opens, acting, memories = self.course
+        return unroll(other, self.rows, self.legal, memories[number], opens, acting)[0]
 
 
 @torch.no_grad()
@@ -65,7 +74,7 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
     """The batch with the target of KL terms; without one where there are no terms, or distributions are not
     categorical.
     """
-    there = [batch.distribution(term.policy) for term in terms]
+    there = [batch.distribution_of(term.policy, number) for number, term in enumerate(terms)]
     if not there or not all(isinstance(each, Categorical) for each in there):
         return batch
     target = sum(term.weight * cast(Categorical, each).log_probs for term, each in zip(terms, there, strict=True))
@@ -74,7 +83,7 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
         return batch._replace(target=target)
     merged = target.new_zeros(*batch.course.acting.shape, target.shape[1])
     merged[batch.course.acting] = target
-    return batch._replace(target=merged)
+    return batch._replace(target=merged, course=batch.course._replace(others=()))
 
 
 class CriticBatch(NamedTuple):
@@ -89,7 +98,7 @@ class CriticBatch(NamedTuple):
         """Returns the values (N,) of the decisions of the batch."""
         if self.course is None:
             return critic(self.rows)[:, 0]
-        return critic.unroll(self.rows, *self.course)[0][..., 0][self.course.acting]
+        return critic.unroll(self.rows, *self.course[:3])[0][..., 0][self.course.acting]
 
 
 Batch = TypeVar("Batch", PolicyBatch, CriticBatch)
@@ -104,8 +113,9 @@ def select_units(batch: Batch, index: Tensor | slice) -> Batch:
     """Returns some of the decisions, by number, mask or slice, or some of the sequences."""
     if batch.course is None:
         return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
-    memory, opens, acting = batch.course
-    course = Course(map_tree(lambda each: each[index], memory), opens[:, index], acting[:, index])
+    memory, opens, acting, others = batch.course
+    memory, others = map_tree(lambda each: each[index], (memory, others))
+    course = Course(memory, opens[:, index], acting[:, index], others)
     columns = [None if each is None else each[:, index] for each in batch[:-1]]
     return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
 
@@ -134,8 +144,9 @@ def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
     several = [each for each in courses if each is not None]
     if not several:
         return None
-    memory, opens, acting = zip(*several, strict=True)
-    return Course(map_tree(lambda *each: torch.cat(each), *memory), torch.cat(opens, dim=1), torch.cat(acting, dim=1))
+    memory, opens, acting, others = zip(*several, strict=True)
+    trees = map_tree(lambda *each: torch.cat(each), *zip(memory, others, strict=True))
+    return Course(trees[0], torch.cat(opens, dim=1), torch.cat(acting, dim=1), trees[1])
 
 
 class Values(NamedTuple):
@@ -174,7 +185,7 @@ def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | 
     if course is None:
         value, after, final = critic(rows), critic(last), None if final_rows is None else critic(final_rows)
     else:
-        value, memories = critic.unroll(rows.unflatten(0, (turns, -1)), *course)
+        value, memories = critic.unroll(rows.unflatten(0, (turns, -1)), *course[:3])
         after, _ = critic(last, memories[-1])
         final_memory = None if final_rows is None else map_tree(lambda *each: torch.cat(each), *memories)
         final = None if final_rows is None else critic(final_rows, final_memory)[0]
@@ -201,12 +212,9 @@ def action_log_probs(policy: Policy, trajectory: Trajectory, seat: int) -> Tenso
     legal = None if trajectory.legal is None else trajectory.legal[:, :, seat]
     place = torch.full((acting.numel(),), seat, device=acting.device)
     rows = policy.encode(observation.flatten(0, 1), place)
-    if policy.unit == "sequence":
-        opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
-        distribution = policy.unroll(rows.unflatten(0, acting.shape), legal, trajectory.memory[seat], opens, acting)
-    else:
-        here = acting.flatten()
-        distribution = policy(rows[here], None if legal is None else legal.flatten(0, 1)[here])[0]
+    opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
+    memory = trajectory.memory[seat] if policy.unit == "sequence" else None
+    distribution, _ = unroll(policy, rows.unflatten(0, acting.shape), legal, memory, opens, acting)
     likely = torch.zeros_like(trajectory.log_prob[:, :, seat])
     likely[acting] = distribution.log_prob(trajectory.action[:, :, seat][acting])
     return likely

@@ -24,7 +24,7 @@ from marl_engine.numerics.threads import run_concurrently
 from marl_engine.numerics.trees import map_tree, same_layout
 from marl_engine.policies.population_mixture import learnable_policies
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
-from marl_engine.responders.actor_critic import ActorCritic, KLTerm
+from marl_engine.responders.actor_critic import ActorCritic
 from marl_engine.responders.batches import (
     CriticBatch,
     PolicyBatch,
@@ -39,7 +39,7 @@ from marl_engine.responders.batches import (
     select_units,
 )
 from marl_engine.responders.lineups import Copies, Lineups, make_source
-from marl_engine.responders.regulariser import kl_terms
+from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
 from marl_engine.runners import LOCAL
 from marl_engine.types import (
@@ -119,6 +119,9 @@ class PPO:
     ) -> Step:
         """Plays once, then learns for `epochs`; see `Responder`. Raises Diverged."""
         self.learners = {policy: learner for policy, learner in self.learners.items() if policy in profile}
+        for others, _ in kl_terms(objective):
+            for policy, seats in group_by_policy(profile):
+                check_memories(policy, [others[seats[0]]])
         start = perf_counter()
         trajectories, parts, metrics = self._play(profile, opponents, objective)
         middle = perf_counter()
@@ -176,7 +179,9 @@ class PPO:
     def _learn(self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm]) -> Metrics:
         """Updates one policy and its critic, in parallel."""
         learner = self._learner(policy)
-        decided, estimated = zip(*(self._batches(learner, part) for part in parts), strict=True)
+        decided, estimated = zip(
+            *(self._batches(learner, part, [other for other, _ in terms]) for part in parts), strict=True
+        )
         decisions, scale = self._scaled(concatenate(decided))
         estimates = concatenate(estimated)
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
@@ -222,8 +227,13 @@ class PPO:
         return decisions._replace(advantage=(decisions.advantage - advantage.mean()) / unit), self.payoff_scale / unit
 
     @torch.no_grad()
-    def _batches(self, learner: ActorCritic, part: SeatBatch) -> tuple[PolicyBatch, CriticBatch]:
-        """Returns the data of a policy and its critic in some seats, and updates the critic's memory."""
+    def _batches(
+        self, learner: ActorCritic, part: SeatBatch, others: Sequence[Policy] = ()
+    ) -> tuple[PolicyBatch, CriticBatch]:
+        """Returns the data of a policy and its critic in some seats.
+
+        Updates the memories of the critic and of `others`, the policies that the learner is regularised towards.
+        """
         trajectory, seats = part.trajectory, part.seats
         remembered, course = None, None
         if learner.policy.unit == "sequence":
@@ -244,7 +254,8 @@ class PPO:
             gae_lambda=self.gae_lambda,
         )
         shared_rows = self.critic == "own" and learner.policy.encodes_like_critic
-        return collate(learner.policy, part, values, advantage, shared_rows, remembered)
+        decisions, estimates = collate(learner.policy, part, values, advantage, shared_rows, remembered)
+        return learner.add_others(decisions, others, part), estimates
 
     def _critic_memory(self, learner: ActorCritic, number: int, count: int) -> Memory:
         """Returns the critic's memory of line-up `number`, (count, …)."""
@@ -270,9 +281,9 @@ class PPO:
             pull = Pull(sum(term.weight for term in terms), select_decisions(batch, batch.target))
         result = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, pull=pull)
         loss = result.loss
-        for other, weight in terms if pull is None else ():
+        for number, (other, weight) in enumerate(terms if pull is None else ()):
             with torch.no_grad():
-                there = batch.distribution(other)
+                there = batch.distribution_of(other, number)
             loss = loss + weight * pi.kl(there).mean()
         return loss, {"entropy": result.entropy, "loss/policy": result.surrogate, "kl/last": result.kl}
 

@@ -1,7 +1,17 @@
 """Checks of objectives, and the KL terms that an objective has."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from marl_engine.numerics.checks import check_number
-from marl_engine.types import Objective, Opponents, Profile, Responder
+from marl_engine.types import Objective, Opponents, Policy, Profile, Responder
+
+
+class KLTerm(NamedTuple):
+    """A policy that the learner is held near: it pays `weight` * KL(pi || policy), in units of payoff."""
+
+    policy: Policy
+    weight: float
 
 
 def check_step(step_size: float, magnet_weight: float, infinite: bool = False) -> None:
@@ -46,3 +56,17 @@ def one_opponent(opponents: Opponents | None) -> Profile | None:
     if len(opponents.members) != 1:
         raise ValueError(f"this responder meets one profile of opponents, not {len(opponents.members)}")
     return opponents.members[0]
+
+
+def check_memories(learner: Policy, others: Sequence[Policy]) -> None:
+    """Raises ValueError for policies whose probabilities are unknown where a learner learns.
+
+    One that remembers is unrolled through stretches of play, from which a learner without memory does not learn.
+    """
+    for other in others:
+        unrolled = learner.unit == other.unit == "sequence"
+        if not unrolled and other.initial_memory(1) is not None:
+            raise ValueError(
+                f"{type(learner).__name__} cannot be held near {type(other).__name__}, which remembers: both must "
+                'learn by sequences (`unit = "sequence"`), as recurrent policies do'
+            )

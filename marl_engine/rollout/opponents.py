@@ -3,14 +3,14 @@
 Copies that meet the same policy are played in one batch, so a turn costs one call of each policy.
 """
 
-from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
 from marl_engine.numerics.rng import draw_uniforms, mix_bits
 from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
-from marl_engine.rollout.seat_memory import recall, split_seats
+from marl_engine.rollout.seat_memory import SeatMemory, recall, split_seats
 from marl_engine.types import Memory, Opponents, Policy, Profile, Turn
 
 DRAWS = 2**42  # sets the noise of these draws apart from that of actions
@@ -32,14 +32,23 @@ def seat_learner(opponents: Opponents, profile: Profile, seat: int) -> Opponents
     return Opponents(members, opponents.weights)
 
 
+def merge_layout(trees: list[Memory], tree: Memory, rows: Tensor) -> None:
+    """Copies rows (B,) of a tree into the tree with the same layout, or appends the tree if there is none."""
+    for number, each in enumerate(trees):
+        if same_layout(each, tree):
+            trees[number] = choose_rows(rows, tree, each)
+            return
+    trees.append(map_tree(torch.clone, tree))
+
+
 class OpponentSeating:
     """The policies in the seats of B games, which differ between copies; see `rollout.Seating`.
 
     `member` (B,) int64 is the profile that each copy plays against at decision `number`. A copy whose member is not
-    among the opponents, such as -1, draws one. `memory` (P,) is that of the seats, as in `Seating`.
+    among the opponents, such as -1, draws one. `memory` is that of the seats, as in `Seating`.
     """
 
-    def __init__(self, opponents: Opponents, seeds: Tensor, number: int, member: Tensor, memory: Sequence[Memory] = ()):
+    def __init__(self, opponents: Opponents, seeds: Tensor, number: int, member: Tensor, memory: SeatMemory = ()):
         self.opponents, self.seeds, self.number = opponents, seeds, number
         self.profile = opponents.members[0]
         self.policies: list[Policy] = list(dict.fromkeys(policy for each in opponents.members for policy in each))
@@ -79,27 +88,16 @@ class OpponentSeating:
         rows = opens.repeat_interleave(len(self.profile))
         self.memory = [choose_rows(rows, *each) for each in zip(self.initial, self.memory, strict=True)]
 
-    def seat_memory(self, turn: Turn) -> tuple[Memory, ...]:
-        """Returns the memory of each seat (P,) before a turn, trees of (B, …).
-
-        If policies with different layouts of memory sit in a seat, it is that of the first one.
-        """
+    def seat_memory(self, turn: Turn) -> SeatMemory:
+        """Returns the memory of the seats before a turn."""
         self._open(turn.done)
         seated, players = self.places[self.member], len(self.profile)
-        memory_of_seats: list[Memory] = [None] * players
+        seats: list[list[Memory]] = [[] for _ in range(players)]  # the trees of each, one for each layout
         for place, memory in enumerate(self.memory):
             for seat, tree in enumerate(split_seats(memory, players)):
-                here = seated[:, seat] == place
-                if tree is not None and here.any():
-                    alike = same_layout(memory_of_seats[seat], tree)
-                    memory_of_seats[seat] = (
-                        choose_rows(here, tree, memory_of_seats[seat])
-                        if alike
-                        else map_tree(torch.clone, tree)
-                        if memory_of_seats[seat] is None
-                        else memory_of_seats[seat]
-                    )
-        return tuple(memory_of_seats)
+                if (self.places[:, seat] == place).any():
+                    merge_layout(seats[seat], tree, seated[:, seat] == place)
+        return tuple(zip_longest(*seats))
 
     def _decide(
         self, place: int, here: Tensor, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool

@@ -11,7 +11,7 @@ from marl_engine.errors import Halted
 from marl_engine.numerics.rng import draw_uniforms
 from marl_engine.numerics.trees import choose_rows
 from marl_engine.rollout.levels import CopyLevels
-from marl_engine.rollout.seat_memory import recall, split_seats
+from marl_engine.rollout.seat_memory import SeatMemory, recall, split_seats
 from marl_engine.rollout.tabulation import tabulate_logits, tabulated_game
 from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
 from marl_engine.types import Game, Memory, Policy, Profile, Turn
@@ -34,7 +34,7 @@ class Trajectory(NamedTuple):
     truncated: Tensor  # (T, B) bool
     final: Tensor | None = None  # (T, B, P, ...) last observations of truncated games
     alive: Tensor | None = None  # (T, B, P) bool; None where everybody always was
-    memory: tuple[Memory, ...] = ()  # (P,) what the seats remembered at the first decision, each a tree of (B, …)
+    memory: tuple[Memory, ...] = ()  # (P,) the first layer of `SeatMemory` at the first decision, trees of (B, …)
     level: Tensor | None = None  # (T, B, …) the level that each game was played at; None: as the game was made
 
 
@@ -62,11 +62,11 @@ def stack_alive(alive: Sequence[Tensor | None]) -> Tensor | None:
 class Seating:
     """The policies in the seats of B games, and their memory from turn to turn.
 
-    `memory` (P,) is that of each seat, a tree of (B, …), as returned by `seat_memory`. A policy whose memory has
-    another layout starts with its initial memory.
+    `memory` is that of the seats, as returned by `seat_memory`. A policy whose memory has another layout starts with
+    its initial memory.
     """
 
-    def __init__(self, profile: Profile, games: int, device: torch.device, memory: Sequence[Memory] = ()):
+    def __init__(self, profile: Profile, games: int, device: torch.device, memory: SeatMemory = ()):
         self.profile, self.groups = profile, group_by_policy(profile)
         self.players, self.games = len(profile), games
         self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.groups]
@@ -90,13 +90,13 @@ class Seating:
             action[:, seats], log_prob[:, seats] = chosen, likely
         return action, log_prob
 
-    def seat_memory(self, turn: Turn) -> tuple[Memory, ...]:
-        """Returns the memory of each seat (P,) before a turn, trees of (B, …)."""
+    def seat_memory(self, turn: Turn) -> SeatMemory:
+        """Returns the memory of the seats before a turn."""
         memory: list[Memory] = [None] * self.players
         for group, (_, seats) in enumerate(self.groups):
             for place, tree in zip(seats, split_seats(self._memory_at(group, turn.done), len(seats)), strict=True):
                 memory[place] = tree
-        return tuple(memory)
+        return (tuple(memory),)
 
     def _decide_group(
         self, group: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
@@ -132,7 +132,7 @@ class Seats(Protocol):
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]: ...
 
-    def seat_memory(self, turn: Turn) -> tuple[Memory, ...]: ...
+    def seat_memory(self, turn: Turn) -> SeatMemory: ...
 
 
 class Decision(NamedTuple):
@@ -192,8 +192,8 @@ def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
 
 @torch.no_grad()
 def play(
-    game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int, memory: Sequence[Memory] = ()
-) -> tuple[Trajectory, Turn, tuple[Memory, ...]]:
+    game: Game, profile: Profile, turn: Turn, seeds: Tensor, clock: int, turns: int, memory: SeatMemory = ()
+) -> tuple[Trajectory, Turn, SeatMemory]:
     """Plays `turns` decisions, starting at `turn`; `clock` is the number of the first one, seeds (B,) give the noise.
 
     `memory` is that of the seats at `turn`, as returned by an earlier call; by default they have none. Returns the
@@ -214,7 +214,7 @@ def record(
     clock: int,
     turns: int,
     levels: CopyLevels | None = None,
-) -> tuple[Trajectory, Turn, tuple[Memory, ...]]:
+) -> tuple[Trajectory, Turn, SeatMemory]:
     """Returns what `play` returns, for given seats."""
     remembered = seating.seat_memory(turn)
     decisions = list(play_turns(game, seating, turn, seeds, first=clock, turns=turns, levels=levels))
@@ -231,7 +231,7 @@ def record(
         done=torch.stack([each.done for each in after]),
         truncated=torch.stack([each.truncated for each in after]),
         alive=stack_alive([each.alive for each in before]),
-        memory=remembered,
+        memory=remembered[0],
         level=None if levels is None else torch.stack([each.level for each in decisions if each.level is not None]),
     )
     finals = [each.final for each in after]

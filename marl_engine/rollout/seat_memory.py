@@ -1,11 +1,19 @@
 """Conversions of memory between rows of all seats of a policy and one tree for each seat."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 
 from marl_engine.numerics.trees import map_tree, same_layout
 from marl_engine.types import Memory
+
+SeatMemory: TypeAlias = tuple[tuple[Memory, ...], ...]
+"""The memory of the seats of B games: layers of P trees (B, …).
+
+There is one layer, unless policies with different layouts of memory play in a seat. Then each layout has its own layer,
+in which the rows of other copies of the game have no meaning.
+"""
 
 
 def split_seats(memory: Memory, seats: int) -> list[Memory]:
@@ -20,13 +28,13 @@ def join_seats(memories: Sequence[Memory]) -> Memory:
     return map_tree(lambda *each: torch.stack(each, dim=1).flatten(0, 1), *memories)
 
 
-def recall(initial: Memory, memory: Sequence[Memory], seats: Sequence[int]) -> Memory:
-    """Returns the memory (N, …) of a policy in some seats, from that of all seats (P,).
+def recall(initial: Memory, memory: SeatMemory, seats: Sequence[int]) -> Memory:
+    """Returns the memory (N, …) of a policy in some seats.
 
-    Seats whose memory has another layout get the policy's initial memory.
+    Seats without a memory of the policy's layout get its initial memory.
     """
     trees = [
-        memory[seat] if same_layout(memory[seat], fresh) else fresh
+        next((layer[seat] for layer in memory if same_layout(layer[seat], fresh)), fresh)
         for seat, fresh in zip(seats, split_seats(initial, len(seats)), strict=True)
     ]
     return map_tree(lambda fresh, each: each.to(fresh.device), initial, join_seats(trees))

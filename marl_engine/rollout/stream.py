@@ -10,8 +10,9 @@ from marl_engine.numerics.state_checks import check_like
 from marl_engine.rollout.levels import CopyLevels, level_game
 from marl_engine.rollout.opponents import OpponentSeating
 from marl_engine.rollout.rollout import Seating, Seats, Trajectory, play, record
+from marl_engine.rollout.seat_memory import SeatMemory
 from marl_engine.rollout.turn_checks import check_turn
-from marl_engine.types import Game, LevelSource, Memory, Opponents, Profile, Turn
+from marl_engine.types import Game, LevelSource, Opponents, Profile, Turn
 
 
 class Stream:
@@ -28,7 +29,7 @@ class Stream:
         check_turn(game, self.turn, len(seeds))
         self.running = torch.zeros(self.turn.reward.shape)  # (B, P) payoff so far of the games under way
         self.member = torch.full_like(seeds, -1)  # (B,) which of several opponents each copy plays with; -1: none yet
-        self.memory: tuple[Memory, ...] = ()  # (P,) what the seats remember, each a tree of (B, …); empty at first
+        self.memory: SeatMemory = ()  # what the seats remember; empty at first
         self.clock = 0  # decisions so far: the place of the next in the noise
 
     def play(self, profile: Profile, turns: int) -> tuple[Trajectory, Tensor | None]:
@@ -65,9 +66,7 @@ class Stream:
         self.level = None if levels is None else levels.level
         return result
 
-    def _advance(
-        self, trajectory: Trajectory, turn: Turn, memory: tuple[Memory, ...]
-    ) -> tuple[Trajectory, Tensor | None]:
+    def _advance(self, trajectory: Trajectory, turn: Turn, memory: SeatMemory) -> tuple[Trajectory, Tensor | None]:
         """Moves on to `turn`, which follows the trajectory; returns what `play` returns."""
         self.turn, self.memory = turn, memory
         self.clock += len(trajectory.done)
@@ -88,7 +87,7 @@ class Stream:
         self.running = state["running"].cpu().clone()
         self.member = state["member"].to(self.member.device)
         self.clock = state["clock"]
-        self.memory = tuple(state["memory"])
+        self.memory = tuple(tuple(layer) for layer in state["memory"])
         self.level = None if self.level is None else state["level"].to(self.seeds.device)
 
 

@@ -11,6 +11,7 @@ from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.opponents import draw_members
 from marl_engine.rollout.stream import Stream
+from marl_engine.runs.checkpoint import read, write
 from marl_engine.types import Opponents, Policy
 
 WEIGHTS = (0.5, 0.2, 0.3)
@@ -92,6 +93,37 @@ def test_opponents_remember_their_own_game_and_no_other():
     opponents = Opponents([[Always(0), Counting()], [Always(0), Counting()]], (0.5, 0.5))
     actions = stream.play_opponents(opponents, 9)[0].action[..., 1]
     assert (actions == torch.arange(9)[:, None] % 3).all()
+
+
+class CountingInPairs(Counting):
+    """The same, with a memory that is laid out in another way."""
+
+    def initial_memory(self, count):
+        return {"turns": torch.zeros(count, 2)}
+
+    def forward(self, rows, legal=None, memory=None):
+        distribution, after = super().forward(rows, legal, memory["turns"][:, :1])
+        return distribution, {"turns": after.expand(-1, 2)}
+
+
+def test_opponents_whose_memories_are_laid_out_differently_remember_beside_each_other(tmp_path):
+    """In games of three turns and stretches of two, those who count turns and those who do so in pairs count on."""
+    opponents = Opponents([[Always(0), Counting()], [Always(0), CountingInPairs()], MEMBERS[2]], (0.3, 0.4, 0.3))
+    stream, actions, members = Stream(Matrix(torch.eye(3), patience=3), SEEDS), [], []
+    for number in range(6):
+        if number == 2:
+            state = read(write(tmp_path, 0, stream.state()))
+            stream = Stream(Matrix(torch.eye(3), patience=3), SEEDS)
+            stream.restore(state)
+        actions.append(stream.play_opponents(opponents, 2)[0].action[..., 1])
+        members.append(stream.member)
+    played = torch.cat(actions).view(4, 3, 400)
+    counted = (played == torch.arange(3)[None, :, None]).all(1)
+    assert (counted | (played == 2).all(1)).all()
+    drawn = torch.stack(members)[1::3]  # in the midst of games 1 and 3, which begin at turns 3 and 9
+    assert torch.equal(drawn == 2, (played == 2).all(1)[[1, 3]])
+    for member in range(3):
+        assert (drawn == member).any()
 
 
 def test_a_checkpoint_knows_whom_games_are_played_with():

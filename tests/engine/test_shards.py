@@ -44,7 +44,10 @@ class Pool:
 
 @pytest.fixture(scope="module")
 def pool():
-    with ProcessPoolExecutor(2, get_context("fork")) as executor:
+    """Not forked from this process, whose threads would be missing in them, and the locks they hold for ever locked."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["marl_engine.responders"])
+    with ProcessPoolExecutor(2, context, torch.set_num_threads, (1,)) as executor:
         yield Pool(executor)
 
 

@@ -17,9 +17,9 @@ from marl_engine.numerics.categorical import Categorical
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec, tabulate_policies
-from marl_engine.responders.actor_critic import KLTerm
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.ppo import PPO
+from marl_engine.responders.regulariser import KLTerm
 from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
 from marl_engine.responders.sac import SAC
 from marl_engine.runs.factory import build

@@ -117,7 +117,7 @@ def test_a_mixture_that_remembers_its_actions_plays_the_equivalent_behavior_stra
     acting, number = trajectory.acting, trajectory.observation[..., 0].long()
     expected = torch.from_numpy(table)[number[acting], trajectory.action[acting]].log()
     torch.testing.assert_close(trajectory.log_prob[acting].double(), expected, atol=1e-5, rtol=1e-4)
-    assert (memory[0]["belief"].exp().max(1).values > 0.6).any()  # actions told members apart
+    assert (memory[0][0]["belief"].exp().max(1).values > 0.6).any()  # actions told members apart
 
 
 def test_a_mixture_is_saved_and_restored_over_a_profile_of_networks():
