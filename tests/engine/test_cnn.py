@@ -1,4 +1,4 @@
-"""Convolutional networks: what they are by formula, what moves with the image, and a task that one learns."""
+"""Convolutional networks: number of parameters, equivariance, and a task that one learns."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +23,9 @@ from solvers.self_play import SelfPlay
 
 @dataclass
 class Pixel:
-    """One pixel of an image is bright, another one for each seat and turn; a seat that names its column earns 1."""
+    """One pixel of an image is bright, a different one for each seat and turn; a seat that names its column earns
+    1.
+    """
 
     size: int = 5
     players: int = 2
@@ -87,14 +89,14 @@ def test_parameters_are_counted_by_formula(stride, features):
 
 
 def test_what_is_found_moves_with_the_image():
-    """Images of noise that differ in a shift by one row and two columns, away from the border."""
+    """Images of noise that are shifted by one row and two columns, away from the border."""
     convolutions, image = network(shape=(1, 12, 12, 2)), torch.randn(3, 1, 12, 12, 2)
     before, after = convolutions.features(image), convolutions.features(image.roll((1, 2), dims=(2, 3)))
     torch.testing.assert_close(after[..., 3:-2, 4:-2], before[..., 2:-3, 2:-4])
 
 
 def test_on_one_pixel_it_is_a_perceptron():
-    """A kernel of one weight for each channel is a layer; forward and gradient, with the seat."""
+    """A kernel with one weight per channel is a linear layer; forward and gradient, with the seat."""
     convolutional = network(shape=(1, 1, 1, 7), channels=(4,), seats=2, kernel=1)
     perceptron = MLP(torch.zeros(7), [4, 5], 6, seats=0, activation="tanh", gain=1.0)
     (layer,), head = convolutional.convolutions, convolutional.head
@@ -114,7 +116,7 @@ def test_on_one_pixel_it_is_a_perceptron():
 
 @pytest.mark.parametrize("spec", [CNNSpec(seat_indicator=False), RecurrentSpec(channels=(4,), seat_indicator=False)])
 def test_a_joint_critic_is_shown_the_images_of_all_seats_its_own_first(spec):
-    """Seat 1 of a kitchen values it as seat 0 does one in which the images are exchanged."""
+    """Seat 1 values a kitchen as seat 0 values it with exchanged images."""
     kitchen = Overcooked()
     critic, images = spec.critic(kitchen, joint=True), torch.rand(3, 2, 5, 4, 26)
     values = []
@@ -129,7 +131,7 @@ def test_a_joint_critic_is_shown_the_images_of_all_seats_its_own_first(spec):
 
 @pytest.mark.parametrize("critic", ["own", "joint"])
 def test_a_seat_learns_to_name_the_column_of_a_bright_pixel(critic):
-    """More than nine times out of ten after 20 iterations; a guess is right once in five times."""
+    """With probability 0.9 after 20 iterations; a guess is right with probability 0.2."""
     torch.manual_seed(0)
     game, spec = Pixel(), CNNSpec(channels=(4,), hidden=(32,))
     settings = {"learning_rate": 1e-2, "payoff_scale": 1.0, "discount": 0.0, "entropy_bonus": 0.003}

@@ -1,4 +1,4 @@
-"""Levels: games open at those that a source draws, which is told what the games earned."""
+"""Levels: games open at levels that a source draws, and the source is told their payoffs."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +23,7 @@ SEEDS = derive_seeds(2, 40)
 
 @dataclass
 class Doors:
-    """The door of the level is open, of two: whoever takes it earns 1, whoever takes the other one 0."""
+    """One of two doors is open at each level; a seat that takes it earns 1, otherwise 0."""
 
     actions: int = 2
     players: int = 1
@@ -55,7 +55,7 @@ class Doors:
 
 
 class Takes(Policy):
-    """Takes one of two doors."""
+    """Always takes the same door."""
 
     def __init__(self, door):
         super().__init__()
@@ -66,7 +66,7 @@ class Takes(Policy):
 
 
 def by_turns(*doors):
-    """A source that draws levels in turn, decision by decision."""
+    """Returns a source that draws levels in turn, by the number of the decision."""
 
     class Source:
         def draw(self, seeds, number):
@@ -95,7 +95,7 @@ def test_a_source_goes_on_at_a_success_rate_over_the_last_games_of_its_level():
 
 
 def test_games_open_at_the_level_that_is_drawn_and_are_recorded_with_it():
-    """Recall of delay d takes d + 1 turns. One seed draws its delays in turn, by the decision at which a game opens."""
+    """Recall with delay d takes d + 1 turns. Delays are drawn in turn, by the decision at which a game opens."""
     stream = Stream(Recall(players=1), SEEDS, by_turns(2, 1, 3))
     trajectory, _ = stream.play([Takes(0)], 10)
     assert (trajectory.level == trajectory.level[:, :1]).all()
@@ -111,7 +111,7 @@ def test_games_open_at_the_level_that_is_drawn_and_are_recorded_with_it():
 
 
 def test_the_source_is_told_after_each_stretch_and_changes_levels_from_there_on():
-    """Whoever takes door 0 succeeds at level 0 and fails at level 1, which comes after 100 successes or more."""
+    """Door 0 succeeds at level 0 and fails at level 1, which follows after 100 successes."""
     source = Stages(levels=[0, 1], threshold=1.0, games=100)
     learner = PPO(Doors(), MLPSpec(hidden=(4,)), num_envs=20, rollout_length=4, levels=source)
     stages, payoffs = [], []
@@ -125,7 +125,7 @@ def test_the_source_is_told_after_each_stretch_and_changes_levels_from_there_on(
 
 @pytest.mark.parametrize("shard", [None, 8])
 def test_a_learner_masters_one_level_and_then_the_next_also_after_a_checkpoint(shard, tmp_path):
-    """An open door is seen. The second level opens at nine successes of ten; the state of the source is kept."""
+    """The open door is observed. The second level opens at 9 successes in 10; the source is saved."""
     torch.manual_seed(0)
     settings = {"num_envs": 32, "rollout_length": 8, "learning_rate": 0.02, "payoff_scale": 1.0, "shard": shard}
     network = MLPSpec(hidden=(8,))

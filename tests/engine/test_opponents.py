@@ -1,4 +1,4 @@
-"""Each copy of a game draws an opponent when its game opens, and keeps it until it is done."""
+"""Each copy of a game draws an opponent when a game opens, and keeps it until the game is done."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ class Always(Policy):
 
 
 class Counting(Policy):
-    """Plays the number of turns that it remembers."""
+    """Plays the number of turns in its memory."""
 
     def initial_memory(self, count):
         return torch.zeros(count, 1)
@@ -45,14 +45,14 @@ SEEDS = derive_seeds(3, 400)
 
 
 def play_members(patience, *stretches):
-    """Who plays in seat 1 (T, B) in stretches of play, each of so many turns."""
+    """Returns who plays in seat 1, (T, B), in consecutive stretches of play."""
     stream = Stream(Matrix(torch.eye(3), patience=patience), SEEDS)
     parts = [stream.play_opponents(Opponents(MEMBERS, WEIGHTS), turns)[0].action[..., 1] for turns in stretches]
     return torch.cat(parts)
 
 
 def test_opponents_are_drawn_as_often_as_their_weights_say():
-    """Pearson's statistic of 20,000 games, below the 0.001 quantile from above of chi-square with 2 degrees: 13.8."""
+    """Chi-square of 20,000 games is below 13.8, the 0.999 quantile with 2 degrees of freedom."""
     counts = np.bincount(play_members(1, 50).flatten(), minlength=3)
     expected = 20_000 * np.array(WEIGHTS)
     assert ((counts - expected) ** 2 / expected).sum() < 13.8
@@ -88,7 +88,7 @@ def test_two_opponents_that_are_one_play_as_one(patience):
 
 
 def test_opponents_remember_their_own_game_and_no_other():
-    """Whoever counts turns begins at 0 in every game that it draws, and counts on in the next stretch of play."""
+    """A policy that counts turns starts at 0 in every game that it plays, and counts on in the next stretch."""
     stream = Stream(Matrix(torch.eye(3), patience=3), SEEDS)
     opponents = Opponents([[Always(0), Counting()], [Always(0), Counting()]], (0.5, 0.5))
     actions = stream.play_opponents(opponents, 9)[0].action[..., 1]
@@ -136,7 +136,7 @@ def test_a_checkpoint_knows_whom_games_are_played_with():
 
 
 def test_a_learner_answers_the_mixture_of_its_opponents():
-    """It wins by playing what the other plays. Action 2 meets its like in half of all games, and 0 and 1 in fewer."""
+    """It wins by playing the opponent's action. Action 2 is played in half of all games, 0 and 1 in fewer."""
     torch.manual_seed(0)
     profile = (network := MLPSpec(hidden=(8,))).profile(game := Matrix(torch.eye(3)))
     responder = PPO(game, network, num_envs=64, rollout_length=16, minibatches=1, learning_rate=0.02, entropy_bonus=0)

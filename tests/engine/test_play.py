@@ -1,4 +1,4 @@
-"""Policies at the table."""
+"""Play: memory of policies, and seats that leave."""
 
 from copy import deepcopy
 
@@ -14,7 +14,7 @@ from marl_engine.types import Policy
 
 
 class Counting(Policy):
-    """Plays the number of turns that it remembers."""
+    """Plays the number of turns in its memory."""
 
     def initial_memory(self, count):
         return {"seen": (torch.zeros(count, 1),), "nothing": None}
@@ -25,7 +25,7 @@ class Counting(Policy):
 
 
 class Alone(Counting):
-    """The same with a number that is not in a tree."""
+    """The same with a tensor as memory instead of a tree."""
 
     def initial_memory(self, count):
         return torch.zeros(count, 1)
@@ -35,7 +35,7 @@ class Alone(Counting):
 
 
 def test_memory_lasts_as_long_as_a_game():
-    """Games of three turns, one of which begins two turns before the other; two seats, each with its own memory."""
+    """Games of three turns, one of which starts two turns earlier; each of two seats has its own memory."""
     game = Matrix(torch.eye(5), patience=3)
     turn = game.restore({"clock": torch.tensor([0, 2])})
     for profile in ([Counting()] * 2, [Counting(), Counting()]):
@@ -47,7 +47,7 @@ def test_memory_lasts_as_long_as_a_game():
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_memory_goes_on_from_stretch_to_stretch_and_through_checkpoints(shared, tmp_path):
-    """Games of four turns in stretches of three: what is played is the turn of the game."""
+    """Games of four turns in stretches of three: the action is the turn of the game."""
     profile = [Counting()] * 2 if shared else [Counting(), Counting()]
     game, seeds = Matrix(torch.eye(5), patience=4), torch.arange(2)
     stream, actions = Stream(game, seeds), []
@@ -62,7 +62,7 @@ def test_memory_goes_on_from_stretch_to_stretch_and_through_checkpoints(shared, 
 
 
 def test_memory_stays_as_it_is_while_a_seat_does_not_act():
-    """Seats act in turns, so that each has acted half as often as turns have passed."""
+    """Seats move in turn, so each has acted half as often as turns have passed."""
     game, seeds = Alternating(torch.eye(5), patience=6), torch.arange(2)
     stream = Stream(game, seeds)
     actions = torch.cat([stream.play([Counting()] * 2, 3)[0].action[:, 0] for _ in range(4)])
@@ -79,7 +79,7 @@ def test_a_newcomer_of_another_layout_begins_with_its_initial_memory():
 
 
 def test_a_seat_that_has_left_earns_nothing_whatever_it_is_paid():
-    """Seat 1 is there for two turns of four; both are paid 1 a turn and 100 at the end."""
+    """Seat 1 stays for two turns of four; the game pays both 1 a turn and 100 at the end."""
     game = Leaving(torch.ones(5, 5), patience=4)
     profile, seeds = [Counting()] * 2, torch.arange(3)
     assert score(game, profile, seeds).tolist() == [[104.0, 2.0]] * 3

@@ -1,4 +1,4 @@
-"""What the gradient responder must do, on games where the answer is known."""
+"""PPO on games whose solution is known."""
 
 from copy import deepcopy
 from itertools import islice
@@ -33,7 +33,7 @@ def probabilities(policy):
 
 
 def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
-    """The same weights give the same log-probabilities when acting and when learning."""
+    """Equal weights give equal log-probabilities in play and in learning."""
     components = parts()
     learner = components.responder
     _, shares, _ = learner._play(components.profile, None)
@@ -54,7 +54,7 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
 
 @pytest.mark.parametrize("solver", [NashEMA(1.0, 0.1, keep=0.5), NashProx(1.0, 0.1, 1, 0.5), MirrorProx(1.0, 0.1)])
 def test_averages_of_networks_leave_alone_how_these_read_observations(solver):
-    """Overcooked is read as differences from a picture of bytes, which no average is taken of."""
+    """Overcooked's observations are differences from a byte image, which is not averaged."""
     components = parts(game="overcooked")
     picture = components.profile[0].state_dict()
     bytes_of = {name: each.clone() for name, each in picture.items() if not each.is_floating_point()}
@@ -65,7 +65,7 @@ def test_averages_of_networks_leave_alone_how_these_read_observations(solver):
 
 
 def test_descent_is_torchs_adam():
-    """Ten steps with clipped gradients end where torch.optim.Adam ends, and a restored one goes on the same."""
+    """Ten steps with clipped gradients agree with torch.optim.Adam, also after a restore."""
     torch.manual_seed(0)
     own = torch.nn.Linear(5, 3)
     reference = deepcopy(own)
@@ -97,7 +97,7 @@ def test_a_team_finds_the_best_cell():
 
 
 def test_against_fixed_opponents_each_seat_finds_its_best_response():
-    """Both opponents nearly always play action 0: the matcher answers 0, the other 1."""
+    """Both opponents nearly always play action 0: the matcher responds with 0, the other with 1."""
     profile, learner = responder(Matrix(PENNIES, team=False), learning_rate=0.02)
     fixed = deepcopy(profile)
     for policy in fixed:
@@ -114,7 +114,7 @@ def test_against_fixed_opponents_each_seat_finds_its_best_response():
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize("term", ["magnet", "anchor"])
 def test_the_pull_stops_where_the_formula_says(term, normalise):
-    """One step of argmax <q, p> - pull KL(p || magnet) is p ~ magnet * exp(q / pull), whatever the scaling."""
+    """One step of argmax <q, p> - w KL(p || magnet) is p ~ magnet * exp(q / w), for any scaling."""
     game = Matrix(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))  # seat 1 does not matter: q = (0, 1) for seat 0
     profile, learner = responder(
         game,
@@ -135,7 +135,7 @@ def test_the_pull_stops_where_the_formula_says(term, normalise):
 
 
 def test_values_bootstrap_where_a_game_was_truncated():
-    """Every turn earns 1 for ever: the value is 1 / (1 - discount) although games are cut after 4 turns."""
+    """Every turn earns 1: the value is 1 / (1 - discount) although games are truncated after 4 turns."""
     profile, learner = responder(
         Matrix(torch.ones(2, 2), patience=4), learning_rate=0.02, discount=0.75, value_loss="squared"
     )
@@ -146,7 +146,7 @@ def test_values_bootstrap_where_a_game_was_truncated():
 
 
 def test_the_value_of_a_seat_that_leaves_is_what_it_earns_until_then():
-    """It earns 1 in each of its two turns, and nothing of the 100 that the last turn pays."""
+    """It earns 1 in each of two turns, and nothing of the 100 in the last turn."""
     profile, learner = responder(Leaving(torch.ones(2, 2), patience=4), num_envs=2, rollout_length=7, gae_lambda=0.0)
     _, shares, _ = learner._play(profile, None)
     critic = learner._learner(profile[1])
@@ -164,7 +164,7 @@ def test_mappo_sees_all_seats_own_first():
 
 def test_shaping_is_learned_from_but_never_scored():
     class Hinted(Matrix):
-        """Pays nothing, hints at action 1."""
+        """Pays nothing, and has shaping rewards for action 1."""
 
         def step(self, actions) -> Turn:
             return super().step(actions)._replace(reward=torch.zeros(actions.shape), shaping=actions.float())

@@ -1,4 +1,4 @@
-"""Recurrent layers are torch's, and unrolled in one piece they are what they are turn by turn."""
+"""Recurrent layers agree with torch's, and unrolling agrees with single turns."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from marl_engine.rollout.rollout import play
 
 
 def test_cells_are_torchs():
-    """One turn of 7 rows, with the same weights; torch orders the gates as r, z, n and as i, f, g, o."""
+    """One turn of 7 rows with the same weights; torch orders the gates as r, z, n and as i, f, g, o."""
     torch.manual_seed(0)
     inputs, hidden, state = torch.randn(7, 3), torch.randn(7, 5), torch.randn(7, 5)
     gru, lstm = GRU(3, 5), LSTM(3, 5)
@@ -37,7 +37,7 @@ def test_cells_are_torchs():
 
 
 def test_the_table_of_a_policy_that_remembers_is_what_it_plays():
-    """In Leduc a seat acts up to four times in a game; probabilities in its table are those that were played."""
+    """In Leduc a seat acts up to four times in a game; its tabulated probabilities equal those of play."""
     torch.manual_seed(1)
     game, seeds = OpenSpiel("leduc_poker"), derive_seeds(1, 50)
     profile, tables = RecurrentSpec(units=8, hidden=(8,)).profile(game), TabularSpec().profile(game)
@@ -54,7 +54,7 @@ def test_the_table_of_a_policy_that_remembers_is_what_it_plays():
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_unrolled_it_is_what_it_is_turn_by_turn(cell):
-    """Games open and seats wait in the midst of sequences; a gradient goes back to where the game opened only."""
+    """Games open and seats wait within sequences; gradients go back to the opening of the game only."""
     torch.manual_seed(0)
     network = RecurrentNetwork(MLP(torch.zeros(3), [], 4, seats=0, activation="tanh", gain=1.0), cell, 5, 2, 1.0)
     rows, opens, acting = torch.randn(6, 8, 3), torch.rand(6, 8) < 0.1, torch.rand(6, 8) < 0.7

@@ -31,7 +31,7 @@ PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 
 
 class Pool:
-    """A runner of two processes."""
+    """A runner with two processes."""
 
     def __init__(self, pool):
         self.pool, self.jobs = pool, 0
@@ -52,7 +52,7 @@ def pool():
 
 
 def test_whole_games_are_the_same_in_one_process_and_in_two(pool):
-    """And each game is the one of its seed, whatever shard it is in."""
+    """Each game depends on its seed, in any shard."""
     torch.manual_seed(0)
     profile = MLPSpec(hidden=(8,)).profile(game := Matrix(PENNIES, team=False))
     lineups, seeds = [Lineup(profile), Lineup(profile[::-1]), Lineup(profile, greedy=True)], derive_seeds(5, 100)
@@ -91,7 +91,7 @@ def learned(runner, shard, against=False):
 
 @pytest.mark.parametrize("against", [False, True])
 def test_learning_is_the_same_in_one_process_and_in_two(pool, against):
-    """Shards of 8, 8 and 4 games, with memories, levels and opponents that go on from stretch to stretch."""
+    """Shards of 8, 8 and 4 games with memory, levels and opponents that continue from stretch to stretch."""
     before = pool.jobs
     one, two = (learned(runner, 8, against) for runner in (LOCAL, pool))
     assert pool.jobs - before == 3 * 3 * (2 if against else 1)  # stretches, shards, line-ups
@@ -104,7 +104,7 @@ def test_learning_is_the_same_in_one_process_and_in_two(pool, against):
 
 @pytest.mark.parametrize("against", [False, True])
 def test_a_game_is_the_one_of_its_seed_whatever_shard_it_is_in(against):
-    """The first stretch, before rounding makes learners differ."""
+    """In the first stretch, before rounding makes learners differ."""
     whole, parts = (learned(LOCAL, shard, against)[1][0] for shard in (None, 8))
     assert torch.equal(whole.action, parts.action)
     assert torch.equal(whole.observation, parts.observation)

@@ -1,4 +1,4 @@
-"""Continuous control: tasks as Gymnasium plays them, densities as torch has them, and a policy that learns."""
+"""Continuous control: tasks agree with Gymnasium, densities with torch, and a policy learns."""
 
 import math
 from copy import deepcopy
@@ -22,7 +22,7 @@ gymnasium = pytest.importorskip("gymnasium")
 
 @pytest.mark.parametrize(("name", "horizon"), [("Pendulum-v1", 200), ("MountainCarContinuous-v0", 999)])
 def test_games_are_gymnasiums_step_by_step(name, horizon):
-    """Observations, rewards and ends of two games, the second of each opened with the seed that it says."""
+    """Observations, rewards and endings of two episodes, the second one with the documented seed."""
     game, seeds = Control(name), torch.tensor([5, -7])
     turn = game.reset(seeds)
     reference = [gymnasium.make(name) for _ in seeds]
@@ -46,7 +46,7 @@ def test_games_are_gymnasiums_step_by_step(name, horizon):
 
 
 def test_games_of_gymnasium_are_copied_and_restored_where_they_are():
-    """By playing again what was played, which simulators that cannot be copied allow, too."""
+    """By replaying all actions, which needs no copy of the simulator."""
     game = Control("MountainCarContinuous-v0", horizon=30)
     game.reset(derive_seeds(0, 3))
     for step in range(40):
@@ -62,7 +62,7 @@ def test_games_of_gymnasium_are_copied_and_restored_where_they_are():
 
 
 def test_games_that_are_over_by_the_rules_are_not_truncated():
-    """A car that always pushes the way it moves is up the hill before the clock stops, and earns 100 there."""
+    """A car that always pushes in its direction reaches the hill before the time limit, and earns 100."""
     game = Control("MountainCarContinuous-v0")
     turn = game.reset(derive_seeds(1, 2))
     while not turn.done.any():
@@ -74,7 +74,7 @@ def test_games_that_are_over_by_the_rules_are_not_truncated():
 
 
 class Fragile(gymnasium.Env):
-    """A number counts the steps; the task itself cuts a game short at the third, and one that is pushed is over."""
+    """Counts steps; the task truncates itself at the third, and ends if it is pushed."""
 
     observation_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
@@ -98,7 +98,7 @@ def fragile():
 
 
 def test_a_task_that_cuts_itself_short_is_truncated_and_opened_anew(fragile):
-    """Copy 0 is left alone; copy 1 is pushed at its third step, where it is over by the rules, cut short or not."""
+    """Copy 0 is not pushed; copy 1 is pushed at its third step, where it ends by its rules."""
     game = Control(fragile)
     game.reset(derive_seeds(0, 2))
     pushes = [[-1.0, -1.0], [-1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]
@@ -156,7 +156,9 @@ def test_gaussians_are_torchs():
 
 
 def test_squashed_gaussians_are_torchs():
-    """Their entropy, which has no formula, against the mean of 40 000 draws of the largest and smallest deviation."""
+    """The entropy, which has no formula, agrees with the mean of 40 000 samples at the largest and smallest
+    deviation.
+    """
     (one, other), (reference, _) = gaussians()
     centre, half = torch.tensor([0.0, 1.0, -2.0]), torch.tensor([1.0, 2.0, 0.5])
     chain = [distributions.TanhTransform(cache_size=1), distributions.AffineTransform(centre, half)]
@@ -175,7 +177,7 @@ def test_squashed_gaussians_are_torchs():
 
 
 class Still:
-    """Nothing happens, whatever the three numbers of an action."""
+    """A task in which nothing happens, with three action components."""
 
     players, actions, observation_shape = 1, 3, (1,)
 
@@ -187,7 +189,7 @@ class Still:
 
 
 class Doubling(Policy):
-    """Pushes twice as hard as the noise says."""
+    """Actions are twice the noise."""
 
     noise_shape = (3,)
 
@@ -196,7 +198,7 @@ class Doubling(Policy):
 
 
 def test_play_gives_every_number_of_an_action_noise_of_its_own():
-    """Actions are (T, B, P, D), doubled standard normal numbers, and do not depend on how play is cut up."""
+    """Actions (T, B, P, D) are doubled standard normal numbers, however play is divided into stretches."""
     game, seeds = Still(), derive_seeds(0, 64)
     turn = game.step(torch.zeros(64, 1, 3))
     parts = [play(game, [Doubling()], turn, seeds, *cut)[0].action for cut in ((0, 50), (0, 20), (20, 30))]
@@ -207,7 +209,7 @@ def test_play_gives_every_number_of_an_action_noise_of_its_own():
 
 
 def test_the_clipped_surrogate_swings_a_pendulum_up():
-    """Still hanging pays about -1200 on average; 80 000 steps leave it above -600 by sampled play."""
+    """Hanging still earns about -1200 on average; after 80 000 steps sampled play earns more than -600."""
     torch.manual_seed(0)
     game, network = Control(), MLPSpec()
     profile = network.profile(game)

@@ -1,4 +1,4 @@
-"""The endpoint judge against a server that answers as told: positions cancel, nothing is paid twice, failures halt."""
+"""The endpoint judge against a local server: both orders are asked, nothing is paid twice, failures halt the run."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from marl_engine.errors import Halted
 
 
 def failing(times, status, words="not now"):
-    """Does so after it has failed so many times."""
+    """Returns a server's answers that fail after a number of requests."""
     left = iter(range(times))
     return lambda text: prefer_longer(text) if next(left, None) is None else (status, {"error": {"message": words}})
 
@@ -145,7 +145,7 @@ def test_lasting_failures_halt_in_one_sentence(stub, judge, say, settings, says)
 
 @pytest.mark.parametrize(("parallel", "prompts"), [(1, "abcdefg!"), (8, "!abcdefg")])
 def test_what_was_paid_before_a_failure_or_beside_it_is_kept(stub, judge, parallel, prompts):
-    """One question is refused: the last of them, or the first of eight at a time, while the others are under way."""
+    """One question is refused: the last one, or the first of eight that are asked in parallel."""
 
     def say(text):
         if text.startswith("!"):
@@ -182,7 +182,7 @@ def test_what_is_unclear_is_a_tie_that_is_not_kept_and_too_much_of_it_halts(stub
 
 
 def completion(message, reason="stop", **usage):
-    """An answer with a message."""
+    """Returns the response with a message."""
     return {"choices": [{"message": message, "finish_reason": reason}], "usage": usage}
 
 

@@ -1,4 +1,4 @@
-"""Gambit's .efg files are read as its manual says, and where OpenSpiel reads them too, as OpenSpiel does."""
+"""Gambit's .efg files are read as in its manual, and with the same result as by OpenSpiel where it reads them."""
 
 import re
 import sys
@@ -67,12 +67,12 @@ CHANCE_ALONE = f"""{PLAYERS} c "" 1 "" {{ "a" 1/4 "b" 3/4 }} 0 t "" 1 "" {{ 8, 0
 
 
 def nothing(done):
-    """Hears how far a walk is."""
+    """Ignores the progress of a traversal."""
 
 
 @pytest.fixture
 def save_game(tmp_path, monkeypatch):
-    """Puts a text into a file; returns its path."""
+    """Returns a function that writes a text to a file and returns its path."""
     monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
 
     def save(text):
@@ -83,7 +83,7 @@ def save_game(tmp_path, monkeypatch):
 
 
 def information_sets(root, names):
-    """What pyspiel calls the actions of each information set."""
+    """Returns pyspiel's names of the actions in each information set."""
     labels, waiting = {}, [root]
     while waiting:
         state = waiting.pop()
@@ -96,7 +96,7 @@ def information_sets(root, names):
 
 @pytest.mark.parametrize("text", [POKER, LABELS])
 def test_arrays_are_those_of_openspiel(text, save_game):
-    """All of them but what networks are shown; and NashConv, with a strategy that goes to OpenSpiel and back."""
+    """All except the features; also NashConv, and a strategy converted to OpenSpiel and back."""
     path = save_game(text)
     reference = pyspiel.load_game(f"efg_game(filename={path})")
     for one, other in zip(walk_tree(parse_efg(text), nothing), walk_tree(reference, nothing), strict=True):
@@ -113,7 +113,7 @@ def test_arrays_are_those_of_openspiel(text, save_game):
 
 
 def test_stripped_down_poker():
-    """Reiley et al. 2008: a bluff with a third of the queens, a call with two thirds, a value of 1/3."""
+    """Reiley et al. 2008: bluff with a third of the queens, call with two thirds, value 1/3."""
     tree, form = walk_tree(parse_efg(POKER), nothing)
     strategy = np.array([1, 1, 1, 0, 1 / 3, 2 / 3, 2 / 3, 1 / 3])
     assert tree.name.tolist() == ["0-0-1-king", "0-0-2-queen", "1-1-1-B"]
@@ -122,7 +122,9 @@ def test_stripped_down_poker():
 
 
 def test_outcomes_on_the_way_add_up():
-    """By hand: -1/10 and .2 in any case; (up, H) 1 more for A, and 6 for B by t; (up, T, h) 6 for B; down 1 for A."""
+    """By hand: -1/10 and .2 in any case; (up, H) 1 more for A, and 6 for B by t; (up, T, h) 6 for B; down 1 for
+    A.
+    """
     tree, form = walk_tree(parse_efg(PAID_ON_THE_WAY), nothing)
     assert tree.payoff.tolist() == [[0.9, 0.2], [0.9, 6.2], [-0.1, 6.2], [-0.1, 0.2], [0.9, 0.2]]
     assert tree.chance[:2].tolist() == [1 / 3, 2 / 3]
@@ -132,13 +134,13 @@ def test_outcomes_on_the_way_add_up():
 
 
 def test_what_is_paid_is_summed_exactly():
-    """A tenth and two tenths are three tenths, which the sum of their floats is not."""
+    """1/10 + 2/10 is 3/10, unlike the sum of their floats."""
     text = f'{PLAYERS} p "" 1 1 "" {{ "a" }} 1 "" {{ 0.1 0 }} t "" 2 "" {{ 0.2 0 }}'
     assert walk_tree(parse_efg(text), nothing)[0].payoff.tolist() == [[0.3, 0]]
 
 
 def test_a_file_that_is_gone_is_still_understood(save_game, tmp_path):
-    """A run that ends after its file was moved shows what it found."""
+    """A run whose file was moved can still write its strategies."""
     game = OpenSpiel(save_game(POKER))
     (tmp_path / "game.efg").unlink()
     assert game.information_sets() == [
@@ -202,7 +204,7 @@ def test_a_file_that_is_not_there():
 
 
 def test_a_tree_as_a_matrix(save_game, monkeypatch):
-    """Whoever plays decides beforehand: A in both of its sets. OpenSpiel is not needed for it."""
+    """Player A chooses in advance in both of its sets. OpenSpiel is not needed."""
     monkeypatch.setitem(sys.modules, "pyspiel", None)
     earns = MatrixGame(payoffs=save_game(POKER)).earns
     assert earns[0].tolist() == [[0, 1], [0.5, 0], [-1.5, 0], [-1, -1]]
@@ -211,7 +213,7 @@ def test_a_tree_as_a_matrix(save_game, monkeypatch):
 
 @pytest.mark.parametrize("text", [CHANCE_ENDS, OVER_LAST])
 def test_chance_that_ends_a_game_before_anybody_moves(text, save_game):
-    """Nobody ever stands where nobody moves; values count what chance paid, and so do games that are scored."""
+    """Such games are counted in values and in scores, but have no turn in which someone moves."""
     game = OpenSpiel(save_game(text))
     turn = game.reset(torch.arange(4000))
     assert (turn.acting.sum(1) == 1).all()
@@ -241,7 +243,7 @@ def test_such_games_are_solved(solver, text, value, save_game):
 
 
 def test_a_seat_that_never_moves_is_played():
-    """What it is shown is no information set, so that anything will do."""
+    """Its observation is no information set, so any policy will do."""
     tree, form = walk_tree(parse_efg(A_ALONE), nothing)
     (_, idle) = TabularSpec().profile(Shown(form, tree.legal))
     rows = idle.encode(torch.tensor([[-1], [-1]]), torch.tensor([1, 1]))
@@ -249,7 +251,7 @@ def test_a_seat_that_never_moves_is_played():
 
 
 class Shown:
-    """A game of two, of which only its form is needed."""
+    """A two-player game of which only the form is needed."""
 
     players = 2
 
@@ -263,7 +265,7 @@ def test_a_game_of_chance_alone_is_refused_with_its_value(save_game):
 
 
 def test_double_oracle_where_the_first_may_leave_before_the_second_moves(save_game):
-    """By hand: A folds for 1/5, and B keeps it from more. What the second earns by having done nothing counts."""
+    """By hand: A folds for 1/5, and B allows no more. The second player's payoff without a move counts."""
     game = OpenSpiel(save_game(FOLD))
     profile = TabularSpec().profile(game)
     *_, last = islice(AnytimeDoubleOracle().solve(profile, ExactResponder(game)), 5)

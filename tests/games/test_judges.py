@@ -1,4 +1,4 @@
-"""Judges that compute: what their scores say of known texts, that they are preferences, and what goes in a circle."""
+"""Judges that compute: scores of known texts, antisymmetry, and cycles."""
 
 import csv
 import json
@@ -22,13 +22,13 @@ WORDS = "the sun is a warm happy friend but rain and cold grey mud ruin every sa
 
 
 def texts(number, seed=0):
-    """Random texts of 1 to 30 words."""
+    """Returns random texts of 1 to 30 words."""
     draw = np.random.default_rng(seed)
     return [" ".join(draw.choice(WORDS.split(), draw.integers(1, 30))) for _ in range(number)]
 
 
 def score(name, answer):
-    """One answer's."""
+    """Returns the score of one answer."""
     return SCORES[name]([""], [answer])[0]
 
 
@@ -91,7 +91,7 @@ def test_one_rater_is_bradley_and_terrys_and_several_are_their_mean():
 
 
 def test_three_raters_go_in_a_circle():
-    """They like a cheerful tone, long answers, short words; two of three prefer each answer to the next."""
+    """They prefer a cheerful tone, long answers, and short words; two of three prefer each answer to the next."""
     judge = RaterJudge([{"sentiment": 1.0}, {"length": 1.0}, {"plain": 1.0}], None, 0.0)
     answers = [
         "Wonderful day",  # 2 words of 6 letters
@@ -106,7 +106,7 @@ def test_three_raters_go_in_a_circle():
 
 
 def test_a_jury_decides_by_majority():
-    """Two of three who agree with p = 2/3: p^3 + 3 p^2 (1 - p) = 20/27; of many, those who are right for certain."""
+    """Three who are right with p = 2/3: p^3 + 3 p^2 (1 - p) = 20/27. For large juries the majority is certain."""
     assert majority(np.array([2 / 3, 0.5, 1.0, 0.0]), 3) == pytest.approx([20 / 27, 0.5, 1, 0], abs=1e-15)
     chances = np.linspace(0, 1, 101)
     for jury in (1, 5, 25, 201):
@@ -118,7 +118,7 @@ def test_a_jury_decides_by_majority():
 
 
 def test_the_conflict_that_is_shipped_goes_in_a_circle():
-    """Praise beats calm, calm beats blame, blame beats praise, each nine times in ten."""
+    """Praise beats calm, calm beats blame, blame beats praise, nine times in ten."""
     judge = instantiate("game.judge", compose_config("train", ["game=preference/conflict"])["game"]["judge"])
     answers = ["It is a wonderful and great idea, I love it", "It is an idea", "It is an awful and bad idea, I hate it"]
     wins = table(judge, "", answers)
@@ -142,7 +142,7 @@ def test_circles_are_counted():
 
 
 def triples(number):
-    """All triples of that many, each once."""
+    """Returns all triples of so many items."""
     return [each for each in product(range(number), repeat=3) if each[0] < each[1] < each[2]]
 
 
@@ -168,7 +168,9 @@ def test_populations_that_cannot_be_are_refused(settings, says):
 
 
 def preferences(circular, seed=0):
-    """Features (N, 6) of both sides and how often the first is preferred: classes in a circle, or in a line."""
+    """Returns features (N, 6) of both answers and how often the first is preferred: classes in a cycle, or in an
+    order.
+    """
     draw = np.random.default_rng(seed)
     first, second = draw.integers(0, 3, (2, 600))
     beats = (second - first) % 3 == 1 if circular else first > second
@@ -178,7 +180,7 @@ def preferences(circular, seed=0):
 
 
 def test_comparisons_of_the_prompts_of_a_run_are_held_out_too():
-    """Those that a game holds out of its prompts never come before a judge in training."""
+    """Prompts that a game holds out are not used to train a judge."""
     questions = split([transcript(chat) for chat in prompts(None)])[0]
     out = held_out(Comparisons(questions, questions, questions, np.zeros(len(questions))))
     assert 0.1 < out.mean() < 0.3
@@ -208,7 +210,7 @@ TOPICS = [
 
 @pytest.fixture(scope="module")
 def trained_folder(tmp_path_factory):
-    """A folder learned from 300 comparisons of texts, fish before music before machines before fish."""
+    """A folder of a judge learned from 300 comparisons of texts: fish beats music beats machines beat fish."""
     folder, draw = tmp_path_factory.mktemp("learned"), np.random.default_rng(0)
     texts = [[f"My {a} and a {b}" for a in topic for b in topic if a != b][:20] for topic in TOPICS]
     rows = []
@@ -328,7 +330,7 @@ def test_what_is_no_comparison_is_refused(row, says):
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_chosen_and_rejected_answers_train_a_judge(tmp_path, ending):
-    """Fish is always preferred to music, and so it is among texts that were not learned from."""
+    """Fish is always preferred to music, also in texts that were not learned from."""
     answers = [[f"My {a} and a {b}" for a in topic for b in topic if a != b] for topic in TOPICS[:2]]
     rows = [
         {"prompt": f"What do you like, {n}?", "chosen": a, "rejected": b}

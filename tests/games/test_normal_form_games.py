@@ -1,4 +1,4 @@
-"""Games in normal form are what their sources say: names, files, formulae, raters."""
+"""Games in normal form agree with their sources: names, files, formulae, raters."""
 
 import re
 from itertools import islice
@@ -32,7 +32,7 @@ SELTEN = """NFG 1 R "Of \\"R. Selten\\", {1975}" { "Player 1" "Player 2" "Player
 
 
 def value(matrix):
-    """What the row player earns in a zero-sum game (A, B), by linear programming."""
+    """Returns the value of a zero-sum game (A, B), by linear programming."""
     rows, columns = matrix.shape
     solution = linprog(
         np.append(np.zeros(rows), -1),
@@ -46,13 +46,13 @@ def value(matrix):
 
 
 def distinct(matrix):
-    """The different rows and columns of a matrix, in order."""
+    """Returns the different rows and columns of a matrix, in order."""
     matrix = matrix.round(9)
     return np.unique(np.unique(matrix, axis=0), axis=1)
 
 
 def test_nfg_by_hand():
-    """Player 1's strategy varies fastest; title, names and comment are no part of it."""
+    """Player 1's strategy varies fastest; title, names and comment are ignored."""
     result = nfg.parse_nfg(SELTEN)
     assert result.shape == (3, 2, 1, 3)
     assert result[:, 0, 0, 0].tolist() == [1, 1, 1]
@@ -62,7 +62,7 @@ def test_nfg_by_hand():
 
 
 def test_nfg_of_outcomes():
-    """The same game with its payoffs as outcomes, that of (1, 1, 3) as the one that pays nothing."""
+    """The same game by outcomes, with an outcome for (1, 1, 3) that pays nothing."""
     outcomes = """NFG 1 R "" { "" "" "" } { { "a" "b" } { "only {" } { "1" "2" "3" } } ""
     { { "one" 1, 1, 1 } { "" 0 2 -3/2 } { "" -7, -8, -9 } { "" .5, 10, 0 } { "" 0.5 0 0 } }
     1 2 4 5 0 3"""
@@ -72,7 +72,7 @@ def test_nfg_of_outcomes():
 
 
 def test_a_player_alone_in_an_nfg(tmp_path):
-    """It has no opponent, and takes what is best."""
+    """It chooses its best action."""
     path = tmp_path / "game.nfg"
     path.write_text('NFG 1 R "alone" { "P" } { 3 }\n1 3 2\n')
     game = MatrixGame(payoffs=str(path))
@@ -183,7 +183,7 @@ def test_arrays_that_are_no_real_numbers_are_refused(kind, tmp_path):
 
 @pytest.mark.parametrize("rounded", ["float32", "six digits"])
 def test_rounded_preferences_are_preferences(rounded, tmp_path):
-    """P + P' = 1 is made exact; what is further away is refused, with the place."""
+    """P + P' = 1 is made exact; larger deviations are refused with their place."""
     for draw in range(100):
         chance = np.random.default_rng(draw).random((4, 4))
         full = np.tril(chance, -1) + np.triu(1 - chance.T, 1) + np.eye(4) / 2
@@ -222,14 +222,14 @@ def test_matrix_games_of_openspiel(name):
 
 
 def test_matching_pennies_for_three():
-    """The first wants to be as the second, the second as the third, the third unlike the first."""
+    """The first wants to match the second, the second the third, and the third to differ from the first."""
     for a, b, c in np.ndindex(2, 2, 2):
         earned = [1 if same else -1 for same in (a == b, b == c, c != a)]
         assert load_classic("matching_pennies_3p")[:, a, b, c].tolist() == earned
 
 
 def test_small_games_are_solved_at_once():
-    """Kuhn poker in normal form is worth -1/18, and has the plans of OpenSpiel's normal form, each of them once."""
+    """Kuhn poker in normal form has value -1/18 and the plans of OpenSpiel's normal form, without repetition."""
     earned = load_classic("kuhn_poker")
     game = pyspiel.extensive_to_matrix_game(load_sequential("kuhn_poker"))
     assert earned.shape == (2, 27, 64)
@@ -261,7 +261,7 @@ def test_zero_sum_and_teams(players):
 
 @pytest.mark.parametrize("family", SYMMETRIC)
 def test_seats_of_symmetric_games_may_be_exchanged(family):
-    """What b earns against a is what a earns in the other seat; all but one are zero-sum, so they are worth 0."""
+    """b earns against a what a earns against b in the other seat; all but one are zero-sum with value 0."""
     row, column = draw_game(family, 2, 10, 3)
     assert np.array_equal(row, column.T)
     if family != "symmetric":
@@ -273,13 +273,13 @@ def test_seats_of_symmetric_games_may_be_exchanged(family):
     ("family", "spread"), [("normal", 1), ("zero_sum", 1), ("symmetric", 1), ("antisymmetric", 1), ("skill", 2.5**0.5)]
 )
 def test_spread_of_payoffs(family, spread):
-    """Of skill: a half from (W - W') / 2, and two from the difference of two skills."""
+    """For skill: 1/2 from (W - W') / 2, and 2 from the difference of two skills."""
     row = np.concatenate([draw_game(family, 2, 100, draw)[0].ravel() for draw in range(10)])
     assert row.std() == pytest.approx(spread, rel=0.05)
 
 
 def test_transitive_games_have_a_best_action():
-    """Ratings add up: the odds of a against c are those of a against b times those of b against c."""
+    """The odds of a against c are those of a against b times those of b against c."""
     row = draw_game("transitive", 2, 8, 0)[0]
     odds = (1 + row) / (1 - row)
     assert odds[:, :, None] * odds[None] == pytest.approx(np.broadcast_to(odds[:, None], (8, 8, 8)))
@@ -295,7 +295,7 @@ def test_cyclic_games_are_in_balance():
 
 
 def test_disc_games_are_areas():
-    """Of the parallelograms of two points: of rank two, and below one."""
+    """Areas of parallelograms of two points: rank two, and at most one."""
     row = draw_game("disc", 2, 30, 0)[0]
     assert np.linalg.matrix_rank(row) == 2
     assert np.abs(row).max() < 1
@@ -347,7 +347,9 @@ def test_one_rater_is_bradley_and_terry():
 
 @pytest.mark.parametrize("temperature", [0, 0.2, 1])
 def test_raters_of_one_mind_never_go_in_circles(temperature):
-    """They agree in the order, not in how much: what is further apart is preferred more often, never less."""
+    """They agree on the order but not on distances: the further apart two answers are, the more often the better
+    one wins.
+    """
     scores = np.sort(np.random.default_rng(0).standard_normal((4, 6)), axis=1)[:, ::-1]
     result = population_preference(scores, np.array([0.1, 0.2, 0.3, 0.4]), temperature)
     above = np.triu_indices(6, 1)
@@ -357,7 +359,7 @@ def test_raters_of_one_mind_never_go_in_circles(temperature):
 
 
 def test_shares_and_ties():
-    """Six of ten prefer a to b, and all toss a coin between b and c."""
+    """Six of ten prefer a to b, and all are indifferent between b and c."""
     result = population_preference(np.array([[2.0, 1, 1], [0, 1, 1]]), np.array([0.6, 0.4]), temperature=0)
     assert result[0].tolist() == pytest.approx([0.5, 0.6, 0.6])
     assert result[1, 2] == 0.5
@@ -372,7 +374,7 @@ def test_shares_and_ties():
     ],
 )
 def test_preference_solvers_end_where_they_should_on_raters(solver, weight):
-    """At pi ~ mu exp(P pi / pull); Nash-MD with the mixture pi^(1 - w) mu^w, at pull / (1 - w) with w = step * pull."""
+    """At pi ~ mu exp(P pi / w); Nash-MD with the mixture pi^(1 - b) mu^b at w / (1 - b), where b = step * w."""
     start = np.array([0.7, 0.2, 0.1])
     game = RaterMatrix(scores=CIRCLE, temperature=0, reference=start.tolist())
     profile = TabularSpec().profile(game)
@@ -386,7 +388,7 @@ def test_preference_solvers_end_where_they_should_on_raters(solver, weight):
 
 
 def test_the_preset_goes_in_circles():
-    """No answer wins against all others; three share the equilibrium by the margins of the others between them."""
+    """No answer beats all others; three share the equilibrium in proportion to the margins between the other two."""
     game = RaterMatrix(raters=3, answers=4, temperature=0.3, draw=14)
     margin = game.earns[0].numpy()
     assert ((margin < 0).sum(1) >= 1).all()

@@ -1,4 +1,4 @@
-"""Trees are compiled whole, as OpenSpiel has them; what does not fit is refused before it is begun, in a sentence."""
+"""Trees agree with OpenSpiel's, and games that do not fit are refused before they are compiled."""
 
 from itertools import islice
 
@@ -16,11 +16,11 @@ from solvers.cfr.cfr import CFR
 
 
 def nothing(done):
-    """Hears how far a walk is."""
+    """Ignores the progress of a traversal."""
 
 
 def solve(name, iterations):
-    """What players earn by the average of CFR+ (P,), and how far it is from an equilibrium."""
+    """Returns payoffs (P,) of CFR+'s average, and its distance from equilibrium."""
     game = OpenSpiel(name)
     profile = TabularSpec().profile(game)
     *_, last = islice(CFR(floor=True, gamma=1.0).solve(profile, ExactResponder(game)), iterations)
@@ -42,7 +42,7 @@ def solve(name, iterations):
     ],
 )
 def test_what_players_have_seen_is_what_openspiel_says_they_know(name):
-    """Information sets from what is shown move by move, as of Hanabi, or from OpenSpiel's own strings."""
+    """Information sets built from observations, as for Hanabi, equal those of OpenSpiel."""
     (tree, form), (other, same) = (
         walk_tree(load_sequential(name), nothing, watched=watched) for watched in (True, False)
     )
@@ -52,7 +52,7 @@ def test_what_players_have_seen_is_what_openspiel_says_they_know(name):
 
 
 def test_hanabi_is_what_its_states_are():
-    """Payoffs of uniform play, from the arrays and from the states of OpenSpiel one after the other."""
+    """Payoffs of uniform play, from the arrays and from OpenSpiel's states."""
     name = "hanabi(players=2,colors=1,ranks=2,hand_size=1,max_information_tokens=1,max_life_tokens=1)"
 
     def worth(state):
@@ -69,7 +69,9 @@ def test_hanabi_is_what_its_states_are():
 
 
 def test_all_games_of_tic_tac_toe():
-    """255,168. By random play the first player wins 737 of 1260 and loses 121 of 420; by good play nobody wins."""
+    """255,168. With random play the first player wins 737 of 1260 and loses 121 of 420; with optimal play it is a
+    draw.
+    """
     game = OpenSpiel("tic_tac_toe")
     won, count = np.unique(game.tree.payoff[:, 0], return_counts=True)
     assert dict(zip(won.tolist(), count.tolist(), strict=True)) == {1: 131_184, -1: 77_904, 0: 46_080}
@@ -87,14 +89,14 @@ def test_all_games_of_tic_tac_toe():
 
 
 def test_the_second_of_three_in_kuhn_poker_loses_a_48th():
-    """In all equilibria that Szafron et al. (2013) found, whatever the others do to each other."""
+    """In all equilibria of Szafron et al. (2013), whatever the other players win from each other."""
     earned, distance = solve("kuhn_poker(players=3)", 2000)
     assert distance < 1e-4
     assert earned[1] == pytest.approx(-1 / 48, abs=1e-5)
 
 
 def test_dark_hex():
-    """On four fields the first player wins three times in four, if who bumps into a stone loses the turn."""
+    """On a 2x2 board the first player wins three times in four, if a player who hits a stone loses the turn."""
     earned, distance = solve("dark_hex(board_size=2,gameversion=adh)", 1000)
     assert distance < 2e-3
     assert earned[0] == pytest.approx(1 / 2, abs=distance)
@@ -112,7 +114,7 @@ def test_a_game_that_shows_nothing_has_features():
 
 
 def test_a_long_game(tmp_path):
-    """Longer than Python's own stack is deep: a centipede of 3,000 legs, from Gambit's .efg."""
+    """A centipede game of 3,000 moves, longer than Python's stack, from Gambit's .efg."""
     legs, path = 3000, tmp_path / "centipede.efg"
     moves = [
         f'p "" {leg % 2 + 1} {leg // 2 + 1} "" {{ "stop" "go" }} 0 t "" {leg + 1} "" {{ {leg}, 0 }}'

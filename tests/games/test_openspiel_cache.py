@@ -1,4 +1,4 @@
-"""What is kept of a compiled game is found again by what the game is, and costs a warning where it is lost."""
+"""The cache of compiled games is keyed by all that they depend on; problems with it cost a warning."""
 
 import json
 from types import ModuleType
@@ -30,14 +30,14 @@ NFG = 'NFG 1 R "" { "A" "B" } { 2 2 } 1 -1 -1 1 -1 1 1 -1\n'
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache; returns what a new process would: nothing but the disk."""
+    """Uses an empty cache; returns a function that compiles as in a new process."""
     monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(memory, "IN_MEMORY", {})
     return tmp_path / "cache"
 
 
 def uniform_value(name):
-    """What the first player earns where everybody plays uniformly."""
+    """Returns the first player's payoff under uniform play."""
     form = OpenSpiel(name).form
     return expected_payoffs(form, realization_plan(form, uniform_strategy(form)))[0]
 
@@ -76,7 +76,7 @@ def test_a_relative_name_means_the_file_that_is_there(cache, tmp_path, monkeypat
 
 
 def test_the_command_solves_the_file_as_it_is(cache, tmp_path, monkeypatch):
-    """Matching pennies are worth 0; where heads pays 3 instead of 1, 1/3: (3 - 1) / (3 + 1 + 1 + 1)."""
+    """Matching pennies has value 0; if heads pays 3 instead of 1, (3 - 1) / (3 + 1 + 1 + 1) = 1/3."""
     monkeypatch.chdir(tmp_path)
     results = []
     for run, text in (("one", FIRST), ("other", EDITED)):
@@ -91,7 +91,7 @@ def test_the_command_solves_the_file_as_it_is(cache, tmp_path, monkeypatch):
 
 
 def test_parameters_of_nested_games_count(cache):
-    """NashConv of uniform play, as pyspiel counts it."""
+    """By NashConv of uniform play, compared with pyspiel's."""
     for p in (0.1, 0.9):
         name = f"restricted_nash_response(game=kuhn_poker(),fixed_player=0,p={p})"
         form = OpenSpiel(name).form
@@ -127,14 +127,14 @@ SAME = (  # of the types of two games
 
 
 class Stakes(KuhnPokerState):
-    """Kuhn poker for other stakes."""
+    """Kuhn poker with other stakes."""
 
     def returns(self):
         return [STAKES["factor"] * each for each in super().returns()]
 
 
 class KuhnForStakes(KuhnPokerGame):
-    """The same, as a game in Python that changes between two looks at it."""
+    """The same as a game in Python, whose code changes."""
 
     def new_initial_state(self):
         return Stakes(self)
@@ -154,7 +154,7 @@ def test_a_game_in_python_is_never_answered_from_memory(cache):
 
 
 def test_games_of_openspiel_in_python():
-    """They are known once they are imported, also inside of others."""
+    """They are known after an import, also as nested games."""
     assert uniform_value("python_kuhn_poker") == pytest.approx(uniform_value("kuhn_poker"))
     assert uniform_value("misere(game=python_kuhn_poker())") == pytest.approx(-uniform_value("kuhn_poker"))
 

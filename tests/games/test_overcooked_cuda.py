@@ -1,4 +1,4 @@
-"""The CUDA kernel of Overcooked where there is no GPU: numba compiles it for one, and simulated it steps alike."""
+"""The CUDA kernel of Overcooked without a GPU: numba compiles it, and in the simulator it gives the same results."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ print("compiled")
 
 
 def run_code(code, **environment):
-    """What a process of its own says."""
+    """Returns what a process prints."""
     process = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},

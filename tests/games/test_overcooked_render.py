@@ -1,4 +1,4 @@
-"""Pictures of kitchens show what the rules say, each thing in its own tile."""
+"""Pictures of kitchens show every state, each item in its own tile."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,9 @@ def game() -> Overcooked:
 
 
 def picture(game: Overcooked, *, scale: int = SCALE, **numbers: int) -> np.ndarray:
-    """The start of a game, but with held, facing, clock, item (on a counter), soup and fire (of the pot) as given."""
+    """Returns the picture of an initial state with some items changed: held, facing, clock, item (on a counter),
+    soup and fire (of the pot).
+    """
     row = game.kitchen.start.copy()
     items = 1 + rules.COOK * game.players
     place = {
@@ -35,14 +37,14 @@ def picture(game: Overcooked, *, scale: int = SCALE, **numbers: int) -> np.ndarr
 
 
 def changed_tiles(before: np.ndarray, after: np.ndarray, height: int) -> set[int]:
-    """Cells whose pixels differ, leaving out the strip."""
+    """Returns the cells whose pixels differ, without the strip."""
     differ = (before != after).any(-1)[: height * SCALE]
     y, x = np.nonzero(differ)
     return set((x // SCALE * height + y // SCALE).tolist())
 
 
 def distinct(frames: list[np.ndarray]) -> int:
-    """How many of the frames are different."""
+    """Returns the number of different frames."""
     return len({frame.tobytes() for frame in frames})
 
 

@@ -19,7 +19,7 @@ def open_kitchens(game: Overcooked, games: int = 1) -> Overcooked:
 
 
 def play_moves(game: Overcooked, *cooks: str) -> list[Turn]:
-    """The turns after each step of one game; a string of LETTERS for each cook, who stays when it is used up."""
+    """Returns the turns of one game, from a string of LETTERS for each cook, who stays when it is used up."""
     length = max(len(moves) for moves in cooks)
     joint = zip(*(moves.ljust(length, ".") for moves in cooks), strict=True)
     return [game.step(torch.tensor([[LETTERS.index(move) for move in moves]])) for moves in joint]
@@ -30,12 +30,12 @@ def soups_done(turn: Turn) -> int:
 
 
 def places(turn: Turn) -> list[list[int]]:
-    """Where each seat sees itself: [x, y]."""
+    """Returns the position [x, y] of each seat in its own observation."""
     return [observation[..., 0].nonzero()[0].tolist() for observation in turn.observation[0]]
 
 
 def test_swap_of_two_cooks_is_refused() -> None:
-    """Both turn to where they wanted to go, and neither goes."""
+    """Both turn in their direction, and neither moves."""
     game = open_kitchens(Overcooked("XPXSX\nO12 D\nXXXXX"))
     turn = play_moves(game, "E", "W")[-1]
     assert places(turn) == [[1, 1], [2, 1]]
@@ -49,14 +49,14 @@ def test_cook_may_follow_into_a_cell_that_is_being_left() -> None:
 
 
 def test_full_pot_lights_itself_and_is_ready_after_twenty_steps() -> None:
-    """The third onion goes in at step 12, which is the first of the twenty."""
+    """The third onion is added at step 12, the first of the twenty."""
     turns = play_moves(open_kitchens(Overcooked(GALLEY, old_dynamics=True)), "WINI" * 3 + "." * 20, "")
     assert [turn.shaping[0].tolist() for turn in turns[:12]] == ([[0.0, 0.0]] * 3 + [[3.0, 0.0]]) * 3
     assert [soups_done(turn) for turn in turns] == [0] * 30 + [1] * 2
 
 
 def test_full_pot_waits_to_be_lit() -> None:
-    """Without `old_dynamics`, an empty hand lights it at step 13."""
+    """Without `old_dynamics`, an empty hand starts it at step 13."""
     turns = play_moves(open_kitchens(Overcooked(GALLEY, old_dynamics=False)), "WINI" * 3 + "I" + "." * 20, "")
     assert [soups_done(turn) for turn in turns] == [0] * 31 + [1] * 2
 
@@ -67,13 +67,13 @@ def test_useless_dish_earns_no_shaping() -> None:
 
 
 def test_useful_dish_earns_shaping() -> None:
-    """A dish for a pot that somebody has begun to fill."""
+    """A dish for a pot with at least one ingredient."""
     turns = play_moves(open_kitchens(Overcooked(GALLEY)), "WINI", "....EI")
     assert turns[-1].shaping.tolist() == [[0.0, 3.0]]
 
 
 def test_soup_of_one_onion_pays_four() -> None:
-    """Fetch an onion, pot it, light it; fetch a dish, wait, dish up; serve."""
+    """Fetch an onion, put it into the pot, start it; fetch a dish, wait, take the soup, serve it."""
     game = open_kitchens(Overcooked("cramped_room_o_3orders"))
     turns = play_moves(game, "NWI" + "ENII" + "WSSI" + "NEN" + "." * 14 + "I" + "SESI", "E")
     assert [turn.reward[0].tolist() for turn in turns] == [[0.0, 0.0]] * (len(turns) - 1) + [[4.0, 4.0]]
@@ -81,7 +81,7 @@ def test_soup_of_one_onion_pays_four() -> None:
 
 
 def test_unordered_soup_pays_nothing() -> None:
-    """The same in the kitchen where only soups of three onions are ordered."""
+    """The same in a kitchen where only soups of three onions are ordered."""
     turns = play_moves(
         open_kitchens(Overcooked("cramped_room", old_dynamics=False)), "NWIENIIWSSINEN..............ISESI", "E"
     )

@@ -1,6 +1,6 @@
-"""Overcooked is the reference's: games recorded from overcooked-ai 1.1.0 replay to the same states and bytes.
+"""Recorded games of overcooked-ai 1.1.0 replay to the same states and encodings.
 
-`record_overcooked_traces.py` says what is recorded, and how.
+`record_overcooked_traces.py` describes the recording.
 """
 
 import json
@@ -26,7 +26,7 @@ LAYOUTS = json.loads(RECORDED["layouts"].tobytes())
 
 @cache
 def read_traces(trace: str) -> dict[str, np.ndarray]:
-    """What the reference did, by name, times and lanes first: (T or T + 1, B, ...)."""
+    """Returns the recorded arrays by name, with times and lanes first: (T or T + 1, B, ...)."""
     names = [name.rsplit("/", 1)[1] for name in RECORDED.files if name.startswith(f"{trace}/")]
     arrays = {name: RECORDED[f"{trace}/{name}"] for name in names}
     return {name: np.moveaxis(array, (-1, -2), (0, 1)) for name, array in arrays.items()}
@@ -39,7 +39,7 @@ def game_of(trace: str) -> Overcooked:
 
 @cache
 def replay_traces(trace: str) -> dict[str, np.ndarray]:
-    """What our game does with the same actions, in the form of `recorded`; also done (T, B)."""
+    """Returns the arrays of our game for the same actions, and done (T, B)."""
     actions = torch.from_numpy(read_traces(trace)["actions"].astype(np.int64))
     game = game_of(trace)
     turns, rows = [game.reset(torch.arange(actions.shape[1]))], [game.state()["rows"]]
@@ -58,7 +58,7 @@ def replay_traces(trace: str) -> dict[str, np.ndarray]:
 
 
 def checksums(encodings: np.ndarray) -> np.ndarray:
-    """(T, B, P) uint8: the lowest byte of a CRC-32 that runs over the encodings (T, B, P, ...) of a seat."""
+    """Returns (T, B, P) uint8: the lowest byte of a running CRC-32 of a seat's encodings (T, B, P, ...)."""
     running = np.zeros(encodings.shape[1:3], np.uint32)
     result = np.zeros(encodings.shape[:3], np.uint8)
     for time, observation in enumerate(encodings):
@@ -69,7 +69,7 @@ def checksums(encodings: np.ndarray) -> np.ndarray:
 
 
 def same(actual: np.ndarray, reference: np.ndarray) -> None:
-    """Fails with the first difference, in the order of time."""
+    """Fails at the first difference in time."""
     assert actual.shape == reference.shape
     differences = np.argwhere(actual != reference)
     if len(differences):
@@ -102,13 +102,13 @@ def test_games_end_at_the_horizon_alone(trace: str) -> None:
 
 @pytest.mark.parametrize("trace", [trace for trace in TRACES if "checksums" in read_traces(trace)])
 def test_encodings_are_the_same(trace: str) -> None:
-    """Those that were kept, byte by byte: (time, lane, seat, x, y, channel). Then all, by their checksums."""
+    """The recorded ones byte by byte, (time, lane, seat, x, y, channel), and all by checksum."""
     same(replay_traces(trace)["pictures"], read_traces(trace)["pictures"])
     same(replay_traces(trace)["checksums"], read_traces(trace)["checksums"])
 
 
 def test_the_record_is_broad() -> None:
-    """At least 12 layouts of 5,000 steps, the classics under both dynamics."""
+    """At least 12 layouts with 5,000 steps, the classic ones with both dynamics."""
     assert all(read_traces(trace)["payoff"].size >= 5000 for trace in TRACES)
     assert len({trace.split("/")[0] for trace in TRACES}) >= 12
     assert sum(trace.endswith("/old") for trace in TRACES) == 5
@@ -116,12 +116,12 @@ def test_the_record_is_broad() -> None:
 
 @pytest.mark.parametrize("trace", TRACES)
 def test_soups_are_served_in_every_trace(trace: str) -> None:
-    """Often enough for the comparison to mean something."""
+    """Often enough for the comparison to be meaningful."""
     assert (read_traces(trace)["payoff"] > 0).sum() >= 20
 
 
 def test_cooks_leave_things_of_every_kind_on_counters() -> None:
-    """Onions, tomatoes, dishes and soups, each put down hundreds of times."""
+    """Onions, tomatoes, dishes and soups, hundreds of times each."""
     downs = np.zeros(5, np.int64)
     for trace in TRACES:
         kitchen = game_of(trace).kitchen
@@ -133,7 +133,7 @@ def test_cooks_leave_things_of_every_kind_on_counters() -> None:
 
 
 def test_cooks_collide() -> None:
-    """Two make for one cell, or each for the other's, and are stopped."""
+    """Two cooks move to the same cell, or each to the other's, and are stopped."""
     one_cell = swaps = 0
     for trace in TRACES:
         kitchen, rows = game_of(trace).kitchen, read_traces(trace)["rows"]

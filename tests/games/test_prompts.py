@@ -1,4 +1,4 @@
-"""Prompts come from where they are said to be, stay on their side of the split, and are refused in one sentence."""
+"""Prompts are read from files, stay on their side of the split, and are refused with one sentence."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ MORE = {"role": "user", "content": "And then?"}
 
 
 def texts(*arguments):
-    """The prompts of a source as a judge reads them."""
+    """Returns the prompts of a source as texts."""
     return [transcript(chat) for chat in prompts(*arguments)]
 
 
@@ -66,7 +66,7 @@ def test_texts_and_chats_are_read_from_files_of_rows(tmp_path, records, chat, co
 
 
 def write_parquet(path, rows):
-    """As the hubs of data sets have them."""
+    """Writes a Parquet file as on the hubs of data sets."""
     from pyarrow import Table, parquet
 
     parquet.write_table(Table.from_pylist(rows), path)
@@ -136,7 +136,7 @@ def test_what_reads_parquet_is_named_where_it_is_missing(tmp_path, monkeypatch):
 
 
 def message(**keys):
-    """A line of a file with a chat of one message, the user's unless told."""
+    """Returns a line of a file with a chat of one message, by default of the user."""
     return json.dumps({"messages": [{"role": "user", "content": "x"} | keys]})
 
 

@@ -1,4 +1,4 @@
-"""A cue, and a choice ten turns later."""
+"""Recall: a cue, and a choice ten turns later."""
 
 from itertools import islice
 
@@ -35,7 +35,7 @@ def test_a_game_is_a_cue_a_delay_and_a_choice():
 
 @pytest.mark.parametrize("policy", ["gru", "network"])
 def test_only_a_policy_that_remembers_recalls(policy):
-    """Every seat chooses the action of its cue in 95 games of 100; without memory it is a guess between two."""
+    """With memory each seat is right in 95 games of 100; without, it guesses between two."""
     units = [] if policy == "network" else ["policy.units=32"]
     components = build(compose_config("train", ["game=recall", f"policy={policy}", *SMALL, *units]))
     for _ in islice(components.solver.solve(components.profile, components.responder), 12):

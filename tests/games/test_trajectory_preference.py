@@ -1,4 +1,4 @@
-"""Preferences over trajectories: what is counted, what is preferred, and who finds the minimax winner."""
+"""Preferences between trajectories: comparisons are counted, and SPO finds the minimax winner."""
 
 import math
 from itertools import islice
@@ -30,7 +30,7 @@ CYCLE = (
 
 
 class Letters:
-    """`horizon` letters are chosen, one in a step; what is shown is the time, as in all games of trajectories."""
+    """A game of `horizon` letters, one in each step; observations are the time."""
 
     players, symmetric, observation_shape = 1, True, (1,)
 
@@ -62,7 +62,7 @@ class Letters:
 
 
 class Bandit(Letters):
-    """One letter, a, b or c."""
+    """One letter: a, b or c."""
 
     def preferred(self, one, other):
         chance = CYCLE[one[..., 0].long(), other[..., 0].long()]
@@ -70,7 +70,7 @@ class Bandit(Letters):
 
 
 class Bits(Letters):
-    """Eight bits: more ones among the first six, if there is none in the last two."""
+    """Eight bits: more ones among the first six are better, if the last two are zero."""
 
     def preferred(self, one, other):
         scores = [each[..., :6].sum(-1) - 100 * (each[..., 6:].sum(-1) > 0) for each in (one, other)]
@@ -78,7 +78,7 @@ class Bits(Letters):
 
 
 def learn(game, solver, iterations, **fields):
-    """The policies (iterations, H, A) that a solver goes through, and the work of all iterations."""
+    """Returns a solver's policies (iterations, H, A), and the work of all iterations."""
     torch.manual_seed(0)
     network = MLPSpec(hidden=(16,), activation="tanh")
     profile = network.profile(game)
@@ -103,7 +103,7 @@ def learn(game, solver, iterations, **fields):
 
 
 def gap(policy):
-    """2 (max_y P(y > policy) - 1/2) in the cycle."""
+    """Returns 2 (max_y P(y > policy) - 1/2) in the cycle."""
     return 2 * (CYCLE @ policy).max().item() - 1
 
 
@@ -121,7 +121,7 @@ def test_under_a_cycle_the_average_of_spo_is_hardly_exploited_and_its_last_polic
 
 
 def test_a_reward_model_fitted_once_is_exploited_nearly_as_far_as_can_be():
-    """It likes b best, which beats a, of which there was most; but c beats b 9 to 1."""
+    """It prefers b, which beats the most frequent answer a; but c beats b 9 to 1."""
     solver = RewardModelling(refit_every=0, hidden=(8,), learning_rate=1e-2)
     policies, work = learn(Bandit(3, 1), solver, 300, num_envs=64, learning_rate=1e-2, entropy_bonus=0.1)
     assert gap(policies.mean(0)[0]) > 0.7
@@ -129,7 +129,7 @@ def test_a_reward_model_fitted_once_is_exploited_nearly_as_far_as_can_be():
 
 
 def test_a_reward_model_fitted_to_its_own_policy_is_a_monotone_map_of_win_rates():
-    """Bradley-Terry at its best says of every answer that it wins as often as it does: sum_j pi_j sigma(s_i - s_j)."""
+    """The maximum-likelihood model gives every answer its own win rate: sum_j pi_j sigma(s_i - s_j)."""
     policy, scores = torch.tensor([0.5, 0.2, 0.3]), nn.Parameter(torch.zeros(3))
     pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
     weights = (policy[:, None] * policy).flatten()
@@ -164,7 +164,7 @@ def test_what_is_no_sum_over_steps_is_learned_by_spo_and_by_a_reward_model_only_
 
 
 def test_trajectories_are_compared_where_they_are():
-    """On a device that computes nothing, but refuses what is not all in one place."""
+    """On torch's meta device, which refuses tensors of several devices."""
     nowhere = torch.zeros(5, 6, device="meta")
     outcomes, _ = compare_trajectories(
         TrajectoryPreference(horizon=8, flips=0.1), nowhere[:3], nowhere, seed=0, queries=0
@@ -184,7 +184,7 @@ def test_no_trajectory_is_compared_with_itself_and_a_pair_of_new_ones_once():
 
 
 def test_in_self_play_half_of_all_comparisons_are_won():
-    """Exactly among each other; against a queue of the same policy in the mean."""
+    """Exactly among new trajectories; on average against a queue of the same policy."""
     generator = torch.Generator().manual_seed(0)
     letters = torch.multinomial(torch.tensor([0.6, 0.3, 0.1]), 4000, True, generator=generator)[:, None].float()
     among, _ = compare_trajectories(Bandit(3, 1), letters[:200], letters[:0], seed=0, queries=0)
@@ -213,7 +213,7 @@ def test_a_stretch_of_play_is_cut_into_trajectories_and_put_together_again():
 
 
 def around(angles):
-    """Summaries (N, 6) of trajectories at angles (N,) about the centre."""
+    """Returns summaries (N, 6) of trajectories at angles (N,) about the centre."""
     angles = torch.as_tensor(angles)
     pushes = torch.tensor(CENTRE) + 0.4 * torch.stack([angles.cos(), angles.sin()], dim=-1)
     return torch.cat([torch.zeros(len(angles), 4), pushes], dim=-1)
@@ -256,7 +256,7 @@ def test_summaries_are_sums_over_quarters_and_means_over_halves():
 
 
 def test_trajectories_are_as_long_as_each_other_and_open_anew():
-    """A car that is up the hill stands still until the horizon, unpaid."""
+    """A car on the hill stands still until the horizon, without reward."""
     game = TrajectoryPreference("MountainCarContinuous-v0", horizon=300)
     turn, paid = game.reset(derive_seeds(0, 3)), []
     for step in range(300):

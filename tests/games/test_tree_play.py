@@ -1,4 +1,4 @@
-"""Sampled play along trees: turn by turn and in stretches it is the same, and what OpenSpiel's own states say."""
+"""Sampled play of trees: single turns and stretches agree, and both agree with OpenSpiel's states."""
 
 from copy import deepcopy
 from hashlib import sha256
@@ -51,7 +51,7 @@ COPIES, TURNS, CLOCK = 32, 40, 3
 
 @pytest.fixture
 def path_of(tmp_path, monkeypatch):
-    """Puts the text of an .efg game into a file and returns its path; other names stay as they are."""
+    """Writes the text of an .efg game to a file and returns its path; returns other names as they are."""
     monkeypatch.setenv("MARL_ENGINE_CACHE", str(tmp_path / "cache"))
 
     def save(name):
@@ -64,7 +64,7 @@ def path_of(tmp_path, monkeypatch):
 
 
 def uneven_tables(game):
-    """Tables whose chances differ from action to action."""
+    """Returns tables with different probabilities for all actions."""
     profile = TabularSpec().profile(game)
     for policy in profile:
         weights = draw_uniforms(torch.arange(len(policy.strategy)), 0, 1, 1).flatten().double() + 0.1
@@ -75,7 +75,7 @@ def uneven_tables(game):
 
 
 def turn_by_turn(profile):
-    """The same policies, of which nobody knows that they could be tables."""
+    """Returns the same policies without the flag that they can be tabulated."""
     profile = deepcopy(profile)
     for policy in profile:
         policy.tabular = False
@@ -83,7 +83,7 @@ def turn_by_turn(profile):
 
 
 def legal_of(trajectory, actions):
-    """Legal actions (T, B, P, A), also where all of them always are."""
+    """Returns legal actions (T, B, P, A), also if they are omitted because all are legal."""
     if trajectory.legal is not None:
         return trajectory.legal
     return torch.ones(*trajectory.acting.shape, actions, dtype=torch.bool)
@@ -108,7 +108,7 @@ def test_equal_seeds_give_the_games_that_they_always_gave(name, path_of):
 
 @pytest.mark.parametrize("name", RECORDED, ids=NAMES)
 def test_a_stretch_is_its_turns(name, path_of):
-    """Every field of what is learned from, to the bit, and the turn and the state after it."""
+    """Every field of the trajectory, bit for bit, and the turn and state after it."""
     game, seeds = OpenSpiel(path_of(name)), derive_seeds(2, COPIES)
     profile = uneven_tables(game)
     assert tabulated_game(game, profile, TURNS * COPIES) is game
@@ -122,7 +122,7 @@ def test_a_stretch_is_its_turns(name, path_of):
 
 
 class Walker:
-    """One copy of a game, played on OpenSpiel's own states."""
+    """One copy of a game, played on OpenSpiel's states."""
 
     def __init__(self, name, seed):
         efg = name.endswith(".efg")  # `load_sequential` reads those itself
@@ -131,7 +131,9 @@ class Walker:
         self.state = self.game.new_initial_state()
 
     def settle(self):
-        """Chance moves, and games open anew, until somebody decides; what the first game that ended paid, or None."""
+        """Plays chance moves and openings until a player decides; returns the payoff of the first game that
+        ended, or None.
+        """
         paid = None
         while self.state.is_terminal() or self.state.is_chance_node():
             if self.state.is_terminal():
@@ -172,7 +174,9 @@ def test_play_is_what_the_states_of_openspiel_say(name, path_of):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_networks_are_made_tables_for_a_stretch(shared):
-    """The same actions, and log-probabilities to rounding; each network is asked 938 times for 2,560 decisions."""
+    """Equal actions, and log-probabilities up to rounding; each network is evaluated 938 times for 2,560
+    decisions.
+    """
     game, seeds = OpenSpiel("leduc_poker"), derive_seeds(4, 64)
     torch.manual_seed(0)
     profile = MLPSpec(shared=shared).profile(game)
@@ -184,7 +188,7 @@ def test_networks_are_made_tables_for_a_stretch(shared):
 
 
 def test_few_decisions_are_not_worth_a_table():
-    """Leduc poker has 936 information sets, and two seats are asked in each decision."""
+    """Leduc poker has 936 information sets, and each decision evaluates two seats."""
     game = OpenSpiel("leduc_poker")
     profile = TabularSpec().profile(game)
     assert tabulated_game(game, profile, 468) is game
@@ -193,7 +197,7 @@ def test_few_decisions_are_not_worth_a_table():
 
 
 def test_streams_go_on_and_count_what_games_paid():
-    """Two stretches are one, also across a checkpoint; what games paid is the sum of their rewards."""
+    """Two stretches equal one, also across a checkpoint; the payoffs of games are the sums of their rewards."""
     profile = uneven_tables(OpenSpiel("kuhn_poker"))
     full, halves, later = (Stream(OpenSpiel("kuhn_poker"), derive_seeds(5, 16)) for _ in range(3))
     played, paid = full.play(profile, 40)
@@ -207,7 +211,7 @@ def test_streams_go_on_and_count_what_games_paid():
 
 
 def test_an_illegal_action_moves_nobody():
-    """By a table of logits that are no numbers, and turn by turn."""
+    """By logits that are not finite, and in single turns."""
     game, seeds = OpenSpiel("leduc_poker"), derive_seeds(6, 600)
     torch.manual_seed(0)
     profile = MLPSpec().profile(game)

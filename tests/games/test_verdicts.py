@@ -1,4 +1,4 @@
-"""A verdict is taken where a reply can be read in one way, and nowhere else."""
+"""A reply has a verdict only if it can be read in one way."""
 
 import re
 from time import perf_counter

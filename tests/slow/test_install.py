@@ -1,4 +1,4 @@
-"""The package as a user gets it: a wheel that holds all presets and kitchens, installed, and run from elsewhere."""
+"""The package as users install it: a wheel with all presets and layouts, used from another folder."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ SMALL = (
 
 
 def done(command, folder, **environment):
-    """What a command printed; it must end well."""
+    """Returns what a command prints, and checks that it succeeds."""
     result = subprocess.run(
         [str(word) for word in command],
         cwd=folder,
@@ -40,7 +40,7 @@ def done(command, folder, **environment):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy, so that nothing is written to the checkout and nothing old is packed."""
+    """The wheel, built from a copy of the checkout."""
     copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -58,7 +58,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installation(wheel, tmp_path_factory):
-    """A fresh environment with the wheel and the libraries that it asks for, and nothing else."""
+    """A new environment with the wheel and its dependencies."""
     target = tmp_path_factory.mktemp("installed")
     done([sys.executable, "-m", "venv", target], target)
     options = ("--quiet", "--disable-pip-version-check", "--constraint", ROOT / "constraints.txt")
@@ -68,7 +68,7 @@ def installation(wheel, tmp_path_factory):
 
 @pytest.fixture
 def marl_train(installation, tmp_path):
-    """Runs the console script from a folder that knows nothing of the checkout."""
+    """Runs the console script from a folder outside the checkout."""
     return lambda *arguments: done([installation / "bin" / "marl-train", *arguments], tmp_path, PYTHONPATH="")
 
 

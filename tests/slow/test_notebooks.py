@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and find what they say they find."""
+"""The notebooks run from top to bottom, and have the results that they describe."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def run_notebook(name, folder):
-    """The dicts that a notebook's cells end with, when it is run."""
+    """Runs a notebook; returns the dicts that its cells end with."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     return [
@@ -23,7 +23,7 @@ def run_notebook(name, folder):
 
 
 def test_overcooked_is_learned(tmp_path):
-    """Two networks earn 100 and more after 400,000 steps: five soups and more in a game."""
+    """Two networks earn at least 100 after 400,000 steps: five soups in a game."""
     notebook = nbformat.read(NOTEBOOKS / "01_overcooked.ipynb", as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     last = {cell["id"]: cell for cell in notebook.cells if cell.cell_type == "code"}
@@ -34,7 +34,9 @@ def test_overcooked_is_learned(tmp_path):
 
 
 def test_equilibria_are_where_they_are_known_to_be(tmp_path):
-    """Kuhn's family of equilibria; Hedge's last iterate away from that of the cycle, the optimistic one on it."""
+    """Kuhn's family of equilibria; Hedge's last iterate is away from the cycle's equilibrium, the optimistic one
+    on it.
+    """
     kuhn, ends, race = run_notebook("02_equilibria.ipynb", tmp_path)
     assert max(map(abs, kuhn.values())) < 1e-3
     assert ends["Hedge"] > 0.2 > 1e-6 > ends["optimistic"]
@@ -42,7 +44,9 @@ def test_equilibria_are_where_they_are_known_to_be(tmp_path):
 
 
 def test_preferences_that_go_in_circles(tmp_path):
-    """A reward's favourite can be exploited; of four learners the two that play the game end near its equilibrium."""
+    """The answer with the highest reward can be exploited; the two learners that play the game end near its
+    equilibrium.
+    """
     rewarded, gaps, beaten = run_notebook("03_preferences.ipynb", tmp_path)
     assert all(each["reward"] > 0.2 > 1e-3 > each["game"] for each in rewarded.values())
     assert max(gaps["self-play"], gaps["Nash-MD"]) < gaps["start"] / 4

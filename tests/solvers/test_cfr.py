@@ -1,4 +1,4 @@
-"""The CFR family gives the numbers of OpenSpiel, iteration by iteration, and what the papers prove."""
+"""The CFR family gives OpenSpiel's numbers, iteration by iteration, and satisfies the bounds of the papers."""
 
 import numpy as np
 import pyspiel
@@ -27,7 +27,7 @@ LEDUC = {  # after 1, 10, 100 iterations, from OpenSpiel's C++
 
 
 def measure(components, last):
-    """NashConv of the average after 1, 10, 100, … iterations."""
+    """Returns NashConv of the average after 1, 10, 100, … iterations."""
     values = []
     for progress in components.solver.solve(components.profile, components.responder):
         if progress.iteration in (1, 10, 100, 1000):
@@ -54,7 +54,7 @@ def test_leduc(name):
 
 @pytest.mark.parametrize("name", ["liars_dice(numdice=1,dice_sides=3)", "kuhn_poker(players=3)"])
 def test_cfr_plus_is_openspiels(name):
-    """Averages themselves, in every information set, not only how good they are."""
+    """Averages in every information set, not only their NashConv."""
     game = OpenSpiel(name)
     solver, profile = CFR(floor=True, gamma=1.0), TabularSpec().profile(game)
     reference = pyspiel.CFRPlusSolver(pyspiel.load_game(name))
@@ -79,7 +79,9 @@ def test_value_of_kuhn():
 
 
 def test_regret_falls_as_zinkevich_et_al_prove():
-    """Theorem 4: the average's NashConv is at most the sum of information sets * spread * sqrt(actions / T) of all."""
+    """Theorem 4: NashConv of the average is at most the sum over players of information sets * range *
+    sqrt(actions / T).
+    """
     components = parts(solver="cfr")
     values = measure(components, 1000)
     spread = 4.0  # payoffs of Kuhn poker are from -2 to 2
@@ -125,7 +127,9 @@ def test_another_device_comes_to_the_same_numbers():
 
 
 def test_leduc_after_300_iterations():
-    """OpenSpiel has 0.071048 and 0.004581; ties leave the latter to rounding, as a mere change of unit shows."""
+    """OpenSpiel has 0.071048 and 0.004581; the latter depends on how rounding breaks ties, as a change of unit
+    shows.
+    """
     form = OpenSpiel("leduc_poker").form
 
     def distance(solver, form):

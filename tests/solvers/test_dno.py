@@ -1,4 +1,4 @@
-"""DNO: what a step of it promises, what its regressions aim at, which pairs it keeps, what a teacher is good for."""
+"""DNO: the guarantee of its steps, the fixed points of its regressions, its choice of pairs, and its teacher."""
 
 from itertools import islice, pairwise
 
@@ -42,7 +42,7 @@ def test_every_step_is_preferred_to_what_it_comes_from(name, step_size):
 
 
 def loss_of(log_policy, near, weight, wins, pairs, preferred):
-    """All answers (A,) of one game as a group of answers of one token."""
+    """Returns a loss for all answers (A,) of one token as one group."""
     each = log_policy.view(1, -1, 1)
     return PreferencePairs(
         each, each.detach(), torch.ones_like(each).bool(), [near.view(1, -1, 1)], [weight], wins, pairs, preferred
@@ -51,7 +51,7 @@ def loss_of(log_policy, near, weight, wins, pairs, preferred):
 
 @pytest.mark.parametrize("weights", [(1, 1, 1), (5, 1, 2)])
 def test_the_regression_ends_where_the_exact_step_does(weights):
-    """DNO's loss has no slope at pi * exp(r / eta) / Z, however often which pairs are seen."""
+    """DNO's loss has no gradient at pi * exp(r / eta) / Z, for any frequencies of pairs."""
     preference, now, eta = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64), torch.tensor(START).double(), 0.4
     wins = (preference @ now)[None]
     pairs = torch.tensor([(0, 1)] * weights[0] + [(0, 2)] * weights[1] + [(1, 2)] * weights[2])[None]
@@ -63,7 +63,7 @@ def test_the_regression_ends_where_the_exact_step_does(weights):
 
 
 def test_labels_that_are_certain_have_no_answer():
-    """DPO's lead ends at log(p / (1 - p)) / beta for p below 1; for p = 1 it grows for as long as there are steps."""
+    """The log-odds of DPO converge to log(p / (1 - p)) / beta for p < 1; for p = 1 they grow without bound."""
     now, beta, pairs = torch.tensor([0.5, 0.5]).double().log(), 0.5, torch.tensor([[[0, 1]]])
 
     def lead(likes, steps):
@@ -82,7 +82,7 @@ def test_labels_that_are_certain_have_no_answer():
 
 
 def test_more_steps_on_certain_labels_make_it_worse():
-    """Mean NashConv of DNO-Prct in rock-paper-scissors, where every label is certain: by 1 and by 32 inner steps."""
+    """Mean NashConv of DNO-Prct in rock-paper-scissors, where labels are certain, with 1 and with 32 inner steps."""
     results = {}
     for epochs in (1, 32):
         profile = EnumerableLMSpec(vocabulary=3, length=1).profile(
@@ -95,7 +95,7 @@ def test_more_steps_on_certain_labels_make_it_worse():
 
 
 def test_pairs_that_are_far_apart():
-    """The best answer with those that win less often by the margin; no pair with itself, nor with a close one."""
+    """The best answer with those that win less often by the margin, but not with itself or close ones."""
     wins = torch.tensor([[0.5, 0.9, 0.65, 0.1], [0.2, 0.2, 0.2, 0.2], [0.0, 0.4, 1.0, 0.7]])
     none = [-1, -1]
     assert margin_pairs(wins, 0.3).tolist() == [
@@ -108,7 +108,7 @@ def test_pairs_that_are_far_apart():
 
 
 def test_pairs_that_are_dropped_teach_nothing():
-    """A loss is the mean over pairs that there are, and 0 without any."""
+    """The loss is the mean over remaining pairs, and 0 without any."""
     near, policy = torch.zeros(3), torch.tensor([0.3, 0.0, -0.2])
     retained, dropped = torch.tensor([[[0, 2]]]), torch.tensor([[[-1, -1]]])
     likes = torch.tensor([[0.8, 0.8]])
@@ -122,7 +122,7 @@ def test_pairs_that_are_dropped_teach_nothing():
 
 
 def test_wins_in_a_group():
-    """Each answer's mean over the others in rock-paper-scissors with a second rock: paper beats both rocks."""
+    """The mean over the other answers in rock-paper-scissors with a second rock: paper beats both rocks."""
     referee = Referee(PreferenceMatrix("rock_paper_scissors"), sample_labels=False, generator=torch.Generator())
     table = referee.compare_all(torch.tensor([0]), [[0, 1, 2, 0]])
     assert referee.queries == 6
@@ -135,7 +135,7 @@ def test_wins_in_a_group():
 
 
 def always_the_teacher(batch, settings):
-    """SPIN (Chen et al. 2024): a teacher's answer is preferred to one's own, whatever the judge says."""
+    """SPIN (Chen et al. 2024): the teacher's answer is always preferred to the learner's."""
     return logistic(batch._replace(preferred=torch.zeros_like(batch.preferred)), settings)
 
 
@@ -150,7 +150,7 @@ def softmax(logits):
 
 @pytest.mark.parametrize("seed", [0, 2, 7])
 def test_a_judge_leads_beyond_the_teacher(seed, tmp_path, monkeypatch):
-    """27 answers, skill and half a circle; after 6 iterations DNO wins against the teacher, imitation does not."""
+    """27 answers with skill and weak cycles; after 6 iterations DNO beats the teacher, imitation does not."""
     random, kind = np.random.default_rng(seed), np.arange(27) % 3
     skill, circle = random.standard_normal(27), np.array([0, 1, -1])[(kind[:, None] - kind) % 3]
     preference, teacher = 1 / (1 + np.exp(skill - skill[:, None] - circle / 2)), softmax(1.5 * skill)
@@ -163,7 +163,7 @@ def test_a_judge_leads_beyond_the_teacher(seed, tmp_path, monkeypatch):
     RunFolder(tmp_path / "teacher").save(1, state, best=None)
 
     def won(pairs):
-        """Win rates against the teacher, at first and at last."""
+        """Returns win rates against the teacher, at first and at last."""
         start = EnumerableLMSpec().profile(student := game(softmax(0.4 * skill)))
         settings = {"loss": "logistic", "pairs": pairs, "answers": 5, "prompts": 600, "minibatches": 10}
         steps = DNO(str(tmp_path / "teacher"), step_size=10.0).solve(

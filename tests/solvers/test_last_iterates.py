@@ -1,4 +1,4 @@
-"""Last iterates that go to an equilibrium of the game itself, and what they are when looked at in another way."""
+"""Last iterates that converge to an equilibrium of the game itself, and equivalent forms of their updates."""
 
 from itertools import islice
 
@@ -20,7 +20,7 @@ START = (0.6, 0.3, 0.1)
 
 
 def after(solver, game, *iterations):
-    """NashConv after so many iterations, and the first seat's strategy at the end."""
+    """Returns NashConv after some iterations, and the first seat's strategy at the end."""
     profile = TabularSpec().profile(game)
     metrics = [step.metrics for step in islice(solver.solve(profile, ExactResponder(game)), max(iterations))]
     return [metrics[iteration - 1]["nash_conv"] for iteration in iterations], profile[0].strategy.numpy()
@@ -77,7 +77,7 @@ def test_r_nad_solves_kuhn_poker():
 
 
 def test_a_tax_is_paid_to_the_other_along_the_whole_path():
-    """Of a pure line of play, by hand: the payoff of its end less and more the sums of log-ratios."""
+    """For a pure line of play, by hand: the payoff of its end minus and plus the sums of log-ratios."""
     game = OpenSpiel("kuhn_poker")
     form, generator = game.form, np.random.default_rng(0)
     strategy, reference = (np.exp(generator.normal(size=form.sequences)) * uniform_strategy(form) for _ in range(2))

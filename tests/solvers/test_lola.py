@@ -1,4 +1,4 @@
-"""The iterated prisoner's dilemma is worth what it should be, and LOLA shapes others where naive learners defect."""
+"""The iterated prisoner's dilemma has the right values, and LOLA cooperates where naive learners defect."""
 
 import sys
 from itertools import product
@@ -26,13 +26,13 @@ MIXED, OTHER = (0.9, 0.7, 0.2, 0.5, 0.1), (0.4, 0.8, 0.6, 0.3, 0.25)
 
 
 def strategy(chances):
-    """(S, A) from the chances of the first action."""
+    """Returns (S, A) from the probabilities of the first action."""
     first = torch.tensor(chances, dtype=torch.float64)
     return torch.stack([first, 1 - first], dim=-1)
 
 
 def simulate(game, pair, rounds=2000):
-    """The discounted mean payoff, round by round: how likely each pair of actions is, and what it earns."""
+    """Returns the discounted mean payoff, round by round, from the distribution of action pairs."""
     gamma, worth = game.discount, np.zeros(2)
     payoffs = game.earns.numpy().reshape(2, 2, 2)  # times 1 - gamma
     likely = {(a, b): pair[0][0, a].item() * pair[1][0, b].item() for a, b in product((0, 1), repeat=2)}
@@ -48,14 +48,14 @@ def simulate(game, pair, rounds=2000):
 
 
 def draw_profile(seed):
-    """A profile of logits, and the responder that moves it."""
+    """Returns a profile of logits, and its responder."""
     game = RepeatedGame()
     torch.manual_seed(seed)
     return SoftmaxTableSpec().profile(game), GradientAscent(game, SoftmaxTableSpec(), learning_rate=STEP)
 
 
 def learn(solver, seed, steps=STEPS):
-    """The profile after some steps, and the last metrics."""
+    """Returns the profile after some steps, and the last metrics."""
     profile, responder = draw_profile(seed)
     for progress in solver.solve(profile, responder):
         if progress.iteration == steps:
@@ -90,7 +90,7 @@ def test_many_profiles_at_once():
 
 
 def test_play_earns_what_values_say():
-    """Within four standard errors, of both seats; a game has 25 rounds in the mean."""
+    """Within four standard errors, for both seats; a game has 25 rounds on average."""
     game, strategies = RepeatedGame(), [strategy(each) for each in (MIXED, OTHER)]
     profile = [SoftmaxTablePolicy(each.log()) for each in strategies]
     earned = score(game, profile, derive_seeds(0, 20_000)).double()
@@ -112,7 +112,9 @@ def test_seats_see_the_last_round_from_their_own_side():
 
 
 def test_the_derivative_goes_through_the_step_of_the_other():
-    """LOLA's slope is that of V_i(own_i, other + look_ahead * step), by differences; the naive one is another."""
+    """LOLA's gradient is that of V_i(own_i, other + look_ahead * step), by finite differences, unlike the naive
+    one.
+    """
     game, look_ahead, width = RepeatedGame(), 25.0, 1e-5
     own = [policy.logits for policy in draw_profile(0)[0]]
     result = aware(game.values, own, look_ahead)
@@ -148,7 +150,9 @@ def test_naive_learners_defect():
 
 
 def test_lola_cooperates():
-    """Of 64 seeds 44 end near mutual cooperation here, and the mean is near -1.2; the first is as the solver has it."""
+    """44 of 64 seeds end near mutual cooperation, and the mean payoff is near -1.2; the first seed is checked
+    with the solver.
+    """
     game = RepeatedGame()
     profiles = [draw_profile(seed)[0] for seed in range(64)]
     both = [torch.stack([profile[seat].logits.detach() for profile in profiles]) for seat in (0, 1)]

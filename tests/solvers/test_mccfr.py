@@ -1,4 +1,4 @@
-"""What sampling says of regrets is right in expectation, exactly, and what comes of it falls as fast as it should."""
+"""Sampled regrets are exact in expectation, and NashConv falls as fast as it should."""
 
 from itertools import product
 
@@ -25,15 +25,17 @@ DECKS = {"kuhn_poker": (3, 2), "kuhn_poker(players=3)": (4, 3, 2)}  # cards that
 
 
 def quarters(form):
-    """A strategy (S,) of 1/4, 1/2 and 3/4 in games of two actions, other ones in neighbouring information sets."""
+    """Returns a strategy (S,) of 1/4, 1/2 and 3/4 in games of two actions, different in neighbouring information
+    sets.
+    """
     first = np.resize([1, 3, 2], len(form.parent)) / 4
     return np.concatenate([np.ones(form.players), np.stack([first, 1 - first], axis=1).ravel()])
 
 
 def expected(game, exploration, player, strategy, grids):
-    """The mean over all draws on grids of what a traversal adds to regrets and to the average (S,) each.
+    """Returns the mean contribution of a traversal to regrets and to the average, (S,) each, over all draws on grids.
 
-    Regret matching over a strategy is that strategy. Draw k takes grids[k] values, each as probable as the others.
+    The strategy is that of regret matching. Draw k takes grids[k] equally probable values.
     """
     tree, added = paths(game.tree, game.form), np.zeros((2, game.form.sequences))
     for noise in product(*(np.arange(0.5, grid) / grid for grid in grids)):
@@ -44,7 +46,7 @@ def expected(game, exploration, player, strategy, grids):
 
 
 def counterfactual_regrets(form, strategy, player):
-    """Those of one player (S,), from the sequence form; 0 for the others."""
+    """Returns those of one player (S,), from the sequence form; 0 for the others."""
     value = np.empty_like(strategy)
     compute_gradient(form, realization_plan(form, strategy), value)
     backup_action_values(form, strategy, value)
@@ -54,13 +56,13 @@ def counterfactual_regrets(form, strategy, player):
 
 
 def owner(form):
-    """The player (S,) of each sequence of an action, -1 for empty ones."""
+    """Returns the player (S,) of each sequence, -1 for empty ones."""
     players = np.repeat(np.arange(form.players), np.diff(form.begin))
     return np.concatenate([np.full(form.players, -1), np.repeat(players, np.diff(form.first))])
 
 
 def allowed(game):
-    """The probability (S,) with which chance alone allows the information set of each sequence."""
+    """Returns the probability (S,) of chance to reach the information set of each sequence."""
     tree, legal_ = game.tree, np.zeros(len(game.form.parent))
     waiting = [(0, 1.0)]
     while waiting:
@@ -83,7 +85,7 @@ def allowed(game):
     ],
 )
 def test_sampled_regrets_are_counterfactual_regrets_in_expectation(name, sampling, player, draws):
-    """Over all that can be drawn; and averages grow by plans, times what chance makes of an information set."""
+    """Over all possible draws. Averages grow by realization plans times the probability of chance."""
     game = OpenSpiel(name)
     strategy = quarters(game.form)
     regret, total = expected(game, EXPLORATION[sampling], player, strategy, DECKS[name] + draws)
@@ -95,7 +97,7 @@ def test_sampled_regrets_are_counterfactual_regrets_in_expectation(name, samplin
 
 
 def distances(exploration, seeds, *counts, name="kuhn_poker"):
-    """NashConv (seeds, counts) of the average after so many iterations, of a traversal of each player."""
+    """Returns NashConv (seeds, counts) of the average after some iterations."""
     game = OpenSpiel(name)
     tree, form, values = paths(game.tree, game.form), game.form, []
     for seed in range(seeds):
@@ -109,7 +111,7 @@ def distances(exploration, seeds, *counts, name="kuhn_poker"):
 
 @pytest.mark.parametrize("exploration", [0.0, 0.6])
 def test_as_good_as_openspiels_after_as_many_iterations(exploration):
-    """Geometric means over 40 seeds, whose standard errors are about 5 % here as there."""
+    """Geometric means over 40 seeds, with standard errors of about 5 % on both sides."""
     game, results = pyspiel.load_game("kuhn_poker"), []
     for seed in range(1, 41):
         solver = (
@@ -133,7 +135,7 @@ def test_nash_conv_falls_as_one_over_the_root_of_traversals(exploration):
 
 
 def solve_kuhn(sampling, iterations, traversals=10, seed=3, cut=None):
-    """What the tables of three players hold after some iterations, a new solver having gone on after `cut` of them."""
+    """Returns the tables of three players after some iterations, continued by a new solver after `cut` of them."""
     game = OpenSpiel("kuhn_poker(players=3)")
     profile, state = TabularSpec().profile(game), {}
     for after, until in ((0, cut), (cut, iterations)) if cut else ((0, iterations),):

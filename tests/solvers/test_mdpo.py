@@ -1,4 +1,4 @@
-"""Mirror descent policy optimisation, and soft actor-critic: where their steps lead, known beforehand."""
+"""Mirror descent policy optimisation and soft actor-critic converge to known solutions."""
 
 from copy import deepcopy
 from itertools import islice
@@ -31,26 +31,26 @@ STATES, ACTIONS, DISCOUNT = 20, 5, 0.95
 
 
 def random_process():
-    """Transitions (S, A, S) and rewards (S, A) of a random decision process."""
+    """Returns transitions (S, A, S) and rewards (S, A) of a random decision process."""
     generator = torch.Generator().manual_seed(0)
     moves = torch.rand(STATES, ACTIONS, STATES, generator=generator, dtype=torch.float64) ** 8
     return moves / moves.sum(-1, keepdim=True), torch.rand(STATES, ACTIONS, generator=generator, dtype=torch.float64)
 
 
 def advantages(policy, moves, rewards):
-    """Values (S,) of a policy (S, A), and advantages (S, A), exactly."""
+    """Returns exact values (S,) and advantages (S, A) of a policy (S, A)."""
     earned, onward = (policy * rewards).sum(1), torch.einsum("sa,sat->st", policy, moves)
     value = torch.linalg.solve(torch.eye(STATES, dtype=torch.float64) - DISCOUNT * onward, earned)
     return value, rewards + DISCOUNT * moves @ value - value[:, None]
 
 
 def mirror_loss(pi, old, advantage, step_size):
-    """-mean_s [sum_a pi A - KL(pi || old) / step_size]."""
+    """Returns -mean_s [sum_a pi A - KL(pi || old) / step_size]."""
     return -(pi.log_probs.exp() * advantage).sum(-1).mean() + pi.kl(old).mean() / step_size
 
 
 def descend(logits, advantage, step_size, steps, rate):
-    """Logits (S, A) after so many steps down the mirror loss from themselves."""
+    """Returns logits (S, A) after some gradient steps on the mirror loss."""
     old, logits = Categorical(logits.clone()), logits.clone().requires_grad_()
     for _ in range(steps):
         (slope,) = torch.autograd.grad(mirror_loss(Categorical(logits), old, advantage, step_size), logits)
@@ -82,7 +82,7 @@ def test_many_steps_lead_to_the_closed_form():
 
 @pytest.mark.parametrize("game", ["overcooked", "control"])
 def test_the_first_step_of_the_responder_is_the_policy_gradient(game):
-    """Where the policy is its own anchor the KL is flat, and the ratio's slope is that of the log-probability."""
+    """At the anchor the KL has no gradient, and that of the ratio is that of the log-probability."""
     components = parts(solver="mdpo", game=game)
     responder, (policy, *_) = components.responder, components.profile
     _, shares, _ = responder._play(components.profile, None)
@@ -102,7 +102,7 @@ CIRCLE = ["game=preference/cycle", "solver=mdpo", "solver.step_size=4.0", "steps
 
 
 def on_the_circle(*keys):
-    """MDPO's own preset, on three answers that are chosen once; both seats begin at (.6, .3, .1), nearly."""
+    """Builds MDPO's preset on three answers that are chosen once; both seats start near (.6, .3, .1)."""
     components = build(compose_config("train", [*CIRCLE, "responder.entropy_bonus=0.0", *keys]))
     with torch.no_grad():
         components.profile[0].network.biases[-1].copy_(torch.tensor([0.6, 0.3, 0.1]).log())
@@ -111,12 +111,12 @@ def on_the_circle(*keys):
 
 
 def chances(components):
-    """Of the three answers in both seats (2, 3)."""
+    """Returns the probabilities of the three answers in both seats, (2, 3)."""
     return torch.from_numpy(tabulate_policies(components.game, components.profile)[2:]).view(2, 3)
 
 
 def closed_form(components):
-    """pi_k exp(step * A) / Z (2, 3), A the mean advantage of an answer in the play that comes next, in payoff."""
+    """Returns pi_k exp(step * A) / Z (2, 3), with A the mean advantage in the next rollout, in units of payoff."""
     profile, responder = deepcopy((components.profile, components.responder))
     _, parts, _ = responder._play(profile, None)
     decided, unit = responder._scaled(responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0])
@@ -128,7 +128,9 @@ def closed_form(components):
 
 @pytest.mark.parametrize("normalise", [False, True])
 def test_mdpo_goes_all_the_way_to_its_mirror_step_and_the_first_steps_part_of_it(normalise):
-    """A16: with many inner steps the responder arrives at the closed form of what it has played; m = 10 beats m = 1."""
+    """A16: with many inner steps the responder reaches the closed form of its rollout; m = 10 gets closer than m
+    = 1.
+    """
     left = []
     for steps in (1, 10, 200):
         scaled = [
@@ -146,7 +148,7 @@ def test_mdpo_goes_all_the_way_to_its_mirror_step_and_the_first_steps_part_of_it
 
 
 def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
-    """m = 1: what the step is taken down points along the gradient of the payoff, by the game's own matrix."""
+    """m = 1: the step is along the gradient of the payoff, computed from the game's matrix."""
     components = on_the_circle(
         "responder.epochs=1", "responder.num_envs=4096", "responder.rollout_length=16", "policy.shared=false"
     )
@@ -167,7 +169,7 @@ def test_one_step_of_mdpo_is_the_policy_gradient_however_it_is_anchored():
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_ten_iterations_of_mdpo_go_where_ten_of_hedge_go(seed):
-    """pi_0 exp(10 t A) / Z, if its inner steps are many; with one in each, of as much play, Adam goes elsewhere."""
+    """pi_0 exp(10 t A) / Z with many inner steps; with one in each iteration, Adam goes elsewhere."""
     torch.manual_seed(seed)
     earned, missed = torch.tensor([0.0, 0.5, 1.0]), {}
     for steps in (1, 40):
@@ -239,7 +241,7 @@ class Parabola:
 
 @pytest.mark.parametrize("magnet_weight", [0.0, 0.1])
 def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
-    """At pi ~ [exp(payoff) magnet^pull]^(1 / (bonus + pull)), which is nearly Gaussian so far from the edges."""
+    """At pi ~ [exp(payoff) magnet^w]^(1 / (bonus + w)), which is nearly Gaussian away from the edges."""
     torch.manual_seed(0)
     game, network = Parabola(), MLPSpec(hidden=(32, 32), squashed=True)
     profile = network.profile(game)
@@ -284,7 +286,7 @@ def test_a_step_that_comes_to_nothing_and_policies_that_cannot_be_squashed_are_r
 
 
 def test_on_tables_it_is_hedge():
-    """Anchored to itself and drawn to nobody, with exact payoffs: the same steps, however they are asked for."""
+    """Anchored to itself without a magnet, with exact payoffs: the same steps in both forms."""
     game = PreferenceMatrix("cycle", reference=[0.7, 0.1, 0.2])
     profiles = [TabularSpec().profile(game) for _ in range(2)]
     solvers = MDPO(step_size=0.5), MMD(step_size=0.5, magnet_weight=0.0)

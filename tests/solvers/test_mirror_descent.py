@@ -1,4 +1,4 @@
-"""Mirror descent and its relatives go where the theory says they go, as fast as it says, and no further."""
+"""Mirror descent and related solvers converge to the predicted points at the predicted rates."""
 
 from itertools import islice, pairwise
 
@@ -42,7 +42,7 @@ MMD_POINTS = {  # of biased rock-paper-scissors scaled to [0, 1], drawn to unifo
 
 
 def trace(solver, game, iterations):
-    """The first seat's strategy at the start and after every iteration, and the last metrics."""
+    """Returns the first seat's strategy at the start and after every iteration, and the last metrics."""
     profile = TabularSpec().profile(game)
     iterates = [profile[0].strategy.numpy().copy()]
     for progress in solver.solve(profile, ExactResponder(game)):
@@ -52,7 +52,7 @@ def trace(solver, game, iterations):
 
 
 def divergence(target, strategy):
-    """KL(target || found)."""
+    """Returns KL(target || strategy)."""
     return float((target * np.log(target / strategy)).sum())
 
 
@@ -90,7 +90,7 @@ def test_mirror_prox_is_as_fast_as_proven(name, magnet_weight):
 
 
 def test_mirror_prox_is_egpo():
-    """The extragradient step eta = gamma / (1 + gamma * magnet_weight) in explicit form gives the same iterates."""
+    """The explicit extragradient step eta = gamma / (1 + gamma * magnet_weight) gives the same iterates."""
     magnet_weight, gamma = 0.05, 2.0
     eta = gamma / (1 + gamma * magnet_weight)
     iterates, _ = trace(
@@ -113,7 +113,7 @@ def test_mirror_prox_is_egpo():
 
 @pytest.mark.parametrize("step_size", [0.1, 1.0, 2.0])
 def test_a_constant_step_of_nash_md_is_biased_as_it_should_be(step_size):
-    """Not the profile but its mixture is an equilibrium, that at magnet_weight / (1 - step_size * magnet_weight)."""
+    """The mixture, not the profile, is the equilibrium at magnet_weight / (1 - step_size * magnet_weight)."""
     magnet_weight, game = 0.1, PreferenceMatrix("cycle", reference=START)
     iterates, _ = trace(NashMD(step_size=step_size, magnet_weight=magnet_weight), game, 3000)
     mixture = iterates[-1] ** (1 - step_size * magnet_weight) * np.array(START) ** (step_size * magnet_weight)
@@ -129,7 +129,7 @@ def test_bias_of_nash_md(step_size, distance):
 
 @pytest.mark.parametrize("magnet_weight", [0.1, 0.02])
 def test_plain_self_play_is_stable_up_to_its_threshold_and_not_beyond(magnet_weight):
-    """Explicit steps eta < 2 magnet_weight / (magnet_weight^2 + omega^2), omega from the eigenvalues at the
+    """Explicit steps eta < 2 w / (w^2 + omega^2), with magnet weight w and omega from the eigenvalues at the
     equilibrium.
     """
     game, preference = PreferenceMatrix("cycle", reference=START), np.array(PREFERENCES["cycle"])
@@ -163,7 +163,7 @@ def test_hedge_runs_in_circles_while_its_average_converges():
 
 
 def test_a_moving_magnet_leads_to_the_equilibrium_itself():
-    """COMAL with its inner games solved: (4, 3, 4) / 11, the opposite margins of the cycle."""
+    """COMAL with exactly solved inner games: (4, 3, 4) / 11, the opposite margins of the cycle."""
     iterates, metrics = trace(
         MMD(step_size=1.0, magnet_weight=0.1, move_every=50), PreferenceMatrix("cycle", reference=START), 1500
     )
@@ -172,7 +172,7 @@ def test_a_moving_magnet_leads_to_the_equilibrium_itself():
 
 
 def queries_of(solver, most=1200):
-    """Evaluations of a profile's payoffs until the gap on the cycle is 1e-3, or so many."""
+    """Returns the number of payoff evaluations until the gap on the cycle is 1e-3, up to a limit."""
     game = PreferenceMatrix("cycle", reference=START)
     responder, profile = ExactResponder(game), TabularSpec().profile(game)
     work = Work()
@@ -189,16 +189,14 @@ def test_queries_of_mirror_prox(magnet_weight, queries):
 
 @pytest.mark.parametrize(("kind", "reference"), [(MMD, 786), (NashMD, 723)])
 def test_where_the_pull_is_weak_no_step_makes_up_for_the_look_ahead(kind, reference):
-    """Eleven times the queries of Mirror-Prox, at the best of all steps; M4 of the theory has the numbers."""
+    """At least eleven times the queries of Mirror-Prox, at the best of all steps (M4)."""
     counts = [queries_of(kind(step_size=step, magnet_weight=0.02)) for step in np.geomspace(0.05, 0.8, 9)]
     assert min(counts) == pytest.approx(reference, rel=0.05)
     assert min(counts) > 11 * queries_of(MirrorProx(step_size=2.0, magnet_weight=0.02))
 
 
 def test_way_of_mirror_prox():
-    """KL, gap and the span of log-probabilities, which falls linearly too, at magnet_weight .05 (the theory's own
-    trace).
-    """
+    """KL, gap and the span of log-probabilities, which falls linearly, at magnet_weight .05."""
     magnet_weight, game = 0.05, PreferenceMatrix("cycle", reference=START)
     target = trace(MirrorProx(magnet_weight=magnet_weight), game, 3000)[0][-1]
     for iterations, *expected in (
@@ -212,7 +210,7 @@ def test_way_of_mirror_prox():
 
 
 def test_copies_of_answers_change_nothing_for_mirror_prox(tmp_path):
-    """Ten of each, which share what one had: its rate does not know how many answers there are."""
+    """Ten copies of each answer share its probability: the rate does not depend on the number of answers."""
     np.save(tmp_path / "many.npy", np.kron(PREFERENCES["cycle"], np.ones((10, 10))))
     shared = tuple(np.repeat(START, 10) / 10)
     one, one_metrics = trace(MirrorProx(magnet_weight=0.05), PreferenceMatrix("cycle", reference=START), 20)
@@ -225,8 +223,8 @@ def test_copies_of_answers_change_nothing_for_mirror_prox(tmp_path):
 
 @pytest.mark.parametrize("magnet_weight", [0.5, 0.05])
 def test_the_gap_is_its_closed_form(magnet_weight):
-    """2 * [magnet_weight * log sum mu exp(P pi / magnet_weight) + magnet_weight * KL(pi || mu) - 1/2], and what a
-    search for the best finds.
+    """2 * [w * log sum mu exp(P pi / w) + w * KL(pi || mu) - 1/2], w the magnet weight, and a numerical
+    maximisation.
     """
     game = PreferenceMatrix("cycle", reference=START)
     pi, mu, preference = np.array([0.2, 0.5, 0.3]), np.array(START), np.array(PREFERENCES["cycle"])
@@ -277,7 +275,7 @@ def test_a_profile_goes_on_from_a_checkpoint_with_its_reference():
 
 
 def test_kuhn_by_annealed_mmd():
-    """Step and magnet_weight of 1 / sqrt(t) lead to an equilibrium of the game itself: the last iterate, no average."""
+    """Step and magnet_weight of 1 / sqrt(t): the last iterate converges to an equilibrium of the game itself."""
     from games.openspiel.game import OpenSpiel
 
     game = OpenSpiel("kuhn_poker")
@@ -294,9 +292,7 @@ def test_kuhn_by_annealed_mmd():
 
 @pytest.mark.parametrize("magnet_weight", [0.1, 0.02])
 def test_annealed_nash_md_forgets_its_start_with_the_step_of_the_preset(magnet_weight):
-    """The start fades as 1 / t^2, and the last iterate comes to the regularised equilibrium, whatever the
-    magnet_weight.
-    """
+    """The influence of the start falls as 1 / t^2, and the last iterate converges, for any magnet_weight."""
     game = PreferenceMatrix("cycle", reference=[0.6, 0.3, 0.1])
     profile = TabularSpec().profile(game)
     solver = NashMD(**{**preset("nash_md"), "magnet_weight": magnet_weight, "anneal": True})
@@ -307,9 +303,7 @@ def test_annealed_nash_md_forgets_its_start_with_the_step_of_the_preset(magnet_w
 
 @pytest.mark.parametrize("name", ["mmd", "inpo"])
 def test_annealed_mmd_forgets_its_start_with_the_numbers_of_the_preset(name):
-    """As 1 / t, not as t^-(step_size * magnet_weight): the last iterate comes to an equilibrium as the magnet_weight
-    falls.
-    """
+    """As 1 / t, not as t^-(step_size * magnet_weight); the last iterate converges as the magnet_weight falls."""
     game = PreferenceMatrix("cycle", reference=[0.6, 0.3, 0.1])
     profile = TabularSpec().profile(game)
     solver = MMD(**{**preset(name), "anneal": True})
@@ -321,7 +315,7 @@ def test_annealed_mmd_forgets_its_start_with_the_numbers_of_the_preset(name):
 
 
 def preset(name):
-    """The keys of a solver's preset."""
+    """Returns the keys of a solver's preset."""
     keys = yaml.safe_load((CONFIGS / "solver" / f"{name}.yaml").read_text())["solver"]
     return {key: value for key, value in keys.items() if key != "_target_"}
 
@@ -329,7 +323,7 @@ def preset(name):
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("solver", [MirrorProx, NashMD, MMD])
 def test_steps_and_pulls_are_finite_numbers(solver, number):
-    """But for MMD's step, which may be infinite: nothing then holds the profile but the magnet."""
+    """Except for MMD's step, which may be infinite: then only the magnet regularises."""
     with pytest.raises(ValueError, match=r"solver\.magnet_weight must be a finite number"):
         solver(magnet_weight=number)
     if solver is MMD and number > 0:

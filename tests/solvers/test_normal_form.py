@@ -1,4 +1,4 @@
-"""Games in normal form: every answer is measured, and held to numbers by hand, to closed forms and to other solvers."""
+"""Solvers in normal form, compared with results by hand, closed forms and other solvers."""
 
 from importlib import import_module
 from itertools import product
@@ -49,7 +49,7 @@ def random_payoffs(seed, *shape):
 
 
 def mixed_only(count, *shape):
-    """Random games without a pure equilibrium."""
+    """Returns random games without a pure equilibrium."""
     games = (random_payoffs(seed, *shape) for seed in range(10_000))
     return [
         payoffs
@@ -89,7 +89,7 @@ def test_zero_sum_games_have_the_values_that_others_find():
 @pytest.mark.parametrize("size", [5, 60, 150])
 @pytest.mark.parametrize("kind", ["random", "wins", "copies"])
 def test_two_ways_to_solve_a_zero_sum_game(kind, size):
-    """By QuantEcon's simplex and by HiGHS; what is degenerate is worth the same."""
+    """QuantEcon's simplex method and HiGHS; degenerate games have the same value."""
     payoff = random_payoffs(size, size, size)
     if kind == "wins":
         payoff = np.sign(payoff - payoff.T)
@@ -128,7 +128,7 @@ def test_random_games_without_pure_equilibria(shape):
 
 
 def test_three_ways_to_the_only_equilibrium():
-    """Pivots, the logit path, and the support that dynamics come near to."""
+    """Pivots, the logit path, and supports found by dynamics."""
     payoffs = in_range(load_classic("biased_rock_paper_scissors"))
     for way in (
         pivot_candidates,
@@ -188,7 +188,9 @@ def test_parameters_out_of_range_are_refused(solve, keys):
 
 
 def test_best_correlated_equilibrium_of_chicken():
-    """Told to give way, the other does so with p, and 7p <= 2(1 - p) + 6p: p <= 2/3, both give way half the time."""
+    """If told to give way, the other does so with p, and 7p <= 2(1 - p) + 6p: p <= 2/3, so both give way half the
+    time.
+    """
     joint = correlated_equilibrium(CHICKEN)
     assert joint == pytest.approx(np.array([[0, 0.25], [0.25, 0.5]]))
     assert (CHICKEN * joint).sum() == pytest.approx(10.5)
@@ -196,7 +198,9 @@ def test_best_correlated_equilibrium_of_chicken():
 
 
 def test_coarse_equilibria_are_more():
-    """Rock-paper-scissors where ties cost both 1/2: coarse ones never tie, but told rock, one plays scissors."""
+    """In rock-paper-scissors where ties cost both 1/2, a coarse one never ties, but when told rock one would play
+    scissors.
+    """
     row = CYCLE[0] - np.eye(3) / 2
     payoffs = np.stack([row, row.T])
     never = (1 - np.eye(3)) / 6
@@ -228,7 +232,7 @@ def entropy(p):
 
 
 def test_most_even_correlated_equilibria():
-    """Nothing but defection in the dilemma; in chicken (a, 2a, 2a, 1 - 5a), flat at a = 1 / (5 + 2^(4/5))."""
+    """Only defection in the dilemma; in chicken (a, 2a, 2a, 1 - 5a) with the maximum at a = 1 / (5 + 2^(4/5))."""
     assert max_entropy_correlated(PENNIES) == pytest.approx(np.full((2, 2), 1 / 4), abs=1e-6)
     assert max_entropy_correlated(JORDAN) == pytest.approx(np.full((2, 2, 2), 1 / 8), abs=1e-6)
     assert max_entropy_correlated(DILEMMA) == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-6)
@@ -245,7 +249,7 @@ def test_conditions_that_nothing_meets_and_kinds_that_there_are_not():
 
 @pytest.mark.parametrize("shape", [(2, 4, 6), (3, 3, 2, 4)])
 def test_dynamics_are_openspiels(shape):
-    """The second pair of parameters puts most probabilities on the floor in every step."""
+    """The second pair of parameters puts most probabilities at the floor in every step."""
     reference = import_module("open_spiel.python.algorithms.projected_replicator_dynamics")
     matching = import_module("open_spiel.python.algorithms.regret_matching")
     payoffs = in_range(random_payoffs(10, *shape))
@@ -269,7 +273,7 @@ def test_averages_of_zero_sum_games_come_to_an_equilibrium(learn):
 
 
 def test_replicators_turn_around_the_equilibrium():
-    """In rock-paper-scissors the product of a strategy's probabilities is a constant of the motion."""
+    """In rock-paper-scissors the product of probabilities is a constant of the motion."""
     start = [np.array([0.5, 0.3, 0.2]), np.array([0.5, 0.3, 0.2])]
     result = replicator(CYCLE, start, 20_000, 1e-4)
     assert np.prod(result[0]) == pytest.approx(np.prod(start[0]), rel=1e-3)
@@ -277,7 +281,7 @@ def test_replicators_turn_around_the_equilibrium():
 
 
 def residual(payoffs, strategies, precision):
-    """How far strategies are from softmaxes of what they earn."""
+    """Returns the distance of strategies from softmaxes of their payoffs."""
     results = []
     for player, own in enumerate(strategies):
         value = precision * values(payoffs, strategies, player)
@@ -296,7 +300,7 @@ def test_quantal_responses_answer_each_other(shape):
 
 
 def test_quantal_responses_in_asymmetric_matching_pennies():
-    """The row player wins 9 or 1, the column player 1; by bisection: q falls in p, and p rises in q."""
+    """The row player wins 9 or 1, the column player 1; by bisection, as q falls in p and p rises in q."""
     payoffs = np.array([[[9, 0], [0, 1]], [[0, 1], [1, 0]]], float)
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -309,7 +313,7 @@ def test_quantal_responses_in_asymmetric_matching_pennies():
 
 
 def test_the_path_leads_to_the_risk_dominant_equilibrium():
-    """Hares in the stag hunt, where (3 - 1)^2 > (4 - 3)^2; stags, once missing them costs less: (3 - 2.5)^2."""
+    """Hares in the stag hunt, where (3 - 1)^2 > (4 - 3)^2; stags if missing them costs less, (3 - 2.5)^2."""
     assert np.concatenate(logit_limit(load_classic("stag_hunt"))) == pytest.approx([0, 1, 0, 1])
     row = np.array([[4, 2.5], [3, 3]])
     assert np.concatenate(logit_limit(np.stack([row, row.T]))) == pytest.approx([1, 0, 1, 0])
@@ -317,7 +321,7 @@ def test_the_path_leads_to_the_risk_dominant_equilibrium():
 
 @pytest.mark.parametrize("alpha", [np.inf, 0.1, 100.0])
 def test_alpha_rank_by_hand(alpha):
-    """Cycles are played alike, dominated actions never."""
+    """Cyclic actions have equal weight, dominated ones none."""
     assert alpha_rank_symmetric(CYCLE[0], alpha) == pytest.approx(np.full(3, 1 / 3))
     assert alpha_rank(CYCLE, alpha).sum(1) == pytest.approx(np.full(3, 1 / 3))
     defects = marginals(alpha_rank(DILEMMA, alpha))[0][1]
@@ -339,7 +343,7 @@ def test_alpha_rank_is_openspiels(name, alpha):
 
 @pytest.mark.parametrize(("size", "scale"), [(3, 1.0), (3, 2000.0), (60, 30.0), (60, 2000.0), (900, 1.0), (900, 30.0)])
 def test_chains_that_hardly_move(size, scale):
-    """Neighbours on a line balance, p(i) C(i, i + 1) = p(i + 1) C(i + 1, i), with rates from 1 down to exp(-scale)."""
+    """Detailed balance on a line, p(i) C(i, i + 1) = p(i + 1) C(i + 1, i), with rates from 1 down to exp(-scale)."""
     up, down = -scale * np.random.default_rng(14).random((2, size - 1))
     logs = np.full((size, size), -np.inf)
     logs[range(size - 1), range(1, size)], logs[range(1, size), range(size - 1)] = up, down
@@ -351,7 +355,7 @@ def test_chains_that_hardly_move(size, scale):
 
 
 def test_alpha_rank_where_rates_are_below_all_floats():
-    """Two strict equilibria that 50 mutants must leave against odds of exp(-1000 * loss); the stags' is left sooner."""
+    """Two strict equilibria that 50 mutants leave with odds of exp(-1000 * loss); that of stags is left sooner."""
     result = alpha_rank(load_classic("stag_hunt"), alpha=1000.0)
     assert result == pytest.approx(np.array([[0, 0], [0, 1]]), abs=1e-12)
     assert alpha_rank(CHICKEN, alpha=1000.0) == pytest.approx(np.array([[0, 0.5], [0.5, 0]]))
@@ -376,7 +380,7 @@ def test_nash_averaging_by_hand():
 
 
 def test_copies_of_agents_and_tasks_change_nothing():
-    """OpenSpiel's convex programme finds the same to three or more digits."""
+    """OpenSpiel's convex programme gives the same to at least three digits."""
     biased = load_classic("biased_rock_paper_scissors")[0][np.ix_([0, 1, 2, 2], [0, 1, 2, 2])]
     assert nash_averaging(biased)[0] == pytest.approx(np.array([2, 6, 3, 3]) / 14, abs=1e-6)
     scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.8, 0.5], [0.6, 0.6, 0.1], [0.3, 0.2, 0.2]])
@@ -392,7 +396,7 @@ def test_copies_of_agents_and_tasks_change_nothing():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_nash_averaging_of_games_with_many_equilibria(seed):
-    """Whole numbers leave ties everywhere: still nobody beats the average, and agents and tasks are worth the same."""
+    """Integer payoffs have ties: still no agent beats the average, and agents and tasks have the same value."""
     random = np.random.default_rng(seed)
     size = random.integers(3, 9)
     wins = np.triu(random.integers(-2, 3, (size, size)), 1).astype(float)
@@ -416,7 +420,7 @@ def test_most_even_equilibria_of_games_with_copied_actions(kind):
 
 
 def test_the_most_even_equilibrium_of_antisymmetric_games():
-    """Wins and losses alone leave many equilibria; no mixture with another one is more even."""
+    """Payoffs of +1 and -1 have many equilibria; no mixture with another one has a larger entropy."""
     for seed in range(20):
         payoff = np.sign(random_payoffs(seed, 8, 8))
         payoff = np.triu(payoff, 1) - np.triu(payoff, 1).T
@@ -449,7 +453,7 @@ def test_a_matrix_game_is_solved_in_its_first_iteration(method):
 
 
 def test_all_equilibria_by_hand():
-    """Of chicken both pure ones and (1/3, 2/3); of meeting at one of six places one for each set of places."""
+    """For chicken both pure ones and (1/3, 2/3); for meeting at one of six places one for each set of places."""
     result = all_equilibria(CHICKEN)
     assert [np.concatenate(each).tolist() for each in result] == [
         [1, 0, 0, 1],
@@ -467,7 +471,9 @@ def test_all_equilibria_by_hand():
 
 @pytest.mark.parametrize("is_whole", [False, True])
 def test_all_equilibria_are_quantecons_and_more_where_there_are_infinitely_many(is_whole):
-    """Of whole numbers from 0 to 3, which leave ties, each is one, and none of QuantEcon's is missed."""
+    """For integer payoffs from 0 to 3, with ties: each result is an equilibrium, and all of QuantEcon's are
+    found.
+    """
     from quantecon.game_theory import NormalFormGame, Player, support_enumeration, vertex_enumeration
 
     random = np.random.default_rng(0)

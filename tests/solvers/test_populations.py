@@ -1,4 +1,4 @@
-"""Populations grow towards equilibria: known distances, two ways to one profile, guarantees that hold at every step."""
+"""Populations grow towards equilibria: known distances, equivalent computations, guarantees of every step."""
 
 from functools import partial
 from itertools import islice
@@ -23,7 +23,7 @@ from solvers.populations.tree_rollouts import played
 
 
 def distances(solver, game, iterations):
-    """NashConv after every iteration, and the solver's last metrics."""
+    """Returns NashConv after every iteration, and the last metrics."""
     profile = TabularSpec().profile(game)
     steps = list(islice(solver.solve(profile, ExactResponder(game)), iterations))
     return np.array([step.metrics["nash_conv"] for step in steps]), steps[-1].metrics
@@ -31,7 +31,7 @@ def distances(solver, game, iterations):
 
 @pytest.fixture
 def random_game(tmp_path):
-    """Makes zero-sum games of normal payoffs."""
+    """Returns a maker of zero-sum games with normal payoffs."""
 
     def make_game(seed, size=40):
         row = np.random.default_rng(seed).normal(size=(size, size))
@@ -42,7 +42,7 @@ def random_game(tmp_path):
 
 
 def test_fictitious_play_on_kuhn():
-    """The distances of OpenSpiel's XFP; ties make a difference later on."""
+    """The distances of OpenSpiel's XFP; later they differ because of ties."""
     values, _ = distances(FictitiousPlay(), OpenSpiel("kuhn_poker"), 200)
     assert values[[0, 9]] == pytest.approx([0.625, 1 / 6], abs=1e-12)
     assert 0.02 < values[199] < 0.05
@@ -54,7 +54,9 @@ def test_uniform_psro_is_fictitious_play(random_game):
 
 
 def test_fictitious_play_circles_in_shapleys_game():
-    """Off the equilibrium its average does not converge there (Shapley 1964), while in rock-paper-scissors it does."""
+    """From a start off the equilibrium its average does not converge (Shapley 1964), unlike in
+    rock-paper-scissors.
+    """
     ends = {}
     for name in ("shapley", "rock_paper_scissors"):
         game = MatrixGame(name)
@@ -127,7 +129,7 @@ def test_sampled_cells_are_near_exact_ones():
 
 
 def test_playouts_earn_what_plans_say():
-    """A hundred thousand games of random strategies, within four standard errors of the exact payoff."""
+    """The mean of a hundred thousand games is within four standard errors of the exact payoff."""
     for name in ("leduc_poker", "kuhn_poker(players=3)", "tiny_hanabi"):
         game = OpenSpiel(name)
         strategy = _random_strategy(game.form, np.random.default_rng(1))
@@ -140,7 +142,7 @@ def test_playouts_earn_what_plans_say():
 
 
 def test_a_pool_earns_what_its_members_earn_on_average():
-    """Plans are averaged, not strategies: then payoffs are linear in the weights."""
+    """Realization plans are averaged, not strategies, so payoffs are linear in the weights."""
     game = OpenSpiel("leduc_poker")
     generator, members = np.random.default_rng(0), []
     for _ in range(3):
@@ -167,7 +169,7 @@ def _random_strategy(form, generator):
 
 
 def test_rectified_opponents_of_rock_paper_scissors():
-    """Rock is trained against rock and scissors, and so on around."""
+    """Rock is trained against rock and scissors, and so on."""
     row = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     third = np.full(3, 1 / 3)
     cuts = [mixtures[1] for seats, mixtures in rectified(np.stack([row, -row]), [third, third]) if seats == [0]]
@@ -195,7 +197,7 @@ def test_only_zero_sum_games_are_taken_for_such():
 
 @pytest.mark.parametrize("meta", ["nash", "logit", "prd", "regret_matching", "fictitious_play", "alpha_rank"])
 def test_psro_with_every_meta_solver(random_game, meta):
-    """Each comes nearer to the equilibrium than the uniform start, for all are some way of answering answers."""
+    """All get closer to the equilibrium than the uniform start."""
     values, _ = distances(PSRO(meta), random_game(2, size=8), 25)
     assert values.min() < values[0] / 4
 

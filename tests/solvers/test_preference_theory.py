@@ -1,4 +1,4 @@
-"""Preference games: one mirror step under many names, and what papers prove of it."""
+"""Preference games: equivalent forms of the mirror step, and the bounds of the papers."""
 
 from itertools import islice, pairwise
 
@@ -22,14 +22,14 @@ PULL = 0.1
 
 
 def first_seat(solver, game, iterations):
-    """The first seat's strategy at the start and after every iteration (T + 1, A)."""
+    """Returns the first seat's strategy at the start and after every iteration, (T + 1, A)."""
     profile = TabularSpec().profile(game)
     steps = islice(solver.solve(profile, ExactResponder(game)), iterations)
     return np.array([game.start[2 : 2 + game.actions], *(profile[0].strategy.numpy().copy() for _ in steps)])
 
 
 def equilibrium(name, magnet_weight):
-    """Of the game regularised towards START, by Mirror-Prox."""
+    """Returns the equilibrium of the game regularised towards START, by Mirror-Prox."""
     return first_seat(MirrorProx(magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 500)[-1]
 
 
@@ -49,7 +49,7 @@ def test_implicit_and_explicit_steps_are_one(step_size):
 
 
 def test_the_mirror_step_minimises_inpos_loss():
-    """The loss of Zhang et al. 2024, its mean over pairs y, y' ~ pi_t and their judgments, has no slope there."""
+    """The loss of Zhang et al. 2024, averaged over pairs y, y' ~ pi_t and labels, has no gradient there."""
     inverse = 4.0  # eta in the letters of INPO: an inverse step
     preference = torch.tensor(PREFERENCES["cycle"], dtype=torch.float64)
     iterates = first_seat(
@@ -86,7 +86,9 @@ def test_steps_of_nash_md_keep_to_their_bound(name):
     ("weight", "distance"), [(0.0, 0.0), (0.125, 0.0032), (0.5, 0.0874), (0.9, 0.345), (1.0, 0.365)]
 )
 def test_where_gradients_against_a_mixture_come_to_rest(weight, distance):
-    """Nash-MD-PG's fixed point answers profile^(1 - b) * reference^b, which is the equilibrium at pull / (1 - b)."""
+    """Nash-MD-PG's fixed point responds to profile^(1 - b) * reference^b, which is the equilibrium at w / (1 - b)
+    for magnet weight w.
+    """
     game = PreferenceMatrix("cycle", reference=START)
     profile, responder = TabularSpec().profile(game), ExactResponder(game)
     reference = freeze(profile)
@@ -102,9 +104,9 @@ def test_where_gradients_against_a_mixture_come_to_rest(weight, distance):
 
 
 def with_falling_steps(game, magnet_weight, iterations, meets_itself):
-    """The first seat's strategies (T + 1, A) by the exact responder, eta_t = 2 / (pull * (t + 2)).
+    """Returns the first seat's strategies (T + 1, A) with eta_t = 2 / (w * (t + 2)) for magnet weight w.
 
-    The first mixture is the reference. Against it the steps are Nash-MD's; against itself, INPO's, 1 / eta_t in theirs.
+    The steps are Nash-MD's against the mixture, which is the reference at first, or INPO's against itself.
     """
     profile, responder, iterates = TabularSpec().profile(game), ExactResponder(game), [START]
     reference = freeze(profile)
@@ -120,9 +122,9 @@ def with_falling_steps(game, magnet_weight, iterations, meets_itself):
 
 @pytest.mark.parametrize("name", PREFERENCES)
 def test_with_the_steps_of_theorem_1_nash_md_is_within_its_bound(name):
-    """N1: KL(equilibrium || pi_T) <= 8 / (pull^2 (T + 1)), hundreds of times less in fact, and falls like 1 / T^2.
+    """N1: KL(equilibrium || pi_T) <= 8 / (w^2 (T + 1)), with magnet weight w; in fact much less, falling as 1 / T^2.
 
-    It is the mixture that falls so: it is off by as much as its weight of the reference, 2 / T.
+    This holds for the mixture, whose bias is the weight 2 / T of the reference.
     """
     target = equilibrium(name, PULL)
     iterates = with_falling_steps(PreferenceMatrix(name, reference=START), PULL, 1000, meets_itself=False)
@@ -134,9 +136,9 @@ def test_with_the_steps_of_theorem_1_nash_md_is_within_its_bound(name):
 
 @pytest.mark.parametrize("name", PREFERENCES)
 def test_with_steps_that_fall_inpo_is_within_its_bound_and_faster_than_nash_md(name):
-    """I3: inverse steps pull (t + 2) / 2; KL <= 32 C^2 / (pull^2 (T + 1)), C = max(B pull, 1), B >= |log pi_t / mu|.
+    """I3: inverse steps w (t + 2) / 2; KL <= 32 C^2 / (w^2 (T + 1)), C = max(B w, 1), B >= |log pi_t / mu|.
 
-    Replacing Nash-MD's mixture by oneself keeps Nash-MD's own bound, too, and KL falls like 1 / T^4.
+    Against itself, instead of Nash-MD's mixture, it also satisfies Nash-MD's bound, and KL falls as 1 / T^4.
     """
     target, game = equilibrium(name, PULL), PreferenceMatrix(name, reference=START)
     iterates = with_falling_steps(game, PULL, 600, meets_itself=True)
@@ -167,7 +169,7 @@ def test_the_equilibrium_of_a_population_is_no_share_of_it(tilt):
 
 @pytest.mark.parametrize("magnet_weight", [0.5, 0.05, 0.02])
 def test_the_equilibrium_is_no_further_from_the_reference_than_the_pull_allows(magnet_weight):
-    """KL(equilibrium || reference) <= 1 / (2 pull): what is won is 1/2 at most; where all is won, two thirds of it."""
+    """KL(equilibrium || reference) <= 1 / (2 w) for magnet weight w, since at most 1/2 can be won."""
     for draw in range(4):
         reference = np.random.default_rng(draw).dirichlet(np.full(5, 0.3)) + 1e-6
         game = RaterMatrix(raters=3, answers=5, temperature=0.1, draw=draw, reference=reference / reference.sum())
