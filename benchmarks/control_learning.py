@@ -123,7 +123,7 @@ def exploited(game: TrajectoryPreference, result: Tensor) -> float:
     angles = torch.linspace(0, 2 * torch.pi, 361)
     pushes = torch.tensor(CENTRE) + 0.5 * torch.stack([angles.cos(), angles.sin()], dim=-1)
     every = torch.cat([torch.zeros(len(angles), 4), pushes], dim=-1)
-    return 2 * game.preferred(every[:, None], result[None]).mean(1).max().item() - 1
+    return 2 * game.compare(every[:, None], result[None]).mean(1).max().item() - 1
 
 
 def described(game: TrajectoryPreference, last: Tensor) -> str:
@@ -148,7 +148,7 @@ def preferred(seeds: int, steps: int) -> list[Row]:
                 mine, other = sum(ours) / seeds, sum(theirs) / seeds
                 rows.append(Row(regime, rival, other / mine, mine, other, "gap of average", note))
                 continue
-            wins = [game.preferred(one[1][:, None], two[1][None]).mean().item() for one, two in pairs]
+            wins = [game.compare(one[1][:, None], two[1][None]).mean().item() for one, two in pairs]
             share = (sum(wins) / seeds - game.flips) / (1 - 2 * game.flips)  # without the noise of the answers
             note = " to ".join("; ".join(described(game, run[1]) for run in results[name]) for name in ("SPO", rival))
             rows.append(Row(regime, rival, share / max(1 - share, 1e-3), share, 1 - share, "preferred", note))

@@ -196,7 +196,7 @@ def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
         return np.nan
     profile, half, results = saved(path).profile, len(answers) // 2, []
     referee, numbers = referee_of(game)
-    for _, state in checkpoint.readable(path / "checkpoints"):
+    for _, state in checkpoint.read_newest_first(path / "checkpoints"):
         load_profile_state(profile, state["profile"])
         likes = referee.compare(numbers, answers_of(game, profile[0], who), answers)
         results.append((float(likes[:half].mean()), float(likes[half:].mean())))

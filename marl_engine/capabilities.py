@@ -158,7 +158,7 @@ class TrajectoryPreferenceGame(Protocol):
         """
         ...
 
-    def preferred(self, one: Tensor, other: Tensor) -> Tensor:
+    def compare(self, one: Tensor, other: Tensor) -> Tensor:
         """Returns how often a trajectory with summary (..., K) is preferred to another (..., K)."""
         ...
 

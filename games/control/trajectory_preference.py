@@ -121,7 +121,7 @@ class TrajectoryPreference:
         lengths = parts(torch.ones(len(pushes), 1, device=action.device), HALVES)
         return torch.cat([parts(reward, QUARTERS), parts(pushes, HALVES) / lengths], dim=-1)
 
-    def preferred(self, one: Tensor, other: Tensor) -> Tensor:
+    def compare(self, one: Tensor, other: Tensor) -> Tensor:
         """Returns how often the trajectory with summary `one` (..., 6) is preferred to that with summary `other`
         (..., 6).
         """

@@ -30,10 +30,10 @@ class Gaussian:
 
         No gradient.
         """
-        action = self.reached(standard_normal(noise))
+        action = self.from_normal(standard_normal(noise))
         return action, self.log_prob(action)
 
-    def reached(self, normal: Tensor) -> Tensor:
+    def from_normal(self, normal: Tensor) -> Tensor:
         """Returns mean + std * normal, (N, D), with gradient (the reparameterisation trick)."""
         return self.mean + self.log_std.exp() * normal
 
@@ -73,7 +73,7 @@ class Squashed:
 
         No gradient.
         """
-        action = self.squash(self.inner.reached(standard_normal(noise)))
+        action = self.squash(self.inner.from_normal(standard_normal(noise)))
         return action, self.log_prob(action)
 
     def squash(self, inner: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def set_state(owner: Any, state: Mapping[str, Any]) -> None:
         owner.restore(state)
     else:
         for name in names:
-            setattr(owner, name, _restored(vars(owner)[name], state[name]))
+            setattr(owner, name, _restored_field(vars(owner)[name], state[name]))
 
 
 def _field_state(value: Any) -> Any:
@@ -42,7 +42,7 @@ def _field_state(value: Any) -> Any:
     return value.get_state() if isinstance(value, torch.Generator) else get_state(value)
 
 
-def _restored(value: Any, state: Any) -> Any:
+def _restored_field(value: Any, state: Any) -> Any:
     """Returns the new value of a field. Modules, generators and objects are changed in place."""
     if value is None or isinstance(value, bool | int | float | str):
         return state

@@ -115,7 +115,7 @@ class FrozenReference:
                 policy.load_state_dict(weights)
         return self.profile
 
-    def moved(self, profile: Profile) -> Profile:
+    def move_to(self, profile: Profile) -> Profile:
         """A copy of the profile, which is the reference from now on."""
         self.profile = freeze(profile)
         return self.profile

@@ -182,7 +182,7 @@ class PPO:
         decided, estimated = zip(
             *(self._batches(learner, part, [other for other, _ in terms]) for part in parts), strict=True
         )
-        decisions, scale = self._scaled(concatenate(decided))
+        decisions, scale = self._scale_advantage(concatenate(decided))
         estimates = concatenate(estimated)
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
         decisions = merge_terms(decisions, terms)
@@ -216,7 +216,7 @@ class PPO:
             record.append(measurements)
         return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
-    def _scaled(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
+    def _scale_advantage(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
         """Returns the batch with standardised advantages, if configured, and the scale of a unit of payoff in
         them.
         """

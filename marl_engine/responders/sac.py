@@ -175,7 +175,7 @@ class SAC:
         """Returns a policy's distributions, and samples (N, D) before squashing, with a gradient."""
         pi = cast(Squashed, policy(rows)[0])
         normal = torch.randn(pi.inner.mean.shape, generator=self.generator).to(self.device)
-        return pi, pi.inner.reached(normal)
+        return pi, pi.inner.from_normal(normal)
 
     def _critics_loss(self, actor: Actor, moves: Transitions, bonus: float) -> Tensor:
         """Returns the mean squared distance of both values from the soft target."""

@@ -59,7 +59,7 @@ def newest_first(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.name), reverse=True)
 
 
-def readable(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
+def read_newest_first(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
     """Yields (iteration, state) of the checkpoints, the newest first; for a damaged one, the error in place of
     the state.
     """

@@ -122,7 +122,7 @@ class RunFolder:
         """
         self.check_layout()
         damages: list[str] = []
-        for iteration, state in checkpoint.readable(self.checkpoints):
+        for iteration, state in checkpoint.read_newest_first(self.checkpoints):
             if isinstance(state, dict):
                 return iteration, state, damages
             damages.append(str(state))

@@ -61,7 +61,7 @@ class MMD:
             step = responder.respond(profile, objective=objective)
             distance = measure_nash_conv(responder, profile, magnet, magnet_weight)
             if self.move_every and iteration % self.move_every == 0:
-                magnet = self.reference.moved(profile)
+                magnet = self.reference.move_to(profile)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def slow_down(self, iteration: int) -> float:

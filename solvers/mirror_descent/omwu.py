@@ -49,7 +49,7 @@ class OMWU:
             interpolate_weights(profile, start, 1.0)
             objective = Objective(start, self.step_size, reference, self.magnet_weight)
             step = responder.respond(profile, Opponents([forecast]), objective)
-            base = self.base.moved(profile)
+            base = self.base.move_to(profile)
             extrapolate(profile, start, base, 1 / (1 + self.step_size * self.magnet_weight))
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)

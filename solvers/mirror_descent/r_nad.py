@@ -65,7 +65,7 @@ class RNaD:
             )
             step = responder.respond(profile, objective=Objective(start, self.step_size, payoff=payoff))
             if iteration % self.move_every == 0:
-                reference = self.reference.moved(profile)
+                reference = self.reference.move_to(profile)
             yield Progress(iteration, profile, step.metrics | measure_nash_conv(responder, profile), step.work)
 
 

@@ -23,7 +23,7 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import Profile, Progress, Runner, Work
 
 
-def aware(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tensor]:
+def lola_gradients(values: Values, own: Sequence[Tensor], look_ahead: float) -> list[Tensor]:
     """Returns d V_i(own_i, own_-i + look_ahead * step_-i) / d own_i, (..., S, A) for each seat i; all are logits.
 
     step_j = d V_j(own) / d own_j depends on own_i, too. This is the second term of the derivative, by which LOLA shapes
@@ -55,6 +55,6 @@ class LOLA:
 
     def _solve(self, profile: Profile, responder: GradientAscent, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            gradients = aware(responder.game.values, copy_logits(profile), self.look_ahead)
+            gradients = lola_gradients(responder.game.values, copy_logits(profile), self.look_ahead)
             step = responder.ascend(profile, gradients, Work(gradients=2))
             yield Progress(iteration, profile, step.metrics, step.work)

@@ -83,12 +83,13 @@ class AnytimeDoubleOracle:
         for iteration in count(after + 1):
             cuts_before = sum(map(len, self.cuts))
             sides = [
-                guarded(form, *side, self.tolerance) for side in zip((0, 1), members.members, self.cuts, strict=True)
+                solve_mixture(form, *side, self.tolerance)
+                for side in zip((0, 1), members.members, self.cuts, strict=True)
             ]
             mixtures, newcomers = [mixture for mixture, _ in sides], freeze(profile)
             fill_tables(profile, average_strategy(members.members, mixtures))
             for seat, (_, answers) in zip((1, 0), sides, strict=True):
-                newest(members, newcomers, seat, answers)
+                add_new_member(members, newcomers, seat, answers)
             work = Work(queries=sum(map(len, self.cuts)) - cuts_before)
             metrics = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
             distance = measure_nash_conv(responder, profile, iterate="mixture")
@@ -106,7 +107,7 @@ class AnytimeDoubleOracle:
         self.members, self.saved = None, state
 
 
-def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
+def add_new_member(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
     """Adds the first answer (S,) that is not a member yet to the members of a seat."""
     for answer in answers:
         fill_tables([newcomers[seat]], answer)
@@ -114,7 +115,7 @@ def newest(members: Population, newcomers: Profile, seat: int, answers: Sequence
             return
 
 
-def guarded(
+def solve_mixture(
     form: SequenceForm, seat: int, members: Sequence[Any], cuts: list[Cut], tolerance: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Returns the mixture (n,) of a seat's members that is exploited least, and the strategies (S,) that exploit it.

@@ -37,7 +37,7 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import Game, Opponents, Profile, Progress, Responder, Runner, Work
 from solvers.cfr.tree_sampling import Paths, paths
 from solvers.normal_form.catalogue import META
-from solvers.populations.tree_rollouts import played
+from solvers.populations.tree_rollouts import play_games
 
 NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
 LEAST = 1e-6  # weight of a member that counts as played
@@ -91,7 +91,7 @@ class PSRO:
         else:
             population.grow(profile)
             work = self.fill(population, responder, runner)
-        mixtures = self.solved(population)
+        mixtures = self.solve_meta_game(population)
         for iteration in count(after + 1):
             new, earlier = 0, [*map(list, population.members)]
             for seats, opponents in self.opponents(population, mixtures):
@@ -101,7 +101,7 @@ class PSRO:
                     work += responder.respond(newcomers, mixture).work
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
             work += self.fill(population, responder, runner)
-            mixtures = self.solved(population)
+            mixtures = self.solve_meta_game(population)
             become_mixture(profile, population.members, mixtures)
             metrics = {
                 "members": float(np.mean(population.sizes)),
@@ -120,7 +120,7 @@ class PSRO:
         """Restores the state of a checkpoint."""
         self.population, self.saved = None, state
 
-    def solved(self, population: Population) -> Mixtures:
+    def solve_meta_game(self, population: Population) -> Mixtures:
         """Returns the mixture (n_p,) of each seat p over its members.
 
         Raises Refused if the meta-solver cannot solve the game.
@@ -133,7 +133,7 @@ class PSRO:
     def opponents(self, population: Population, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
         """Yields the seats whose newcomers are trained, with the mixtures of all seats as opponents."""
         if self.meta == RECTIFIED:
-            yield from rectified(population.mean, mixtures)
+            yield from rectify_mixtures(population.mean, mixtures)
         else:
             yield range(len(mixtures)), mixtures
 
@@ -164,7 +164,7 @@ def sampled_payoffs(cell: Cell, game: Game, seed: int, games: int) -> Payoffs:
 def tree_payoffs(cell: Cell, paths: Paths, game: ExtensiveGame, seed: int, games: int) -> Payoffs:
     """Returns the same for games played on their tree."""
     seeds = cell_seeds(cell, seed, games).numpy().view(np.uint64)
-    return played(paths, extract_strategy(game, cell.members), seeds).mean(0), games
+    return play_games(paths, extract_strategy(game, cell.members), seeds).mean(0), games
 
 
 def cell_seeds(cell: Cell, seed: int, games: int) -> Tensor:
@@ -172,7 +172,7 @@ def cell_seeds(cell: Cell, seed: int, games: int) -> Tensor:
     return derive_seeds(seed + CELLS * (cell.number + 1), games)
 
 
-def rectified(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
+def rectify_mixtures(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
     """Returns, for each member in the support, the opponents' mixture restricted to those to whom it does not lose.
 
     These are the opponents against whom it earns at least the payoff of the mixtures, which is 0 in symmetric zero-sum

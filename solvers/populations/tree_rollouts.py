@@ -1,4 +1,4 @@
-"""Whole games of sampled play by tables, in one compiled loop: how a cell of a payoff table is measured quickly."""
+"""Whole games of sampled play by tables in one compiled loop, to measure cells of payoff tables quickly."""
 
 import numpy as np
 
@@ -18,16 +18,18 @@ from solvers.cfr.tree_sampling import (
 )
 
 
-def played(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """The payoffs (B, P) of a game for each seed (B,) uint64, in which all follow a strategy (S,)."""
+def play_games(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Returns the payoffs (B, P) of one game for each seed (B,) uint64, in which all players follow a strategy
+    (S,).
+    """
     earned = np.empty((len(seeds), paths.payoff.shape[1]))
-    playouts(paths, strategy, seeds, np.empty(0), earned)
+    play_games_compiled(paths, strategy, seeds, np.empty(0), earned)
     return earned
 
 
 @compile_loop
-def playouts(paths, strategy, seeds, given, earned):
-    """Game b is a function of seeds[b]; its payoffs go to earned[b]."""
+def play_games_compiled(paths, strategy, seeds, given, earned):
+    """Writes the payoffs of game b, a function of seeds[b], into earned[b]."""
     for game in range(seeds.size):
         key, place, history = mix_word(seeds[game]), 0, ROOT
         mover = paths.history[history, MOVER]

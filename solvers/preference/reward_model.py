@@ -107,7 +107,7 @@ class RewardModelling:
         one = torch.randint(len(summary), (self.comparisons,), generator=generator)
         other = (one + torch.randint(1, len(summary), (self.comparisons,), generator=generator)) % len(summary)
         one, other = one.to(summary.device), other.to(summary.device)
-        outcomes = sample_verdicts(judge.preferred(summary[one], summary[other]), seed, self.queries)
+        outcomes = sample_verdicts(judge.compare(summary[one], summary[other]), seed, self.queries)
         self.queries += self.comparisons
         self.compared = [*self.compared, Comparisons(steps, torch.stack([one, other], dim=1), outcomes)][-self.memory :]
 

@@ -345,7 +345,7 @@ def test_a_run_goes_on_from_the_last_whole_checkpoint_and_keeps_it(short_run, co
     done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=5")
     assert (done.code, done.err) == (0, "")
     assert checkpoints(copy) == [5, 4, 3]
-    assert all(isinstance(state, dict) for _, state in checkpoint.readable(copy / "checkpoints"))
+    assert all(isinstance(state, dict) for _, state in checkpoint.read_newest_first(copy / "checkpoints"))
     assert (copy / "checkpoints" / "damaged-00000006").is_dir()
 
 

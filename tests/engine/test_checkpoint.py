@@ -82,7 +82,7 @@ def test_what_a_kill_left_half_written_is_ignored_and_overwritten(tmp_path):
     aside.mkdir()
     (aside / "state.json").write_text("{")
     assert checkpoint.newest_first(tmp_path) == [tmp_path / "00000001"]
-    assert list(checkpoint.readable(tmp_path)) == [(1, {"number": 1})]
+    assert list(checkpoint.read_newest_first(tmp_path)) == [(1, {"number": 1})]
     checkpoint.write(tmp_path, 2, {"number": 2})
     assert names(tmp_path) == ["00000001", "00000002"]
 
@@ -101,7 +101,7 @@ def test_nothing_has_the_final_name_before_it_is_whole(tmp_path, monkeypatch):
     for iteration in (1, 2):
         with pytest.raises(OSError, match="no space left"):
             checkpoint.write(tmp_path, iteration, {"number": 3})
-    assert list(checkpoint.readable(tmp_path)) == [(1, {"number": 1})]
+    assert list(checkpoint.read_newest_first(tmp_path)) == [(1, {"number": 1})]
 
 
 def cut(path):
@@ -119,7 +119,7 @@ def flip(path):
 def test_damage_is_named_and_the_one_before_is_still_there(tmp_path, name, damage):
     checkpoint.write(tmp_path, 1, STATE)
     damage(checkpoint.write(tmp_path, 2, STATE) / name)
-    (second, result), (first, state) = checkpoint.readable(tmp_path)
+    (second, result), (first, state) = checkpoint.read_newest_first(tmp_path)
     assert (second, first) == (2, 1)
     assert isinstance(result, checkpoint.Damaged)
     assert str(tmp_path / "00000002") in str(result)
@@ -150,7 +150,7 @@ def test_prune_keeps_the_newest_and_the_best(tmp_path, always, left):
     for iteration in (1, 2, 4, 6, 7, 8):
         checkpoint.write(tmp_path, iteration, {"number": iteration})
     checkpoint.prune(tmp_path, 3, always=always)
-    assert [(number, state["number"]) for number, state in checkpoint.readable(tmp_path)] == [
+    assert [(number, state["number"]) for number, state in checkpoint.read_newest_first(tmp_path)] == [
         (number, number) for number in reversed(left)
     ]
 
@@ -158,7 +158,7 @@ def test_prune_keeps_the_newest_and_the_best(tmp_path, always, left):
 def test_newest_is_by_number_not_by_name(tmp_path):
     for iteration in (99_999_999, 100_000_000):
         checkpoint.write(tmp_path, iteration, {})
-    assert [iteration for iteration, _ in checkpoint.readable(tmp_path)] == [100_000_000, 99_999_999]
+    assert [iteration for iteration, _ in checkpoint.read_newest_first(tmp_path)] == [100_000_000, 99_999_999]
 
 
 def test_prune_counts_whole_checkpoints_and_puts_damaged_ones_aside(tmp_path):
@@ -168,7 +168,7 @@ def test_prune_counts_whole_checkpoints_and_puts_damaged_ones_aside(tmp_path):
         damage(tmp_path / f"{iteration:08d}" / "tensors.safetensors")
     checkpoint.write(tmp_path, 15, STATE)
     checkpoint.prune(tmp_path, 3)
-    assert [number for number, state in checkpoint.readable(tmp_path) if same(state, STATE)] == [15, 14]
+    assert [number for number, state in checkpoint.read_newest_first(tmp_path) if same(state, STATE)] == [15, 14]
     assert names(tmp_path) == ["00000014", "00000015", "damaged-00000024", "damaged-00000027", "damaged-00000030"]
 
 

@@ -39,7 +39,7 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     _, shares, _ = learner._play(components.profile, None)
     (share,) = shares[components.profile[0]]
     batch, _ = learner._batches(learner._learner(components.profile[0]), share)
-    batch, _ = learner._scaled(batch)
+    batch, _ = learner._scale_advantage(batch)
     with torch.no_grad():
         pi, _ = components.profile[0](batch.rows)
         _, measurements = learner._policy_loss(components.profile[0], [], batch)

@@ -167,12 +167,12 @@ def test_squashed_gaussians_are_torchs():
     action, likely = own.sample(noise)
     inside = ((action - centre) / half).abs().amax(-1) < 0.999  # beyond, both lose digits to tanh
     torch.testing.assert_close(likely[inside], there.log_prob(action).sum(-1)[inside], atol=1e-3, rtol=1e-4)
-    inner = one.reached(standard_normal(noise))
+    inner = one.from_normal(standard_normal(noise))
     torch.testing.assert_close(own.log_prob_of(inner)[inside], likely[inside], atol=1e-3, rtol=1e-4)
     assert torch.equal(own.kl(Squashed(other, centre, half)), one.kl(other))
     assert own.log_prob(centre + half.expand(50, 3)).isfinite().all()
     draws = standard_normal(torch.rand(40_000, 50, 3))
-    sampled = -own.log_prob_of(one.reached(draws)).mean(0)
+    sampled = -own.log_prob_of(one.from_normal(draws)).mean(0)
     torch.testing.assert_close(own.entropy(), sampled, atol=0.05, rtol=0)
 
 

@@ -64,7 +64,7 @@ class Letters:
 class Bandit(Letters):
     """One letter: a, b or c."""
 
-    def preferred(self, one, other):
+    def compare(self, one, other):
         chance = CYCLE[one[..., 0].long(), other[..., 0].long()]
         return self.flips + (1 - 2 * self.flips) * chance
 
@@ -72,7 +72,7 @@ class Bandit(Letters):
 class Bits(Letters):
     """Eight bits: more ones among the first six are better, if the last two are zero."""
 
-    def preferred(self, one, other):
+    def compare(self, one, other):
         scores = [each[..., :6].sum(-1) - 100 * (each[..., 6:].sum(-1) > 0) for each in (one, other)]
         return 0.5 + 0.5 * (scores[0] - scores[1]).sign()
 
@@ -224,18 +224,18 @@ def test_raters_all_around_a_circle_prefer_three_to_one_what_comes_a_quarter_aft
     quarters = around([index * math.pi / 2 for index in range(4)])
     for index in range(4):
         ahead, behind = quarters[(index + 1) % 4], quarters[index]
-        assert game.preferred(behind, ahead).item() == pytest.approx(0.75, abs=1e-5)
-        assert game.preferred(ahead, behind).item() == pytest.approx(0.25, abs=1e-5)
-        assert game.preferred(ahead, ahead).item() == 0.5
+        assert game.compare(behind, ahead).item() == pytest.approx(0.75, abs=1e-5)
+        assert game.compare(ahead, behind).item() == pytest.approx(0.25, abs=1e-5)
+        assert game.compare(ahead, ahead).item() == 0.5
     everywhere, anywhere = around(torch.linspace(0, 2 * math.pi, 1001)[:-1] + 1e-3), around([0.3, 2.0, 4.4])
-    wins = game.preferred(anywhere[:, None], everywhere[None]).mean(1)
+    wins = game.compare(anywhere[:, None], everywhere[None]).mean(1)
     torch.testing.assert_close(wins, torch.full((3,), 0.5), atol=1e-3, rtol=0)
 
 
 def test_returns_noise_and_the_limit_decide_as_they_say():
     def preferred(one, other, **fields):
         rows = [torch.tensor([*each, 0.0, 0.0]) for each in (one, other)]
-        return TrajectoryPreference(horizon=8, **fields).preferred(*rows).item()
+        return TrajectoryPreference(horizon=8, **fields).compare(*rows).item()
 
     more, less = (-1.0, -1, -1, -1), (-2.0, -1, -1, -1)
     assert preferred(more, less) == 1

@@ -16,7 +16,7 @@ from marl_engine.responders.gradient_ascent import GradientAscent, own_gradients
 from marl_engine.rollout.rollout import score
 from marl_engine.runs import checkpoint
 from marl_engine.runs.requirements import check_parts
-from solvers.opponent_shaping.lola import LOLA, aware
+from solvers.opponent_shaping.lola import LOLA, lola_gradients
 from solvers.self_play import SelfPlay
 
 SEEDS, STEPS, STEP = 8, 200, 25.0
@@ -117,7 +117,7 @@ def test_the_derivative_goes_through_the_step_of_the_other():
     """
     game, look_ahead, width = RepeatedGame(), 25.0, 1e-5
     own = [policy.logits for policy in draw_profile(0)[0]]
-    result = aware(game.values, own, look_ahead)
+    result = lola_gradients(game.values, own, look_ahead)
 
     def ahead(seat, logits):
         now = [logits if each == seat else own[each].detach() for each in (0, 1)]
@@ -158,7 +158,10 @@ def test_lola_cooperates():
     both = [torch.stack([profile[seat].logits.detach() for profile in profiles]) for seat in (0, 1)]
     for _ in range(STEPS):
         both = [each.requires_grad_() for each in both]
-        both = [(each + STEP * step).detach() for each, step in zip(both, aware(game.values, both, STEP), strict=True)]
+        both = [
+            (each + STEP * step).detach()
+            for each, step in zip(both, lola_gradients(game.values, both, STEP), strict=True)
+        ]
     worth = game.values([each.softmax(-1) for each in both])
     assert worth.mean(0).tolist() == pytest.approx([-1.2, -1.2], abs=0.1)
     assert (worth.mean(1) > -1.2).double().mean() > 0.6

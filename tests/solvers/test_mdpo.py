@@ -119,7 +119,9 @@ def closed_form(components):
     """Returns pi_k exp(step * A) / Z (2, 3), with A the mean advantage in the next rollout, in units of payoff."""
     profile, responder = deepcopy((components.profile, components.responder))
     _, parts, _ = responder._play(profile, None)
-    decided, unit = responder._scaled(responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0])
+    decided, unit = responder._scale_advantage(
+        responder._batches(responder._learner(profile[0]), parts[profile[0]][0])[0]
+    )
     seat, old = decided.rows[:, 0], chances(components)  # a row is the number of its information set
     total = torch.zeros_like(old).index_put_((seat, decided.action), decided.advantage.double(), accumulate=True)
     advantage = total / (seat.bincount()[:, None] * old) / unit

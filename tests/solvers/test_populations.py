@@ -18,8 +18,8 @@ from solvers.cfr.tree_sampling import paths
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
 from solvers.populations.fictitious_play import FictitiousPlay
-from solvers.populations.psro import PSRO, exact_payoffs, rectified
-from solvers.populations.tree_rollouts import played
+from solvers.populations.psro import PSRO, exact_payoffs, rectify_mixtures
+from solvers.populations.tree_rollouts import play_games
 
 
 def distances(solver, game, iterations):
@@ -133,7 +133,7 @@ def test_playouts_earn_what_plans_say():
     for name in ("leduc_poker", "kuhn_poker(players=3)", "tiny_hanabi"):
         game = OpenSpiel(name)
         strategy = _random_strategy(game.form, np.random.default_rng(1))
-        earned = played(paths(game.tree, game.form), strategy, np.arange(100_000, dtype=np.uint64))
+        earned = play_games(paths(game.tree, game.form), strategy, np.arange(100_000, dtype=np.uint64))
         error = earned.std(0) / len(earned) ** 0.5
         assert (
             np.abs(earned.mean(0) - expected_payoffs(game.form, realization_plan(game.form, strategy)))
@@ -172,7 +172,7 @@ def test_rectified_opponents_of_rock_paper_scissors():
     """Rock is trained against rock and scissors, and so on."""
     row = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
     third = np.full(3, 1 / 3)
-    cuts = [mixtures[1] for seats, mixtures in rectified(np.stack([row, -row]), [third, third]) if seats == [0]]
+    cuts = [mixtures[1] for seats, mixtures in rectify_mixtures(np.stack([row, -row]), [third, third]) if seats == [0]]
     assert np.array(cuts) == pytest.approx(np.array([[1, 0, 1], [1, 1, 0], [0, 1, 1]]) / 2)
 
 

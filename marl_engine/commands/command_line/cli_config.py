@@ -130,27 +130,27 @@ def complete_config(composition: DictConfig, overrides: Sequence[Override]) -> d
     restore_texts(config, overrides)
 
     @cache
-    def written() -> set[str]:
+    def explicit_keys() -> set[str]:
         custom = tuple(f"{section}." for section in custom_classes(overrides))
         keys = {override.key_or_group for override in overrides}
         return keys | {key for key in preset_keys(composition.hydra) if not key.startswith(custom)}
 
-    return drop_unknown_keys(to_dict(config), written)
+    return drop_unknown_keys(to_dict(config), explicit_keys)
 
 
 def drop_unknown_keys(
-    section: Mapping[str, Any], written: Callable[[], Collection[str]], place: str = ""
+    section: Mapping[str, Any], explicit_keys: Callable[[], Collection[str]], place: str = ""
 ) -> dict[str, Any]:
-    """Drops keys that the class of a section does not have, unless they were `written` for it.
+    """Drops keys that the class of a section does not have, unless they are among `explicit_keys`.
 
     Such keys come from presets of other groups that are meant for another class, or from the preset of a class that the
     user has replaced. `place` is the prefix of the section, such as "game.judge.".
     """
     names = class_keys(section)
     return {
-        key: drop_unknown_keys(value, written, f"{place}{key}.") if isinstance(value, Mapping) else value
+        key: drop_unknown_keys(value, explicit_keys, f"{place}{key}.") if isinstance(value, Mapping) else value
         for key, value in section.items()
-        if names is None or key in names or any(f"{each}.".startswith(f"{place}{key}.") for each in written())
+        if names is None or key in names or any(f"{each}.".startswith(f"{place}{key}.") for each in explicit_keys())
     }
 
 

@@ -34,10 +34,10 @@ def compare_trajectories(
     """
     count = len(new)
     row, column = torch.triu_indices(count, count, 1, device=new.device)
-    pairs = sample_verdicts(judge.preferred(new[row], new[column]), seed, queries)
+    pairs = sample_verdicts(judge.compare(new[row], new[column]), seed, queries)
     among = pairs.new_full((count, count), 0.5)
     among[row, column], among[column, row] = pairs, 1 - pairs
-    past = sample_verdicts(judge.preferred(new[:, None], old[None]), seed, queries + len(pairs))
+    past = sample_verdicts(judge.compare(new[:, None], old[None]), seed, queries + len(pairs))
     return torch.cat([among, past], dim=1), len(pairs) + past.numel()
 
 
