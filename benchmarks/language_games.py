@@ -179,10 +179,10 @@ def answers_of(game: Any, policy: Any, who: int) -> list[str]:
 
 def referee_of(game: Any) -> tuple[Any, Any]:
     """Who asks the judge, and the numbers of the prompts that all answer."""
-    from marl_engine.evaluation.win_rate import held_out
+    from marl_engine.evaluation.win_rate import held_out_numbers
     from marl_engine.responders.preference.referee import Referee
 
-    return Referee(game, False, None), held_out(game, ANSWERS)  # type: ignore[arg-type]
+    return Referee(game, False, None), held_out_numbers(game, ANSWERS)  # type: ignore[arg-type]
 
 
 def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:

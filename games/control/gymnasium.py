@@ -25,7 +25,7 @@ MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5",
 CHOICES = f"{', '.join(KNOWN)}, or with pip install 'gymnasium[mujoco]' {', '.join(MUJOCO)}"
 
 
-class Copies(Protocol):
+class TaskCopies(Protocol):
     """B copies of a task with O features and D action components, stepped together.
 
     They do not restart automatically.
@@ -169,7 +169,7 @@ class Control:
     symmetric: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
-        self.copies: Copies = COMPILED.get(self.name, lambda: Tasks(self.name))()
+        self.copies: TaskCopies = COMPILED.get(self.name, lambda: Tasks(self.name))()
         self.horizon = self.copies.limit if self.horizon is None else self.horizon
         check_fields("game", self, "horizon", least=1, whole=True)
         self.actions, self.observation_shape = len(self.copies.low), (self.copies.features,)

@@ -26,8 +26,8 @@ def parse_nfg(text: str) -> np.ndarray:
     if len(head) < 6 or not (is_quoted(head[3]) and isinstance(head[4], list) and isinstance(head[5], list)):
         raise ValueError("after NFG 1 R must come a title, { players } and { strategies }")
     players = len(head[4])
-    counts = [len(each) if isinstance(each, list) else int(parse_number(each)) for each in head[5]]
-    integer = all(isinstance(each, list) or parse_number(each).is_integer() for each in head[5])
+    counts = [len(each) if isinstance(each, list) else int(parse_payoff(each)) for each in head[5]]
+    integer = all(isinstance(each, list) or parse_payoff(each).is_integer() for each in head[5])
     if len(counts) != players or min(counts, default=0) < 1 or not integer:
         raise ValueError(f"it names {players} players and gives {counts} strategies")
     if tail and is_quoted(tail[0]):
@@ -82,14 +82,14 @@ def parse_fraction(word: Any) -> Fraction:
     return value
 
 
-def parse_number(word: Any) -> float:
+def parse_payoff(word: Any) -> float:
     """Parses a number written as 2, -1.5, .5, 1e-3 or 1/3. Raises ValueError."""
     return float(parse_fraction(word))
 
 
 def parse_payoffs(words: list[Any]) -> np.ndarray:
     """Parses numbers (N,). Raises ValueError."""
-    return np.array([parse_number(word) for word in words])
+    return np.array([parse_payoff(word) for word in words])
 
 
 def payoffs_of_outcomes(outcomes: list[Any], words: list[Any], players: int) -> np.ndarray:

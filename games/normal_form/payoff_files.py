@@ -73,7 +73,7 @@ def read_efg(path: Path) -> np.ndarray:
     return reduce_to_normal_form(compile_game(str(path))[1])
 
 
-def read_csv(path: Path) -> np.ndarray:
+def read_csv_table(path: Path) -> np.ndarray:
     """Returns the numbers (A, B) in a text table. Raises ValueError and OSError."""
     return parse_table(path.read_text(encoding="utf-8-sig")).numbers
 
@@ -89,7 +89,7 @@ def read_action_names(path: str) -> list[list[str]]:
     return []
 
 
-class Table(NamedTuple):
+class PayoffTable(NamedTuple):
     """Numbers (A, B), and the names of rows and columns: A and B of them, or none."""
 
     numbers: np.ndarray
@@ -97,7 +97,7 @@ class Table(NamedTuple):
     column_names: list[str]
 
 
-def parse_table(text: str) -> Table:
+def parse_table(text: str) -> PayoffTable:
     """Parses lines with cells separated by semicolons, tabs, commas or blanks.
 
     Numbers may be fractions, and have a decimal comma if cells are separated by semicolons. A first line or first
@@ -114,25 +114,25 @@ def parse_table(text: str) -> Table:
         raise ValueError(f"its rows have {' or '.join(map(str, sorted(widths)))} numbers" if widths else "it is empty")
     numbers = np.array(
         [
-            [parse_number(cell, f"row {row}, column {column}") for column, cell in enumerate(each[first_column:], 1)]
+            [parse_cell(cell, f"row {row}, column {column}") for column, cell in enumerate(each[first_column:], 1)]
             for row, each in enumerate(cells[first_row:], 1)
         ]
     )
     row_names = [row[0].strip() for row in rows[first_row:]] if first_column else []
     header = rows[0][-numbers.shape[1] :] if first_row else []  # without the corner above the row names
-    return Table(numbers, row_names, [cell.strip() for cell in header] if len(header) == numbers.shape[1] else [])
+    return PayoffTable(numbers, row_names, [cell.strip() for cell in header] if len(header) == numbers.shape[1] else [])
 
 
 def is_number(cell: str) -> bool:
     """Whether a cell is a number or a fraction."""
     try:
-        parse_number(cell, "")
+        parse_cell(cell, "")
     except ValueError:
         return False
     return True
 
 
-def parse_number(cell: str, place: str) -> float:
+def parse_cell(cell: str, place: str) -> float:
     """Parses a cell such as -0.5, 1e3, nan or 1/3. Raises ValueError with its position."""
     try:
         return float(cell)
@@ -146,7 +146,7 @@ def parse_number(cell: str, place: str) -> float:
 
 READERS: dict[str, Callable[[Path], np.ndarray]] = {
     ".npy": np.load,
-    ".csv": read_csv,
+    ".csv": read_csv_table,
     ".nfg": read_nfg,
     ".efg": read_efg,
 }

@@ -18,7 +18,7 @@ from games.openspiel.load import compile_game
 from marl_engine.configuration import outside
 from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, realization_plan, uniform_strategy
 from marl_engine.extensive_form.tree_play import (
-    Copies,
+    GameCopies,
     Outcome,
     blank_outcome,
     blank_position,
@@ -66,7 +66,7 @@ class OpenSpiel:
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features, self.start = torch.from_numpy(self.tree.tensor), uniform_strategy(self.form)
         self.rules = tree_rules(self.tree)
-        self.copies = Copies(*np.zeros((3, 0), np.uint64))  # none before `reset`: solvers need no play compiled
+        self.copies = GameCopies(*np.zeros((3, 0), np.uint64))  # none before `reset`: solvers need no play compiled
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OpenSpiel":
         """Copies of its own of the same game, whose arrays are shared, for nobody writes into them."""
@@ -100,7 +100,7 @@ class OpenSpiel:
         return self._turn(Outcome(np.zeros((len(at), self.players), np.float32), np.zeros(len(at), bool)))
 
     def _place(self, state: Mapping[str, Tensor]) -> None:
-        self.copies = Copies(*(state[name].cpu().numpy().astype(np.uint64) for name in ("at", "drawn", "seeds")))
+        self.copies = GameCopies(*(state[name].cpu().numpy().astype(np.uint64) for name in ("at", "drawn", "seeds")))
 
     def step(self, actions: Tensor) -> Turn:
         """Takes actions (B, P) int64, of which that of the seat that moves counts.
@@ -126,7 +126,7 @@ class OpenSpiel:
             raise ValueError(f"there must be a seed for each of {count} copies, not {tuple(seeds.shape)}")
         rows = turns * count
         position, choice, outcome = blank_position(rules, rows), empty_choice(rules, rows), blank_outcome(rules, rows)
-        copies = Copies(*(each.copy() for each in self.copies))
+        copies = GameCopies(*(each.copy() for each in self.copies))
         shares, log_probs = np.empty((2, *logits.shape), np.float32)
         normalise(logits.numpy(), shares, log_probs)
         noise = seeds.numpy().view(np.uint64)

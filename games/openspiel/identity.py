@@ -16,17 +16,17 @@ from typing import Any
 from games.gambit.efg import efg_path
 
 
-def identity(name: str, code: Sequence[ModuleType]) -> str | None:
+def game_identity(name: str, code: Sequence[ModuleType]) -> str | None:
     """Returns the digest of a game, the library, and the project code that compiles it.
 
     None if it cannot be determined: a game in Python depends on its imports, and some games read a whole folder.
     """
     path = efg_path(name)
-    game = file_digest(path) if path else describe(name)
-    return None if game is None else digest(repr((game, source_digest(tuple(code)))).encode())
+    game = file_digest(path) if path else describe_game(name)
+    return None if game is None else text_digest(repr((game, source_digest(tuple(code)))).encode())
 
 
-def describe(name: str) -> tuple[Any, ...] | None:
+def describe_game(name: str) -> tuple[Any, ...] | None:
     """Returns all parameters of a game and its nested games, and the content of files that they name; None as
     above.
     """
@@ -61,17 +61,17 @@ def python_parameters(parameters: Mapping[str, Any]) -> bool:
 @cache
 def source_digest(code: tuple[ModuleType, ...]) -> str:
     """Returns the digest of the source of modules."""
-    return digest(b"".join(Path(str(module.__file__)).read_bytes() for module in code))
+    return text_digest(b"".join(Path(str(module.__file__)).read_bytes() for module in code))
 
 
 def file_digest(path: str) -> str:
     """Returns the digest of a file. Raises ValueError."""
     try:
-        return digest(Path(path).read_bytes())
+        return text_digest(Path(path).read_bytes())
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def digest(content: bytes) -> str:
+def text_digest(content: bytes) -> str:
     """Returns 24 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:24]

@@ -14,7 +14,7 @@ import numpy as np
 from games.gambit import efg, nfg
 from games.gambit.efg import efg_path, load_efg
 from games.openspiel import tree_walk
-from games.openspiel.identity import identity
+from games.openspiel.identity import game_identity
 from games.openspiel.tree_walk import LARGEST, walk_tree
 from marl_engine.errors import excerpt
 from marl_engine.extensive_form import sequence_form
@@ -34,7 +34,7 @@ def compile_game(name: str) -> tuple[Tree, SequenceForm]:
     Raises ValueError for a game that does not fit.
     """
     game = load_sequential(name)
-    key = identity(name, CODE)
+    key = game_identity(name, CODE)
     if key is None:
         return walk_game(name, game)
     if key not in IN_MEMORY:

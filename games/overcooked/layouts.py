@@ -126,7 +126,7 @@ def soup_of(order: Any) -> int:
     return SOUP + order.count("o") + 4 * order.count("t")
 
 
-def table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: str, default: int) -> np.ndarray:
+def recipe_table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: str, default: int) -> np.ndarray:
     """Returns values or times (RECIPES,) of all soups. A layout gives them by order, by ingredient, or not at
     all.
     """
@@ -149,7 +149,7 @@ def table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: st
 
 def payoffs(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
     """Returns the payoff of each soup (RECIPES,): zero unless it is ordered, doubled for a bonus order."""
-    values = table(entry, orders, "recipe_values", "value", VALUE)
+    values = recipe_table(entry, orders, "recipe_values", "value", VALUE)
     bonus = [soup_of(order) for order in entry.get("bonus_orders", [])]
     ordered = [soup_of(order) for order in orders]
     earned = np.zeros(RECIPES, np.float32)
@@ -160,7 +160,7 @@ def payoffs(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
 
 def cook_times(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
     """Returns the steps that each soup cooks (RECIPES,)."""
-    times = table(entry, orders, "recipe_times", "time", TIME)
+    times = recipe_table(entry, orders, "recipe_times", "time", TIME)
     if not (times.min() >= 0 and times.max() <= LONGEST):
         raise ValueError(f"layout: a soup cooks from 0 to {LONGEST} steps, not {times.min():g} to {times.max():g}")
     return times.astype(np.uint16)

@@ -30,7 +30,7 @@ def prompts(source: str | None, column: str | None = None) -> list[Chat]:
     return chats
 
 
-def split(texts: Sequence[str], share: float = 0.2) -> tuple[list[str], list[str]]:
+def split_prompts(texts: Sequence[str], share: float = 0.2) -> tuple[list[str], list[str]]:
     """Splits texts into training texts and about a `share` of held-out texts.
 
     The split depends on a hash of each text, so a prompt stays on its side if others are added. Either side may be

@@ -84,7 +84,7 @@ def plot(arguments: Sequence[str]) -> int:
     y = choose_metric(runs, figure.y)
     x = figure.x or ("steps" if "return" in y.split("/") else "iteration")
     curves = build_curves(runs, x, y)
-    draw(curves, x, y, common_title(runs) if figure.title is None else figure.title, figure.out)
+    draw_curves(curves, x, y, common_title(runs) if figure.title is None else figure.title, figure.out)
     report(curves, x, y, figure.out)
     return 0
 
@@ -128,7 +128,7 @@ def read_run(path: Path) -> RunRecords:
     return RunRecords(path, config, records)
 
 
-def draw(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:
+def draw_curves(curves: Sequence[Curve], x: str, y: str, title: str, out: str) -> None:
     """Saves the figure. Raises Refused if it cannot be written."""
     from marl_engine.view.plots import new_figure
 

@@ -37,7 +37,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     save_artefacts(report, run.folder)
     exports = export_policies(run, report)
     illustrate(run)
-    show(run, report, seconds, reason, console, exports)
+    print_summary(run, report, seconds, reason, console, exports)
 
 
 def save_artefacts(report: Any, folder: Any) -> None:
@@ -117,7 +117,7 @@ def illustrate(run: Any) -> None:
         warnings.warn(Notice(f"no replay.gif: {name} cannot be drawn: {type(error).__name__}: {error}"), stacklevel=2)
 
 
-def show(run: Any, report: Any, seconds: float, reason: str, console: Any, exports: str) -> None:
+def print_summary(run: Any, report: Any, seconds: float, reason: str, console: Any, exports: str) -> None:
     """Prints the last lines of a run: headline, files, and commands that go on from here."""
     from rich.text import Text
 

@@ -66,11 +66,11 @@ def identities_in(runs: Path) -> dict[str, Path]:
     for file in sorted(runs.rglob("config.yaml"), key=lambda file: file.stat().st_mtime):
         with suppress(Refused):
             RunFolder(file.parent).check_layout()
-            folders[identity(to_dict(load_config(file)), read_inputs(file.parent))] = file.parent
+            folders[job_identity(to_dict(load_config(file)), read_inputs(file.parent))] = file.parent
     return folders
 
 
-def identity(config: Mapping[str, Any], inputs: Sequence[Input]) -> str:
+def job_identity(config: Mapping[str, Any], inputs: Sequence[Input]) -> str:
     """Returns a text that is equal for two configurations, with the files that they name, of the same run."""
     settings = {key: value for key, value in config.items() if key not in IGNORED_KEYS}
     files = sorted((each.key, each.text, each.digest) for each in inputs)
@@ -82,7 +82,7 @@ def folder_of(config: Mapping[str, Any], folders: Mapping[str, Path], runs: Path
 
     Raises Refused if that has another configuration.
     """
-    path = folders.get(identity(config, list_inputs(config)))
+    path = folders.get(job_identity(config, list_inputs(config)))
     if not config.get("run"):
         return path
     named_path = runs / str(config["run"])
@@ -105,7 +105,7 @@ def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
     return limit is not None and amount >= float(limit)
 
 
-def carry_out(jobs: Sequence[Job], train: Callable[[Mapping[str, Any], Path | None], int]) -> int:
+def run_jobs(jobs: Sequence[Job], train: Callable[[Mapping[str, Any], Path | None], int]) -> int:
     """Runs the jobs that are not done; returns 0, 1 if a job failed, or the code of a signal."""
     failures = []
     for number, job in enumerate(jobs, start=1):

@@ -69,19 +69,19 @@ def show_by_hydra(config: DictConfig) -> None:
 
 def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) -> int:
     """Checks and then runs the jobs of a sweep; returns the exit code. Raises Refused."""
-    from marl_engine.commands.sweep import carry_out, jobs_of
+    from marl_engine.commands.sweep import jobs_of, run_jobs
     from marl_engine.runs.factory import build
 
     jobs = jobs_of(words, configs, RUNS)
     for job in jobs:
-        plan, _ = split(job.config)
+        plan, _ = split_config(job.config)
         if plan.run and not job.folder:
             named_folder(plan.run, plan.overwrite)
         build(job.config)
-    return carry_out(jobs, train)
+    return run_jobs(jobs, train)
 
 
-def split(config: Mapping[str, Any]) -> tuple[Any, Any]:
+def split_config(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The plan and the stopping rule of a configuration. Raises Refused."""
     from marl_engine.runs.run import RunOptions, StopRule
 
@@ -131,7 +131,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     from marl_engine.runs.lock import lock_folder
     from marl_engine.view.progress import new_console
 
-    plan, stop = split(config)
+    plan, stop = split_config(config)
     console = new_console()
     if plan.check:
         return report_contract(config, console)
@@ -139,8 +139,8 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     folder = RunFolder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with lock_folder(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
-        console.print(f"{headline(config)}, in {folder.path}")
-        return carry_out(run, console, resume is None)
+        console.print(f"{describe_run(config)}, in {folder.path}")
+        return run_jobs(run, console, resume is None)
 
 
 def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume: bool, console: Any) -> Any:
@@ -175,7 +175,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     return run
 
 
-def carry_out(run: Any, console: Any, is_new: bool) -> int:
+def run_jobs(run: Any, console: Any, is_new: bool) -> int:
     """Runs to the end and writes the summary; returns the exit code. Raises Refused if the first iteration fails."""
     from marl_engine.commands.summary import finish
     from marl_engine.errors import Halted
@@ -222,7 +222,7 @@ def restore_run(run: Any) -> list[str]:
         raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {reason}") from error
 
 
-def headline(config: Mapping[str, Any]) -> str:
+def describe_run(config: Mapping[str, Any]) -> str:
     """Describes a run in a few words."""
     names = [config[part]["_target_"].rpartition(".")[2] for part in ("game", "solver", "responder")]
     detail = next((config["game"][key] for key in GAME_KEYS if config["game"].get(key)), "")

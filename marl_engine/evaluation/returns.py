@@ -17,7 +17,7 @@ SEED = 2**40  # evaluation shares no seed with training
 ROUNDING = 1e-5  # relative to the largest payoff; smaller differences count as rounding
 
 
-class Seating(NamedTuple):
+class Match(NamedTuple):
     """A match to be played: the profile, and how actions are chosen."""
 
     name: str
@@ -25,13 +25,13 @@ class Seating(NamedTuple):
     greedy: bool = False
 
 
-def seatings(profile: Profile) -> list[Seating]:
+def seatings(profile: Profile) -> list[Match]:
     """Returns the matches of an evaluation: sampled and greedy; with several seats also with policies moved by
     one seat.
     """
     orders = {"return": profile} | ({"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 else {})
     return [
-        Seating(f"{name}{'/greedy' if greedy else ''}", order, greedy)
+        Match(f"{name}{'/greedy' if greedy else ''}", order, greedy)
         for name, order in orders.items()
         for greedy in (False, True)
     ]
@@ -74,10 +74,10 @@ class ReturnEvaluator:
 
     def _mean_payoff(self, row: Profile, column: Profile) -> tuple[float, float]:
         """Returns the mean payoff of `row` against `column` over seats and games, and its standard error."""
-        earned = self._play([Seating("", each) for each in lineups(row, column)])
+        earned = self._play([Match("", each) for each in lineups(row, column)])
         return mean_and_error(torch.stack([each[:, seat] for seat, each in enumerate(earned)]).mean(0))
 
-    def _play(self, matches: list[Seating]) -> list[Tensor]:
+    def _play(self, matches: list[Match]) -> list[Tensor]:
         """Returns the payoffs (episodes, P) of each match."""
         lineups = [Lineup(each.profile, each.greedy) for each in matches]
         return score_lineups(self.runner, self.game, lineups, derive_seeds(SEED, self.episodes))
@@ -121,7 +121,7 @@ def seats_differ(earned: Tensor) -> bool:
 
 
 def play_against_initial(
-    initial: Profile, profile: Profile, earned: Tensor, play: Callable[[list[Seating]], list[Tensor]]
+    initial: Profile, profile: Profile, earned: Tensor, play: Callable[[list[Match]], list[Tensor]]
 ) -> Metrics:
     """Returns the mean return of each policy among the initial policies, for games with a constant sum of payoffs.
 
@@ -131,7 +131,7 @@ def play_against_initial(
     if len(profile) < 2 or not sums_are_constant(earned):
         return {}
     seats = range(len(profile))
-    alone = play([Seating("", [*initial[:seat], profile[seat], *initial[seat + 1 :]]) for seat in seats])
+    alone = play([Match("", [*initial[:seat], profile[seat], *initial[seat + 1 :]]) for seat in seats])
     together = torch.cat([earned, *alone])
     if not (sums_are_constant(together) and seats_differ(together)):  # a team that has not earned anything yet
         return {}

@@ -32,7 +32,7 @@ class Sample(NamedTuple):
     preferred: float  # probability that the answer is preferred
 
 
-def held_out(game: Any, episodes: int) -> Tensor:
+def held_out_numbers(game: Any, episodes: int) -> Tensor:
     """Returns the numbers (N,) of held-out prompts, repeated in turn."""
     return game.train_prompts + torch.arange(episodes) % (len(game.texts) - game.train_prompts)
 
@@ -42,7 +42,7 @@ def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, who
 
     Policies that are compared need different numbers `who`, which give them independent random numbers.
     """
-    numbers, seeds = held_out(game, episodes).to(device), derive_seeds(SEED + who, episodes, device)
+    numbers, seeds = held_out_numbers(game, episodes).to(device), derive_seeds(SEED + who, episodes, device)
     return [
         complete(policy, numbers[start : start + BATCH], seeds[start : start + BATCH])
         for start in range(0, episodes, BATCH)
@@ -71,14 +71,14 @@ class WinRateEvaluator:
         if iteration is None or self.last[0] != iteration:
             self.last = iteration, self._measure(profile)
         metrics, samples = self.last[1]
-        artefacts = [Artefact("samples.md", "read", quote(samples))] if full else []
+        artefacts = [Artefact("samples.md", "read", samples_markdown(samples))] if full else []
         return Report(metrics, score_of(metrics), headline(metrics, self.episodes), artefacts)
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
         """See `Evaluator`. Each profile answers twice, so that it is compared with independent answers of its
         own.
         """
-        numbers, referee = held_out(self.game, self.episodes), Referee(self.game, False, torch.Generator())
+        numbers, referee = held_out_numbers(self.game, self.episodes), Referee(self.game, False, torch.Generator())
         texts = [
             [texts_of(self._complete(profile, who=2 * place + turn)) for turn in (0, 1)]
             for place, profile in enumerate(profiles)
@@ -110,7 +110,7 @@ def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
     )
 
 
-def quote(samples: Sequence[Sample]) -> str:
+def samples_markdown(samples: Sequence[Sample]) -> str:
     """Returns the answers and those of the reference, unedited, as Markdown."""
     lines = ["# Answers to prompts held out, before and after", ""]
     for each in samples:
@@ -137,7 +137,7 @@ def measure_win_rate(
     `reference_answers` are those of `complete_held_out` for the reference, with another number `who`.
     """
     writer, other = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
-    numbers = held_out(game, episodes)
+    numbers = held_out_numbers(game, episodes)
     own_answers = complete_held_out(game, writer, episodes, device)
     texts, reference_texts = texts_of(own_answers), texts_of(reference_answers)
     likes = Referee(game, False, torch.Generator()).compare(numbers, texts, reference_texts).double().numpy()

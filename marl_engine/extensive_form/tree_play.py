@@ -33,7 +33,7 @@ class TreeRules(NamedTuple):
     rank: np.ndarray  # (I, A) uint32: which child a legal action leads to
 
 
-class Copies(NamedTuple):
+class GameCopies(NamedTuple):
     """B copies of a game; loops of play change the first two in place."""
 
     history: np.ndarray  # (B,) uint64

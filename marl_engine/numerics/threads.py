@@ -63,7 +63,7 @@ def read_quota(groups: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("
     CPU time, `cpu`.
     """
     shares = [inf]
-    for line in read_text(memberships).splitlines():
+    for line in read_system_file(memberships).splitlines():
         controllers, place = line.split(":", 2)[1:]
         tree = groups / "cpu" if "cpu" in controllers.split(",") else groups
         group = tree / place.lstrip("/")
@@ -74,11 +74,11 @@ def read_quota(groups: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("
 def read_share(group: Path) -> float:
     """Returns the limit of one control group; see `read_quota`."""
     names = "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"  # version 2 has one file, version 1 has two
-    quota, period = (" ".join(read_text(group / name) for name in names).split() + ["max"] * 2)[:2]
+    quota, period = (" ".join(read_system_file(group / name) for name in names).split() + ["max"] * 2)[:2]
     return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else inf
 
 
-def read_text(path: Path) -> str:
+def read_system_file(path: Path) -> str:
     """Returns the content of a file, or an empty string if it does not exist or is not readable."""
     try:
         return path.read_text()

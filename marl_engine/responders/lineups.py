@@ -19,7 +19,7 @@ from marl_engine.types import Game, LevelSource, Metrics, Opponents, Payoff, Pol
 STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
 
 
-class Copies(NamedTuple):
+class StreamSettings(NamedTuple):
     """The number of copies in a stream, their seed, and the number in each shard (None: one shard)."""
 
     games: int  # B
@@ -40,7 +40,7 @@ class Lineups:
     Raises Refused for a source of levels if the game has none.
     """
 
-    def __init__(self, game: Game, copies: Copies, runner: Runner, source: LevelSource | None):
+    def __init__(self, game: Game, copies: StreamSettings, runner: Runner, source: LevelSource | None):
         self.game, self.copies, self.runner, self.source = game, copies, runner, source
         self.streams: list[ShardedStream] = []
         if source is not None:

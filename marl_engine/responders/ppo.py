@@ -38,7 +38,7 @@ from marl_engine.responders.batches import (
     select_decisions,
     select_units,
 )
-from marl_engine.responders.lineups import Copies, Lineups, make_source
+from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
 from marl_engine.runners import LOCAL
@@ -109,7 +109,7 @@ class PPO:
         extensive = capabilities_of(self.game).extensive
         self.form = None if extensive is None or extensive.form.sequences > LARGEST else extensive.form
         self.work, self.supports = Work(steps=0), frozenset({"opponents", "anchor", "magnet", "payoff"})
-        copies = Copies(self.num_envs, self.shard, self.seed, self.device)
+        copies = StreamSettings(self.num_envs, self.shard, self.seed, self.device)
         self.lineups = Lineups(self.game, copies, self.runner, make_source(self.levels))
         self.learners: dict[Policy, ActorCritic] = {}
         self.generator = torch.Generator().manual_seed(self.seed)

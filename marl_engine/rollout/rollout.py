@@ -174,7 +174,7 @@ def play_turns(
             draw_noise(seating.profile, seeds, start, min(NOISE_BLOCK, first + turns - start)), start
         ):
             action, log_prob = seating.decide(turn, noise, greedy)
-            after, level = step(game, turn, action, number), None
+            after, level = take_step(game, turn, action, number), None
             if levels is not None:
                 level, after = levels.level, levels.restart(after)
             yield Decision(turn, action, log_prob, after, level)
@@ -240,7 +240,7 @@ def record(
     return trajectory, after[-1], seating.seat_memory(after[-1])
 
 
-def step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
+def take_step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
     """Returns the turn after decision `number`, and checks it if it is one of the first.
 
     Seats that have left the game earn nothing, whatever the game pays them. Raises Refused for an invalid turn, also if

@@ -38,7 +38,7 @@ class Played(NamedTuple):
     ended: Tensor | None
 
 
-def play_stretch(stretch: Stretch) -> Played:
+def play_shard(stretch: Stretch) -> Played:
     """Plays; see `Stream.play_opponents`."""
     return Played(stretch.shard, *stretch.shard.play_opponents(stretch.opponents, stretch.turns))
 
@@ -65,7 +65,7 @@ class ShardedStream:
         """See `Stream.play_opponents`."""
         for shard in self.shards:
             shard.source = self.source
-        results = self.runner.map(play_stretch, [Stretch(shard, opponents, turns) for shard in self.shards])
+        results = self.runner.map(play_shard, [Stretch(shard, opponents, turns) for shard in self.shards])
         self.shards = [each.shard for each in results]
         self.turn = join_games([shard.turn for shard in self.shards], 0)
         returns = [each.ended for each in results if each.ended is not None]

@@ -34,7 +34,7 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
         shapes["alive"] = seats
     types = {"observation": None, "final": None, "reward": torch.float32, "shaping": torch.float32}
     for field, shape in shapes.items():
-        if wrong := misfit(turn._asdict()[field], shape, types.get(field, torch.bool)):
+        if wrong := tensor_mismatch(turn._asdict()[field], shape, types.get(field, torch.bool)):
             raise Refused(f"{name}: {field} must be {wrong}")
     if wrong := fault(turn.observation, turn.reward, turn.shaping, turn.legal, turn.acting):
         raise Refused(f"{name}: {wrong}")
@@ -46,7 +46,7 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
         raise Refused(f"{name}: {WITHOUT_FINAL}")
 
 
-def misfit(value: Any, shape: tuple[int, ...], dtype: torch.dtype | None) -> str:
+def tensor_mismatch(value: Any, shape: tuple[int, ...], dtype: torch.dtype | None) -> str:
     """Returns how a tensor differs from the expected shape and type; empty if it does not. `dtype` None means
     any.
     """

@@ -43,7 +43,7 @@ def list_inputs(config: Mapping[str, Any]) -> list[Input]:
         size = sum(file.stat().st_size for file in list_files(path).values())
         number = sum(each.key == key for each in inputs)
         place = f"{key}{f'.{number}' if number else ''}/{path.name}"
-        inputs.append(Input(key, text, str(path), digest(path), place if size <= LARGEST else None))
+        inputs.append(Input(key, text, str(path), content_digest(path), place if size <= LARGEST else None))
     return inputs
 
 
@@ -54,7 +54,7 @@ def copy_inputs(inputs: list[Input], folder: Path) -> None:
         target = source if each.copy is None else folder / INPUTS / each.copy
         if target != source:
             copy_files(source, target)
-        if digest(target) != each.digest:
+        if content_digest(target) != each.digest:
             raise Refused(f"{each.key}: {each.text} was changed while the run began; begin again")
     if inputs:
         (folder / INPUTS).mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def localise(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], l
         *sections, name = each.key.split(".")
         section = reduce(getitem, sections, local)
         section[name] = replace_path(section[name], each.text, str(path))
-        if path != (origin := Path(each.origin)) and digest(origin) != each.digest:
+        if path != (origin := Path(each.origin)) and content_digest(origin) != each.digest:
             fate = "has changed" if origin.exists() else "is gone"
             notes.append(f"{each.key}: {origin} {fate}, and this run has what it was in {path}")
     return local, notes
@@ -98,7 +98,7 @@ def localise(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], l
 def find_input(each: Input, folder: Path) -> Path:
     """Returns the path of an unchanged input: that of its copy or of the original. Raises Refused."""
     for path in (folder / INPUTS / each.copy if each.copy else None, Path(each.origin)):
-        if path is not None and digest(path) == each.digest:
+        if path is not None and content_digest(path) == each.digest:
             return path
     raise Refused(f"{each.key}: {each.origin} is not what {folder} began with, and there is no whole copy of it")
 
@@ -147,7 +147,7 @@ def list_files(path: Path) -> dict[str, Path]:
     return {str(file.relative_to(path)): file for file in sorted((newest or path).rglob("*")) if file.is_file()}
 
 
-def digest(path: Path) -> str:
+def content_digest(path: Path) -> str:
     """Returns a digest of the names and content of a file, or of all files in a folder."""
     hasher = hashlib.sha256()
     for name, file in list_files(path).items():

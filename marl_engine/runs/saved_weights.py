@@ -40,12 +40,12 @@ def warm_start(profile: Profile, path: Path) -> None:
         raise Refused(f"init={path} has {len(profile_weights['seats'])} seats, and this game {len(profile)}")
     for policy, seats in group_by_policy(profile):
         weights = profile_weights["policies"][profile_weights["seats"][seats[0]]]
-        if wrong := misfit(policy, weights):
+        if wrong := weight_mismatch(policy, weights):
             raise Refused(f"init={path} does not fit: {wrong}; take a run of the same game and policy")
         policy.load_state_dict(weights)
 
 
-def misfit(policy: Policy, weights: dict[str, Tensor]) -> str:
+def weight_mismatch(policy: Policy, weights: dict[str, Tensor]) -> str:
     """Returns the first difference in shape between a policy and weights; empty if they fit."""
     here = {name: tuple(each.shape) for name, each in policy.state_dict().items()}
     there = {name: tuple(each.shape) for name, each in weights.items()}

@@ -8,7 +8,7 @@ from solvers.normal_form.alpha_rank import alpha_rank, marginals
 from solvers.normal_form.dynamics import fictitious_play, projected_replicator, regret_matching
 from solvers.normal_form.logit import logit_limit
 from solvers.normal_form.nash import nash
-from solvers.normal_form.regrets import Strategies, uniform
+from solvers.normal_form.regrets import Strategies, uniform_strategies
 
 
 def alpha_rank_marginals(payoffs: np.ndarray) -> Strategies:
@@ -17,7 +17,7 @@ def alpha_rank_marginals(payoffs: np.ndarray) -> Strategies:
 
 
 META: dict[str, Callable[[np.ndarray], Strategies]] = {
-    "uniform": uniform,
+    "uniform": uniform_strategies,
     "nash": nash,
     "logit": logit_limit,
     "prd": projected_replicator,

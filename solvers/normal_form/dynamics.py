@@ -28,7 +28,7 @@ REPLICATOR, REGRET_MATCHING, FICTITIOUS_PLAY = range(3)
 FIRST_REGRET = 1e-6  # initial regret of every action, so that the first steps are uniform
 
 
-class Table(NamedTuple):
+class CompiledGame(NamedTuple):
     """A game for compiled loops, with P players, D actions of all players together, and N joint actions."""
 
     payoff: np.ndarray  # (P, N): for each player a tensor with its own axis last, the others in order
@@ -138,7 +138,7 @@ def match(game, learner, player, floor):
 
 
 @compile_inline
-def answer(game, learner, player, count):
+def respond(game, learner, player, count):
     """Takes one step of fictitious play: adds a best response to the average of `count` moves."""
     begin, end = game.first[player], game.first[player + 1]
     best = begin
@@ -151,7 +151,7 @@ def answer(game, learner, player, count):
 
 
 @compile_loop
-def play(game, learner, rule, after, steps, step, floor):
+def play_steps(game, learner, rule, after, steps, step, floor):
     """Takes `steps` steps with all players in place; `after` steps were taken before."""
     players = game.order.shape[0]
     for number in range(after, after + steps):
@@ -165,26 +165,26 @@ def play(game, learner, rule, after, steps, step, floor):
             elif rule == REGRET_MATCHING:
                 match(game, learner, player, floor)
             else:
-                answer(game, learner, player, number + 1.0)
+                respond(game, learner, player, number + 1.0)
 
 
-def make_table(payoffs: np.ndarray) -> Table:
+def make_table(payoffs: np.ndarray) -> CompiledGame:
     """Returns a Table of payoffs (P, A, B, …) float64."""
     players, counts = len(payoffs), payoffs.shape[1:]
     order = [[*(other for other in range(players) if other != player), player] for player in range(players)]
     turned = [np.moveaxis(earns, player, -1).ravel() for player, earns in enumerate(payoffs)]
     first = np.concatenate([[0], np.cumsum(counts)])
-    return Table(np.stack(turned), np.array(order), first, np.empty(payoffs[0].size), np.empty(first[-1]))
+    return CompiledGame(np.stack(turned), np.array(order), first, np.empty(payoffs[0].size), np.empty(first[-1]))
 
 
-def initial_learner(game: Table) -> Learner:
+def initial_learner(game: CompiledGame) -> Learner:
     """Returns the initial state: uniform strategies."""
     counts = np.diff(game.first)
     strategy = np.repeat(1 / counts, counts)
     return Learner(strategy, np.full_like(strategy, FIRST_REGRET), np.zeros_like(strategy))
 
 
-def split(game: Table, weights: np.ndarray) -> Strategies:
+def split_weights(game: CompiledGame, weights: np.ndarray) -> Strategies:
     """Returns the distribution of each player from weights (D,)."""
     return [part / part.sum() for part in np.split(weights, game.first[1:-1])]
 
@@ -203,7 +203,7 @@ def projected_replicator(
     game = make_table(in_range(payoffs))
     check_number("floor", floor, least=0, below=1 / np.diff(game.first).max())
     learner = simulate(game, initial_learner(game), REPLICATOR, steps, step_size, floor)
-    return split(game, learner.total + learner.strategy)
+    return split_weights(game, learner.total + learner.strategy)
 
 
 def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0) -> Strategies:
@@ -211,13 +211,13 @@ def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0
     check_number("floor", floor, least=0, most=1)
     game = make_table(in_range(payoffs))
     learner = simulate(game, initial_learner(game), REGRET_MATCHING, steps, floor=floor)
-    return split(game, learner.total + learner.strategy)
+    return split_weights(game, learner.total + learner.strategy)
 
 
 def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
     """Returns the average of best responses to averages; the first move is uniform."""
     game = make_table(in_range(payoffs))
-    return split(game, simulate(game, initial_learner(game), FICTITIOUS_PLAY, steps).strategy)
+    return split_weights(game, simulate(game, initial_learner(game), FICTITIOUS_PLAY, steps).strategy)
 
 
 def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
@@ -230,13 +230,13 @@ def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: fl
     game = make_table(subtract_least(payoffs))
     learner = initial_learner(game)
     learner.strategy[:] = np.concatenate(start)
-    return split(game, simulate(game, learner, REPLICATOR, steps, step_size).strategy)
+    return split_weights(game, simulate(game, learner, REPLICATOR, steps, step_size).strategy)
 
 
 def simulate(
-    game: Table, learner: Learner, rule: int, steps: int, step_size: float = 0.0, floor: float = 0.0
+    game: CompiledGame, learner: Learner, rule: int, steps: int, step_size: float = 0.0, floor: float = 0.0
 ) -> Learner:
     """Plays `steps` steps and returns the learner, changed in place. Raises ValueError for fewer than 1."""
     check_number("steps", steps, least=1, whole=True)
-    play(game, learner, rule, 0, steps, step_size, floor)
+    play_steps(game, learner, rule, 0, steps, step_size, floor)
     return learner

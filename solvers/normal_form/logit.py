@@ -35,7 +35,7 @@ class Point(NamedTuple):
     strategies: Strategies
 
 
-class Game(NamedTuple):
+class ScaledGame(NamedTuple):
     """Payoffs (P, A, B, …) in [0, 1], and the index where the D actions of each player begin."""
 
     payoffs: np.ndarray
@@ -43,18 +43,18 @@ class Game(NamedTuple):
     unit: float  # divisor of the game's own payoffs
 
 
-def residual(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
+def residual(game: ScaledGame, x: np.ndarray, precision: float) -> np.ndarray:
     """Returns the residuals (D,) of log-probabilities (D,); the first equation of each player is that of its sum."""
     result = np.empty_like(x)
     strategies = split_strategies(game, x)
     for player, (begin, end) in enumerate(zip(game.first[:-1], game.first[1:], strict=True)):
         value = values(game.payoffs, strategies, player)
         result[begin:end] = x[begin:end] - x[begin] - precision * (value - value[0])
-        result[begin] = log_sum(x[begin:end])
+        result[begin] = log_sum_exp(x[begin:end])
     return result
 
 
-def slope(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
+def slope(game: ScaledGame, x: np.ndarray, precision: float) -> np.ndarray:
     """Returns the derivative (D, D + 1) of the residual with respect to x and the precision."""
     strategies = split_strategies(game, x)
     jacobian = np.zeros((len(x), len(x) + 1))
@@ -70,22 +70,22 @@ def slope(game: Game, x: np.ndarray, precision: float) -> np.ndarray:
         jacobian[own, begin] -= 1
         jacobian[own, -1] = value[0] - value
         jacobian[begin] = 0
-        jacobian[begin, own] = np.exp(x[own] - log_sum(x[own]))
+        jacobian[begin, own] = np.exp(x[own] - log_sum_exp(x[own]))
     return jacobian
 
 
-def log_sum(x: np.ndarray) -> float:
+def log_sum_exp(x: np.ndarray) -> float:
     """Returns log sum exp x."""
     highest = x.max()
     return float(highest + np.log(np.exp(x - highest).sum()))
 
 
-def split_strategies(game: Game, x: np.ndarray) -> Strategies:
+def split_strategies(game: ScaledGame, x: np.ndarray) -> Strategies:
     """Returns the distribution of each player from log-probabilities (D,)."""
-    return [np.exp(part - log_sum(part)) for part in np.split(x, game.first[1:-1])]
+    return [np.exp(part - log_sum_exp(part)) for part in np.split(x, game.first[1:-1])]
 
 
-def direction(game: Game, point: np.ndarray, before: np.ndarray) -> np.ndarray:
+def direction(game: ScaledGame, point: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Returns the unit tangent (D + 1,) of the path at a point (D + 1,), oriented like the previous one."""
     rows = np.vstack([slope(game, point[:-1], point[-1]), before])
     tangent = solve_linear(rows, np.append(np.zeros(len(point) - 1), 1.0))
@@ -100,7 +100,7 @@ def solve_linear(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
         return np.linalg.lstsq(matrix, right)[0]
 
 
-def correct(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = CLOSE) -> np.ndarray | None:
+def correct(game: ScaledGame, guess: np.ndarray, fixed: np.ndarray, close: float = CLOSE) -> np.ndarray | None:
     """Returns the solution (D + 1,) near a guess, in the plane through it with normal `fixed` (D + 1,); or None."""
     point = guess
     for _ in range(CORRECTIONS):
@@ -113,13 +113,13 @@ def correct(game: Game, guess: np.ndarray, fixed: np.ndarray, close: float = CLO
     return None
 
 
-def scale_game(payoffs: np.ndarray) -> Game:
+def scale_game(payoffs: np.ndarray) -> ScaledGame:
     """Returns a Game of payoffs (P, A, B, …). Raises ValueError for invalid payoffs."""
     payoffs, unit = scale_by_widest(payoffs)
-    return Game(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]), unit)
+    return ScaledGame(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]), unit)
 
 
-def follow_path(game: Game, steps: int) -> Iterator[np.ndarray]:
+def follow_path(game: ScaledGame, steps: int) -> Iterator[np.ndarray]:
     """Yields points (D + 1,) of the path, log-probabilities and precision, as long as it can be followed."""
     counts = np.diff(game.first)
     point = np.append(np.repeat(-np.log(counts), counts), 0.0)

@@ -17,7 +17,7 @@ import numpy as np
 
 from solvers.normal_form.dynamics import projected_replicator, regret_matching
 from solvers.normal_form.logit import logit_limit
-from solvers.normal_form.regrets import Strategies, in_range, nash_conv, regrets, uniform
+from solvers.normal_form.regrets import Strategies, in_range, nash_conv, regrets, uniform_strategies
 from solvers.normal_form.supports import pure_equilibrium, refine
 
 __all__ = ["is_constant_sum", "nash", "nash_conv", "regrets", "zero_sum"]
@@ -60,7 +60,7 @@ def solve_by_highs(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     solution = linprog(np.ones(len(payoff)), -payoff.T, -np.ones(payoff.shape[1]), method="highs")
     if solution.x is None:
-        return tuple(uniform(np.stack([payoff, -payoff])))  # type: ignore[return-value]
+        return tuple(uniform_strategies(np.stack([payoff, -payoff])))  # type: ignore[return-value]
     sides = np.maximum(solution.x, 0), np.maximum(-solution.ineqlin.marginals, 0)
     return sides[0] / sides[0].sum(), sides[1] / sides[1].sum()
 
@@ -77,7 +77,7 @@ def nash(payoffs: np.ndarray, tolerance: float = TOLERANCE) -> Strategies:
     another shape or that are not finite.
     """
     payoffs = in_range(payoffs)
-    best, least = uniform(payoffs), np.inf
+    best, least = uniform_strategies(payoffs), np.inf
     for candidate in candidates(payoffs):
         regret = regrets(payoffs, candidate).max()
         if regret < least:

@@ -13,7 +13,7 @@ from marl_engine.numerics.checks import check_distributions, check_finite
 Strategies = list[np.ndarray]
 
 
-def uniform(payoffs: np.ndarray) -> Strategies:
+def uniform_strategies(payoffs: np.ndarray) -> Strategies:
     """Returns uniform strategies."""
     return [np.full(actions, 1 / actions) for actions in payoffs.shape[1:]]
 

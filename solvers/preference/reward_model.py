@@ -17,7 +17,7 @@ from torch import Tensor
 from marl_engine.capabilities import TrajectoryPreferenceGame, spaces_of
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import get_state, set_state
-from marl_engine.responders.preference.reward_model import Comparisons, RewardModel
+from marl_engine.responders.preference.reward_model import RewardModel, TrajectoryComparisons
 from marl_engine.responders.preference.trajectories import (
     repeat_over_steps,
     sample_verdicts,
@@ -51,7 +51,7 @@ class RewardModelling:
         check_fields("solver", self, "learning_rate", above=0)
         self.queries = 0
         self.model: RewardModel | None = None
-        self.compared: list[Comparisons] = []
+        self.compared: list[TrajectoryComparisons] = []
         self.saved: Mapping[str, Any] | None = None
 
     def solve(
@@ -89,7 +89,9 @@ class RewardModelling:
             self.queries, self.compared = 0, []
         elif self.saved is not None:
             set_state(self.model, self.saved)
-            self.compared = [Comparisons(*(part.to(responder.device) for part in each)) for each in self.compared]
+            self.compared = [
+                TrajectoryComparisons(*(part.to(responder.device) for part in each)) for each in self.compared
+            ]
         self.saved = None
 
     def _steps(self, trajectory: Trajectory, game: Game, horizon: int) -> Tensor:
@@ -109,7 +111,9 @@ class RewardModelling:
         one, other = one.to(summary.device), other.to(summary.device)
         outcomes = sample_verdicts(judge.compare(summary[one], summary[other]), seed, self.queries)
         self.queries += self.comparisons
-        self.compared = [*self.compared, Comparisons(steps, torch.stack([one, other], dim=1), outcomes)][-self.memory :]
+        self.compared = [*self.compared, TrajectoryComparisons(steps, torch.stack([one, other], dim=1), outcomes)][
+            -self.memory :
+        ]
 
     def _fit(self, seed: int) -> list[float]:
         """Fits the model, on the latest comparisons and on remembered ones in turn; returns the losses."""
@@ -136,4 +140,4 @@ class RewardModelling:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restores the state of a checkpoint."""
         self.queries, self.saved = state["queries"], state["model"]
-        self.compared = [Comparisons(**each) for each in state["compared"]]
+        self.compared = [TrajectoryComparisons(**each) for each in state["compared"]]

@@ -18,7 +18,7 @@ from marl_engine.commands.command_line.arguments import read_line
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_override, sweep_jobs
-from marl_engine.commands.train import PARTS, main, restore_run, split
+from marl_engine.commands.train import PARTS, main, restore_run, split_config
 from marl_engine.configuration import class_of, validate_fields
 from marl_engine.errors import Halted, Refused
 from marl_engine.runs.folder import RunFolder
@@ -99,7 +99,7 @@ def test_documented_command_is_accepted(line, tmp_path, monkeypatch):
     jobs = sweep_jobs(words) if typed.action == "multirun" else [words]
     for job in jobs:
         config = compose_config("train", job, typed.presets)
-        split(config)
+        split_config(config)
         for part in PARTS:
             check_declared(config[part], part)
 

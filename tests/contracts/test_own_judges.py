@@ -16,7 +16,7 @@ from games.preference.game import PromptGame
 from games.preference.judges.raters import RaterJudge, check_antisymmetry
 from marl_engine.configuration import class_of
 from marl_engine.errors import Halted, Refused
-from marl_engine.evaluation.win_rate import Sample, quote
+from marl_engine.evaluation.win_rate import Sample, samples_markdown
 from marl_engine.policies.language import backbone
 from marl_engine.responders.preference.referee import check_chances
 
@@ -190,4 +190,4 @@ def test_what_an_endpoint_says_is_shown_to_the_letter(arguments, tmp_path):
 
 def test_a_chat_is_quoted_message_by_message():
     samples = [Sample("System: Be kind.\n\nUser: Why?", "So.", "No.", 1.0)]
-    assert "**System: Be kind.**\n\n**User: Why?**\n\nbefore: No." in quote(samples)
+    assert "**System: Be kind.**\n\n**User: Why?**\n\nbefore: No." in samples_markdown(samples)

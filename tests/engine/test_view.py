@@ -13,7 +13,7 @@ from rich.console import Console
 
 from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.environment import prepare_output
-from marl_engine.commands.train import headline
+from marl_engine.commands.train import describe_run
 from marl_engine.evaluation.exact import ExactEvaluator
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.evaluation.win_rate import WinRateEvaluator
@@ -146,7 +146,7 @@ CONFIG = {
     ],
 )
 def test_the_header_names_what_the_user_named(game, name):
-    assert f" ({name}) · NormalForm · ExactResponder · seed 0" in headline({**CONFIG, "game": game})
+    assert f" ({name}) · NormalForm · ExactResponder · seed 0" in describe_run({**CONFIG, "game": game})
 
 
 @dataclass

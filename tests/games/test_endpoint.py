@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 from chat_server import Stub, prefer_longer
 
-from games.preference.judges.chat_api import Line, NoCompletion, complete, read_completion, read_wait
+from games.preference.judges.chat_api import Endpoint, NoCompletion, read_completion, read_wait, request_completion
 from games.preference.judges.llm_endpoint import LLMJudge
 from marl_engine.errors import Halted
 
@@ -258,7 +258,7 @@ def test_it_is_left_alone_for_as_long_as_it_says(stub, headers):
     stub.say, stub.headers = failing(1, 429), headers
     body = json.dumps({"messages": [{"role": "user", "content": "x|long|no"}]}).encode()
     start = time.perf_counter()
-    assert complete(Line(stub.url, None, 5.0, 2, 0.01), body, threading.Event()).text == "A"
+    assert request_completion(Endpoint(stub.url, None, 5.0, 2, 0.01), body, threading.Event()).text == "A"
     assert 0.4 <= time.perf_counter() - start < 2
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from games.preference.judges import text_scores
-from games.preference.judges.comparisons import Comparisons, held_out, read_comparison
+from games.preference.judges.comparisons import Comparisons, hold_out, read_comparison
 from games.preference.judges.learned import LearnedJudge, fit_head, main
-from games.preference.judges.raters import RaterJudge, cycles, majority, table
+from games.preference.judges.raters import RaterJudge, cycles, majority, preference_table
 from games.preference.judges.text_scores import SCORES
-from games.preference.prompts import prompts, split
+from games.preference.prompts import prompts, split_prompts
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.configuration import instantiate
 from marl_engine.policies.language.chats import transcript
@@ -85,9 +85,11 @@ def test_one_rater_is_bradley_and_terrys_and_several_are_their_mean():
     one, other = RaterJudge([{"sentiment": 1.0}]), RaterJudge([{"length": 3.0}])
     liked = np.array([score("sentiment", answer) for answer in answers])
     expected = 1 / (1 + np.exp((liked - liked[:, None]) / 0.1))
-    assert table(one, "", answers) == pytest.approx(expected, abs=1e-12)
+    assert preference_table(one, "", answers) == pytest.approx(expected, abs=1e-12)
     both = RaterJudge([{"sentiment": 1.0}, {"length": 3.0}], [0.25, 0.75])
-    assert table(both, "", answers) == pytest.approx(0.25 * expected + 0.75 * table(other, "", answers), abs=1e-12)
+    assert preference_table(both, "", answers) == pytest.approx(
+        0.25 * expected + 0.75 * preference_table(other, "", answers), abs=1e-12
+    )
 
 
 def test_three_raters_go_in_a_circle():
@@ -100,7 +102,7 @@ def test_three_raters_go_in_a_circle():
     ]
     ranks = judge.scores([""] * 3, answers).argsort(1).argsort(1)
     assert ranks.tolist() == [[2, 1, 0], [0, 2, 1], [1, 0, 2]]
-    wins = table(judge, "", answers)
+    wins = preference_table(judge, "", answers)
     assert wins == pytest.approx(np.array([[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]]))
     assert cycles(wins) == 1.0
 
@@ -121,7 +123,7 @@ def test_the_conflict_that_is_shipped_goes_in_a_circle():
     """Praise beats calm, calm beats blame, blame beats praise, nine times in ten."""
     judge = instantiate("game.judge", compose_config("train", ["game=preference/conflict"])["game"]["judge"])
     answers = ["It is a wonderful and great idea, I love it", "It is an idea", "It is an awful and bad idea, I hate it"]
-    wins = table(judge, "", answers)
+    wins = preference_table(judge, "", answers)
     assert cycles(wins) == 1.0
     assert min(wins[0, 1], wins[1, 2], wins[2, 0]) > 0.85
 
@@ -181,8 +183,8 @@ def preferences(circular, seed=0):
 
 def test_comparisons_of_the_prompts_of_a_run_are_held_out_too():
     """Prompts that a game holds out are not used to train a judge."""
-    questions = split([transcript(chat) for chat in prompts(None)])[0]
-    out = held_out(Comparisons(questions, questions, questions, np.zeros(len(questions))))
+    questions = split_prompts([transcript(chat) for chat in prompts(None)])[0]
+    out = hold_out(Comparisons(questions, questions, questions, np.zeros(len(questions))))
     assert 0.1 < out.mean() < 0.3
 
 
@@ -234,7 +236,12 @@ def test_the_command_learns_a_circle_from_texts(trained_folder):
     back = judge.prefers(["What do you like?"] * 3, ["A piano", "A wheel", "A pike"], ["A pike", "A piano", "A wheel"])
     assert likes + back == pytest.approx(1, abs=1e-15)
     assert judge.prefers(["x"], ["A pike"], ["A pike"]).tolist() == [0.5]
-    assert cycles(table(LearnedJudge(str(trained_folder), "bradley_terry"), "x", ["A pike", "A piano", "A wheel"])) == 0
+    assert (
+        cycles(
+            preference_table(LearnedJudge(str(trained_folder), "bradley_terry"), "x", ["A pike", "A piano", "A wheel"])
+        )
+        == 0
+    )
 
 
 def test_damaged_or_missing_folders_are_refused(trained_folder, tmp_path):

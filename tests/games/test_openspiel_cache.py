@@ -10,7 +10,7 @@ from open_spiel.python.games.kuhn_poker import KuhnPokerGame, KuhnPokerState
 
 from games.openspiel import load as memory
 from games.openspiel.game import OpenSpiel
-from games.openspiel.identity import identity
+from games.openspiel.identity import game_identity
 from games.openspiel.load import CODE, compile_game
 from marl_engine.commands.train import main
 from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan, uniform_strategy
@@ -103,8 +103,12 @@ def test_parameters_of_nested_games_count(cache):
 
 
 def test_what_is_left_out_is_the_default():
-    assert identity("kuhn_poker", CODE) == identity("kuhn_poker()", CODE) == identity("kuhn_poker(players=2)", CODE)
-    assert identity("kuhn_poker", CODE) != identity("kuhn_poker(players=3)", CODE)
+    assert (
+        game_identity("kuhn_poker", CODE)
+        == game_identity("kuhn_poker()", CODE)
+        == game_identity("kuhn_poker(players=2)", CODE)
+    )
+    assert game_identity("kuhn_poker", CODE) != game_identity("kuhn_poker(players=3)", CODE)
 
 
 def test_the_library_and_our_code_count(tmp_path, monkeypatch):
@@ -112,10 +116,10 @@ def test_the_library_and_our_code_count(tmp_path, monkeypatch):
     module.__file__, other.__file__ = str(tmp_path / "one.py"), str(tmp_path / "two.py")
     (tmp_path / "one.py").write_text("1")
     (tmp_path / "two.py").write_text("2")
-    before = identity("kuhn_poker", [module])
-    assert before != identity("kuhn_poker", [other])
+    before = game_identity("kuhn_poker", [module])
+    assert before != game_identity("kuhn_poker", [other])
     monkeypatch.setattr("games.openspiel.identity.version", lambda name: "0")
-    assert before != identity("kuhn_poker", [module])
+    assert before != game_identity("kuhn_poker", [module])
 
 
 STAKES = {"factor": 1.0}
@@ -163,7 +167,7 @@ def test_games_of_openspiel_in_python():
     "name", ["tic_tac_toe", "kuhn_poker", "repeated_game(stage_game=matrix_pd(),num_repetitions=2)"]
 )
 def test_games_in_cpp_are_kept_also_those_with_a_class_of_their_own(name):
-    assert identity(name, CODE) is not None
+    assert game_identity(name, CODE) is not None
 
 
 def test_disk_keeps_what_was_compiled(cache):

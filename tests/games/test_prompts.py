@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from games.preference.game import PromptGame
-from games.preference.prompts import prompts, split
+from games.preference.prompts import prompts, split_prompts
 from marl_engine.errors import Refused
 from marl_engine.policies.language.chats import question, transcript
 
@@ -111,7 +111,7 @@ def test_a_game_asks_chats_and_has_their_texts_judged(tmp_path):
     assert sorted(game.texts) == sorted(map(transcript, chats))
     assert game.texts == [transcript(chat) for chat in game.chats]
     assert [chats[place - 1] for place in game.places] == game.chats
-    assert split([transcript(chat) for chat in chats]) == (
+    assert split_prompts([transcript(chat) for chat in chats]) == (
         game.texts[: game.train_prompts],
         game.texts[game.train_prompts :],
     )
@@ -194,10 +194,10 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
 
 def test_a_prompt_stays_on_its_side_of_the_split():
     lines = texts(None)
-    training, held_out = split(lines, 0.2)
+    training, held_out = split_prompts(lines, 0.2)
     assert sorted(training + held_out) == sorted(lines)
     assert 45 <= len(held_out) <= 75  # 60 are expected, with a deviation of 7
-    assert split(lines[::-3], 0.2)[1] == [text for text in lines[::-3] if text in set(held_out)]
-    assert set(held_out) <= set(split(lines, 0.4)[1])
-    assert split(lines, 0.0) == (lines, [])
-    assert split(lines, 1.0) == ([], lines)
+    assert split_prompts(lines[::-3], 0.2)[1] == [text for text in lines[::-3] if text in set(held_out)]
+    assert set(held_out) <= set(split_prompts(lines, 0.4)[1])
+    assert split_prompts(lines, 0.0) == (lines, [])
+    assert split_prompts(lines, 1.0) == ([], lines)

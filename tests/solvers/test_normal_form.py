@@ -29,7 +29,7 @@ from solvers.normal_form.nash import (
     zero_sum,
 )
 from solvers.normal_form.nash_averaging import nash_averaging, nash_averaging_tasks
-from solvers.normal_form.regrets import in_range, nash_conv, regrets, uniform, values
+from solvers.normal_form.regrets import in_range, nash_conv, regrets, uniform_strategies, values
 from solvers.normal_form.solver import NormalForm, payoff_array
 from solvers.normal_form.supports import pure_equilibrium, refine
 
@@ -162,7 +162,7 @@ def test_what_is_no_number_passes_nowhere(solve, number):
     payoff = CYCLE[0].copy()
     payoff[0, 1] = number
     one_table = solve in (alpha_rank_symmetric, nash_averaging, nash_averaging_tasks, zero_sum)
-    if solve is not uniform:
+    if solve is not uniform_strategies:
         with pytest.raises(ValueError, match="must be finite numbers; at"):
             solve(payoff if one_table else np.stack([payoff, -payoff]))
 
@@ -516,7 +516,7 @@ def test_payoffs_and_forms_are_two_views_of_a_game(tmp_path):
     payoffs = random_payoffs(17, 3, 2, 3, 4)
     np.save(tmp_path / "three.npy", payoffs)
     assert payoff_array(MatrixGame(payoffs=str(tmp_path / "three.npy")).form) == pytest.approx(payoffs, abs=1e-12)
-    assert regrets(payoffs, uniform(payoffs)).max() > 0.1
+    assert regrets(payoffs, uniform_strategies(payoffs)).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ class Reply(NamedTuple):
     completion_tokens: int = 0
 
 
-class Line(NamedTuple):
+class Endpoint(NamedTuple):
     """The address of an endpoint and the settings for retries."""
 
     url: str
@@ -49,7 +49,7 @@ class NoCompletion(OSError):
     """The endpoint's response is not a completion."""
 
 
-def complete(line: Line, body: bytes, stop: Event) -> Reply:
+def request_completion(line: Endpoint, body: bytes, stop: Event) -> Reply:
     """Sends a request and retries until `stop` is set. Raises Halted if the last attempt fails."""
     failure = ""
     for attempt in range(line.attempts):
@@ -70,7 +70,7 @@ def complete(line: Line, body: bytes, stop: Event) -> Reply:
     raise Halted(f"game.judge.url: {line.url} gave no answer in {line.attempts} attempts: {failure}")
 
 
-def post(line: Line, body: bytes) -> bytes:
+def post(line: Endpoint, body: bytes) -> bytes:
     """Sends a request and returns the response. Raises OSError and HTTPException."""
     headers = {"Content-Type": "application/json"}
     if line.key is not None:
@@ -117,10 +117,10 @@ def read_completion(answer: bytes) -> Reply:
     tokens = [read_count(usage.get(name)) for name in NUMBERS] if isinstance(usage, dict) else []
     choice = tree["choices"][0] if tree["choices"] else {}
     cut = isinstance(choice, dict) and choice.get("finish_reason") == "length"
-    return Reply(read_text(choice), cut, *tokens)
+    return Reply(choice_text(choice), cut, *tokens)
 
 
-def read_text(choice: Any) -> str:
+def choice_text(choice: Any) -> str:
     """Returns the text of a choice: its content, the text parts of its content, or the refusal message; "" if
     there is none.
     """

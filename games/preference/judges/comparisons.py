@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from games.preference.prompts import clean, read_chat, read_messages, split
+from games.preference.prompts import clean, read_chat, read_messages, split_prompts
 from games.preference.rows import read_rows
 from marl_engine.errors import Refused
 from marl_engine.policies.language.chats import Chat, transcript
@@ -109,7 +109,7 @@ def read_speech(text: str) -> Chat:
     return [{"role": ROLES[speaker], "content": content.strip()} for speaker, content in pairs]
 
 
-def held_out(comparisons: Comparisons) -> np.ndarray:
+def hold_out(comparisons: Comparisons) -> np.ndarray:
     """Returns which comparisons are held out, (N,) bool: those of some prompts, or some pairs if there are few prompts.
 
     This is not the split of a game's prompts; the prompts of a run are all on one side of this one.
@@ -117,5 +117,5 @@ def held_out(comparisons: Comparisons) -> np.ndarray:
     keys = ["compared\n" + prompt for prompt in comparisons.prompts]
     if len(set(keys)) < MANY:
         keys = ["\n".join((prompt, *sorted(pair))) for prompt, *pair in zip(*comparisons[:3], strict=True)]
-    apart = set(split(keys, SHARE)[1])
+    apart = set(split_prompts(keys, SHARE)[1])
     return np.array([key in apart for key in keys])

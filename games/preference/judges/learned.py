@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from games.preference.judges.comparisons import Comparisons, held_out, read_comparisons
-from games.preference.judges.raters import cycles, table
+from games.preference.judges.comparisons import Comparisons, hold_out, read_comparisons
+from games.preference.judges.raters import cycles, preference_table
 from games.preference.judges.text_scores import check, embed
 from marl_engine.configuration import outside
 from marl_engine.errors import Halted
@@ -133,7 +133,7 @@ def train_heads(comparisons: Comparisons) -> tuple[dict[str, Head], dict[str, fl
 
     Raises ValueError if none are held out.
     """
-    is_held_out = held_out(comparisons)
+    is_held_out = hold_out(comparisons)
     if is_held_out.all() or not is_held_out.any():
         raise ValueError("the comparisons are too much alike to hold some of them out")
     training, validation = (comparisons.only(np.flatnonzero(subset)) for subset in (~is_held_out, is_held_out))
@@ -156,7 +156,11 @@ def measure_cycles(judge: LearnedJudge, comparisons: Comparisons) -> float:
     answers: dict[str, dict[str, None]] = defaultdict(dict)
     for prompt, first, second in zip(*comparisons[:3], strict=True):
         answers[prompt] |= {first: None, second: None}
-    shares = [cycles(table(judge, prompt, list(each)[:ANSWERS])) for prompt, each in answers.items() if len(each) > 2]
+    shares = [
+        cycles(preference_table(judge, prompt, list(each)[:ANSWERS]))
+        for prompt, each in answers.items()
+        if len(each) > 2
+    ]
     return float(np.mean(shares)) if shares else float("nan")
 
 

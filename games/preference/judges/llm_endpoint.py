@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from games.preference.judges.chat_api import NUMBERS, Line, Reply, complete
-from games.preference.judges.verdict_cache import digest, look_up, open_verdicts, write
+from games.preference.judges.chat_api import NUMBERS, Endpoint, Reply, request_completion
+from games.preference.judges.verdict_cache import look_up, open_verdicts, question_digest, store_verdict
 from games.preference.judges.verdicts import parse_verdict
 from marl_engine.configuration import outside
 from marl_engine.errors import Halted, excerpt
@@ -108,9 +108,9 @@ class LLMJudge:
 
         Questions not in the cache are asked, and cached immediately.
         """
-        line = Line(self.url.rstrip("/"), self.key, self.timeout, self.attempts, self.wait)
+        line = Endpoint(self.url.rstrip("/"), self.key, self.timeout, self.attempts, self.wait)
         bodies = {question: self._body(question) for question in questions}
-        keys = {question: digest(line.url, body) for question, body in bodies.items()}
+        keys = {question: question_digest(line.url, body) for question, body in bodies.items()}
         with open_verdicts(self.cache) as cache:
             cached = look_up(cache, list(keys.values()))
             verdicts = {question: cached[key] for question, key in keys.items() if key in cached}
@@ -133,25 +133,25 @@ class LLMJudge:
             self.spent[name] += reply._asdict()[name]
         verdict = None if reply.cut else parse_verdict(reply.text)
         if verdict is not None:
-            write(cache, key, verdict)
+            store_verdict(cache, key, verdict)
             return verdict
         self.spent["unreadable"] += 1
         if self.spent["unreadable"] > self.unreadable * max(FEW, self.spent["requests"]):
             raise Halted(
                 f"game.judge: {self.spent['unreadable']} of {self.spent['requests']} replies of {self.model} gave no "
-                f"clear verdict, which is {FORMS}; the last {describe(reply)}. See game.judge.template, .options and "
-                ".unreadable"
+                f"clear verdict, which is {FORMS}; the last {describe_reply(reply)}. See game.judge.template, "
+                ".options and .unreadable"
             )
         return 0.5
 
-    def _ask(self, line: Line, bodies: Mapping[Question, bytes], take: Callable[[Question, Reply], None]) -> None:
+    def _ask(self, line: Endpoint, bodies: Mapping[Question, bytes], take: Callable[[Question, Reply], None]) -> None:
         """Passes replies to `take` as they arrive; after a failure also those of requests in progress.
 
         Raises Halted.
         """
         stop = Event()
         with ThreadPoolExecutor(self.parallel) as pool:
-            pending = {pool.submit(complete, line, body, stop): question for question, body in bodies.items()}
+            pending = {pool.submit(request_completion, line, body, stop): question for question, body in bodies.items()}
             try:
                 for future in as_completed(list(pending)):
                     take(pending.pop(future), future.result())
@@ -201,7 +201,7 @@ def read_template(template: str | None) -> str:
     return text
 
 
-def describe(reply: Reply) -> str:
+def describe_reply(reply: Reply) -> str:
     """Describes a reply without a readable verdict."""
     if reply.cut:
         return f"was cut off after {reply.completion_tokens} tokens: {excerpt(reply.text)!r}"

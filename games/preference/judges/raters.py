@@ -122,7 +122,7 @@ def check_antisymmetry(judge: Judge, prompts: Sequence[str], firsts: Sequence[st
         )
 
 
-def table(judge: Judge, prompt: str, answers: Sequence[str]) -> np.ndarray:
+def preference_table(judge: Judge, prompt: str, answers: Sequence[str]) -> np.ndarray:
     """Returns P[a, b], (A, A): how often the judge prefers answer a to answer b."""
     firsts = [answer for answer in answers for _ in answers]
     return judge.prefers([prompt] * len(firsts), firsts, [*answers] * len(answers)).reshape(len(answers), -1)

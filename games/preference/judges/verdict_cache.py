@@ -11,7 +11,7 @@ from games.preference.judges.verdicts import VERSION
 from marl_engine.errors import Halted
 
 
-def digest(url: str, body: bytes) -> str:
+def question_digest(url: str, body: bytes) -> str:
     """Returns the key of a verdict: a hash of all that can change it, including the version of the parser.
 
     The body contains the model, its options, the filled-in template and both answers in order.
@@ -38,6 +38,6 @@ def look_up(verdicts: sqlite3.Connection, keys: list[str]) -> dict[str, float]:
     return dict(verdicts.execute(text, [json.dumps(keys)]))
 
 
-def write(verdicts: sqlite3.Connection, key: str, verdict: float) -> None:
+def store_verdict(verdicts: sqlite3.Connection, key: str, verdict: float) -> None:
     """Saves a verdict immediately, so that it survives a crash."""
     verdicts.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", [key, verdict])

@@ -14,7 +14,7 @@ ACTIONS = ("multirun", "cfg", "info", "shell_completion", "run")  # flags that c
 UNSUPPORTED = ("config_path", "config_name", "experimental_rerun")  # flags of Hydra that this command does not support
 
 
-class Line(NamedTuple):
+class CommandLine(NamedTuple):
     """The parsed command line."""
 
     words: list[str]  # key=value
@@ -23,7 +23,7 @@ class Line(NamedTuple):
     presets: Path | None  # the folder of --config-dir
 
 
-def read_line(arguments: Sequence[str]) -> Line:
+def read_line(arguments: Sequence[str]) -> CommandLine:
     """Parses words and flags in any order. Raises Refused."""
     parser = get_args_parser()
     parser.exit_on_error = parser.allow_abbrev = False
@@ -46,4 +46,4 @@ def read_line(arguments: Sequence[str]) -> Line:
     if folder is not None and not folder.is_dir():
         raise Refused(f"--config-dir {folder}: there is no such folder")
     flags = [argument for argument in arguments if argument not in options.overrides]
-    return Line(options.overrides, flags, actions[0] if actions else None, folder)
+    return CommandLine(options.overrides, flags, actions[0] if actions else None, folder)

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from marl_engine.commands.command_line.environment import CONFIGS
-from marl_engine.commands.command_line.overrides import parse_overrides, quote, restore_texts
+from marl_engine.commands.command_line.overrides import parse_overrides, quote_text, restore_texts
 from marl_engine.configuration import class_of
 from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unknown
 from marl_engine.runs.folder import RunFolder
@@ -94,7 +94,7 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
 
 def search_path(folder: Path | None) -> list[str]:
     """Returns the override that adds the user's folder of presets to Hydra's search path."""
-    return [] if folder is None else [f"hydra.searchpath=[{quote(f'file://{folder.resolve()}')}]"]
+    return [] if folder is None else [f"hydra.searchpath=[{quote_text(f'file://{folder.resolve()}')}]"]
 
 
 def presets(group: str, extra: Path | None = None) -> list[str]:

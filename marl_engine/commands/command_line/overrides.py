@@ -44,11 +44,11 @@ def parse_by_hydra(word: str) -> Override | None:
 def quote_value(word: str) -> str:
     """Quotes the value of a word, or its values if they are separated by commas outside brackets."""
     key, equals, value = word.partition("=")
-    pieces = [piece if parse_by_hydra(f"{key}={piece}") else quote(piece) for piece in split_at_commas(value)]
+    pieces = [piece if parse_by_hydra(f"{key}={piece}") else quote_text(piece) for piece in split_at_commas(value)]
     return f"{key}{equals}{','.join(pieces)}"
 
 
-def quote(text: str) -> str:
+def quote_text(text: str) -> str:
     """Quotes a text for Hydra's grammar."""
     return QuotedString(text, Quote.single).with_quotes()
 

@@ -18,7 +18,7 @@ from marl_engine.numerics.adam import Adam
 GRADIENT_NORM = 1.0
 
 
-class Comparisons(NamedTuple):
+class TrajectoryComparisons(NamedTuple):
     """C comparisons among N trajectories of H steps."""
 
     steps: Tensor  # (H, N, F) what each step is known by
@@ -51,7 +51,7 @@ class RewardModel:
         """Returns rewards (...,) for features of steps (..., F)."""
         return self.network(steps.flatten(0, -2)).view(steps.shape[:-1])
 
-    def improve(self, comparisons: Comparisons) -> float:
+    def improve(self, comparisons: TrajectoryComparisons) -> float:
         """Takes a gradient step on the loss of some comparisons; returns the loss. Raises Diverged."""
         loss = bradley_terry(self.rewards(comparisons.steps).sum(0), comparisons.pairs, comparisons.outcomes)
         self.optimiser.step(loss, self.learning_rate, GRADIENT_NORM)
