@@ -105,8 +105,9 @@ class DifferentiableGame(NumberedGame, Protocol):
 
 
 class PreferenceGame(Protocol):
-    """A symmetric game in which two seats answer a prompt; the payoff is the probability of being preferred,
-    minus 1/2.
+    """A symmetric game in which two seats answer a prompt.
+
+    The payoff is the probability of being preferred, minus 1/2.
     """
 
     train_prompts: int  # number of training prompts, numbered from 0
@@ -153,8 +154,9 @@ class TrajectoryPreferenceGame(Protocol):
     horizon: int  # H: steps of every trajectory
 
     def summary(self, reward: Tensor, action: Tensor) -> Tensor:
-        """Returns summaries (N, K) of trajectories with rewards (H, N) and actions (H, N, ...); these are
-        compared.
+        """Returns summaries (N, K) of trajectories with rewards (H, N) and actions (H, N, ...).
+
+        These are compared.
         """
         ...
 

@@ -44,8 +44,9 @@ DOES = {
 
 
 def declared_types(kind: Any) -> dict[str, Any]:
-    """Returns the declared types of a function's parameters, or of those of a class; empty if they cannot be
-    read.
+    """Returns the declared types of a function's parameters, or of those of a class.
+
+    The result is empty if they cannot be read.
     """
     try:
         return get_type_hints(kind.__init__ if isinstance(kind, type) and not is_dataclass(kind) else kind)  # type: ignore[misc]

@@ -24,9 +24,7 @@ def describe(error: Exception) -> str:
 
 
 def excerpt(text: str, most: int = 200) -> str:
-    """Returns foreign text on one line, with escaped unprintable characters, cut after `most` characters with
-    "…".
-    """
+    """Returns foreign text on one line, with unprintable characters escaped, cut after `most` characters."""
     line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in " ".join(text.split()))
     return line if len(line) <= most else f"{line[:most]}…"
 

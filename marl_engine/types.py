@@ -86,8 +86,9 @@ class Distribution(Protocol):
     """N independent distributions over actions."""
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns actions (N,) and log-probabilities (N,), from uniform numbers (N,); equal noise gives equal
-        actions.
+        """Returns actions (N,) and log-probabilities (N,), from uniform numbers (N,).
+
+        Equal noise gives equal actions.
         """
 
     def mode(self) -> Tensor:
@@ -173,8 +174,9 @@ UNITS = ("steps", "queries", "gradients", "nodes")
 
 
 def main_unit(counts: Mapping[str, float]) -> str:
-    """Returns the unit of limits, schedules and displays: the first of `UNITS` that is counted, otherwise
-    `iteration`.
+    """Returns the unit of limits, schedules and displays.
+
+    It is the first of `UNITS` that is counted, otherwise `iteration`.
     """
     return next((unit for unit in UNITS if unit in counts), "iteration")
 

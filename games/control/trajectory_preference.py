@@ -30,8 +30,9 @@ def parts(numbers: Tensor, count: int) -> Tensor:
 
 
 def greater(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Returns how often the first of two scores wins: sigma(difference / temperature); at temperature 0: 1, 1/2
-    or 0.
+    """Returns how often the first of two scores wins: sigma(difference / temperature).
+
+    At temperature 0: 1, 1/2 or 0.
     """
     if temperature == 0:
         return 0.5 + 0.5 * (one - other).sign()
@@ -57,8 +58,7 @@ def by_raters(one: Tensor, other: Tensor, temperature: float, limit: float) -> T
 
 
 def by_constraint(one: Tensor, other: Tensor, temperature: float, limit: float) -> Tensor:
-    """Prefers the larger return of the first three quarters, among trajectories whose last quarter earns at most
-    `limit`.
+    """Prefers the larger return of the first three quarters, if the last quarter earns at most `limit`.
 
     If one trajectory breaks the limit, the other is preferred; if both do, the one that breaks it by less.
     """
@@ -122,9 +122,7 @@ class TrajectoryPreference:
         return torch.cat([parts(reward, QUARTERS), parts(pushes, HALVES) / lengths], dim=-1)
 
     def compare(self, one: Tensor, other: Tensor) -> Tensor:
-        """Returns how often the trajectory with summary `one` (..., 6) is preferred to that with summary `other`
-        (..., 6).
-        """
+        """Returns how often trajectories with summaries `one` (..., 6) are preferred to `other` (..., 6)."""
         chance = PREFERENCES[self.preference](one, other, self.temperature, self.limit)
         return self.flips + (1 - 2 * self.flips) * chance
 

@@ -126,8 +126,9 @@ NO_OPTIONS = InformationSet("", (), (), ())
 
 
 class EfgReader:
-    """Reads one node after another and remembers descriptions of information sets and outcomes. Raises
-    ValueError.
+    """Reads one node after another and remembers descriptions of information sets and outcomes.
+
+    Raises ValueError.
     """
 
     def __init__(self, words: list[Any], players: int):

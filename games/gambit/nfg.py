@@ -42,8 +42,9 @@ def parse_nfg(text: str) -> np.ndarray:
 
 
 def strategy_names(text: str) -> list[list[str]]:
-    """Returns the strategy names of each player in a valid .nfg file; an empty list where the file gives only a
-    number.
+    """Returns the strategy names of each player in a valid .nfg file.
+
+    The list is empty if the file gives only a number.
     """
     return [[word[1:-1] for word in each] if isinstance(each, list) else [] for each in parse_braces(text)[5]]
 

@@ -12,7 +12,5 @@ NAMES = {
 
 
 def names_of(name: str, players: int) -> list[tuple[str, ...]] | None:
-    """Returns the action names of each player, or None for a game that is not a classic or whose actions have no
-    names.
-    """
+    """Returns the action names of each player; None if the game has none."""
     return [NAMES[name]] * players if name in NAMES else None

@@ -208,8 +208,9 @@ class PreferenceFile(PreferencePayoffs):
 
 @dataclass
 class RaterMatrix(PreferencePayoffs):
-    """The preferences of a population of raters; see `judges.population`. Raises ValueError for invalid
-    parameters.
+    """The preferences of a population of raters; see `judges.population`.
+
+    Raises ValueError for invalid parameters.
     """
 
     raters: int = 3  # and answers, where scores are drawn

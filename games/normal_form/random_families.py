@@ -26,8 +26,9 @@ def normal(generator: Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def zero_sum(generator: Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Payoffs (P, A, …) ~ N(0, 1) with sum 0 over players: independent x, minus their mean over players, times
-    sqrt(P / (P - 1)).
+    """Payoffs (P, A, …) ~ N(0, 1) with sum 0 over players.
+
+    They are independent numbers, minus their mean over players, times sqrt(P / (P - 1)).
     """
     free = normal(generator, shape)
     return (free - free.mean(0)) * np.sqrt(shape[0] / (shape[0] - 1))

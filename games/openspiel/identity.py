@@ -27,8 +27,9 @@ def game_identity(name: str, code: Sequence[ModuleType]) -> str | None:
 
 
 def describe_game(name: str) -> tuple[Any, ...] | None:
-    """Returns all parameters of a game and its nested games, and the content of files that they name; None as
-    above.
+    """Returns all parameters of a game and its nested games, and the content of files that they name.
+
+    Returns None in the cases above.
     """
     import pyspiel
 

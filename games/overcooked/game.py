@@ -131,8 +131,9 @@ class Overcooked:
         step_games[-(-len(self.rows) // THREADS), THREADS](self._there, *arrays)
 
     def _empty_observation(self, games: int) -> Tensor:
-        """Allocates observations with NumPy, which uses large pages: beyond 32 MB torch's memory is four times
-        slower to write.
+        """Allocates observations with NumPy, which uses large pages.
+
+        Beyond 32 MB torch's memory is four times slower to write.
         """
         shape = (games, self.players, self.kitchen.picture.shape[1])
         if self.rows.is_cuda:

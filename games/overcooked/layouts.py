@@ -127,8 +127,9 @@ def soup_of(order: Any) -> int:
 
 
 def recipe_table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: str, default: int) -> np.ndarray:
-    """Returns values or times (RECIPES,) of all soups. A layout gives them by order, by ingredient, or not at
-    all.
+    """Returns values or times (RECIPES,) of all soups.
+
+    A layout gives them by order, by ingredient, or not at all.
     """
     result = np.full(RECIPES, default, np.float32)
     onion, tomato = entry.get(f"onion_{each}"), entry.get(f"tomato_{each}")

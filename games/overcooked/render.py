@@ -212,8 +212,9 @@ def item(pen: Pen, held: int, x: float, y: float, radius: float) -> None:
 
 
 def broth(pen: Pen, soup: int, x: float, y: float, radius: float, crowded: bool = False) -> None:
-    """Draws a soup in a round vessel, with a dot for each ingredient; `crowded`: at the top, to leave space
-    below.
+    """Draws a soup in a round vessel, with a dot for each ingredient.
+
+    If `crowded`, it is at the top, to leave space below.
     """
     onions, tomatoes = soup & 3, (soup >> 2) - 1
     pen.disc(x, y, radius, BROTH[(onions > 0) + 2 * (tomatoes > 0)])
@@ -237,9 +238,7 @@ def item_on_counter(held: int, scale: int) -> Image.Image:
 
 @lru_cache(1024)
 def stove(soup: int, clock: int, time: int, scale: int) -> Image.Image:
-    """Returns a pot with its content and, once it cooks (clock >= 0), the remaining steps or a sign that it is
-    ready.
-    """
+    """Returns a pot with its content and, if it cooks, the remaining steps or a sign that it is ready."""
     pen = Pen(scale)
     pen.box(0.04, 0.03, 0.96, 0.88, STOVE, 0.1)
     pen.disc(0.5, 0.46, 0.33, IRON, 0.03)

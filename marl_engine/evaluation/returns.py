@@ -26,8 +26,9 @@ class Match(NamedTuple):
 
 
 def seatings(profile: Profile) -> list[Match]:
-    """Returns the matches of an evaluation: sampled and greedy; with several seats also with policies moved by
-    one seat.
+    """Returns the matches of an evaluation: sampled and greedy.
+
+    If there are several seats, also with policies moved by one seat.
     """
     orders = {"return": profile} | ({"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 else {})
     return [

@@ -27,8 +27,9 @@ class Best(NamedTuple):
 
 
 def score_of(metrics: Metrics, measure: str | None = None) -> Score | None:
-    """Returns the score of metrics by a measure, by default the first of `LABELS` that they have; None if they
-    have none.
+    """Returns the score of metrics by a measure, by default the first of `LABELS` that they have.
+
+    Returns None if they have none.
     """
     measure = measure or next((name for name in LABELS if name in metrics), None)
     if measure is None:

@@ -64,8 +64,9 @@ def lines_of(strategies: Strategies) -> list[str]:
 
 
 def choices_of(information_set: dict[str, Any]) -> str:
-    """Formats the actions of an information set with their probabilities; only the most probable if there are
-    many.
+    """Formats the actions of an information set with their probabilities.
+
+    If there are many, only the most probable are listed.
     """
     actions, chances = information_set["actions"], information_set["strategy"]
     order = list(range(len(actions)))

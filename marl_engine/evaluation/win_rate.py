@@ -75,8 +75,9 @@ class WinRateEvaluator:
         return Report(metrics, score_of(metrics), headline(metrics, self.episodes), artefacts)
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
-        """See `Evaluator`. Each profile answers twice, so that it is compared with independent answers of its
-        own.
+        """See `Evaluator`.
+
+        Each profile answers twice, so that it is compared with independent answers of its own.
         """
         numbers, referee = held_out_numbers(self.game, self.episodes), Referee(self.game, False, torch.Generator())
         texts = [

@@ -15,8 +15,9 @@ LARGEST = 1_000_000  # combinations of plans
 
 
 def reduce_to_normal_form(form: SequenceForm) -> np.ndarray:
-    """Returns the payoffs (P, plans of each of the P players). Raises ValueError if there are too many
-    combinations.
+    """Returns the payoffs (P, plans of each of the P players).
+
+    Raises ValueError if there are too many combinations.
     """
     size = prod(count_pure_plans(form))
     if size > LARGEST:

@@ -15,8 +15,9 @@ from marl_engine.numerics.jit import compile_loop
 def regularised_strategy(
     form: SequenceForm, value: np.ndarray, penalties: list[tuple[float, np.ndarray]]
 ) -> np.ndarray:
-    """Returns the strategy (S,) ~ exp[(value + sum of weight * log other) / sum of weights], for each information
-    set separately.
+    """Returns the strategy (S,) ~ exp[(value + sum of weight * log other) / sum of weights].
+
+    Each information set is normalised separately.
     """
     with np.errstate(divide="ignore"):
         logit = value + sum(weight * np.log(other) for weight, other in penalties)
@@ -30,8 +31,9 @@ def regularised_strategy(
 
 
 def greedy_strategy(form: SequenceForm, value: np.ndarray) -> np.ndarray:
-    """Returns the strategy (S,) that plays the action with the highest value (S,) in each information set; ties
-    go to the first.
+    """Returns the strategy (S,) that plays the action with the highest value (S,) in each information set.
+
+    Ties go to the first.
     """
     strategy = np.zeros_like(value)
     strategy[: form.players] = 1
@@ -79,8 +81,9 @@ def duality_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray,
 def regularised_best_values(
     form: SequenceForm, value: np.ndarray, reference: np.ndarray, magnet_weight: float
 ) -> np.ndarray:
-    """Returns the maximum (I,) of the action values (S,) minus magnet_weight * KL(choice || reference) in each
-    information set.
+    """Returns the best regularised value (I,) of each information set.
+
+    It is the maximum of the action values (S,) minus magnet_weight * KL(choice || reference).
     """
     players, starts = form.players, form.first[:-1] - form.players
     highest = np.maximum.reduceat(value[players:], starts)

@@ -52,7 +52,7 @@ class SequenceForm(NamedTuple):
 
     @property
     def payoff(self) -> np.ndarray:
-        """Payoffs (E,) float64 to the player of the sequence, relative to its `centre`, times the probability of
+        """Payoffs (E,) float64 of the sequences' players, relative to their `centre`, times the probability of
         chance.
         """
         return self.units * self.unit
@@ -80,9 +80,7 @@ def sequence_payoff(form, plan, sequence):
 
 @compile_loop
 def compute_gradient(form, plan, out):
-    """Writes the gradient (S,) of each player's payoff with respect to its own plan, if the others follow the
-    plan (S,).
-    """
+    """Writes the gradient (S,) of each player's payoff in its own plan, against the plan (S,) of the others."""
     for sequence in range(out.size):
         out[sequence] = sequence_payoff(form, plan, sequence)
 
@@ -271,8 +269,9 @@ def build_sequence_form(
 
 
 def unique_rows(rows: np.ndarray, bound: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct sorted rows of an array (N, P) of numbers below `bound`, and the index of each row
-    among them.
+    """Returns the distinct sorted rows of an array (N, P), and the index of each row among them.
+
+    The numbers are below `bound`.
     """
     if bound ** rows.shape[1] >= 2**63:
         distinct, inverse = np.unique(rows, axis=0, return_inverse=True)

@@ -47,8 +47,10 @@ def surrogate(
     bonus: float,
     pull: Pull | None = None,
 ) -> Surrogate:
-    """Returns means over rows: the clipped surrogate minus `bonus` times the entropy plus the pull, the entropy and the
-    KL divergence. With a pull, `pi` is categorical.
+    """Returns the loss, the clipped surrogate, the entropy and the KL divergence, as means over rows.
+
+    The loss is the clipped surrogate minus `bonus` times the entropy, plus the pull, if there is one. With a pull, `pi`
+    is categorical.
     """
     log_prob, entropy = pi.log_prob(action), pi.entropy().mean()
     clipped = clipped_surrogate(log_prob, old_log_prob, advantage, clip).mean()
@@ -64,8 +66,10 @@ def surrogate(
 
 @compile_loop
 def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gradient, sums):
-    """Adds up surrogate, entropy, KL divergence and E_pi[target] in `sums` (4,), and writes the gradient (N, A) of the
-    mean loss. `target` is (N, A), or (0, A) for zeros.
+    """Adds surrogate, entropy, KL divergence and E_pi[target] to `sums` (4,), and writes the gradient (N, A) of the
+    loss.
+
+    `target` is (N, A), or (0, A) for zeros.
     """
     rows, actions = logits.shape
     pulled = target.shape[0] > 0

@@ -20,8 +20,9 @@ from marl_engine.losses.ppo import clipped_surrogate
 
 
 class PreferencePairs(NamedTuple):
-    """Groups of answers with the verdicts of the judge. The log-probability of an answer is a sum over its L
-    tokens.
+    """Groups of answers with the verdicts of the judge.
+
+    The log-probability of an answer is a sum over its L tokens.
     """
 
     log_prob: Tensor  # (B, K, L) with gradient; 0 where there is no token
@@ -52,9 +53,7 @@ def excess(batch: PreferencePairs) -> Tensor:
 
 
 def pair_differences(each: Tensor, pairs: Tensor) -> Tensor:
-    """Returns differences (B, R) of numbers (B, K): those of the first answer of each pair minus those of the
-    second.
-    """
+    """Returns differences (B, R) of numbers (B, K): of each pair, the first answer's minus the second's."""
     one, other = (each.gather(1, place.clamp(min=0)) for place in pairs.unbind(-1))
     return one - other
 
@@ -126,8 +125,9 @@ def logistic(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor
 
 
 def contrastive(batch: PreferencePairs, settings: PreferenceLossSettings) -> Tensor:
-    """Returns `logistic` with p = sigma(P(y > opponent) - P(y' > opponent)): DNO (Rosset et al. 2024,
-    arXiv:2404.03715).
+    """Returns `logistic` with p = sigma(P(y > opponent) - P(y' > opponent)).
+
+    DNO (Rosset et al. 2024, arXiv:2404.03715).
     """
     likes = torch.sigmoid(pair_differences(batch.wins, batch.pairs))
     return logistic(batch._replace(preferred=likes), settings)

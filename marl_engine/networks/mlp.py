@@ -22,9 +22,7 @@ def activate_(hidden: Tensor, activation: str) -> Tensor:
 
 
 def activation_gradient(gradient: Tensor, hidden: Tensor, activation: str) -> Tensor:
-    """Returns the gradient with respect to the input of an activation, from that of its output and the output
-    itself.
-    """
+    """Returns the gradient at the input of an activation, from that at its output and the output."""
     if activation == "tanh":
         return torch.ops.aten.tanh_backward(gradient, hidden)
     return torch.ops.aten.threshold_backward(gradient, hidden, 0)

@@ -101,9 +101,7 @@ class RecurrentNetwork(nn.Module):
         return self.cell.initial_memory(count)
 
     def forward(self, rows: Tensor, memory: Any) -> tuple[Tensor, Any]:
-        """Returns the outputs (N, outputs) of one turn and the new memory, from rows (N, …) and the memory
-        before.
-        """
+        """Returns the outputs (N, outputs) of a turn and the new memory, from rows (N, …) and the last memory."""
         hidden, memory = self.cell.step(self._project(rows), memory)
         return torch.addmm(self.bias, hidden, self.weight), memory
 

@@ -107,8 +107,9 @@ def row_entry(feature: Tensor, value: int) -> Tensor:
 
 
 def sparse_matmul(lists: Tensor, background: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Returns x W + b, (N, H), for observations x given as lists (N, K), weight (D, H), bias (H,), background
-    (D,) uint8.
+    """Returns x W + b, (N, H), for observations x given as lists (N, K).
+
+    The weight is (D, H), the bias (H,), the background (D,) uint8.
     """
     out = torch.empty(len(lists), weight.shape[1])
     base = torch.addmv(bias, weight.T, background.float())

@@ -39,9 +39,7 @@ def take_share(left, chosen, share, action):
 
 @compile_loop
 def _draw(logits, noise, action, log_prob):
-    """Samples actions by inverting the cumulative distribution, and computes their log-probabilities, for all
-    rows in one pass.
-    """
+    """Samples actions by inverting the cumulative distribution; returns log-probabilities, too."""
     for row in range(noise.size):
         total, left, chosen = log_sum(logits, row), noise[row], 0
         for each in range(logits.shape[1]):

@@ -51,8 +51,9 @@ class Gaussian:
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
     def kl(self, other: "Gaussian") -> Tensor:
-        """Returns sum_d [log(std' / std) + (std^2 + (mean - mean')^2) / (2 std'^2) - 1/2], (N,), in nats; ' marks
-        `other`.
+        """Returns sum_d [log(std' / std) + (std^2 + (mean - mean')^2) / (2 std'^2) - 1/2], (N,), in nats.
+
+        Symbols with ' belong to `other`.
         """
         log_ratio = self.log_std - other.log_std
         off = (self.mean - other.mean) * (-other.log_std).exp()
@@ -60,8 +61,9 @@ class Gaussian:
 
 
 class Squashed:
-    """N distributions over the box centre ± half (D,). An action is centre + half * tanh(u), with u from a
-    Gaussian.
+    """N distributions over the box centre ± half (D,).
+
+    An action is centre + half * tanh(u), with u from a Gaussian.
     """
 
     def __init__(self, inner: Gaussian, centre: Tensor, half: Tensor):
@@ -85,8 +87,9 @@ class Squashed:
         return self.squash(self.inner.mean)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Returns log-densities (N,) of actions (N, D). An action on the edge of the box is moved slightly
-        inside.
+        """Returns log-densities (N,) of actions (N, D).
+
+        An action on the edge of the box is moved slightly inside.
         """
         inside = ((actions - self.centre) / self.half).clamp(-INSIDE, INSIDE)
         return self.log_prob_of(inside.atanh())
@@ -103,8 +106,9 @@ class Squashed:
         return self.half.log() + 2 * (math.log(2) - inner - F.softplus(-2 * inner))
 
     def entropy(self) -> Tensor:
-        """Returns the entropy (N,) in nats: that of the Gaussian plus the mean log-derivative of squashing, by
-        Gauss-Hermite quadrature.
+        """Returns the entropy (N,) in nats.
+
+        It is that of the Gaussian plus the mean log-derivative of squashing, by Gauss-Hermite quadrature.
         """
         nodes, weights = (each.to(self.half) for each in gauss_hermite_nodes())
         inner = self.inner.mean[..., None] + self.inner.log_std.exp()[..., None] * nodes  # (N, D, nodes)

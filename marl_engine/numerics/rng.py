@@ -40,8 +40,8 @@ def derive_seeds(seed: int, count: int, device: torch.device | str = "cpu") -> T
 
 
 def draw_uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor:
-    """Returns uniform numbers (turns, B, players) float32 in [0, 1) for turns `first`, `first` + 1, … of games
-    with seeds (B,).
+    """Returns uniform numbers (turns, B, players) float32 in [0, 1) of games with seeds (B,), from turn `first`
+    on.
     """
     place = torch.arange(first * players, (first + turns) * players, device=seeds.device).view(turns, 1, players)
     return to_unit_interval(mix_bits(seeds[:, None] + GOLDEN * (place + 1)))
@@ -57,7 +57,8 @@ def mix_word(number):
 
 @compile_inline
 def draw_uniform(seed, place):
-    """Returns the uniform number at a position counted from 1, both uint64, equal to that of `draw_uniforms`; for
-    compiled loops.
+    """Returns the uniform number at a position counted from 1, both uint64, equal to that of `draw_uniforms`.
+
+    It can be called in compiled loops.
     """
     return np.float32(mix_word(seed + WORD_GOLDEN * place) >> SHIFT_41) * np.float32(2.0**-BITS)

@@ -21,8 +21,9 @@ def constant_features(game: Game) -> Tensor:
 
 
 def infoset_features(game: Game) -> Tensor | None:
-    """Returns the features (I + 1, D) of a small game's information sets, with a last row of zeros; None for
-    others.
+    """Returns the features (I + 1, D) of a small game's information sets, with a last row of zeros.
+
+    Returns None for other games.
     """
     numbered = capabilities_of(game).numbered
     return (
@@ -55,9 +56,7 @@ class MLPSpec:
         return fill_seats(game, self.shared, lambda: policy_of(game, network, self.squashed))
 
     def critic(self, game: Game, joint: bool) -> MLP:
-        """Returns a critic of one seat's observation, or of all seats with its own first (MAPPO's centralised
-        critic).
-        """
+        """Returns a critic of one seat's observation, or of all seats with its own first (MAPPO)."""
         return self.perceptron(game, self.hidden, 1, gain=1.0, views=game.players if joint else 1)
 
     def perceptron(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> MLP:

@@ -59,9 +59,7 @@ class MixturePolicy(Policy):
         return MixtureCategorical(remembered["belief"], likely, legal), after
 
     def remember(self, memory: Any, distribution: Any, action: Tensor) -> Memory:
-        """Returns the memory after actions (N,): the weight of members is multiplied by the probability that they
-        gave to them.
-        """
+        """Returns the memory after actions (N,): weights are multiplied by the members' probabilities."""
         index = action[:, None, None].expand(-1, len(self.members), 1)
         belief = memory["belief"] + distribution.members.gather(-1, index)[..., 0]
         return {**memory, "belief": belief.log_softmax(-1)}

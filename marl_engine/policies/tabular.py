@@ -50,8 +50,9 @@ class TablePolicy(Policy):
         return memo.setdefault(id(self), other)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
-        """Returns rows (N,) of the table. Observations while others move count as the seat's first information
-        set.
+        """Returns rows (N,) of the table.
+
+        Observations while others move count as the seat's first information set.
         """
         rows = observation[:, 0].long() - self.begin
         return rows.where((rows >= 0) & (rows < len(self.place)), 0)

@@ -71,8 +71,9 @@ class PolicyBatch(NamedTuple):
 
 @torch.no_grad()
 def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
-    """The batch with the target of KL terms; without one where there are no terms, or distributions are not
-    categorical.
+    """Returns the batch with the target of KL terms.
+
+    There is none if there are no terms, or distributions are not categorical.
     """
     there = [batch.distribution_of(term.policy, number) for number, term in enumerate(terms)]
     if not there or not all(isinstance(each, Categorical) for each in there):

@@ -217,9 +217,7 @@ class PPO:
         return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
     def _scale_advantage(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
-        """Returns the batch with standardised advantages, if configured, and the scale of a unit of payoff in
-        them.
-        """
+        """Standardises advantages, if configured; returns the scale of a unit of payoff, too."""
         if not self.normalise_advantage:
             return decisions, self.payoff_scale
         advantage = select_decisions(decisions, decisions.advantage)

@@ -15,8 +15,8 @@ class KLTerm(NamedTuple):
 
 
 def check_step(step_size: float, magnet_weight: float, infinite: bool = False) -> None:
-    """Raises ValueError unless step_size is above 0, and finite unless `infinite`, and magnet_weight is at least
-    0.
+    """Raises ValueError for a step_size not above 0, or infinite without `infinite`, and a negative
+    magnet_weight.
     """
     check_number("solver.step_size", step_size, above=0, infinite=infinite)
     check_number("solver.magnet_weight", magnet_weight, least=0)

@@ -73,8 +73,9 @@ class Stages:
         return level.expand(len(seeds), *level.shape)
 
     def report(self, levels: Tensor, earned: Tensor) -> None:
-        """Records payoffs of games, and moves to the next level if it is time. Games at other levels do not
-        count.
+        """Records payoffs of games, and moves to the next level if it is time.
+
+        Games at other levels do not count.
         """
         level = torch.tensor(self.levels[self.stage], device=levels.device)
         here = (levels == level).view(len(levels), -1).all(1).cpu()

@@ -146,8 +146,9 @@ class Decision(NamedTuple):
 
 
 def draw_noise(profile: Profile, seeds: Tensor, first: int, turns: int) -> Tensor:
-    """Returns uniform numbers (turns, B, P, *noise_shape) for decisions `first`, `first` + 1, …; see
-    `Policy.noise_shape`.
+    """Returns uniform numbers (turns, B, P, *noise_shape) for decisions `first`, `first` + 1, ….
+
+    See `Policy.noise_shape`.
     """
     seats = (len(profile), *profile[0].noise_shape)
     return draw_uniforms(seeds, first, turns, prod(seats)).unflatten(-1, seats)
@@ -182,8 +183,9 @@ def play_turns(
 
 
 def open_games(game: Game, seeds: Tensor) -> tuple[Turn, Tensor]:
-    """Returns the first turn of a game for each seed (B,), and the seeds on the device of the game. Raises
-    Refused.
+    """Returns the first turn of a game for each seed (B,), and the seeds on the device of the game.
+
+    Raises Refused.
     """
     turn = game.reset(seeds)
     check_turn(game, turn, len(seeds))

@@ -47,8 +47,9 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
 
 
 def tensor_mismatch(value: Any, shape: tuple[int, ...], dtype: torch.dtype | None) -> str:
-    """Returns how a tensor differs from the expected shape and type; empty if it does not. `dtype` None means
-    any.
+    """Returns how a tensor differs from the expected shape and type; empty if it does not.
+
+    `dtype` None means any.
     """
     expected = f"{tuple(shape)}" if dtype is None else f"{dtype} {tuple(shape)}"
     if not isinstance(value, Tensor):

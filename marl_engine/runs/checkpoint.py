@@ -60,8 +60,9 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def read_newest_first(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
-    """Yields (iteration, state) of the checkpoints, the newest first; for a damaged one, the error in place of
-    the state.
+    """Yields (iteration, state) of the checkpoints, the newest first.
+
+    For a damaged one, the error is yielded in place of the state.
     """
     for path in newest_first(folder):
         try:

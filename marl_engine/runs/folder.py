@@ -96,8 +96,9 @@ class RunFolder:
         return [line for line in lines[:-1] if line.strip()] + end
 
     def go_on_after(self, iteration: int) -> list[str]:
-        """Removes records after a checkpoint, and moves damaged lines and checkpoints aside; returns notes on
-        these.
+        """Removes records after a checkpoint, and moves damaged lines and checkpoints aside.
+
+        Returns notes on what was moved.
         """
         checkpoint.quarantine(self.checkpoints)
         bad = [line for line in self._lines() if parse_record(line) is None]
@@ -160,8 +161,9 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def parse_record(line: bytes) -> dict[str, float] | None:
-    """Returns the record in a line of metrics.jsonl: numbers by name, with iteration and seconds; None if it is
-    none.
+    """Returns the record in a line of metrics.jsonl: numbers by name, with iteration and seconds.
+
+    Returns None if it is none.
     """
     try:
         record = json.loads(line)

@@ -98,9 +98,7 @@ def regret_matching(form, rule, state, plan, infoset, keep, forget):
 
 @compile_inline
 def update(form, rule, state, plan, player, iteration):
-    """Updates the strategy of one player against the given plan of the others, and adds its old plan to the
-    average.
-    """
+    """Updates a player's strategy against the plan of the others, and adds its old plan to the average."""
     keep, forget = discount(rule.alpha, iteration), discount(rule.beta, iteration)
     for infoset in range(form.begin[player + 1] - 1, form.begin[player] - 1, -1):
         state.value[form.parent[infoset]] += regret_matching(form, rule, state, plan, infoset, keep, forget)
@@ -118,8 +116,9 @@ def update(form, rule, state, plan, player, iteration):
 
 @compile_loop
 def iterate(form, rule, state, after, count, alternating):
-    """Runs iterations `after` + 1 to `after` + `count`. If `alternating` is 0, all players respond to the same
-    plan.
+    """Runs iterations `after` + 1 to `after` + `count`.
+
+    If `alternating` is 0, all players respond to the same plan.
     """
     opponent_plan = state.plan
     for iteration in range(after + 1, after + count + 1):

@@ -15,9 +15,7 @@ from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequenc
 
 
 class Level(NamedTuple):
-    """K information sets of one player at the same depth (number of preceding own actions), with N sequences in
-    all.
-    """
+    """K information sets of one player at the same depth, counted in own actions, with N sequences."""
 
     sequence: Tensor  # (N,)
     infoset: Tensor  # (N,) index of the information set, 0 to K - 1

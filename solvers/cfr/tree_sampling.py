@@ -219,10 +219,10 @@ def traverse_outcome(paths, state, player, exploration, key, uniforms):
 
 @compile_loop
 def traverse(paths, state, exploration, seed, after, count, uniforms):
-    """Runs traversals `after` + 1 to `after` + `count`, each player learning in turn; returns the number of histories
-    visited.
+    """Runs traversals `after` + 1 to `after` + `count`, each player learning in turn.
 
-    An exploration of 0 selects external sampling. `uniforms` (n,) replace the first random numbers of each traversal.
+    Returns the number of histories visited. An exploration of 0 selects external sampling. `uniforms` (n,) replace the
+    first random numbers of each traversal.
     """
     touched, players = 0, paths.payoff.shape[1]
     origin = mix_word(np.uint64(seed))

@@ -24,8 +24,9 @@ EXACT = 1e-10  # tolerance of HiGHS
 
 
 def deviations(payoffs: np.ndarray, joint: np.ndarray, player: int) -> np.ndarray:
-    """Returns what a player gains (its A, its A) by playing a' whenever a is recommended, times the probability
-    of a.
+    """Returns what a player gains (its A, its A) by playing a' whenever a is recommended.
+
+    The gain is multiplied by the probability of a.
     """
     own = np.moveaxis(joint, player, 0).reshape(joint.shape[player], -1)
     earns = np.moveaxis(subtract_least(payoffs)[player], player, 0).reshape(own.shape)
@@ -46,9 +47,7 @@ def cce_regrets(payoffs: np.ndarray, joint: np.ndarray) -> np.ndarray:
 
 
 def check_joint(payoffs: np.ndarray, joint: np.ndarray) -> None:
-    """Raises ValueError unless an array (A, B, …) is a distribution over the joint actions of payoffs (P, A, B,
-    …).
-    """
+    """Raises ValueError unless `joint` (A, B, …) is a distribution over the joint actions of payoffs."""
     if np.shape(joint) != np.shape(payoffs)[1:]:
         raise ValueError(f"joint must be chances of shape {np.shape(payoffs)[1:]}, not {np.shape(joint)}")
     check_distributions("joint", np.ravel(joint))

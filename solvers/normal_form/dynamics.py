@@ -221,9 +221,7 @@ def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
 
 
 def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
-    """Returns the strategies after `steps` steps of replicator dynamics from `start`, not averaged, without
-    floor.
-    """
+    """Returns strategies after `steps` steps of replicator dynamics from `start`, not averaged, without floor."""
     check_number("step_size", step_size, above=0)
     for own in start:
         check_distributions("start", own)

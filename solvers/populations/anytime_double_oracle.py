@@ -39,9 +39,7 @@ ROUNDING = 1e-9  # of payoffs
 
 
 class Cut(NamedTuple):
-    """A strategy of the opponent, and the payoffs (1 + own,) against it of the empty sequence and of each own
-    sequence.
-    """
+    """A strategy of the opponent, and the payoffs (1 + own,) of the own sequences against it."""
 
     earned: np.ndarray
     answer: np.ndarray  # (S,) a strategy

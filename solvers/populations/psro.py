@@ -142,9 +142,7 @@ class PSRO:
         return Work(queries=population.fill(runner, self.measure(responder)))
 
     def measure(self, responder: Responder) -> Callable[[Cell], Payoffs]:
-        """Returns the function that measures a cell: exactly, or by games, which are played on the tree if there
-        is one.
-        """
+        """Returns the function that measures a cell: exactly, or by games, on the tree if there is one."""
         if self.games is None:
             return partial(exact_payoffs, game=responder.game)
         sampled = partial(sampled_payoffs, game=responder.game, seed=responder.seed, games=self.games)

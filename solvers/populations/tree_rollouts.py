@@ -19,9 +19,7 @@ from solvers.cfr.tree_sampling import (
 
 
 def play_games(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Returns the payoffs (B, P) of one game for each seed (B,) uint64, in which all players follow a strategy
-    (S,).
-    """
+    """Returns payoffs (B, P) of a game for each seed (B,) uint64; all players follow a strategy (S,)."""
     earned = np.empty((len(seeds), paths.payoff.shape[1]))
     play_games_compiled(paths, strategy, seeds, np.empty(0), earned)
     return earned

@@ -121,8 +121,9 @@ def read_completion(answer: bytes) -> Reply:
 
 
 def choice_text(choice: Any) -> str:
-    """Returns the text of a choice: its content, the text parts of its content, or the refusal message; "" if
-    there is none.
+    """Returns the text of a choice: its content, the text parts of its content, or the refusal message.
+
+    Returns "" if there is none.
     """
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):

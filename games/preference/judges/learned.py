@@ -150,8 +150,9 @@ def train_heads(comparisons: Comparisons) -> tuple[dict[str, Head], dict[str, fl
 
 
 def measure_cycles(judge: LearnedJudge, comparisons: Comparisons) -> float:
-    """Returns the share of cyclic triples among the answers to a prompt, as a mean over prompts; nan if no prompt
-    has three answers.
+    """Returns the share of cyclic triples among the answers to a prompt, as a mean over prompts.
+
+    The result is nan if no prompt has three answers.
     """
     answers: dict[str, dict[str, None]] = defaultdict(dict)
     for prompt, first, second in zip(*comparisons[:3], strict=True):

@@ -39,8 +39,9 @@ def population(
 
 
 def rater_shares(shares: Sequence[float] | None, raters: int, key: str) -> np.ndarray:
-    """Returns the shares (K,) of raters, given or equal. Raises ValueError; `key` is the option that they were
-    given by.
+    """Returns the shares (K,) of raters, given or equal. Raises ValueError.
+
+    `key` is the option that they were given by.
     """
     result = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
     if result.shape != (raters,):

@@ -49,8 +49,9 @@ def variety(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
 
 
 def plain(prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-    """Sum over words of 1 - letters / 5, divided by max(words, 20), (N,) at most 0.8: short words score high,
-    long words low.
+    """Sum over words of 1 - letters / 5, divided by max(words, 20), (N,) at most 0.8.
+
+    Short words score high, long words low.
     """
     texts = [words(answer) for answer in answers]
     return np.array([sum(1 - len(word) / LETTERS for word in each) / max(len(each), SENTENCE) for each in texts], float)
@@ -130,8 +131,9 @@ EMBEDDINGS: dict[str, np.ndarray] = {}
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
-    """Returns cached embeddings (N, 384) float32 of length 1. Raises ValueError if the packages are not
-    installed.
+    """Returns cached embeddings (N, 384) float32 of length 1.
+
+    Raises ValueError if the packages are not installed.
     """
     missing = [text for text in dict.fromkeys(texts) if text not in EMBEDDINGS]
     embeddings = dict(zip(missing, encode_texts(missing), strict=True)) if missing else {}
@@ -158,8 +160,9 @@ def encode_texts(texts: Sequence[str]) -> np.ndarray:
 
 
 def mean_pool(network: Any, tokens: Sequence[Sequence[int]], size: int) -> np.ndarray:
-    """Returns the mean over tokens of the last layer, scaled to length 1: (ROWS, 384); rows without tokens are
-    undefined.
+    """Returns the mean over tokens of the last layer, scaled to length 1: (ROWS, 384).
+
+    Rows without tokens are undefined.
     """
     rows, mask = torch.zeros(2, ROWS, size, dtype=torch.int64)
     mask[:, 0] = 1

@@ -62,9 +62,7 @@ def letters_of_object(pairs: list[tuple[str, Any]]) -> set[str]:
 
 
 def letters_of_text(text: str) -> set[str]:
-    """Returns the letter if the text is a single letter, or those of its labelled lines if the last line is
-    labelled.
-    """
+    """Returns the letter if the text is one; otherwise those of labelled lines, if the last line is labelled."""
     if alone := ALONE.fullmatch(text):
         return {alone[1].lower()}
     marked = list(MARKED.finditer(text))

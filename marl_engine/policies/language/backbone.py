@@ -63,8 +63,9 @@ class Backbone:
         ]
 
     def initial_weights(self, new: bool) -> list[Tensor]:
-        """Returns a policy's initial weights: those that were loaded; if `new`, LoRA's first matrices are drawn
-        at random.
+        """Returns a policy's initial weights: those that were loaded.
+
+        If `new`, LoRA's first matrices are drawn at random.
         """
         weights = [weight.detach().clone() for weight in self.loaded]
         for layer in self.layers if new else []:

@@ -12,8 +12,9 @@ def question(text: str) -> Chat:
 
 
 def transcript(chat: Chat) -> str:
-    """Returns the text of a chat: the message, if there is only one of the user; otherwise each message after its
-    role.
+    """Returns the text of a chat: the message, or each message after its role.
+
+    Roles are omitted if there is only one message, of the user.
     """
     if len(chat) == 1 and chat[0]["role"] == "user":
         return chat[0]["content"]

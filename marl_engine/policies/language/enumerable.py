@@ -103,9 +103,7 @@ class EnumerableLMSpec:
 
 
 def next_tokens(chances: np.ndarray, vocabulary: int, length: int) -> Tensor:
-    """Returns log-probabilities (R, V) of the next token after each prefix, from a distribution over answers
-    (V^L,).
-    """
+    """Returns log-probabilities (R, V) of the next token after each prefix, for a distribution (V^L,)."""
     tables = []
     for place in range(length):
         mass = chances.reshape(vocabulary**place, vocabulary, -1).sum(-1)

@@ -35,9 +35,7 @@ class Layer(NamedTuple):
 
 
 def can_merge(layer: Layer) -> bool:
-    """Whether an adapter can be added to its layer's weight without loss: bfloat16 would round small changes
-    away.
-    """
+    """Whether an adapter can be merged without loss: bfloat16 would round small changes away."""
     return layer.plain.dtype == torch.float32
 
 

@@ -144,8 +144,9 @@ class TransformerPolicy(LanguagePolicy):
         return self.backbone.texts(tokens, mask)
 
     def check_lengths(self, name: Callable[[int], str]) -> None:
-        """Raises ValueError if the longest prompt leaves no room for an answer. `name` describes a prompt by
-        number.
+        """Raises ValueError if the longest prompt leaves no room for an answer.
+
+        `name` describes a prompt by number.
         """
         sizes, positions = [len(tokens) for tokens in self.prompt_tokens], self.backbone.positions
         longest = max(sizes, default=0)

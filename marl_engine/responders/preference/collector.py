@@ -68,8 +68,9 @@ def load_batch(state: list[Any], device: str) -> PreferenceBatch:
 
 @dataclass
 class PreferenceCollector:
-    """Samples B prompts in an iteration, K answers of the learner to each, and M answers of an opponent, if there
-    is one.
+    """Samples B prompts in an iteration, and K answers of the learner to each.
+
+    If there is an opponent, also M of its answers.
     """
 
     referee: Referee  # its generator also samples prompts and seeds

@@ -61,8 +61,10 @@ class Referee:
         return self.compare(numbers.repeat_interleave(shape[1] * shape[2]), firsts, seconds).view(shape)
 
     def run_tournament(self, numbers: Tensor, texts: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
-        """Returns the winner and the loser of a tournament in each group, (B, 1, 2), and how often the winner is
-        preferred to the loser, (B, 1). The pair is (-1, -1) if the winner does not beat the loser.
+        """Returns the winner and the loser of a tournament in each group.
+
+        They are pairs (B, 1, 2), with the probability that the winner is preferred to the loser, (B, 1). The pair is
+        (-1, -1) if the winner does not beat the loser.
 
         In each round winners meet winners and losers meet losers until one of each is left; the first answer of a pair
         advances from a tie. With K = 8 there are 11 comparisons (Zhang et al. 2024, appendix B). It departs from the
