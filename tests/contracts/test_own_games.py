@@ -22,7 +22,7 @@ BROKEN = {
     "reward nan": r"reward must be finite numbers; at \[\d, 0\] it has nan",
     "observation inf": r"observation must be finite numbers; at \[\d, 0, 0\] it has inf",
     "stuck": r"must have a legal action; legal is False for all of them at \[\d, 0\]",
-    "no final": r"truncated and final is None; final must be the observation \(B, P, …\)",
+    "no final": r"truncated and final is None; final must be its last observation \(B, P, …\)",
     "endless": r"no game ended within 10,000 turns of random play; a game must be done some time, or truncated",
     "crash": r"raises IndexError: list index out of range \(.*toys.py, line \d+\) in check_shapes",
     "shared chance": r"copy 63 of 64 must depend on its own seed alone.*; observation differs at turn 0",
