@@ -505,7 +505,7 @@ def test_games_that_take_more_than_one_choice_are_refused():
     from games.openspiel.game import OpenSpiel
 
     game = OpenSpiel("kuhn_poker")
-    with pytest.raises(ValueError, match="everybody chooses once"):
+    with pytest.raises(ValueError, match="every player chooses once"):
         NormalForm().solve(TabularSpec().profile(game), ExactResponder(game))
     with pytest.raises(ValueError, match="one of uniform, nash"):
         NormalForm("simplex")
