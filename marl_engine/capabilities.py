@@ -16,9 +16,9 @@ class ActionSpace(NamedTuple):
     """The actions of a seat: one of `size` actions, numbered from 0, or `size` numbers within bounds."""
 
     size: int  # A, or D
-    low: Tensor | None = None  # (D,) float32, -inf where there is no bound; None: actions are numbered
-    high: Tensor | None = None  # (D,) float32, inf where there is no bound
-    names: tuple[str, ...] = ()  # of the A actions or D numbers; (): they have none
+    low: Tensor | None = None  # (D,) float32, -inf without a bound; None: actions are numbered
+    high: Tensor | None = None  # (D,) float32, inf without a bound
+    names: tuple[str, ...] = ()  # of the A actions or D components; (): none
 
     @property
     def is_box(self) -> bool:

@@ -47,7 +47,7 @@ class Game(Protocol):
     players: int
     actions: int  # A, or D where actions are numbers
     observation_shape: tuple[int, ...]
-    symmetric: bool  # the seats may be exchanged without changing the game
+    symmetric: bool  # exchanging seats does not change the game
 
     def reset(self, seeds: Tensor) -> Turn:
         """Starts one copy for each seed (B,) int64; copy b depends only on seeds[b].

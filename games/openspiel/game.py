@@ -34,8 +34,8 @@ from marl_engine.numerics.checks import check_distributions
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Turn
 
-RAREST = 1e-3  # probability of games in which somebody decides; play opens games until it has one
-LISTED = 10_000  # names of information sets that a message is chosen from
+RAREST = 1e-3  # smallest probability of games with a decision; play reopens games until it has one
+LISTED = 10_000  # names of information sets that are compared for a suggestion
 
 
 @dataclass
@@ -66,7 +66,7 @@ class OpenSpiel:
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features, self.start = torch.from_numpy(self.tree.tensor), uniform_strategy(self.form)
         self.rules = tree_rules(self.tree)
-        self.copies = GameCopies(*np.zeros((3, 0), np.uint64))  # none before `reset`: solvers need no play compiled
+        self.copies = GameCopies(*np.zeros((3, 0), np.uint64))  # None before `reset`, since solvers do not play
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OpenSpiel":
         """Copies of its own of the same game, whose arrays are shared, for nobody writes into them."""

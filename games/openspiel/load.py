@@ -22,9 +22,9 @@ from marl_engine.extensive_form.sequence_form import SequenceForm
 from marl_engine.extensive_form.tree import Tree
 from marl_engine.numerics.cache import cache_folder
 
-WIDTH, DESCENTS = 2000, 5  # histories at each depth that stand for all; random walks below where they are too many
+WIDTH, DESCENTS = 2000, 5  # histories that are expanded at each depth; random walks below if there are more
 DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError)  # of files in a cache, and no home for it
-CODE = (sys.modules[__name__], tree_walk, efg, nfg, sequence_form)  # what arrays depend on beside the game
+CODE = (sys.modules[__name__], tree_walk, efg, nfg, sequence_form)  # modules that arrays depend on, besides the game
 IN_MEMORY: dict[str, tuple[Tree, SequenceForm]] = {}  # by identity
 
 
@@ -151,7 +151,7 @@ def write_arrays(path: Path, arrays: tuple[Tree, SequenceForm]) -> None:
         )
         partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)  # of a disk that was full
+        partial.unlink(missing_ok=True)  # after an error, such as a full disk
 
 
 def has_game(name: str) -> bool:

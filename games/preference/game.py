@@ -54,7 +54,7 @@ class PromptGame:
         self.chats, self.places = [chats[place] for place in order], [place + 1 for place in order]
         self.texts = [transcript(chat) for chat in self.chats]
         self.judges = instantiate("game.judge", self.judge)
-        self.tested = getattr(self.judges, "antisymmetric", False)  # of a class that need not be ours
+        self.tested = getattr(self.judges, "antisymmetric", False)  # users' classes may omit it
 
     def prefers(self, numbers: Tensor, firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
         """Returns how often the first of two answers to prompts (N,) is preferred, (N,). Raises Halted.

@@ -13,7 +13,7 @@ from typing import Any
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Notice
 
-SOLVER_METRICS = ("nash_conv", "gap", "queries")  # metrics that are about the profile and only a solver knows
+SOLVER_METRICS = ("nash_conv", "gap", "queries")  # metrics of the profile that only solvers measure
 
 
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
@@ -112,7 +112,7 @@ def illustrate(run: Any) -> None:
             plots.save_gif(plots.render_game(parts.game, parts.profile), folder.path / "replay.gif")
     except OSError:
         raise
-    except Exception as error:  # whatever a game does when it draws itself; what was learned is safe
+    except Exception as error:  # errors of the game's drawing must not end the run
         name = type(parts.game).__name__
         warnings.warn(Notice(f"no replay.gif: {name} cannot be drawn: {type(error).__name__}: {error}"), stacklevel=2)
 

@@ -25,7 +25,7 @@ MAX_SAVED_ACTIONS = 200_000  # in all information sets together
 class Strategies(NamedTuple):
     """The strategies of P players in I information sets, numbered as in the sequence form."""
 
-    players: list[dict[str, float]]  # (P,) return, and gain: what a best response would add to it
+    players: list[dict[str, float]]  # (P,) return, and gain of a best response
     information_sets: list[
         dict[str, Any]
     ]  # (I,) player, name, reach: how probable it is, actions: names, strategy: their chances

@@ -14,7 +14,7 @@ from marl_engine.numerics.categorical import take_share
 from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.rng import draw_uniform, mix_word
 
-CHANCE_STREAM = np.uint64(0x5DEECE66D)  # sets the noise of chance apart from that of policies
+CHANCE_STREAM = np.uint64(0x5DEECE66D)  # separates the noise of chance from that of policies
 
 
 class TreeRules(NamedTuple):
@@ -26,7 +26,7 @@ class TreeRules(NamedTuple):
     player: np.ndarray  # (N,) int8: whose move it is, CHANCE or END
     infoset: np.ndarray  # (N,) uint32; at an end: row of `payoff`
     child: np.ndarray  # (N + 1,) uint32: where the children of each history begin
-    to: np.ndarray  # (C,) uint32: the history that a child is
+    to: np.ndarray  # (C,) uint32: the history of each child
     cumulative: np.ndarray  # (C,) float64: probabilities of chance, cumulated within each history
     payoff: np.ndarray  # (ends, P) float64
     legal: np.ndarray  # (I, A) bool

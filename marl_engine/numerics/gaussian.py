@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 HALF_STEP = 2.0**-24  # added to uniform numbers, since 0 would give an infinite Gaussian
-INSIDE = 1 - 2.0**-20  # the largest |tanh(u)| that an action is taken to have
+INSIDE = 1 - 2.0**-20  # largest assumed |tanh(u)| of an action
 NODES = 32  # of the quadrature for entropies
 
 

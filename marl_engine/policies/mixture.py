@@ -94,7 +94,7 @@ def interpolate_weights(profile: Profile, other: Profile, weight: float) -> None
     for policy, target in dict(zip(profile, other, strict=True)).items():
         numbers = target.state_dict()
         for name, each in policy.state_dict().items():
-            if each.is_floating_point():  # else it is how observations are read, which is the same for both
+            if each.is_floating_point():  # other buffers describe observations and are equal
                 each.lerp_(numbers[name], weight)
 
 

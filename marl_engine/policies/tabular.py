@@ -19,7 +19,7 @@ from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.trees import choose_rows, map_tree
 from marl_engine.types import Memory, Policy, Profile
 
-TINY = 1e-300  # chances below it are taken for it where their logarithm is
+TINY = 1e-300  # smaller probabilities count as this one in logarithms
 
 
 class TablePolicy(Policy):
@@ -120,7 +120,7 @@ def table_plan(table: TablePolicy) -> np.ndarray:
 
 def seat_plan(form: SequenceForm, strategy: np.ndarray, span: slice) -> np.ndarray:
     """The plan (n,) of the strategy (n,) of one seat, whose sequences are `span`."""
-    ones, plan = np.ones((2, form.sequences))  # what other seats do is left open, so it is no plan of all
+    ones, plan = np.ones((2, form.sequences))  # other seats are ignored, so this is not a plan of all
     ones[span] = strategy
     fill_realization_plan(form, ones, plan)
     return plan[span]

@@ -39,15 +39,15 @@ class Course(NamedTuple):
     """The structure of N sequences of T turns."""
 
     memory: Memory  # (N, …) before the first turn
-    opens: Tensor  # (T, N) bool: a game opens there, so that nothing is remembered
-    acting: Tensor  # (T, N) bool: the seat acts there; elsewhere its memory stays as it is
+    opens: Tensor  # (T, N) bool: a game opens there, which clears the memory
+    acting: Tensor  # (T, N) bool: the seat acts there; otherwise its memory does not change
     others: tuple[Memory, ...] = ()  # memories (N, …) of the policies of KL terms
 
 
 class PolicyBatch(NamedTuple):
     """Data of a policy: N decisions, or with a course N sequences of T turns, (T, N, …) instead of (N, …)."""
 
-    rows: Tensor  # (N, ...) what it was shown, as it encodes it
+    rows: Tensor  # (N, ...) encoded observations
     legal: Tensor | None  # (N, A) bool
     action: Tensor  # (N,) int64, or (N, D) of numbers
     log_prob: Tensor  # (N,) when it was taken
@@ -90,7 +90,7 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
 class CriticBatch(NamedTuple):
     """Data of a critic, in the same layout."""
 
-    rows: Tensor  # (N, ...) what it was shown
+    rows: Tensor  # (N, ...) encoded observations
     target: Tensor  # (N,)
     value: Tensor  # (N,) before learning
     course: Course | None = None
@@ -153,11 +153,11 @@ def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
 class Values(NamedTuple):
     """The critic's values in a stretch of play."""
 
-    rows: Tensor  # (T * B * seats, …) what it was shown
+    rows: Tensor  # (T * B * seats, …) encoded observations
     value: Tensor  # (T, B, seats)
     after: Tensor  # (B, seats) of the turn after the stretch
     final: Tensor | None  # (T, B, seats) last observations of truncated games
-    memory: Memory  # (B * seats, …) what it remembers after the stretch
+    memory: Memory  # (B * seats, …) memory after the stretch
 
 
 def critic_view(observation: Tensor, seats: list[int], joint: bool) -> Tensor:

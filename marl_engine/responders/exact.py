@@ -42,7 +42,7 @@ class ExactResponder:
     seed: int = 0
     device: str = "cpu"
     form: SequenceForm = field(init=False)
-    work: Work = field(init=False, default_factory=Work)  # queries: how often payoffs of or against a profile were used
+    work: Work = field(init=False, default_factory=Work)  # queries: evaluations of payoffs against a profile
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet", "payoff"}))
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from marl_engine.rollout.rollout import Trajectory, group_by_policy
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.types import Game, LevelSource, Metrics, Opponents, Payoff, Policy, Profile, Runner
 
-STREAMS = 1000  # seeds of streams are numbered apart from those of the next seed's
+STREAMS = 1000  # separates the seeds of streams from those of the next seed
 
 
 class StreamSettings(NamedTuple):

@@ -69,7 +69,7 @@ class PPO:
     """
 
     game: Game
-    network: CriticSpec  # the maker of the policies
+    network: CriticSpec  # makes the policies
     seed: int = 0
     device: str = "cpu"
     num_envs: int = 64  # B
@@ -81,8 +81,8 @@ class PPO:
     gae_lambda: float = 0.95  # lambda of GAE
     clip: float = 0.2  # epsilon of the surrogate
     entropy_bonus: Any = 0.03
-    shaping: Any = 0.0  # weight of the game's hints beside its payoff
-    payoff_scale: float = 0.1  # payoffs are multiplied by it before they are learned
+    shaping: Any = 0.0  # weight of the game's shaping rewards
+    payoff_scale: float = 0.1  # factor on payoffs
     critic: str = "own"  # or joint
     value_loss: str = "huber"  # or squared, clipped
     value_width: float = 1.0  # of the Huber loss, or of the clipped value; in scaled payoff

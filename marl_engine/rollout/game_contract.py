@@ -20,7 +20,7 @@ from marl_engine.types import Game, Turn
 DECLARED = {"players": int, "actions": int, "observation_shape": tuple, "symmetric": bool}
 METHODS = ("reset", "step", "state", "restore")
 LONGEST = 10_000  # turns in which a game should end
-ENOUGH = 256  # games that ended, of as many side by side
+ENOUGH = 256  # games that must end, played in parallel
 
 
 def check_declarations(game: Any) -> str:
@@ -108,8 +108,8 @@ def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20
 class Endings(NamedTuple):
     """Openings and endings of games that were played repeatedly."""
 
-    openings: Tensor  # (B, P, ...) what copies saw first
-    reopenings: Tensor  # (N, P, ...) what they saw after an end
+    openings: Tensor  # (B, P, ...) first observations of copies
+    reopenings: Tensor  # (N, P, ...) first observations after an ending
     lengths: list[int]  # (N,) turns of the games that ended
     truncated: int  # of them
 

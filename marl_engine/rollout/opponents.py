@@ -13,7 +13,7 @@ from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
 from marl_engine.rollout.seat_memory import SeatMemory, recall, split_seats
 from marl_engine.types import Memory, Opponents, Policy, Profile, Turn
 
-DRAWS = 2**42  # sets the noise of these draws apart from that of actions
+DRAWS = 2**42  # separates the noise of these draws from that of actions
 
 
 def draw_members(opponents: Opponents, seeds: Tensor, number: int) -> Tensor:

@@ -17,14 +17,14 @@ from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch
 from marl_engine.types import Game, Memory, Policy, Profile, Turn
 
 LONGEST = 50_000  # turns of a game that is scored
-NOISE_BLOCK = 64  # turns whose noise is drawn at once
+NOISE_BLOCK = 64  # turns whose noise is drawn together
 
 
 class Trajectory(NamedTuple):
     """T decisions of B games with P seats. Row t has the observation, action and reward of decision t."""
 
     observation: Tensor  # (T, B, P, ...)
-    legal: Tensor | None  # (T, B, P, A) bool; None where every action always was
+    legal: Tensor | None  # (T, B, P, A) bool; None: all actions are legal
     acting: Tensor  # (T, B, P) bool
     action: Tensor  # (T, B, P) int64, or (T, B, P, D) of numbers
     log_prob: Tensor  # (T, B, P) of the action, when it was taken
@@ -33,7 +33,7 @@ class Trajectory(NamedTuple):
     done: Tensor  # (T, B) bool
     truncated: Tensor  # (T, B) bool
     final: Tensor | None = None  # (T, B, P, ...) last observations of truncated games
-    alive: Tensor | None = None  # (T, B, P) bool; None where everybody always was
+    alive: Tensor | None = None  # (T, B, P) bool; None: all seats are alive
     memory: tuple[Memory, ...] = ()  # (P,) the first layer of `SeatMemory` at the first decision, trees of (B, …)
     level: Tensor | None = None  # (T, B, …) the level that each game was played at; None: as the game was made
 
@@ -128,7 +128,7 @@ class Seating:
 class Seats(Protocol):
     """The policies in the seats of B games: `Seating` for one profile, `opponents.OpponentSeating` for several."""
 
-    profile: Profile  # which says what noise is drawn
+    profile: Profile  # determines the noise
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]: ...
 
@@ -267,7 +267,7 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
     Raises Refused if turns are invalid, and Halted if a game does not end.
     """
     turn, seeds = open_games(game, seeds)
-    earned = turn.reward * turn.done[:, None]  # games that ended before anybody acted
+    earned = turn.reward * turn.done[:, None]  # games that ended before anyone acted
     unfinished = ~turn.done
     seating = Seating(profile, len(seeds), seeds.device)
     for decision in play_turns(game, seating, turn, seeds, turns=LONGEST, greedy=greedy):

@@ -19,7 +19,7 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import Game, LevelSource, Opponents, Runner, Turn
 
 Joined = TypeVar("Joined", Turn, Trajectory)
-FILLS = {"legal": 1, "alive": 1}  # what a field that is None stands for, else 0
+FILLS = {"legal": 1, "alive": 1}  # values of fields that are None; 0 by default
 
 
 class Stretch(NamedTuple):

@@ -8,7 +8,7 @@ from torch import Tensor
 from marl_engine.errors import Halted, Refused
 from marl_engine.types import Turn
 
-LOOK_AT = 8  # turns of a game that are looked at completely before only the cheap checks go on
+LOOK_AT = 8  # first turns of a game, which are checked completely
 WITHOUT_FINAL = (
     "a game is truncated and final is None; final must be its last observation (B, P, …), of which "
     "learners take the value, or truncated False where the game is over by its rules"
@@ -25,11 +25,11 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
     if not isinstance(turn, Turn):
         raise Refused(f"{name} must return a marl_engine.types.Turn, not {type(turn).__name__}")
     seats = (copies, game.players)
-    seen = (*seats, *game.observation_shape)
-    shapes = {"observation": seen, "legal": (*seats, game.actions), "acting": seats, "reward": seats}
+    observed_shape = (*seats, *game.observation_shape)
+    shapes = {"observation": observed_shape, "legal": (*seats, game.actions), "acting": seats, "reward": seats}
     shapes |= {"shaping": seats, "done": (copies,), "truncated": (copies,)}
     if turn.final is not None:
-        shapes["final"] = seen
+        shapes["final"] = observed_shape
     if turn.alive is not None:
         shapes["alive"] = seats
     types = {"observation": None, "final": None, "reward": torch.float32, "shaping": torch.float32}

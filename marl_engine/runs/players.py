@@ -63,7 +63,7 @@ class CrossPlay(NamedTuple):
 
     names: list[str]
     mean: np.ndarray  # (N, N)
-    stderr: np.ndarray  # (N, N): 0 where the game is in sequence form, for it is not sampled then
+    stderr: np.ndarray  # (N, N): 0 for games in sequence form, which are not sampled
 
     def __str__(self) -> str:
         width = max(map(len, self.names))

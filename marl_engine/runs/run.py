@@ -21,7 +21,7 @@ from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import EVALUATION, evaluations_of
 from marl_engine.types import Metrics, Progress, Work, main_unit
 
-STEPS = (("responder", "learning_rate"), ("solver", "step_size"))  # keys that say how far an iteration goes
+STEPS = (("responder", "learning_rate"), ("solver", "step_size"))  # keys of step sizes
 
 
 @dataclass

@@ -53,7 +53,7 @@ def weight_mismatch(policy: Policy, weights: dict[str, Tensor]) -> str:
     return "" if name is None else f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
 
 
-EVALUATION = "evaluation/"  # where the records of a run keep what was evaluated
+EVALUATION = "evaluation/"  # prefix of evaluation metrics in records
 
 
 def evaluations_of(folder: RunFolder) -> list[tuple[int, Metrics]]:

@@ -48,7 +48,7 @@ class MirrorProx:
             objective = Objective(start, self.step_size, reference, self.magnet_weight)
             look_ahead = responder.respond(profile, Opponents([start]), objective)
             ahead = freeze(profile)
-            responder.rollback(profile, snapshot)  # a step by gradient is taken from where the iteration began
+            responder.rollback(profile, snapshot)  # gradient steps start from the beginning of the iteration
             step = responder.respond(profile, Opponents([ahead]), objective)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, look_ahead.work + step.work)

@@ -28,7 +28,7 @@ class NashEMA:
 
     step_size: float = 0.1  # eta
     magnet_weight: float = 0.1  # tau
-    keep: float = 0.99  # how much of the average stays in an iteration; the paper's decay is .999
+    keep: float = 0.99  # weight of the old average in an iteration; the paper's decay is .999
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight)

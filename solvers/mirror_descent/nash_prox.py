@@ -27,10 +27,10 @@ class NashProx:
 
     STATE = ("reference", "target")
 
-    step_size: float = 5.0  # eta / beta: the target attracts with 1 / step_size
+    step_size: float = 5.0  # eta / beta: the penalty to the target has weight 1 / step_size
     magnet_weight: float = 0.05  # beta
-    move_every: int = 10  # iterations after which the target moves
-    keep: float = 0.0  # kappa: how much of the target stays when it moves; 0: it becomes the profile
+    move_every: int = 10  # iterations between moves of the target
+    keep: float = 0.0  # kappa: weight of the old target in a move; 0: it becomes the profile
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight)

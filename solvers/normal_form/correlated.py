@@ -74,7 +74,7 @@ def swap_gains(payoffs: np.ndarray, player: int) -> Any:
     actions = len(earns)
     earns = earns.reshape(actions, -1)
     places = np.moveaxis(np.arange(payoffs[0].size).reshape(payoffs.shape[1:]), player, 0).reshape(earns.shape)
-    gain = earns[None, :, :] - earns[:, None, :]  # (told, instead, others)
+    gain = earns[None, :, :] - earns[:, None, :]  # (recommended, instead, others)
     where = np.broadcast_to(places[:, None, :], gain.shape)
     different = ~np.eye(actions, dtype=bool)
     data, columns = gain[different], where[different]

@@ -42,7 +42,7 @@ class LOLA:
 
     STATE = ()
 
-    look_ahead: float = 25.0  # eta: the step that the others are taken to make; 0: naive learning
+    look_ahead: float = 25.0  # eta: assumed step of the others; 0: naive learning
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "look_ahead", least=0)

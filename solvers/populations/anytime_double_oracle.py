@@ -34,7 +34,7 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import Profile, Progress, Responder, Runner, Work
 from solvers.normal_form.nash import zero_sum
 
-LEAST = 1e-6  # weight of an answer that counts as played
+LEAST = 1e-6  # smallest weight in a support
 ROUNDING = 1e-9  # of payoffs
 
 
@@ -52,7 +52,7 @@ class AnytimeDoubleOracle:
     Raises ValueError for games that are not two-player zero-sum, and for a tolerance that is not above 0.
     """
 
-    tolerance: float = 1e-6  # how far a mixture may be from the best, over the largest payoff
+    tolerance: float = 1e-6  # tolerance of mixtures, relative to the largest payoff
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "tolerance", above=0)
@@ -120,7 +120,7 @@ def solve_mixture(
 
     These are the other seat's part of the equilibrium, the most probable first. New ones are added to `cuts`.
     """
-    plans, span = np.array([[1, *table_plan(member)] for member in members]), members[0].span  # 1: nothing done yet
+    plans, span = np.array([[1, *table_plan(member)] for member in members]), members[0].span  # 1: the empty sequence
     table = plans @ np.reshape([cut.earned for cut in cuts], (len(cuts), plans.shape[1])).T
     while True:
         mixture, weights = zero_sum(table) if cuts else (np.eye(len(plans))[0], np.empty(0))
@@ -130,7 +130,7 @@ def solve_mixture(
         compute_gradient(form, plan, value)
         backup_best_values(form, value)
         answer = greedy_strategy(form, value)
-        is_known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # what is left to gain is rounding
+        is_known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # further gains are rounding errors
         if is_known or promised + value[1 - seat] <= slack:
             return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
         compute_gradient(form, realization_plan(form, answer), value)
@@ -144,6 +144,6 @@ def is_zero_sum(form: SequenceForm) -> bool:
         return False
     own, other = entry_sequences(form), form.others[:, 0].astype(np.int64)
     first = owners(form)[own] == 0
-    one, two = np.lexsort((other[first], own[first])), np.lexsort((own[~first], other[~first]))  # endings in one order
+    one, two = np.lexsort((other[first], own[first])), np.lexsort((own[~first], other[~first]))  # sorts endings
     sums = form.payoff[first][one] + form.payoff[~first][two]
     return bool(np.abs(sums).max() <= ROUNDING * np.abs(form.payoff).max())

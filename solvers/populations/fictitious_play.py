@@ -29,7 +29,7 @@ class FictitiousPlay:
 
     STATE = ()
 
-    oracle_steps: int = 1  # of the responder, towards each answer
+    oracle_steps: int = 1  # steps of the responder for each answer
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "oracle_steps", least=1, whole=True)

@@ -40,11 +40,11 @@ from solvers.normal_form.catalogue import META
 from solvers.populations.tree_rollouts import play_games
 
 NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
-LEAST = 1e-6  # weight of a member that counts as played
-CELLS = 2**41  # sets the games that fill cells apart from those that are learned from and scored
+LEAST = 1e-6  # smallest weight in a support
+CELLS = 2**41  # separates games of cells from those of learning and scoring
 
 Mixtures = list[np.ndarray]  # of the members of each seat
-Payoffs = tuple[np.ndarray, float]  # (P,) and of how many games they are the mean; infinite where they are exact
+Payoffs = tuple[np.ndarray, float]  # mean payoffs (P,) and the number of games; infinite if exact
 
 
 @dataclass
@@ -55,14 +55,14 @@ class PSRO:
     """
 
     meta: str = NASH  # how the meta-game is solved
-    games: int | None = None  # that a cell of the payoff table is the mean of; null: exact payoffs
-    oracle_steps: int = 1  # of the responder, towards each newcomer
+    games: int | None = None  # in each cell of the payoff table; null: exact payoffs
+    oracle_steps: int = 1  # steps of the responder for each newcomer
 
     def __post_init__(self) -> None:
         if self.meta not in (*META, RECTIFIED):
             raise ValueError(f"solver.meta must be one of {', '.join([*META, RECTIFIED])}, not {self.meta!r}")
         check_fields("solver", self, "oracle_steps", least=1, whole=True)
-        if self.games is not None:  # else payoffs are exact
+        if self.games is not None:  # otherwise payoffs are exact
             check_fields("solver", self, "games", least=1, whole=True)
         self.population: Population | None = None
         self.saved: Mapping[str, Any] = {}

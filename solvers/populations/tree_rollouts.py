@@ -26,13 +26,13 @@ def play_games(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndar
 
 
 @compile_loop
-def play_games_compiled(paths, strategy, seeds, given, earned):
+def play_games_compiled(paths, strategy, seeds, uniforms, earned):
     """Writes the payoffs of game b, a function of seeds[b], into earned[b]."""
     for game in range(seeds.size):
         key, place, history = mix_word(seeds[game]), 0, ROOT
         mover = paths.history[history, MOVER]
         while mover != END:
-            noise = traversal_uniform(given, key, place)
+            noise = traversal_uniform(uniforms, key, place)
             place += 1
             if mover == CHANCE:
                 history = sample_chance(paths, history, noise)

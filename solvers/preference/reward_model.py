@@ -39,8 +39,8 @@ class RewardModelling:
 
     refit_every: int = 1  # iterations; 0: fitted once
     comparisons: int = 500  # at each fit, of trajectories of the policy as it is then
-    updates: int = 30  # steps down the loss at each fit; at the first, ten times as many
-    memory: int = 10  # fits whose comparisons are learned from
+    updates: int = 30  # gradient steps at each fit; ten times as many at the first
+    memory: int = 10  # recent fits whose comparisons are used
     hidden: Sequence[int] = (64, 64)
     learning_rate: float = 1e-3
     timed: bool = False  # whether the model knows the time of a step

@@ -38,7 +38,7 @@ class TrajectorySPO:
 
     STATE = ("recent", "queries")
 
-    queue: int = 64  # |Q|: earlier trajectories that new ones are compared with, beside each other
+    queue: int = 64  # |Q|: number of earlier trajectories that new ones are compared with
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "queue", least=0, whole=True)

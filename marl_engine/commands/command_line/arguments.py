@@ -19,7 +19,7 @@ class CommandLine(NamedTuple):
 
     words: list[str]  # key=value
     flags: list[str]  # as given, each with its value
-    action: str | None  # one of `ALONE`, "help" or "hydra_help"
+    action: str | None  # one of `ACTIONS`, "help" or "hydra_help"
     presets: Path | None  # the folder of --config-dir
 
 

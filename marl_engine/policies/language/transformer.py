@@ -49,7 +49,7 @@ class TransformerPolicy(LanguagePolicy):
         gradient_checkpointing: bool = False,
     ):
         super().__init__()
-        self.__dict__["backbone"] = backbone  # not a module of this one: it is everybody's
+        self.__dict__["backbone"] = backbone  # not registered as a submodule, since it is shared
         self.trainable = nn.ParameterList(backbone.initial_weights(new))
         self.prompt_tokens, self.length, self.temperature = (
             backbone.tokenize_prompts(train_prompts),
@@ -204,9 +204,9 @@ class TransformerSpec:
     rank: int = 16  # of LoRA; 0: all weights are trainable
     alpha: int = 32  # of LoRA
     adapter: str | None = outside(None)  # a folder saved by peft to start from
-    length: int = 24  # tokens in an answer at most
+    length: int = 24  # largest number of tokens in an answer
     temperature: float = 1.0
-    dtype: str = "float32"  # of the body's weights; or bfloat16
+    dtype: str = "float32"  # of the backbone's weights; or bfloat16
     gradient_checkpointing: bool = False  # recomputes activations for the gradient, which saves memory
 
     def __post_init__(self) -> None:

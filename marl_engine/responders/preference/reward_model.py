@@ -21,7 +21,7 @@ GRADIENT_NORM = 1.0
 class TrajectoryComparisons(NamedTuple):
     """C comparisons among N trajectories of H steps."""
 
-    steps: Tensor  # (H, N, F) what each step is known by
+    steps: Tensor  # (H, N, F) features of each step
     pairs: Tensor  # (C, 2) int64
     outcomes: Tensor  # (C,) 1 where the first was preferred, 0 where the second was
 
