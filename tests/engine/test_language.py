@@ -180,7 +180,7 @@ def test_an_answer_ends_with_any_token_that_ends_one(make, homes):
     assert backbone.end_tokens(model, tokenizer) == make("few").ends == (2,)
     model.generation_config.eos_token_id = [5, 7, 2]
     assert backbone.end_tokens(model, tokenizer) == (2, 5, 7)
-    policy = make("few", moved=0.0, length=12)
+    policy = make("few", perturbation=0.0, length=12)
     policy.ends = (2, 5, 7)
     completions = generate(policy, prompt_rows(policy, [3], each=400), derive_seeds(0, 400))
     lengths = completions.mask.sum(-1)
@@ -250,7 +250,7 @@ def test_writing_costs_one_forward_for_each_token_and_policy(make, monkeypatch):
 
 def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game, homes):
     """The reference must not change with the policy (A9)."""
-    policy = make(moved=0.0)
+    policy = make(perturbation=0.0)
     solver, responder = NashMD(2.5, 0.05), PreferenceResponder(game, prompts=4, answers=2, learning_rate=0.05)
     rows, tokens = prompt_rows(policy, [0, 7], each=2), torch.randint(6, 20, (4, 3))
     before = policy.log_probs(rows, tokens).detach()
@@ -281,7 +281,7 @@ def test_a_copy_costs_as_much_as_its_adapters(make):
 
 
 def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game, homes, tmp_path):
-    policy = make(rank=0, moved=0.0)
+    policy = make(rank=0, perturbation=0.0)
     model, tokenizer = plainly(homes["chat"])
     assert sum(each.numel() for each in policy.trainable) == sum(each.numel() for each in model.parameters())
     (before,) = freeze([policy])
@@ -300,7 +300,7 @@ def test_all_weights_are_learned_with_rank_0_and_tied_ones_stay_tied(make, game,
 
 def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
     """Adapters stay float32 and are not merged: bfloat16 would round small ones away."""
-    fine, coarse = make(moved=0.0), make(moved=0.0, dtype="bfloat16")
+    fine, coarse = make(perturbation=0.0), make(perturbation=0.0, dtype="bfloat16")
     assert {each.dtype for each in coarse.trainable} == {torch.float32}
     assert {layer.plain.dtype for layer in coarse.backbone.layers} == {torch.bfloat16}
     rows, tokens = prompt_rows(coarse, [0, 5], each=20), torch.randint(6, 20, (40, 3))
@@ -324,7 +324,7 @@ def test_a_body_in_bfloat16_hears_its_adapters_as_one_in_float32_does(make):
 def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
     policy = make()
     policy.save(tmp_path / "adapter")
-    other = make(adapter=str(tmp_path / "adapter"), moved=0.0, seed=1)
+    other = make(adapter=str(tmp_path / "adapter"), perturbation=0.0, seed=1)
     rows, tokens = prompt_rows(policy, [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
     torch.testing.assert_close(other.log_probs(rows, tokens), policy.log_probs(rows, tokens), **NEAR)
     assert all(each.requires_grad for each in other.trainable)
@@ -332,21 +332,21 @@ def test_a_policy_starts_from_a_saved_adapter(make, tmp_path):
 
 def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
     """Not from what the first one has learned. Its adapters are a function of the seed."""
-    rows, tokens = prompt_rows(make(moved=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
-    first = make(moved=0.0, seed=3)
+    rows, tokens = prompt_rows(make(perturbation=0.0), [0, 5]), torch.tensor([[7, 8, 9], [9, 8, 7]])
+    first = make(perturbation=0.0, seed=3)
     begins, weights = first.log_probs(rows, tokens).detach(), [each.clone() for each in first.trainable]
     with torch.no_grad():
         for each in first.trainable:
             each.add_(0.1)
     first.log_probs(rows, tokens)
-    second, third = make(moved=0.0, seed=3), make(moved=0.0, seed=4)
+    second, third = make(perturbation=0.0, seed=3), make(perturbation=0.0, seed=4)
     torch.testing.assert_close(second.log_probs(rows, tokens).detach(), begins, **NEAR)
     assert all(torch.equal(one, two) for one, two in zip(second.trainable, weights, strict=True))
     assert not all(torch.equal(one, two) for one, two in zip(third.trainable, weights, strict=True))
 
 
 def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
-    make("wide", moved=0.0).save(tmp_path / "wide")
+    make("wide", perturbation=0.0).save(tmp_path / "wide")
     (tmp_path / "none").mkdir()
     for keys, says in (
         ({"model": str(tmp_path / "no")}, "there is no model at policy.model="),
@@ -376,7 +376,7 @@ def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
 )
 def test_an_adapter_of_a_deeper_or_flatter_model_is_refused(make, homes, tmp_path, game, layers, says):
     """All of its matrices fit, and peft only warns about missing ones."""
-    make(moved=0.0).save(tmp_path / "adapter")
+    make(perturbation=0.0).save(tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
     settings = json.loads(config.read_text())
     settings["target_modules"] = sorted(
@@ -680,7 +680,10 @@ def test_a_run_can_be_answered(run, arguments, tmp_path):
     done = marl_train(tmp_path, *best, "run=best")
     assert (done.code, done.err) == (0, "")
     assert json.loads((tmp_path / "runs/best/summary.json").read_text())["queries"] == 6
-    for change, says in (("policy.rank=3", "no run with such policies"), (f"solver.opponent={tmp_path}/no", "no run")):
+    for change, says in (
+        ("policy.rank=3", "is not a run with such policies"),
+        (f"solver.opponent={tmp_path}/no", "no run"),
+    ):
         refused = marl_train(tmp_path, *best, change, "run=no")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1), refused.err
         assert says in refused.err
