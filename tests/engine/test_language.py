@@ -682,7 +682,7 @@ def test_a_run_can_be_answered(run, arguments, tmp_path):
     assert json.loads((tmp_path / "runs/best/summary.json").read_text())["queries"] == 6
     for change, says in (
         ("policy.rank=3", "is not a run with such policies"),
-        (f"solver.opponent={tmp_path}/no", "no run"),
+        (f"solver.opponent={tmp_path}/no", "is not a run"),
     ):
         refused = marl_train(tmp_path, *best, change, "run=no")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1), refused.err
