@@ -49,15 +49,6 @@ def kl_terms(objective: Objective) -> list[tuple[Profile, float]]:
     return [(profile, weight) for profile, weight in terms if profile is not None and weight > 0]
 
 
-def one_opponent(opponents: Opponents | None) -> Profile | None:
-    """Returns the only profile of opponents. Raises ValueError if there are several."""
-    if opponents is None:
-        return None
-    if len(opponents.members) != 1:
-        raise ValueError(f"this responder meets one profile of opponents, not {len(opponents.members)}")
-    return opponents.members[0]
-
-
 def check_memories(learner: Policy, others: Sequence[Policy]) -> None:
     """Raises ValueError for policies whose probabilities are unknown where a learner learns.
 

@@ -18,12 +18,13 @@ from marl_engine.evaluation.win_rate import complete_held_out, measure_win_rate
 from marl_engine.extensive_form.regularised import duality_gap
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language.enumerable import EnumerableLM, EnumerableLMSpec
+from marl_engine.policies.language.generation import Completions
 from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.policies.tabular import tabulate_policies
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs.factory import build
 from marl_engine.runs.requirements import check_parts
-from marl_engine.types import Objective, Opponents, Work
+from marl_engine.types import Objective, Opponents, Policy, Work
 from solvers.best_response import BestResponse
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
@@ -133,6 +134,47 @@ def test_pairs_climb_the_same_way(weight):
     result = -slope_of(responder, profile) / (4 * LIGHT)
     assert relative_error(result, exact) < 0.05
     assert weight == 0 or relative_error(result, oneself) > 0.2
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_a_step_against_several_opponents_is_one_against_their_mixture(weight):
+    """The mean gradient is the exact one against the mixture of whole answers, and not against either opponent."""
+    game, profile, reference, responder = circling()
+    opponents = Opponents([freeze(profile), reference], (1 - weight, weight))
+    own, other = (chances(policy).detach() for policy in (profile[0], reference[0]))
+    exact = up(game, profile, reference, (1 - weight) * own + weight * other, LIGHT)
+    responder.respond(profile, opponents, Objective(magnet=reference, magnet_weight=LIGHT))
+    result = -slope_of(responder, profile)
+    assert relative_error(result, exact) < 0.05
+    alone = [up(game, profile, reference, opponent, LIGHT) for opponent in (own, other)]
+    assert relative_error(result, alone[1]) > 0.1
+    assert weight == 0 or relative_error(result, alone[0]) > 0.1
+
+
+def test_each_prompt_draws_one_opponent_for_all_its_answers():
+    """Of three who each give one answer, as often as their weights say; chi-square below its 0.001 quantile, 13.8."""
+
+    class Always(Policy):
+        def __init__(self, answer):
+            super().__init__()
+            self.answer = answer
+
+        def complete(self, numbers, seeds):
+            nothing = torch.zeros(len(numbers), self.answer, dtype=torch.int64)  # as many tokens as its number
+            return Completions(numbers[:, None], nothing, nothing.bool(), nothing.float(), [self.answer] * len(numbers))
+
+    _, profile, _, responder = make_responder(prompts=3000, opponents=2)
+    weights = (0.5, 0.2, 0.3)
+    opponents = Opponents([[Always(answer)] * 2 for answer in range(3)], weights)
+    numbers = torch.arange(3000)
+    completions = responder.collector._complete_drawn(opponents, numbers)
+    answers = torch.tensor(completions.texts).view(3000, 2)
+    assert torch.equal(completions.rows[:, 0], numbers.repeat_interleave(2))
+    assert torch.equal(answers[:, 0], answers[:, 1])
+    expected = 3000 * np.array(weights)
+    counts = np.bincount(answers[:, 0], minlength=3)
+    assert ((counts - expected) ** 2 / expected).sum() < 13.8
+    assert responder.respond(profile, opponents).work == {"queries": 3000 * 2 * 2}
 
 
 OWN = {"prompts": 6, "answers": 4}

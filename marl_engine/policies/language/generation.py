@@ -182,6 +182,16 @@ class CompletionQueue(Policy):
         return Completions(nothing, nothing, nothing.bool(), nothing.float(), texts)
 
 
+def join_completions(parts: Sequence[Completions]) -> Completions:
+    """Returns the answers of several policies one after another; rows and tokens are padded to the same length."""
+    columns: list[Tensor] = []
+    for each in zip(*(part[:4] for part in parts), strict=True):
+        longest = max(column.shape[-1] for column in each)
+        columns.append(torch.cat([F.pad(column, (0, longest - column.shape[-1])) for column in each]))
+    rows, tokens, mask, log_prob = columns
+    return Completions(rows, tokens, mask, log_prob, [text for part in parts for text in part.texts])
+
+
 def split_groups(items: list[Any], groups: int) -> list[list[Any]]:
     """Splits N items into groups of equal size."""
     size = len(items) // groups

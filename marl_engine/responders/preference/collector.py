@@ -13,6 +13,7 @@ from marl_engine.policies.language.generation import (
     GeometricMixture,
     LanguagePolicy,
     complete,
+    join_completions,
     merge_groups,
     split_groups,
 )
@@ -26,7 +27,8 @@ from marl_engine.responders.preference.referee import (
     preferences_of,
     wins_among,
 )
-from marl_engine.types import Policy
+from marl_engine.rollout.opponents import draw_members
+from marl_engine.types import Opponents, Policy
 
 PAIRS = ("product", "best_worst", "tournament", "across", "margin")
 POOLED = ("across", "margin")  # the opponent's answers are learned from, too
@@ -70,7 +72,7 @@ def load_batch(state: list[Any], device: str) -> PreferenceBatch:
 class PreferenceCollector:
     """Samples B prompts in an iteration, and K answers of the learner to each.
 
-    If there is an opponent, also M of its answers.
+    If there is an opponent, also M of its answers. Of several opponents, each prompt draws one.
     """
 
     referee: Referee  # its generator also samples prompts and seeds
@@ -81,10 +83,10 @@ class PreferenceCollector:
     pairs: str
     least_margin: float
 
-    def collect(self, learner: LanguagePolicy, opponent: Policy | None) -> PreferenceBatch:
+    def collect(self, learner: LanguagePolicy, opponents: Opponents | None) -> PreferenceBatch:
         """Returns answers of the learner, compared with each other, or with those of an opponent."""
         numbers = self._draw_prompts()
-        own, opposing = self._complete_both(learner, opponent, numbers)
+        own, opposing = self._complete_both(learner, opponents, numbers)
         texts = split_groups(own.texts, self.prompts)
         if opposing is None:
             return PreferenceBatch(numbers, own, own, self._compare_within_groups(numbers, texts), True)
@@ -132,15 +134,18 @@ class PreferenceCollector:
         return torch.randperm(count, generator=self.referee.generator)[: self.prompts]
 
     def _complete_both(
-        self, learner: LanguagePolicy, opponent: Policy | None, numbers: Tensor
+        self, learner: LanguagePolicy, opponents: Opponents | None, numbers: Tensor
     ) -> tuple[Completions, Completions | None]:
-        """Returns answers of the learner and of its opponent, if there is one.
+        """Returns answers of the learner and of its opponents, if there are any.
 
-        If the opponent is a mixture of the learner and another policy, both are sampled in one batch.
+        If the only opponent is a mixture of the learner and another policy, both are sampled in one batch.
         """
         own_count, opposing_count = self.answers, self.opponents
-        if opponent is None:
+        if opponents is None:
             return self._complete(learner, numbers, own_count), None
+        if len(opponents.members) > 1:
+            return self._complete(learner, numbers, own_count), self._complete_drawn(opponents, numbers)
+        opponent = opponents.members[0][0]
         if not (isinstance(opponent, GeometricMixture) and policies_equal(opponent.one, learner)):
             return self._complete(learner, numbers, own_count), self._complete(opponent, numbers, opposing_count)
         places = torch.arange(self.prompts * (own_count + opposing_count), device=self.device).view(self.prompts, -1)
@@ -149,7 +154,23 @@ class PreferenceCollector:
         both = self._complete(mixture, numbers, own_count + opposing_count)
         return both.select(own_places), both.select(opposing_places)
 
+    def _complete_drawn(self, opponents: Opponents, numbers: Tensor) -> Completions:
+        """Samples M answers to each prompt, (B * M,), all of the member that the prompt draws."""
+        seeds = self._draw_seeds(self.opponents)
+        member = draw_members(opponents, seeds[:: self.opponents], 0).repeat_interleave(self.opponents)
+        asked = numbers.repeat_interleave(self.opponents).to(self.device)
+        places = [(member == place).nonzero()[:, 0] for place in range(len(opponents.members))]
+        parts = [
+            complete(policies[0], asked[here], seeds[here])
+            for policies, here in zip(opponents.members, places, strict=True)
+            if len(here)
+        ]
+        return join_completions(parts).select(torch.cat(places).argsort())
+
+    def _draw_seeds(self, count: int) -> Tensor:
+        """Draws seeds for `count` answers to each prompt, (B * count,)."""
+        return torch.randint(2**62, (self.prompts * count,), generator=self.referee.generator).to(self.device)
+
     def _complete(self, policy: Policy, numbers: Tensor, count: int) -> Completions:
         """Samples `count` answers to each prompt, (B * count,), those to the same prompt in a row."""
-        seeds = torch.randint(2**62, (self.prompts * count,), generator=self.referee.generator)
-        return complete(policy, numbers.repeat_interleave(count).to(self.device), seeds.to(self.device))
+        return complete(policy, numbers.repeat_interleave(count).to(self.device), self._draw_seeds(count))

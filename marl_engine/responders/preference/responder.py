@@ -38,7 +38,7 @@ from marl_engine.responders.preference.collector import (
     load_batch,
 )
 from marl_engine.responders.preference.referee import Referee
-from marl_engine.responders.regulariser import check_objective, kl_terms, one_opponent
+from marl_engine.responders.regulariser import check_objective, kl_terms
 from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Policy, Profile, Step, Work
 
 Near = list[tuple[Tensor | None, float]]  # log-probabilities (N, L) of regularisers, None: the learner's; and weights
@@ -117,11 +117,11 @@ class PreferenceResponder:
     ) -> Step:
         """Collects one batch, then learns from it for `epochs`; see `Responder`. Raises Diverged, Halted."""
         check_objective(self, opponents, objective)
-        learner, against = get_language_policy(profile), one_opponent(opponents)
-        self._check(against)
+        learner = get_language_policy(profile)
+        self._check(opponents)
         start, before = perf_counter(), self.referee.queries
         if self.online or self.last_batch is None:
-            self.last_batch = self.collector.collect(learner, against[0] if against else None)
+            self.last_batch = self.collector.collect(learner, opponents)
         work = Work(queries=self.referee.queries - before)
         self.work.update(work)
         middle = perf_counter()
@@ -135,18 +135,19 @@ class PreferenceResponder:
         metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
         return Step(metrics, work, self.last_batch)
 
-    def _check(self, against: Profile | None) -> None:
+    def _check(self, opponents: Opponents | None) -> None:
         """Raises ValueError if the loss or the pairs do not suit the presence or absence of an opponent."""
-        if against is None and self.pairs == "across":
+        if opponents is None and self.pairs == "across":
             raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
-        if against is None and self.answers < 2:
+        if opponents is None and self.answers < 2:
             raise ValueError("responder.answers must be 2 or more if answers are compared with each other, not 1")
-        if against is not None and self.pairs in POOLED and not against[0].generates:
+        members = [] if opponents is None else opponents.members
+        if self.pairs in POOLED and not all(member[0].generates for member in members):
             raise ValueError(
                 f"responder.pairs={self.pairs} learns from the opponent's answers, so the opponent must "
                 "generate them; a queue does not"
             )
-        if against is None or self.pairs in POOLED:
+        if opponents is None or self.pairs in POOLED:
             return
         if self.pairs == "tournament" or (self.loss in OF_PAIRS and self.loss != "squared"):
             raise ValueError(
