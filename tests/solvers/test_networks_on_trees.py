@@ -9,6 +9,7 @@ import torch
 from contracts import parts
 
 from games.openspiel import OpenSpiel
+from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.extensive_form.sequence_form import expected_payoffs, gains, owners, realization_plan
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
@@ -21,6 +22,9 @@ from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.responders import PPO
 from marl_engine.rollout.rollout import Seating, record
 from marl_engine.rollout.stream import Stream
+from marl_engine.runs.factory import build
+from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.run import Run, RunOptions, StopRule
 from marl_engine.types import Opponents
 from solvers.mirror_descent.r_nad import tax_rewards, tax_strategies
 
@@ -154,6 +158,21 @@ def test_a_population_of_networks_goes_on_where_it_stopped(solver, iterate):
     result = next(second.solver.solve(second.profile, second.responder, after=2))
     assert result.iteration == expected.iteration == 3
     assert result.metrics[f"nash_conv/{iterate}"] == expected.metrics[f"nash_conv/{iterate}"]
+
+
+def test_a_run_of_psro_with_networks_is_saved_and_restored(tmp_path):
+    """Its checkpoint holds mixtures of several networks, and queries of the solver beside steps of the responder."""
+    keys = ["game=kuhn_poker", "solver=psro", "policy=network", "responder=ippo", "steps=null", "responder.num_envs=8"]
+    config = compose_config("train", [*keys, "solver.oracle_steps=1", "policy.hidden=[8]"])
+    folder = RunFolder(tmp_path)
+    folder.write_config(config)
+    first, second = (Run(build(config), RunOptions(iterations=2), StopRule(), folder) for _ in range(2))
+    first.run(lambda record: None)
+    assert second.restore() == []
+    assert second.work == first.work
+    assert set(first.work) == {"steps", "queries"}
+    saved, restored = (extract_strategy(each.parts.game, each.parts.profile) for each in (first, second))
+    np.testing.assert_array_equal(saved, restored)
 
 
 def test_a_newcomer_learns_the_best_response_to_the_mixture():
