@@ -21,7 +21,7 @@ from marl_engine.runs.factory import build
 
 GOALS = {"kuhn_poker": 0.05, "leduc_poker": 0.5}
 BASELINE = "self_play"
-SOLVERS = ("nash_md", "mirror_prox", "mmd", "inpo", BASELINE)
+SOLVERS = ("nash_md", "mirror_prox", "inpo", BASELINE)  # mmd has the settings of inpo, and is then the same
 KEYS: dict[
     str, list[str]
 ] = {  # what differs from the presets; weights are in units of payoff, which is higher in Leduc
