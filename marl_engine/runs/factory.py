@@ -13,6 +13,7 @@ from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.weights import load_profile_state
+from marl_engine.runners import LOCAL
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import localise
 from marl_engine.runs.requirements import check_parts
@@ -44,40 +45,61 @@ class Components:
     quote: Callable[[], str] = str  # what the learner answered last, if it is asked
 
 
+def make_profile(spec: Any, game: Game) -> Profile:
+    """A policy for each seat. Raises Refused for a game that policies of this kind cannot play."""
+    check_parts(type(spec).__name__, declared_types(spec.profile), game=game)
+    try:
+        profile: Profile = spec.profile(game)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    return profile
+
+
+def make_responder(
+    section: Mapping[str, Any], game: Game, spec: Any, runner: Runner = LOCAL, *, seed: int, device: str
+) -> Responder:
+    """The responder of a config section. Raises Refused for a game or a policy that it does not go with."""
+    kind = class_of(section.get("_target_"))
+    given: dict[str, Any] = {"game": game, "network": spec, "seed": seed, "device": device}
+    if "runner" in declared_types(kind):
+        given["runner"] = runner
+    if is_dataclass(kind):
+        check_keys({key: value for key, value in section.items() if key != "_target_"}, kind, "responder.", apart=given)
+    check_parts(kind.__name__, declared_types(kind), game=game, network=spec)
+    responder: Responder = instantiate("responder", section, **given)
+    return responder
+
+
+def check_solver(solver: Solver, profile: Profile, responder: Responder) -> None:
+    """Raises Refused for a solver that does not go with the profile and the responder."""
+    check_parts(type(solver).__name__, declared_types(solver.solve), responder=responder)
+    try:
+        solver.solve(profile, responder, LOCAL)  # never begun: only to learn whether they go together
+    except ValueError as error:
+        raise Refused(str(error)) from error
+
+
 def build(config: Mapping[str, Any]) -> Components:
     """Everything that a run needs. Seeds torch, so that the first policies are a function of the seed."""
     torch.manual_seed(config["seed"])
     check_device(config["device"])
     game = instantiate("game", config["game"], device=config["device"])
     network = instantiate("policy", config["policy"])
-    check_parts(type(network).__name__, declared_types(network.profile), game=game)
-    try:
-        profile = network.profile(game)
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    profile = make_profile(network, game)
     if config.get("init"):
         warm_start(profile, Path(config["init"]))
     for policy in profile:
         policy.to(config["device"])
-    kind, runner = class_of(config["responder"].get("_target_")), instantiate("runner", config["runner"])
-    given = {"runner": runner} if "runner" in declared_types(kind) else {}
-    if is_dataclass(kind):
-        keys = {key: value for key, value in config["responder"].items() if key != "_target_"}
-        check_keys(keys, kind, "responder.", apart=("game", "network", "seed", "device", *given))
-    check_parts(kind.__name__, declared_types(kind), game=game, network=network)
-    given |= {"game": game, "network": network, "seed": config["seed"], "device": config["device"]}
-    responder = instantiate("responder", config["responder"], **given)
+    runner = instantiate("runner", config["runner"])
+    responder = make_responder(config["responder"], game, network, runner, seed=config["seed"], device=config["device"])
     solver = instantiate("solver", config["solver"])
-    check_parts(type(solver).__name__, declared_types(solver.solve), responder=responder)
-    try:
-        solver.solve(profile, responder)  # never begun: only to learn whether they go together
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    check_solver(solver, profile, responder)
     reference = freeze(profile)
     evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
     parts = Components(game, profile, responder, solver, runner, reference, evaluator)
     if not missing_members(responder, JudgedResponder):
-        parts.costs, parts.quote = responder.costs, responder.quote
+        judged: Any = responder
+        parts.costs, parts.quote = judged.costs, judged.quote
     return parts
 
 

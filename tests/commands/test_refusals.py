@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from contracts import overrides, presets
+from settings import preset, presets
 
 from marl_engine.commands import plot
 from marl_engine.commands.ask import ask
@@ -213,17 +213,17 @@ def test_sweep(assert_refused, override):
             "Overcooked is not in extensive form: TabularSpec needs ",
         ),
         (
-            ("game=kuhn_poker", "solver=omwu", "responder=ippo", "policy=network"),
+            ("game=kuhn_poker", "policy=network", "steps=null"),
             "responder.learning_rate depends on the number of steps, which has no limit: set steps=",
         ),
         (
             ("game=kuhn_poker", "policy=table", "responder=ippo"),
             "TabularSpec makes no critics: PPO",
         ),
-        (("game=kuhn_poker", "responder=exact"), "ExactResponder goes with policy=table, not with"),
+        (("game=kuhn_poker", "policy=network", "responder=exact"), "ExactResponder goes with policy=table, not with"),
         (
             ("game=kuhn_poker", "solver=cfr", "policy=network"),
-            "ExactResponder goes with policy=table, not with",
+            "CFR goes with responder=exact, not with PPO",
         ),
         (
             ("game=kuhn_poker", "solver=cfr", "responder=ippo", "policy=network", "steps=9"),
@@ -374,7 +374,9 @@ def test_full_error_shows_where_it_came_from(tmp_path):
     assert "responder.epochs='four'" in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("solver", [name for name in presets("solver") if overrides(name, "policy") == "tiny"])
+@pytest.mark.parametrize(
+    "solver", [name for name in presets("solver") if "loss" in preset("solver", name).get("responder", {})]
+)
 def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
     """Solvers whose presets set a loss for answers also run on tables, or are refused for another reason than
     that key.

@@ -1,21 +1,19 @@
 """The contracts that every game, policy and solver must satisfy.
 
-`presets` lists all presets in configs/, and test_contracts.py runs all checks on all of them.
+Presets are enough for being tested: test_contracts.py runs all checks on all of them.
+`settings` says which of them go together.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache
-from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
 import torch
-from toy_model import build_model
+from settings import configuration, preset, presets, section, smallest
 
 from marl_engine.capabilities import spaces_of
 from marl_engine.commands.command_line.cli_config import compose_config
@@ -32,102 +30,43 @@ from marl_engine.rollout.rollout import Seating
 from marl_engine.runs.factory import Components, build
 from marl_engine.types import Game, Policy, Progress
 
-HOME = TemporaryDirectory()  # of a language model, as long as tests run
-CONFIGS = Path(__file__).parents[2] / "configs"
-EXACT = {"game": "kuhn_poker", "policy": "table", "responder": "exact"}
-CLIMBING = {"game": "iterated_prisoners_dilemma", "policy": "logits", "responder": "ascent"}
-PLAYS_FOR = {"off_policy": "control", "trajectory_spo": "preference/control", "reward_model": "preference/control"}
-ANSWERING = {"game": "preference/tiny", "policy": "tiny", "responder": "answers"}
-WORDS = {"game": "preference/sentiment", "policy": "language"}
-NOT_HERE = {"preference/endpoint", "preference/learned"}  # whose judge is served, or trained, before
-AT_ONCE = {"normal_form"}  # solvers of games in which everybody chooses once
-SMALL = [
-    "responder.num_envs=4",
-    "responder.rollout_length=8",
-    "responder.minibatches=2",
-    "policy.hidden=[16,16]",
-    "steps=1000",
-]
 STRETCHES = (  # games that end within a few turns; in one the seats take turns, in another actions are numbers
     ("overcooked", "game.horizon=5"),
     ("recall", "game.delay=2"),
     ("leduc_poker",),
     ("control", "game.horizon=5"),
 )
-OFF_POLICY = [*SMALL[:2], *SMALL[3:], "responder.batch=8", "responder.memory=50", "responder.warm_up=16"]
 
-
-def presets(group: str) -> list[str]:
-    """Returns the names of a group's presets, including those in subfolders."""
-    folder = CONFIGS / group
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
-
-
-def overrides(solver: str, group: str) -> str | None:
-    """Returns the preset of a group that a solver's preset chooses."""
-    match = re.search(rf"override /{group}: (\w+)", (CONFIGS / "solver" / f"{solver}.yaml").read_text())
-    return match and match[1]
-
-
-def asks(solver: str) -> tuple[str, ...] | None:
-    """Returns the responders that a solver's preset supports; None if it supports any."""
-    responder, policy = overrides(solver, "responder"), overrides(solver, "policy")
-    if responder:
-        return (responder,)
-    return {"table": ("exact", "answers"), "tiny": ("answers",), None: None}[policy]
-
-
-def in_words(game: str) -> bool:
-    """Whether a preset is a game with prompts, which is not stepped."""
-    return "_target_: games.preference." in (CONFIGS / "game" / f"{game}.yaml").read_text()
-
-
-def surroundings(choices: Mapping[str, str]) -> dict[str, str]:
-    """Returns the smallest game, policy and responder that fit given presets."""
-    solver, presets_used = choices.get("solver", "self_play"), set(choices.values())
-    if "language" in presets_used or in_words(choices.get("game", "overcooked")):
-        return WORDS
-    if not presets_used.isdisjoint(("tiny", "answers")) or asks(solver) == ("answers",):
-        return ANSWERING
-    if not presets_used.isdisjoint(("table", "exact")) or "exact" in (asks(solver) or ()):
-        return {**EXACT, "game": "matrix"} if solver in AT_ONCE else EXACT
-    if not presets_used.isdisjoint(("lola", "logits", "ascent")):
-        return CLIMBING
-    squashed = {"policy": "squashed"} if "off_policy" in presets_used else {}
-    return {"game": next((game for name, game in PLAYS_FOR.items() if name in presets_used), "overcooked"), **squashed}
-
-
-@cache
-def toy_model() -> Path:
-    """Returns the folder of a language model with fifty words."""
-    return build_model(Path(HOME.name))
-
-
-@cache
-def own_preferences() -> Path:
-    """Returns a file with a preference matrix."""
-    path = Path(HOME.name) / "preferences.csv"
-    path.write_text("0.5,0.9,0.2\n0.1,0.5,0.9\n0.8,0.1,0.5\n")
-    return path
-
-
-def few(around: Mapping[str, str], responder: str | None) -> list[str]:
-    """Returns keys that make a run small."""
-    if around is WORDS:
-        return [f"policy.model={toy_model()}", "policy.rank=2", "policy.length=4", "responder.prompts=4"]
-    if around.get("policy") in ("table", "logits", "tiny"):
-        return ["steps=1000"]
-    horizon = ["game.horizon=8"] if around["game"] == "preference/control" else []
-    return [*(OFF_POLICY if responder == "off_policy" else SMALL), *horizon]
+FEW = ("responder.num_envs=4", "responder.rollout_length=8")
 
 
 def parts(*, device: str = "cpu", **choices: str) -> Components:
-    """Builds a small run with some presets."""
-    around = surroundings(choices)
-    keys = [f"{group}={name}" for group, name in {**around, **choices}.items()]
-    if choices.get("game") == "preference/file":
-        keys.append(f"game.payoffs={own_preferences()}")
-    return build(compose_config("train", [*keys, *few(around, choices.get("responder")), f"device={device}"]))
+    """A small run with some presets chosen, in the smallest game that they go with."""
+    setting = smallest(**choices)
+    assert setting is not None, f"{choices} are refused everywhere"
+    return build({**configuration(setting), "device": device})
+
+
+@cache
+def pairs_to_test() -> dict[str, list[str]]:
+    """For every solver, responders that it goes with, the first of a class: one at least, and otherwise no pair whose
+    presets set the same as those of another pair."""
+    responders: dict[str, list[str]] = {solver: [] for solver in presets("solver")}
+    seen = set()
+    for solver, responder in product(responders, presets("responder")):
+        setting = smallest(solver=solver, responder=responder)
+        if setting is not None:
+            kind = solver, preset("responder", responder)["responder"]["_target_"]
+            sets = section(setting, "solver"), section(setting, "responder")
+            if kind not in seen and (sets not in seen or not responders[solver]):
+                responders[solver].append(responder)
+            seen |= {kind, sets}
+    return responders
+
+
+def responders_of(solver: str) -> list[str]:
+    """The presets of responders that a solver is tested with."""
+    return pairs_to_test()[solver]
 
 
 def check_reopenings(game: Game, longest: int = 2000) -> None:
@@ -167,8 +106,8 @@ def check_policy(policy: Policy, game: Game) -> None:
 
 
 @cache
-def configuration(*keys: str) -> dict[str, Any]:
-    """Composes a configuration."""
+def compose(*keys: str) -> dict[str, Any]:
+    """What keys of the command line compose."""
     return compose_config("train", list(keys))
 
 
@@ -176,9 +115,9 @@ def learn_with(policy: str, responder: str) -> list[Components]:
     """Builds small runs in which PPO trains a policy, for all games that suit both."""
     results = []
     for game, *keys in STRETCHES:
-        config = configuration(f"game={game}", f"responder={responder}", "policy=network", *keys, *SMALL[:2])
+        config = compose(f"game={game}", "policy=network", f"responder={responder}", *keys, *FEW)
         with suppress(Refused):
-            results.append(build({**config, "policy": configuration("game=overcooked", f"policy={policy}")["policy"]}))
+            results.append(build({**config, "policy": compose("game=overcooked", f"policy={policy}")["policy"]}))
     return [each for each in results if isinstance(each.responder, PPO)]
 
 

@@ -4,7 +4,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from contracts import asks, parts, presets
+from contracts import parts, responders_of
+from settings import presets
 
 from games.normal_form.catalogue import load_classic
 from games.normal_form.games import OneShotGame
@@ -32,7 +33,7 @@ from solvers.normal_form.solver import NormalForm, payoff_array
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
 
 ELSEWHERE = {"external_mccfr", "outcome_mccfr", "mdpo", "lola", "trajectory_spo", "reward_model"}  # no matrix, no table
-SOLVERS = [name for name in presets("solver") if name not in ELSEWHERE and "exact" in (asks(name) or ("exact",))]
+SOLVERS = [name for name in presets("solver") if name not in ELSEWHERE and "exact" in responders_of(name)]
 ITERATIONS = 20
 CHICKEN = load_classic("chicken")
 DIFFERENCES = np.array([[0.0, 2.0], [1.0, 0.0]])  # of payoffs; the rows are played (1/3, 2/3), the columns (2/3, 1/3)

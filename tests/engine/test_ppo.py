@@ -34,7 +34,7 @@ def probabilities(policy):
 
 def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     """Equal weights give equal log-probabilities in play and in learning."""
-    components = parts()
+    components = parts(game="overcooked")
     learner = components.responder
     _, shares, _ = learner._play(components.profile, None)
     (share,) = shares[components.profile[0]]

@@ -38,11 +38,11 @@ def measure(components, last):
 
 @pytest.mark.parametrize("name", KUHN)
 def test_kuhn(name):
-    assert measure(parts(solver=name), 1000) == pytest.approx(KUHN[name], abs=5e-7)
+    assert measure(parts(solver=name, game="kuhn_poker"), 1000) == pytest.approx(KUHN[name], abs=5e-7)
 
 
 def test_kuhn_all_players_at_once():
-    components = parts(solver="cfr")
+    components = parts(solver="cfr", game="kuhn_poker")
     components.solver = CFR(alternating=False)
     assert measure(components, 1000) == pytest.approx(SIMULTANEOUS, abs=5e-7)
 
@@ -70,7 +70,7 @@ def test_cfr_plus_is_openspiels(name):
 
 
 def test_value_of_kuhn():
-    components = parts(solver="pcfr_plus")
+    components = parts(solver="pcfr_plus", game="kuhn_poker")
     measure(components, 1000)
     form = components.game.form
     assert expected_payoffs(form, realization_plan(form, stack_tables(components.profile))) == pytest.approx(
@@ -82,7 +82,7 @@ def test_regret_falls_as_zinkevich_et_al_prove():
     """Theorem 4: NashConv of the average is at most the sum over players of information sets * range *
     sqrt(actions / T).
     """
-    components = parts(solver="cfr")
+    components = parts(solver="cfr", game="kuhn_poker")
     values = measure(components, 1000)
     spread = 4.0  # payoffs of Kuhn poker are from -2 to 2
     for count, distance in zip((1, 10, 100, 1000), values, strict=True):

@@ -284,7 +284,7 @@ def test_a_step_that_comes_to_nothing_and_policies_that_cannot_be_squashed_are_r
     with pytest.raises(ValueError, match=r"policy\.squashed must be true for SAC"):
         SAC(Parabola(), MLPSpec())
     with pytest.raises(ValueError, match=r"Overcooked has no continuous actions: SAC needs bounds"):
-        SAC(parts().game, MLPSpec(squashed=True))
+        SAC(parts(game="overcooked").game, MLPSpec(squashed=True))
 
 
 def test_on_tables_it_is_hedge():

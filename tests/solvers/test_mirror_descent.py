@@ -5,8 +5,8 @@ from itertools import islice, pairwise
 import numpy as np
 import pytest
 import yaml
-from contracts import CONFIGS
 from scipy.optimize import minimize
+from settings import CONFIGS
 
 from games.normal_form.catalogue import PREFERENCES
 from games.normal_form.games import MatrixGame, PreferenceFile, PreferenceMatrix

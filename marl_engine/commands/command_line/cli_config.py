@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cache, partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -76,6 +77,8 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
                 f"{override.input_line} names several values; add -m to run one after the other, "
                 "or quote what is one value with commas"
             )
+    if folder is not None:
+        check_optional_presets(folder)
     first = [*search_path(folder), *hydra_overrides(overrides)]
     try:
         with initialize_config_dir(str(CONFIGS), version_base=None):
@@ -101,6 +104,20 @@ def presets(group: str, extra: Path | None = None) -> list[str]:
     """Returns the names of a group's presets, including subfolders and the user's folder."""
     folders = [folder / group for folder in (CONFIGS, extra) if folder is not None]
     return [str(path.relative_to(each).with_suffix("")) for each in folders for path in sorted(each.rglob("*.yaml"))]
+
+
+def check_optional_presets(extra: Path | None = None) -> None:
+    """Raises Refused for a file in pace/ or fit/, which are read where they exist, that no choice of presets reads."""
+    solvers, responders = presets("solver", extra), presets("responder", extra)
+    known = {
+        "pace": ("POLICY", presets("policy", extra)),
+        "fit": ("SOLVER_RESPONDER", [f"{solver}_{responder}" for solver in solvers for responder in responders]),
+    }
+    for group, (pattern, names) in known.items():
+        for name in presets(group, extra):
+            if name not in names:
+                nearest = get_close_matches(name, names, n=1, cutoff=0.0)[0]
+                raise Refused(f"{group}/{name}.yaml is read by no run; its name must be {pattern}, such as {nearest}")
 
 
 def custom_classes(overrides: Sequence[Override]) -> set[str]:

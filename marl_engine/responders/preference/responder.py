@@ -27,6 +27,7 @@ from marl_engine.losses.preference import (
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
+from marl_engine.policies.language import EnumerableLMSpec, TransformerSpec
 from marl_engine.policies.language.generation import Completions, LanguagePolicy
 from marl_engine.policies.weights import Snapshot, load_snapshot, policies_equal, take_snapshot
 from marl_engine.responders.preference.collector import (
@@ -54,7 +55,7 @@ class PreferenceResponder:
     """
 
     game: PreferenceGame
-    network: Any = None  # makes the policies
+    network: EnumerableLMSpec | TransformerSpec | None = None  # makes the policies
     seed: int = 0
     device: str = "cpu"
     prompts: int = 16  # B

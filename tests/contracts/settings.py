@@ -1,0 +1,251 @@
+"""Which games, solvers, policies and responders go together: every combination of presets, as the factory sees it.
+
+Hydra takes a third of a second to compose a configuration; there are tens of thousands of combinations, so presets are
+merged here as plain dicts, in the order of configs/train.yaml. A test holds that to what Hydra composes.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+from toy_model import build_model
+
+from marl_engine.capabilities import capabilities_of
+from marl_engine.commands.command_line.cli_config import dotted_keys, drop_unknown_keys
+from marl_engine.configuration import instantiate
+from marl_engine.errors import Refused
+from marl_engine.runs.factory import check_solver, make_profile, make_responder
+from marl_engine.types import Game, Profile, Responder
+
+HOME = TemporaryDirectory()  # of files that presets need from outside, as long as tests run
+CONFIGS = Path(__file__).parents[2] / "configs"
+SERVED = ("preference/endpoint",)  # games whose judge is somebody else's program
+GROUPS = ("game", "solver", "policy", "responder")
+SMALL = {  # keys that make a run small, where a setting has them
+    "responder.num_envs": 4,
+    "responder.rollout_length": 8,
+    "responder.minibatches": 2,
+    "responder.epochs": 2,
+    "responder.batch": 8,
+    "responder.memory": 50,
+    "responder.warm_up": 16,
+    "responder.prompts": 4,
+    "policy.hidden": [16, 16],
+    "policy.rank": 2,
+    "game.horizon": 8,
+}
+
+
+class Setting(NamedTuple):
+    """The names of four presets."""
+
+    game: str
+    solver: str
+    policy: str
+    responder: str
+
+
+def presets(group: str) -> list[str]:
+    """The names of a group's presets, those in its subfolders too."""
+    folder = CONFIGS / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+@cache
+def toy_model() -> Path:
+    """The folder of a language model of fifty words."""
+    return build_model(Path(HOME.name))
+
+
+@cache
+def own_preferences() -> Path:
+    """A file of a preference matrix."""
+    path = Path(HOME.name) / "preferences.csv"
+    path.write_text("0.5,0.9,0.2\n0.1,0.5,0.9\n0.8,0.1,0.5\n")
+    return path
+
+
+@cache
+def from_outside() -> dict[tuple[str, str], dict[str, Any]]:
+    """For presets that need a file of the user's or a model that is downloaded: keys that name what tests have."""
+    return {
+        ("game", "preference/file"): {"game.payoffs": str(own_preferences())},
+        ("game", "preference/learned"): {"game.judge": preset("game", "preference/sentiment")["game"]["judge"]},
+        ("policy", "language"): {"policy.model": str(toy_model()), "policy.length": 4},
+    }
+
+
+@cache
+def preset(group: str, name: str) -> dict[str, Any]:
+    """What a preset sets, from the top of the configuration, with the presets that it builds on; {} for none."""
+    path = CONFIGS / group / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    own: Any = OmegaConf.to_container(OmegaConf.load(path))
+    bases = [each.rpartition(f"/{group}/")[2] for each in own.pop("defaults", []) if isinstance(each, str)]
+    if "@package _global_" not in path.read_text():
+        own = {group: own}
+    return merge(*(preset(group, each) for each in bases), own)
+
+
+def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Trees of dicts, the later ones over the earlier ones."""
+    merged: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+            merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def resolve(tree: Any, steps: int | None) -> Any:
+    """The tree with the number of steps in place of references to it, the only ones that presets have."""
+    if isinstance(tree, dict):
+        return {key: resolve(value, steps) for key, value in tree.items()}
+    return steps if tree == "${steps}" else tree
+
+
+class Source(NamedTuple):
+    """A preset that a setting reads, and the part of the configuration that it writes."""
+
+    group: str
+    name: str
+
+
+def sources(setting: Setting) -> list[Source]:
+    """The presets that a setting reads, in the order of configs/train.yaml; later ones overrule earlier ones."""
+    game, solver, policy, responder = setting
+    read = [("responder", responder), ("policy", policy), ("game", game), ("solver", solver), ("pace", policy)]
+    return [Source(*each) for each in [*read, ("fit", f"{solver}_{responder}")]]
+
+
+def section(setting: Setting, name: str) -> str:
+    """A section of the configuration of a setting, small and with what `from_outside` has, as JSON."""
+    read = tuple(each for each in sources(setting) if name in preset(*each))
+    steps = next((preset(*each)["steps"] for each in reversed(sources(setting)) if "steps" in preset(*each)), None)
+    return composed_section(name, getattr(setting, name), read, steps)
+
+
+@cache
+def composed_section(name: str, own: str, read: tuple[Source, ...], steps: int | None) -> str:
+    """The section `name`, whose own preset is `own`, from the presets that write it."""
+    values = resolve(merge(*(preset(*each)[name] for each in read)), steps)
+    for key, value in {**from_outside().get((name, own), {}), **SMALL}.items():
+        part, _, last = key.partition(".")
+        if part == name and last in values:
+            values[last] = value
+    written = dotted_keys(preset(name, own)[name], name)
+    return json.dumps(drop_unknown_keys(values, lambda: written, f"{name}."))
+
+
+@cache
+def make(name: str, values: str, **parts: Any) -> Any:
+    """The object of a section, given as JSON. Raises Refused."""
+    return instantiate(name, json.loads(values), **parts)
+
+
+class Parts(NamedTuple):
+    """A game with the policies of a kind that play it."""
+
+    game: Game
+    spec: Any
+    profile: Profile
+
+
+def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns, or the sentence by which it refuses."""
+    try:
+        return function(*arguments)
+    except Refused as refusal:
+        return str(refusal)
+
+
+@cache
+def make_parts(game: str, policy: str) -> Parts:
+    """The game and a profile of sections given as JSON. Raises Refused where such policies cannot play it."""
+    made, spec = make("game", game, device="cpu"), make("policy", policy)
+    return Parts(made, spec, make_profile(spec, made))
+
+
+@cache
+def responder_of(game: str, policy: str, responder: str) -> Responder | str:
+    """The responder of sections given as JSON, or why it does not go with such policies and games."""
+    parts = make_parts(game, policy)
+    made: Responder | str = attempt(
+        lambda: make_responder(json.loads(responder), parts.game, parts.spec, seed=0, device="cpu")
+    )
+    return made
+
+
+@cache
+def refusals(game: str, policy: str) -> Mapping[Setting, str | None]:
+    """Of all settings with a game and a policy, why they are refused; None where they are not."""
+    settings = [Setting(game, *each) for each in product(presets("solver"), [policy], presets("responder"))]
+    chosen = section(settings[0], "game"), section(settings[0], "policy")
+    parts = attempt(make_parts, *chosen)
+    return {each: parts if isinstance(parts, str) else refusal(each, parts, *chosen) for each in settings}
+
+
+def refusal(setting: Setting, parts: Parts, game: str, policy: str) -> str | None:
+    """Why a responder or a solver does not go with a game and policies; None where both do."""
+    responder = responder_of(game, policy, section(setting, "responder"))
+    if isinstance(responder, str):
+        return responder
+    message: str | None = attempt(check_solver, make("solver", section(setting, "solver")), parts.profile, responder)
+    return message
+
+
+def make_game(name: str) -> Game:
+    """The game of a preset, small where it can be."""
+    game: Game = make("game", section(Setting(name, "self_play", "table", "exact"), "game"), device="cpu")
+    return game
+
+
+@cache
+def games_by_size() -> list[str]:
+    """The presets of games: those in sequence form by its size, first those in which somebody has seen something."""
+
+    def size(name: str) -> tuple[int, int, str]:
+        extensive = capabilities_of(make_game(name)).extensive
+        if extensive is None:
+            return 2, 0, name
+        return int(len(extensive.form.parent) == extensive.players), extensive.form.sequences, name
+
+    return sorted(presets("game"), key=size)
+
+
+def chosen_by(path: Path, group: str) -> list[str]:
+    """The presets of a group that the file of a preset chooses in its defaults list."""
+    entries: Any = OmegaConf.to_container(OmegaConf.load(path)).get("defaults", [])  # type: ignore[union-attr]
+    pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
+    return [str(name) for key, name in pairs if key.split("/")[-1].split()[-1] == group]
+
+
+def policies_for(game: str) -> list[str]:
+    """The presets of policies: the one that a game chooses, the one that runs have without a choice, all others."""
+    first = [*chosen_by(CONFIGS / "game" / f"{game}.yaml", "policy"), *chosen_by(CONFIGS / "train.yaml", "policy")]
+    return list(dict.fromkeys([*first, *presets("policy")]))
+
+
+@cache
+def smallest(**choices: str) -> Setting | None:
+    """The setting of the smallest game in which all chosen presets go together; None where they never do."""
+    wanted = {"solver": "self_play", **choices}
+    for game in [choices["game"]] if "game" in choices else games_by_size():
+        for policy in [choices["policy"]] if "policy" in choices else policies_for(game):
+            for setting, message in refusals(game, policy).items():
+                if message is None and wanted.items() <= setting._asdict().items():
+                    return setting
+    return None
+
+
+def configuration(setting: Setting) -> dict[str, Any]:
+    """What the factory builds a small run from."""
+    return {"runner": preset("runner", "local")["runner"], "seed": 0, "device": "cpu", "episodes": 8} | {
+        group: json.loads(section(setting, group)) for group in GROUPS
+    }
