@@ -214,7 +214,7 @@ def check_solver(components: Components) -> None:
 
 
 def check_going_on(make: Callable[[], Components], before: int = 3, total: int = 6) -> None:
-    """Checks that a solver restored from saved state continues exactly."""
+    """Checks that a solver restored from saved state, with that of torch's generator, continues exactly."""
     ends = []
     for stops in ((total,), (before, total)):
         torch.manual_seed(0)
@@ -225,12 +225,14 @@ def check_going_on(make: Callable[[], Components], before: int = 3, total: int =
                 load_profile_state(components.profile, state[0])
                 components.responder.restore(components.profile, state[1])
                 set_state(components.solver, state[2])
+                torch.set_rng_state(state[3])
             last = advance_solver(components, done, stop)
             state = deepcopy(
                 (
                     profile_state(components.profile),
                     components.responder.state(components.profile),
                     get_state(components.solver),
+                    torch.get_rng_state(),
                 )
             )
             done = last.iteration
