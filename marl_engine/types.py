@@ -237,7 +237,7 @@ class Responder(Protocol):
     device: str
     form: Any  # the game's sequence form, to measure NashConv; None: not measured
     work: Work  # of all steps so far
-    supports: frozenset[str]  # any of "opponents", "anchor", "magnet" and "payoff"
+    supports: frozenset[str]  # any of "opponents", "mixtures" (among opponents), "anchor", "magnet", "payoff"
 
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED

@@ -14,15 +14,14 @@ def compile_loop(function: Callable) -> Callable[..., Any]:
     """Compiles a function with numba and caches the machine code on disk.
 
     The compiled function releases the GIL, and division by zero gives infinity. numba invalidates its cache only if the
-    file of the function changes, but inlined functions may come from other files. A hash of their code and of the
-    options above is therefore added to the name of the function.
+    file of the function changes, but inlined functions and named tuples may come from other files. A hash of their code
+    and names, and of the options above, is therefore added to the name of the function.
 
     Arrays are passed without reference counting (`_nrt=False`). Counting references of a tuple of ten arrays took three
     quarters of the time of the rules of Overcooked.
     """
-    function.__qualname__ += (
-        f"_{crc32(repr((sorted(map(repr, OPTIONS.items())), list_inlined_code(function))).encode()):08x}"
-    )
+    depends_on = sorted(map(repr, OPTIONS.items())), sorted(map(repr, function.__annotations__.items()))
+    function.__qualname__ += f"_{crc32(repr((*depends_on, list_inlined_code(function))).encode()):08x}"
     return njit(cache=True, **OPTIONS)(function)
 
 

@@ -43,7 +43,9 @@ class ExactResponder:
     device: str = "cpu"
     form: SequenceForm = field(init=False)
     work: Work = field(init=False, default_factory=Work)  # queries: evaluations of payoffs against a profile
-    supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet", "payoff"}))
+    supports: frozenset[str] = field(
+        init=False, default=frozenset({"opponents", "mixtures", "anchor", "magnet", "payoff"})
+    )
 
     def __post_init__(self) -> None:
         self.form = self.game.form

@@ -38,7 +38,7 @@ class FictitiousPlay:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, type(self).__name__, "opponents")
+        check_supports(responder, type(self).__name__, "opponents", "mixtures")
         mix_members([[policy] for policy in profile], [[1.0]] * len(profile))  # raises for policies without mixtures
         return self._solve(profile, responder, after)
 

@@ -72,7 +72,7 @@ class PSRO:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`. The profile is the first member of each seat."""
-        check_supports(responder, type(self).__name__, "opponents")
+        check_supports(responder, type(self).__name__, "opponents", "mixtures")
         mix_members([[policy] for policy in profile], [[1.0]] * len(profile))  # raises for policies without mixtures
         if self.games is None and capabilities_of(responder.game).extensive is None:
             raise ValueError(f"{type(responder.game).__name__} has no exact payoffs; set solver.games, such as 1000")

@@ -121,7 +121,8 @@ def sources(setting: Setting) -> list[Source]:
     """The presets that a setting reads, in the order of configs/train.yaml; later ones overrule earlier ones."""
     game, solver, policy, responder = setting
     read = [("responder", responder), ("policy", policy), ("game", game), ("solver", solver), ("pace", policy)]
-    return [Source(*each) for each in [*read, ("fit", f"{solver}_{responder}")]]
+    fitted = [("tune", f"{game}_{responder}"), ("fit", f"{solver}_{responder}")]
+    return [Source(*each) for each in [*read, *fitted]]
 
 
 def section(setting: Setting, name: str) -> str:

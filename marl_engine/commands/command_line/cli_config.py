@@ -107,11 +107,12 @@ def presets(group: str, extra: Path | None = None) -> list[str]:
 
 
 def check_optional_presets(extra: Path | None = None) -> None:
-    """Raises Refused for a file in pace/ or fit/, which are read where they exist, that no choice of presets reads."""
-    solvers, responders = presets("solver", extra), presets("responder", extra)
+    """Raises Refused for a file in pace/, tune/ or fit/ that no run would read, whatever presets it chooses."""
+    responders = presets("responder", extra)
     known = {
         "pace": ("POLICY", presets("policy", extra)),
-        "fit": ("SOLVER_RESPONDER", [f"{solver}_{responder}" for solver in solvers for responder in responders]),
+        "tune": ("GAME_RESPONDER", [f"{game}_{each}" for game in presets("game", extra) for each in responders]),
+        "fit": ("SOLVER_RESPONDER", [f"{solver}_{each}" for solver in presets("solver", extra) for each in responders]),
     }
     for group, (pattern, names) in known.items():
         for name in presets(group, extra):
