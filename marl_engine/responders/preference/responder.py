@@ -50,8 +50,7 @@ COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_bat
 class PreferenceResponder:
     """Learns from preferences between answers.
 
-    Raises ValueError for a game without a judge, a policy that does not generate answers, and hyperparameters that are
-    out of range or do not go together.
+    Raises ValueError for hyperparameters that are out of range or do not go together.
     """
 
     game: PreferenceGame
