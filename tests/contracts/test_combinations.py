@@ -17,6 +17,7 @@ from settings import (
     SMALL,
     Setting,
     configuration,
+    preset,
     presets,
     refusals,
     section,
@@ -30,7 +31,8 @@ from marl_engine.runs.factory import build
 
 CAPABILITY = re.compile(
     r" (goes with|has no|is not|does not|makes no|must be|is for games in which|is for two-player) "
-    "|needs (a responder that supports|an ExactResponder|language policies)|policies that answer can be mixed|cannot be members of a mixture|have no geometric mixture"
+    "|needs (a responder that supports|an ExactResponder|language policies)|policies that answer can be mixed"
+    "|cannot be members of a mixture|have no geometric mixture"
 )
 
 
@@ -73,9 +75,18 @@ def test_every_solver_runs_with_the_responders_it_goes_with(policy):
     )
 
 
-@pytest.mark.parametrize("game", [name for name in presets("game") if name not in SERVED])
+def games_of_classes() -> list[str]:
+    """The first preset of every class of games."""
+    first: dict[str, str] = {}
+    for name in presets("game"):
+        if name not in SERVED:
+            first.setdefault(preset("game", name)["game"]["_target_"], name)
+    return list(first.values())
+
+
+@pytest.mark.parametrize("game", games_of_classes())
 def test_every_policy_and_responder_runs_in_the_games_it_goes_with(game):
-    """By self-play; policies of one class, and responders whose presets set the same, once."""
+    """By self-play; games and policies of one class, and responders whose presets set the same, once."""
     check_runs(
         (
             setting
