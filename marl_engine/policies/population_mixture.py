@@ -38,7 +38,10 @@ class MixturePolicy(Policy):
     def __init__(self, members: Sequence[Policy], weights: Sequence[float]):
         super().__init__()
         self.members: Any = nn.ModuleList(members)
-        self.register_buffer("mixture", torch.tensor([float(each) for each in weights], dtype=torch.float64))
+        device = next(iter(members[0].state_dict().values())).device
+        self.register_buffer(
+            "mixture", torch.tensor([float(each) for each in weights], dtype=torch.float64, device=device)
+        )
         self.tabular = all(member.tabular for member in members)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:

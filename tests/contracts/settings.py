@@ -36,6 +36,7 @@ SMALL = {  # keys that make a run small, where a setting has them
     "responder.warm_up": 16,
     "responder.prompts": 4,
     "policy.hidden": [16, 16],
+    "solver.oracle_steps": 2,
     "policy.rank": 2,
     "game.horizon": 8,
 }

@@ -475,7 +475,6 @@ def test_what_cannot_be_learned_is_refused(keys, against):
 @pytest.mark.parametrize(
     "choices",
     [
-        ("solver=mmd", "policy=table", "responder=answers"),
         ("solver=self_play", "policy=tiny", "responder.loss=squared"),
         ("solver=spo", "responder.pairs=across", "responder.loss=exploring", "solver.magnet_weight=0.1"),
         ("solver=rloo", "responder.answers=1"),

@@ -205,7 +205,10 @@ def test_a_run_goes_on_bit_for_bit(command, tmp_path, learner):
             "OpenSpiel is not differentiable: GradientAscent needs",
         ),
         (("solver=lola", "responder=exact"), "RepeatedGame is not in extensive form: ExactResponder needs `form`"),
-        (("solver=self_play", "responder=ascent"), "GradientAscent goes with policy=logits, not with MLPSpec"),
+        (
+            ("solver=self_play", "responder=ascent", "policy=network"),
+            "GradientAscent goes with policy=logits, not with MLPSpec",
+        ),
         (("solver=lola", "solver.look_ahead=-1"), "solver.look_ahead must be a finite number of 0 or more, not -1"),
         (
             ("solver=lola", "responder.learning_rate=0"),

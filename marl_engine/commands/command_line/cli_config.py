@@ -135,7 +135,11 @@ def hydra_overrides(overrides: Sequence[Override]) -> list[str]:
     """
     open_prefixes = (*OPEN_SECTIONS, *(f"{section}." for section in custom_classes(overrides)))
     texts = [(override.key_or_group, str(override.input_line)) for override in overrides]
-    defaults = ["~game", f"steps={DEFAULT_STEPS}"] if "game." in open_prefixes and "game" not in dict(texts) else []
+    defaults = (
+        ["~game", "tune=none", f"steps={DEFAULT_STEPS}"]
+        if "game." in open_prefixes and "game" not in dict(texts)
+        else []
+    )
     return defaults + [f"++{text.lstrip('+')}" if key.startswith(open_prefixes) else text for key, text in texts]
 
 
