@@ -111,7 +111,7 @@ def test_help(marl_train, tmp_path):
         "-m seed=0,1,2",
         "openspiel, oshi_zumo, overcooked",
         "responder: answers, ascent, exact, ippo, mappo, mdpo",
-        "policy: gru, language, logits, lstm, network, squashed, table, tiny",
+        "policy: cnn, gru, language",
         "preference: conflict, control, cycle",
         "pdcfr_plus, psro, r_nad, reward_model, rloo, self_play, simpo",
         "nash_ema, nash_md, nash_prox",
