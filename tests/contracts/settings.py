@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from toy_model import build_model
 
 from marl_engine.capabilities import capabilities_of
-from marl_engine.commands.command_line.cli_config import dotted_keys, drop_unknown_keys
+from marl_engine.commands.command_line.cli_config import dotted_keys, drop_unknown_keys, presets
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import check_solver, make_profile, make_responder
@@ -49,12 +49,6 @@ class Setting(NamedTuple):
     solver: str
     policy: str
     responder: str
-
-
-def presets(group: str) -> list[str]:
-    """The names of a group's presets, those in its subfolders too."""
-    folder = CONFIGS / group
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
 @cache
