@@ -69,10 +69,9 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
     """Adds surrogate, entropy, KL divergence and E_pi[target] to `sums` (4,), and writes the gradient (N, A) of the
     loss.
 
-    `target` is (N, A), or (0, A) for zeros.
+    `target` is (N, A), or None for zeros, for which a loop of its own is compiled.
     """
     rows, actions = logits.shape
-    pulled = target.shape[0] > 0
     for row in range(rows):
         total = log_sum(logits, row)
         entropy, pull = np.float32(0), np.float32(0)
@@ -81,7 +80,7 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
             gradient[row, each] = np.exp(log_prob)
             if gradient[row, each] > 0:
                 entropy -= gradient[row, each] * log_prob
-                if pulled:
+                if target is not None:
                     pull += gradient[row, each] * target[row, each]
         log_ratio = logits[row, action[row]] - total - old_log_prob[row]
         ratio = np.exp(log_ratio)
@@ -94,7 +93,7 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
             if share > 0:
                 toward = np.float32(each == action[row]) - share
                 spread = bonus * share * (logits[row, each] - total + entropy)
-                if pulled:
+                if target is not None:
                     spread -= share * (target[row, each] - pull)
                 gradient[row, each] = (spread - push * toward) / rows
         sums[0] -= min(plain, clipped)
@@ -111,7 +110,14 @@ class _Compiled(torch.autograd.Function):
         gradient = torch.empty_like(logits)
         arrays = [each.numpy() for each in (logits, action, old_log_prob, advantage)]
         sums = np.zeros(4)
-        _surrogate(*arrays, np.float32(clip), np.float32(bonus), target.numpy(), gradient.numpy(), sums)
+        _surrogate(
+            *arrays,
+            np.float32(clip),
+            np.float32(bonus),
+            None if target is None else target.numpy(),
+            gradient.numpy(),
+            sums,
+        )
         clipped, entropy, kl, pull = torch.from_numpy(sums / len(logits)).float()
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(clipped, entropy, kl)
@@ -138,7 +144,7 @@ def fused_surrogate(
     """
     if not isinstance(pi, Categorical) or pi.logits.is_cuda:
         return surrogate(pi, action, old_log_prob, advantage, clip=clip, bonus=bonus, pull=pull)
-    weight, target = (0.0, pi.logits.new_empty(0, pi.logits.shape[1])) if pull is None else pull
+    weight, target = (0.0, None) if pull is None else pull
     return Surrogate(*_Compiled.apply(pi.logits, action, old_log_prob, advantage, clip, bonus + weight, target))
 
 
