@@ -222,6 +222,7 @@ def chosen_by(path: Path, group: str) -> list[str]:
     return [str(name) for key, name in pairs if key.split("/")[-1].split()[-1] == group]
 
 
+@cache
 def policies_for(game: str) -> list[str]:
     """The presets of policies: the one that a game chooses, the one that runs have without a choice, all others."""
     first = [*chosen_by(CONFIGS / "game" / f"{game}.yaml", "policy"), *chosen_by(CONFIGS / "train.yaml", "policy")]
@@ -231,11 +232,13 @@ def policies_for(game: str) -> list[str]:
 @cache
 def smallest(**choices: str) -> Setting | None:
     """The setting of the smallest game in which all chosen presets go together; None where they never do."""
-    wanted = {"solver": "self_play", **choices}
+    solver = choices.get("solver", "self_play")
+    responders = [choices["responder"]] if "responder" in choices else presets("responder")
     for game in [choices["game"]] if "game" in choices else games_by_size():
         for policy in [choices["policy"]] if "policy" in choices else policies_for(game):
-            for setting, message in refusals(game, policy).items():
-                if message is None and wanted.items() <= setting._asdict().items():
+            messages = refusals(game, policy)
+            for setting in (Setting(game, solver, policy, responder) for responder in responders):
+                if messages[setting] is None:
                     return setting
     return None
 
