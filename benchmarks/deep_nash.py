@@ -1,6 +1,6 @@
 """NashConv of networks on small poker games: solvers of tables, moved by PPO, beside self-play with an entropy bonus.
 
-Every run is `marl-train game=GAME solver=SOLVER policy=network seed=SEED` with the keys of KEYS, in one process.
+Every run is `marl-train game=GAME solver=SOLVER policy=network seed=SEED`, in one process.
 NashConv is exact, of the last iterate and of the mean of the plans of all iterates. A goal counts as reached when the
 mean of the last 20 NashConvs is at most the goal. Processor seconds include what is measured. The last line is JSON; a
 ratio above 1 means that a solver is nearer to equilibrium than self-play.
@@ -22,11 +22,6 @@ from marl_engine.runs.factory import build
 GOALS = {"kuhn_poker": 0.05, "leduc_poker": 0.5}
 BASELINE = "self_play"
 SOLVERS = ("nash_md", "mirror_prox", "inpo", BASELINE)  # mmd has the settings of inpo, and is then the same
-KEYS: dict[
-    str, list[str]
-] = {  # what differs from the presets; weights are in units of payoff, which is higher in Leduc
-    "leduc_poker": ["solver.magnet_weight=0.3"],
-}
 WINDOW = 20  # iterations whose mean is compared with a goal
 
 
@@ -43,8 +38,7 @@ class Outcome(NamedTuple):
 def run(game: str, solver: str, seed: int, keys: list[str]) -> Outcome:
     """A run of a solver to the length that the preset of the game sets."""
     choice = [f"game={game}", f"solver={solver}", "policy=network", "responder=ippo", f"seed={seed}"]
-    choice += [*([] if solver == BASELINE else KEYS.get(game, [])), *keys]
-    config = compose_config("train", choice)
+    config = compose_config("train", [*choice, *keys])
     parts = build(config)
     form = parts.responder.form
     total, curve, reached = np.zeros(form.sequences), [], None

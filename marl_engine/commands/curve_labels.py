@@ -8,8 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from marl_engine.commands.command_line.cli_config import load_config, presets, to_dict
+from marl_engine.commands.command_line.cli_config import to_dict
 from marl_engine.commands.command_line.environment import CONFIGS
+from marl_engine.commands.command_line.preset_files import load_config, presets
 from marl_engine.errors import Refused
 
 SECTIONS = ("game", "solver", "responder", "policy")  # labels prefer these to their keys

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from marl_engine.commands.command_line.cli_config import load_config, to_dict
+from marl_engine.commands.command_line.cli_config import to_dict
+from marl_engine.commands.command_line.preset_files import load_config
 from marl_engine.commands.curves import (
     AXES,
     DISTANCES,

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from marl_engine.commands.command_line.cli_config import load_config, to_dict
+from marl_engine.commands.command_line.cli_config import to_dict
+from marl_engine.commands.command_line.preset_files import load_config
 from marl_engine.errors import Refused, describe
 from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.folder import RunFolder

@@ -14,6 +14,7 @@ def gae(
     acting: Tensor,
     *,
     after: Tensor,
+    acts_after: Tensor | None = None,
     ending: Tensor | None,
     alive: Tensor | None = None,
     discount: float,
@@ -22,37 +23,47 @@ def gae(
     """Computes advantages (T, B, P) of each seat's decisions; they are zero where a seat was not acting.
 
     `reward`, `value`, `acting` and `alive` are (T, B, P), `done` is (T, B). `after` (B, P) is the value of the
-    observation after the last decision, zero for seats that have left the game. `ending` (T, B, P) is the value of the
-    final observation of a game: zero if the game ended by its rules, the critic's value if it was truncated; None means
-    zero everywhere. `alive` tells which seats are still in the game; None means all. A decision is credited with all
-    rewards until the seat's next decision. If the seat leaves before that, it is credited with all rewards up to the
-    step in which it leaves, and with no value after it:
+    observation after the last decision, zero for seats that have left the game; `acts_after` (B, P) tells which seats
+    act there, None means all. `ending` (T, B, P) is the value of the final observation of a game: zero if the game
+    ended by its rules, the critic's value if it was truncated; None means zero everywhere. `alive` tells which seats
+    are still in the game; None means all. A decision is credited with all rewards until the seat's next decision. If
+    the seat leaves before that, it is credited with all rewards up to the step in which it leaves, and with no value
+    after it:
 
         delta_t = sum r + discount * V(next own decision) - V_t,    A_t = delta_t + discount * gae_lambda * A_next.
+
+    While a seat waits, critics have learned no value of what it observes. So a decision whose game goes on, and after
+    which the seat does not act again, has the advantage zero, and the seat's decisions before it bootstrap from V_t.
     """
     arrays = [each.cpu().numpy() for each in (reward, value, done, acting, after)]
     ends = torch.zeros(1, 1, 1).expand(reward.shape) if ending is None else ending.cpu()
     there = torch.ones(1, 1, 1, dtype=torch.bool).expand(reward.shape) if alive is None else alive.cpu()
+    acts = torch.ones_like(after, dtype=torch.bool) if acts_after is None else acts_after
     out = np.zeros(reward.shape, np.float32)
-    _sweep(*arrays, ends.numpy(), there.numpy(), np.float32(discount), np.float32(gae_lambda), out)
+    masks = (there.numpy(), acts.cpu().numpy())
+    _sweep(*arrays, ends.numpy(), *masks, np.float32(discount), np.float32(gae_lambda), out)
     return torch.from_numpy(out).to(reward.device)
 
 
 @compile_loop
-def _sweep(reward, value, done, acting, after, ending, alive, discount, gae_lambda, out):
+def _sweep(reward, value, done, acting, after, ending, alive, acts_after, discount, gae_lambda, out):
     turns, games, players = reward.shape
     for game in range(games):
         for seat in range(players):
             next_value, next_advantage, earned = after[game, seat], np.float32(0), np.float32(0)
+            waits = not acts_after[game, seat]
             for turn in range(turns - 1, -1, -1):
                 if done[turn, game]:
                     next_value, next_advantage, earned = ending[turn, game, seat], np.float32(0), np.float32(0)
+                    waits = False
                 if not alive[turn, game, seat]:
                     next_value, next_advantage, earned = np.float32(0), np.float32(0), np.float32(0)
+                    waits = False
                     continue
                 earned += reward[turn, game, seat]
                 if acting[turn, game, seat]:
-                    delta = earned + discount * next_value - value[turn, game, seat]
-                    next_advantage = delta + discount * gae_lambda * next_advantage
-                    out[turn, game, seat] = next_advantage
-                    next_value, earned = value[turn, game, seat], np.float32(0)
+                    if not waits:
+                        delta = earned + discount * next_value - value[turn, game, seat]
+                        next_advantage = delta + discount * gae_lambda * next_advantage
+                        out[turn, game, seat] = next_advantage
+                    next_value, earned, waits = value[turn, game, seat], np.float32(0), False

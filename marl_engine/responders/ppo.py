@@ -246,6 +246,7 @@ class PPO:
             trajectory.done,
             trajectory.acting[..., seats],
             after=values.after if part.after.alive is None else values.after * part.after.alive[:, seats],
+            acts_after=part.after.acting[:, seats],
             ending=None if values.final is None else values.final * trajectory.truncated[..., None],
             alive=None if trajectory.alive is None else trajectory.alive[..., seats],
             discount=self.discount,

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from toy_model import build_model
 
 from marl_engine.capabilities import capabilities_of
-from marl_engine.commands.command_line.cli_config import dotted_keys, drop_unknown_keys, presets
+from marl_engine.commands.command_line.cli_config import check_responder_keys, drop_unknown_keys
+from marl_engine.commands.command_line.preset_files import dotted_keys, presets
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import check_solver, make_profile, make_responder
@@ -116,8 +117,9 @@ def sources(setting: Setting) -> list[Source]:
     """The presets that a setting reads, in the order of configs/train.yaml; later ones overrule earlier ones."""
     game, solver, policy, responder = setting
     read = [("responder", responder), ("policy", policy), ("game", game), ("solver", solver), ("pace", policy)]
-    fitted = [("tune", f"{game}_{responder}"), ("fit", f"{solver}_{responder}")]
-    return [Source(*each) for each in [*read, *fitted]]
+    read += [("tune", f"{game}_{responder}"), ("fit", f"{solver}_{responder}")]
+    read += [("combination", f"{game}_{solver}_{responder}")]
+    return [Source(*each) for each in read]
 
 
 def section(setting: Setting, name: str) -> str:
@@ -189,7 +191,13 @@ def refusals(game: str, policy: str) -> Mapping[Setting, str | None]:
 
 def refusal(setting: Setting, parts: Parts, game: str, policy: str) -> str | None:
     """Why a responder or a solver does not go with a game and policies; None where both do."""
-    responder = responder_of(game, policy, section(setting, "responder"))
+    chosen = section(setting, "responder")
+    clash: str | None = attempt(
+        check_responder_keys, setting.solver, preset("solver", setting.solver).get("responder", {}), json.loads(chosen)
+    )
+    if clash:
+        return clash
+    responder = responder_of(game, policy, chosen)
     if isinstance(responder, str):
         return responder
     message: str | None = attempt(check_solver, make("solver", section(setting, "solver")), parts.profile, responder)

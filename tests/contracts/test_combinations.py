@@ -24,7 +24,8 @@ from settings import (
     smallest,
 )
 
-from marl_engine.commands.command_line.cli_config import check_optional_presets, compose_config
+from marl_engine.commands.command_line.cli_config import compose_config
+from marl_engine.commands.command_line.preset_files import check_optional_presets
 from marl_engine.configuration import class_of
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import build
@@ -144,7 +145,9 @@ def test_solvers_set_no_run_lengths():
         assert not {"steps", "iterations"} & set(OmegaConf.load(CONFIGS / "solver" / f"{name}.yaml"))
 
 
-@pytest.mark.parametrize(("group", "name"), [("fit", "nash_md_answer"), ("pace", "tabel")])
+@pytest.mark.parametrize(
+    ("group", "name"), [("fit", "nash_md_answer"), ("pace", "tabel"), ("combination", "kuhn_poker_mmd")]
+)
 def test_a_misspelt_optional_preset_is_refused(group, name, tmp_path):
     (tmp_path / group).mkdir()
     (tmp_path / group / f"{name}.yaml").write_text("# @package _global_\niterations: 1\n")

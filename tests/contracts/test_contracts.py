@@ -19,7 +19,7 @@ from contracts import (
 from settings import SERVED, make_game, preset, presets
 
 from marl_engine.capabilities import capabilities_of
-from marl_engine.commands.command_line.cli_config import check_optional_presets
+from marl_engine.commands.command_line.preset_files import check_optional_presets
 from marl_engine.configuration import instantiate
 from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.rollout.game_contract import CHECKS

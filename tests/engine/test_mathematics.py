@@ -20,7 +20,9 @@ from marl_engine.numerics.rng import derive_seeds, draw_uniforms, mix_bits
 from marl_engine.numerics.schedules import parse_schedule
 
 
-def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, alive=None, discount=0.5, gae_lambda=0.5):
+def advantages(
+    reward, value, done, *, after=0.0, acts=True, ending=None, acting=None, alive=None, discount=0.5, gae_lambda=0.5
+):
     """Returns advantages of one seat in one game."""
     column = torch.tensor(reward).view(-1, 1, 1)
     return gae(
@@ -29,6 +31,7 @@ def advantages(reward, value, done, *, after=0.0, ending=None, acting=None, aliv
         torch.tensor(done).view(-1, 1),
         torch.ones_like(column, dtype=torch.bool) if acting is None else torch.tensor(acting).view(-1, 1, 1),
         after=torch.full((1, 1), after),
+        acts_after=torch.full((1, 1), acts),
         ending=None if ending is None else torch.tensor(ending).view(-1, 1, 1),
         alive=None if alive is None else torch.tensor(alive).view(-1, 1, 1),
         discount=discount,
@@ -60,6 +63,15 @@ def test_a_decision_earns_everything_until_the_seats_next_one():
     """Turn 1 belongs to the other seat: its reward counts for the decision of turn 0."""
     result = advantages([1.0, 10.0, 2.0], [3.0, 99.0, 5.0], [False] * 3, after=8.0, acting=[True, False, True])
     assert result == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
+
+
+def test_a_decision_whose_outcome_is_not_known_yet_has_no_advantage():
+    """The seat acts at turns 0 and 2 and waits after that; its critic has no value for what it sees then."""
+    turns = {"acting": [True, False, True, False], "after": 8.0, "acts": False}
+    reward, value, on = [1.0, 10.0, 2.0, 7.0], [3.0, 99.0, 5.0, 99.0], [False] * 4
+    assert advantages(reward, value, on, **turns) == [1 + 10 + 0.5 * 5 - 3, 0.0, 0.0, 0.0]
+    over = [False, False, False, True]  # now it is known
+    assert advantages(reward, value, over, **turns) == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (9 - 5), 0.0, 9 - 5, 0.0]
 
 
 def test_a_seat_that_has_left_earns_and_bootstraps_nothing():

@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import cache, partial
 from inspect import Parameter, signature
 from pathlib import Path
@@ -18,10 +17,17 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from marl_engine.commands.command_line.environment import CONFIGS
-from marl_engine.commands.command_line.overrides import parse_overrides, quote_text, restore_texts
+from marl_engine.commands.command_line.overrides import parse_overrides, restore_texts
+from marl_engine.commands.command_line.preset_files import (
+    check_optional_presets,
+    chosen_files,
+    load_config,
+    preset_keys,
+    presets,
+    search_path,
+)
 from marl_engine.configuration import class_of
 from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unknown
 from marl_engine.runs.folder import RunFolder
@@ -95,32 +101,6 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
         raise Refused(f"the configuration cannot be read: {excerpt(str(error))}") from error
 
 
-def search_path(folder: Path | None) -> list[str]:
-    """Returns the override that adds the user's folder of presets to Hydra's search path."""
-    return [] if folder is None else [f"hydra.searchpath=[{quote_text(f'file://{folder.resolve()}')}]"]
-
-
-def presets(group: str, extra: Path | None = None) -> list[str]:
-    """Returns the names of a group's presets, including subfolders and the user's folder."""
-    folders = [folder / group for folder in (CONFIGS, extra) if folder is not None]
-    return [str(path.relative_to(each).with_suffix("")) for each in folders for path in sorted(each.rglob("*.yaml"))]
-
-
-def check_optional_presets(extra: Path | None = None) -> None:
-    """Raises Refused for a file in pace/, tune/ or fit/ that no run would read, whatever presets it chooses."""
-    responders = presets("responder", extra)
-    known = {
-        "pace": ("POLICY", presets("policy", extra)),
-        "tune": ("GAME_RESPONDER", [f"{game}_{each}" for game in presets("game", extra) for each in responders]),
-        "fit": ("SOLVER_RESPONDER", [f"{solver}_{each}" for solver in presets("solver", extra) for each in responders]),
-    }
-    for group, (pattern, names) in known.items():
-        for name in presets(group, extra):
-            if name not in names:
-                nearest = get_close_matches(name, names, n=1, cutoff=0.0)[0]
-                raise Refused(f"{group}/{name}.yaml is read by no run; its name must be {pattern}, such as {nearest}")
-
-
 def custom_classes(overrides: Sequence[Override]) -> set[str]:
     """Returns the sections whose class is given on the command line, as in game._target_=my_package.MyGame."""
     return {
@@ -136,7 +116,7 @@ def hydra_overrides(overrides: Sequence[Override]) -> list[str]:
     open_prefixes = (*OPEN_SECTIONS, *(f"{section}." for section in custom_classes(overrides)))
     texts = [(override.key_or_group, str(override.input_line)) for override in overrides]
     defaults = (
-        ["~game", "tune=none", f"steps={DEFAULT_STEPS}"]
+        ["~game", "tune=none", "combination=none", f"steps={DEFAULT_STEPS}"]
         if "game." in open_prefixes and "game" not in dict(texts)
         else []
     )
@@ -157,7 +137,22 @@ def complete_config(composition: DictConfig, overrides: Sequence[Override]) -> d
         keys = {override.key_or_group for override in overrides}
         return keys | {key for key in preset_keys(composition.hydra) if not key.startswith(custom)}
 
+    for group, name, file in chosen_files(composition.hydra):
+        if group == "solver":
+            check_responder_keys(name, load_config(file).get("responder", {}), config.responder)
     return drop_unknown_keys(to_dict(config), explicit_keys)
+
+
+def check_responder_keys(solver: str, keys: Collection[str], responder: Mapping[str, Any]) -> None:
+    """Raises Refused if the preset of a solver sets keys of the responder that the chosen responder does not have."""
+    names = class_keys(responder)
+    missing = [key for key in keys if names is not None and key not in names]
+    if missing:
+        kind = class_of(responder["_target_"]).__name__
+        raise Refused(
+            f"solver={solver} sets responder.{missing[0]}, which {kind} does not have; leave out responder= for the "
+            "one that it goes with"
+        )
 
 
 def drop_unknown_keys(
@@ -187,24 +182,6 @@ def class_keys(section: Mapping[str, Any]) -> set[str] | None:
         return None
     takes_any = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
     return None if takes_any else {"_target_", *(parameter.name for parameter in parameters)}
-
-
-def preset_keys(hydra: DictConfig) -> set[str]:
-    """Returns the dotted keys that the chosen presets set in the sections of their own groups."""
-    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    keys: set[str] = set()
-    for group, name in hydra.runtime.choices.items():
-        for file in (folder / group / f"{name}.yaml" for folder in folders):
-            if "/" not in group and file.is_file():
-                preset = load_config(file)
-                keys |= dotted_keys(OmegaConf.to_container(preset.get(group, preset)), group)
-    return keys
-
-
-def dotted_keys(section: Any, place: str) -> set[str]:
-    """Returns the dotted key of a section and of everything in it."""
-    below = section.items() if isinstance(section, Mapping) else ()
-    return {place}.union(*(dotted_keys(value, f"{place}.{key}") for key, value in below))
 
 
 def to_dict(config: DictConfig) -> dict[str, Any]:
@@ -286,14 +263,3 @@ def has_key(config: DictConfig, key: str) -> bool:
     parent, _, last = key.rpartition(".")
     siblings = OmegaConf.select(config, parent) if parent else config
     return isinstance(siblings, DictConfig) and last in siblings
-
-
-def load_config(file: Path) -> DictConfig:
-    """Reads a configuration file. Raises Refused."""
-    try:
-        config = OmegaConf.load(file)
-    except (YAMLError, OSError, ValueError) as error:
-        raise Refused(f"{file} cannot be read: {error}") from error
-    if not isinstance(config, DictConfig):
-        raise Refused(f"{file} cannot be read: it must have keys")
-    return config

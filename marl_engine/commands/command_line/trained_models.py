@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from marl_engine.commands.command_line.cli_config import load_config, to_dict
+from marl_engine.commands.command_line.cli_config import to_dict
+from marl_engine.commands.command_line.preset_files import load_config
 from marl_engine.commands.plot import nearby_runs
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused, choice, excerpt
