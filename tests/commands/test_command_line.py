@@ -292,7 +292,7 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
     assert "Overcooked is not in extensive form: ExactResponder needs " in sentence
     output = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
     assert "there is no key responder.shaping" in output
-    config = compose_config("train", ["game=overcooked", "responder=exact"])
+    config = compose_config("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
     assert config["responder"] == {"_target_": "marl_engine.responders.ExactResponder"}
 
 

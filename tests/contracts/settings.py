@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from toy_model import build_model
 
 from marl_engine.capabilities import capabilities_of
-from marl_engine.commands.command_line.cli_config import check_responder_keys, drop_unknown_keys
+from marl_engine.commands.command_line.cli_config import drop_unknown_keys
 from marl_engine.commands.command_line.preset_files import dotted_keys, presets
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
@@ -191,13 +191,7 @@ def refusals(game: str, policy: str) -> Mapping[Setting, str | None]:
 
 def refusal(setting: Setting, parts: Parts, game: str, policy: str) -> str | None:
     """Why a responder or a solver does not go with a game and policies; None where both do."""
-    chosen = section(setting, "responder")
-    clash: str | None = attempt(
-        check_responder_keys, setting.solver, preset("solver", setting.solver).get("responder", {}), json.loads(chosen)
-    )
-    if clash:
-        return clash
-    responder = responder_of(game, policy, chosen)
+    responder = responder_of(game, policy, section(setting, "responder"))
     if isinstance(responder, str):
         return responder
     message: str | None = attempt(check_solver, make("solver", section(setting, "solver")), parts.profile, responder)

@@ -140,11 +140,6 @@ def test_a_game_chooses_its_policy_and_a_policy_its_responder(words, policy, res
     assert (config["steps"], config["iterations"]) != (None, None)
 
 
-def test_a_solver_that_a_loss_defines_is_refused_with_a_responder_that_has_none():
-    with pytest.raises(Refused, match=r"solver=dpo sets responder\.loss, which PPO does not have"):
-        compose_config("train", ["game=kuhn_poker", "solver=dpo", "policy=network", "responder=ippo"])
-
-
 def test_solvers_set_no_run_lengths():
     for name in presets("solver"):
         assert not {"steps", "iterations"} & set(OmegaConf.load(CONFIGS / "solver" / f"{name}.yaml"))

@@ -22,7 +22,6 @@ from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_overrides, restore_texts
 from marl_engine.commands.command_line.preset_files import (
     check_optional_presets,
-    chosen_files,
     load_config,
     preset_keys,
     presets,
@@ -137,22 +136,7 @@ def complete_config(composition: DictConfig, overrides: Sequence[Override]) -> d
         keys = {override.key_or_group for override in overrides}
         return keys | {key for key in preset_keys(composition.hydra) if not key.startswith(custom)}
 
-    for group, name, file in chosen_files(composition.hydra):
-        if group == "solver":
-            check_responder_keys(name, load_config(file).get("responder", {}), config.responder)
     return drop_unknown_keys(to_dict(config), explicit_keys)
-
-
-def check_responder_keys(solver: str, keys: Collection[str], responder: Mapping[str, Any]) -> None:
-    """Raises Refused if the preset of a solver sets keys of the responder that the chosen responder does not have."""
-    names = class_keys(responder)
-    missing = [key for key in keys if names is not None and key not in names]
-    if missing:
-        kind = class_of(responder["_target_"]).__name__
-        raise Refused(
-            f"solver={solver} sets responder.{missing[0]}, which {kind} does not have; leave out responder= for the "
-            "one that it goes with"
-        )
 
 
 def drop_unknown_keys(

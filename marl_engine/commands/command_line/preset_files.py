@@ -1,6 +1,6 @@
 """Files of presets: which there are, which ones a configuration has chosen, and what they set."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
@@ -46,21 +46,15 @@ def check_optional_presets(extra: Path | None = None) -> None:
                 raise Refused(f"{group}/{name}.yaml is read by no run; its name must be {pattern}, such as {nearest}")
 
 
-def chosen_files(hydra: DictConfig) -> Iterator[tuple[str, str, Path]]:
-    """Yields the group, the name and the file of each preset that Hydra has chosen."""
+def preset_keys(hydra: DictConfig) -> set[str]:
+    """Returns the dotted keys that the chosen presets set in the sections of their own groups."""
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    keys: set[str] = set()
     for group, name in hydra.runtime.choices.items():
         for file in (folder / group / f"{name}.yaml" for folder in folders):
             if "/" not in group and file.is_file():
-                yield group, name, file
-
-
-def preset_keys(hydra: DictConfig) -> set[str]:
-    """Returns the dotted keys that the chosen presets set in the sections of their own groups."""
-    keys: set[str] = set()
-    for group, _, file in chosen_files(hydra):
-        preset = load_config(file)
-        keys |= dotted_keys(OmegaConf.to_container(preset.get(group, preset)), group)
+                preset = load_config(file)
+                keys |= dotted_keys(OmegaConf.to_container(preset.get(group, preset)), group)
     return keys
 
 
