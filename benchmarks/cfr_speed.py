@@ -1,12 +1,14 @@
-"""Seconds that an iteration of CFR+ takes, here, in OpenSpiel (C++, Python, JAX) and in LiteEFG, on the same machine.
+"""Measures the time of an iteration of CFR+ in marl_engine, OpenSpiel (C++, Python, JAX) and LiteEFG.
 
-All take turns, and medians are reported, so that a slow minute of the machine strikes them alike. Each peer runs
-in its own environment (`make peers`). NashConv after ten iterations is shown of both. It is the same where no two
-actions are equally good; where some are (goofspiel, battleship), rounding decides which is played, here as there.
-The last line is JSON; a ratio above 1 means that this engine leads.
+    python benchmarks/cfr_speed.py --games leduc_poker --peers "OpenSpiel C++"
 
-How near the arrays are to the limit of memory: bytes that an iteration has to read and write, over what a plain
-copy moves in the same time.
+The programs run in turn on the same machine, and medians are reported, so that a slow minute affects all of them. Each
+peer has its own environment; `make peers` creates them. The last line is JSON; a ratio above 1 means that marl_engine
+is faster.
+
+The notes give NashConv after ten iterations of both programs. The numbers agree unless a player has several best
+actions (goofspiel, battleship), where rounding decides which of them is played. The notes also compare the memory
+traffic of an iteration with that of a plain copy of an array in the same time, which is the limit of the hardware.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from side_by_side import Row, ask, last_line, require, show
+from side_by_side import Row, format_json, print_table, require_peers, run_peer
 
 from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy, nash_conv, realization_plan
@@ -38,46 +40,52 @@ PEERS = {
 }
 ENVIRONMENT = "openspiel"
 CFR_PLUS = Rule(np.inf, np.inf, 1.0, 1, 0)
-CHECKED = 10  # iterations whose average is compared
+ITERATIONS = 10  # after which NashConv of the average strategies is compared
 
 
-def timed(advance: Callable[[int], object], seconds: float) -> float:
-    """Seconds of an iteration of what makes so many, as the median of stretches that last a fortieth of `seconds`."""
+def time_iterations(advance: Callable[[int], object], seconds: float) -> float:
+    """Returns the seconds that one iteration takes; `advance(count)` runs `count` iterations.
+
+    It is the median over stretches that last about a fortieth of `seconds`, which is the total time.
+    """
     count, results = 1, []
     advance(1)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         advance(count)
-        passed = time.perf_counter() - start
-        if passed < seconds / 40:
+        duration = time.perf_counter() - start
+        if duration < seconds / 40:
             count *= 2
         else:
-            results.append(passed / count)
+            results.append(duration / count)
     return median(results)
 
 
-def ours(form: SequenceForm, seconds: float) -> float:
-    """Seconds of an iteration of CFR+."""
+def time_cfr_plus(form: SequenceForm, seconds: float) -> float:
+    """Returns the seconds that an iteration of CFR+ takes in marl_engine."""
     state = initial_state(form)
-    return timed(lambda count: iterate(form, CFR_PLUS, state, 1, count, 1), seconds)
+    return time_iterations(lambda count: iterate(form, CFR_PLUS, state, 1, count, 1), seconds)
 
 
-def distance(form: SequenceForm) -> float:
-    """NashConv of the average after CHECKED iterations."""
+def average_nash_conv(form: SequenceForm) -> float:
+    """Returns NashConv of the average strategy after ITERATIONS iterations."""
     state = initial_state(form)
-    iterate(form, CFR_PLUS, state, 0, CHECKED, 1)
+    iterate(form, CFR_PLUS, state, 0, ITERATIONS, 1)
     return nash_conv(form, realization_plan(form, behavior_strategy(form, state.total)))
 
 
-def traffic(form: SequenceForm) -> int:
-    """Bytes that an iteration has to touch: entries and their plan once, and five numbers of each sequence twice."""
+def memory_traffic(form: SequenceForm) -> int:
+    """Returns the bytes that an iteration reads and writes.
+
+    These are the payoff entries and their indices once, and five numbers of each sequence twice.
+    """
     entry = form.payoff.itemsize + form.others.itemsize * (form.players - 1)
     return len(form.payoff) * entry + form.sequences * 8 * 10
 
 
-def copied(seconds: float = 0.5) -> float:
-    """Bytes a second that a plain copy of 64 MB reads and writes."""
+def copy_bandwidth(seconds: float = 0.5) -> float:
+    """Returns the bytes per second that a plain copy of 64 MB reads and writes."""
     source, target = np.ones(2**23), np.empty(2**23)
     results = []
     end = time.perf_counter() + seconds
@@ -89,37 +97,38 @@ def copied(seconds: float = 0.5) -> float:
 
 
 def compare(case: str, peers: list[str], repeats: int, seconds: float) -> list[Row]:
-    """Ours and each peer in turn, `repeats` times."""
+    """Measures marl_engine and each peer in turn, `repeats` times, for `seconds` each; returns a row for each peer."""
     form = OpenSpiel(GAMES[case]).form
-    mine: dict[str, list[float]] = {peer: [] for peer in peers}
-    theirs: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
+    times: dict[str, list[float]] = {peer: [] for peer in peers}
+    replies: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
     for _ in range(repeats):
         for peer in peers:
-            mine[peer].append(ours(form, seconds))
-            theirs[peer].append(ask(ENVIRONMENT, PEERS[peer], peer, GAMES[case], CHECKED, seconds))
-    rows, here = [], distance(form)
-    share = traffic(form) / median(each for result in mine.values() for each in result) / copied()
+            times[peer].append(time_cfr_plus(form, seconds))
+            replies[peer].append(run_peer(ENVIRONMENT, PEERS[peer], peer, GAMES[case], ITERATIONS, seconds))
+    rows, distance = [], average_nash_conv(form)
+    share = memory_traffic(form) / median(number for numbers in times.values() for number in numbers) / copy_bandwidth()
     for peer in peers:
-        there = median(answer["nash_conv"] for answer in theirs[peer])
-        more = next((f"; {answer['note']}" for answer in theirs[peer] if "note" in answer), "")
-        a, b = median(mine[peer]) * 1e6, median(answer["seconds"] for answer in theirs[peer]) * 1e6
-        note = f"{share:.0%} of a copy's bandwidth; NashConv after {CHECKED}: {here:.6f}, theirs {there:.6f}{more}"
-        rows.append(Row(case, peer, b / a, a, b, "us", note))
+        peer_distance = median(reply["nash_conv"] for reply in replies[peer])
+        remark = next((f"; {reply['note']}" for reply in replies[peer] if "note" in reply), "")
+        value, peer_value = median(times[peer]) * 1e6, median(reply["seconds"] for reply in replies[peer]) * 1e6
+        distances = f"NashConv after {ITERATIONS}: {distance:.6f}, peer {peer_distance:.6f}"
+        note = f"{share:.0%} of a copy's bandwidth; {distances}{remark}"
+        rows.append(Row(case, peer, peer_value / value, value, peer_value, "us", note))
     return rows
 
 
 def main() -> None:
-    """Measures, prints the table, and ends with the line of JSON."""
+    """Runs the comparisons, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--games", nargs="+", default=list(GAMES), choices=list(GAMES))
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each engine (default 3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a turn lasts (default 2)")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each program (default 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of a measurement (default 2)")
     options = parser.parse_args()
-    require([ENVIRONMENT])
+    require_peers([ENVIRONMENT])
     rows = [row for case in options.games for row in compare(case, options.peers, options.repeats, options.seconds)]
-    show("One iteration of CFR+", "peer", rows)
-    print(last_line("cfr_speed", rows))
+    print_table("One iteration of CFR+", "peer", rows)
+    print(format_json("cfr_speed", rows))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""NashConv of networks on small poker games: solvers of tables, moved by PPO, beside self-play with an entropy bonus.
+"""Compares solvers on small poker games with network policies trained by PPO, by exact NashConv.
 
-Every run is `marl-train game=GAME solver=SOLVER policy=network seed=SEED`, in one process.
-NashConv is exact, of the last iterate and of the mean of the plans of all iterates. A goal counts as reached when the
-mean of the last 20 NashConvs is at most the goal. Processor seconds include what is measured. The last line is JSON; a
-ratio above 1 means that a solver is nearer to equilibrium than self-play.
+    python benchmarks/deep_nash.py --games kuhn_poker --solvers nash_md self_play --seeds 5
+
+Every run is `marl-train game=GAME solver=SOLVER policy=network seed=SEED`, in one process. The
+baseline is self-play with an entropy bonus. NashConv is exact; it is given for the last iterate and for the average
+strategy, whose realization plan is the mean of those of all iterates. A goal is reached when the mean of the last 20
+NashConvs is at most the goal. CPU seconds include the computation of NashConv. The last line is JSON; a ratio above 1
+means that a solver's last iterate is nearer to equilibrium than that of self-play.
 """
 
 import argparse
@@ -12,7 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from side_by_side import Row, last_line
+from side_by_side import Row, format_json
 
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.extensive_form.sequence_form import behavior_strategy, nash_conv, realization_plan
@@ -26,50 +29,50 @@ WINDOW = 20  # iterations whose mean is compared with a goal
 
 
 class Outcome(NamedTuple):
-    """What one run came to."""
+    """The result of one run."""
 
-    last: float
-    average: float
-    seconds: float  # of the processor
-    reached: float | None  # seconds until the goal
+    last: float  # NashConv of the last iterate
+    average: float  # NashConv of the average strategy
+    seconds: float  # CPU seconds
+    goal_seconds: float | None  # CPU seconds until the goal; None: not reached
     steps: int
 
 
 def run(game: str, solver: str, seed: int, keys: list[str]) -> Outcome:
-    """A run of a solver to the length that the preset of the game sets."""
+    """Runs a solver for as many steps as the game's preset sets; `keys` are further keys of marl-train."""
     choice = [f"game={game}", f"solver={solver}", "policy=network", "responder=ippo", f"seed={seed}"]
     config = compose_config("train", [*choice, *keys])
     parts = build(config)
     form = parts.responder.form
-    total, curve, reached = np.zeros(form.sequences), [], None
+    total, curve, goal_seconds = np.zeros(form.sequences), [], None
     start = time.process_time()
     for progress in parts.solver.solve(parts.profile, parts.responder):
         total += realization_plan(form, extract_strategy(parts.game, progress.profile))
         curve.append(progress.metrics["nash_conv"])
         seconds = time.process_time() - start
-        if reached is None and len(curve) >= WINDOW and np.mean(curve[-WINDOW:]) <= GOALS[game]:
-            reached = seconds
+        if goal_seconds is None and len(curve) >= WINDOW and np.mean(curve[-WINDOW:]) <= GOALS[game]:
+            goal_seconds = seconds
         if parts.responder.work["steps"] >= config["steps"]:
             break
     average = nash_conv(form, realization_plan(form, behavior_strategy(form, total)))
-    return Outcome(curve[-1], average, seconds, reached, parts.responder.work["steps"])
+    return Outcome(curve[-1], average, seconds, goal_seconds, parts.responder.work["steps"])
 
 
 def summarise(outcomes: list[Outcome], goal: float) -> str:
-    """A row of the table: medians, and in brackets the lowest and the highest."""
+    """Returns a row of the table: medians over runs, and in brackets the lowest and the highest value."""
     last, seconds = sorted(each.last for each in outcomes), median(each.seconds for each in outcomes)
-    reached = [each.reached for each in outcomes if each.reached is not None]
-    when = f"{median(reached):.0f} s" if len(reached) > len(outcomes) / 2 else "-"
+    times = [each.goal_seconds for each in outcomes if each.goal_seconds is not None]
+    time_to_goal = f"{median(times):.0f} s" if len(times) > len(outcomes) / 2 else "-"
     average = median(each.average for each in outcomes)
     return (
-        f"{median(last):.3f} ({last[0]:.3f} to {last[-1]:.3f}) | {average:.3f} | {when} ({len(reached)} of "
+        f"{median(last):.3f} ({last[0]:.3f} to {last[-1]:.3f}) | {average:.3f} | {time_to_goal} ({len(times)} of "
         f"{len(outcomes)} below {goal}) | {seconds:.0f} s | {outcomes[0].steps / 1e6:.1f} M"
     )
 
 
 def main() -> None:
-    """Runs solvers and seeds one after the other, and prints a table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Runs all solvers and seeds, and prints a table in Markdown and a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="+", default=["kuhn_poker"], choices=sorted(GOALS))
     parser.add_argument("--solvers", nargs="+", default=list(SOLVERS))
     parser.add_argument("--seeds", type=int, default=5)
@@ -85,9 +88,9 @@ def main() -> None:
             print(f"| {solver} | {summarise(outcomes, GOALS[game])} |", flush=True)
         for solver in options.solvers:
             if solver != BASELINE and BASELINE in medians:
-                ours, theirs = medians[solver], medians[BASELINE]
-                rows.append(Row(f"{game}, {solver}", BASELINE, theirs / ours, ours, theirs, "nash_conv"))
-    print(last_line("deep_nash", rows))
+                value, baseline = medians[solver], medians[BASELINE]
+                rows.append(Row(f"{game}, {solver}", BASELINE, baseline / value, value, baseline, "nash_conv"))
+    print(format_json("deep_nash", rows))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""What solvers make of a real language model: win rates against the reference, each other, and best responses.
+"""Compares solvers on a real language model: win rates against the reference, each other, and best responses.
 
-`train` has every solver fine-tune SmolLM2-135M-Instruct in the same game with the same number of comparisons, by
-`marl-train`, a run for each seed (those that are there already are kept). `table` reads their summaries. `exploit`
-trains a best response against each of them. `meet` lets all of them answer the prompts held out and compares each
-with each, with its best response and with the best text: the most that wins is a lower bound on how far a solver can
-be exploited. A one-shot reward model, the Bradley-Terry head of games/learned.py fitted to comparisons of the
-reference's answers, is a solver too (`reward_model`).
+    python benchmarks/language_games.py train --solvers inpo nash_md --seeds 0 1
+    python benchmarks/language_games.py table --solvers inpo nash_md --seeds 0 1
+
+There are four actions. `train` fine-tunes SmolLM2-135M-Instruct with every solver in the same game, with the same
+number of comparisons, by `marl-train`; it makes one run for each seed, and skips runs that exist. `table` prints a
+table of the runs' summaries. `exploit` trains a best response against each run. `meet` generates answers to held-out
+prompts and compares all solvers with each other, with their best responses, and with the best single text. The largest
+of these win rates is a lower bound on how far a solver can be exploited.
+
+The solver `reward_model` optimises a Bradley-Terry model (games/preference/judges/learned.py) that is fitted once to
+comparisons of the reference's answers. The last line is JSON.
 """
 
 import argparse
@@ -21,39 +26,37 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-SOLVERS = {  # what each asks `marl-train` for
+SOLVERS = {  # keys of `marl-train`
     "nash_md": ["solver=nash_md"],
     "nash_mp": ["solver=nash_prox"],
     "inpo": ["solver=inpo"],
-    "spo": [
-        "solver=spo",
-        "solver.magnet_weight=0.02",
-    ],  # with nothing to hold it, it is 61 nats away after 1,280 comparisons
+    "spo": ["solver=spo", "solver.magnet_weight=0.02"],  # without a magnet, KL is 61 nats after 1,280 comparisons
     "online_dpo": ["solver=online_dpo"],
-    "online_dpo_loose": ["solver=online_dpo", "solver.magnet_weight=0.02"],  # as loose as those above
-    "reward_model": ["solver=grpo", "solver.magnet_weight=0.02"],  # a reward in units of its own spread
+    "online_dpo_loose": ["solver=online_dpo", "solver.magnet_weight=0.02"],  # the magnet weight of spo
+    "reward_model": ["solver=grpo", "solver.magnet_weight=0.02"],  # rewards in units of their standard deviation
 }
-RESPONSE = ["solver=best_response", "responder.learning_rate=0.004"]  # nothing holds it
+RESPONSE = ["solver=best_response", "responder.learning_rate=0.004"]  # without a magnet
 TRAIN = Path(sys.executable).with_name("marl-train")
-ANSWERS = 120  # to prompts held out, of each policy
+ANSWERS = 120  # of each policy to held-out prompts
 
 
-def folder(options: argparse.Namespace, name: str, seed: int) -> Path:
-    """Where a run is."""
+def run_folder(options: argparse.Namespace, name: str, seed: int) -> Path:
+    """Returns the folder of a run."""
     return Path("runs") / f"{options.game}-{name}-{seed}"
 
 
 def train(options: argparse.Namespace) -> None:
-    """Runs what is not there yet."""
+    """Trains all solvers; skips runs that exist."""
     for seed, name in product(options.seeds, options.solvers):
-        extra = [f"game.judge.folder={reward_model(options)}"] if name == "reward_model" else []
-        game = "preference/learned" if name == "reward_model" else f"preference/{options.game}"
-        kind = ["game.judge.kind=bradley_terry"] if name == "reward_model" else []
-        run(folder(options, name, seed), [f"game={game}", *SOLVERS[name], *extra, *kind], seed, options)
+        game, keys = f"preference/{options.game}", SOLVERS[name]
+        if name == "reward_model":
+            game = "preference/learned"
+            keys = [*keys, f"game.judge.folder={make_reward_model(options)}", "game.judge.kind=bradley_terry"]
+        run(run_folder(options, name, seed), [f"game={game}", *keys], seed, options)
 
 
 def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace, times: int = 1) -> None:
-    """One run of `marl-train` with so many `times` the queries, or what is missing of it."""
+    """Runs or resumes `marl-train`, with `times` as many queries as `--queries`, unless the run is complete."""
     if (path / "summary.json").exists():
         return
     if (path / "checkpoints").exists() and any((path / "checkpoints").iterdir()):
@@ -65,19 +68,19 @@ def run(path: Path, keys: list[str], seed: int, options: argparse.Namespace, tim
     subprocess.run([TRAIN, *keys], check=True)
 
 
-def reward_model(options: argparse.Namespace) -> Path:
-    """The folder of a Bradley-Terry model of comparisons of the reference's answers, made once."""
+def make_reward_model(options: argparse.Namespace) -> Path:
+    """Fits a Bradley-Terry model to comparisons of the reference's answers, unless it exists; returns its folder."""
     results = Path("runs") / f"{options.game}-judge"
     if not (results / "report.json").exists() and not list(results.glob("*.safetensors")):
         results.mkdir(parents=True, exist_ok=True)
         file = results / "comparisons.jsonl"
-        file.write_text("".join(json.dumps(each) + "\n" for each in comparisons(options)))
-        subprocess.run([sys.executable, "-m", "games.preference.judges.trainable", file, results], check=True)
+        file.write_text("".join(json.dumps(row) + "\n" for row in collect_comparisons(options)))
+        subprocess.run([sys.executable, "-m", "games.preference.judges.learned", file, results], check=True)
     return results
 
 
-def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """As many as a solver asks for, of answers of the reference to the prompts that are learned from."""
+def collect_comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Returns `--queries` comparisons of the reference's answers to training prompts."""
     import torch
 
     from marl_engine.commands.command_line.cli_config import compose_config
@@ -90,38 +93,50 @@ def comparisons(options: argparse.Namespace) -> list[dict[str, Any]]:
     for start in range(0, options.queries // 6, 8):  # six comparisons among four answers
         numbers = (torch.arange(start, start + 8) % game.train_prompts).repeat_interleave(4)
         texts = complete(components.profile[0], numbers, derive_seeds(1000 + start, 32)).texts
-        for group, (one, other) in product(range(8), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]):
-            number, first, second = numbers[4 * group], texts[4 * group + one], texts[4 * group + other]
-            likes = float(game.prefers(number[None], [first], [second])[0])
-            results.append({"prompt": game.texts[number], "first": first, "second": second, "preferred": likes})
+        for group, pair in product(range(8), [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]):
+            number, (first, second) = numbers[4 * group], (texts[4 * group + place] for place in pair)
+            chance = float(game.prefers(number[None], [first], [second])[0])
+            results.append({"prompt": game.texts[number], "first": first, "second": second, "preferred": chance})
     return results
 
 
-def summaries(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Of the runs that are there."""
-    paths = {name: [folder(options, name, seed) / "summary.json" for seed in options.seeds] for name in options.solvers}
-    return {name: [json.loads(path.read_text()) for path in each if path.exists()] for name, each in paths.items()}
+def read_summaries(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Returns the summaries of all complete runs by solver."""
+    paths = {
+        name: [run_folder(options, name, seed) / "summary.json" for seed in options.seeds] for name in options.solvers
+    }
+    return {name: [json.loads(path.read_text()) for path in files if path.exists()] for name, files in paths.items()}
 
 
-def table(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Win rate, KL, length and time of every solver; the reward model's win rate is by its own judgement."""
+def print_summaries(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Prints and returns win rate, KL, length and time of every solver.
+
+    The win rate of `reward_model` is judged by the reward model itself.
+    """
     rows = []
-    records = Table("solver", "seeds", "win rate", "at equal length", "KL, nats", "tokens", "queries", "minutes")
-    for name, result in summaries(options).items():
-        if result:
-            keys = ("win_rate/reference", "win_rate/reference/length_controlled", "kl/reference", "length", "queries")
-            numbers = [[each[key] for each in result] for key in (*keys, "seconds")]
-            cells = [spread_of(each) for each in numbers[:4]]
-            records.add_row(name, str(len(result)), *cells, f"{mean(numbers[4]):,.0f}", f"{mean(numbers[5]) / 60:.0f}")
-            rows.append(
-                {"solver": name, **{key: mean(each) for key, each in zip((*keys, "seconds"), numbers, strict=True)}}
-            )
-    Console(width=None if sys.stdout.isatty() else 160).print(records)
+    keys = (
+        "win_rate/reference",
+        "win_rate/reference/length_controlled",
+        "kl/reference",
+        "length",
+        "queries",
+        "seconds",
+    )
+    table = Table("solver", "seeds", "win rate", "at equal length", "KL, nats", "tokens", "queries", "minutes")
+    for name, summaries in read_summaries(options).items():
+        if summaries:
+            numbers = {key: [summary[key] for summary in summaries] for key in keys}
+            means = {key: mean(column) for key, column in numbers.items()}
+            cells = [format_mean(numbers[key]) for key in keys[:4]]
+            cells += [f"{means['queries']:,.0f}", f"{means['seconds'] / 60:.0f}"]
+            table.add_row(name, str(len(summaries)), *cells)
+            rows.append({"solver": name, **means})
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     return rows
 
 
-def spread_of(numbers: list[float]) -> str:
-    """A mean with its standard error over seeds."""
+def format_mean(numbers: list[float]) -> str:
+    """Returns a mean with its standard error as text; "-" if a number is missing (nan)."""
     if np.isnan(numbers).any():
         return "-"
     if len(numbers) < 2:
@@ -129,119 +144,128 @@ def spread_of(numbers: list[float]) -> str:
     return f"{mean(numbers):.3f} ± {stdev(numbers) / len(numbers) ** 0.5:.3f}"
 
 
-def meet(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """How often the row's answers are preferred to the column's, means over seeds; the last row is the most of each."""
-    result, names = [met(options, seed) for seed in options.seeds], [*options.solvers, "reference"]
-    records = Table("preferred to", *names)
-    rows = [*names, "the best text", "its best response", "the most"]
-    for number, name in enumerate(rows):
-        records.add_row(name, *(spread_of([wins[number, other] for wins in result]) for other in range(len(names))))
-    Console(width=None if sys.stdout.isatty() else 160).print(records)
-    tables = [
-        [[None if np.isnan(each) else each for each in row] for row in wins] for wins in result
-    ]  # JSON has no NaN
-    return [{"solver": name, "wins": [wins[number] for wins in tables]} for number, name in enumerate(rows)]
+def print_win_rates(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Prints and returns how often the row's answers are preferred to the column's, as means over seeds.
 
-
-def met(options: argparse.Namespace, seed: int) -> np.ndarray:
-    """Wins (S + 4, S + 1) against S solvers and where all began: of all of these, of the best text, of a best response
-    trained against each (nothing where there is none), and the most of these.
+    The last row is the maximum of each column.
     """
-    settings = {name: saved(folder(options, name, seed)) for name in options.solvers}
-    game = next(results.game for name, results in settings.items() if name != "reward_model")
-    reference = next(iter(settings.values())).reference
-    policies = [*(results.profile[0] for results in settings.values()), reference[0]]
-    said = [answers_of(game, policy, who) for who, policy in enumerate(policies)]
-    referee, numbers = referee_of(game)
-    texts = list(dict.fromkeys(each for answers in said for each in answers))
-    tables = [[float(referee.compare(numbers, one, other).mean()) for other in said] for one in said]
-    best = [best_text(referee, numbers, texts, answers) for answers in said]
-    paths = [folder(options, f"against-{name}", seed) for name in [*options.solvers, "reference"]]
-    responses = [best_response(game, path, answers, len(said)) for path, answers in zip(paths, said, strict=True)]
-    table = np.array([*tables, best, responses])
+    tables, names = [win_rates(options, seed) for seed in options.seeds], [*options.solvers, "reference"]
+    screen = Table("preferred to", *names)
+    rows = [*names, "the best text", "its best response", "maximum"]
+    for number, name in enumerate(rows):
+        columns = range(len(names))
+        screen.add_row(name, *(format_mean([table[number, column] for table in tables]) for column in columns))
+    Console(width=None if sys.stdout.isatty() else 160).print(screen)
+    lists = [[[None if np.isnan(rate) else rate for rate in row] for row in table] for table in tables]  # JSON: no NaN
+    return [{"solver": name, "wins": [table[number] for table in lists]} for number, name in enumerate(rows)]
+
+
+def win_rates(options: argparse.Namespace, seed: int) -> np.ndarray:
+    """Returns win rates (S + 4, S + 1) against S solvers and the reference.
+
+    The rows are the solvers, the reference, the best text, the best response to each column (nan if it was not
+    trained), and the maximum.
+    """
+    runs = {name: load_run(run_folder(options, name, seed)) for name in options.solvers}
+    game = next(components.game for name, components in runs.items() if name != "reward_model")
+    reference = next(iter(runs.values())).reference
+    policies = [*(components.profile[0] for components in runs.values()), reference[0]]
+    answers = [generate_answers(game, policy, stream) for stream, policy in enumerate(policies)]
+    referee, numbers = make_referee(game)
+    texts = list(dict.fromkeys(text for column in answers for text in column))
+    rates = [[float(referee.compare(numbers, row, column).mean()) for column in answers] for row in answers]
+    best = [best_text(referee, numbers, texts, column) for column in answers]
+    paths = [run_folder(options, f"against-{name}", seed) for name in [*options.solvers, "reference"]]
+    responses = [best_response(game, path, column, len(answers)) for path, column in zip(paths, answers, strict=True)]
+    table = np.array([*rates, best, responses])
     return np.vstack([table, np.nanmax(table, 0)])
 
 
-def saved(path: Path) -> Any:
-    """The setting of a run, with what it has learned."""
+def load_run(path: Path) -> Any:
+    """Returns the components of a run, with its last policies."""
     from marl_engine.runs.factory import load_components
     from marl_engine.runs.folder import RunFolder
 
     return load_components(RunFolder(path))
 
 
-def answers_of(game: Any, policy: Any, who: int) -> list[str]:
-    """Of a policy to the prompts held out; `who` keeps its random numbers apart from those of others."""
+def generate_answers(game: Any, policy: Any, stream: int) -> list[str]:
+    """Returns answers to held-out prompts; other numbers `stream` give independent random numbers."""
     from marl_engine.evaluation.win_rate import complete_held_out
 
-    return [each for batch in complete_held_out(game, policy, ANSWERS, "cpu", who) for each in batch.texts]
+    return [text for batch in complete_held_out(game, policy, ANSWERS, "cpu", stream) for text in batch.texts]
 
 
-def referee_of(game: Any) -> tuple[Any, Any]:
-    """Who asks the judge, and the numbers of the prompts that all answer."""
+def make_referee(game: Any) -> tuple[Any, Any]:
+    """Returns a referee, and the numbers (ANSWERS,) of the held-out prompts."""
     from marl_engine.evaluation.win_rate import held_out_numbers
     from marl_engine.responders.preference.referee import Referee
 
     return Referee(game, False, None), held_out_numbers(game, ANSWERS)  # type: ignore[arg-type]
 
 
-def best_response(game: Any, path: Path, answers: list[str], who: int) -> float:
-    """How often the best of a run's last checkpoints wins against half of the answers: the one that wins most often
-    against the other half. Nothing without a run.
+def best_response(game: Any, path: Path, answers: list[str], stream: int) -> float:
+    """Returns the win rate of a run's best checkpoint against answers; nan if there is no complete run.
+
+    The checkpoint is chosen by one half of the prompts, and the win rate is measured on the other half.
     """
     from marl_engine.policies.weights import load_profile_state
     from marl_engine.runs import checkpoint
 
     if not (path / "summary.json").exists():
         return np.nan
-    profile, half, results = saved(path).profile, len(answers) // 2, []
-    referee, numbers = referee_of(game)
+    profile, half, results = load_run(path).profile, len(answers) // 2, []
+    referee, numbers = make_referee(game)
     for _, state in checkpoint.read_newest_first(path / "checkpoints"):
         load_profile_state(profile, state["profile"])
-        likes = referee.compare(numbers, answers_of(game, profile[0], who), answers)
+        likes = referee.compare(numbers, generate_answers(game, profile[0], stream), answers)
         results.append((float(likes[:half].mean()), float(likes[half:].mean())))
     return max(results)[1]
 
 
 def best_text(referee: Any, numbers: Any, texts: list[str], answers: list[str]) -> float:
-    """How often one text, said to every prompt, wins against half of the answers: the one of many that wins most
-    often against the other half. Nothing is trained, and it is a lower bound on a best response.
+    """Returns the win rate of the best constant answer, a lower bound on that of a best response.
+
+    The text is chosen by one half of the prompts, and the win rate is measured on the other half.
     """
     half = len(answers) // 2
-    choices, scored = (
+    choice_rates, test_rates = (
         referee.compare(
-            numbers[part].repeat(len(texts)), [each for each in texts for _ in range(half)], answers[part] * len(texts)
+            numbers[part].repeat(len(texts)), [text for text in texts for _ in range(half)], answers[part] * len(texts)
         )
         .view(len(texts), half)
         .mean(1)
         for part in (slice(half), slice(half, 2 * half))
     )
-    return float(scored[choices.argmax()])
+    return float(test_rates[choice_rates.argmax()])
 
 
 def exploit(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Trains a best response against each, from where all began, by twice the comparisons; `meet` measures it."""
+    """Trains a best response to each run, from the reference, with twice the comparisons; `meet` measures it."""
     for name, seed in product(options.solvers, options.seeds):
-        victim = folder(options, name, seed)
+        victim = run_folder(options, name, seed)
         keys = [f"game=preference/{options.game}", *RESPONSE, f"solver.opponent={victim}"]
-        run(folder(options, f"against-{name}", seed), keys, seed, options, times=2)
+        run(run_folder(options, f"against-{name}", seed), keys, seed, options, times=2)
     return []
 
 
+ACTIONS = {"train": print_summaries, "table": print_summaries, "meet": print_win_rates, "exploit": exploit}
+
+
 def main() -> None:
-    """Does what is asked, and ends with a line of JSON."""
+    """Performs the action, and prints a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["train", "table", "meet", "exploit"])
+    parser.add_argument("action", choices=list(ACTIONS))
     parser.add_argument("--game", default="sentiment", choices=["sentiment", "conflict"])
     parser.add_argument("--solvers", nargs="+", default=list(SOLVERS), choices=list(SOLVERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--queries", type=int, default=640, help="comparisons of each run (default 640)")
     parser.add_argument("--keys", nargs="*", default=[], help="more keys for marl-train")
     options = parser.parse_args()
-    if options.what == "train":
+    if options.action == "train":
         train(options)
-    rows = {"train": table, "table": table, "meet": meet, "exploit": exploit}[options.what](options)
-    print(json.dumps({"benchmark": f"language_games_{options.what}", "rows": rows}))
+    rows = ACTIONS[options.action](options)
+    print(json.dumps({"benchmark": f"language_games_{options.action}", "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
-"""Milliseconds that games in normal form take to solve, here, in nashpy, QuantEcon and OpenSpiel, and how exactly.
+"""Compares solvers of games in normal form with nashpy, QuantEcon and OpenSpiel: milliseconds for a game, and accuracy.
 
-Everybody gets the same random games, in turn: ours is timed before and after each peer, and medians are reported, so
-that a slow minute of the machine strikes all alike. Each peer runs in its own environment (`make peers`) and
-is compiled before it is timed. An answer is measured here, whoever gave it, in ranges of a player's payoffs: what
-players gain by deviating, or for ratings and dynamics, how far two answers are apart. Answers that are farther off than
-1e-3, errors and games that took too long count as failures; where a peer has none in time, the ratio says at least.
-The most even CE has the largest entropy here, and in OpenSpiel the largest Gini index.
-The last line is JSON; a ratio above 1 means that this engine leads.
+    python benchmarks/meta_speed.py --problems zero_sum ce --sizes 5 20
+
+All libraries solve the same random games. marl_engine is timed before and after each peer, and medians are reported, so
+that a slow minute of the machine affects all of them. Each peer has its own environment (`make peers`), and compiles
+its code before it is timed.
+
+Errors are computed by marl_engine, in units of the range of a player's payoffs: the largest gain of a player by
+deviating, or for ratings and dynamics the distance between both results. A peer fails on a game if its error is above
+1e-3, if it raises an exception, or if it takes longer than `--seconds`. If it solves no game in time, the ratio is a
+lower bound. The most even CE maximises entropy in marl_engine, and the Gini index in OpenSpiel.
+
+The last line is JSON; a ratio above 1 means that marl_engine is faster.
 """
 
 import argparse
@@ -18,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-from side_by_side import Row, ask, last_line, require, show
+from side_by_side import Row, format_json, print_table, require_peers, run_peer
 
 from solvers.normal_form.alpha_rank import alpha_rank
 from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated_equilibrium, max_entropy_correlated
@@ -29,28 +34,31 @@ from solvers.normal_form.regrets import in_range, regrets
 from solvers.normal_form.supports import pure_equilibrium
 
 ENVIRONMENT, SCRIPT = "openspiel", "meta.py"
-FAR = 1e-3
-GAMES = {5: 10, 10: 10, 20: 5, 50: 3, 100: 3, 200: 2, 500: 1}  # of each size
+TOLERANCE = 1e-3  # larger errors are failures
+GAMES = {5: 10, 10: 10, 20: 5, 50: 3, 100: 3, 200: 2, 500: 1}  # number of games by size
 
 
 class Problem(NamedTuple):
-    """What is solved, for games of which sizes, by us and by whom else."""
+    """A kind of game, what is to be computed, and who computes it."""
 
     title: str
-    make: Callable[[np.random.Generator, int], np.ndarray]
+    make: Callable[[np.random.Generator, int], np.ndarray]  # payoffs (P, A, B, …) of a game with a number of actions
     solve: Callable[[np.ndarray], Any]
     peers: tuple[str, ...]
-    most: int  # the largest size
-    gain: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # of deviating; None: the answers are compared
+    max_size: int
+    gain: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # by deviating; None: results are compared
 
 
-def any_sum(random: np.random.Generator, size: int) -> np.ndarray:
-    """Two players with payoffs of their own."""
+def general_sum(random: np.random.Generator, size: int) -> np.ndarray:
+    """Draws independent payoffs of two players."""
     return random.normal(size=(2, size, size))
 
 
-def mixed(players: int) -> Callable[[np.random.Generator, int], np.ndarray]:
-    """So many players with payoffs of their own, and no pure equilibrium, which would be found by looking."""
+def without_pure_equilibrium(players: int) -> Callable[[np.random.Generator, int], np.ndarray]:
+    """Returns a function that draws independent payoffs of a number of players, without a pure equilibrium.
+
+    A pure equilibrium would be trivial to find.
+    """
 
     def make(random: np.random.Generator, size: int) -> np.ndarray:
         while True:
@@ -61,116 +69,125 @@ def mixed(players: int) -> Callable[[np.random.Generator, int], np.ndarray]:
     return make
 
 
-def opposite(random: np.random.Generator, size: int) -> np.ndarray:
-    """What one wins the other loses."""
+def zero_sum(random: np.random.Generator, size: int) -> np.ndarray:
+    """Draws payoffs of two players that sum to 0."""
     row = random.normal(size=(size, size))
     return np.stack([row, -row])
 
 
 def antisymmetric(random: np.random.Generator, size: int) -> np.ndarray:
-    """The same, whoever is in which seat."""
+    """Draws payoffs of a symmetric zero-sum game."""
     row = random.normal(size=(size, size))
     return np.stack([row - row.T, row.T - row])
 
 
-def each_gains(payoffs: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """Of strategies one after the other."""
+def nash_gains(payoffs: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Returns the gain of each player (P,) by a best response; `answer` has all strategies, one after the other."""
     return regrets(payoffs, np.split(answer, np.cumsum(payoffs.shape[1:])[:-1]))
 
 
-def told_gains(payoffs: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """Of a joint distribution, by another action for each that one is told."""
+def ce_gains(payoffs: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Returns the gain of each player (P,) by replacing recommended actions of a joint distribution."""
     return ce_regrets(payoffs, answer.reshape(payoffs.shape[1:]))
 
 
-def untold_gains(payoffs: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """Of a joint distribution, by one action whatever one is told."""
+def cce_gains(payoffs: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Returns the gain of each player (P,) by a fixed action instead of a joint distribution."""
     return cce_regrets(payoffs, answer.reshape(payoffs.shape[1:]))
 
 
-ALL = ("QuantEcon", "nashpy", "OpenSpiel")
+PEERS = ("QuantEcon", "nashpy", "OpenSpiel")
 PROBLEMS = {
-    "zero_sum": Problem("Nash, zero-sum", opposite, nash, ALL, 500, each_gains),
-    "general_sum": Problem("Nash, two players", mixed(2), nash, ALL[:2], 500, each_gains),
-    "three_players": Problem("Nash, three players", mixed(3), nash, ALL[:1], 10, each_gains),
-    "ce": Problem("CE of most welfare", any_sum, correlated_equilibrium, ALL[2:], 100, told_gains),
+    "zero_sum": Problem("Nash, zero-sum", zero_sum, nash, PEERS, 500, nash_gains),
+    "general_sum": Problem("Nash, two players", without_pure_equilibrium(2), nash, PEERS[:2], 500, nash_gains),
+    "three_players": Problem("Nash, three players", without_pure_equilibrium(3), nash, PEERS[:1], 10, nash_gains),
+    "ce": Problem("CE of most welfare", general_sum, correlated_equilibrium, PEERS[2:], 100, ce_gains),
     "cce": Problem(
-        "CCE of most welfare", any_sum, lambda u: correlated_equilibrium(u, "cce"), ALL[2:], 100, untold_gains
+        "CCE of most welfare", general_sum, lambda u: correlated_equilibrium(u, "cce"), PEERS[2:], 100, cce_gains
     ),
-    "even_ce": Problem("most even CE", any_sum, max_entropy_correlated, ALL[2:], 50, told_gains),
-    "alpha_rank": Problem("alpha-Rank", any_sum, lambda u: alpha_rank(u, noise=0.01), ALL[2:], 50),
-    "prd": Problem("PRD, 2,000 steps", any_sum, lambda u: projected_replicator(u, 2000), ALL[2:], 500),
-    "regret_matching": Problem("regret matching, 2,000", any_sum, lambda u: regret_matching(u, 2000), ALL[2:], 500),
-    "nash_averaging": Problem("Nash averaging", antisymmetric, lambda u: nash_averaging(u[0])[0], ALL[2:], 200),
+    "even_ce": Problem("most even CE", general_sum, max_entropy_correlated, PEERS[2:], 50, ce_gains),
+    "alpha_rank": Problem("alpha-Rank", general_sum, lambda u: alpha_rank(u, noise=0.01), PEERS[2:], 50),
+    "prd": Problem("PRD, 2,000 steps", general_sum, lambda u: projected_replicator(u, 2000), PEERS[2:], 500),
+    "regret_matching": Problem(
+        "regret matching, 2,000", general_sum, lambda u: regret_matching(u, 2000), PEERS[2:], 500
+    ),
+    "nash_averaging": Problem("Nash averaging", antisymmetric, lambda u: nash_averaging(u[0])[0], PEERS[2:], 200),
 }
 
 
-def flat(answer: Any) -> np.ndarray:
-    """Strategies or a joint distribution as one row of numbers."""
-    return np.concatenate([np.ravel(each) for each in answer]) if isinstance(answer, list) else np.ravel(answer)
+def flatten(answer: Any) -> np.ndarray:
+    """Returns strategies or a joint distribution as a vector."""
+    return np.concatenate([np.ravel(part) for part in answer]) if isinstance(answer, list) else np.ravel(answer)
 
 
-def timed(problem: Problem, games: list[np.ndarray]) -> tuple[list[float], list[np.ndarray]]:
-    """Milliseconds and our answer for each game."""
-    took, answers = [], []
+def time_solver(problem: Problem, games: list[np.ndarray]) -> tuple[list[float], list[np.ndarray]]:
+    """Solves all games with marl_engine; returns milliseconds and answers."""
+    milliseconds, answers = [], []
     for payoffs in games:
         start = time.perf_counter()
         result = problem.solve(payoffs)
-        took.append((time.perf_counter() - start) * 1e3)
-        answers.append(flat(result))
-    return took, answers
+        milliseconds.append((time.perf_counter() - start) * 1e3)
+        answers.append(flatten(result))
+    return milliseconds, answers
 
 
-def errors(problem: Problem, games: list[np.ndarray], answers: dict[int, np.ndarray], ours: list[np.ndarray]):
-    """How far each answer is off: the largest gain of a player, in ranges, or the distance from ours."""
+def measure_errors(
+    problem: Problem, games: list[np.ndarray], answers: dict[int, np.ndarray], reference: list[np.ndarray]
+) -> list[float]:
+    """Returns the error of each answer: the largest gain of a player, or the distance from the reference's answer."""
     if problem.gain is None:
-        return [float(np.abs(answer - ours[number]).max()) for number, answer in answers.items()]
+        return [float(np.abs(answer - reference[number]).max()) for number, answer in answers.items()]
     return [float(problem.gain(in_range(games[number]), answer).max()) for number, answer in answers.items()]
 
 
 def compare(name: str, peer: str, size: int, seconds: float, folder: str) -> Row:
-    """Ours, the peer, and ours again, on the same games."""
+    """Times marl_engine, the peer, and marl_engine again on the same games.
+
+    A peer's game is given up after `seconds`; `folder` is for temporary files.
+    """
     problem = PROBLEMS[name]
     games = [problem.make(np.random.default_rng((size, number)), size) for number in range(GAMES[size])]
     source, target = str(Path(folder) / "games.npz"), str(Path(folder) / "answers.npz")
     np.savez(source, **{str(number): payoffs for number, payoffs in enumerate(games)})
-    before, ours = timed(problem, games)
-    texts = ask(ENVIRONMENT, SCRIPT, name, peer, source, seconds, target)
-    after, _ = timed(problem, games)
+    first_times, answers = time_solver(problem, games)
+    reply = run_peer(ENVIRONMENT, SCRIPT, name, peer, source, seconds, target)
+    second_times, _ = time_solver(problem, games)
     with np.load(target) as archive:
-        theirs = {int(number): archive[number] for number in archive.files}
-    off = errors(problem, games, theirs, ours)
-    good = [error <= FAR for error in off]
-    mine = median(before + after)
-    yours = median(texts["milliseconds"]) if texts["milliseconds"] else seconds * 1e3
-    note = f"off by {max(off):.0e}" if off else "no answer"
+        peer_answers = {int(number): archive[number] for number in archive.files}
+    peer_errors = measure_errors(problem, games, peer_answers, answers)
+    successes = sum(error <= TOLERANCE for error in peer_errors)
+    value = median(first_times + second_times)
+    peer_value = median(reply["milliseconds"]) if reply["milliseconds"] else seconds * 1e3
+    note = f"error of the peer {max(peer_errors):.0e}" if peer_errors else "no answer of the peer"
     if problem.gain is not None:
-        note += f", ours {max(max(errors(problem, games, dict(enumerate(ours)), ours)), 0):.0e}"
-    if sum(good) < len(games):
-        note += f"; failed {len(games) - sum(good)} of {len(games)}" + (", too long" if texts["timed_out"] else "")
-    return Row(f"{problem.title}, k = {size}", peer, yours / mine, mine, yours, "ms", note)
+        error = max(measure_errors(problem, games, dict(enumerate(answers)), answers))
+        note += f", of marl_engine {max(error, 0):.0e}"
+    if successes < len(games):
+        note += f"; the peer failed {len(games) - successes} of {len(games)}"
+        note += ", too long" if reply["timed_out"] else ""
+    return Row(f"{problem.title}, k = {size}", peer, peer_value / value, value, peer_value, "ms", note)
 
 
 def main() -> None:
-    """Measures, prints the table, and ends with the line of JSON."""
+    """Runs the comparisons, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[5, 20, 100], choices=list(GAMES), metavar="K")
-    parser.add_argument("--seconds", type=float, default=5.0, help="after which a peer's game is given up (default 5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time limit of a peer for one game (default 5)")
     options = parser.parse_args()
-    require([ENVIRONMENT])
-    rows, lost = [], set()
+    require_peers([ENVIRONMENT])
+    rows, timeouts = [], set()
     with TemporaryDirectory() as folder:
         for name in options.problems:
-            timed(PROBLEMS[name], [PROBLEMS[name].make(np.random.default_rng(0), 3)])  # compiled before it is timed
+            time_solver(PROBLEMS[name], [PROBLEMS[name].make(np.random.default_rng(0), 3)])  # compiles
             for peer in PROBLEMS[name].peers:
                 for size in sorted(options.sizes):
-                    if size <= PROBLEMS[name].most and (name, peer) not in lost:
+                    if size <= PROBLEMS[name].max_size and (name, peer) not in timeouts:
                         row = compare(name, peer, size, options.seconds, folder)
                         rows.append(row)
-                        lost |= {(name, peer)} if "too long" in row.note else set()
-    show("Games in normal form with k actions", "peer", rows)
-    print(last_line("meta_speed", rows))
+                        timeouts |= {(name, peer)} if "too long" in row.note else set()
+    print_table("Games in normal form with k actions", "peer", rows)
+    print(format_json("meta_speed", rows))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Steps per second of Overcooked, observations written, beside overcooked-ai and JaxMARL on the same machine.
+"""Compares the speed of Overcooked with overcooked-ai and JaxMARL: steps per second, observations included.
 
-The three take turns, and medians are reported, so that a slow minute of the machine strikes them alike. Each
-peer runs in its own environment (`make peers`), and is compared with the same rules here: pots light themselves
-in JaxMARL, and wait for a cook in overcooked-ai. The last line is JSON; a ratio above 1 means this engine leads.
+    python benchmarks/overcooked_speed.py --layouts cramped_room --repeats 3
+
+The three programs run in turn on the same machine, and medians are reported, so that a slow minute affects all of them.
+Each peer has its own environment (`make peers`), and is compared with the same rules in marl_engine: full pots start by
+themselves in JaxMARL, and are started by a cook in overcooked-ai. A first row gives the seconds from the start of a
+process to its first step. The last line is JSON; a ratio above 1 means that marl_engine is faster.
 """
 
 import argparse
@@ -14,14 +17,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
-from side_by_side import ROOT, Row, ask, last_line, require, show
+from side_by_side import ROOT, Row, format_json, print_table, require_peers, run_peer
 
 from games.overcooked import Overcooked
 
 BATCHES = (64, 1024, 4096, 8192, 16384)
-DRAWS = 32  # joint actions drawn in advance, played in a circle
+DRAWS = 32  # number of joint actions that are drawn in advance and repeated
 STARTS = 5
-TARGET = 2.0  # seconds from the start of a process to its first step
+TARGET = 2.0  # goal for the seconds from the start of a process to its first step
 FIRST_STEP = """
 import time, torch
 from games.overcooked import Overcooked
@@ -32,13 +35,13 @@ print(time.time())
 
 
 class Peer(NamedTuple):
-    """Somebody else's Overcooked."""
+    """Another implementation of Overcooked."""
 
     name: str
     environment: str  # under .peers
     script: str
-    automatic: bool  # a full pot lights itself
-    layouts: dict[str, str]  # its own names, where they differ
+    automatic: bool  # full pots start by themselves
+    layouts: dict[str, str]  # its names of layouts, where they differ
 
 
 PEERS = (
@@ -64,8 +67,8 @@ PEERS = (
 LAYOUTS = ("cramped_room", "asymmetric_advantages", "coordination_ring", "forced_coordination", "counter_circuit")
 
 
-def rate(game: Overcooked, games: int, seconds: float) -> float:
-    """Steps per second of so many games side by side."""
+def measure_speed(game: Overcooked, games: int, seconds: float) -> float:
+    """Returns steps per second of a number of games that are stepped together, measured for `seconds`."""
     actions = torch.randint(game.actions, (DRAWS, games, game.players))
     game.reset(torch.arange(games))
     game.step(actions[0])
@@ -76,66 +79,67 @@ def rate(game: Overcooked, games: int, seconds: float) -> float:
     return calls * games / (time.perf_counter() - start)
 
 
-def best(layout: str, automatic: bool, seconds: float) -> tuple[float, int]:
-    """The speed at the best batch size, and that size; the sizes share the seconds."""
+def find_best_batch(layout: str, automatic: bool, seconds: float) -> tuple[float, int]:
+    """Returns the highest speed over batch sizes, and its batch size. The sizes share the seconds."""
     game = Overcooked(layout, old_dynamics=automatic)
-    return max((rate(game, games, seconds / len(BATCHES)), games) for games in BATCHES)
+    return max((measure_speed(game, games, seconds / len(BATCHES)), games) for games in BATCHES)
 
 
 def compare(layout: str, repeats: int, seconds: float, cache: str) -> list[Row]:
-    """Ours and each peer in turn, `repeats` times; JAX keeps compiled programs in the folder `cache`."""
-    keep = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    ours: list[list[tuple[float, int]]] = [[] for _ in PEERS]
-    theirs: list[list[dict[str, Any]]] = [[] for _ in PEERS]
+    """Measures marl_engine and each peer in turn, `repeats` times. `cache` is a folder for programs compiled by JAX."""
+    variables = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    speeds: list[list[tuple[float, int]]] = [[] for _ in PEERS]
+    replies: list[list[dict[str, Any]]] = [[] for _ in PEERS]
     for _ in range(repeats):
         for number, peer in enumerate(PEERS):
-            ours[number].append(best(layout, peer.automatic, seconds / len(PEERS)))
+            speeds[number].append(find_best_batch(layout, peer.automatic, seconds / len(PEERS)))
             name = peer.layouts.get(layout, layout)
-            theirs[number].append(ask(peer.environment, peer.script, name, seconds, **keep))
-    return [row_of(layout, *each) for each in zip(PEERS, ours, theirs, strict=True)]
+            replies[number].append(run_peer(peer.environment, peer.script, name, seconds, **variables))
+    return [make_row(layout, *each) for each in zip(PEERS, speeds, replies, strict=True)]
 
 
-def row_of(layout: str, peer: Peer, ours: list[tuple[float, int]], theirs: list[dict[str, Any]]) -> Row:
-    """The medians of what was measured in turn."""
-    mine = median(speed for speed, _ in ours)
-    yours = median(answer["steps_per_second"] for answer in theirs)
-    note = f"{max(ours)[1]} games at once"
-    if "games" in theirs[0]:
-        note += f"; theirs {max(theirs, key=lambda answer: answer['steps_per_second'])['games']}"
-        note += f", compiled in {theirs[0]['compile_seconds']:.1f} s"
-    return Row(layout, peer.name, mine / yours, mine, yours, "steps/s", note)
+def make_row(layout: str, peer: Peer, speeds: list[tuple[float, int]], replies: list[dict[str, Any]]) -> Row:
+    """Returns the row of a peer: medians of speeds (steps per second, batch size), and of the peer's replies."""
+    value = median(speed for speed, _ in speeds)
+    peer_value = median(reply["steps_per_second"] for reply in replies)
+    note = f"{max(speeds)[1]} games at once"
+    if "games" in replies[0]:
+        note += f"; peer {max(replies, key=lambda reply: reply['steps_per_second'])['games']}"
+        note += f", compiled in {replies[0]['compile_seconds']:.1f} s"
+    return Row(layout, peer.name, value / peer_value, value, peer_value, "steps/s", note)
 
 
-def first_step() -> Row:
-    """Seconds from the start of a process to its first step, its compiled rules cached by an earlier process.
+def measure_start() -> Row:
+    """Returns the row with the seconds from the start of a process to its first step.
 
-    In turn with processes that do no more than import torch, for that is most of it.
+    The compiled rules are cached by an earlier process. Most of the time is `import torch`, which is measured in turn
+    and given in the note.
     """
-    ours, torchs = [], []
+    seconds, torch_seconds = [], []
     for _ in range(STARTS + 1):
-        for code, seconds in ((FIRST_STEP, ours), ("import time, torch; print(time.time())", torchs)):
+        for code, times in ((FIRST_STEP, seconds), ("import time, torch; print(time.time())", torch_seconds)):
             start = time.time()
-            done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-            seconds.append(float(done.stdout) - start)
-    mine, torch_alone = median(ours[1:]), median(torchs[1:])
-    note = f"{STARTS} starts; import torch alone {torch_alone:.2f} s"
-    return Row("start to first step", f"target {TARGET:g} s", TARGET / mine, mine, TARGET, "s", note)
+            process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+            times.append(float(process.stdout) - start)
+    value = median(seconds[1:])
+    note = f"{STARTS} starts; import torch alone {median(torch_seconds[1:]):.2f} s"
+    return Row("start to first step", f"target {TARGET:g} s", TARGET / value, value, TARGET, "s", note)
 
 
 def main() -> None:
-    """Measures, prints the table, and ends with the line of JSON."""
+    """Runs the comparisons, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS, metavar="LAYOUT")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each engine (default 3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a turn lasts (default 2)")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each program (default 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of a measurement (default 2)")
     options = parser.parse_args()
-    require(peer.environment for peer in PEERS)
-    rows = [first_step()]
+    require_peers(peer.environment for peer in PEERS)
+    rows = [measure_start()]
     with TemporaryDirectory() as cache:
         for layout in options.layouts:
             rows += compare(layout, options.repeats, options.seconds, cache)
-    show(f"Overcooked with observations, {torch.get_num_threads()} cores", "peer", rows)
-    print(last_line("overcooked_speed", rows))
+    print_table(f"Overcooked with observations, {torch.get_num_threads()} cores", "peer", rows)
+    print(format_json("overcooked_speed", rows))
 
 
 if __name__ == "__main__":

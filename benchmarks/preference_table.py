@@ -1,13 +1,17 @@
-"""How near to equilibrium each method comes that learns from comparisons of answers, at equal queries.
+"""Measures how near to equilibrium methods that learn from comparisons come with the same number of queries.
 
-The game is `preference/tiny`: 27 sentences whose classes beat each other in a circle, and a language model so small
-that its distance from equilibrium is exact. Methods are run as their presets are but for what METHODS says, with the
-same number of comparisons each; the learning rates of the three FAMILIES were searched for once (docs/preferences.md).
-A run is looked at LOOKS times, and its last looks are averaged.
+    python benchmarks/preference_table.py --only INPO "Nash-MD b=.125" --seeds 5
+    python benchmarks/preference_table.py --draw              # only redraw the picture in docs/
 
-`gap` is that of the game regularised with PULL, `nash_conv` that of the game itself, `own` what is left to gain in the
-game that a method solves, which is what to judge it by. Results are kept in docs/tiny_table.json, from which `--draw`
-redraws the picture. The last line is JSON; the exit code is 1 if a claim of the theory fails.
+The game is `preference/tiny`: 27 sentences in classes that beat each other in a circle, and a language model that is so
+small that distances from equilibrium are exact. Methods run with their presets and the changes in METHODS. The learning
+rates in FAMILIES come from one search (docs/preferences.md). The policy is evaluated SNAPSHOTS times in a run, and
+distances are means over the last ones.
+
+`gap` is the duality gap of the game regularised with weight TAU, and `nash_conv` that of the game without
+regularisation. `target_gap` is the distance from the solution that a method converges to in theory, so a method should
+be judged by it. Results are saved in docs/tiny_table.json. The last line is JSON; the exit code is 1 if a claim of the
+theory does not hold.
 """
 
 import argparse
@@ -28,131 +32,139 @@ from marl_engine.runs.factory import Components, build
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD, PICTURE = (ROOT / "docs" / name for name in ("tiny_table.json", "tiny_table.png"))
-PULL = 0.05  # tau
-LOOKS, LAST = 200, 20  # at a run, and those of them that count
-PASSES, BATCH = 8, 512  # over what was asked, and comparisons in a step, of those who ask only once
+TAU = 0.05  # magnet weight
+SNAPSHOTS, LAST = 200, 20  # evaluations of a run, and number of the last ones over which distances are averaged
+PASSES, BATCH = 8, 512  # offline methods: passes over all comparisons, and comparisons in a gradient step
 START = "start"
 FAMILIES = {"gradient": (0.007, 0.0003), "pairs": (0.007, 0.0003), "offline": (0.001, 0.001)}  # learning rates
-HELD = f"solver.magnet_weight={PULL}"
-# those that step once in an iteration ask for about 128 comparisons; the others take 8 steps towards one closed form
-TWO, THEIRS, GROUP = ["responder.prompts=128"], ["responder.prompts=64"], ["responder.prompts=21"]
-TWICE = ["responder.prompts=32"]  # both of Mirror-Prox's steps
+MAGNET = f"solver.magnet_weight={TAU}"
+# About 128 comparisons in an iteration for methods with one gradient step: prompts by the number of comparisons that
+# they make for each prompt (1, 2, 4, 6).
+ONE, TWO, FOUR, SIX = ([f"responder.prompts={count}"] for count in (128, 64, 32, 21))
+# Methods that approach a closed form take 8 gradient steps in an iteration.
 INNER = ["responder.prompts=256", "responder.minibatches=4", "responder.epochs=2"]
 
 
 class Method(NamedTuple):
-    """A solver's preset, what it solves, and where it departs from the preset."""
+    """A solver's preset, the kind of solution that it converges to, and changes to the preset."""
 
     preset: str
-    solves: str
+    target: str  # a key of TARGETS; empty: none
     family: str
     overrides: list[str]
 
 
 METHODS = {
-    "self-play": Method("mmd", "regularised", "gradient", [HELD, "solver.step_size=inf", *TWO]),
-    "RLOO": Method("rloo", "regularised", "gradient", [HELD, *GROUP]),
-    "GRPO": Method("grpo", "", "gradient", [HELD, *GROUP]),
-    "Nash-MD b=.125": Method("nash_md", "mixture 1/8", "gradient", [HELD, *THEIRS, "solver.step_size=2.5"]),
-    "Nash-MD b=.5": Method("nash_md", "mixture 1/2", "gradient", [HELD, *THEIRS, "solver.step_size=10"]),
-    "best response": Method("best_response", "response", "gradient", [HELD, *THEIRS]),
-    "Nash-EMA": Method("nash_ema", "regularised", "gradient", [HELD, *THEIRS]),
-    "Nash-MP": Method("mirror_prox", "regularised", "gradient", [HELD, *TWICE]),
-    "Nash Prox": Method("nash_prox", "regularised", "gradient", [HELD, "solver.step_size=5", "solver.keep=0.95", *TWO]),
+    "self-play": Method("mmd", "regularised", "gradient", [MAGNET, "solver.step_size=inf", *ONE]),
+    "RLOO": Method("rloo", "regularised", "gradient", [MAGNET, *SIX]),
+    "GRPO": Method("grpo", "", "gradient", [MAGNET, *SIX]),
+    "Nash-MD b=.125": Method("nash_md", "mixture 1/8", "gradient", [MAGNET, *TWO, "solver.step_size=2.5"]),
+    "Nash-MD b=.5": Method("nash_md", "mixture 1/2", "gradient", [MAGNET, *TWO, "solver.step_size=10"]),
+    "best response": Method("best_response", "response", "gradient", [MAGNET, *TWO]),
+    "Nash-EMA": Method("nash_ema", "regularised", "gradient", [MAGNET, *TWO]),
+    "Nash-MP": Method("mirror_prox", "regularised", "gradient", [MAGNET, *FOUR]),
+    "Nash Prox": Method(
+        "nash_prox", "regularised", "gradient", [MAGNET, "solver.step_size=5", "solver.keep=0.95", *ONE]
+    ),
     "mirror descent, magnet_weight 0": Method(
         "mmd", "average", "gradient", ["solver.step_size=2", "solver.magnet_weight=0", *INNER]
     ),
-    "SPO": Method("spo", "average", "gradient", THEIRS),
-    "INPO": Method("inpo", "regularised", "pairs", [HELD, *INNER]),
+    "SPO": Method("spo", "average", "gradient", TWO),
+    "INPO": Method("inpo", "regularised", "pairs", [MAGNET, *INNER]),
     "INPO tournament": Method(
-        "inpo", "regularised", "pairs", [HELD, *INNER, "responder.pairs=tournament", "responder.answers=8"]
+        "inpo", "regularised", "pairs", [MAGNET, *INNER, "responder.pairs=tournament", "responder.answers=8"]
     ),
-    "online IPO": Method("online_ipo", "regularised", "pairs", [HELD, *TWO]),
-    "online DPO": Method("online_dpo", "", "pairs", [HELD, *TWO]),
-    "XPO": Method("xpo", "", "pairs", [HELD, *TWO]),
+    "online IPO": Method("online_ipo", "regularised", "pairs", [MAGNET, *ONE]),
+    "online DPO": Method("online_dpo", "", "pairs", [MAGNET, *ONE]),
+    "XPO": Method("xpo", "", "pairs", [MAGNET, *ONE]),
     "SPPO": Method("sppo", "average", "pairs", INNER),
     "DNO": Method("dno", "average", "pairs", INNER),
     "DNO-Prct": Method("dno_prct", "", "pairs", INNER),
-    "COMAL": Method("comal", "itself", "pairs", [HELD, "solver.move_every=50", *INNER]),
-    "IPO offline": Method("ipo", "response", "offline", [HELD]),
-    "DPO offline": Method("dpo", "", "offline", [HELD]),
+    "COMAL": Method("comal", "equilibrium", "pairs", [MAGNET, "solver.move_every=50", *INNER]),
+    "IPO offline": Method("ipo", "response", "offline", [MAGNET]),
+    "DPO offline": Method("dpo", "", "offline", [MAGNET]),
     "SimPO offline": Method("simpo", "", "offline", []),
 }
-BELOW = ("self-play", "Nash-MD b=.125", "INPO", "Nash-MP")  # a tenth of the start
+CONVERGENT = ("self-play", "Nash-MD b=.125", "INPO", "Nash-MP")  # claim: they end below a tenth of the initial gap
 
 
 class Run(NamedTuple):
-    """What is known of a run: the game, the reference, what was answered, and the queries that it took."""
+    """The game and the result of a run."""
 
-    preference: np.ndarray  # (A, A) less 1/2
+    preference: np.ndarray  # (A, A): how often the row is preferred to the column, minus 1/2
     reference: np.ndarray  # (A,)
-    looks: np.ndarray  # (LOOKS, A)
+    strategies: np.ndarray  # (SNAPSHOTS, A)
     queries: int
 
 
-def gap(preference: np.ndarray, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
-    """2 [pull * log sum_a reference exp(q / pull) + pull * KL(strategy || reference)], q = preference @ strategy.
+def duality_gap(preference: np.ndarray, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
+    """Returns 2 [tau * log sum_a reference exp(q / tau) + tau * KL(strategy || reference)], q = preference @ strategy.
 
-    The most that both players gain by best responses; for magnet_weight 0 it is NashConv, 2 max q.
+    This is the sum of what both players gain by best responses, with tau = `magnet_weight`. At 0 it is NashConv,
+    2 max q.
     """
     if magnet_weight == 0:
         return float(2 * (preference @ strategy).max())
-    return float(
-        2 * (best(preference @ strategy, reference, magnet_weight) + magnet_weight * divergence(strategy, reference))
-    )
+    value = best_value(preference @ strategy, reference, magnet_weight)
+    return float(2 * (value + magnet_weight * kl_divergence(strategy, reference)))
 
 
-def best(wins: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
-    """pull * log sum_a reference exp(wins / pull): the most that is wins - pull * KL(choice || reference)."""
+def best_value(wins: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
+    """Returns tau * log sum_a reference exp(wins / tau): the maximum over pi of pi @ wins - tau * KL(pi || reference).
+
+    Here tau is `magnet_weight`.
+    """
     return float(magnet_weight * np.log(reference @ np.exp(wins / magnet_weight)))
 
 
-def divergence(one: np.ndarray, other: np.ndarray) -> float:
-    """KL(one || other), of (A,)."""
-    return float(one @ np.log(np.maximum(one, 1e-300) / other))
+def kl_divergence(first: np.ndarray, second: np.ndarray) -> float:
+    """Returns KL(first || second) of distributions (A,)."""
+    return float(first @ np.log(np.maximum(first, 1e-300) / second))
 
 
-def regularised(run: Run) -> float:
-    """The gap of the regularised game."""
-    return float(np.mean([gap(run.preference, each, run.reference, PULL) for each in run.looks[-LAST:]]))
+def regularised_gap(run: Run) -> float:
+    """Returns the duality gap of the regularised game."""
+    gaps = [duality_gap(run.preference, strategy, run.reference, TAU) for strategy in run.strategies[-LAST:]]
+    return float(np.mean(gaps))
 
 
-def itself(run: Run) -> float:
-    """NashConv."""
-    return float(np.mean([gap(run.preference, each, run.reference, 0.0) for each in run.looks[-LAST:]]))
+def last_nash_conv(run: Run) -> float:
+    """Returns the NashConv of the last strategies."""
+    return float(np.mean([duality_gap(run.preference, each, run.reference, 0.0) for each in run.strategies[-LAST:]]))
 
 
-def average(run: Run) -> float:
-    """NashConv of the average of what was played: all that is promised where nothing attracts."""
-    return gap(run.preference, run.looks.mean(0), run.reference, 0.0)
+def average_nash_conv(run: Run) -> float:
+    """Returns the NashConv of the average strategy; without a magnet, theory promises nothing about the last one."""
+    return duality_gap(run.preference, run.strategies.mean(0), run.reference, 0.0)
 
 
-def response(run: Run) -> float:
-    """What a best response to the reference would gain, held near it."""
+def response_gap(run: Run) -> float:
+    """Returns what the regularised best response to the reference would gain."""
     wins = run.preference @ run.reference
-    now = [each @ wins - PULL * divergence(each, run.reference) for each in run.looks[-LAST:]]
-    return float(best(wins, run.reference, PULL) - np.mean(now))
+    values = [strategy @ wins - TAU * kl_divergence(strategy, run.reference) for strategy in run.strategies[-LAST:]]
+    return float(best_value(wins, run.reference, TAU) - np.mean(values))
 
 
-def mixture(run: Run, weight: float) -> float:
-    """The gap of strategy^(1 - weight) * reference^weight at PULL / (1 - weight), where Nash-MD's is 0."""
-    odds = run.looks[-LAST:] ** (1 - weight) * run.reference**weight
-    mixed = odds / odds.sum(-1, keepdims=True)
-    return float(np.mean([gap(run.preference, each, run.reference, PULL / (1 - weight)) for each in mixed]))
+def mixture_gap(run: Run, weight: float) -> float:
+    """Returns the gap of strategy^(1 - weight) * reference^weight at TAU / (1 - weight), which Nash-MD brings to 0."""
+    odds = run.strategies[-LAST:] ** (1 - weight) * run.reference**weight
+    mixtures = odds / odds.sum(-1, keepdims=True)
+    gaps = [duality_gap(run.preference, mixture, run.reference, TAU / (1 - weight)) for mixture in mixtures]
+    return float(np.mean(gaps))
 
 
-SOLVES: dict[str, Callable[[Run], float]] = {
-    "regularised": regularised,
-    "itself": itself,
-    "average": average,
-    "response": response,
-    "mixture 1/8": partial(mixture, weight=1 / 8),
-    "mixture 1/2": partial(mixture, weight=1 / 2),
+TARGETS: dict[str, Callable[[Run], float]] = {  # distances from the kinds of solutions
+    "regularised": regularised_gap,
+    "equilibrium": last_nash_conv,
+    "average": average_nash_conv,
+    "response": response_gap,
+    "mixture 1/8": partial(mixture_gap, weight=1 / 8),
+    "mixture 1/2": partial(mixture_gap, weight=1 / 2),
 }
 
 
-def parts_of(method: Method, seed: int, queries: int) -> Components:
-    """A run as `marl-train` makes it, but that it does not measure itself: that is done here, and less often."""
+def build_parts(method: Method, seed: int, queries: int) -> Components:
+    """Returns the components of a run as in `marl-train`, except that the responder does not compute NashConv."""
     first, last = FAMILIES[method.family]
     settings = [
         *method.overrides,
@@ -169,79 +181,75 @@ def parts_of(method: Method, seed: int, queries: int) -> Components:
 
 
 @torch.no_grad()
-def answers(writer: Any) -> np.ndarray:
-    """How probable each answer is, (A,)."""
-    return writer.log_probs(writer.answer_tokens, writer.answer_tokens).sum(-1).double().exp().numpy()
+def answer_probabilities(policy: Any) -> np.ndarray:
+    """Returns the probability of each answer, (A,)."""
+    return policy.log_probs(policy.answer_tokens, policy.answer_tokens).sum(-1).double().exp().numpy()
 
 
-def played(method: Method, seed: int, queries: int) -> Run:
-    """A whole run, looked at after equal shares of its comparisons, or of its passes."""
-    parts = parts_of(method, seed, queries)
-    writer, looks = parts.profile[0], list[np.ndarray]()
-    reference = answers(writer)
+def run_method(method: Method, seed: int, queries: int) -> Run:
+    """Runs a method for a number of comparisons, and evaluates the policy after equal shares of them.
+
+    For an offline method these are shares of its passes over the comparisons.
+    """
+    parts = build_parts(method, seed, queries)
+    policy, strategies = parts.profile[0], list[np.ndarray]()
+    reference = answer_probabilities(policy)
     for progress in parts.solver.solve(parts.profile, parts.responder):
-        settings = parts.responder.work["queries"] / queries
-        share = progress.iteration / PASSES if method.family == "offline" else settings
-        looks += [answers(writer)] * (int(min(share, 1) * LOOKS) - len(looks))
+        offline = method.family == "offline"
+        share = progress.iteration / PASSES if offline else parts.responder.work["queries"] / queries
+        strategies += [answer_probabilities(policy)] * (int(min(share, 1) * SNAPSHOTS) - len(strategies))
         if share >= 1:
             break
-    return Run(parts.game.earns[0].numpy(), reference, np.array(looks), parts.responder.work["queries"])  # type: ignore
+    preference: np.ndarray = parts.game.earns[0].numpy()  # type: ignore[attr-defined]
+    return Run(preference, reference, np.array(strategies), parts.responder.work["queries"])
 
 
-def row_of(name: str, runs: list[Run]) -> dict[str, Any]:
-    """Means over runs, and the standard deviation of their gaps."""
-    solves, gaps = METHODS[name].solves, [regularised(run) for run in runs]
-    row = {"gap": np.mean(gaps), "gap_spread": np.std(gaps), "nash_conv": np.mean([itself(run) for run in runs])}
-    row |= {"own": np.mean([SOLVES[solves](run) for run in runs])} if solves else {}
+def make_row(name: str, runs: list[Run]) -> dict[str, Any]:
+    """Returns means over runs, and the standard deviation of their gaps."""
+    target, gaps = METHODS[name].target, [regularised_gap(run) for run in runs]
+    distances = [last_nash_conv(run) for run in runs]
+    row = {"gap": np.mean(gaps), "gap_spread": np.std(gaps), "nash_conv": np.mean(distances)}
+    row |= {"target_gap": np.mean([TARGETS[target](run) for run in runs])} if target else {}
     numbers = {key: float(f"{number:.3g}") for key, number in row.items()}
     return {"case": name, **numbers, "queries": round(np.mean([run.queries for run in runs])), "seeds": len(runs)}
 
 
-def start_of(run: Run) -> dict[str, Any]:
-    """The row of the reference, where all begin."""
+def make_start_row(run: Run) -> dict[str, Any]:
+    """Returns the row of the reference, with which all methods begin."""
     distances = {
-        key: gap(run.preference, run.reference, run.reference, pull) for key, pull in (("gap", PULL), ("nash_conv", 0))
+        key: duality_gap(run.preference, run.reference, run.reference, weight)
+        for key, weight in (("gap", TAU), ("nash_conv", 0))
     }
-    return {
-        "case": START,
-        **{key: float(f"{each:.3g}") for key, each in distances.items()},
-        "gap_spread": 0.0,
-        "queries": 0,
-        "seeds": 0,
-    }
+    numbers = {key: float(f"{distance:.3g}") for key, distance in distances.items()}
+    return {"case": START, **numbers, "gap_spread": 0.0, "queries": 0, "seeds": 0}
 
 
-def show(rows: Iterable[dict[str, Any]]) -> None:
-    """A table of all rows."""
-    table = Table("method", "gap", "over seeds", "nash_conv", "solves", "in its own game", "queries")
+def print_table(rows: Iterable[dict[str, Any]]) -> None:
+    """Prints a table of all rows."""
+    table = Table("method", "gap", "over seeds", "nash_conv", "target", "gap to target", "queries")
     for row in rows:
-        solves = METHODS[row["case"]].solves if row["case"] in METHODS else ""
+        target = METHODS[row["case"]].target if row["case"] in METHODS else ""
         numbers = (f"{row[key]:.4f}" for key in ("gap", "gap_spread", "nash_conv"))
-        own = f"{row['own']:.4f}" if "own" in row else "–"
-        table.add_row(row["case"], *numbers, solves or "–", own, f"{row['queries']:,}")
+        target_gap = f"{row['target_gap']:.4f}" if "target_gap" in row else "–"
+        table.add_row(row["case"], *numbers, target or "–", target_gap, f"{row['queries']:,}")
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def draw(rows: list[dict[str, Any]]) -> None:
-    """The gap of every method, the nearest to equilibrium first; beside it what is left in the game that it solves."""
+    """Draws the gap of every method, the smallest at the top, and its gap in the game that it solves."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    start, others = rows[0], sorted(rows[1:], key=lambda row: -row["gap"])
-    names = [row["case"] for row in others]
-    colours = ["tab:blue" if METHODS[name].solves == "regularised" else "tab:grey" for name in names]
+    start, methods = rows[0], sorted(rows[1:], key=lambda row: -row["gap"])
+    names = [row["case"] for row in methods]
+    colours = ["tab:blue" if METHODS[name].target == "regularised" else "tab:grey" for name in names]
     figure, axes = pyplot.subplots(figsize=(8, 6), layout="constrained")
-    axes.barh(names, [row["gap"] for row in others], xerr=[row["gap_spread"] for row in others], color=colours)
-    own = [row for row in others if "own" in row and METHODS[row["case"]].solves != "regularised"]
-    axes.plot(
-        [row["own"] for row in own],
-        [row["case"] for row in own],
-        "D",
-        color="tab:red",
-        label="in the game that it solves",
-    )
+    axes.barh(names, [row["gap"] for row in methods], xerr=[row["gap_spread"] for row in methods], color=colours)
+    points = [row for row in methods if "target_gap" in row and METHODS[row["case"]].target != "regularised"]
+    gaps, cases = ([row[key] for row in points] for key in ("target_gap", "case"))
+    axes.plot(gaps, cases, "D", color="tab:red", label="in the game that it solves")
     axes.axvline(start["gap"], color="black", linestyle=":", label="start")
     axes.set(xscale="log", xlabel="gap of the regularised game (blue: the game that the method solves)")
     axes.grid(axis="x", alpha=0.3)
@@ -249,13 +257,13 @@ def draw(rows: list[dict[str, Any]]) -> None:
     figure.savefig(PICTURE, dpi=110)
 
 
-def broken(rows: list[dict[str, Any]]) -> list[str]:
-    """The claims that do not hold, as sentences."""
+def failed_claims(rows: list[dict[str, Any]]) -> list[str]:
+    """Returns the claims of the theory that do not hold, as sentences."""
     gaps = {row["case"]: row["gap"] for row in rows}
     start = gaps[START]
     results = [
         f"{name} ends at {gaps[name] / start:.3f} of the start, not below a tenth"
-        for name in BELOW
+        for name in CONVERGENT
         if name in gaps and not gaps[name] < start / 10
     ]
     if gaps.get("best response", 1.0) <= start:
@@ -264,7 +272,7 @@ def broken(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> int:
-    """Measures, prints the table, and ends with the line of JSON."""
+    """Runs the methods, redraws the picture, and prints a table and a line of JSON. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--queries", type=int, default=200_000, help="comparisons of each run (default 200,000)")
@@ -275,16 +283,16 @@ def main() -> int:
     rows = {row["case"]: row for row in json.loads(RECORD.read_text())} if RECORD.exists() else {}
     if not options.draw:
         for name in options.only:
-            runs = [played(METHODS[name], seed, options.queries) for seed in range(options.seeds)]
-            rows |= {START: start_of(runs[0]), name: row_of(name, runs)}
+            runs = [run_method(METHODS[name], seed, options.queries) for seed in range(options.seeds)]
+            rows |= {START: make_start_row(runs[0]), name: make_row(name, runs)}
             RECORD.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
-    ordered = [rows[name] for name in (START, *METHODS) if name in rows]
-    draw(ordered)
-    show(ordered)
-    failures = broken(ordered)
+    table = [rows[name] for name in (START, *METHODS) if name in rows]
+    draw(table)
+    print_table(table)
+    failures = failed_claims(table)
     for failure in failures:
         print(failure, file=sys.stderr)
-    print(json.dumps({"benchmark": "preference_table", "rows": ordered}))
+    print(json.dumps({"benchmark": "preference_table", "rows": table}))
     return 1 if failures else 0
 
 

@@ -1,12 +1,15 @@
-"""Decisions per CPU-second of sampled play of Leduc poker, beside OpenSpiel's rl_environment and Pgx, on one core.
+"""Compares the speed of sampled play of Leduc poker with OpenSpiel's rl_environment and Pgx, on one core.
 
-Play is what learners are given: every observation, legal action, choice, log-probability and payoff. All take turns,
-and medians are reported, so that a slow minute of the machine strikes them alike. Each peer runs in its own environment
-(`make peers`). Everybody plays uniformly; OpenSpiel's environment plays one game at a time, however many are asked for.
+    python benchmarks/rollout_speed.py --copies 64 1024 --peers "Pgx 2.6.0"
 
-The last rows are of a network of two layers of 64 units: played from a table of its logits, which is made for each
-stretch of play, beside the same network asked turn by turn. The last line is JSON; a ratio above 1 means that this
-engine leads, or that the table does.
+Speed is decisions per CPU-second, including everything that a learner needs: observations, legal actions, actions,
+log-probabilities and payoffs. All programs play uniformly random actions. They run in turn, and medians are reported,
+so that a slow minute of the machine affects all of them. Each peer has its own environment (`make peers`). OpenSpiel's
+environment plays one game at a time, whatever the number of copies.
+
+The last rows are for an MLP with two layers of 64 units. Its logits in all information sets are computed once for each
+stretch of play; the peer of these rows is the same network, evaluated turn by turn. The last line is JSON; a ratio
+above 1 means that marl_engine, or the table of logits, is faster.
 """
 
 import argparse
@@ -16,7 +19,7 @@ from functools import partial
 from statistics import median
 
 import torch
-from side_by_side import Row, ask, last_line, require, show
+from side_by_side import Row, format_json, print_table, require_peers, run_peer
 
 from games.openspiel import OpenSpiel
 from marl_engine.numerics.rng import derive_seeds
@@ -26,13 +29,13 @@ from marl_engine.rollout.stream import Stream
 from marl_engine.types import Profile
 
 GAME = "leduc_poker"
-TURNS = {64: 256, 1024: 64, 8192: 16}  # of a stretch, by copies
+TURNS = {64: 256, 1024: 64, 8192: 16}  # length of a stretch of play, by number of copies
 OPENSPIEL, PGX = "OpenSpiel rl_environment", "Pgx 2.6.0"
 ENVIRONMENTS = {OPENSPIEL: "openspiel", PGX: "pgx"}
 
 
 def measure(profile: Profile, copies: int, seconds: float) -> float:
-    """Decisions per CPU-second of stretches of play."""
+    """Returns decisions per CPU-second of play in a number of copies, measured for `seconds`."""
     stream, turns = Stream(OpenSpiel(GAME), derive_seeds(0, copies)), TURNS[copies]
     stream.play(profile, turns)
     stretches, start = 0, time.process_time()
@@ -42,62 +45,64 @@ def measure(profile: Profile, copies: int, seconds: float) -> float:
     return stretches * turns * copies / (time.process_time() - start)
 
 
-def ask_peer(peer: str, copies: int, seconds: float) -> float:
-    """The same of a peer."""
+def measure_peer(peer: str, copies: int, seconds: float) -> float:
+    """Returns decisions per CPU-second of a peer."""
     if peer == PGX:
-        answer = ask(ENVIRONMENTS[peer], "pgx_rollout.py", copies, TURNS[copies], seconds)
+        reply = run_peer(ENVIRONMENTS[peer], "pgx_rollout.py", copies, TURNS[copies], seconds)
     else:
-        answer = ask(ENVIRONMENTS[peer], "openspiel_rollout.py", GAME, seconds)
-    return answer["decisions"]
+        reply = run_peer(ENVIRONMENTS[peer], "openspiel_rollout.py", GAME, seconds)
+    return reply["decisions"]
 
 
-def take_turns(ours: Callable[[], float], peers: dict[str, Callable[[], float]], case: str, repeats: int) -> list[Row]:
-    """Medians of ours and of each peer, measured one after the other, `repeats` times."""
-    speeds: dict[str, list[float]] = {name: [] for name in ("ours", *peers)}
+def compare(own: Callable[[], float], peers: dict[str, Callable[[], float]], case: str, repeats: int) -> list[Row]:
+    """Calls the measurements in turn, `repeats` times; returns a row with medians for each peer."""
+    speeds: list[float] = []
+    peer_speeds: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(repeats):
-        for name, speed in {"ours": ours, **peers}.items():
-            speeds[name].append(speed())
-    mine = median(speeds["ours"])
-    spread = f"ours {min(speeds['ours']) / 1e6:.2f} to {max(speeds['ours']) / 1e6:.2f} million"
+        speeds.append(own())
+        for name, measurement in peers.items():
+            peer_speeds[name].append(measurement())
+    value, note = median(speeds), f"marl_engine {min(speeds) / 1e6:.2f} to {max(speeds) / 1e6:.2f} million"
+    medians = {name: median(numbers) for name, numbers in peer_speeds.items()}
     return [
-        Row(case, peer, mine / median(speeds[peer]), mine, median(speeds[peer]), "decisions/CPU-s", spread)
-        for peer in peers
+        Row(case, name, value / peer_value, value, peer_value, "decisions/CPU-s", note)
+        for name, peer_value in medians.items()
     ]
 
 
 def compare_uniform(copies: int, peers: list[str], repeats: int, seconds: float) -> list[Row]:
-    """Play by uniform tables, beside peers."""
-    ours = partial(measure, TabularSpec().profile(OpenSpiel(GAME)), copies, seconds)
-    theirs = {peer: partial(ask_peer, peer, copies, seconds) for peer in peers}
-    return take_turns(ours, theirs, f"uniform, {copies:,} copies", repeats)
+    """Compares play by uniform tables with peers."""
+    own = partial(measure, TabularSpec().profile(OpenSpiel(GAME)), copies, seconds)
+    measurements = {peer: partial(measure_peer, peer, copies, seconds) for peer in peers}
+    return compare(own, measurements, f"uniform, {copies:,} copies", repeats)
 
 
 def compare_network(copies: int, repeats: int, seconds: float) -> list[Row]:
-    """Play by a network from a table of its logits, beside the same that is asked in every turn."""
-    tabulated, settings = (MLPSpec().profile(OpenSpiel(GAME)) for _ in range(2))
-    for policy in settings:
+    """Compares play by a table of a network's logits with play by the network itself, turn by turn."""
+    table, network = (MLPSpec().profile(OpenSpiel(GAME)) for _ in range(2))
+    for policy in network:
         policy.tabular = False
-    ours, other = (partial(measure, profile, copies, seconds) for profile in (tabulated, settings))
-    return take_turns(ours, {"turn by turn": other}, f"MLP 2x64, {copies:,} copies", repeats)
+    own, turn_by_turn = (partial(measure, profile, copies, seconds) for profile in (table, network))
+    return compare(own, {"turn by turn": turn_by_turn}, f"MLP 2x64, {copies:,} copies", repeats)
 
 
 def main() -> None:
-    """Measures, prints the table, and ends with the line of JSON."""
+    """Runs the comparisons, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--copies", nargs="+", type=int, default=list(TURNS), choices=list(TURNS))
     parser.add_argument("--peers", nargs="*", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each (default 3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="that a turn lasts (default 2)")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each program (default 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of a measurement (default 2)")
     options = parser.parse_args()
-    require(ENVIRONMENTS[peer] for peer in options.peers)
+    require_peers(ENVIRONMENTS[peer] for peer in options.peers)
     torch.set_num_threads(1)
     rows = []
     for copies in options.copies:
         rows += compare_uniform(copies, options.peers, options.repeats, options.seconds)
     for copies in options.copies:
         rows += compare_network(copies, options.repeats, options.seconds)
-    show(f"Sampled play of {GAME}, one core", "peer", rows)
-    print(last_line("rollout_speed", rows))
+    print_table(f"Sampled play of {GAME}, one core", "peer", rows)
+    print(format_json("rollout_speed", rows))
 
 
 if __name__ == "__main__":

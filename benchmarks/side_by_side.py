@@ -1,4 +1,9 @@
-"""What all benchmarks share: peers in environments of their own, rows of comparisons, a table and a line of JSON."""
+"""Shared by the benchmarks: runs scripts of peers in their own environments, and prints comparisons with them.
+
+A benchmark prints a table and then, as its last line, one JSON object:
+`{"benchmark": ..., "rows": [{"case": ..., "peer": ..., "ratio": ..., "value": ..., "peer_value": ..., "unit": ...}]}`.
+A ratio above 1 means that marl_engine is better.
+"""
 
 import json
 import os
@@ -16,50 +21,54 @@ SCRIPTS = ROOT / "benchmarks" / "peers"
 
 
 class Row(NamedTuple):
-    """One comparison: `ours` and `theirs` in `unit`."""
+    """A comparison of marl_engine with a peer."""
 
     case: str
     peer: str
-    ratio: float
-    ours: float
-    theirs: float
+    ratio: float  # above 1: marl_engine is better
+    value: float  # of marl_engine, in `unit`
+    peer_value: float
     unit: str
     note: str = ""
 
 
-def python_of(environment: str) -> Path:
-    """The interpreter of a peer."""
+def peer_python(environment: str) -> Path:
+    """Returns the path of the Python interpreter of a peer's environment."""
     return ROOT / ".peers" / environment / "bin" / "python"
 
 
-def require(environments: Iterable[str]) -> None:
-    """Ends the program with exit code 2 unless all of these environments are there."""
-    missing = [f".peers/{environment}" for environment in environments if not python_of(environment).exists()]
+def require_peers(environments: Iterable[str]) -> None:
+    """Exits with code 2 unless all environments exist."""
+    missing = [f".peers/{environment}" for environment in environments if not peer_python(environment).exists()]
     if missing:
         print(f"this benchmark needs {' and '.join(missing)}; build them with `make peers`", file=sys.stderr)
         raise SystemExit(2)
 
 
-def ask(environment: str, script: str, *arguments: object, **variables: str) -> dict[str, Any]:
-    """What a peer's script prints in its last line. Raises RuntimeError with its last words if it fails."""
-    command = [str(python_of(environment)), str(SCRIPTS / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
-    if done.returncode != 0:
-        raise RuntimeError(f"{script} failed: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
+def run_peer(environment: str, script: str, *arguments: object, **variables: str) -> dict[str, Any]:
+    """Runs a script of `benchmarks/peers` in a peer's environment, and returns the JSON object in its last line.
+
+    `variables` are added to the environment variables. Raises RuntimeError with the script's last error line if it
+    fails.
+    """
+    command = [str(peer_python(environment)), str(SCRIPTS / script), *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+    if process.returncode != 0:
+        raise RuntimeError(f"{script} failed: {process.stderr.strip().splitlines()[-1]}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def show(title: str, peer: str, rows: Iterable[Row]) -> None:
-    """A table of comparisons; `peer` heads the column of those compared with."""
-    table = Table("case", peer, "ratio", "ours", "theirs", "unit", "", title=title)
+def print_table(title: str, peer: str, rows: Iterable[Row]) -> None:
+    """Prints a table of comparisons; `peer` is the heading of the column of peers."""
+    table = Table("case", peer, "ratio", "marl_engine", "peer", "unit", "", title=title)
     for row in rows:
-        ratio, ours, theirs = (f"{number:,.4g}" if number < 100 else f"{number:,.0f}" for number in row[2:5])
-        table.add_row(row.case, row.peer, ratio, ours, theirs, row.unit, row.note)
+        numbers = (f"{number:,.4g}" if number < 100 else f"{number:,.0f}" for number in row[2:5])
+        table.add_row(row.case, row.peer, *numbers, row.unit, row.note)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def last_line(benchmark: str, rows: Iterable[Row]) -> str:
-    """All rows as one line of JSON, numbers to four digits."""
-    keys = ("case", "peer", "ratio", "ours", "theirs", "unit")
-    short = (row._replace(**{key: float(f"{getattr(row, key):.4g}") for key in keys[2:5]}) for row in rows)
-    return json.dumps({"benchmark": benchmark, "rows": [{key: getattr(row, key) for key in keys} for row in short]})
+def format_json(benchmark: str, rows: Iterable[Row]) -> str:
+    """Returns all rows as one line of JSON, with numbers to four digits."""
+    keys = ("case", "peer", "ratio", "value", "peer_value", "unit")
+    rounded = (row._replace(**{key: float(f"{getattr(row, key):.4g}") for key in keys[2:5]}) for row in rows)
+    return json.dumps({"benchmark": benchmark, "rows": [{key: getattr(row, key) for key in keys} for row in rounded]})

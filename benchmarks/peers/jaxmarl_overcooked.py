@@ -1,8 +1,8 @@
-"""JaxMARL's own training script with its defaults, its log written as JSON lines; run by overcooked_learning.py.
+"""Runs JaxMARL's own training script with its defaults, and prints its log as JSON lines.
 
     .peers/jaxmarl/bin/python benchmarks/peers/jaxmarl_overcooked.py CHECKOUT LAYOUT SEED STEPS RETURN
 
-ends after STEPS environment steps or as soon as RETURN is reached.
+The run ends after STEPS environment steps, or as soon as RETURN is reached. Called by overcooked_learning.py.
 """
 
 import importlib.util
@@ -25,10 +25,10 @@ spec.loader.exec_module(script)
 
 
 def log(metrics, *_args, **_options):
-    """Stands in for the service that the script logs to."""
-    step, earned = float(metrics["env_step"]), float(metrics["returned_episode_returns"])
-    print(json.dumps({"time": time.time(), "steps": step, "return": earned}), flush=True)
-    if step >= steps or earned >= target:
+    """Prints a log entry; replaces the function `log` of wandb."""
+    step, mean_return = float(metrics["env_step"]), float(metrics["returned_episode_returns"])
+    print(json.dumps({"time": time.time(), "steps": step, "return": mean_return}), flush=True)
+    if step >= steps or mean_return >= target:
         os._exit(0)
 
 

@@ -1,11 +1,11 @@
-"""Steps per second of JaxMARL's Overcooked, compiled and batched, under uniformly random actions.
+"""Measures steps per second of JaxMARL's Overcooked, compiled and batched, with uniformly random actions.
 
-Run by `benchmarks/overcooked_speed.py` with the Python of that package: `jaxmarl_steps.py LAYOUT SECONDS`.
+Called by `benchmarks/overcooked_speed.py` with the Python of the peer's environment: `jaxmarl_steps.py LAYOUT SECONDS`.
 Prints one line of JSON: the best batch size, its speed, and the seconds that its compilation took.
 
-The loop over steps is compiled too, and its state holds the observations, so that every step writes them.
-Games are stepped as JaxMARL's training scripts do, `env.step(key, state, actions)`. Handed a fixed opening as
-a fourth argument, which none of its scripts does, it is 1.4 to 1.6 times as fast.
+The loop over steps is compiled too. Its carry contains the observations, so that every step computes them. Games are
+stepped as in JaxMARL's training scripts, by `env.step(key, state, actions)`. With a fixed initial state as a fourth
+argument, which none of its scripts uses, it is 1.4 to 1.6 times as fast.
 """
 
 import json
@@ -24,7 +24,7 @@ GAME_STEPS = 32768  # of all games together, in one call of the compiled loop
 
 
 def loop(env: Any) -> Callable:
-    """A function that plays actions (T, B, 2) from a carry: states, observations (B, ...), a random key."""
+    """Returns a function that plays actions (T, B, 2) from a carry: states, observations (B, ...), a random key."""
 
     def step(key: jax.Array, state: Any, actions: jax.Array) -> tuple:
         return env.step(key, state, {"agent_0": actions[0], "agent_1": actions[1]})
@@ -38,28 +38,28 @@ def loop(env: Any) -> Callable:
     return jax.jit(lambda carry, actions: jax.lax.scan(turn, carry, actions))
 
 
-def measure(env: Any, observation: Any, opening: Any, games: int, seconds: float) -> dict[str, float]:
-    """Speed and compile time at one batch size, from what is seen at the opening and the opening."""
+def measure(env: Any, observation: Any, state: Any, games: int, seconds: float) -> dict[str, float]:
+    """Returns speed and compile time at one batch size, from the initial observation and state of a game."""
     actions = jax.random.randint(jax.random.key(1), (GAME_STEPS // games, games, 2), 0, 6)
-    states, observation = jax.tree.map(lambda one: jnp.repeat(one[None], games, axis=0), (opening, observation))
+    states, observation = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], games, axis=0), (state, observation))
     carry = (states, observation, jax.random.key(2))
     start = time.perf_counter()
     play = loop(env).lower(carry, actions).compile()
-    compiled = time.perf_counter() - start
+    compile_seconds = time.perf_counter() - start
     carry, _ = jax.block_until_ready(play(carry, actions))
     calls, start = 0, time.perf_counter()
     while time.perf_counter() < start + seconds:
         carry, _ = jax.block_until_ready(play(carry, actions))
         calls += 1
     speed = calls * actions.shape[0] * games / (time.perf_counter() - start)
-    return {"steps_per_second": speed, "games": games, "compile_seconds": compiled}
+    return {"steps_per_second": speed, "games": games, "compile_seconds": compile_seconds}
 
 
 def main(layout: str, seconds: float) -> None:
-    """Prints the best of the batch sizes, which share the seconds."""
+    """Prints the result of the best batch size; the sizes share the seconds."""
     env = jaxmarl.make("overcooked", layout=overcooked_layouts[layout])
-    observation, opening = env.reset(jax.random.key(0))
-    results = [measure(env, observation, opening, games, seconds / len(BATCHES)) for games in BATCHES]
+    observation, state = env.reset(jax.random.key(0))
+    results = [measure(env, observation, state, games, seconds / len(BATCHES)) for games in BATCHES]
     print(json.dumps(max(results, key=lambda result: result["steps_per_second"])))
 
 

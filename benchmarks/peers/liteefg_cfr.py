@@ -1,7 +1,8 @@
-"""Seconds that an iteration of LiteEFG's CFR+ takes, with its linear average, and how good that is after a few.
+"""Measures the seconds of an iteration of LiteEFG's CFR+, and NashConv of the linear average after ITERATIONS.
 
-Run by `benchmarks/cfr_speed.py` with the Python of that package: `liteefg_cfr.py PEER GAME ITERATIONS SECONDS`.
-Prints one line of JSON. Its players are 1 and 2, and its exploitability is a number for each: their sum is NashConv.
+Called by `benchmarks/cfr_speed.py` with the Python of the peer's environment:
+`liteefg_cfr.py PEER GAME ITERATIONS SECONDS`. Prints one line of JSON. LiteEFG returns one exploitability for each
+player; NashConv is their sum.
 """
 
 import json
@@ -14,15 +15,15 @@ from LiteEFG.baselines.CFRplus import graph
 
 
 def main(name: str, iterations: int, seconds: float) -> None:
-    """Prints the line."""
+    """Prints the result as a line of JSON."""
     game = pyspiel.load_game(name)
     if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
         game = pyspiel.convert_to_turn_based(game)
     rule = graph()
     env = leg.OpenSpielEnv(game, traverse_type="Enumerate", regenerate=False)
     env.set_graph(rule)
-    result, begun = [], time.perf_counter()
-    while len(result) < iterations or time.perf_counter() < begun + seconds:
+    result, end = [], time.perf_counter() + seconds
+    while len(result) < iterations or time.perf_counter() < end:
         start = time.perf_counter()
         rule.update_graph(env)
         env.update_strategy(rule.current_strategy())

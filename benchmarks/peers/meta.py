@@ -1,8 +1,8 @@
-"""Milliseconds that other libraries take to solve games in normal form, and their answers.
+"""Measures the milliseconds that other libraries take to solve games in normal form, and saves their answers.
 
-Run by `benchmarks/meta_speed.py` with the Python of those libraries: `meta.py PROBLEM PEER GAMES SECONDS ANSWERS`.
-GAMES and ANSWERS are .npz files: payoffs (P, A, B, …) by number in, a flat answer by number out. A game that takes
-longer than SECONDS is given up, and none after it is begun. Prints one line of JSON.
+Called by `benchmarks/meta_speed.py` with the Python of the peers' environment:
+`meta.py PROBLEM PEER GAMES SECONDS ANSWERS`. GAMES is an .npz file with payoffs (P, A, B, …) by number; ANSWERS is
+written, with a vector for each number. If a game takes longer than SECONDS, the run ends. Prints one line of JSON.
 """
 
 import io
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def zero_sum(peer, payoffs):
-    """Both strategies, of payoffs (2, A, B) that sum to 0."""
+    """Returns both strategies, for payoffs (2, A, B) that sum to 0."""
     if peer == "nashpy":
         import nashpy
 
@@ -33,7 +33,7 @@ def zero_sum(peer, payoffs):
 
 
 def general_sum(peer, payoffs):
-    """Both strategies, by Lemke and Howson's method."""
+    """Returns both strategies, by Lemke and Howson's method."""
     if peer == "nashpy":
         import nashpy
 
@@ -44,23 +44,23 @@ def general_sum(peer, payoffs):
 
 
 def three_players(peer, payoffs):
-    """All strategies, of any number of players."""
+    """Returns the strategies of any number of players."""
     from quantecon.game_theory import mclennan_tourky
 
     return np.concatenate(mclennan_tourky(game_of(payoffs)))
 
 
 def game_of(payoffs):
-    """QuantEcon's game: each player's own axis first, then those that follow in a circle."""
+    """Returns QuantEcon's game: each player's own axis comes first, then those of the following players, cyclically."""
     from quantecon.game_theory import NormalFormGame, Player
 
     players = range(len(payoffs))
-    turned = [earns.transpose(*players[player:], *players[:player]) for player, earns in enumerate(payoffs)]
-    return NormalFormGame([Player(np.ascontiguousarray(each)) for each in turned])
+    arrays = [payoff.transpose(*players[player:], *players[:player]) for player, payoff in enumerate(payoffs)]
+    return NormalFormGame([Player(np.ascontiguousarray(array)) for array in arrays])
 
 
 def joint(name):
-    """A solver of OpenSpiel's JPSRO that returns a joint distribution."""
+    """Returns a function that computes a joint distribution by a solver of OpenSpiel's JPSRO."""
 
     def solve(peer, payoffs):
         from open_spiel.python.algorithms import jpsro
@@ -72,14 +72,14 @@ def joint(name):
 
 
 def alpha_rank(peer, payoffs):
-    """The stationary distribution, with infinite alpha and a noise of 0.01."""
+    """Returns the stationary distribution, with infinite alpha and a noise of 0.01."""
     from open_spiel.python.egt.alpharank import compute
 
     return compute(list(payoffs), m=50, alpha=100, use_inf_alpha=True, inf_alpha_eps=0.01)[2]
 
 
 def dynamics(name, **options):
-    """Averages of 2,000 steps of one of OpenSpiel's dynamics."""
+    """Returns a function that computes the average strategies of one of OpenSpiel's dynamics."""
 
     def solve(peer, payoffs):
         from importlib import import_module
@@ -91,7 +91,7 @@ def dynamics(name, **options):
 
 
 def nash_averaging(peer, payoffs):
-    """The most even equilibrium of the antisymmetric first payoff."""
+    """Returns the equilibrium with the highest entropy, for an antisymmetric payoff of the first player."""
     from open_spiel.python.algorithms.nash_averaging import _max_entropy_symmetric_nash
 
     return np.ravel(_max_entropy_symmetric_nash(payoffs[0], eps=0.0))
@@ -111,41 +111,40 @@ PROBLEMS = {
 }
 
 
-def answer_all(sender, solve, peer, games):
-    """Sends milliseconds and an answer for each game, None where the solver fails."""
+def solve_games(sender, solve, peer, games):
+    """Sends milliseconds and an answer for each game; the answer is None if the solver fails."""
     for payoffs in games:
         start = time.perf_counter()
         try:
             with redirect_stdout(io.StringIO()):
                 result = solve(peer, payoffs)
-        except Exception:  # whatever it fails with, it has no answer
+        except Exception:  # any failure of the peer
             result = None
         sender.send(((time.perf_counter() - start) * 1e3, result))
 
 
 def main(problem, peer, source, seconds, target):
-    """Prints the line, and writes the answers."""
+    """Prints milliseconds as a line of JSON, and writes the answers."""
     archive = np.load(source)
     games = [archive[str(number)] for number in range(len(archive.files))]
     solve, processes = PROBLEMS[problem], get_context("fork")
+    corner = np.asarray(games[0])[(slice(None), *[slice(3)] * len(games[0]))]
     with redirect_stdout(io.StringIO()):
-        solve(
-            peer, np.asarray(games[0])[(slice(None), *[slice(3)] * len(games[0]))]
-        )  # what is compiled is compiled now
+        solve(peer, corner)  # compiles
     receiver, sender = processes.Pipe(duplex=False)
-    child = processes.Process(target=answer_all, args=(sender, solve, peer, games), daemon=True)
+    child = processes.Process(target=solve_games, args=(sender, solve, peer, games), daemon=True)
     child.start()
-    took, answers = [], {}
+    times, answers = [], {}
     for number in range(len(games)):
         if not receiver.poll(seconds):
             break
         milliseconds, result = receiver.recv()
-        took.append(milliseconds)
+        times.append(milliseconds)
         if result is not None:
             answers[str(number)] = np.asarray(result, float)
     child.kill()
     np.savez(target, **answers)
-    print(json.dumps({"milliseconds": took, "timed_out": len(took) < len(games)}))
+    print(json.dumps({"milliseconds": times, "timed_out": len(times) < len(games)}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Seconds that an iteration of OpenSpiel's CFR+ takes, and how good its average is after a few.
+"""Measures the seconds of an iteration of OpenSpiel's CFR+, and NashConv of the average strategy after ITERATIONS.
 
-Run by `benchmarks/cfr_speed.py` with the Python of that package: `openspiel_cfr.py PEER GAME ITERATIONS SECONDS`.
-Prints one line of JSON.
+Called by `benchmarks/cfr_speed.py` with the Python of the peer's environment:
+`openspiel_cfr.py PEER GAME ITERATIONS SECONDS`. Prints one line of JSON.
 """
 
 import json
@@ -13,14 +13,14 @@ from open_spiel.python.algorithms import cfr
 
 
 def main(peer: str, name: str, iterations: int, seconds: float) -> None:
-    """Prints the line."""
+    """Prints the result as a line of JSON."""
     game = pyspiel.load_game(name)
     if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
         game = pyspiel.convert_to_turn_based(game)
     make = pyspiel.CFRPlusSolver if peer == "OpenSpiel C++" else cfr.CFRPlusSolver
     solver, results = make(game), []
-    begun = time.perf_counter()
-    while len(results) < iterations or time.perf_counter() < begun + seconds:
+    end = time.perf_counter() + seconds
+    while len(results) < iterations or time.perf_counter() < end:
         start = time.perf_counter()
         solver.evaluate_and_update_policy()
         results.append(time.perf_counter() - start)
@@ -31,7 +31,7 @@ def main(peer: str, name: str, iterations: int, seconds: float) -> None:
 
 
 def nash_conv(game, average) -> float:
-    """Of a policy in either language."""
+    """Returns the NashConv of a policy in Python or C++."""
     if hasattr(average, "policy_table"):
         return pyspiel.nash_conv(game, average)
     table = {

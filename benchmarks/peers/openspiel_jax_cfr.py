@@ -1,8 +1,9 @@
-"""Seconds that an iteration of OpenSpiel's JaxCFR takes, by CFR+, and how good its average is after a few.
+"""Measures the seconds of an iteration of CFR+ by OpenSpiel's JaxCFR, and NashConv of the average after ITERATIONS.
 
-Run by `benchmarks/cfr_speed.py` with the Python of that package: `openspiel_jax_cfr.py PEER GAME ITERATIONS SECONDS`.
-Prints one line of JSON. Iterations are waited for ITERATIONS at a time, for they are queued; compiling is left out.
-Arrays that are not there after LIMIT seconds count as an iteration of LIMIT seconds, and the line says so.
+Called by `benchmarks/cfr_speed.py` with the Python of the peer's environment:
+`openspiel_jax_cfr.py PEER GAME ITERATIONS SECONDS`. Prints one line of JSON. JAX runs asynchronously, so the clock is
+read after every ITERATIONS iterations; compilation is not included. If arrays are not built within LIMIT seconds, LIMIT
+is reported as the time of an iteration, with a note.
 """
 
 import json
@@ -20,7 +21,7 @@ LIMIT = 900  # seconds
 
 
 def main(name: str, iterations: int, seconds: float) -> None:
-    """Prints the line."""
+    """Prints the result as a line of JSON."""
     start = time.perf_counter()
     game = pyspiel.load_game(name)
     if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
@@ -29,8 +30,8 @@ def main(name: str, iterations: int, seconds: float) -> None:
     advance(solver, iterations)
     ready = time.perf_counter() - start
     distance = nash_conv(game, solver.average_policy())
-    begun = time.perf_counter()
-    while not results or time.perf_counter() < begun + seconds:
+    end = time.perf_counter() + seconds
+    while not results or time.perf_counter() < end:
         start = time.perf_counter()
         advance(solver, iterations)
         results.append((time.perf_counter() - start) / iterations)
@@ -39,13 +40,13 @@ def main(name: str, iterations: int, seconds: float) -> None:
 
 
 def advance(solver: JaxCFR, iterations: int) -> None:
-    """So many iterations, done and not only asked for."""
+    """Runs a number of iterations, and waits until they are done."""
     solver.multiple_steps(iterations)
     jax.block_until_ready((solver.regrets, solver.averages))
 
 
 def give_up() -> None:
-    """Prints the line of a game that is too large, and ends the process, whatever it is doing."""
+    """Prints the result for a game that is too large, and ends the process."""
     note = f"not ready after {LIMIT} s"
     print(json.dumps({"seconds": LIMIT, "nash_conv": float("nan"), "note": note}), flush=True)
     os._exit(0)

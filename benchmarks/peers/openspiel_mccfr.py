@@ -1,7 +1,7 @@
-"""Seconds that an iteration of OpenSpiel's Monte Carlo CFR takes, and how good its average is after some.
+"""Measures the seconds of an iteration of OpenSpiel's Monte Carlo CFR, and NashConv of the average after ITERATIONS.
 
-Run by `benchmarks/mccfr_speed.py` with the Python of that package: `openspiel_mccfr.py SAMPLING GAME ITERATIONS
-SECONDS SEED`. Prints one line of JSON.
+Called by `benchmarks/mccfr_speed.py` with the Python of the peer's environment:
+`openspiel_mccfr.py SAMPLING GAME ITERATIONS SECONDS SEED`. Prints one line of JSON.
 """
 
 import json
@@ -10,24 +10,24 @@ import time
 
 import pyspiel
 
-STRETCHES = 40  # of equally many iterations, whose median is taken
+STRETCHES = 40  # of equally many iterations; their median is the result
 
 
 def main(sampling: str, name: str, iterations: int, seconds: float, seed: int) -> None:
-    """Prints the line."""
+    """Prints the result as a line of JSON."""
     game = pyspiel.load_game(name)
     if sampling == "external":
         solver = pyspiel.ExternalSamplingMCCFRSolver(game, seed)
     else:
         solver = pyspiel.OutcomeSamplingMCCFRSolver(game, 0.6, seed)
-    count = max(1, int(iterations * seconds / STRETCHES / stretch(solver, iterations)))
+    count = max(1, int(iterations * seconds / STRETCHES / time_iterations(solver, iterations)))
     distance = pyspiel.nash_conv(game, solver.average_policy(), True)
-    result = sorted(stretch(solver, count) / count for _ in range(STRETCHES))
+    result = sorted(time_iterations(solver, count) / count for _ in range(STRETCHES))
     print(json.dumps({"seconds": result[STRETCHES // 2], "nash_conv": distance}))
 
 
-def stretch(solver, iterations: int) -> float:
-    """Seconds that so many iterations take."""
+def time_iterations(solver, iterations: int) -> float:
+    """Returns the seconds that a number of iterations take."""
     start = time.perf_counter()
     for _ in range(iterations):
         solver.run_iteration()

@@ -1,6 +1,6 @@
-"""NashConv of OpenSpiel's PSRO (psro_v2) with its exact oracle, against the processor's seconds.
+"""Measures the NashConv of OpenSpiel's PSRO (psro_v2) with its exact oracle, against CPU seconds.
 
-Run by `benchmarks/psro_speed.py` with the Python of that package:
+Called by `benchmarks/psro_speed.py` with the Python of the peer's environment:
 `openspiel_psro.py META GAME GAMES_PER_CELL ITERATIONS SECONDS SEED`. Prints one line of JSON.
 """
 
@@ -18,7 +18,7 @@ from open_spiel.python.algorithms.psro_v2 import best_response_oracle, psro_v2
 
 
 def main(meta: str, name: str, games: int, iterations: int, seconds: float, seed: int) -> None:
-    """Prints the line."""
+    """Prints the curve as a line of JSON."""
     np.random.seed(seed)
     game = pyspiel.load_game(name)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -27,8 +27,8 @@ def main(meta: str, name: str, games: int, iterations: int, seconds: float, seed
 
 
 def run(game, meta: str, games: int, iterations: int, seconds: float) -> list[tuple[float, float]]:
-    """Seconds and NashConv after every iteration; measuring NashConv is not counted."""
-    start, apart = time.process_time(), 0.0
+    """Returns CPU seconds and NashConv after every iteration, without the seconds that NashConv takes."""
+    start, evaluation = time.process_time(), 0.0
     table = policy.TabularPolicy(game)
     oracle = best_response_oracle.BestResponseOracle(game=game, policy=table)
     solver = psro_v2.PSROSolver(
@@ -43,13 +43,12 @@ def run(game, meta: str, games: int, iterations: int, seconds: float) -> list[tu
         sample_from_marginals=True,
     )
     aggregator, curve = policy_aggregator.PolicyAggregator(game), []
-    while len(curve) < iterations and time.process_time() - start - apart < seconds:
+    while len(curve) < iterations and time.process_time() - start - evaluation < seconds:
         solver.iteration()
-        passed = time.process_time() - start - apart
-        before = time.process_time()
+        end = time.process_time()
         mixture = aggregator.aggregate(range(game.num_players()), solver.get_policies(), solver.get_meta_strategies())
-        curve.append((passed, exploitability.nash_conv(game, mixture)))
-        apart += time.process_time() - before
+        curve.append((end - start - evaluation, exploitability.nash_conv(game, mixture)))
+        evaluation += time.process_time() - end
     return curve
 
 

@@ -1,6 +1,6 @@
-"""Decisions per CPU-second of OpenSpiel's rl_environment, one game at a time, under uniformly random legal actions.
+"""Measures decisions per CPU-second of OpenSpiel's rl_environment, one game at a time, with uniformly random actions.
 
-Run by `benchmarks/rollout_speed.py` with the Python of that package: `openspiel_rollout.py GAME SECONDS`.
+Called by `benchmarks/rollout_speed.py` with the Python of the peer's environment: `openspiel_rollout.py GAME SECONDS`.
 Prints one line of JSON.
 """
 
@@ -13,7 +13,7 @@ from open_spiel.python import rl_environment
 
 
 def main(name: str, seconds: float) -> None:
-    """Prints the line."""
+    """Prints the speed as a line of JSON."""
     env = rl_environment.Environment(name)
     observation, decisions, start = env.reset(), 0, time.process_time()
     while time.process_time() < start + seconds:

@@ -1,7 +1,7 @@
-"""Steps per second of overcooked-ai with its lossless encoding for both seats, under uniformly random actions.
+"""Measures steps per second of overcooked-ai with its lossless encoding for both seats, with uniformly random actions.
 
-Run by `benchmarks/overcooked_speed.py` with the Python of that package: `overcooked_ai_steps.py LAYOUT SECONDS`.
-Prints one line of JSON.
+Called by `benchmarks/overcooked_speed.py` with the Python of the peer's environment:
+`overcooked_ai_steps.py LAYOUT SECONDS`. Prints one line of JSON.
 """
 
 import json
@@ -14,11 +14,11 @@ from overcooked_ai_py.mdp.overcooked_env import OvercookedEnv
 from overcooked_ai_py.mdp.overcooked_mdp import OvercookedGridworld
 
 HORIZON = 400  # steps
-WARM_UP = 20  # steps before the clock starts; the first one plans routes, which are then kept
+WARM_UP = 20  # steps before the clock starts; the first one plans routes, which are cached
 
 
 def play(mdp: OvercookedGridworld, env: OvercookedEnv) -> None:
-    """One step, one encoding for each seat, and a new game if the step ended one."""
+    """Plays one step, encodes the state for both seats, and starts a new game if the game is done."""
     state, _, done, _ = env.step(tuple(random.choices(Action.ALL_ACTIONS, k=2)))
     mdp.lossless_state_encoding(state, HORIZON)
     if done:
@@ -26,7 +26,7 @@ def play(mdp: OvercookedGridworld, env: OvercookedEnv) -> None:
 
 
 def measure(layout: str, seconds: float) -> float:
-    """Steps per second of one game after another."""
+    """Returns steps per second, of one game after another."""
     mdp = OvercookedGridworld.from_layout_name(layout)
     env = OvercookedEnv.from_mdp(mdp, horizon=HORIZON, info_level=0)
     for _ in range(WARM_UP):

@@ -1,7 +1,8 @@
-"""Decisions per CPU-second of Pgx's Leduc Hold'em, compiled and batched, under uniformly random legal actions.
+"""Measures decisions per CPU-second of Pgx's Leduc Hold'em, compiled and batched, with uniformly random legal actions.
 
-Run by `benchmarks/rollout_speed.py` with the Python of that package: `pgx_rollout.py COPIES TURNS SECONDS`.
-Prints one line of JSON. A loop over turns is compiled, and returns what a learner needs of each decision.
+Called by `benchmarks/rollout_speed.py` with the Python of the peer's environment:
+`pgx_rollout.py COPIES TURNS SECONDS`. Prints one line of JSON. The loop over turns is compiled, and returns everything
+that a learner needs.
 """
 
 import json
@@ -18,7 +19,7 @@ from pgx.experimental import auto_reset  # noqa: E402
 
 
 def main(copies: int, turns: int, seconds: float) -> None:
-    """Prints the line."""
+    """Prints the speed as a line of JSON."""
     env = pgx.make("leduc_holdem")
     step = jax.vmap(auto_reset(env.step, env.init))
 
@@ -27,9 +28,9 @@ def main(copies: int, turns: int, seconds: float) -> None:
         logits = jnp.where(state.legal_action_mask, 0.0, -jnp.inf)
         action = jax.random.categorical(draw, logits)
         log_prob = jnp.take_along_axis(jax.nn.log_softmax(logits), action[:, None], axis=1)[:, 0]
-        after = step(state, action, jax.random.split(chance, copies))
-        observation = (state.observation, state.legal_action_mask, state.current_player, action, log_prob)
-        return after, (*observation, after.rewards, after.terminated)
+        next_state = step(state, action, jax.random.split(chance, copies))
+        decision = (state.observation, state.legal_action_mask, state.current_player, action, log_prob)
+        return next_state, (*decision, next_state.rewards, next_state.terminated)
 
     play = jax.jit(lambda state, key: jax.lax.scan(turn, state, jax.random.split(key, turns)))
     state = jax.jit(jax.vmap(env.init))(jax.random.split(jax.random.key(0), copies))

@@ -1,6 +1,7 @@
-"""Stable-Baselines3 on Pendulum-v1 with the settings that its authors tuned for it (rl-baselines3-zoo), one thread.
+"""Trains Stable-Baselines3 on Pendulum-v1 on one thread, with the hyperparameters of its authors (rl-baselines3-zoo).
 
-.peers/sb3/bin/python benchmarks/peers/sb3_control.py ppo|sac SEED STEPS
+Called by `benchmarks/control_learning.py` with the Python of the peer's environment: `sb3_control.py ppo|sac SEED
+STEPS`. Prints one line of JSON: the mean return of greedy play, and the seconds of training.
 """
 
 import json
@@ -12,7 +13,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
-TUNED = {
+PPO_SETTINGS = {
     "gamma": 0.9,
     "n_steps": 1024,
     "n_epochs": 10,
@@ -25,14 +26,15 @@ EPISODES = 64
 
 
 def main(algorithm: str, seed: int, steps: int) -> None:
+    """Prints the result as a line of JSON."""
     torch.set_num_threads(1)
     if algorithm == "ppo":
-        model = PPO("MlpPolicy", make_vec_env("Pendulum-v1", 4, seed=seed), seed=seed, device="cpu", **TUNED)
+        model = PPO("MlpPolicy", make_vec_env("Pendulum-v1", 4, seed=seed), seed=seed, device="cpu", **PPO_SETTINGS)
     else:
         model = SAC("MlpPolicy", "Pendulum-v1", learning_rate=1e-3, seed=seed, device="cpu")
-    began = time.perf_counter()
+    start = time.perf_counter()
     model.learn(steps)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     tasks = make_vec_env("Pendulum-v1", 8, seed=10_000)
     mean, _ = evaluate_policy(model, tasks, n_eval_episodes=EPISODES, deterministic=True)
     print(json.dumps({"return": float(mean), "seconds": seconds, "steps": model.num_timesteps}))

@@ -1,12 +1,14 @@
-"""Seconds that a training step of TRL's NashMDTrainer takes, its memory, and whether its reference is the policy.
+"""Measures the seconds of a training step of TRL's NashMDTrainer, its memory, and whether its mixture is right.
 
-Run by `benchmarks/nash_md_speed.py` with the Python of that package: `trl_nash_md.py --model FOLDER --prompts FILE …`.
-Prints one line of JSON. A step is all between two gradient steps: writing, scoring, both passes, the optimiser; the
-first, which warms up, is left out. Every answer has exactly so many tokens, and its score is looked up by token.
+Called by `benchmarks/nash_md_speed.py` with the Python of the peer's environment:
+`trl_nash_md.py --model FOLDER --prompts FILE …`. Prints one line of JSON. A step is everything between two gradient
+steps: generation, scoring, forward and backward pass, and the optimiser. The first step, which warms up, is left out.
+All answers have the same number of tokens; the score of an answer is a sum over its tokens.
 
-As it comes (`--setting defaults`) activations are computed again for the gradient, and each new token reads the whole
-text again, in both of its answers. `plain` keeps the activations; `cached` writes with a cache of keys and values,
-which the two models of the mixture then share, so that what they draw from is not their mixture: faster, and wrong.
+`--setting defaults` uses gradient checkpointing and generates without a cache of keys and values, for both answers.
+`plain` turns gradient checkpointing off. `cached` generates with a cache, which the two models of the mixture then
+share: this is faster, but samples from a wrong mixture. The key `reference_differs` says whether the reference of the
+mixture differs from the policy.
 """
 
 import argparse
@@ -30,12 +32,12 @@ from transformers.utils import logging
 from trl.experimental.nash_md import NashMDConfig, NashMDTrainer, nash_md_trainer
 
 MIXTURE = 0.125
-PERTURBED = 0.02  # standard deviation of what is added to the weights before policy and reference are compared
+PERTURBATION = 0.02  # standard deviation of noise on the weights before policy and reference are compared
 LIBRARIES = ("trl", "transformers", "peft", "torch")
 
 
 class TokenScores(torch.nn.Module):
-    """The least that is taken for a reward model: an answer's score is the sum of its tokens', drawn once."""
+    """A minimal reward model: the score of an answer is the sum of random scores of its tokens."""
 
     base_model_prefix = "body"
 
@@ -47,31 +49,31 @@ class TokenScores(torch.nn.Module):
 
 
 class Sums(torch.nn.Module):
-    """Sums (B, T, 1) of the scores of all tokens up to each."""
+    """Computes cumulative sums (B, T, 1) of the scores of tokens."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
         self.register_buffer("scores", torch.randn(vocabulary) / 8)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_options: object) -> SimpleNamespace:
-        """In the field in which a language model hands over its last layer."""
+        """Returns the sums in the field for the last layer of a language model."""
         sums = (self.scores[input_ids] * attention_mask).cumsum(1)
         return SimpleNamespace(last_hidden_state=sums.unsqueeze(-1))
 
 
 class Clock(TrainerCallback):
-    """The times at which steps ended."""
+    """Records the times at which steps end."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_step_end(self, args, state, control, **_options) -> None:
-        """Called after the optimiser's step."""
+        """Is called after a step of the optimiser."""
         self.ends.append(time.perf_counter())
 
 
-def trainer_of(options: argparse.Namespace, folder: str, clock: Clock) -> NashMDTrainer:
-    """One gradient step for each batch, in float32, without logs, checkpoints or evaluation."""
+def make_trainer(options: argparse.Namespace, folder: str, clock: Clock) -> NashMDTrainer:
+    """Returns a trainer with one gradient step for each batch, in float32, without logs, checkpoints and evaluation."""
     tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     lines = Path(options.prompts).read_text().splitlines()
@@ -81,7 +83,7 @@ def trainer_of(options: argparse.Namespace, folder: str, clock: Clock) -> NashMD
     return NashMDTrainer(
         model=model,
         reward_funcs=TokenScores(model.config.vocab_size),
-        args=settings(options, folder),
+        args=make_config(options, folder),
         train_dataset=Dataset.from_dict({"prompt": prompts}),
         processing_class=tokenizer,
         peft_config=adapters if options.lora else None,
@@ -89,8 +91,8 @@ def trainer_of(options: argparse.Namespace, folder: str, clock: Clock) -> NashMD
     )
 
 
-def settings(options: argparse.Namespace, folder: str) -> NashMDConfig:
-    """TRL's, with its defaults where they cost nothing."""
+def make_config(options: argparse.Namespace, folder: str) -> NashMDConfig:
+    """Returns TRL's configuration, with its defaults where they do not cost time."""
     return NashMDConfig(
         output_dir=folder,
         per_device_train_batch_size=options.batch,
@@ -113,18 +115,18 @@ def settings(options: argparse.Namespace, folder: str) -> NashMDConfig:
 
 @torch.no_grad()
 def reference_differs(trainer: NashMDTrainer) -> bool:
-    """Whether the mixture's reference has other logits than the policy once the weights that learn are perturbed."""
+    """Whether the logits of the mixture's reference differ from the policy's after trainable weights are perturbed."""
     calls = []
 
-    class Recorded(nash_md_trainer.GeometricMixtureWrapper):
+    class Recorder(nash_md_trainer.GeometricMixtureWrapper):
         def __init__(self, model, ref_model, *arguments, **options) -> None:
             super().__init__(model, ref_model, *arguments, **options)
             calls.append((model, ref_model))
 
     for weights in trainer.model.parameters():
         if weights.requires_grad:
-            weights.add_(PERTURBED * torch.randn_like(weights))
-    nash_md_trainer.GeometricMixtureWrapper = Recorded
+            weights.add_(PERTURBATION * torch.randn_like(weights))
+    nash_md_trainer.GeometricMixtureWrapper = Recorder
     tokens = torch.arange(3, 11).unsqueeze(0)
     trainer._generate_completions(trainer.model, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})
     policy, reference = (model(tokens).logits for model in calls[0])
@@ -132,19 +134,19 @@ def reference_differs(trainer: NashMDTrainer) -> bool:
 
 
 def peak_memory() -> int:
-    """Bytes that were resident at most."""
+    """Returns the peak resident memory of this process in bytes."""
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 
 def main() -> None:
-    """Prints the line."""
+    """Trains, and prints the result as a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of a causal language model with a chat template")
     parser.add_argument("--prompts", required=True, help="file with a user's message in each line")
     parser.add_argument("--batch", type=int, default=8, help="prompts of a step (default 8)")
-    parser.add_argument("--tokens", type=int, default=32, help="of each answer (default 32)")
-    parser.add_argument("--steps", type=int, default=4, help="timed, after one that is not (default 4)")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default 2)")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens of each answer (default 32)")
+    parser.add_argument("--steps", type=int, default=4, help="steps that are timed, after one to warm up (default 4)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default 2)")
     parser.add_argument("--lora", type=int, default=16, help="rank; 0 for all weights (default 16)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--setting", default="defaults", choices=["defaults", "plain", "cached"])
@@ -156,10 +158,10 @@ def main() -> None:
     torch.manual_seed(options.seed)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(options, folder, clock)
+        trainer = make_trainer(options, folder, clock)
         trainer.train()
     peak = peak_memory()
-    seconds = [after - before for before, after in zip(clock.ends, clock.ends[1:], strict=False)]
+    seconds = [end - start for start, end in zip(clock.ends, clock.ends[1:], strict=False)]
     line = {
         "seconds": seconds,
         "answers_per_second": 2 * options.batch * len(seconds) / sum(seconds),
