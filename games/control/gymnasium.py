@@ -1,8 +1,7 @@
 """Continuous control: single-player Gymnasium tasks (Towers et al. 2024, arXiv:2407.17032) with box actions.
 
-It departs from Gymnasium in two ways. Actions outside the box are clipped. Each episode of a copy has its own seed, a
-function of the copy's seed and the number of the episode. A task ends by its own `terminated` and `truncated`;
-Gymnasium's time limit wrapper is replaced by `horizon`.
+It departs from Gymnasium in three ways. Actions outside the box are clipped. Each episode of a copy has its own seed, a
+function of the copy's seed and the number of the episode. Gymnasium's time limit wrapper is replaced by `horizon`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +18,10 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits
 from marl_engine.types import Turn
 
-COMPILED: dict[str, Callable[[], Any]] = {"Pendulum-v1": Pendulums}
-KNOWN = ("Pendulum-v1", "MountainCarContinuous-v0")
+COMPILED_TASKS: dict[str, Callable[[], Any]] = {"Pendulum-v1": Pendulums}
+CLASSIC = ("Pendulum-v1", "MountainCarContinuous-v0")
 MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "Swimmer-v5", "InvertedPendulum-v5")
-CHOICES = f"{', '.join(KNOWN)}, or with pip install 'gymnasium[mujoco]' {', '.join(MUJOCO)}"
+CHOICES = f"{', '.join(CLASSIC)}, or with pip install 'gymnasium[mujoco]' {', '.join(MUJOCO)}"
 
 
 class TaskCopies(Protocol):
@@ -31,7 +30,7 @@ class TaskCopies(Protocol):
     They do not restart automatically.
     """
 
-    limit: int | None  # time limit in steps; None: none
+    limit: int | None  # time limit in steps; None: unlimited
     features: int  # O
     low: np.ndarray  # (D,) float32
     high: np.ndarray  # (D,) float32
@@ -39,8 +38,8 @@ class TaskCopies(Protocol):
     def clear(self, copies: int) -> None:
         """Allocates memory for a number of copies; none of them is started."""
 
-    def open(self, which: Sequence[int], seeds: Sequence[int]) -> None:
-        """Starts the given copies as Gymnasium does with the given seeds."""
+    def open(self, copies: Sequence[int], seeds: Sequence[int]) -> None:
+        """Starts copies, given by their numbers, as Gymnasium does with the same seeds."""
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Maps actions (B, D) float32 to rewards (B,), and which copies are terminated and truncated by the task."""
@@ -80,26 +79,29 @@ def make_task(name: str) -> Any:
 
 
 class Tasks:
-    """B Gymnasium tasks, stepped one by one; see `Copies`. The state contains the seeds and all actions since."""
+    """B Gymnasium tasks, stepped one by one; see `TaskCopies`.
+
+    The state of a task is its seed and all actions since it was started.
+    """
 
     def __init__(self, name: str):
         task = make_task(name)
         self.name, self.tasks = name, [task]
-        self.limit = registered_limit(task)
+        self.limit = default_limit(task)
         self.features = int(np.prod(task.observation_space.shape))
         self.low, self.high = task.action_space.low.astype(np.float32), task.action_space.high.astype(np.float32)
         self.clear(0)
 
     def clear(self, copies: int) -> None:
         self.tasks += [make_task(self.name) for _ in range(len(self.tasks), copies)]
-        self.now = np.zeros((copies, self.features), np.float32)
+        self.observations = np.zeros((copies, self.features), np.float32)
         self.seeds = [0] * copies
-        self.done: list[list[np.ndarray]] = [[] for _ in range(copies)]
+        self.actions: list[list[np.ndarray]] = [[] for _ in range(copies)]
 
-    def open(self, which: Sequence[int], seeds: Sequence[int]) -> None:
-        for copy, seed in zip(which, seeds, strict=True):
-            self.seeds[copy], self.done[copy] = seed, []
-            self.now[copy] = self.tasks[copy].reset(seed=seed)[0].ravel()
+    def open(self, copies: Sequence[int], seeds: Sequence[int]) -> None:
+        for copy, seed in zip(copies, seeds, strict=True):
+            self.seeds[copy], self.actions[copy] = seed, []
+            self.observations[copy] = self.tasks[copy].reset(seed=seed)[0].ravel()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         results = [self._step(copy, action) for copy, action in enumerate(actions)]
@@ -107,27 +109,28 @@ class Tasks:
         return np.array(rewards, float), np.array(over, bool), np.array(cut, bool)
 
     def _step(self, copy: int, action: np.ndarray) -> tuple[float, bool, bool]:
-        self.done[copy].append(action.copy())
+        self.actions[copy].append(action.copy())
         observation, reward, over, cut, _ = self.tasks[copy].step(action)
-        self.now[copy] = observation.ravel()
+        self.observations[copy] = observation.ravel()
         return reward, over, cut
 
     def observe(self) -> np.ndarray:
-        return self.now.copy()
+        return self.observations.copy()
 
     def state(self) -> dict[str, Tensor]:
-        counts = [len(actions) for actions in self.done]
-        past = np.zeros((len(counts), max(counts, default=0), len(self.low)), np.float32)
-        for copy, actions in enumerate(self.done):
-            past[copy, : len(actions)] = np.reshape(actions, (-1, len(self.low)))
-        return {"seeds": torch.tensor(self.seeds), "counts": torch.tensor(counts), "past": torch.from_numpy(past)}
+        counts = [len(actions) for actions in self.actions]
+        history = np.zeros((len(counts), max(counts, default=0), len(self.low)), np.float32)
+        for copy, actions in enumerate(self.actions):
+            history[copy, : len(actions)] = np.reshape(actions, (-1, len(self.low)))
+        state = {"seeds": torch.tensor(self.seeds), "counts": torch.tensor(counts)}
+        return {**state, "actions": torch.from_numpy(history)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Replays all actions. This restores tasks that are functions of their seed and actions."""
         self.clear(len(state["seeds"]))
         self.open(range(len(self.seeds)), state["seeds"].tolist())
         for copy, count in enumerate(state["counts"].tolist()):
-            for action in state["past"][copy, :count].numpy():
+            for action in state["actions"][copy, :count].numpy():
                 self._step(copy, action)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,7 +142,7 @@ class Tasks:
         self.restore(state["state"])
 
 
-def registered_limit(task: Any) -> int | None:
+def default_limit(task: Any) -> int | None:
     """Returns the time limit with which Gymnasium registered a task."""
     import gymnasium
 
@@ -153,7 +156,9 @@ def seeds_of(seeds: Tensor, openings: Tensor) -> list[int]:
 
 @dataclass
 class Control:
-    """Observations (B, 1, O) float32; actions (B, 1, D) float32 in the box of `spaces.action`, in the task's own units.
+    """B copies of a Gymnasium task.
+
+    Observations are (B, 1, O) float32, actions (B, 1, D) float32 in the box `spaces.action`, in the task's units.
 
     Raises ValueError for an unknown task, a task whose actions are not a box, and a horizon below 1.
     """
@@ -169,7 +174,7 @@ class Control:
     symmetric: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
-        self.copies: TaskCopies = COMPILED.get(self.name, lambda: Tasks(self.name))()
+        self.copies: TaskCopies = COMPILED_TASKS.get(self.name, lambda: Tasks(self.name))()
         self.horizon = self.copies.limit if self.horizon is None else self.horizon
         check_fields("game", self, "horizon", least=1, whole=True)
         self.actions, self.observation_shape = len(self.copies.low), (self.copies.features,)
@@ -201,32 +206,33 @@ class Control:
 
         Raises ValueError, and plays nothing, for a wrong shape or values that are not finite.
         """
-        expected = (len(self.seeds), 1, self.actions)
-        if actions.shape != expected or not actions.isfinite().all():
-            raise ValueError(f"actions must be {expected} finite numbers, not {tuple(actions.shape)}")
-        clipped = actions[:, 0].cpu().float().clamp(self.low, self.high)
-        reward, *ends = self.copies.step(clipped.numpy())
-        over, cut = (torch.from_numpy(each) for each in ends)
+        shape = (len(self.seeds), 1, self.actions)
+        if actions.shape != shape or not actions.isfinite().all():
+            raise ValueError(f"actions must be {shape} finite numbers, not {tuple(actions.shape)}")
+        rows = actions[:, 0].cpu().float().clamp(self.low, self.high)
+        reward, *ends = self.copies.step(rows.numpy())
+        over, cut = (torch.from_numpy(mask) for mask in ends)
         self.clock += 1
         done = over | cut | (self.clock == self.horizon)
         truncated = done & ~over
         final = torch.from_numpy(self.copies.observe())
-        if which := done.nonzero()[:, 0].tolist():
+        if copies := done.nonzero()[:, 0].tolist():
             self.openings[done] += 1
             self.clock[done] = 0
-            self.copies.open(which, seeds_of(self.seeds[done], self.openings[done]))
-        observation = torch.from_numpy(self.copies.observe()) if which else final
+            self.copies.open(copies, seeds_of(self.seeds[done], self.openings[done]))
+        observation = torch.from_numpy(self.copies.observe()) if copies else final
         return self._turn(observation, torch.from_numpy(reward).float(), done, truncated, final)
 
     def _opening_turn(self) -> Turn:
         """Returns the turn after a reset: no rewards, nothing done."""
-        observation, none = torch.from_numpy(self.copies.observe()), torch.zeros(len(self.seeds), dtype=torch.bool)
-        return self._turn(observation, torch.zeros(len(observation)), none, none, observation)
+        observation, false = torch.from_numpy(self.copies.observe()), torch.zeros(len(self.seeds), dtype=torch.bool)
+        return self._turn(observation, torch.zeros(len(observation)), false, false, observation)
 
     def _turn(self, observation: Tensor, reward: Tensor, done: Tensor, truncated: Tensor, final: Tensor) -> Turn:
-        always = torch.ones(len(observation), 1, self.actions, dtype=torch.bool)
+        """Returns a turn from observations (B, O), rewards (B,) and masks (B,)."""
+        legal = torch.ones(len(observation), 1, self.actions, dtype=torch.bool)
         shaping = torch.zeros(len(observation), 1)
         turn = Turn(
-            observation[:, None], always, always[..., 0], reward[:, None], shaping, done, truncated, final[:, None]
+            observation[:, None], legal, legal[..., 0], reward[:, None], shaping, done, truncated, final[:, None]
         )
         return turn if self.device == "cpu" else turn.to(self.device)

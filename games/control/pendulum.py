@@ -1,6 +1,6 @@
 """Gymnasium's Pendulum-v1, with all copies in one compiled loop.
 
-A torque of at most 2 swings a rod up and holds it there. A test compares it with Gymnasium's.
+The task is to swing a rod up and to balance it, with a torque of at most 2. A test compares it with Gymnasium's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ START = np.array([pi, 1.0])  # largest initial angle and speed
 
 @compile_loop
 def _step(states, torques, rewards):
-    """Moves states (B, 2), angle from upright and speed, and writes rewards (B,):
+    """Moves states (B, 2): angle from upright, and speed. Writes rewards (B,).
 
-    -(angle² + speed² / 10 + torque² / 1000) before the move.
+    The reward is -(angle² + speed² / 10 + torque² / 1000) before the move.
     """
     fastest, strongest = np.float32(FASTEST), np.float32(STRONGEST)
     for copy in range(len(states)):
         angle, speed = states[copy, 0], states[copy, 1]
         torque = min(max(torques[copy], -strongest), strongest)
-        off = (angle + pi) % (2 * pi) - pi
-        rewards[copy] = -(off * off + 0.1 * speed * speed + np.float32(0.001) * (torque * torque))
+        offset = (angle + pi) % (2 * pi) - pi
+        rewards[copy] = -(offset * offset + 0.1 * speed * speed + np.float32(0.001) * (torque * torque))
         push = np.float32(3 / (MASS * LENGTH**2)) * torque
         speed += (3 * GRAVITY / (2 * LENGTH) * np.sin(angle) + push) * PERIOD
         speed = min(max(speed, -fastest), fastest)
@@ -46,7 +46,7 @@ def _observe(states, observation):
 
 @dataclass
 class Pendulums:
-    """B pendulums; see `Copies`."""
+    """B pendulums; see `gymnasium.TaskCopies`."""
 
     limit: int = 200  # steps
     features: int = 3
@@ -58,16 +58,16 @@ class Pendulums:
         """Allocates memory for a number of copies."""
         self.states = np.zeros((copies, 2))
 
-    def open(self, which: Sequence[int], seeds: Sequence[int]) -> None:
-        """Starts the given copies where Gymnasium starts with these seeds."""
-        for copy, seed in zip(which, seeds, strict=True):
+    def open(self, copies: Sequence[int], seeds: Sequence[int]) -> None:
+        """Starts copies, given by their numbers, as Gymnasium does with the same seeds."""
+        for copy, seed in zip(copies, seeds, strict=True):
             self.states[copy] = np.random.default_rng(seed).uniform(-START, START)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Maps torques (B, 1) float32 to rewards (B,); no copy is ever terminated or truncated."""
-        rewards, never = np.empty(len(self.states)), np.zeros(len(self.states), bool)
+        rewards, false = np.empty(len(self.states)), np.zeros(len(self.states), bool)
         _step(self.states, actions[:, 0], rewards)
-        return rewards, never, never
+        return rewards, false, false
 
     def observe(self) -> np.ndarray:
         """Returns observations (B, 3) float32."""

@@ -1,8 +1,9 @@
 """Preferences between whole trajectories of a continuous-control task, without rewards.
 
-The four settings of SPO (Swamy et al. 2024, arXiv:2401.04056, section 4): by return, noisy, intransitive, and
-non-Markovian. It departs from the paper in its tasks, and in that policies observe the time, which they need to act
-differently early and late. A task that ends before the horizon stands still until then.
+These are the four settings of SPO (Swamy et al. 2024, arXiv:2401.04056, section 4): preferences by return, noisy,
+intransitive, and non-Markovian ones. It departs from the paper in its tasks, and in that policies observe the time,
+which they need to act differently early and late. If a task ends before the horizon, the copy rests until then: it
+repeats its last observation and earns nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,48 +30,51 @@ def parts(numbers: Tensor, count: int) -> Tensor:
     return torch.stack([numbers[start:end].sum(0) for start, end in pairwise(bounds)], dim=-1)
 
 
-def greater(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Returns how often the first of two scores wins: sigma(difference / temperature).
+def choice_probability(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Returns how often the first of two scores wins: sigma((first - second) / temperature).
 
-    At temperature 0: 1, 1/2 or 0.
+    At temperature 0 this is 1, 1/2 or 0.
     """
     if temperature == 0:
-        return 0.5 + 0.5 * (one - other).sign()
-    return ((one - other) / temperature).sigmoid()
+        return 0.5 + 0.5 * (first - second).sign()
+    return ((first - second) / temperature).sigmoid()
 
 
-def by_return(one: Tensor, other: Tensor, temperature: float, limit: float) -> Tensor:
-    """The larger return is preferred: transitive preferences."""
-    return greater(one[..., :QUARTERS].sum(-1), other[..., :QUARTERS].sum(-1), temperature)
+def prefer_return(first: Tensor, second: Tensor, temperature: float, limit: float) -> Tensor:
+    """Prefers the larger return; these preferences are transitive."""
+    return choice_probability(first[..., :QUARTERS].sum(-1), second[..., :QUARTERS].sum(-1), temperature)
 
 
-def by_raters(one: Tensor, other: Tensor, temperature: float, limit: float) -> Tensor:
-    """Raters stand around a circle; a rater prefers the trajectory that it reaches first walking round the circle.
+def prefer_on_circle(first: Tensor, second: Tensor, temperature: float, limit: float) -> Tensor:
+    """Preferences of raters around a circle, who prefer the trajectory that they meet first, going round the circle.
 
     The position of a trajectory is the angle of its mean actions, early and late, about `CENTRE`. With angles a and a'
-    the first is preferred by a share of ((a - a') mod 2 pi) / 2 pi of the raters. A is preferred three to one to B, a
-    quarter of the circle further on; likewise B to C, C to D, and D to A. Every trajectory is beaten by another one;
-    the uniform distribution on the circle is the minimax winner.
+    the first is preferred by a share of ((a - a') mod 2 pi) / 2 pi of the raters. Of four trajectories A, B, C and D, a
+    quarter of the circle apart, three of four raters prefer A to B, B to C, C to D, and D to A. Every trajectory is
+    beaten by another one; the uniform distribution on the circle is the minimax winner.
     """
-    action, other_action = ((each[..., QUARTERS:] - torch.tensor(CENTRE, device=each.device)) for each in (one, other))
-    ahead = torch.atan2(action[..., 1], action[..., 0]) - torch.atan2(other_action[..., 1], other_action[..., 0])
-    return torch.where(ahead == 0, 0.5, ahead.remainder(2 * pi) / (2 * pi))
+    angles = []
+    for summary in (first, second):
+        action = summary[..., QUARTERS:] - torch.tensor(CENTRE, device=summary.device)
+        angles.append(torch.atan2(action[..., 1], action[..., 0]))
+    lead = angles[0] - angles[1]
+    return torch.where(lead == 0, 0.5, lead.remainder(2 * pi) / (2 * pi))
 
 
-def by_constraint(one: Tensor, other: Tensor, temperature: float, limit: float) -> Tensor:
+def prefer_under_limit(first: Tensor, second: Tensor, temperature: float, limit: float) -> Tensor:
     """Prefers the larger return of the first three quarters, if the last quarter earns at most `limit`.
 
     If one trajectory breaks the limit, the other is preferred; if both do, the one that breaks it by less.
     """
-    over, other_over = ((each[..., 3] - limit).clamp(min=0) for each in (one, other))
-    early = greater(one[..., :3].sum(-1), other[..., :3].sum(-1), temperature)
-    return torch.where(over == other_over, early, greater(other_over, over, temperature))
+    excess, second_excess = ((summary[..., 3] - limit).clamp(min=0) for summary in (first, second))
+    early = choice_probability(first[..., :3].sum(-1), second[..., :3].sum(-1), temperature)
+    return torch.where(excess == second_excess, early, choice_probability(second_excess, excess, temperature))
 
 
 PREFERENCES: dict[str, Callable[[Tensor, Tensor, float, float], Tensor]] = {
-    "transitive": by_return,
-    "intransitive": by_raters,
-    "non_markovian": by_constraint,
+    "transitive": prefer_return,
+    "intransitive": prefer_on_circle,
+    "non_markovian": prefer_under_limit,
 }
 
 
@@ -121,27 +125,28 @@ class TrajectoryPreference:
         lengths = parts(torch.ones(len(pushes), 1, device=action.device), HALVES)
         return torch.cat([parts(reward, QUARTERS), parts(pushes, HALVES) / lengths], dim=-1)
 
-    def compare(self, one: Tensor, other: Tensor) -> Tensor:
-        """Returns how often trajectories with summaries `one` (..., 6) are preferred to `other` (..., 6)."""
-        chance = PREFERENCES[self.preference](one, other, self.temperature, self.limit)
+    def compare(self, first: Tensor, second: Tensor) -> Tensor:
+        """Returns how often trajectories with summaries `first` (..., 6) are preferred to `second` (..., 6)."""
+        chance = PREFERENCES[self.preference](first, second, self.temperature, self.limit)
         return self.flips + (1 - 2 * self.flips) * chance
 
     def reset(self, seeds: Tensor) -> Turn:
         """Starts as many copies as there are seeds."""
-        self.seeds, self.opened, self.clock = seeds.cpu().clone(), 0, 0
+        self.seeds, self.trajectory, self.clock = seeds.cpu().clone(), 0, 0
         return self._opening_turn(self._open())
 
     def state(self) -> dict[str, Tensor]:
-        """Returns the seeds, the number of trajectories, the time in the current one, and the state of the task."""
-        state = {"seed": self.seeds.clone(), "time": torch.tensor([self.opened, self.clock])}
-        state |= {"resting": self.resting.clone(), "held": self.held.clone()}
-        return state | {f"control/{name}": each for name, each in self.task.state().items()}
+        """Returns the seeds, the number of the trajectory, the time in it, and the state of the task."""
+        state = {"seed": self.seeds.clone(), "time": torch.tensor([self.trajectory, self.clock])}
+        state |= {"resting": self.resting.clone(), "last_observation": self.last_observation.clone()}
+        return state | {f"control/{name}": value for name, value in self.task.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
         """Restores a saved state."""
-        self.seeds, self.resting, self.held = (state[name].clone() for name in ("seed", "resting", "held"))
-        self.opened, self.clock = state["time"].tolist()
-        turn = self.task.restore({name[8:]: each for name, each in state.items() if name.startswith("control/")})
+        names = ("seed", "resting", "last_observation")
+        self.seeds, self.resting, self.last_observation = (state[name].clone() for name in names)
+        self.trajectory, self.clock = state["time"].tolist()
+        turn = self.task.restore({name[8:]: value for name, value in state.items() if name.startswith("control/")})
         return self._opening_turn(turn)
 
     def step(self, actions: Tensor) -> Turn:
@@ -152,32 +157,36 @@ class TrajectoryPreference:
         turn = self.task.step(actions.cpu())
         reward = turn.reward.masked_fill(self.resting[:, None], 0.0)
         assert turn.final is not None
-        self.held = torch.where(self.resting[:, None, None], self.held, turn.final)
+        self.last_observation = torch.where(self.resting[:, None, None], self.last_observation, turn.final)
         self.resting |= turn.done
         self.clock += 1
         done = self.clock == self.horizon
         if done:
-            self.opened, self.clock = self.opened + 1, 0
+            self.trajectory, self.clock = self.trajectory + 1, 0
             turn = self._open()
         else:
-            turn = turn._replace(observation=torch.where(self.resting[:, None, None], self.held, turn.observation))
+            turn = turn._replace(observation=self._observe(turn))
         return self._turn(turn, reward, torch.full((len(self.seeds),), done))
 
     def _open(self) -> Turn:
         """Starts the next trajectory of every copy."""
-        turn = self.task.reset(mix_bits(self.seeds + GOLDEN * torch.full_like(self.seeds, self.opened + 1)))
-        self.resting, self.held = torch.zeros(len(self.seeds), dtype=torch.bool), turn.observation
+        turn = self.task.reset(mix_bits(self.seeds + GOLDEN * torch.full_like(self.seeds, self.trajectory + 1)))
+        self.resting, self.last_observation = torch.zeros(len(self.seeds), dtype=torch.bool), turn.observation
         return turn
 
     def _opening_turn(self, turn: Turn) -> Turn:
         """Returns the turn after a reset: no rewards, nothing done."""
-        observation = torch.where(self.resting[:, None, None], self.held, turn.observation)
-        never = torch.zeros(len(self.seeds), dtype=torch.bool)
-        return self._turn(turn._replace(observation=observation), torch.zeros_like(turn.reward), never)
+        false = torch.zeros(len(self.seeds), dtype=torch.bool)
+        return self._turn(turn._replace(observation=self._observe(turn)), torch.zeros_like(turn.reward), false)
+
+    def _observe(self, turn: Turn) -> Tensor:
+        """Returns the observations of the task's turn; those of resting copies are their last ones."""
+        return torch.where(self.resting[:, None, None], self.last_observation, turn.observation)
 
     def _turn(self, turn: Turn, reward: Tensor, done: Tensor) -> Turn:
+        """Returns a turn of the task with the time added to its observations."""
         assert self.horizon is not None
         time = torch.full((*turn.observation.shape[:-1], 1), 2 * self.clock / self.horizon - 1)
-        observation, never = torch.cat([turn.observation, time], dim=-1), torch.zeros_like(done)
-        result = turn._replace(observation=observation, reward=reward, done=done, truncated=never, final=None)
+        observation, false = torch.cat([turn.observation, time], dim=-1), torch.zeros_like(done)
+        result = turn._replace(observation=observation, reward=reward, done=done, truncated=false, final=None)
         return result if self.device == "cpu" else result.to(self.device)

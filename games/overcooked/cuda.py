@@ -7,7 +7,7 @@ from games.overcooked.rules import observe, step
 
 @cuda.jit
 def step_games(kitchen, rows, actions, observation, reward, shaping, done):
-    """Called as `step_games[blocks, threads](...)` on arrays that are on the GPU; see `rules.step_games`."""
+    """Steps B games on the GPU, called as `step_games[blocks, threads](...)`; see `rules.step_games`."""
     game = cuda.grid(1)
     if game < rows.shape[0]:
         payoff, over = step(kitchen, rows[game], actions[game], shaping[game])

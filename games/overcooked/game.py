@@ -13,7 +13,7 @@ from marl_engine.configuration import outside
 from marl_engine.numerics.threads import split_rows
 from marl_engine.types import Turn
 
-SHARE = 512  # games; fewer are not worth a second core
+SHARE = 512  # minimum number of games for each core
 THREADS = 64  # of a CUDA block
 ACTIONS = ("north", "south", "east", "west", "stay", "interact")
 UNSIGNED = np.uint16  # how the rules read rows; torch has fewer operations for it than for int16
@@ -52,8 +52,8 @@ class Overcooked:
         self.observation_shape = (width, self.kitchen.height, self.kitchen.channels)
         self.spaces = Spaces(self.observation_shape, ActionSpace(self.actions, names=ACTIONS), torch.uint8)
         self.rows = torch.empty(0)
-        self.stepped_on = self.device if compiles_for(self.device) else "cpu"
-        self._there: rules.Kitchen | None = None  # the kitchen on the GPU
+        self.step_device = self.device if compiles_for(self.device) else "cpu"
+        self._kitchen_on_gpu: rules.Kitchen | None = None
         self.reset(torch.zeros(1, dtype=torch.int64))
 
     def reset(self, seeds: Tensor) -> Turn:
@@ -70,40 +70,40 @@ class Overcooked:
         rows = state["rows"].cpu().clone()
         observation = torch.empty(len(rows), self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
         rules.observe_games(self.kitchen, rows.numpy().view(UNSIGNED), observation.numpy(), 0, len(rows))
-        self.rows = rows.to(self.stepped_on)
+        self.rows = rows.to(self.step_device)
         zero = torch.zeros(len(rows), self.players, device=self.device)
         self._legal = torch.ones(len(rows), self.players, self.actions, dtype=torch.bool, device=self.device)
         self._acting = self._legal[..., 0]
         self._never = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
-        return self._turn(observation.to(self.stepped_on), zero, zero.clone(), self._never)
+        return self._turn(observation.to(self.step_device), zero, zero.clone(), self._never)
 
     def step(self, actions: Tensor) -> Turn:
         """Plays actions (B, P) int64: 0 north, 1 south, 2 east, 3 west, 4 stay, 5 interact.
 
         Raises ValueError, and plays nothing, for other numbers.
         """
-        actions = actions.to(self.stepped_on)
+        actions = actions.to(self.step_device)
         self._check(actions)
         games = len(self.rows)
         observation = self._empty_observation(games)
-        reward, shaping = torch.empty(2, games, self.players, device=self.stepped_on)
-        done = torch.empty(games, dtype=torch.bool, device=self.stepped_on)
+        reward, shaping = torch.empty(2, games, self.players, device=self.step_device)
+        done = torch.empty(games, dtype=torch.bool, device=self.step_device)
         step = self._step_on_cuda if self.rows.is_cuda else self._step_on_cores
         step(actions.contiguous(), observation, reward, shaping, done)
         return self._turn(observation, reward, shaping, done)
 
     def render(self, copy: int = 0, caption: str = "") -> np.ndarray:
         """Returns a picture (H, W, 3) uint8 of kitchen `copy`. The default caption is its step."""
-        from games.overcooked import render as render_module
+        from games.overcooked.render import draw
 
         row = self.rows[copy].cpu().numpy()
-        return render_module.draw(self.kitchen, row, caption or f"step {row[0]}")
+        return draw(self.kitchen, row, caption or f"step {row[0]}")
 
     def _check(self, actions: Tensor) -> None:
         """Raises ValueError for invalid actions. The compiled rules use them as indices without checks."""
-        expected = (len(self.rows), self.players)
-        if actions.dtype != torch.int64 or actions.shape != expected:
-            raise ValueError(f"actions must be int64 {expected}, not {actions.dtype} {tuple(actions.shape)}")
+        shape = (len(self.rows), self.players)
+        if actions.dtype != torch.int64 or actions.shape != shape:
+            raise ValueError(f"actions must be int64 {shape}, not {actions.dtype} {tuple(actions.shape)}")
         if actions.is_cuda:
             valid = bool(((actions >= 0) & (actions < self.actions)).all())
         else:
@@ -114,7 +114,7 @@ class Overcooked:
 
     def _step_on_cores(self, *tensors: Tensor) -> None:
         """Steps the games on the CPU, a share on each core."""
-        arrays = (self.rows.numpy().view(UNSIGNED), *(each.numpy() for each in tensors))
+        arrays = (self.rows.numpy().view(UNSIGNED), *(tensor.numpy() for tensor in tensors))
         split_rows(lambda _, *share: rules.step_games(self.kitchen, *arrays, *share), len(self.rows), SHARE)
 
     def _step_on_cuda(self, *tensors: Tensor) -> None:
@@ -123,12 +123,12 @@ class Overcooked:
 
         from games.overcooked.cuda import step_games
 
-        if self._there is None:
-            arrays_on_gpu = [cuda.to_device(each) if isinstance(each, np.ndarray) else each for each in self.kitchen]
-            self._there = rules.Kitchen._make(arrays_on_gpu)
-        arrays = [cuda.as_cuda_array(each) for each in (self.rows, *tensors)]
+        if self._kitchen_on_gpu is None:
+            fields = [cuda.to_device(value) if isinstance(value, np.ndarray) else value for value in self.kitchen]
+            self._kitchen_on_gpu = rules.Kitchen._make(fields)
+        arrays = [cuda.as_cuda_array(tensor) for tensor in (self.rows, *tensors)]
         arrays[0] = arrays[0].view(UNSIGNED)
-        step_games[-(-len(self.rows) // THREADS), THREADS](self._there, *arrays)
+        step_games[-(-len(self.rows) // THREADS), THREADS](self._kitchen_on_gpu, *arrays)
 
     def _empty_observation(self, games: int) -> Tensor:
         """Allocates observations with NumPy, which uses large pages.
@@ -137,13 +137,14 @@ class Overcooked:
         """
         shape = (games, self.players, self.kitchen.picture.shape[1])
         if self.rows.is_cuda:
-            return torch.empty(shape, dtype=torch.uint8, device=self.stepped_on)
+            return torch.empty(shape, dtype=torch.uint8, device=self.step_device)
         return torch.from_numpy(np.empty(shape, np.uint8))
 
     def _turn(self, observation: Tensor, reward: Tensor, shaping: Tensor, done: Tensor) -> Turn:
+        """Returns a turn on `device` from tensors on `step_device`; observation is (B, P, cells * channels)."""
         observation = observation.view(len(observation), self.players, *self.observation_shape)
         turn = Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
-        return turn if self.device == self.stepped_on else turn.to(self.device)
+        return turn if self.device == self.step_device else turn.to(self.device)
 
 
 def compiles_for(device: str) -> bool:

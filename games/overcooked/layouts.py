@@ -57,8 +57,8 @@ def find(layout: str) -> dict[str, Any]:
     name = built_in()["aliases"].get(layout, layout)
     if name not in built_in()["layouts"]:
         near = get_close_matches(layout, names(), n=1, cutoff=0.0)
-        others = ", ".join(near + [other for other in names() if other not in near])
-        raise ValueError(f"there is no layout {layout!r}; choose from {others}; or give a drawing or its .txt file")
+        choices = ", ".join(near + [choice for choice in names() if choice not in near])
+        raise ValueError(f"there is no layout {layout!r}; choose from {choices}; or give a drawing or its .txt file")
     return built_in()["layouts"][name]
 
 
@@ -126,24 +126,25 @@ def soup_of(order: Any) -> int:
     return SOUP + order.count("o") + 4 * order.count("t")
 
 
-def recipe_table(entry: Mapping[str, Any], orders: Sequence[str], listed: str, each: str, default: int) -> np.ndarray:
+def recipe_table(entry: Mapping[str, Any], orders: Sequence[str], key: str, unit: str, default: int) -> np.ndarray:
     """Returns values or times (RECIPES,) of all soups.
 
-    A layout gives them by order, by ingredient, or not at all.
+    A layout may give them as a list under `key`, with a number for each order, or by ingredient under `onion_UNIT` and
+    `tomato_UNIT`. Otherwise they have the default.
     """
     result = np.full(RECIPES, default, np.float32)
-    onion, tomato = entry.get(f"onion_{each}"), entry.get(f"tomato_{each}")
+    onion, tomato = entry.get(f"onion_{unit}"), entry.get(f"tomato_{unit}")
     if onion is not None and tomato is not None:
         for onions, tomatoes in product(range(4), range(4)):
             if onions + tomatoes <= INGREDIENTS:
                 result[SOUP + onions + 4 * tomatoes] = onion * onions + tomato * tomatoes
-    values = entry.get(listed)
+    values = entry.get(key)
     if values is not None:
         if len(values) != len(orders):
-            raise ValueError(f"layout: {listed} has {len(values)} entries for {len(orders)} orders")
+            raise ValueError(f"layout: {key} has {len(values)} entries for {len(orders)} orders")
         for order, number in zip(orders, values, strict=True):
             if not isinstance(number, NUMBER) or isinstance(number, bool):
-                raise ValueError(f"layout: {listed} must be numbers, not {number!r}")
+                raise ValueError(f"layout: {key} must be numbers, not {number!r}")
             result[soup_of(order)] = number
     return result
 
@@ -152,15 +153,14 @@ def payoffs(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
     """Returns the payoff of each soup (RECIPES,): zero unless it is ordered, doubled for a bonus order."""
     values = recipe_table(entry, orders, "recipe_values", "value", VALUE)
     bonus = [soup_of(order) for order in entry.get("bonus_orders", [])]
-    ordered = [soup_of(order) for order in orders]
-    earned = np.zeros(RECIPES, np.float32)
-    for soup in ordered:
-        earned[soup] = values[soup] * (2 if soup in bonus else 1)
-    return earned
+    result = np.zeros(RECIPES, np.float32)
+    for soup in map(soup_of, orders):
+        result[soup] = values[soup] * (2 if soup in bonus else 1)
+    return result
 
 
 def cook_times(entry: Mapping[str, Any], orders: Sequence[str]) -> np.ndarray:
-    """Returns the steps that each soup cooks (RECIPES,)."""
+    """Returns the cooking time of each soup in steps (RECIPES,)."""
     times = recipe_table(entry, orders, "recipe_times", "time", TIME)
     if not (times.min() >= 0 and times.max() <= LONGEST):
         raise ValueError(f"layout: a soup cooks from 0 to {LONGEST} steps, not {times.min():g} to {times.max():g}")
@@ -206,14 +206,14 @@ def arrays(grid: Sequence[str], *, payoff: np.ndarray, cook_time: np.ndarray, ho
     start[len(start) - len(pots) :] = -1
     for cook in range(players):
         start[1 + COOK * cook] = cells.index(str(cook + 1))
-    here = np.arange(len(cells))
-    ahead = here + np.array([-1, 1, height, -height, 0, 0])[:, None]  # north, south, east, west, stay, interact
+    numbers = np.arange(len(cells))
+    ahead = numbers + np.array([-1, 1, height, -height, 0, 0])[:, None]  # north, south, east, west, stay, interact
     ahead = np.clip(ahead, 0, len(cells) - 1)  # no cook is on the border
     return Kitchen(
         cooks=tuple(range(players)),
         terrain=terrain,
         ahead=ahead[:4].astype(np.uint16),
-        goal=np.where(terrain[ahead] == rules.FLOOR, ahead, here).astype(np.uint16),
+        goal=np.where(terrain[ahead] == rules.FLOOR, ahead, numbers).astype(np.uint16),
         pot_of=pot_of,
         pots=pots,
         counters=np.flatnonzero(terrain == rules.COUNTER).astype(np.uint16),

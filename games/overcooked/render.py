@@ -38,9 +38,9 @@ def font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 @cache
-def mix_colours(colour: str, other: str = "#000000", share: float = 0.28) -> str:
-    """Mixes a colour with a share of another one. The default gives the colour of its outline."""
-    pairs = zip(ImageColor.getrgb(colour), ImageColor.getrgb(other), strict=True)
+def mix_colours(colour: str, tint: str = "#000000", share: float = 0.28) -> str:
+    """Mixes a colour with a share of a tint. The default gives the colour of its outline."""
+    pairs = zip(ImageColor.getrgb(colour), ImageColor.getrgb(tint), strict=True)
     return "#" + "".join(f"{int(first + share * (second - first)):02x}" for first, second in pairs)
 
 
@@ -54,7 +54,7 @@ class Pen:
 
     def around(self, x: float, y: float, radius: float) -> list[float]:
         """Returns the bounding square of a circle."""
-        return [self.unit * at for at in (x - radius, y - radius, x + radius, y + radius)]
+        return [self.unit * edge for edge in (x - radius, y - radius, x + radius, y + radius)]
 
     def disc(self, x: float, y: float, radius: float, fill: str, line: float = 0.0) -> None:
         """Draws a disc around (x, y); `line` is the width of its outline."""
@@ -87,10 +87,10 @@ class Pen:
         """Draws text centred at (x, y)."""
         letters = font(int(self.unit * size))
         left, top, right, bottom = letters.getbbox(word)
-        at = (self.unit * x - (left + right) / 2, self.unit * y - (top + bottom) / 2)
-        self.draw.text(at, word, fill, letters, stroke_width=self.unit // 100)
+        corner = (self.unit * x - (left + right) / 2, self.unit * y - (top + bottom) / 2)
+        self.draw.text(corner, word, fill, letters, stroke_width=self.unit // 100)
 
-    def done(self) -> Image.Image:
+    def scale_down(self) -> Image.Image:
         """Returns the tile in its final size."""
         return self.sheet.resize((self.scale, self.scale), Image.Resampling.BOX)
 
@@ -120,8 +120,8 @@ def sprites(kitchen: Kitchen, row: list[int], scale: int) -> Iterator[tuple[int,
         soup, clock = row[items + cell], row[clocks + pot]
         yield cell, stove(soup, clock, int(kitchen.cook_time[soup]), scale)
     for seat in range(kitchen.players):
-        cell, facing, held = row[1 + COOK * seat : 1 + COOK * (seat + 1)]
-        yield cell, cook(seat, facing, held, scale)
+        cell, direction, hand = row[1 + COOK * seat : 1 + COOK * (seat + 1)]
+        yield cell, cook(seat, direction, hand, scale)
 
 
 def write_strip(frame: Image.Image, top: int, caption: str, share: float, scale: int) -> None:
@@ -150,13 +150,13 @@ def background(terrain: bytes, height: int, scale: int) -> Image.Image:
     return frame
 
 
-def floor(colour: str, shaded: bool, scale: int) -> Image.Image:
+def floor(colour: str, shadow: bool, scale: int) -> Image.Image:
     """Returns a floor tile, with or without the shadow of a counter above."""
     pen = Pen(scale)
     pen.box(0, 0, 1, 1, colour)
-    if shaded:
+    if shadow:
         pen.box(0, 0, 1, 0.09, SHADE)
-    return pen.done()
+    return pen.scale_down()
 
 
 def counter(kind: int, front: bool, scale: int) -> Image.Image:
@@ -171,10 +171,10 @@ def counter(kind: int, front: bool, scale: int) -> Image.Image:
     elif kind == rules.DISHES:
         pen.box(0.08, 0.08, 0.92, 0.86, TRAY, 0.1)
         for y in (0.55, 0.49, 0.43):
-            item(pen, DISH, 0.5, y, 0.29)
+            draw_item(pen, DISH, 0.5, y, 0.29)
     elif kind == rules.HATCH:
         bell(pen)
-    return pen.done()
+    return pen.scale_down()
 
 
 def crate(pen: Pen, content: int) -> None:
@@ -182,7 +182,7 @@ def crate(pen: Pen, content: int) -> None:
     pen.box(0.1, 0.08, 0.9, 0.86, CRATE, 0.08)
     pen.box(0.17, 0.15, 0.83, 0.79, INSIDE, 0.04)
     for x, y in ((0.34, 0.32), (0.66, 0.32), (0.34, 0.63), (0.66, 0.63), (0.5, 0.48)):
-        item(pen, content, x, y, 0.17)
+        draw_item(pen, content, x, y, 0.17)
 
 
 def bell(pen: Pen) -> None:
@@ -194,27 +194,27 @@ def bell(pen: Pen) -> None:
     pen.box(0.2, 0.6, 0.8, 0.68, WHITE, 0.04)
 
 
-def item(pen: Pen, held: int, x: float, y: float, radius: float) -> None:
+def draw_item(pen: Pen, item: int, x: float, y: float, radius: float) -> None:
     """Draws an onion, a tomato, a dish or a soup around (x, y)."""
-    if held == ONION:
+    if item == ONION:
         pen.bulb(x, y, radius, radius, mix_colours(GOLD))
         for across, colour in ((0.88, GOLD), (0.5, "#d29a38"), (0.36, GOLD)):
             pen.bulb(x, y, radius * across, radius * 0.86, colour)
-    elif held == TOMATO:
+    elif item == TOMATO:
         pen.disc(x, y, radius, RED, radius * 0.14)
         for right, down in ((-0.4, -0.55), (0.4, -0.55), (0, -0.1)):
             pen.path([(x, y - radius * 0.5), (x + radius * right, y + radius * down)], LEAF, radius * 0.24)
     else:
         pen.disc(x, y, radius, CHINA, radius * 0.1)
         pen.disc(x, y, radius * 0.7, "#dfe6eb")
-        if held >= SOUP:
-            broth(pen, held, x, y, radius * 0.76)
+        if item >= SOUP:
+            broth(pen, item, x, y, radius * 0.76)
 
 
-def broth(pen: Pen, soup: int, x: float, y: float, radius: float, crowded: bool = False) -> None:
+def broth(pen: Pen, soup: int, x: float, y: float, radius: float, clock: bool = False) -> None:
     """Draws a soup in a round vessel, with a dot for each ingredient.
 
-    If `crowded`, it is at the top, to leave space below.
+    With `clock`, the dots are at the top, to leave space for a number below.
     """
     onions, tomatoes = soup & 3, (soup >> 2) - 1
     pen.disc(x, y, radius, BROTH[(onions > 0) + 2 * (tomatoes > 0)])
@@ -222,18 +222,18 @@ def broth(pen: Pen, soup: int, x: float, y: float, radius: float, crowded: bool 
     for number in range(count):
         angle, reach = 2 * np.pi * number / count, radius * 0.5 * (count > 1)
         right, up, size = reach * np.sin(angle), reach * np.cos(angle), radius * 0.36
-        if crowded:
+        if clock:
             right, up, size = 0.52 * radius * (number - (count - 1) / 2), 0.52 * radius, radius * 0.24
         pen.disc(x + right, y - up, size, GOLD if number < onions else RED, size * 0.3)
 
 
 @lru_cache(256)
-def item_on_counter(held: int, scale: int) -> Image.Image:
+def item_on_counter(item: int, scale: int) -> Image.Image:
     """Returns an item on a counter."""
     pen = Pen(scale)
     pen.disc(0.5, 0.5, 0.3, FRONT)
-    item(pen, held, 0.5, 0.46, 0.3 if held >= DISH else 0.26)
-    return pen.done()
+    draw_item(pen, item, 0.5, 0.46, 0.3 if item >= DISH else 0.26)
+    return pen.scale_down()
 
 
 @lru_cache(1024)
@@ -244,8 +244,8 @@ def stove(soup: int, clock: int, time: int, scale: int) -> Image.Image:
     pen.disc(0.5, 0.46, 0.33, IRON, 0.03)
     pen.disc(0.5, 0.46, 0.27, HOLLOW)
     if soup == NOTHING:
-        return pen.done()
-    broth(pen, soup, 0.5, 0.46, 0.27, crowded=0 <= clock < time)
+        return pen.scale_down()
+    broth(pen, soup, 0.5, 0.46, 0.27, clock=0 <= clock < time)
     if 0 <= clock < time:
         pen.ring(0.5, 0.46, 0.4, RAIL, 0.07)
         pen.ring(0.5, 0.46, 0.4, FIRE, 0.07, clock / time)
@@ -254,25 +254,25 @@ def stove(soup: int, clock: int, time: int, scale: int) -> Image.Image:
         pen.ring(0.5, 0.46, 0.4, READY, 0.07)
         pen.disc(0.79, 0.74, 0.17, READY, 0.02)
         pen.path([(0.71, 0.74), (0.77, 0.8), (0.87, 0.68)], WHITE, 0.055)
-    return pen.done()
+    return pen.scale_down()
 
 
 @lru_cache(1024)
-def cook(seat: int, facing: int, held: int, scale: int) -> Image.Image:
-    """Returns a cook from above, with its seat number (from 1) on its hat and the held item in its hands."""
+def cook(seat: int, direction: int, item: int, scale: int) -> Image.Image:
+    """Returns a cook from above, with its seat number (from 1) on its hat and an item in its hands."""
     pen = Pen(scale)
-    right, down = AHEAD[facing]
+    right, down = AHEAD[direction]
 
     def at(aside: float, ahead: float) -> tuple[float, float]:
-        """A place in the tile, from its middle and as the cook sees it."""
+        """Returns the position of a point that is given relative to the middle of the tile and the cook's direction."""
         return 0.5 + ahead * right - aside * down, 0.5 + ahead * down + aside * right
 
     hat = HATS[seat % len(HATS)]
     shoulders = [at(-0.22, -0.18), at(0.22, -0.18)]
     pen.path(shoulders, mix_colours(hat), 0.4)
     pen.path(shoulders, mix_colours(hat, WHITE, 0.75), 0.36)
-    if held != NOTHING:
-        item(pen, held, *at(0, 0.275), 0.215)
+    if item != NOTHING:
+        draw_item(pen, item, *at(0, 0.275), 0.215)
     for side in (-1, 1):
         hand = at(0.24 * side, 0.22)
         pen.path([at(0.33 * side, -0.1), hand], hat, 0.13)
@@ -282,4 +282,4 @@ def cook(seat: int, facing: int, held: int, scale: int) -> Image.Image:
         pen.disc(*at(0.08 * side, 0.08), 0.03, EYE)
     pen.disc(*at(0, -0.2), 0.22, hat, 0.025)
     pen.word(*at(0, -0.2), str(seat + 1), 0.3, WHITE)
-    return pen.done()
+    return pen.scale_down()

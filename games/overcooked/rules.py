@@ -3,7 +3,7 @@
 Source: overcooked-ai 1.1.0 (Carroll et al. 2019, arXiv:1910.05789), reproduced step for step, with the `old_dynamics`
 of later versions. `tests/games/test_overcooked_traces.py` replays recorded games.
 
-A kitchen is a row of 16-bit numbers: the clock, then (cell, facing, held) of each cook, then the item on each cell,
+A kitchen is a row of 16-bit numbers: the clock, then (cell, direction, item) of each cook, then the item on each cell,
 then the cooking clock of each pot. Cells are numbered x * height + y, so that a cell times the number of channels is
 the position of its features in overcooked-ai's (width, height, channels) encoding.
 
@@ -24,21 +24,21 @@ from marl_engine.numerics.jit import compile_inline, compile_loop
 NORTH, SOUTH, EAST, WEST, STAY, INTERACT = range(6)
 FLOOR, COUNTER, ONIONS, TOMATOES, DISHES, POT, HATCH = range(7)
 NOTHING, ONION, TOMATO, DISH, SOUP = range(5)
-"""What a hand or a cell holds. A soup is `SOUP + onions + 4 * tomatoes`: 5 to 16."""
+"""Items of a cook or a cell. A soup is `SOUP + onions + 4 * tomatoes`: 5 to 16."""
 RECIPES = 17
-"""Length of a table that is indexed by what is held."""
+"""Length of a table that is indexed by items."""
 INGREDIENTS = 3
-"""How many a soup takes."""
+"""Ingredients of a full pot."""
 URGENT = 40
 """The encoding announces the end when fewer steps than this are left."""
 UNLIT = 2**16 - 1
 """The clock of a pot that does not cook: -1, read without sign."""
 COOK = 3
-"""Numbers that describe a cook: cell, facing, held."""
+"""Numbers that describe a cook: cell, direction, item."""
 
 
 class Kitchen(NamedTuple):
-    """The constants of a layout; see `layouts.compiled`."""
+    """The constants of a layout; see `layouts.compile_layout`."""
 
     cooks: tuple[int, ...]  # 0, 1, …: the compiler knows the length of a tuple
     terrain: np.ndarray  # (cells,) uint8: FLOOR ... HATCH
@@ -97,41 +97,41 @@ def pots_in_use(kitchen, row):
     items, clocks = items_of(kitchen), clocks_of(kitchen)
     count = 0
     for pot in range(kitchen.pots.size):
-        held = row[items + kitchen.pots[pot]]
-        count += (held != NOTHING) & ((row[clocks + pot] != UNLIT) | (ingredients(held) < INGREDIENTS))
+        soup = row[items + kitchen.pots[pot]]
+        count += (soup != NOTHING) & ((row[clocks + pot] != UNLIT) | (ingredients(soup) < INGREDIENTS))
     return count
 
 
 @compile_inline
 def dish_is_useful(kitchen, row, in_use):
-    """Whether there are more pots in use than dishes held, and no dish lies on a counter."""
+    """Whether there are more pots in use than cooks with a dish, and no dish lies on a counter."""
     if len(kitchen.cooks) != 2:  # overcooked-ai defines it for two cooks only
         return False
     items = items_of(kitchen)
     for counter in range(kitchen.counters.size):
         if row[items + kitchen.counters[counter]] == DISH:
             return False
-    carried = 0
+    dishes = 0
     for cook in range(len(kitchen.cooks)):
-        carried += row[3 + COOK * cook] == DISH
-    return carried < in_use
+        dishes += row[3 + COOK * cook] == DISH
+    return dishes < in_use
 
 
 @compile_inline
 def use_pot(kitchen, row, hand, cell):
     """A cook uses a pot: starts it, takes the soup, or adds an ingredient. Returns the shaping reward."""
-    held = row[hand]
-    item, clock = items_of(kitchen) + cell, clocks_of(kitchen) + kitchen.pot_of[cell]
-    soup, idle = row[item], row[clock] == UNLIT
-    if held == NOTHING:
+    item = row[hand]
+    place, clock = items_of(kitchen) + cell, clocks_of(kitchen) + kitchen.pot_of[cell]
+    soup, idle = row[place], row[clock] == UNLIT
+    if item == NOTHING:
         if soup != NOTHING and idle and kitchen.automatic == 0:
             row[clock] = 0
-    elif held == DISH:
+    elif item == DISH:
         if soup != NOTHING and not idle and row[clock] >= kitchen.cook_time[soup]:
-            row[hand], row[item], row[clock] = soup, NOTHING, UNLIT
+            row[hand], row[place], row[clock] = soup, NOTHING, UNLIT
             return kitchen.shaping[2]
-    elif held < DISH and idle and (soup == NOTHING or ingredients(soup) < INGREDIENTS):
-        row[item] = (soup if soup > SOUP else SOUP) + (1 if held == ONION else 4)  # numba has no max for CUDA
+    elif item < DISH and idle and (soup == NOTHING or ingredients(soup) < INGREDIENTS):
+        row[place] = (soup if soup > SOUP else SOUP) + (1 if item == ONION else 4)  # numba has no max for CUDA
         row[hand] = NOTHING
         return kitchen.shaping[0]
     return np.float32(0)
@@ -142,19 +142,19 @@ def interact(kitchen, row, cook, in_use):
     """A cook uses what it faces. Returns (payoff of the team, shaping reward of the cook)."""
     hand = 3 + COOK * cook
     cell = kitchen.ahead[row[hand - 1], row[hand - 2]]
-    item = items_of(kitchen) + cell
-    held, terrain = row[hand], kitchen.terrain[cell]
+    place = items_of(kitchen) + cell
+    item, terrain = row[hand], kitchen.terrain[cell]
     payoff, shaping = np.float32(0), np.float32(0)
     if terrain == COUNTER:
-        if held == NOTHING or row[item] == NOTHING:
-            row[hand], row[item] = row[item], held
+        if item == NOTHING or row[place] == NOTHING:
+            row[hand], row[place] = row[place], item
     elif terrain == POT:
         shaping = use_pot(kitchen, row, hand, cell)
     elif terrain == HATCH:
-        if held >= SOUP:
-            payoff = kitchen.payoff[held]
+        if item >= SOUP:
+            payoff = kitchen.payoff[item]
             row[hand] = NOTHING
-    elif held == NOTHING:
+    elif item == NOTHING:
         if terrain == ONIONS:
             row[hand] = ONION
         elif terrain == TOMATOES:
@@ -173,13 +173,13 @@ def walk(kitchen, row, actions):
     As in overcooked-ai, a collision (two cooks in one cell, or a swap) stops all cooks.
     """
     for cook in range(len(kitchen.cooks)):
-        facing = row[2 + COOK * cook]
-        row[2 + COOK * cook] = actions[cook] if actions[cook] < STAY else facing
+        direction = row[2 + COOK * cook]
+        row[2 + COOK * cook] = actions[cook] if actions[cook] < STAY else direction
     for cook in range(len(kitchen.cooks)):
-        for other in range(cook):
-            here, there = row[1 + COOK * cook], row[1 + COOK * other]
-            own_cell, other_cell = kitchen.goal[actions[cook], here], kitchen.goal[actions[other], there]
-            if (own_cell == other_cell) | ((own_cell == there) & (other_cell == here)):
+        for mate in range(cook):
+            cell, mate_cell = row[1 + COOK * cook], row[1 + COOK * mate]
+            goal, mate_goal = kitchen.goal[actions[cook], cell], kitchen.goal[actions[mate], mate_cell]
+            if (goal == mate_goal) | ((goal == mate_cell) & (mate_goal == cell)):
                 return
     for cook in range(len(kitchen.cooks)):
         row[1 + COOK * cook] = kitchen.goal[actions[cook], row[1 + COOK * cook]]
@@ -207,8 +207,8 @@ def step(kitchen, row, actions, shaping):
     for cook in range(len(kitchen.cooks)):
         shaping[cook] = 0
         if actions[cook] == INTERACT:
-            earned, hint = interact(kitchen, row, cook, in_use)
-            payoff += earned
+            value, hint = interact(kitchen, row, cook, in_use)
+            payoff += value
             shaping[cook] = hint
     walk(kitchen, row, actions)
     cook_pots(kitchen, row)
@@ -221,16 +221,16 @@ def step(kitchen, row, actions, shaping):
 
 
 @compile_inline
-def draw_item(kitchen, observation, cell, held):
+def draw_item(kitchen, observation, cell, item):
     """Writes the features of an item that is not in a pot, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
     for seat in range(len(kitchen.cooks)):
         view = observation[seat]
-        if held < SOUP:
-            view[feature + 6 + (0 if held == DISH else held)] = 1
+        if item < SOUP:
+            view[feature + 6 + (0 if item == DISH else item)] = 1
         else:
-            view[feature + 2] = held & 3
-            view[feature + 3] = (held >> 2) - 1
+            view[feature + 2] = item & 3
+            view[feature + 3] = (item >> 2) - 1
             view[feature + 5] = 1
 
 
@@ -239,22 +239,22 @@ def draw_pot(kitchen, observation, cell, soup, clock):
     """Writes the features of a pot's content, for every seat."""
     feature = cell * channels(kitchen) + 5 * len(kitchen.cooks) + 6
     lit, time = clock != UNLIT, kitchen.cook_time[soup]
-    left = time - clock if clock < time else 0
+    remainder = time - clock if clock < time else 0
     for seat in range(len(kitchen.cooks)):
         view = observation[seat]
         view[feature + 2 * lit] = soup & 3
         view[feature + 2 * lit + 1] = (soup >> 2) - 1
-        view[feature + 4] = left
-        view[feature + 5] = lit & (left == 0)
+        view[feature + 4] = remainder
+        view[feature + 5] = lit & (remainder == 0)
 
 
 @compile_inline
 def observe(kitchen, row, observation):
-    """Writes the lossless encoding of one game into seen (P, cells * channels), each seat's own cook first.
+    """Writes the lossless encoding of one game into observation (P, cells * channels), each seat's own cook first.
 
-    Channels for P = 2: own position, other's position, own facing 4, other's facing 4, pots, counters, onions,
-    tomatoes, dishes, hatches; onions and tomatoes in pots that are not started, in soups, steps to cook, soup done;
-    dishes, onions, tomatoes; urgency.
+    Channels for P = 2: position of the own cook, position of the other; four for the direction of the own cook, four
+    for that of the other; pots, counters, onions, tomatoes, dishes, hatches; onions and tomatoes in pots that are not
+    started, in soups, remaining steps to cook, soup ready; dishes, onions, tomatoes; urgency.
     """
     items, clocks, players = items_of(kitchen), clocks_of(kitchen), len(kitchen.cooks)
     bare = kitchen.picture[1 if kitchen.horizon - row[0] < URGENT else 0]
@@ -268,9 +268,9 @@ def observe(kitchen, row, observation):
             view[place + rank] = 1
             view[place + players + 4 * rank + row[2 + COOK * cook]] = 1
     for cook in range(players):
-        held = row[3 + COOK * cook]
-        if held != NOTHING:
-            draw_item(kitchen, observation, row[1 + COOK * cook], held)
+        item = row[3 + COOK * cook]
+        if item != NOTHING:
+            draw_item(kitchen, observation, row[1 + COOK * cook], item)
     for counter in range(kitchen.counters.size):
         cell = kitchen.counters[counter]
         if row[items + cell] != NOTHING:
