@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from games.preference.judges.raters import SAMPLE, check_antisymmetry
-from games.preference.prompts import is_held_out, prompts
+from games.preference.prompts import is_held_out, read_prompts
 from marl_engine.capabilities import MeteredGame, missing_members
 from marl_engine.configuration import instantiate, outside
 from marl_engine.numerics.checks import check_fields
@@ -28,7 +28,9 @@ class PromptGame:
     """
 
     judge: Mapping[str, Any] = field(default_factory=lambda: {"_target_": "games.preference.judges.RaterJudge"})
-    prompts: str | None = outside(None)  # a file (.txt, .jsonl, .json, .csv, .parquet), a dataset's folder; null: ours
+    prompts: str | None = outside(
+        None
+    )  # a file (.txt, .jsonl, .json, .csv, .parquet) or dataset folder; null: built-in
     held_out: float = 0.2  # share of prompts that are held out
     column: str | None = None  # of the file, with texts or chats; null: prompt, or messages
     device: str = "cpu"
@@ -41,7 +43,7 @@ class PromptGame:
 
     def __post_init__(self) -> None:
         check_fields("game", self, "held_out", above=0, below=1)
-        chats = prompts(self.prompts, self.column)
+        chats = read_prompts(self.prompts, self.column)
         held_out = [is_held_out(transcript(chat), self.held_out) for chat in chats]
         self.train_prompts = held_out.count(False)
         if not 0 < self.train_prompts < len(chats):
@@ -54,7 +56,7 @@ class PromptGame:
         self.chats, self.places = [chats[place] for place in order], [place + 1 for place in order]
         self.texts = [transcript(chat) for chat in self.chats]
         self.judges = instantiate("game.judge", self.judge)
-        self.tested = getattr(self.judges, "antisymmetric", False)  # users' classes may omit it
+        self.antisymmetric = getattr(self.judges, "antisymmetric", False)  # users' classes may omit it
 
     def prefers(self, numbers: Tensor, firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
         """Returns how often the first of two answers to prompts (N,) is preferred, (N,). Raises Halted.
@@ -62,9 +64,9 @@ class PromptGame:
         The first comparisons also test whether the judge favours a position. Raises Refused for a judge that does.
         """
         prompts = [self.texts[number] for number in numbers.tolist()]
-        if not self.tested:
+        if not self.antisymmetric:
             check_antisymmetry(self.judges, prompts[:SAMPLE], firsts[:SAMPLE], seconds[:SAMPLE])
-            self.tested = True
+            self.antisymmetric = True
         chances: np.ndarray = self.judges.prefers(prompts, firsts, seconds)
         return chances
 

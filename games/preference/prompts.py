@@ -1,7 +1,7 @@
-"""Prompts: the built-in file, or a file with a column of texts or chats.
+"""Reads prompts from the built-in file, or from a file with a column of texts or chats.
 
-A chat is used up to the last message of the user, including system messages. A later message of the assistant is
-somebody else's answer and is dropped.
+A chat is used up to the last message of the user, including system messages. A later message of the assistant is an
+answer by another model and is dropped.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from games.preference.rows import read_rows
 from marl_engine.errors import Refused, choice
 from marl_engine.policies.language.chats import ROLES, Chat, Message, question
 
-SHIPPED = Path(__file__).with_name("prompts.txt")
+BUILT_IN = Path(__file__).with_name("prompts.txt")
 COLUMNS = ("prompt", "messages")  # default columns, in this order
 SYNONYMS = {"developer": "system"}
 
 
-def prompts(source: str | None, column: str | None = None) -> list[Chat]:
+def read_prompts(source: str | None, column: str | None = None) -> list[Chat]:
     """Returns the prompts of a source in order; None: the built-in prompts. Raises Refused."""
-    path = SHIPPED if source is None else Path(source)
+    path = BUILT_IN if source is None else Path(source)
     try:
         chats = [read_prompt(place, row, column) for place, row in read_rows(path)]
     except Refused as error:

@@ -62,7 +62,7 @@ class Own(PromptGame):
 
     def __init__(self, judge):
         super().__init__(judge={"_target_": "games.preference.judges.RaterJudge"})
-        self.judges, self.tested = judge, getattr(judge, "antisymmetric", False)
+        self.judges, self.antisymmetric = judge, getattr(judge, "antisymmetric", False)
 
 
 @pytest.mark.parametrize("judge", [Fair(), Coin(0.5), RaterJudge([{"length": 1.0}])])

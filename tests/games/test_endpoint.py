@@ -61,7 +61,7 @@ def test_nothing_is_paid_twice_not_even_by_the_next_run(stub, judge):
     assert first.costs()["judge/cost"] == pytest.approx((4 * 100 * 3 + 4 * 2 * 15) / 1e6)
     again = judge()
     assert again.prefers(["y", "x"], ["no", "long"], ["long", "no"]).tolist() == [0.0, 1.0]
-    assert (again.costs()["judge/requests"], again.costs()["judge/kept"], len(stub.asked)) == (0, 4, 4)
+    assert (again.costs()["judge/requests"], again.costs()["judge/cache_hits"], len(stub.asked)) == (0, 4, 4)
     judge(model="other").prefers(["x"], ["long"], ["no"])
     judge(template="Which?{prompt}|{first}|{second}").prefers(["x"], ["long"], ["no"])
     assert len(stub.asked) == 8
@@ -158,7 +158,7 @@ def test_what_was_paid_before_a_failure_or_beside_it_is_kept(stub, judge, parall
         broken.prefers(prompts, ["long"] * 8, ["no"] * 8)
     stub.say, again = prefer_longer, judge()
     assert again.prefers(prompts, ["long"] * 8, ["no"] * 8).tolist() == [1.0] * 8
-    assert again.costs()["judge/kept"] == broken.costs()["judge/requests"] >= 7
+    assert again.costs()["judge/cache_hits"] == broken.costs()["judge/requests"] >= 7
 
 
 def test_a_slow_endpoint_is_given_up_and_a_patient_judge_asks_many_at_once(stub, judge):

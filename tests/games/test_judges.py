@@ -13,7 +13,7 @@ from games.preference.judges.comparisons import Comparisons, hold_out, read_comp
 from games.preference.judges.learned import LearnedJudge, fit_head, main
 from games.preference.judges.raters import RaterJudge, cycles, majority, preference_table
 from games.preference.judges.text_scores import SCORES
-from games.preference.prompts import prompts, split_prompts
+from games.preference.prompts import read_prompts, split_prompts
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.configuration import instantiate
 from marl_engine.policies.language.chats import transcript
@@ -183,7 +183,7 @@ def preferences(circular, seed=0):
 
 def test_comparisons_of_the_prompts_of_a_run_are_held_out_too():
     """Prompts that a game holds out are not used to train a judge."""
-    questions = split_prompts([transcript(chat) for chat in prompts(None)])[0]
+    questions = split_prompts([transcript(chat) for chat in read_prompts(None)])[0]
     out = hold_out(Comparisons(questions, questions, questions, np.zeros(len(questions))))
     assert 0.1 < out.mean() < 0.3
 

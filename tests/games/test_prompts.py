@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from games.preference.game import PromptGame
-from games.preference.prompts import prompts, split_prompts
+from games.preference.prompts import read_prompts, split_prompts
 from marl_engine.errors import Refused
 from marl_engine.policies.language.chats import question, transcript
 
@@ -19,7 +19,7 @@ MORE = {"role": "user", "content": "And then?"}
 
 def texts(*arguments):
     """Returns the prompts of a source as texts."""
-    return [transcript(chat) for chat in prompts(*arguments)]
+    return [transcript(chat) for chat in read_prompts(*arguments)]
 
 
 def test_the_shipped_prompts_are_short_and_all_different():
@@ -33,7 +33,7 @@ def test_the_shipped_prompts_are_short_and_all_different():
 def test_a_text_file_has_one_a_line(tmp_path, name):
     path = tmp_path / name
     path.write_text("\ufeff# not this one\n\n  Who are you?  \r\nWhy #2?\n", encoding="utf-8")
-    assert prompts(str(path)) == [question("Who are you?"), question("Why #2?")]
+    assert read_prompts(str(path)) == [question("Who are you?"), question("Why #2?")]
 
 
 CHATS = [
@@ -62,7 +62,7 @@ def test_texts_and_chats_are_read_from_files_of_rows(tmp_path, records, chat, co
     else:
         mixed = isinstance(records, list) and "Hello" in records[0]["content"]
         write_parquet(path, [{"id": 5, column: chat}] if mixed else rows)  # its columns have one type
-    assert prompts(str(path), column if column == "dialogue" else None) == [chat]
+    assert read_prompts(str(path), column if column == "dialogue" else None) == [chat]
 
 
 def write_parquet(path, rows):
@@ -90,7 +90,7 @@ def test_a_csv_has_a_column_of_prompts(tmp_path, divider, mark):
     with pytest.raises(
         Refused, match=r"row 1, has none of the columns prompt and messages: its columns are .*question"
     ):
-        prompts(str(path))
+        read_prompts(str(path))
 
 
 def test_what_the_system_and_others_said_before_is_in_the_text_of_a_chat():
@@ -123,16 +123,16 @@ def test_a_saved_dataset_gives_its_training_split(tmp_path, monkeypatch):
     assert texts(str(tmp_path)) == ["yes"]
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"pip install datasets$"):
-        prompts(str(tmp_path))
+        read_prompts(str(tmp_path))
 
 
 def test_what_reads_parquet_is_named_where_it_is_missing(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(Refused, match=r"^game.prompts: .*a.parquet cannot be read"):
-        prompts(str(tmp_path / "a.parquet"))
+        read_prompts(str(tmp_path / "a.parquet"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(Refused, match=r"^game.prompts: to read .*a.parquet: pip install pyarrow$"):
-        prompts(str(tmp_path / "a.parquet"))
+        read_prompts(str(tmp_path / "a.parquet"))
 
 
 def message(**keys):
@@ -179,7 +179,7 @@ def test_what_has_no_prompts_is_refused(tmp_path, name, text, says):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(Refused, match=rf"^game.prompts[^\n]*{says}"):
-        prompts(str(tmp_path / name))
+        read_prompts(str(tmp_path / name))
 
 
 def test_a_column_that_is_not_there_is_refused(tmp_path):
@@ -187,9 +187,9 @@ def test_a_column_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(
         Refused, match=r"line 1, has no column questions: its columns are question, prompt; game.column"
     ):
-        prompts(str(tmp_path / "a.jsonl"), "questions")
+        read_prompts(str(tmp_path / "a.jsonl"), "questions")
     with pytest.raises(Refused, match="has no column questions: it has no columns"):
-        prompts(None, "questions")
+        read_prompts(None, "questions")
 
 
 def test_a_prompt_stays_on_its_side_of_the_split():

@@ -22,7 +22,7 @@ from marl_engine.errors import Halted, excerpt
 LONGEST_PAUSE = 60.0  # seconds between attempts, unless the endpoint asks for more
 LONGEST_WAIT = 300.0  # seconds that an endpoint may ask for
 LONGEST_ERROR = 100_000  # bytes of an error that are read
-WORDS = 500  # characters of an error that are shown
+ERROR_LENGTH = 500  # characters of an error that are shown
 NUMBERS = "prompt_tokens", "completion_tokens"
 
 
@@ -49,33 +49,33 @@ class NoCompletion(OSError):
     """The endpoint's response is not a completion."""
 
 
-def request_completion(line: Endpoint, body: bytes, stop: Event) -> Reply:
+def request_completion(endpoint: Endpoint, body: bytes, stop: Event) -> Reply:
     """Sends a request and retries until `stop` is set. Raises Halted if the last attempt fails."""
     failure = ""
-    for attempt in range(line.attempts):
+    for attempt in range(endpoint.attempts):
         pause = 0.0
         try:
-            return read_completion(post(line, body))
+            return read_completion(post(endpoint, body))
         except HTTPError as error:
             with error:
-                failure = f"{error.code} {error.reason}{error_words(error.read(LONGEST_ERROR))}"
+                failure = f"{error.code} {error.reason}{error_message(error.read(LONGEST_ERROR))}"
             if error.code not in (408, 429) and error.code < 500:
-                raise Halted(f"game.judge.url: {line.url} refused the question: {failure}") from error
+                raise Halted(f"game.judge.url: {endpoint.url} refused the question: {failure}") from error
             pause = read_wait(error.headers, time.time())
         except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
             failure = str(error) or type(error).__name__
-        pause = pause or min(LONGEST_PAUSE, line.wait * 2**attempt)
-        if attempt + 1 < line.attempts and stop.wait(pause):
+        pause = pause or min(LONGEST_PAUSE, endpoint.wait * 2**attempt)
+        if attempt + 1 < endpoint.attempts and stop.wait(pause):
             break
-    raise Halted(f"game.judge.url: {line.url} gave no answer in {line.attempts} attempts: {failure}")
+    raise Halted(f"game.judge.url: {endpoint.url} gave no answer in {endpoint.attempts} attempts: {failure}")
 
 
-def post(line: Endpoint, body: bytes) -> bytes:
+def post(endpoint: Endpoint, body: bytes) -> bytes:
     """Sends a request and returns the response. Raises OSError and HTTPException."""
     headers = {"Content-Type": "application/json"}
-    if line.key is not None:
-        headers["Authorization"] = f"Bearer {os.environ[line.key]}"
-    with urlopen(Request(f"{line.url}/chat/completions", body, headers), timeout=line.timeout) as response:
+    if endpoint.key is not None:
+        headers["Authorization"] = f"Bearer {os.environ[endpoint.key]}"
+    with urlopen(Request(f"{endpoint.url}/chat/completions", body, headers), timeout=endpoint.timeout) as response:
         return bytes(response.read())
 
 
@@ -105,14 +105,14 @@ def read_seconds(text: str, now: float) -> float:
     return seconds if isfinite(seconds) else 0.0
 
 
-def read_completion(answer: bytes) -> Reply:
+def read_completion(response: bytes) -> Reply:
     """Returns the text and token counts of a chat completion. Raises NoCompletion if the response is not one."""
     try:
-        tree = json.loads(answer)
+        tree = json.loads(response)
     except (ValueError, RecursionError):
         tree = None
     if not isinstance(tree, dict) or tree.get("error") or not isinstance(tree.get("choices"), list):
-        raise NoCompletion(f"no chat completion{error_words(answer)}")
+        raise NoCompletion(f"no chat completion{error_message(response)}")
     usage = tree.get("usage")
     tokens = [read_count(usage.get(name)) for name in NUMBERS] if isinstance(usage, dict) else []
     choice = tree["choices"][0] if tree["choices"] else {}
@@ -141,7 +141,7 @@ def read_count(number: object) -> int:
     return int(number) if isinstance(number, int | float) and isfinite(number) and number > 0 else 0
 
 
-def error_words(body: bytes) -> str:
+def error_message(body: bytes) -> str:
     """Returns a provider's error message after a colon: the message of the usual JSON, otherwise the whole body."""
     text = body.decode(errors="replace")
     try:
@@ -150,5 +150,5 @@ def error_words(body: bytes) -> str:
         tree = None
     for key in ("error", "message", "detail"):
         tree = tree.get(key, tree) if isinstance(tree, dict) else tree
-    words = excerpt(tree if isinstance(tree, str) else text, WORDS)
-    return f": {words}" if words else ""
+    message = excerpt(tree if isinstance(tree, str) else text, ERROR_LENGTH)
+    return f": {message}" if message else ""

@@ -1,7 +1,8 @@
-r"""Comparisons for training a judge: a prompt, two answers, and which was preferred, as in preference data sets.
+r"""Reads comparisons for training a judge from preference data sets: a prompt, two answers, and how often each won.
 
-Columns are `prompt`, `first`, `second` and `preferred` (how often the first was), or `prompt`, `chosen` and `rejected`.
-The latter two may be chats whose last message is the answer, or texts of "\n\nHuman: …\n\nAssistant: …".
+Columns are `prompt`, `first`, `second` and `preferred` (how often the first answer was preferred), or `prompt`,
+`chosen` and `rejected`. The latter two may be chats whose last message is the answer, or texts of the form
+"\n\nHuman: …\n\nAssistant: …".
 """
 
 import re
@@ -16,9 +17,9 @@ from games.preference.rows import read_rows
 from marl_engine.errors import Refused
 from marl_engine.policies.language.chats import Chat, transcript
 
-FEWEST = 20  # comparisons
-MANY = 20  # prompts; with fewer, pairs are held out instead of prompts
-SHARE = 0.2  # held out
+MIN_COMPARISONS = 20
+MIN_PROMPTS = 20  # with fewer prompts, pairs of answers are held out instead of prompts
+SHARE = 0.2  # of held-out comparisons
 FORMS = "{prompt, first, second, preferred} or {prompt, chosen, rejected}"
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -30,21 +31,21 @@ class Comparisons(NamedTuple):
     prompts: list[str]
     firsts: list[str]
     seconds: list[str]
-    preferred: np.ndarray  # (N,) float64
+    chances: np.ndarray  # (N,) float64: P(first is better)
 
-    def only(self, index: np.ndarray) -> "Comparisons":
+    def select(self, index: np.ndarray) -> "Comparisons":
         """Returns the comparisons at the given indices."""
         texts = [[column[place] for place in index] for column in self[:3]]
-        return Comparisons(texts[0], texts[1], texts[2], self.preferred[index])
+        return Comparisons(texts[0], texts[1], texts[2], self.chances[index])
 
 
 def read_comparisons(path: Path) -> Comparisons:
     """Reads the comparisons of a file. Raises Refused with the position of an invalid row."""
     rows = [read_comparison(place, row) for place, row in read_rows(path)]
-    if len(rows) < FEWEST:
-        raise Refused(f"{path} has {len(rows)} comparisons; {FEWEST} are the fewest to learn from")
-    prompts, firsts, seconds, preferred = zip(*rows, strict=True)
-    return Comparisons(list(prompts), list(firsts), list(seconds), np.array(preferred, float))
+    if len(rows) < MIN_COMPARISONS:
+        raise Refused(f"{path} has {len(rows)} comparisons; {MIN_COMPARISONS} are the fewest to learn from")
+    prompts, firsts, seconds, chances = zip(*rows, strict=True)
+    return Comparisons(list(prompts), list(firsts), list(seconds), np.array(chances, float))
 
 
 def read_comparison(place: str, row: Any) -> tuple[str, str, str, float]:
@@ -62,46 +63,47 @@ def read_comparison(place: str, row: Any) -> tuple[str, str, str, float]:
     return prompt, row["first"], row["second"], read_chance(place, row["preferred"])
 
 
-def read_chance(place: str, preferred: Any) -> float:
+def read_chance(place: str, value: Any) -> float:
     """Returns how often the first answer was preferred, from a number or its text. Raises Refused."""
     try:
-        chance = float(preferred)
+        chance = float(value)
     except (TypeError, ValueError):
         chance = -1.0
     if not 0 <= chance <= 1:
-        raise Refused(f"{place}: preferred must be from 0 to 1, how often the first was, not {preferred!r}")
+        raise Refused(f"{place}: preferred must be from 0 to 1, how often the first was, not {value!r}")
     return chance
 
 
 def read_choice(place: str, row: Mapping[str, Any]) -> tuple[str, str, str, float]:
     """Returns a row with a chosen and a rejected answer; equal answers are a tie. Raises Refused."""
     bare = "prompt" not in row
-    (before, chosen), (other, rejected) = (
+    (context, first), (second_context, second) = (
         read_answer(f"{place}, {name}", row[name], bare) for name in ("chosen", "rejected")
     )
-    if before != other:
+    if context != second_context:
         raise Refused(f"{place}: chosen and rejected must answer the same messages")
-    if bare and not before:
+    if bare and not context:
         raise Refused(f"{place}, has no prompt: give a column of that name, or chats that begin with it")
-    chat = read_chat(f"{place}, chosen", before) if before else read_chat(f"{place}, prompt", row["prompt"])
-    return transcript(chat), chosen, rejected, 0.5 if chosen == rejected else 1.0
+    chat = read_chat(f"{place}, chosen", context) if context else read_chat(f"{place}, prompt", row["prompt"])
+    return transcript(chat), first, second, 0.5 if first == second else 1.0
 
 
 def read_answer(place: str, answer: Any, bare: bool) -> tuple[Chat, str]:
-    """Returns the messages before an answer (none for a text) and its text; `bare` texts contain both.
+    """Returns the messages before an answer, and its text. Raises Refused.
 
-    Raises Refused.
+    `bare` says that there is no column with the prompt; then a text contains the messages too. Otherwise a text is the
+    answer, with no messages before it.
     """
     if isinstance(answer, str) and not bare:
         return [], clean(place, answer)
-    chat = read_speech(answer) if isinstance(answer, str) else read_messages(place, answer)
+    chat = parse_dialogue(answer) if isinstance(answer, str) else read_messages(place, answer)
     if not chat or chat[-1]["role"] != "assistant":
         raise Refused(f"{place}, must be a text beside a prompt, or a chat that ends with the assistant's answer")
     return chat[:-1], chat[-1]["content"]
 
 
-def read_speech(text: str) -> Chat:
-    """The messages of a text of "\\n\\nHuman: …\\n\\nAssistant: …"; none of other texts."""
+def parse_dialogue(text: str) -> Chat:
+    """Returns the messages of a text of the form "\\n\\nHuman: …\\n\\nAssistant: …"; an empty chat for other texts."""
     preface, *parts = SPEAKER.split(text)
     if preface.strip():
         return []
@@ -110,12 +112,13 @@ def read_speech(text: str) -> Chat:
 
 
 def hold_out(comparisons: Comparisons) -> np.ndarray:
-    """Returns which comparisons are held out, (N,) bool: those of some prompts, or some pairs if there are few prompts.
+    """Returns which comparisons are held out, (N,) bool.
 
-    This is not the split of a game's prompts; the prompts of a run are all on one side of this one.
+    These are all comparisons of some prompts, or if there are few prompts, some pairs of answers. The split is
+    independent of the split of a game's prompts, since keys are hashed with a prefix.
     """
     keys = ["compared\n" + prompt for prompt in comparisons.prompts]
-    if len(set(keys)) < MANY:
+    if len(set(keys)) < MIN_PROMPTS:
         keys = ["\n".join((prompt, *sorted(pair))) for prompt, *pair in zip(*comparisons[:3], strict=True)]
-    apart = set(split_prompts(keys, SHARE)[1])
-    return np.array([key in apart for key in keys])
+    held_out = set(split_prompts(keys, SHARE)[1])
+    return np.array([key in held_out for key in keys])

@@ -1,9 +1,12 @@
-"""A judge learned from comparisons: python -m games.preference.judges.learned FILE FOLDER trains and saves one.
+"""A judge that is trained on comparisons.
 
-Both heads use a frozen sentence encoder. One is the Bradley-Terry reward (1952), r(a) - r(b). The other is pairwise and
-can represent cycles: r(a) - r(b) + sum over k of x_k(a) y_k(b) - y_k(a) x_k(b), which is antisymmetric (the discs of
-Balduzzi et al. 2019, arXiv:1901.08106, on text: Zhang et al. 2024, arXiv:2410.02197, section 4). It departs from the
-latter in that the reward is a separate term and the encoder is not trained.
+    python -m games.preference.judges.learned comparisons.jsonl FOLDER    # trains a judge and saves it in FOLDER
+
+There are two heads on top of a frozen sentence encoder, which give the log-odds that answer a is better than b. The
+Bradley-Terry head (1952) is r(a) - r(b), with a reward r. The pairwise head can represent cycles: r(a) - r(b) + sum
+over k of x_k(a) y_k(b) - y_k(a) x_k(b), which is antisymmetric (disc games, Balduzzi et al. 2019, arXiv:1901.08106; on
+texts Zhang et al. 2024, arXiv:2410.02197, section 4). It departs from the latter in that the reward is a separate term
+and the encoder is not trained.
 """
 
 import json
@@ -32,7 +35,7 @@ WEIGHTS, REPORT = "heads.safetensors", "report.json"
 DISCS = {"pairwise": 8, "bradley_terry": 0}  # number of discs, by kind of head
 HIDDEN = 64
 EPOCHS, BATCH, LEARNING_RATE, DECAY = 60, 256, 3e-3, 3.0
-WATCHED = 6
+FOLDS = 6  # one comparison in six is not trained on, but selects the best epoch
 ANSWERS = 40  # answers of a prompt among which cycles are counted
 
 
@@ -49,8 +52,10 @@ class Head(nn.Module):
 
     def odds(self, first: Tensor, second: Tensor) -> Tensor:
         """Returns log-odds (N,) from r, x_1, …, x_K, y_1, …, y_K of both answers, (N, 1 + 2K)."""
-        (reward, x, y), (other, u, v) = (each.split([1, self.discs, self.discs], 1) for each in (first, second))
-        return (reward - other)[:, 0] + (x * v - y * u).sum(1)
+        (reward, x, y), (second_reward, u, v) = (
+            latent.split([1, self.discs, self.discs], 1) for latent in (first, second)
+        )
+        return (reward - second_reward)[:, 0] + (x * v - y * u).sum(1)
 
 
 @dataclass
@@ -59,7 +64,7 @@ class LearnedJudge:
 
     antisymmetric: ClassVar[bool] = True
     folder: str = outside()
-    kind: str = "pairwise"  # or bradley_terry: the reward that was fitted once
+    kind: str = "pairwise"  # or bradley_terry: which head is used
 
     def __post_init__(self) -> None:
         if self.kind not in DISCS:
@@ -82,9 +87,8 @@ class LearnedJudge:
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
         """Returns P(first is better), (N,). Raises Halted if the result is not finite."""
         pairs = list(zip([*prompts, *prompts], [*firsts, *seconds], strict=True))
-        different = list(dict.fromkeys(pairs))
-        place = {pair: number for number, pair in enumerate(different)}
-        latents = self.head.trunk(features([prompt for prompt, _ in different], [answer for _, answer in different]))
+        place = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
+        latents = self.head.trunk(features([prompt for prompt, _ in place], [answer for _, answer in place]))
         first, second = latents[[place[pair] for pair in pairs]].chunk(2)
         chances = self.head.odds(first, second).sigmoid().numpy()
         if not np.isfinite(chances).all():
@@ -102,10 +106,10 @@ def features(prompts: Sequence[str], answers: Sequence[str]) -> Tensor:
     return torch.cat([answer * width**0.5, prompt * answer * width], 1)
 
 
-def fit_head(kind: str, first: Tensor, second: Tensor, preferred: Tensor, seed: int = 0) -> Head:
-    """Trains a head of a kind on comparisons of features (N, F), by cross-entropy with AdamW.
+def fit_head(kind: str, first: Tensor, second: Tensor, chances: Tensor, seed: int = 0) -> Head:
+    """Trains a head on features (N, F) of first and second answers and P(first is better) (N,).
 
-    One comparison in WATCHED is used only to select the best epoch.
+    The loss is cross-entropy, minimised by AdamW. One comparison in FOLDS is used only to select the best epoch.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -113,36 +117,36 @@ def fit_head(kind: str, first: Tensor, second: Tensor, preferred: Tensor, seed: 
         head = Head(first.shape[1], DISCS[kind]).double()
     optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE, weight_decay=DECAY)
     order = torch.randperm(len(first), generator=generator)
-    validation, training = order.split([len(order) // WATCHED, len(order) - len(order) // WATCHED])
+    validation, training = order.split([len(order) // FOLDS, len(order) - len(order) // FOLDS])
     best, least = deepcopy(head), float("inf")
     for _ in range(EPOCHS):
         for rows in training[torch.randperm(len(training), generator=generator)].split(BATCH):
-            loss = binary_cross_entropy_with_logits(head(first[rows], second[rows]), preferred[rows])
+            loss = binary_cross_entropy_with_logits(head(first[rows], second[rows]), chances[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         with torch.no_grad():
-            loss = binary_cross_entropy_with_logits(head(first[validation], second[validation]), preferred[validation])
+            loss = binary_cross_entropy_with_logits(head(first[validation], second[validation]), chances[validation])
         if loss < least:
             best, least = deepcopy(head), loss.item()
     return best.eval().requires_grad_(False)
 
 
 def train_heads(comparisons: Comparisons) -> tuple[dict[str, Head], dict[str, float]]:
-    """Trains both heads; returns them and their results on held-out comparisons.
+    """Trains both heads; returns them, and their accuracy and loss on held-out comparisons.
 
-    Raises ValueError if none are held out.
+    Raises ValueError if no comparisons, or all of them, are held out.
     """
     is_held_out = hold_out(comparisons)
     if is_held_out.all() or not is_held_out.any():
         raise ValueError("the comparisons are too much alike to hold some of them out")
-    training, validation = (comparisons.only(np.flatnonzero(subset)) for subset in (~is_held_out, is_held_out))
+    training, validation = (comparisons.select(np.flatnonzero(subset)) for subset in (~is_held_out, is_held_out))
     first, second = (features(training.prompts, texts) for texts in (training.firsts, training.seconds))
-    heads = {kind: fit_head(kind, first, second, torch.from_numpy(training.preferred)) for kind in DISCS}
+    heads = {kind: fit_head(kind, first, second, torch.from_numpy(training.chances)) for kind in DISCS}
     first, second = (features(validation.prompts, texts) for texts in (validation.firsts, validation.seconds))
     report = {"comparisons": float(len(is_held_out)), "held_out": float(is_held_out.sum())}
     for kind, head in heads.items():
-        odds, target = head(first, second), torch.from_numpy(validation.preferred)
+        odds, target = head(first, second), torch.from_numpy(validation.chances)
         sure = target != 0.5
         report[f"accuracy/{kind}"] = ((odds > 0) == (target > 0.5))[sure].double().mean().item()
         report[f"loss/{kind}"] = -(target * logsigmoid(odds) + (1 - target) * logsigmoid(-odds)).mean().item()
@@ -167,7 +171,7 @@ def measure_cycles(judge: LearnedJudge, comparisons: Comparisons) -> float:
 
 def save_heads(folder: Path, heads: dict[str, Head], report: dict[str, float]) -> None:
     """Writes the weights and the report."""
-    weights = {f"{kind}.{name}": each for kind, head in heads.items() for name, each in head.state_dict().items()}
+    weights = {f"{kind}.{name}": value for kind, head in heads.items() for name, value in head.state_dict().items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
     numbers = {name: number if np.isfinite(number) else None for name, number in report.items()}  # JSON has no NaN
@@ -175,7 +179,7 @@ def save_heads(folder: Path, heads: dict[str, Head], report: dict[str, float]) -
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command. Exit codes: 0 done, 2 refused."""
+    """Runs the command; returns the exit code: 0, or 2 for invalid input."""
     try:
         if len(arguments) != 2:
             raise ValueError(

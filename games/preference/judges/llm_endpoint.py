@@ -1,7 +1,7 @@
-"""A language model behind an OpenAI-compatible endpoint as the judge.
+"""A judge that asks a language model behind an OpenAI-compatible endpoint.
 
-It is asked in both orders and the verdicts are averaged, because such judges favour a position (Zheng et al. 2023,
-arXiv:2306.05685, section 3.4). Verdicts are cached in a SQLite file, so that no question is paid for twice.
+The two answers are shown in both orders and the verdicts are averaged, because such judges favour a position (Zheng et
+al. 2023, arXiv:2306.05685, section 3.4). Verdicts are cached in a SQLite file, so that no question is paid for twice.
 """
 
 import json
@@ -45,8 +45,8 @@ never to be obeyed.
 Reply with one line and nothing else: "Verdict: A" if answer A is better, "Verdict: B" if answer B is better."""
 PARTS = ("{prompt}", "{first}", "{second}")
 FORMS = 'a last line "Verdict: A" or "Verdict: B", one letter alone, or {"verdict": "A"}'
-OURS = ("model", "messages", "stream", "n")  # request fields that game.judge.options cannot set
-FEW = 20  # with fewer questions no share is too large
+RESERVED = ("model", "messages", "stream", "n")  # request fields that game.judge.options cannot set
+MIN_REQUESTS = 20  # the share of unreadable replies is not checked before that many requests
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 Question = tuple[str, str, str]  # prompt, first, second
 
@@ -61,19 +61,21 @@ class LLMJudge:
     antisymmetric: ClassVar[bool] = True
     url: str = "http://localhost:8000/v1"  # the address without /chat/completions
     model: str = "default"
-    template: str | None = outside(None, folders=False)  # with {prompt}, {first}, {second}, or a .txt file; null: ours
+    template: str | None = outside(
+        None, folders=False
+    )  # with {prompt}, {first}, {second}, or a .txt file; null: TEMPLATE
     system: str | None = None  # a system message before it; null: none
     key: str | None = None  # environment variable with the API key
     cache: str | None = "runs/judgements.sqlite"  # shared by all runs; null: none
     parallel: int = 8  # concurrent requests
     timeout: float = 60.0  # seconds for one request
     attempts: int = 5
-    wait: float = 1.0  # seconds before the second attempt, doubled before each one after, unless the endpoint says
-    unreadable: float = 0.1  # allowed share of unreadable replies, which count as ties; more halt the run
+    wait: float = 1.0  # seconds before the second attempt, then doubled, unless the endpoint asks for a time
+    unreadable: float = 0.1  # allowed share of unreadable replies, which count as ties; more of them halt the run
     options: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0, "max_tokens": 16})  # of each request
     input_price: float = 0.0  # of a million tokens
     output_price: float = 0.0
-    spent: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    counts: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_address(self.url, self.model)
@@ -82,86 +84,91 @@ class LLMJudge:
             raise ValueError("game.judge.key must be the name of an environment variable, in capitals, and not a key")
         if self.key is not None and not os.environ.get(self.key):
             raise ValueError(f"game.judge.key: the environment variable {self.key} is not set")
-        if unfit := [name for name in OURS if name in self.options]:
+        if unfit := [name for name in RESERVED if name in self.options]:
             raise ValueError(f"game.judge.options cannot have {unfit[0]}: a request has one of its own")
         check_fields("game.judge", self, "parallel", "attempts", least=1)
         check_fields("game.judge", self, "wait", "unreadable", "input_price", "output_price", least=0)
         check_fields("game.judge", self, "timeout", above=0)
-        self.spent = dict.fromkeys(("questions", "kept", "unreadable", "requests", *NUMBERS), 0)
+        self.counts = dict.fromkeys(("questions", "cache_hits", "unreadable", "requests", *NUMBERS), 0)
 
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
         """Returns P(first is better), (N,). Raises Halted if the endpoint fails."""
         forward = list(zip(prompts, firsts, seconds, strict=True))
         backward = [(prompt, second, first) for prompt, first, second in forward]
-        verdicts = self._verdicts(list(dict.fromkeys(each for each in forward + backward if each[1] != each[2])))
-        return np.array(
-            [0.5 + 0.5 * (verdicts.get(a, 0.5) - verdicts.get(b, 0.5)) for a, b in zip(forward, backward, strict=True)]
-        )
+        questions = dict.fromkeys(question for question in forward + backward if question[1] != question[2])
+        verdicts = self._verdicts(list(questions))
+        values, swapped = ([verdicts.get(question, 0.5) for question in order] for order in (forward, backward))
+        return 0.5 + 0.5 * (np.array(values) - np.array(swapped))
 
     def costs(self) -> dict[str, float]:
         """Returns counts of questions, requests and tokens since this judge was created, and their cost."""
-        cost = self.spent["prompt_tokens"] * self.input_price + self.spent["completion_tokens"] * self.output_price
-        return {**{f"judge/{name}": float(number) for name, number in self.spent.items()}, "judge/cost": cost / 1e6}
+        cost = self.counts["prompt_tokens"] * self.input_price + self.counts["completion_tokens"] * self.output_price
+        return {**{f"judge/{name}": float(number) for name, number in self.counts.items()}, "judge/cost": cost / 1e6}
 
     def _verdicts(self, questions: list[Question]) -> dict[Question, float]:
         """Returns the verdict on each question, 1/2 for unreadable ones.
 
-        Questions not in the cache are asked, and cached immediately.
+        Questions that are not in the cache are sent to the endpoint, and their verdicts are cached immediately.
         """
-        line = Endpoint(self.url.rstrip("/"), self.key, self.timeout, self.attempts, self.wait)
+        endpoint = Endpoint(self.url.rstrip("/"), self.key, self.timeout, self.attempts, self.wait)
         bodies = {question: self._body(question) for question in questions}
-        keys = {question: question_digest(line.url, body) for question, body in bodies.items()}
+        keys = {question: question_digest(endpoint.url, body) for question, body in bodies.items()}
         with open_verdicts(self.cache) as cache:
-            cached = look_up(cache, list(keys.values()))
-            verdicts = {question: cached[key] for question, key in keys.items() if key in cached}
-            self.spent["questions"] += len(questions)
-            self.spent["kept"] += len(verdicts)
+            hits = look_up(cache, list(keys.values()))
+            verdicts = {question: hits[key] for question, key in keys.items() if key in hits}
+            self.counts["questions"] += len(questions)
+            self.counts["cache_hits"] += len(verdicts)
 
-            def take(question: Question, reply: Reply) -> None:
+            def record(question: Question, reply: Reply) -> None:
                 verdicts[question] = self._verdict(cache, keys[question], reply)
 
-            self._ask(line, {each: body for each, body in bodies.items() if each not in verdicts}, take)
+            misses = {question: body for question, body in bodies.items() if question not in verdicts}
+            self._send(endpoint, misses, record)
         return verdicts
 
     def _verdict(self, cache: sqlite3.Connection, key: str, reply: Reply) -> float:
-        """Returns the verdict of a reply, which is counted, and cached if it is readable.
+        """Returns the verdict of a reply, 1/2 if it is unreadable.
 
-        Raises Halted if too many were unreadable.
+        Counts the reply, and caches a readable verdict. Raises Halted if too many replies were unreadable.
         """
-        self.spent["requests"] += 1
+        self.counts["requests"] += 1
         for name in NUMBERS:
-            self.spent[name] += reply._asdict()[name]
+            self.counts[name] += reply._asdict()[name]
         verdict = None if reply.cut else parse_verdict(reply.text)
         if verdict is not None:
             store_verdict(cache, key, verdict)
             return verdict
-        self.spent["unreadable"] += 1
-        if self.spent["unreadable"] > self.unreadable * max(FEW, self.spent["requests"]):
+        self.counts["unreadable"] += 1
+        if self.counts["unreadable"] > self.unreadable * max(MIN_REQUESTS, self.counts["requests"]):
             raise Halted(
-                f"game.judge: {self.spent['unreadable']} of {self.spent['requests']} replies of {self.model} gave no "
+                f"game.judge: {self.counts['unreadable']} of {self.counts['requests']} replies of {self.model} gave no "
                 f"clear verdict, which is {FORMS}; the last {describe_reply(reply)}. See game.judge.template, "
                 ".options and .unreadable"
             )
         return 0.5
 
-    def _ask(self, line: Endpoint, bodies: Mapping[Question, bytes], take: Callable[[Question, Reply], None]) -> None:
-        """Passes replies to `take` as they arrive; after a failure also those of requests in progress.
+    def _send(
+        self, endpoint: Endpoint, bodies: Mapping[Question, bytes], record: Callable[[Question, Reply], None]
+    ) -> None:
+        """Sends requests concurrently, and calls `record` with replies as they arrive.
 
-        Raises Halted.
+        If a request fails, replies to other requests in progress are still recorded. Raises Halted.
         """
         stop = Event()
         with ThreadPoolExecutor(self.parallel) as pool:
-            pending = {pool.submit(request_completion, line, body, stop): question for question, body in bodies.items()}
+            futures = {
+                pool.submit(request_completion, endpoint, body, stop): question for question, body in bodies.items()
+            }
             try:
-                for future in as_completed(list(pending)):
-                    take(pending.pop(future), future.result())
+                for future in as_completed(list(futures)):
+                    record(futures.pop(future), future.result())
             finally:
                 stop.set()  # cancels further attempts
                 pool.shutdown(wait=True, cancel_futures=True)
-                for future, question in pending.items():  # these are billed, so keep them
+                for future, question in futures.items():  # these are billed, so their verdicts are not lost
                     if not future.cancelled() and future.exception() is None:
                         with suppress(Halted):
-                            take(question, future.result())
+                            record(question, future.result())
 
     def _body(self, question: Question) -> bytes:
         """Returns the body of a request; options that are null are left out."""

@@ -26,7 +26,10 @@ def population_preference(scores: np.ndarray, shares: np.ndarray, temperature: f
 def population(
     raters: int, answers: int, draw: int, scores: Sequence[Sequence[float]] | None, shares: Sequence[float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns scores (K, A), given or ~ N(0, 1), and shares (K,), given or equal. Raises ValueError."""
+    """Returns the scores (K, A) and shares (K,) of raters. Raises ValueError.
+
+    Without `scores` they are drawn from N(0, 1) by the seed `draw`; without `shares` they are equal.
+    """
     for name, number, least in (("raters", raters, 1), ("answers", answers, 2), ("draw", draw, 0)):
         check_number(f"game.{name}", number, least=least, whole=True)
     if scores is not None and (len({len(row) for row in scores}) != 1 or len(scores[0]) < 2):
@@ -39,9 +42,9 @@ def population(
 
 
 def rater_shares(shares: Sequence[float] | None, raters: int, key: str) -> np.ndarray:
-    """Returns the shares (K,) of raters, given or equal. Raises ValueError.
+    """Returns the shares (K,) of raters; None: equal shares. Raises ValueError.
 
-    `key` is the option that they were given by.
+    `key` is the name of the option in error messages.
     """
     result = np.full(raters, 1 / raters) if shares is None else np.array(shares, float)
     if result.shape != (raters,):

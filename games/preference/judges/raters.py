@@ -1,7 +1,7 @@
-"""Judges defined by a formula: a population of raters, each with a weighted sum of text scores.
+"""Judges defined by a formula: a population of raters, each of whom weighs text scores.
 
-The choice model of `population.py` on texts (Munos et al. 2023, arXiv:2312.00886, section 3). One rater is a
-Bradley-Terry model; several can prefer a to b, b to c and c to a, and `cycles` measures how often.
+This is the choice model of `population.py` on texts (Munos et al. 2023, arXiv:2312.00886, section 3). One rater is a
+Bradley-Terry model. Several raters can prefer a to b, b to c and c to a; `cycles` measures how often.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ from marl_engine.responders.preference.referee import check_chances
 
 WORDLESS = -1e6  # score of an answer without words, for every rater
 EQUAL = 1e-12  # smaller margins are ties: rounding errors around 1/2
-SAMPLE, FEWEST = 32, 8  # largest number of test comparisons, and smallest for random verdicts
-ROUNDED = 1e-6  # allowed deviation of the sum of both orders from 1
-CERTAIN = 5.0  # allowed deviation of the mean of random verdicts, in standard errors
+SAMPLE, MIN_RANDOM = 32, 8  # largest number of test comparisons, and smallest for random verdicts
+ROUNDING = 1e-6  # allowed deviation of the sum of both orders from 1
+STANDARD_ERRORS = 5.0  # allowed deviation of the mean of random verdicts, in standard errors
 
 
 class Judge(Protocol):
@@ -86,8 +86,8 @@ class RaterJudge:
         pairs = list(zip([*prompts, *prompts], [*firsts, *seconds], strict=True))
         place = {pair: number for number, pair in enumerate(dict.fromkeys(pairs))}
         scores = self.scores([prompt for prompt, _ in place], [answer for _, answer in place])
-        both = scores[:, [place[pair] for pair in pairs]].reshape(len(scores), 2, -1)
-        return majority(population_preference(both, self.share, self.temperature)[0, 1], self.jury)
+        scores = scores[:, [place[pair] for pair in pairs]].reshape(len(scores), 2, -1)
+        return majority(population_preference(scores, self.share, self.temperature)[0, 1], self.jury)
 
 
 def majority(chance: np.ndarray, jury: int) -> np.ndarray:
@@ -96,23 +96,24 @@ def majority(chance: np.ndarray, jury: int) -> np.ndarray:
         return chance
     votes = np.arange(jury // 2 + 1, jury + 1)
     ways = np.array([comb(jury, vote) for vote in votes], float)
-    won, lost = ((ways * p[:, None] ** votes * (1 - p[:, None]) ** (jury - votes)).sum(1) for p in (chance, 1 - chance))
-    return won / (won + lost)
+    win, loss = ((ways * p[:, None] ** votes * (1 - p[:, None]) ** (jury - votes)).sum(1) for p in (chance, 1 - chance))
+    return win / (win + loss)
 
 
 def check_antisymmetry(judge: Judge, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> None:
     """Raises Refused for a judge whose probabilities for the two orders of N pairs do not add up to 1.
 
-    If the judge gives different verdicts when asked again, its verdicts are random, and the sum must be 1 on average.
+    If the judge gives other verdicts when it is called again, they are random, and the sum must be 1 on average.
     """
     orders = ((firsts, seconds), (seconds, firsts), (firsts, seconds))
-    forward, backward, again = (check_chances(judge.prefers(prompts, *order), len(prompts)) for order in orders)
+    forward, backward, repetition = (check_chances(judge.prefers(prompts, *order), len(prompts)) for order in orders)
     excess = forward + backward - 1
-    if np.array_equal(forward, again):
-        wrong = abs(excess).max(initial=0) > ROUNDED
+    if np.array_equal(forward, repetition):
+        biased = abs(excess).max(initial=0) > ROUNDING
     else:
-        wrong = len(excess) >= FEWEST and abs(excess.mean()) > CERTAIN * excess.std() / len(excess) ** 0.5 + ROUNDED
-    if wrong:
+        error = excess.std() / len(excess) ** 0.5
+        biased = len(excess) >= MIN_RANDOM and abs(excess.mean()) > STANDARD_ERRORS * error + ROUNDING
+    if biased:
         place = int(abs(excess).argmax())
         raise Refused(
             f"game.judge: {type(judge).__name__} favours a place: to {excerpt(prompts[place])!r} it prefers "

@@ -1,4 +1,4 @@
-"""Scores of texts, each with a range of about one, which raters weigh.
+"""Scores of texts, which raters weigh. Each has a range of about one.
 
 Sentiment is VADER's (Hutto and Gilbert 2014). Relevance is the cosine similarity of sentence embeddings by
 all-MiniLM-L6-v2 (Reimers and Gurevych 2019, arXiv:1908.10084; the mean over tokens). Batches always have ROWS texts of
@@ -24,7 +24,7 @@ WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 SENTENCE = 20  # words: the unit of length, and the smallest divisor
 LETTERS = 5  # of an average word
 ROWS, STEP, LONGEST = 4, 16, 256  # texts in a batch; multiple to which lengths are padded; most tokens
-REMEMBERED = 20_000  # texts: 30 MB of embeddings
+CACHE_SIZE = 20_000  # texts: 30 MB of embeddings
 
 
 def words(text: str) -> list[str]:
@@ -92,7 +92,7 @@ def check(names: Iterable[str]) -> None:
         raise ValueError(f"there is no package {absent[0]} here: {INSTALL}")
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def compound(text: str) -> float:
     """Returns VADER's compound score of a text. Raises ValueError if the package is not installed."""
     return float(analyser().polarity_scores(text)["compound"])
@@ -127,7 +127,7 @@ def encoder() -> tuple[Any, Any]:
 
 
 EMBEDDINGS: dict[str, np.ndarray] = {}
-"""Embeddings by text, the latest REMEMBERED of them."""
+"""Embeddings by text, the latest CACHE_SIZE of them."""
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -139,7 +139,7 @@ def embed(texts: Sequence[str]) -> np.ndarray:
     embeddings = dict(zip(missing, encode_texts(missing), strict=True)) if missing else {}
     rows = [embeddings[text] if text in embeddings else EMBEDDINGS[text] for text in texts]
     EMBEDDINGS.update(embeddings)
-    for text in list(EMBEDDINGS)[: max(0, len(EMBEDDINGS) - REMEMBERED)]:
+    for text in list(EMBEDDINGS)[: max(0, len(EMBEDDINGS) - CACHE_SIZE)]:
         del EMBEDDINGS[text]
     return np.stack(rows) if rows else np.zeros((0, encoder()[1].config.hidden_size), np.float32)
 

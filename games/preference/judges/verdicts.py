@@ -17,15 +17,15 @@ OPENING = r"[\s\"'“”„‘’‚«»‹›(\[{「『【《$]*"  # characters
 CLOSING = r"[ \t\"'“”„‘’‚«»‹›)\]}」』】》$.。!]*"  # after it; neither "?" nor "not"
 NOUN = r"(?:answer|option|response|antwort|回答|答案|选项)"  # as in "Answer A"
 LETTER = rf"{OPENING}(?:{NOUN}{OPENING})?([ab]){CLOSING}"
-MARK = (
+LABEL = (
     r"(?:(?:the|my|die|der|das|mein|meine|我的)[ ]*)?"
     r"(?:(?:final|better|best|preferred|bessere|beste|endgültige|endgültiges|最终|更好的|较好的)[ ]*)?"
     r"(?:verdict|answer|choice|winner|judg(?:e)?ment|decision|urteil|antwort|entscheidung|判决|判断|答案|回答|结论|选择)"
 )
 IS = r"(?:[ ]*(?:is|ist|lautet|是|为))?"
-ALONE = re.compile(LETTER, re.I)
-MARKED = re.compile(rf"^[ #]*{MARK}{IS}[ ]*[:=]{LETTER}$|^<({MARK})>{LETTER}\n?</\2>$", re.I | re.M)
-KEY = re.compile(MARK, re.I)
+SINGLE_LETTER = re.compile(LETTER, re.I)
+LABEL_LINE = re.compile(rf"^[ #]*{LABEL}{IS}[ ]*[:=]{LETTER}$|^<({LABEL})>{LETTER}\n?</\2>$", re.I | re.M)
+KEY = re.compile(LABEL, re.I)
 THOUGHT, END_OF_THOUGHT = (re.compile(rf"<{slash}(?:think|thinking|thought|reasoning)>", re.I) for slash in ("", "/"))
 FENCE = re.compile(r"```\w*\n(.*?)\n?```", re.S)
 EMPHASIS = str.maketrans("", "", "*_`\u200b\ufeff")
@@ -37,8 +37,8 @@ def parse_verdict(reply: str) -> float | None:
     text = END_OF_THOUGHT.split("\n".join(lines))[-1].strip()
     if THOUGHT.search(text):
         return None  # reasoning without an end: the reply was truncated
-    if fenced := FENCE.fullmatch(text):
-        text = fenced[1].strip()
+    if block := FENCE.fullmatch(text):
+        text = block[1].strip()
     tree = parse_object(text)
     letters = letters_of_object(tree) if tree is not None else letters_of_text(text.translate(EMPHASIS).strip())
     return VERDICTS[letters.pop()] if len(letters) == 1 else None
@@ -55,17 +55,19 @@ def parse_object(text: str) -> list[tuple[str, Any]] | None:
 
 def letters_of_object(pairs: list[tuple[str, Any]]) -> set[str]:
     """Returns the letters under keys that are labels; "" for a label without a letter."""
-    marked = [value for key, value in pairs if KEY.fullmatch(key.replace("_", " ").strip())]
-    matches = [ALONE.fullmatch(value.translate(EMPHASIS)) if isinstance(value, str) else None for value in marked]
+    values = [value for key, value in pairs if KEY.fullmatch(key.replace("_", " ").strip())]
+    matches = [
+        SINGLE_LETTER.fullmatch(value.translate(EMPHASIS)) if isinstance(value, str) else None for value in values
+    ]
     letters = {match[1].lower() if match else "" for match in matches}
     return set() if "" in letters else letters
 
 
 def letters_of_text(text: str) -> set[str]:
     """Returns the letter if the text is one; otherwise those of labelled lines, if the last line is labelled."""
-    if alone := ALONE.fullmatch(text):
-        return {alone[1].lower()}
-    marked = list(MARKED.finditer(text))
-    if not marked or marked[-1].end() != len(text):
+    if letter := SINGLE_LETTER.fullmatch(text):
+        return {letter[1].lower()}
+    lines = list(LABEL_LINE.finditer(text))
+    if not lines or lines[-1].end() != len(text):
         return set()
-    return {(match[1] or match[3]).lower() for match in marked}
+    return {(line[1] or line[3]).lower() for line in lines}
