@@ -28,7 +28,7 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
             "iterations": run.iteration,
             **run.work,
             "seconds": seconds,
-            "started": run.started,
+            "started": run.start_time,
             "exit": reason,
             "best": run.best._asdict(),
         }

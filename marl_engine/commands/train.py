@@ -204,7 +204,7 @@ def halt(run: Any, error: Exception, console: Any) -> int:
     """Prints why a run stopped and which checkpoint remains; returns the exit code."""
     from marl_engine.errors import describe
 
-    advice = "" if run.saved is None else f"; the last good checkpoint is iteration {run.saved}"
+    advice = "" if run.saved_iteration is None else f"; the last good checkpoint is iteration {run.saved_iteration}"
     console.print(f"stopped after iteration {run.iteration}: {describe(error)}{advice}", style="red")
     with suppress(OSError):
         run.folder.close()

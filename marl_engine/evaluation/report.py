@@ -1,4 +1,4 @@
-"""Reports of evaluations, and how runs with such reports are displayed."""
+"""Reports of evaluations, and descriptions of how runs are displayed."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -19,9 +19,9 @@ class Artefact(NamedTuple):
     """A text file that an evaluation writes into the run folder."""
 
     name: str
-    verb: str  # what a user does with it, such as "read"
-    text: str | None  # None: nothing to write; an older file is removed
-    lines: Sequence[str] = ()  # lines for the screen
+    verb: str  # what a user does with it; printed before its path, as in "read runs/a/samples.md"
+    text: str | None  # None: there is no file; an older one is removed
+    lines: Sequence[str] = ()  # printed on the screen
 
 
 class Report(NamedTuple):
@@ -57,9 +57,10 @@ class Evaluator(Protocol):
     view: View
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
-        """Returns the report of a profile; a full report has everything that is worth knowing at the end of a run.
+        """Returns the report of a profile.
 
-        Costly parts are computed once for each `iteration`. Raises Halted if a judge fails.
+        A full report, for the end of a run, also has artefacts and metrics that take longer to compute. Costly parts
+        are computed once for each `iteration`. Raises Halted if a judge fails.
         """
         ...
 

@@ -14,11 +14,11 @@ from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.types import Game, Metrics, Profile, Runner
 
 SEED = 2**40  # evaluation shares no seed with training
-ROUNDING = 1e-5  # relative to the largest payoff; smaller differences count as rounding
+ROUNDING = 1e-5  # relative to the largest payoff; smaller differences are rounding errors
 
 
 class Match(NamedTuple):
-    """A match to be played: the profile, and how actions are chosen."""
+    """A profile that plays games, and how it chooses actions."""
 
     name: str
     profile: Profile
@@ -26,9 +26,9 @@ class Match(NamedTuple):
 
 
 def seatings(profile: Profile) -> list[Match]:
-    """Returns the matches of an evaluation: sampled and greedy.
+    """Returns the matches of an evaluation: with sampled and with greedy actions.
 
-    If there are several seats, also with policies moved by one seat.
+    If there are several seats, there are two more, in which all policies move by one seat.
     """
     orders = {"return": profile} | ({"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 else {})
     return [
@@ -41,7 +41,8 @@ def seatings(profile: Profile) -> list[Match]:
 class ReturnEvaluator:
     """Measures returns of whole games, without shaping and discount.
 
-    If the payoffs of the seats have a constant sum, also the return of each policy among those of the reference.
+    If the payoffs of the seats have a constant sum, it also measures the return of each policy when the other seats are
+    played by the reference.
     """
 
     view = View(
@@ -60,13 +61,13 @@ class ReturnEvaluator:
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
         """See `Evaluator`. A full report has all matches of `seatings`, others only the first one."""
         matches = seatings(profile) if full else seatings(profile)[:1]
-        earned = self._play(matches)
+        payoffs = self._play(matches)
         metrics: Metrics = {}
-        for seating, each in zip(matches, earned, strict=True):
-            metrics |= summarise(seating.name, each)
-        metrics |= {f"return/{seat}": each.item() for seat, each in enumerate(earned[0].mean(0))}
+        for match, games in zip(matches, payoffs, strict=True):
+            metrics |= summarise(match.name, games)
+        metrics |= {f"return/{seat}": value.item() for seat, value in enumerate(payoffs[0].mean(0))}
         if self.reference is not None:
-            metrics |= play_against_initial(self.reference, profile, earned[0], self._play)
+            metrics |= play_against_initial(self.reference, profile, payoffs[0], self._play)
         return Report(metrics, score_of(metrics), headline(metrics, self.episodes, len(profile)))
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
@@ -75,12 +76,12 @@ class ReturnEvaluator:
 
     def _mean_payoff(self, row: Profile, column: Profile) -> tuple[float, float]:
         """Returns the mean payoff of `row` against `column` over seats and games, and its standard error."""
-        earned = self._play([Match("", each) for each in lineups(row, column)])
-        return mean_and_error(torch.stack([each[:, seat] for seat, each in enumerate(earned)]).mean(0))
+        payoffs = self._play([Match("", profile) for profile in lineups(row, column)])
+        return mean_and_error(torch.stack([games[:, seat] for seat, games in enumerate(payoffs)]).mean(0))
 
     def _play(self, matches: list[Match]) -> list[Tensor]:
         """Returns the payoffs (episodes, P) of each match."""
-        lineups = [Lineup(each.profile, each.greedy) for each in matches]
+        lineups = [Lineup(match.profile, match.greedy) for match in matches]
         return score_lineups(self.runner, self.game, lineups, derive_seeds(SEED, self.episodes))
 
 
@@ -94,13 +95,13 @@ def headline(metrics: Metrics, episodes: int, players: int) -> tuple[str, str]:
     if "return/greedy/mean" not in metrics:
         return f"return {mean}", f"sampled ({episodes} games)"
     greedy = f"{metrics['return/greedy/mean']:.4g} ± {metrics['return/greedy/stderr']:.2g}"
-    swapped = f"; seats swapped {metrics['return/swapped/mean']:.4g}" if players > 1 else ""
-    return f"return {mean}", f"sampled, {greedy} greedy ({episodes} games each{swapped})"
+    remark = f"; seats swapped {metrics['return/swapped/mean']:.4g}" if players > 1 else ""
+    return f"return {mean}", f"sampled, {greedy} greedy ({episodes} games each{remark})"
 
 
-def summarise(name: str, earned: Tensor) -> Metrics:
+def summarise(name: str, payoffs: Tensor) -> Metrics:
     """Returns the mean over seats and games of payoffs (episodes, P), and its standard error, as metrics."""
-    mean, error = mean_and_error(earned.mean(1))
+    mean, error = mean_and_error(payoffs.mean(1))
     return {f"{name}/mean": mean, f"{name}/stderr": error}
 
 
@@ -110,31 +111,31 @@ def mean_and_error(numbers: Tensor) -> tuple[float, float]:
     return numbers.mean().item(), error
 
 
-def sums_are_constant(earned: Tensor) -> bool:
+def sums_are_constant(payoffs: Tensor) -> bool:
     """Whether payoffs (N, P) have the same sum over seats in all games, up to rounding of float32."""
-    sums = earned.double().sum(1)
-    return bool(sums.max() - sums.min() <= ROUNDING * earned.abs().max())
+    sums = payoffs.double().sum(1)
+    return bool(sums.max() - sums.min() <= ROUNDING * payoffs.abs().max())
 
 
-def seats_differ(earned: Tensor) -> bool:
+def seats_differ(payoffs: Tensor) -> bool:
     """Whether payoffs (N, P) differ between seats in any game."""
-    return bool((earned - earned[:, :1]).abs().max() > ROUNDING * earned.abs().max())
+    return bool((payoffs - payoffs[:, :1]).abs().max() > ROUNDING * payoffs.abs().max())
 
 
 def play_against_initial(
-    initial: Profile, profile: Profile, earned: Tensor, play: Callable[[list[Match]], list[Tensor]]
+    initial: Profile, profile: Profile, payoffs: Tensor, play: Callable[[list[Match]], list[Tensor]]
 ) -> Metrics:
-    """Returns the mean return of each policy among the initial policies, for games with a constant sum of payoffs.
+    """Returns the mean return of each policy when the other seats are played by the initial policies.
 
-    In such games the mean return of a profile against itself is constant and says nothing. Returns nothing if sums
-    differ between games. `earned` (N, P) are payoffs of the profile against itself.
+    This is for games in which the payoffs of the seats have a constant sum, so that the mean return of a profile
+    against itself is constant. For other games the result is empty. `payoffs` (N, P) are those of the profile against
+    itself.
     """
-    if len(profile) < 2 or not sums_are_constant(earned):
+    if len(profile) < 2 or not sums_are_constant(payoffs):
         return {}
-    seats = range(len(profile))
-    alone = play([Match("", [*initial[:seat], profile[seat], *initial[seat + 1 :]]) for seat in seats])
-    together = torch.cat([earned, *alone])
-    if not (sums_are_constant(together) and seats_differ(together)):  # a team that has not earned anything yet
+    results = play([Match("", lineup) for lineup in lineups(profile, initial)])
+    games = torch.cat([payoffs, *results])
+    if not (sums_are_constant(games) and seats_differ(games)):  # equal payoffs: a team that has not earned anything yet
         return {}
-    means, errors = zip(*(mean_and_error(each[:, seat]) for seat, each in enumerate(alone)), strict=True)
+    means, errors = zip(*(mean_and_error(result[:, seat]) for seat, result in enumerate(results)), strict=True)
     return {f"{INITIAL}/mean": sum(means) / len(means), f"{INITIAL}/stderr": math.hypot(*errors) / len(errors)}

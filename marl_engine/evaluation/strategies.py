@@ -1,7 +1,7 @@
-"""Writes the strategies of a profile for people: with the game's names, and what each player could gain by deviating.
+"""Describes the strategies of a profile by the game's names of information sets and actions.
 
-This is for games in sequence form. Small strategies are printed; those with up to `MAX_SAVED_ACTIONS` actions are
-saved.
+The game must have a sequence form. Small strategies are printed; those with up to `MAX_SAVED_ACTIONS` actions are saved
+as JSON, with what each player could gain by deviating.
 """
 
 import json
@@ -23,12 +23,15 @@ MAX_SAVED_ACTIONS = 200_000  # in all information sets together
 
 
 class Strategies(NamedTuple):
-    """The strategies of P players in I information sets, numbered as in the sequence form."""
+    """The strategies of P players in I information sets, numbered as in the sequence form.
 
-    players: list[dict[str, float]]  # (P,) return, and gain of a best response
-    information_sets: list[
-        dict[str, Any]
-    ]  # (I,) player, name, reach: how probable it is, actions: names, strategy: their chances
+    `players` has P entries with the keys `return` and `gain`, the gain of a best response. `information_sets` has I
+    entries with the keys `player`, `name`, `reach` (the probability of the set), `actions` (names) and `strategy`
+    (probabilities of the actions).
+    """
+
+    players: list[dict[str, float]]
+    information_sets: list[dict[str, Any]]
 
 
 def read_strategies(game: ExtensiveGame, profile: Profile) -> Strategies | None:
@@ -38,16 +41,16 @@ def read_strategies(game: ExtensiveGame, profile: Profile) -> Strategies | None:
         return None
     strategy = extract_strategy(game, profile)
     plan = realization_plan(form, strategy)
-    payoffs, gained = expected_payoffs(form, plan), gains(form, plan)
-    probable = plan[form.parent] * counterfactual_reach(form, strategy, plan)[form.first[:-1]]
+    payoffs, gain = expected_payoffs(form, plan), gains(form, plan)
+    reaches = plan[form.parent] * counterfactual_reach(form, strategy, plan)[form.first[:-1]]
     owner = np.repeat(np.arange(form.players), np.diff(form.begin)).tolist()
     sets = [
         {"player": player, "name": name, "reach": float(reach), "actions": actions, "strategy": chances.tolist()}
         for player, (name, actions), reach, chances in zip(
-            owner, game.information_sets(), probable, np.split(strategy, form.first[:-1])[1:], strict=True
+            owner, game.information_sets(), reaches, np.split(strategy, form.first[:-1])[1:], strict=True
         )
     ]
-    players = [{"return": float(one), "gain": float(gain)} for one, gain in zip(payoffs, gained, strict=True)]
+    players = [{"return": float(payoff), "gain": float(value)} for payoff, value in zip(payoffs, gain, strict=True)]
     return Strategies(players, sets)
 
 
@@ -56,14 +59,14 @@ def lines_of(strategies: Strategies) -> list[str]:
     lines, few = [], len(strategies.information_sets) <= MAX_SHOWN_SETS
     for player, numbers in enumerate(strategies.players):
         lines.append(f"player {player} earns {numbers['return']:.4f}; a best response gains {numbers['gain']:.2g}")
-        own = [each for each in strategies.information_sets if each["player"] == player] if few else []
-        names = [shorten(each["name"]) for each in own]
+        sets = [row for row in strategies.information_sets if row["player"] == player] if few else []
+        names = [shorten(row["name"]) for row in sets]
         width = 2 + max(map(len, names), default=0) if any(names) else 0
-        lines += [f"  {name:<{width}}{choices_of(each)}" for name, each in zip(names, own, strict=True)]
+        lines += [f"  {name:<{width}}{format_actions(row)}" for name, row in zip(names, sets, strict=True)]
     return lines
 
 
-def choices_of(information_set: dict[str, Any]) -> str:
+def format_actions(information_set: dict[str, Any]) -> str:
     """Formats the actions of an information set with their probabilities.
 
     If there are many, only the most probable are listed.
@@ -72,13 +75,11 @@ def choices_of(information_set: dict[str, Any]) -> str:
     order = list(range(len(actions)))
     if len(actions) > MAX_SHOWN_ACTIONS:
         order = sorted(sorted(order, key=lambda place: -chances[place])[:MAX_SHOWN_ACTIONS])
-    listed = "   ".join(f"{shorten(actions[place])} {chances[place]:.3f}" for place in order)
-    remaining = 1 - sum(chances[place] for place in order)
-    return (
-        listed
-        if len(order) == len(actions)
-        else f"{listed}   {len(actions) - len(order)} others {max(remaining, 0):.3f}"
-    )
+    text = "   ".join(f"{shorten(actions[place])} {chances[place]:.3f}" for place in order)
+    if len(order) == len(actions):
+        return text
+    remainder = 1 - sum(chances[place] for place in order)
+    return f"{text}   {len(actions) - len(order)} others {max(remainder, 0):.3f}"
 
 
 def shorten(name: str) -> str:
@@ -95,7 +96,7 @@ def save_strategies(game: ExtensiveGame, profile: Profile, iteration: int | None
         return Artefact(
             FILE, "play", None, [f"there is no {FILE}: the strategies have more than {MAX_SAVED_ACTIONS:,} actions"]
         )
-    rows = {name: ",\n  ".join(map(json.dumps, each)) for name, each in strategies._asdict().items()}
+    rows = {name: ",\n  ".join(map(json.dumps, entries)) for name, entries in strategies._asdict().items()}
     lists = ",\n".join(f' "{name}": [\n  {row}\n ]' for name, row in rows.items())
     text = f'{{\n "iteration": {json.dumps(iteration)},\n{lists}\n}}\n'
     return Artefact(FILE, "play", text, lines_of(strategies))

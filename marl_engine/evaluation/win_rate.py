@@ -1,5 +1,6 @@
-"""Evaluation of language policies: how often their answers to held-out prompts are preferred to those of a
-reference.
+"""Evaluation of language policies by win rates: how often their answers are preferred to those of a reference.
+
+The prompts are held out from training.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ class Sample(NamedTuple):
     prompt: str
     answer: str
     reference: str
-    preferred: float  # probability that the answer is preferred
+    chance: float  # probability that the answer is preferred to that of the reference
 
 
 def held_out_numbers(game: Any, episodes: int) -> Tensor:
@@ -37,12 +38,12 @@ def held_out_numbers(game: Any, episodes: int) -> Tensor:
     return game.train_prompts + torch.arange(episodes) % (len(game.texts) - game.train_prompts)
 
 
-def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, who: int = 0) -> list[Completions]:
+def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, stream: int = 0) -> list[Completions]:
     """Returns answers to held-out prompts in batches; they are the same in every evaluation.
 
-    Policies that are compared need different numbers `who`, which give them independent random numbers.
+    Policies that are compared need different numbers `stream`, so that their random numbers are independent.
     """
-    numbers, seeds = held_out_numbers(game, episodes).to(device), derive_seeds(SEED + who, episodes, device)
+    numbers, seeds = held_out_numbers(game, episodes).to(device), derive_seeds(SEED + stream, episodes, device)
     return [
         complete(policy, numbers[start : start + BATCH], seeds[start : start + BATCH])
         for start in range(0, episodes, BATCH)
@@ -77,30 +78,30 @@ class WinRateEvaluator:
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
         """See `Evaluator`.
 
-        Each profile answers twice, so that it is compared with independent answers of its own.
+        Each profile answers twice, so that on the diagonal independent answers are compared.
         """
         numbers, referee = held_out_numbers(self.game, self.episodes), Referee(self.game, False, torch.Generator())
         texts = [
-            [texts_of(self._complete(profile, who=2 * place + turn)) for turn in (0, 1)]
+            [texts_of(self._complete(profile, stream=2 * place + turn)) for turn in (0, 1)]
             for place, profile in enumerate(profiles)
         ]
         return [
-            [mean_and_error(referee.compare(numbers, one[0], other[1]).double()) for other in texts] for one in texts
+            [mean_and_error(referee.compare(numbers, row[0], column[1]).double()) for column in texts] for row in texts
         ]
 
     def _measure(self, profile: Profile) -> tuple[Metrics, list[Sample]]:
         if self.reference_completions is None:
-            self.reference_completions = self._complete(self.reference, who=1)
+            self.reference_completions = self._complete(self.reference, stream=1)
         return measure_win_rate(
             self.game, profile, self.reference, self.reference_completions, self.episodes, self.device
         )
 
-    def _complete(self, profile: Profile, who: int) -> list[Completions]:
-        return complete_held_out(self.game, profile[0], self.episodes, self.device, who)
+    def _complete(self, profile: Profile, stream: int) -> list[Completions]:
+        return complete_held_out(self.game, profile[0], self.episodes, self.device, stream)
 
 
 def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
-    """Returns the win rate, and its interval and other numbers beside it."""
+    """Returns the win rate, and a line with its interval and other numbers."""
     rate, low, high, even = (
         metrics[f"win_rate/reference{name}"] for name in ("", "/low", "/high", "/length_controlled")
     )
@@ -114,9 +115,9 @@ def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
 def samples_markdown(samples: Sequence[Sample]) -> str:
     """Returns the answers and those of the reference, unedited, as Markdown."""
     lines = ["# Answers to prompts held out, before and after", ""]
-    for each in samples:
-        prompt = "\n\n".join(f"**{part}**" for part in each.prompt.split("\n\n"))
-        lines += [prompt, "", f"before: {each.reference}", "", f"after ({each.preferred:.2f}): {each.answer}", ""]
+    for sample in samples:
+        prompt = "\n\n".join(f"**{part}**" for part in sample.prompt.split("\n\n"))
+        lines += [prompt, "", f"before: {sample.reference}", "", f"after ({sample.chance:.2f}): {sample.answer}", ""]
     return "\n".join(lines)
 
 
@@ -133,65 +134,69 @@ def measure_win_rate(
     episodes: int,
     device: str,
 ) -> tuple[Metrics, list[Sample]]:
-    """Returns the win rate against the reference with its 95 % interval, KL divergence and lengths; and all samples.
+    """Returns metrics and all samples.
 
-    `reference_answers` are those of `complete_held_out` for the reference, with another number `who`.
+    The metrics are the win rate against the reference with its 95 % interval, the win rate at equal length, the KL
+    divergence from the reference, and the mean lengths of answers. `reference_answers` are the reference's, from
+    `complete_held_out` with a `stream` other than 0.
     """
-    writer, other = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
+    policy, reference_policy = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
     numbers = held_out_numbers(game, episodes)
-    own_answers = complete_held_out(game, writer, episodes, device)
-    texts, reference_texts = texts_of(own_answers), texts_of(reference_answers)
-    likes = Referee(game, False, torch.Generator()).compare(numbers, texts, reference_texts).double().numpy()
+    answers = complete_held_out(game, policy, episodes, device)
+    texts, reference_texts = texts_of(answers), texts_of(reference_answers)
+    chances = Referee(game, False, torch.Generator()).compare(numbers, texts, reference_texts).double().numpy()
     lengths = [
         np.concatenate([batch.mask.sum(-1).cpu().numpy() for batch in batches])
-        for batches in (own_answers, reference_answers)
+        for batches in (answers, reference_answers)
     ]
-    metrics = {f"win_rate/reference{name}": number for name, number in rate(likes, numbers.numpy()).items()}
-    metrics["win_rate/reference/length_controlled"] = length_controlled(likes, lengths[0] - lengths[1])
-    metrics |= {f"kl/reference{name}": number for name, number in divergence(writer, other, own_answers).items()}
+    rates, kl = summarise_wins(chances, numbers.numpy()), kl_divergence(policy, reference_policy, answers)
+    metrics = {f"win_rate/reference{name}": number for name, number in rates.items()}
+    metrics["win_rate/reference/length_controlled"] = length_controlled_rate(chances, lengths[0] - lengths[1])
+    metrics |= {f"kl/reference{name}": number for name, number in kl.items()}
     metrics |= {"length": float(lengths[0].mean()), "length/reference": float(lengths[1].mean())}
-    columns = zip(numbers.tolist(), texts, reference_texts, likes.tolist(), strict=True)
+    columns = zip(numbers.tolist(), texts, reference_texts, chances.tolist(), strict=True)
     return metrics, [Sample(game.texts[number], *values) for number, *values in columns]
 
 
-def rate(likes: np.ndarray, groups: np.ndarray) -> Metrics:
-    """Returns the mean of (N,) with its standard error and 95 % interval.
+def summarise_wins(chances: np.ndarray, groups: np.ndarray) -> Metrics:
+    """Returns the mean of win probabilities (N,) with its standard error and 95 % interval.
 
     Answers to the same prompt have the same number in `groups` (N,), and count as one observation.
     """
-    means = np.array([likes[groups == group].mean() for group in np.unique(groups)])
+    means = np.array([chances[groups == group].mean() for group in np.unique(groups)])
     error = float(means.std(ddof=1) / len(means) ** 0.5) if len(means) > 1 else 0.0
     mean = float(means.mean())
     low, high = max(0.0, mean - CERTAINTY * error), min(1.0, mean + CERTAINTY * error)
     return {"": mean, "/stderr": error, "/low": low, "/high": high}
 
 
-def length_controlled(likes: np.ndarray, longer: np.ndarray) -> float:
-    """Returns the win rate at equal length, by logistic regression on differences of length (N,).
+def length_controlled_rate(chances: np.ndarray, differences: np.ndarray) -> float:
+    """Returns the win rate at equal length, from win probabilities (N,) and differences of length (N,).
 
-    P = sigma(a + b * tanh(longer / deviation)), and the result is sigma(a) (Dubois et al. 2024, arXiv:2404.04475). A
-    weak penalty on a and b keeps them finite if every answer wins.
+    It is estimated by logistic regression: P = sigma(a + b * tanh(difference / deviation)), and the result is sigma(a)
+    (Dubois et al. 2024, arXiv:2404.04475). A weak penalty on a and b keeps them finite if every answer wins.
     """
     from scipy.optimize import minimize
 
-    unit = np.tanh(longer / (longer.std() or 1.0))
+    unit = np.tanh(differences / (differences.std() or 1.0))
 
     def loss(theta: np.ndarray) -> float:
         logit = theta[0] + theta[1] * unit
-        return float((np.logaddexp(0, logit) - likes * logit).sum() + 0.01 * theta @ theta)
+        return float((np.logaddexp(0, logit) - chances * logit).sum() + 0.01 * theta @ theta)
 
     return float(1 / (1 + np.exp(-minimize(loss, np.zeros(2)).x[0])))
 
 
 @torch.no_grad()
-def divergence(writer: LanguagePolicy, reference: LanguagePolicy, batches: Sequence[Completions]) -> Metrics:
-    """Returns KL(writer || reference) of whole answers in nats, and its standard error.
+def kl_divergence(policy: LanguagePolicy, reference: LanguagePolicy, batches: Sequence[Completions]) -> Metrics:
+    """Returns KL(policy || reference) of whole answers in nats, and its standard error.
 
-    It is the mean of log pi - log reference.
+    It is the mean of log pi - log reference over the policy's answers.
     """
-    reference_log_probs = [(reference.log_probs(batch.rows, batch.tokens) * batch.mask).sum(-1) for batch in batches]
-    log_ratio = torch.cat(
-        [batch.log_prob.sum(-1) - each for batch, each in zip(batches, reference_log_probs, strict=True)]
-    )
+    log_ratios = []
+    for batch in batches:
+        reference_log_prob = (reference.log_probs(batch.rows, batch.tokens) * batch.mask).sum(-1)
+        log_ratios.append(batch.log_prob.sum(-1) - reference_log_prob)
+    log_ratio = torch.cat(log_ratios)
     error = log_ratio.std().item() / len(log_ratio) ** 0.5 if len(log_ratio) > 1 else 0.0
     return {"": log_ratio.mean().item(), "/stderr": error}

@@ -1,9 +1,9 @@
-"""Checkpoints that survive: whole or absent, checked when read, and free of code.
+"""Checkpoints: written atomically, verified when read, and free of code.
 
-A state is a tree of dicts and lists with tensors, numbers, strings and None as leaves. Its tensors go to
-tensors.safetensors, the rest to state.json, the digests of both to manifest.json; all is written to a
-folder aside, forced to disk, and renamed, so that a folder with its final name is complete. What is damaged later
-is renamed, too, and counts no more.
+A state is a tree of dicts and lists with tensors, numbers, strings and None as leaves. Its tensors are saved in
+tensors.safetensors, the rest in state.json, and the digests of both in manifest.json. The files are written to a
+temporary folder, flushed to disk, and the folder is renamed, so that a folder with the final name is complete.
+Checkpoints that are damaged later are renamed and ignored.
 """
 
 import hashlib
@@ -21,48 +21,48 @@ from torch import Tensor
 from marl_engine.numerics.state_checks import _inside
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-ASIDE, DAMAGED = ".partial-", "damaged-"
+PARTIAL, DAMAGED = ".partial-", "damaged-"
 
 
 class Damaged(ValueError):
-    """A checkpoint that is not what was written."""
+    """A checkpoint whose files are missing or changed."""
 
 
 def write(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
-    """Writes checkpoint `iteration` into `folder` and returns its path; one of that name is replaced."""
+    """Writes checkpoint `iteration` into `folder` and returns its path. An older one of that name is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{iteration:08d}"
-    aside = folder / f"{ASIDE}{target.name}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    partial = folder / f"{PARTIAL}{target.name}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
     tensors: dict[str, Tensor] = {}
     contents = {STATE: json.dumps(_without_tensors(state, "", tensors)).encode(), TENSORS: save(tensors)}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     for name, content in {**contents, MANIFEST: json.dumps(digests).encode()}.items():
-        _write_through(aside / name, content)
-    _force(aside)
+        _write_through(partial / name, content)
+    _flush(partial)
     shutil.rmtree(target, ignore_errors=True)
-    os.replace(aside, target)
-    _force(folder)
+    os.replace(partial, target)
+    _flush(folder)
     return target
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The state that was written to `path`. Raises Damaged when it is not whole."""
+    """Returns the state that was written to `path`. Raises Damaged."""
     contents = _contents(path)
     return _with_tensors(json.loads(contents[STATE]), "", load(contents[TENSORS]))
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the latest iteration first."""
+    """Returns the paths of the checkpoints in a folder, the latest iteration first."""
     paths = (path for path in folder.glob("[0-9]*") if path.name.isdigit())
     return sorted(paths, key=lambda path: int(path.name), reverse=True)
 
 
 def read_newest_first(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
-    """Yields (iteration, state) of the checkpoints, the newest first.
+    """Yields the iteration and state of the checkpoints in a folder, the latest iteration first.
 
-    For a damaged one, the error is yielded in place of the state.
+    For damaged checkpoints, the error is yielded instead of the state.
     """
     for path in newest_first(folder):
         try:
@@ -71,15 +71,15 @@ def read_newest_first(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Dama
             yield int(path.name), damage
 
 
-def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that is as it was written, if there is one."""
-    return next((path for path in newest_first(folder) if _is_whole(path, _stamp(path))), None)
+def newest_valid(folder: Path) -> Path | None:
+    """Returns the path of the newest valid checkpoint; None if there is none."""
+    return next((path for path in newest_first(folder) if _is_valid(path, _stamp(path))), None)
 
 
 def quarantine(folder: Path) -> None:
-    """Renames damaged checkpoints from 00000030 to damaged-00000030, so that they are kept but not read."""
+    """Renames damaged checkpoints, as from 00000030 to damaged-00000030, so that they are not read again."""
     for path in newest_first(folder):
-        if not _is_whole(path, _stamp(path)):
+        if not _is_valid(path, _stamp(path)):
             target = folder / f"{DAMAGED}{path.name}"
             shutil.rmtree(target, ignore_errors=True)
             os.replace(path, target)
@@ -94,21 +94,21 @@ def prune(folder: Path, keep: int, always: int | None = None) -> None:
 
 
 def _contents(path: Path) -> dict[str, bytes]:
-    """The files of a checkpoint, by name. Raises Damaged when one is not what was written."""
+    """Returns the files of a checkpoint by name. Raises Damaged if a digest does not match."""
     try:
         digests = json.loads((path / MANIFEST).read_bytes())
         contents = {name: (path / name).read_bytes() for name in (STATE, TENSORS)}
-        wrong = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() != digests[name]]
+        errors = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() != digests[name]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path} is damaged ({type(error).__name__})") from error
-    if wrong:
-        raise Damaged(f"{path / wrong[0]} is damaged")
+    if errors:
+        raise Damaged(f"{path / errors[0]} is damaged")
     return contents
 
 
 @lru_cache(maxsize=64)
-def _is_whole(path: Path, stamp: tuple[tuple[int, ...], ...]) -> bool:
-    """Whether a checkpoint is as it was written, which is looked up again when its files have another stamp."""
+def _is_valid(path: Path, stamp: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether the digests of a checkpoint match. The result is cached as long as its files have the same stamp."""
     try:
         _contents(path)
     except Damaged:
@@ -117,13 +117,13 @@ def _is_whole(path: Path, stamp: tuple[tuple[int, ...], ...]) -> bool:
 
 
 def _stamp(path: Path) -> tuple[tuple[int, ...], ...]:
-    """Returns inode, size and time of change, in nanoseconds, of each file."""
-    files = (file.stat() for name in (MANIFEST, STATE, TENSORS) if (file := path / name).exists())
-    return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in files)
+    """Returns inode, size and modification time in nanoseconds of each file."""
+    stats = (file.stat() for name in (MANIFEST, STATE, TENSORS) if (file := path / name).exists())
+    return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
-def _force(folder: Path) -> None:
-    """Forces the entries of a folder to disk."""
+def _flush(folder: Path) -> None:
+    """Flushes the entries of a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -139,7 +139,7 @@ def _write_through(path: Path, content: bytes) -> None:
 
 
 def _without_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
-    """A JSON tree with {"tensor": its place} for a tensor; the tensors are collected."""
+    """Returns a tree for JSON, with {"tensor": place} in place of tensors, which are added to `tensors`."""
     if isinstance(tree, Tensor):
         tensors[place] = tree.detach().cpu().contiguous().clone()
         return {"tensor": place}

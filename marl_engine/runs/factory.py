@@ -1,4 +1,7 @@
-"""From a configuration to the objects it names: `_target_` is the class, the other keys are its fields."""
+"""Creates the components of a run from its configuration.
+
+In each section `_target_` names a class, and the other keys are its fields.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
@@ -22,7 +25,7 @@ from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver
 
 
 def check_device(name: str) -> None:
-    """Raises Refused when a name is neither the processor nor a GPU that is here."""
+    """Raises Refused unless a name is cpu, or a CUDA device of this machine."""
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or name.endswith(":"):
         raise Refused(f"device must be one of cpu, cuda, cuda:0, cuda:1, …, not {name!r}")
@@ -32,21 +35,21 @@ def check_device(name: str) -> None:
 
 @dataclass
 class Components:
-    """The parts of a run, made from its configuration."""
+    """The parts of a run."""
 
     game: Game
     profile: Profile
     responder: Responder
     solver: Solver
     runner: Runner
-    reference: Profile  # the profile as it was at first
+    reference: Profile  # a copy of the initial profile
     evaluator: Evaluator
-    costs: Callable[[], Metrics] = dict  # what a judge has cost in all sessions, if there is one
-    quote: Callable[[], str] = str  # what the learner answered last, if it is asked
+    costs: Callable[[], Metrics] = dict  # returns the costs of a judge in all sessions, if there is one
+    quote: Callable[[], str] = str  # returns the learner's last answer, if it generates text
 
 
 def make_profile(spec: Any, game: Game) -> Profile:
-    """A policy for each seat. Raises Refused for a game that policies of this kind cannot play."""
+    """Returns a policy for each seat. Raises Refused if policies of this kind cannot play the game."""
     check_parts(type(spec).__name__, declared_types(spec.profile), game=game)
     try:
         profile: Profile = spec.profile(game)
@@ -58,29 +61,30 @@ def make_profile(spec: Any, game: Game) -> Profile:
 def make_responder(
     section: Mapping[str, Any], game: Game, spec: Any, runner: Runner = LOCAL, *, seed: int, device: str
 ) -> Responder:
-    """The responder of a config section. Raises Refused for a game or a policy that it does not go with."""
+    """Returns the responder of a section of the configuration. Raises Refused if game or policy do not suit it."""
     kind = class_of(section.get("_target_"))
-    given: dict[str, Any] = {"game": game, "network": spec, "seed": seed, "device": device}
+    arguments: dict[str, Any] = {"game": game, "network": spec, "seed": seed, "device": device}
     if "runner" in declared_types(kind):
-        given["runner"] = runner
+        arguments["runner"] = runner
     if is_dataclass(kind):
-        check_keys({key: value for key, value in section.items() if key != "_target_"}, kind, "responder.", apart=given)
+        keys = {key: value for key, value in section.items() if key != "_target_"}
+        check_keys(keys, kind, "responder.", apart=arguments)
     check_parts(kind.__name__, declared_types(kind), game=game, network=spec)
-    responder: Responder = instantiate("responder", section, **given)
+    responder: Responder = instantiate("responder", section, **arguments)
     return responder
 
 
 def check_solver(solver: Solver, profile: Profile, responder: Responder) -> None:
-    """Raises Refused for a solver that does not go with the profile and the responder."""
+    """Raises Refused if profile or responder do not suit the solver."""
     check_parts(type(solver).__name__, declared_types(solver.solve), responder=responder)
     try:
-        solver.solve(profile, responder, LOCAL)  # never begun: only to learn whether they go together
+        solver.solve(profile, responder, LOCAL)  # checks its arguments; the generator is not iterated
     except ValueError as error:
         raise Refused(str(error)) from error
 
 
 def build(config: Mapping[str, Any]) -> Components:
-    """Everything that a run needs. Seeds torch, so that the first policies are a function of the seed."""
+    """Returns the components of a run. Seeds torch, so that initial policies are a function of the seed."""
     torch.manual_seed(config["seed"])
     check_device(config["device"])
     game = instantiate("game", config["game"], device=config["device"])
@@ -98,20 +102,23 @@ def build(config: Mapping[str, Any]) -> Components:
     evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
     parts = Components(game, profile, responder, solver, runner, reference, evaluator)
     if not missing_members(responder, JudgedResponder):
-        judged: Any = responder
-        parts.costs, parts.quote = judged.costs, judged.quote
+        judge: Any = responder
+        parts.costs, parts.quote = judge.costs, judge.quote
     return parts
 
 
-def kept_config(folder: RunFolder) -> dict[str, Any]:
-    """The configuration of a run, with the files and first weights that its folder keeps. Raises Refused, OSError."""
+def local_config(folder: RunFolder) -> dict[str, Any]:
+    """Returns the configuration of a run, with the paths of copies in its folder. Raises Refused, OSError.
+
+    The copies are its input files, and the weights that it was initialised with.
+    """
     config, _ = localise(folder.config(), folder.path)
     return {**config, "init": str(folder.path / "initial") if config.get("init") else None}
 
 
 def load_components(folder: RunFolder) -> Components:
-    """The setting of a run with the profile of its newest checkpoint. Raises Refused, FileNotFoundError."""
-    made = build(kept_config(folder))
+    """Returns the components of a run, with the profile of its newest checkpoint. Raises Refused, FileNotFoundError."""
+    parts = build(local_config(folder))
     _, state, _ = folder.latest()
-    load_profile_state(made.profile, state["profile"])
-    return made
+    load_profile_state(parts.profile, state["profile"])
+    return parts

@@ -42,11 +42,11 @@ class RunFolder:
 
     def clear(self) -> None:
         """Removes everything in the folder except its lock."""
-        for each in self.path.iterdir():
-            if each.is_dir() and not each.is_symlink():
-                shutil.rmtree(each)
-            elif each.name != LOCK:
-                each.unlink()
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the composed configuration."""
@@ -95,10 +95,10 @@ class RunFolder:
         end = [lines[-1]] if parse_record(lines[-1]) else []
         return [line for line in lines[:-1] if line.strip()] + end
 
-    def go_on_after(self, iteration: int) -> list[str]:
-        """Removes records after a checkpoint, and moves damaged lines and checkpoints aside.
+    def truncate_after(self, iteration: int) -> list[str]:
+        """Removes records of iterations after a checkpoint, and moves damaged lines and checkpoints aside.
 
-        Returns notes on what was moved.
+        Returns notes on lines that were moved.
         """
         checkpoint.quarantine(self.checkpoints)
         bad = [line for line in self._lines() if parse_record(line) is None]
@@ -163,7 +163,7 @@ def write_atomically(path: Path, text: str) -> None:
 def parse_record(line: bytes) -> dict[str, float] | None:
     """Returns the record in a line of metrics.jsonl: numbers by name, with iteration and seconds.
 
-    Returns None if it is none.
+    Returns None for any other line.
     """
     try:
         record = json.loads(line)
@@ -185,10 +185,10 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Returns the commit of the checkout that runs, if it is one."""
-    here = Path(__file__).parent
+    """Returns the git commit of the running code; None if it is not a git checkout."""
+    folder = Path(__file__).parent
     try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5)
+        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None

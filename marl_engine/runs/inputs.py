@@ -1,6 +1,6 @@
-"""Files and folders that a run depends on: they are copied into its folder, and a resumed run uses the copies.
+"""Input files of runs: they are copied into the run folder, and a resumed run uses the copies.
 
-A class declares fields that may name files: `payoffs: str | None = outside(None)`.
+Classes declare the fields that may name files or folders: `payoffs: str | None = outside(None)`.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import write_atomically
 
 INPUTS, INDEX = "inputs", "inputs.json"
-LARGEST = 64 * 2**20  # bytes; larger inputs, such as language models, are not copied, only their digest is kept
+LARGEST = 64 * 2**20  # bytes; larger inputs, such as language models, are not copied: only their digest is saved
 OPENSPIEL_FILE = re.compile(r"\bfilename=([^,()]+)")  # files in OpenSpiel's names of games
 
 
@@ -36,12 +36,12 @@ class Input(NamedTuple):
 
 
 def list_inputs(config: Mapping[str, Any]) -> list[Input]:
-    """Returns the inputs of a configuration, with digests of their present content."""
+    """Returns the inputs of a configuration, with digests of their current content."""
     inputs: list[Input] = []
     for key, text in declared_inputs(config):
         path = Path(text).absolute()
         size = sum(file.stat().st_size for file in list_files(path).values())
-        number = sum(each.key == key for each in inputs)
+        number = sum(item.key == key for item in inputs)
         place = f"{key}{f'.{number}' if number else ''}/{path.name}"
         inputs.append(Input(key, text, str(path), content_digest(path), place if size <= LARGEST else None))
     return inputs
@@ -49,16 +49,16 @@ def list_inputs(config: Mapping[str, Any]) -> list[Input]:
 
 def copy_inputs(inputs: list[Input], folder: Path) -> None:
     """Copies inputs into the folder of a run. Raises Refused if one has changed since it was listed."""
-    for each in inputs:
-        source = Path(each.origin)
-        target = source if each.copy is None else folder / INPUTS / each.copy
+    for item in inputs:
+        source = Path(item.origin)
+        target = source if item.copy is None else folder / INPUTS / item.copy
         if target != source:
             copy_files(source, target)
-        if content_digest(target) != each.digest:
-            raise Refused(f"{each.key}: {each.text} was changed while the run began; begin again")
+        if content_digest(target) != item.digest:
+            raise Refused(f"{item.key}: {item.text} was changed while the run began; begin again")
     if inputs:
         (folder / INPUTS).mkdir(exist_ok=True)
-        write_atomically(folder / INPUTS / INDEX, json.dumps([each._asdict() for each in inputs], indent=2) + "\n")
+        write_atomically(folder / INPUTS / INDEX, json.dumps([item._asdict() for item in inputs], indent=2) + "\n")
 
 
 def copy_files(source: Path, target: Path) -> None:
@@ -73,7 +73,7 @@ def read_inputs(folder: Path) -> list[Input]:
     """Returns the inputs in the folder of a run. Raises Refused if their index is damaged."""
     index = folder / INPUTS / INDEX
     try:
-        return [Input(**each) for each in json.loads(index.read_bytes())] if index.exists() else []
+        return [Input(**fields) for fields in json.loads(index.read_bytes())] if index.exists() else []
     except (ValueError, TypeError) as error:
         raise Refused(f"{index} is damaged: {error}") from error
 
@@ -84,40 +84,44 @@ def localise(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], l
     Raises Refused if neither the copy nor the original has the content that the run began with.
     """
     local, notes = deepcopy(dict(config)), []
-    for each in read_inputs(folder):
-        path = find_input(each, folder)
-        *sections, name = each.key.split(".")
+    for item in read_inputs(folder):
+        path = find_input(item, folder)
+        *sections, name = item.key.split(".")
         section = reduce(getitem, sections, local)
-        section[name] = replace_path(section[name], each.text, str(path))
-        if path != (origin := Path(each.origin)) and content_digest(origin) != each.digest:
+        section[name] = replace_path(section[name], item.text, str(path))
+        if path != (origin := Path(item.origin)) and content_digest(origin) != item.digest:
             fate = "has changed" if origin.exists() else "is gone"
-            notes.append(f"{each.key}: {origin} {fate}, and this run has what it was in {path}")
+            notes.append(f"{item.key}: {origin} {fate}, and this run has what it was in {path}")
     return local, notes
 
 
-def find_input(each: Input, folder: Path) -> Path:
-    """Returns the path of an unchanged input: that of its copy or of the original. Raises Refused."""
-    for path in (folder / INPUTS / each.copy if each.copy else None, Path(each.origin)):
-        if path is not None and content_digest(path) == each.digest:
+def find_input(item: Input, folder: Path) -> Path:
+    """Returns the path of an input whose content has not changed: its copy, or the original. Raises Refused."""
+    for path in (folder / INPUTS / item.copy if item.copy else None, Path(item.origin)):
+        if path is not None and content_digest(path) == item.digest:
             return path
-    raise Refused(f"{each.key}: {each.origin} is not what {folder} began with, and there is no whole copy of it")
+    raise Refused(f"{item.key}: {item.origin} is not what {folder} began with, and there is no whole copy of it")
 
 
 def replace_path(value: Any, text: str, path: str) -> Any:
     """Returns a value, or a list of values, with one path replaced."""
     if isinstance(value, str):
         return path if value == text else value.replace(f"filename={text}", f"filename={path}")
-    return [replace_path(each, text, path) for each in value]
+    return [replace_path(entry, text, path) for entry in value]
 
 
 def declared_inputs(section: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, str]]:
-    """Yields (key, text) of all existing files and folders that declared fields of a section name."""
+    """Yields the key and the text of all existing files and folders that are named in declared fields of a section.
+
+    `place` is the prefix of keys.
+    """
     kind = class_of(section["_target_"]) if "_target_" in section else None
     if is_dataclass(kind):
-        for each in fields(kind):
-            if "outside" in each.metadata:
-                texts = dict.fromkeys(path_texts(section.get(each.name)))
-                yield from ((f"{place}{each.name}", text) for text in texts if is_input(text, each.metadata["outside"]))
+        for field in fields(kind):
+            if "outside" in field.metadata:
+                texts = dict.fromkeys(path_texts(section.get(field.name)))
+                folders = field.metadata["outside"]
+                yield from ((f"{place}{field.name}", text) for text in texts if is_input(text, folders))
     for key, value in section.items():
         if isinstance(value, Mapping):
             yield from declared_inputs(value, f"{place}{key}.")
@@ -127,7 +131,7 @@ def path_texts(value: Any) -> list[str]:
     """Returns the parts of a value that may be paths."""
     if isinstance(value, str):
         return OPENSPIEL_FILE.findall(value) or [value]
-    return [text for each in value for text in path_texts(each)] if isinstance(value, list | tuple) else []
+    return [text for entry in value for text in path_texts(entry)] if isinstance(value, list | tuple) else []
 
 
 def is_input(text: str, folders: bool) -> bool:
@@ -140,10 +144,10 @@ def is_input(text: str, folders: bool) -> bool:
 
 
 def list_files(path: Path) -> dict[str, Path]:
-    """Returns the relevant files below a path by relative name; for a run those of its newest valid checkpoint."""
+    """Returns the files below a path by relative name; of a run folder only those of the newest valid checkpoint."""
     if path.is_file():
         return {"": path}
-    newest = checkpoint.newest_whole(path / "checkpoints")
+    newest = checkpoint.newest_valid(path / "checkpoints")
     return {str(file.relative_to(path)): file for file in sorted((newest or path).rglob("*")) if file.is_file()}
 
 

@@ -42,16 +42,16 @@ def acquire(folder: Path) -> int:
             raise Refused(f"{folder} is in use by process {owner}; wait until it ends, or stop it") from error
         except OSError:  # a file system without locks
             break
-        if is_named(handle, folder / LOCK):
+        if same_file(handle, folder / LOCK):
             break
-        os.close(handle)  # its process has just removed it
+        os.close(handle)  # the process that had the lock has just removed the file
     os.truncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
 
 
-def is_named(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one at a path."""
+def same_file(handle: int, path: Path) -> bool:
+    """Whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:

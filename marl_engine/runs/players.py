@@ -1,8 +1,8 @@
 """Players: the trained policies of runs, for evaluation and cross-play.
 
-ours, theirs = load_player("runs/ours"), load_player("runs/theirs")
-print(ours.evaluate())
-print(cross_play([ours, theirs]))
+first, second = load_player("runs/first"), load_player("runs/second")
+print(first.evaluate())
+print(cross_play([first, second]))
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.weights import load_profile_state
 from marl_engine.runners.local import LocalRunner
-from marl_engine.runs.factory import build, kept_config
+from marl_engine.runs.factory import build, local_config
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import read_best
 from marl_engine.types import Game, Metrics, Profile
@@ -50,7 +50,7 @@ def load_player(folder: str | Path) -> Player:
         iteration, state = read_best(path)
     except FileNotFoundError as error:
         raise Refused(f"{folder} is not the folder of a run that has been saved: {error}") from error
-    parts = build(kept_config(RunFolder(path)))
+    parts = build(local_config(RunFolder(path)))
     load_profile_state(parts.profile, state["profile"])
     return Player(str(folder), parts.profile, parts.game, config, parts.reference, iteration)
 
@@ -69,17 +69,17 @@ class CrossPlay(NamedTuple):
         width = max(map(len, self.names))
         rows = zip(self.names, self.mean, self.stderr, strict=True)
         return "\n".join(
-            f"{name:<{width}}  " + "  ".join(f"{one:10.4g} ±{error:8.2g}" for one, error in zip(*numbers, strict=True))
-            for name, *numbers in rows
+            f"{name:<{width}}  " + "  ".join(f"{mean:10.4g} ±{error:8.2g}" for mean, error in zip(*cells, strict=True))
+            for name, *cells in rows
         )
 
 
 def cross_play(players: Sequence[Player], episodes: int = 128) -> CrossPlay:
     """Plays all pairs of players, `episodes` games for each seat. Raises Refused if their games differ."""
     first = players[0]
-    for each in players:
-        if each.config["game"] != first.config["game"]:
-            raise Refused(f"{each.name} plays another game than {first.name}: {each.config['game']}")
-    pairs = first.make_evaluator(episodes).compare([each.profile for each in players])
+    for player in players:
+        if player.config["game"] != first.config["game"]:
+            raise Refused(f"{player.name} plays another game than {first.name}: {player.config['game']}")
+    pairs = first.make_evaluator(episodes).compare([player.profile for player in players])
     mean, stderr = np.moveaxis(np.array(pairs), -1, 0)
-    return CrossPlay([each.name for each in players], mean, stderr)
+    return CrossPlay([player.name for player in players], mean, stderr)

@@ -1,7 +1,7 @@
-"""Checks that the parts of a run go together, by the declared types of their parameters.
+"""Checks that the parts of a run are compatible, by the declared types of their parameters.
 
-For example `ExactResponder.game: ExtensiveGame` and `TabularSpec.profile(game: ExtensiveGame)`: the argument must have
-the members of the protocol, or be an instance of the class, that the parameter declares.
+Examples are `ExactResponder.game: ExtensiveGame` and `TabularSpec.profile(game: ExtensiveGame)`. The argument must have
+the members of the declared protocol, or be an instance of the declared class.
 """
 
 from collections.abc import Mapping
@@ -51,25 +51,27 @@ PRESETS = {  # the preset of a class
 }
 
 
-def check_parts(asker: str, types: Mapping[str, Any], **arguments: Any) -> None:
+def check_parts(owner: str, types: Mapping[str, Any], **arguments: Any) -> None:
     """Raises Refused if an argument does not fit the declared type of the parameter with its name.
 
-    The error names the missing capability, and presets that have it.
+    `types` are declared types by name of parameter; `owner` is the class that declares them. The error names the
+    missing capability, and presets that have it.
     """
     for name, argument in arguments.items():
-        expected: Any = types.get(name)
-        if expected in CHOICES and (lack := lack_of(argument, expected, asker)):
-            raise Refused(f"{lack}; choose another, like {' or '.join(CHOICES[expected])}")
-        if lack := class_lack(argument, expected, asker):
+        kind: Any = types.get(name)
+        if kind in CHOICES and (lack := lack_of(argument, kind, owner)):
+            raise Refused(f"{lack}; choose another, like {' or '.join(CHOICES[kind])}")
+        if lack := class_lack(argument, kind, owner):
             raise Refused(lack)
 
 
-def class_lack(argument: Any, expected: Any, asker: str) -> str:
-    """Returns a sentence if an argument is not an instance of the expected classes, otherwise an empty text."""
-    kinds = [
-        each for each in (get_args(expected) if isinstance(expected, UnionType) else [expected]) if each is not NoneType
-    ]
-    if not all(type(each) is type for each in kinds) or isinstance(argument, tuple(kinds)):
+def class_lack(argument: Any, kind: Any, owner: str) -> str:
+    """Returns a sentence if an argument is not an instance of the declared class or union, otherwise an empty text.
+
+    Other types, such as protocols and generics, are not checked.
+    """
+    kinds = [option for option in (get_args(kind) if isinstance(kind, UnionType) else [kind]) if option is not NoneType]
+    if not all(type(option) is type for option in kinds) or isinstance(argument, tuple(kinds)):
         return ""
-    names = " or ".join(PRESETS.get(each.__name__, each.__name__) for each in kinds)
-    return f"{asker} goes with {names}, not with {type(argument).__name__}"
+    names = " or ".join(PRESETS.get(option.__name__, option.__name__) for option in kinds)
+    return f"{owner} goes with {names}, not with {type(argument).__name__}"

@@ -71,10 +71,10 @@ class Run:
         self.parts, self.plan, self.stop, self.folder = parts, plan, stop, folder
         self.iteration = 0
         self.seconds = 0.0  # of earlier sessions
-        self.started = 0.0  # the time at which this session began
+        self.start_time = 0.0  # the time at which this session began
         self.evaluations: list[tuple[int, Metrics]] = []  # by iteration
         self.best: Best | None = None
-        self.saved: int | None = None
+        self.saved_iteration: int | None = None  # of the newest checkpoint
         self.nash_conv = inf  # the last measured one
         self.work = Work(parts.responder.work)  # spent in all sessions
 
@@ -94,7 +94,7 @@ class Run:
         Returns notes on damaged checkpoints and records.
         """
         if not checkpoint.newest_first(self.folder.checkpoints):
-            return [*self.folder.go_on_after(0), f"{self.folder.path} has no checkpoint yet"]
+            return [*self.folder.truncate_after(0), f"{self.folder.path} has no checkpoint yet"]
         self.iteration, state, damages = self.folder.latest()
         load_profile_state(self.parts.profile, state["profile"])
         check_like(state, {**self.state(0.0), "work": {}}, "state")  # a solver may have counted units of its own
@@ -103,10 +103,10 @@ class Run:
         torch.set_rng_state(state["torch"])
         self.work = Work(state["work"])
         self.seconds = state["seconds"]
-        damages += self.folder.go_on_after(self.iteration)
+        damages += self.folder.truncate_after(self.iteration)
         self.evaluations = [each for each in evaluations_of(self.folder) if each[0] <= self.iteration]
         self.best = best_of(self.evaluations)
-        self.saved = self.iteration
+        self.saved_iteration = self.iteration
         return damages
 
     def state(self, seconds: float) -> dict[str, Any]:
@@ -121,11 +121,11 @@ class Run:
         }
 
     def save(self, seconds: float) -> None:
-        """Saves a checkpoint of everything."""
-        if self.saved == self.iteration:
+        """Saves a checkpoint, unless the iteration has been saved."""
+        if self.saved_iteration == self.iteration:
             return
         self.folder.save(self.iteration, self.state(seconds), self.best.iteration if self.best else None)
-        self.saved = self.iteration
+        self.saved_iteration = self.iteration
 
     def evaluate(self, full: bool = False) -> Report:
         """Returns a report on the present profile."""
@@ -169,7 +169,7 @@ class Run:
 
         `show` is called with the record of every iteration.
         """
-        start, self.started = perf_counter() - self.seconds, time()
+        start, self.start_time = perf_counter() - self.seconds, time()
         progress = self.parts.solver.solve(
             self.parts.profile, self.parts.responder, self.parts.runner, after=self.iteration
         )

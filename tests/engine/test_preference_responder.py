@@ -563,7 +563,7 @@ def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
     game = SimpleNamespace(train_prompts=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     profile, reference = ([EnumerableLM(torch.tensor([each]).log(), 3, 1)] for each in (own, expected))
     result, _ = measure_win_rate(
-        game, profile, reference, complete_held_out(game, reference[0], 20_000, "cpu", who=1), 20_000, "cpu"
+        game, profile, reference, complete_held_out(game, reference[0], 20_000, "cpu", stream=1), 20_000, "cpu"
     )
     assert result["win_rate/reference"] == pytest.approx(own @ CIRCLE @ expected, abs=0.012)
 
