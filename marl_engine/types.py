@@ -230,7 +230,10 @@ class Progress(NamedTuple):
 
 
 class Responder(Protocol):
-    """Moves a profile by one regularised step. The only interface between solvers and kinds of policies."""
+    """Moves a profile by one regularised step. The only interface between solvers and kinds of policies.
+
+    `STATE` names the fields that a checkpoint stores besides the profile; see `numerics.state`.
+    """
 
     game: Any  # the game of the profiles that it moves
     seed: int
@@ -255,11 +258,11 @@ class Responder(Protocol):
     def rollback(self, profile: Profile, snapshot: Any) -> None:
         """Restores the policies and optimisers of a snapshot. Work, games and critics are not affected."""
 
-    def state(self, profile: Profile) -> dict[str, Any]:
-        """Returns everything but the policies that a checkpoint needs to continue exactly."""
+    def prepare(self, profile: Profile) -> None:
+        """Creates what learning of these policies needs, such as optimisers, and drops what is of other policies.
 
-    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint; the policies are restored separately."""
+        Called before its state is saved or restored.
+        """
 
 
 Argument = TypeVar("Argument")

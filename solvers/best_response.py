@@ -12,7 +12,8 @@ from pathlib import Path
 from marl_engine.configuration import outside
 from marl_engine.errors import excerpt
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.policies.mixture import FrozenReference
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze
 from marl_engine.policies.weights import copy_with_weights
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
@@ -35,7 +36,7 @@ class BestResponse:
 
     def __post_init__(self) -> None:
         check_step(1.0, self.magnet_weight)
-        self.reference = FrozenReference()
+        self.reference: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -51,7 +52,7 @@ class BestResponse:
     def _solve(
         self, profile: Profile, opponent: Profile | None, responder: Responder, after: int
     ) -> Iterator[Progress]:
-        reference = self.reference.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
         opponents = Opponents([opponent or reference])
         objective = Objective(magnet=reference, magnet_weight=self.magnet_weight)
         for iteration in count(after + 1):

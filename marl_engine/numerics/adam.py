@@ -1,8 +1,7 @@
 """Adam over the parameters of one module as one vector (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1)."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -54,6 +53,8 @@ class Adam:
     torch.optim is not used because importing it loads torch's compiler, which takes over a second.
     """
 
+    STATE = ("steps", "mean", "square")
+
     def __init__(self, module: nn.Module):
         self.vector, self.gradient = flatten_parameters(module)
         self.steps = 0
@@ -82,13 +83,3 @@ class Adam:
         else:
             arrays = (each.numpy() for each in (self.vector.data, gradient, self.mean, self.square))
             _adam(*arrays, *map(np.float32, (shrink, step, spread)))
-
-    def state(self) -> dict[str, Any]:
-        """Returns the state of the optimiser for a checkpoint."""
-        return {"steps": self.steps, "mean": self.mean, "square": self.square}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state from a checkpoint."""
-        self.steps = state["steps"]
-        self.mean.copy_(state["mean"])
-        self.square.copy_(state["square"])

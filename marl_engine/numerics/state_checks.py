@@ -18,12 +18,12 @@ def check_like(state: Any, fresh: Any, place: str) -> None:
         if wrong := names ^ set(map(str, fresh)):
             raise ValueError(f"{place} must have {', '.join(map(str, fresh))}, unlike {', '.join(sorted(wrong))}")
         for name, each in fresh.items():
-            check_like(state[str(name)], each, _inside(place, name))
+            check_like(state[str(name)], each, child_place(place, name))
     elif isinstance(fresh, list | tuple) and fresh:
         if not isinstance(state, list | tuple) or len(state) != len(fresh):
             raise ValueError(f"{place} must be a list of {len(fresh)}, not {_describe(state)}")
         for number, (one, other) in enumerate(zip(state, fresh, strict=True)):
-            check_like(one, other, _inside(place, number))
+            check_like(one, other, child_place(place, number))
 
 
 def _is_like(state: Any, fresh: Tensor) -> bool:
@@ -38,6 +38,6 @@ def _describe(value: Any) -> str:
     return f"a list of {len(value)}" if isinstance(value, list | tuple) else type(value).__name__
 
 
-def _inside(place: str, key: object) -> str:
+def child_place(place: str, key: object) -> str:
     """Returns the path of a branch of a tree. "/" and "~" in keys are escaped."""
     return f"{place}/{str(key).replace('~', '~0').replace('/', '~1')}"

@@ -1,6 +1,5 @@
 """Frozen profiles, and geometric mixtures of profiles."""
 
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, cast
 
@@ -96,34 +95,3 @@ def interpolate_weights(profile: Profile, other: Profile, weight: float) -> None
         for name, each in policy.state_dict().items():
             if each.is_floating_point():  # other buffers describe observations and are equal
                 each.lerp_(numbers[name], weight)
-
-
-class FrozenReference:
-    """The profile that a solver was given when it began, also after it was stopped and goes on."""
-
-    def __init__(self) -> None:
-        self.profile: Profile | None = None
-        self.saved: list[dict[str, Any]] = []
-
-    def of(self, profile: Profile, after: int) -> Profile:
-        """A copy of the profile, for a solver that begins; for one that goes on, the copy that it began with."""
-        if after == 0:
-            self.profile, self.saved = None, []
-        if self.profile is None:
-            self.profile = freeze(profile)
-            for policy, weights in zip(self.profile, self.saved, strict=False):
-                policy.load_state_dict(weights)
-        return self.profile
-
-    def move_to(self, profile: Profile) -> Profile:
-        """A copy of the profile, which is the reference from now on."""
-        self.profile = freeze(profile)
-        return self.profile
-
-    def state(self) -> dict[str, Any]:
-        """Returns the reference for a checkpoint."""
-        return {} if self.profile is None else {"reference": [policy.state_dict() for policy in self.profile]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        self.profile, self.saved = None, list(state.get("reference", []))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from marl_engine.numerics.categorical import Categorical
-from marl_engine.numerics.state_checks import check_like
+from marl_engine.numerics.state import load_weights
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import TablePolicy, average_strategy, fill_tables
 from marl_engine.types import Memory, Policy, Profile
@@ -137,6 +137,5 @@ def restore_policy(policy: Policy, weights: Mapping[str, Any]) -> Policy:
         first = policy.members[0] if isinstance(policy, MixturePolicy) else policy
         members = [freeze([first])[0] for _ in weights["mixture"]]
         policy = MixturePolicy(members, weights["mixture"].tolist())
-    check_like(weights, policy.state_dict(), "policy")
-    policy.load_state_dict(weights)
+    load_weights(policy, weights, "policy")
     return policy

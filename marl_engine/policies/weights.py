@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from marl_engine.numerics.adam import Adam
+from marl_engine.numerics.state import get_state, load_weights, set_state
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.population_mixture import is_mixture, restore_policy
 from marl_engine.types import Policy, Profile
@@ -33,9 +34,9 @@ def digest_weights(policy: Policy) -> str:
 
 
 def copy_with_weights(policy: Policy, weights: Mapping[str, Any]) -> Policy:
-    """A frozen copy of a policy, with other weights."""
+    """A frozen copy of a policy, with other weights. Raises ValueError if they do not fit."""
     (copy,) = freeze([policy])
-    copy.load_state_dict(weights)
+    load_weights(copy, weights, "policy")
     return copy
 
 
@@ -71,11 +72,11 @@ class Snapshot(NamedTuple):
 
 def take_snapshot(profile: Profile, optimisers: Sequence[Adam] = ()) -> Snapshot:
     """Copies of the weights of a profile and of the states of optimisers."""
-    return Snapshot(deepcopy(profile_state(profile)), [deepcopy(each.state()) for each in optimisers])
+    return Snapshot(deepcopy(profile_state(profile)), [deepcopy(get_state(each)) for each in optimisers])
 
 
 def load_snapshot(snapshot: Snapshot, profile: Profile, optimisers: Sequence[Adam] = ()) -> None:
     """Restores weights and optimisers, which must be those of which the snapshot was taken."""
     load_profile_state(profile, snapshot.weights)
     for optimiser, state in zip(optimisers, snapshot.optimisers, strict=True):
-        optimiser.restore(state)
+        set_state(optimiser, state)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from marl_engine.numerics.state import set_fields
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.weights import copy_with_weights, weights_equal
 from marl_engine.types import Policy, Profile, Runner
@@ -21,10 +21,11 @@ class Cell(NamedTuple):
 class Population:
     """Seat p has n_p members. A cell of the payoff table is a combination of members, one for each seat."""
 
+    STATE = ("members", "mean", "count")
+
     def __init__(self, players: int):
         self.members: list[list[Policy]] = [[] for _ in range(players)]
-        self.mean = np.zeros((players, *[0] * players))  # (P, n_0, n_1, …) the payoff of each seat
-        self.count = np.zeros([0] * players)  # (n_0, n_1, …) number of games; infinite if exact
+        self.mean, self.count = empty_table(players)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -60,21 +61,19 @@ class Population:
             self.mean[(slice(None), *cell)], self.count[cell] = payoffs, games
         return len(empty)
 
-    def state(self) -> dict[str, Any]:
-        """Returns members and payoffs for a checkpoint."""
-        return {
-            "members": [[member.state_dict() for member in members] for members in self.members],
-            "mean": torch.from_numpy(self.mean),
-            "count": torch.from_numpy(self.count),
-        }
-
-    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """Restores the state from a checkpoint; `profile` has policies of the members' kind."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Makes the members from copies of the first ones, and restores the table; see `set_state`."""
         self.members = [
-            [copy_with_weights(policy, weights) for weights in members]
-            for policy, members in zip(profile, state["members"], strict=True)
+            [copy_with_weights(members[0], weights) for weights in saved]
+            for members, saved in zip(self.members, state["members"], strict=True)
         ]
-        self.mean, self.count = state["mean"].numpy().copy(), state["count"].numpy().copy()
+        self.mean, self.count = empty_table(len(self.members))
+        set_fields(self, state, ("mean", "count"))
+
+
+def empty_table(players: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the payoffs of each seat (P, n_0, n_1, …), and numbers of games (n_0, n_1, …), infinite if exact."""
+    return np.zeros((players, *[0] * players)), np.zeros([0] * players)
 
 
 def support(mixtures: Sequence[np.ndarray], least: float = 1e-6) -> float:

@@ -15,14 +15,16 @@ class ActorCritic:
     """A policy with its critic, the optimisers of both, and memories of the games of each line-up.
 
     These are the memory of the critic, and those of the policies that the learner is regularised towards, which are
-    identified by their weights.
+    identified by their weights. The policy is saved with its profile.
     """
+
+    STATE = ("critic", "policy_optimiser", "critic_optimiser", "memory", "others")
 
     def __init__(self, policy: Policy, critic: Any):
         self.policy, self.critic = policy, critic
         self.policy_optimiser, self.critic_optimiser = Adam(policy), Adam(critic)
-        self.memory: dict[int, Memory] = {}  # by the number of the line-up, (B * seats, …)
-        self.others: dict[int, dict[str, Memory]] = {}  # by the number of the line-up and the digest of the weights
+        self.memory: dict[str, Memory] = {}  # by the name of the line-up, (B * seats, …)
+        self.others: dict[str, dict[str, Memory]] = {}  # by the name of the line-up and the digest of the weights
 
     def add_others(self, batch: PolicyBatch, others: Sequence[Policy], part: SeatBatch) -> PolicyBatch:
         """Returns the batch with the memories of other policies at its first turn, and keeps those after its last turn.
@@ -41,24 +43,6 @@ class ActorCritic:
             _, last = unroll(other, batch.rows, batch.legal, memory, course.opens, course.acting)
             note_memory(self.others[part.lineup], other, choose_rows(opens, other.initial_memory(len(opens)), last))
         return batch._replace(course=course._replace(others=memories))
-
-    def state(self) -> dict[str, Any]:
-        """Returns the critic, optimisers and memory for a checkpoint; the policy is saved with its profile."""
-        return {
-            "critic": self.critic.state_dict(),
-            "policy_optimiser": self.policy_optimiser.state(),
-            "critic_optimiser": self.critic_optimiser.state(),
-            "memory": self.memory,
-            "others": self.others,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        self.critic.load_state_dict(state["critic"])
-        self.policy_optimiser.restore(state["policy_optimiser"])
-        self.critic_optimiser.restore(state["critic_optimiser"])
-        self.memory = {int(number): memory for number, memory in state["memory"].items()}
-        self.others = {int(number): dict(memories) for number, memories in state["others"].items()}
 
 
 def begin_memory(policy: Policy, known: Mapping[str, Memory], learner: Memory, count: int) -> Memory:

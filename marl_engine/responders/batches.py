@@ -28,7 +28,7 @@ class SeatBatch(NamedTuple):
     trajectory: Trajectory
     after: Turn
     seats: list[int]
-    lineup: int = 0  # the number of the line-up that played it
+    lineup: str = "0"  # the name of the line-up that played it: its number
 
     def flat(self, each: Tensor) -> Tensor:
         """Returns the rows (T * B * seats, …) of these seats, from (T, B, P, …)."""

@@ -8,9 +8,8 @@ This is magnetic mirror descent (Sokota et al. 2023, arXiv:2206.05825, section 3
 Nash-MD, Mirror-Prox and related solvers. Without regularisation a seat plays a best response.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,6 @@ from marl_engine.extensive_form.sequence_form import (
     counterfactual_reach,
     realization_plan,
 )
-from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.tabular import TablePolicy, TabularSpec, fill_tables, stack_tables
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
@@ -80,13 +78,8 @@ class ExactResponder:
         """See `Responder`."""
         load_snapshot(snapshot, profile)
 
-    def state(self, profile: Profile) -> dict[str, Any]:
-        """See `Responder`."""
-        return get_state(self)
-
-    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """See `Responder`."""
-        set_state(self, state)
+    def prepare(self, profile: Profile) -> None:
+        """See `Responder`. Nothing has to be created."""
 
 
 def form_of(form: SequenceForm, payoff: Payoff | None) -> SequenceForm:

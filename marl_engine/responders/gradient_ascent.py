@@ -4,16 +4,14 @@ If all seats take it simultaneously, this is naive learning, LOLA's baseline (Fo
 with exact gradients). Nothing is played, and steps are not regularised.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from marl_engine.capabilities import DifferentiableGame
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.softmax_table import SoftmaxTableSpec, copy_logits, step_logits
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective
@@ -83,13 +81,8 @@ class GradientAscent:
         """See `Responder`."""
         load_snapshot(snapshot, profile)
 
-    def state(self, profile: Profile) -> dict[str, Any]:
-        """See `Responder`."""
-        return get_state(self)
-
-    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """See `Responder`."""
-        set_state(self, state)
+    def prepare(self, profile: Profile) -> None:
+        """See `Responder`. Nothing has to be created."""
 
 
 @torch.no_grad()

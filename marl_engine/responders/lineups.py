@@ -8,7 +8,7 @@ from torch import Tensor
 
 from marl_engine.configuration import instantiate
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.numerics.state import get_state, set_state
+from marl_engine.numerics.state import set_fields
 from marl_engine.responders.batches import SeatBatch
 from marl_engine.rollout.levels import level_game
 from marl_engine.rollout.opponents import seat_learner
@@ -40,6 +40,8 @@ class Lineups:
     Raises Refused for a source of levels if the game has none.
     """
 
+    STATE = ("source", "streams")
+
     def __init__(self, game: Game, copies: StreamSettings, runner: Runner, source: LevelSource | None):
         self.game, self.copies, self.runner, self.source = game, copies, runner, source
         self.streams: list[ShardedStream] = []
@@ -69,24 +71,17 @@ class Lineups:
             for policy, here in group_by_policy(profile):
                 own = [seat for seat in here if seat in learning]
                 if own:
-                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own, number))
+                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own, str(number)))
             if returns is not None:
                 for seat in learning:
                     earned[seat].append(returns[:, seat])
         means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
         return trajectories, parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
 
-    def state(self) -> dict[str, Any]:
-        """Returns the streams for a checkpoint."""
-        source = {} if self.source is None else get_state(self.source)
-        return {"levels": source, "streams": [stream.state() for stream in self.streams]}
-
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores a checkpoint. Raises ValueError if it is of another game, or of other shards."""
-        if self.source is not None:
-            set_state(self.source, state["levels"])
-        for stream, stream_state in zip(self._streams(len(state["streams"])), state["streams"], strict=True):
-            stream.restore(stream_state)
+        """Creates the streams, as many as were saved, and restores all; see `set_state`."""
+        self._streams(len(state["streams"]))
+        set_fields(self, state)
 
     def _streams(self, count: int) -> list[ShardedStream]:
         """Returns as many streams as there are line-ups, each with seeds of its own."""

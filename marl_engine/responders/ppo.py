@@ -5,7 +5,7 @@ observation it is IPPO (de Witt et al. 2020, arXiv:2011.09533), with one of all 
 2022, arXiv:2103.01955).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -67,6 +67,8 @@ class PPO:
     A policy keeps its critic and optimisers as long as each step moves it. Raises ValueError for hyperparameters out of
     range.
     """
+
+    STATE = ("work", "generator", "lineups", "learners")
 
     game: Game
     network: CriticSpec  # makes the policies
@@ -143,22 +145,9 @@ class PPO:
         """See `Responder`."""
         load_snapshot(snapshot, profile, self._optimisers(profile))
 
-    def state(self, profile: Profile) -> dict[str, Any]:
+    def prepare(self, profile: Profile) -> None:
         """See `Responder`."""
-        return {
-            "work": dict(self.work),
-            "generator": self.generator.get_state(),
-            "lineups": self.lineups.state(),
-            "learners": [self._learner(policy).state() for policy in learnable_policies(profile)],
-        }
-
-    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """See `Responder`."""
-        self.work = Work(state["work"])
-        self.generator.set_state(state["generator"])
-        self.lineups.restore(state["lineups"])
-        for policy, learner_state in zip(learnable_policies(profile), state["learners"], strict=True):
-            self._learner(policy).restore(learner_state)
+        self.learners = {policy: self._learner(policy) for policy in learnable_policies(profile)}
 
     def _optimisers(self, profile: Profile) -> list[Adam]:
         """Returns the optimisers of the policies."""
@@ -256,10 +245,10 @@ class PPO:
         decisions, estimates = collate(learner.policy, part, values, advantage, shared_rows, remembered)
         return learner.add_others(decisions, others, part), estimates
 
-    def _critic_memory(self, learner: ActorCritic, number: int, count: int) -> Memory:
-        """Returns the critic's memory of line-up `number`, (count, …)."""
+    def _critic_memory(self, learner: ActorCritic, lineup: str, count: int) -> Memory:
+        """Returns the critic's memory of a line-up, (count, …)."""
         initial = learner.critic.initial_memory(count)
-        remembered = learner.memory.get(number)
+        remembered = learner.memory.get(lineup)
         return map_tree(
             lambda fresh, each: each.to(fresh.device),
             initial,

@@ -41,15 +41,14 @@ class ReplayBuffer:
         return Transitions._make(each[index] for each in self.moves)
 
     def state(self) -> dict[str, Any]:
-        """Returns the transitions for a checkpoint."""
-        moves = {name: each[: len(self)].clone() for name, each in self.moves._asdict().items()}
-        return {"seen": self.seen, "moves": moves}
+        """Returns what has been filled of the memory; see `get_state`."""
+        return {"seen": self.seen, "moves": [each[: len(self)] for each in self.moves]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
+        """Fills the memory again; see `set_state`."""
         self.seen = state["seen"]
-        for name, each in self.moves._asdict().items():
-            each[: len(self)] = state["moves"][name]
+        for stored, saved in zip(self.moves, state["moves"], strict=True):
+            stored[: len(self)] = saved
 
 
 class TwinCritic(nn.Module):

@@ -7,7 +7,7 @@ code of MDPO in that both critics train the policy and that actions in the buffe
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,7 +22,6 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.gaussian import Squashed
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
-from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
@@ -123,15 +122,9 @@ class SAC:
         """See `Responder`."""
         load_snapshot(snapshot, profile, [self._actor(profile[0]).optimiser])
 
-    def state(self, profile: Profile) -> dict[str, Any]:
+    def prepare(self, profile: Profile) -> None:
         """See `Responder`."""
         self._stream(), self._actor(profile[0])
-        return get_state(self)
-
-    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """See `Responder`."""
-        self._stream(), self._actor(profile[0])
-        set_state(self, state)
 
     def _stream(self) -> Stream:
         if self.stream is None:

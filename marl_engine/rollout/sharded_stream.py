@@ -4,14 +4,13 @@ A batch is a shard, whatever the number of workers. A shard contains its games: 
 them back and forth, the local one does not move them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.state_checks import check_like
 from marl_engine.numerics.trees import map_tree
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.rollout.stream import Stream
@@ -49,6 +48,8 @@ class ShardedStream:
     The source of levels, if there is one, is told after each stretch what the games earned that ended in it.
     """
 
+    STATE = ("shards",)
+
     def __init__(
         self,
         game: Game,
@@ -59,7 +60,11 @@ class ShardedStream:
     ):
         self.runner, self.source = runner, source
         self.shards = [Stream(deepcopy(game), piece, source) for piece in seeds.split(size or len(seeds))]
-        self.turn = join_games([shard.turn for shard in self.shards], 0)
+
+    @property
+    def turn(self) -> Turn:
+        """The turn that all games are to play next."""
+        return join_games([shard.turn for shard in self.shards], 0)
 
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
         """See `Stream.play_opponents`."""
@@ -67,7 +72,6 @@ class ShardedStream:
             shard.source = self.source
         results = self.runner.map(play_shard, [Stretch(shard, opponents, turns) for shard in self.shards])
         self.shards = [each.shard for each in results]
-        self.turn = join_games([shard.turn for shard in self.shards], 0)
         returns = [each.ended for each in results if each.ended is not None]
         if self.source is not None and returns:
             levels = [
@@ -75,17 +79,6 @@ class ShardedStream:
             ]
             self.source.report(torch.cat(levels), torch.cat(returns))
         return join_games([each.trajectory for each in results], 1), torch.cat(returns) if returns else None
-
-    def state(self) -> dict[str, Any]:
-        """Returns the games for a checkpoint."""
-        return {"shards": [shard.state() for shard in self.shards]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores a checkpoint. Raises ValueError if it has another game or other shards."""
-        check_like(state, {"shards": [{}] * len(self.shards)}, "stream")
-        for shard, shard_state in zip(self.shards, state["shards"], strict=True):
-            shard.restore(shard_state)
-        self.turn = join_games([shard.turn for shard in self.shards], 0)
 
 
 def join_games(parts: Sequence[Joined], axis: int) -> Joined:

@@ -1,12 +1,13 @@
 """Games in progress: each stretch of play continues where the last one stopped."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from marl_engine.numerics.jit import compile_loop
-from marl_engine.numerics.state_checks import check_like
+from marl_engine.numerics.state import set_fields, set_state
 from marl_engine.rollout.levels import CopyLevels, level_game
 from marl_engine.rollout.opponents import OpponentSeating
 from marl_engine.rollout.rollout import Seating, Seats, Trajectory, play, record
@@ -21,6 +22,8 @@ class Stream:
     With a `source`, games open at levels that it draws; payoffs are not reported to it. Raises Refused if the first
     turns of the game are invalid (see `Turn`), and Halted if later ones are.
     """
+
+    STATE = ("game", "clock", "running", "member", "memory", "level")
 
     def __init__(self, game: Game, seeds: Tensor, source: LevelSource | None = None):
         self.game, self.seeds, self.source = game, seeds, source
@@ -75,20 +78,10 @@ class Stream:
         add_rewards(reward.numpy(), done.numpy(), self.running.numpy(), returns.numpy())
         return trajectory, returns if len(returns) else None
 
-    def state(self) -> dict[str, Any]:
-        """Returns the games for a checkpoint."""
-        own = {"running": self.running, "member": self.member, "memory": self.memory, "level": self.level}
-        return {"game": self.game.state(), "clock": self.clock, **own}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Restores a checkpoint. Raises ValueError if it is of another game."""
-        check_like(state, {**self.state(), "memory": ()}, "stream")
-        self.turn = self.game.restore(state["game"])
-        self.running = state["running"].cpu().clone()
-        self.member = state["member"].to(self.member.device)
-        self.clock = state["clock"]
-        self.memory = tuple(tuple(layer) for layer in state["memory"])
-        self.level = None if self.level is None else state["level"].to(self.seeds.device)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restores the fields, and the turn that the game returns; see `set_state`."""
+        set_fields(self, state, self.STATE[1:])
+        self.turn = set_state(self.game, state["game"])
 
 
 @compile_loop

@@ -18,7 +18,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from marl_engine.numerics.state_checks import _inside
+from marl_engine.numerics.state_checks import child_place
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 PARTIAL, DAMAGED = ".partial-", "damaged-"
@@ -144,9 +144,9 @@ def _without_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
         tensors[place] = tree.detach().cpu().contiguous().clone()
         return {"tensor": place}
     if isinstance(tree, dict):
-        return {str(key): _without_tensors(value, _inside(place, key), tensors) for key, value in tree.items()}
+        return {str(key): _without_tensors(value, child_place(place, key), tensors) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_without_tensors(value, _inside(place, index), tensors) for index, value in enumerate(tree)]
+        return [_without_tensors(value, child_place(place, index), tensors) for index, value in enumerate(tree)]
     return tree
 
 
@@ -154,7 +154,7 @@ def _with_tensors(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(tree, dict):
         if tree == {"tensor": place}:
             return tensors[place]
-        return {key: _with_tensors(value, _inside(place, key), tensors) for key, value in tree.items()}
+        return {key: _with_tensors(value, child_place(place, key), tensors) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_with_tensors(value, _inside(place, index), tensors) for index, value in enumerate(tree)]
+        return [_with_tensors(value, child_place(place, index), tensors) for index, value in enumerate(tree)]
     return tree

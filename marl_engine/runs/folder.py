@@ -20,7 +20,7 @@ from marl_engine.types import main_unit
 
 KEEP = 3  # checkpoints that are kept, besides the best one
 DAMAGED_LINES = "metrics.damaged"  # damaged lines of metrics.jsonl are moved here
-LAYOUT = 2  # number of the layout: class names in config.yaml and trees in checkpoints
+LAYOUT = 3  # number of the layout: class names in config.yaml and trees in checkpoints
 LAYOUT_LINE = "# layout {}"  # the first line of config.yaml
 LIBRARIES = ("marl_engine", "torch", "numpy", "numba", "hydra-core")
 

@@ -97,8 +97,8 @@ class Run:
             return [*self.folder.truncate_after(0), f"{self.folder.path} has no checkpoint yet"]
         self.iteration, state, damages = self.folder.latest()
         load_profile_state(self.parts.profile, state["profile"])
-        check_like(state, {**self.state(0.0), "work": {}}, "state")  # a solver may have counted units of its own
-        self.parts.responder.restore(self.parts.profile, state["responder"])
+        check_like(state, dict.fromkeys(self.state(0.0)), "state")
+        set_state(self.parts.responder, state["responder"])
         set_state(self.parts.solver, state["solver"])
         torch.set_rng_state(state["torch"])
         self.work = Work(state["work"])
@@ -111,9 +111,10 @@ class Run:
 
     def state(self, seconds: float) -> dict[str, Any]:
         """Returns the state for a checkpoint, after a number of seconds."""
+        self.parts.responder.prepare(self.parts.profile)
         return {
             "profile": profile_state(self.parts.profile),
-            "responder": self.parts.responder.state(self.parts.profile),
+            "responder": get_state(self.parts.responder),
             "solver": get_state(self.parts.solver),
             "torch": torch.get_rng_state(),
             "work": dict(self.work),

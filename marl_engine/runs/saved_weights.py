@@ -4,14 +4,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from marl_engine.errors import Refused
 from marl_engine.evaluation.scores import best_of
+from marl_engine.numerics.state import load_weights
 from marl_engine.rollout.rollout import group_by_policy
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
-from marl_engine.types import Metrics, Policy, Profile
+from marl_engine.types import Metrics, Profile
 
 
 def read_best(path: Path) -> tuple[int, dict[str, Any]]:
@@ -40,17 +39,10 @@ def warm_start(profile: Profile, path: Path) -> None:
         raise Refused(f"init={path} has {len(profile_weights['seats'])} seats, and this game {len(profile)}")
     for policy, seats in group_by_policy(profile):
         weights = profile_weights["policies"][profile_weights["seats"][seats[0]]]
-        if wrong := weight_mismatch(policy, weights):
-            raise Refused(f"init={path} does not fit: {wrong}; take a run of the same game and policy")
-        policy.load_state_dict(weights)
-
-
-def weight_mismatch(policy: Policy, weights: dict[str, Tensor]) -> str:
-    """Returns the first difference in shape between a policy and weights; empty if they fit."""
-    here = {name: tuple(each.shape) for name, each in policy.state_dict().items()}
-    there = {name: tuple(each.shape) for name, each in weights.items()}
-    name = next((name for name in [*here, *there] if here.get(name) != there.get(name)), None)
-    return "" if name is None else f"{name} is {there.get(name, 'missing')} there and {here.get(name, 'missing')} here"
+        try:
+            load_weights(policy, weights, "policy")
+        except ValueError as error:
+            raise Refused(f"init={path} does not fit: {error}; take a run of the same game and policy") from error
 
 
 EVALUATION = "evaluation/"  # prefix of evaluation metrics in records

@@ -17,13 +17,12 @@ With `alternating`, players are updated in turn, each against the current strate
 once. The average is taken over plans (sequence form), not strategies. The average converges.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
@@ -35,7 +34,7 @@ from marl_engine.extensive_form.sequence_form import (
 )
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.jit import compile_inline, compile_loop
-from marl_engine.numerics.state_checks import check_like
+from marl_engine.numerics.state import resume_field
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
@@ -138,6 +137,8 @@ class CFR:
     responder that is not exact.
     """
 
+    STATE = ("tables",)
+
     alpha: float | None = None  # discount of positive regrets; null: none
     beta: float | None = None  # discount of negative regrets; null: none
     gamma: float = 0.0  # weight of iteration t in the average: t^gamma
@@ -162,16 +163,15 @@ class CFR:
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form = responder.form
-        start = initial_state(form)
-        if after == 0 or self.tables is None:
-            self.tables = start
-        check_like(as_tensors(self.tables), as_tensors(start), "solver")
-        advance = self._advance(form, self.tables, responder.device)
+        tables = resume_field(self, "tables", initial_state(form), after)
+        advance = self._advance(form, tables, responder.device)
         for iteration in count(after, self.stride):
             advance(iteration, self.stride)
-            average = behavior_strategy(form, self.tables.total)
+            average = behavior_strategy(form, tables.total)
             fill_tables(profile, average)
-            yield Progress(iteration + self.stride, profile, self._measure(form, average), Work(queries=self.stride))
+            yield Progress(
+                iteration + self.stride, profile, measure_both(form, average, tables.plan), Work(queries=self.stride)
+            )
 
     def _advance(self, form: SequenceForm, state: State, device: str) -> Callable[[int, int], None]:
         """Returns a function (after, count) that runs iterations."""
@@ -179,23 +179,11 @@ class CFR:
             return make_iterate(form, self.rule, state, self.alternating, device)
         return lambda after, count: iterate(form, self.rule, state, after, count, int(self.alternating))
 
-    def state(self) -> dict[str, Any]:
-        """Returns the state for a checkpoint."""
-        return {} if self.tables is None else as_tensors(self.tables)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state from a checkpoint."""
-        self.tables = State(**{name: each.numpy().copy() for name, each in state.items()}) if state else None
-
-    def _measure(self, form: SequenceForm, average: np.ndarray) -> Metrics:
-        assert self.tables is not None
-        mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, self.tables.plan)
-        return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}
-
-
-def as_tensors(state: State) -> dict[str, torch.Tensor]:
-    """Returns the arrays of a state by name, as tensors that share their memory."""
-    return {name: torch.from_numpy(each) for name, each in state._asdict().items()}
+def measure_both(form: SequenceForm, average: np.ndarray, plan: np.ndarray) -> Metrics:
+    """Returns the NashConv of an average strategy (S,), and that of the current plan (S,)."""
+    mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, plan)
+    return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}
 
 
 def initial_state(form: SequenceForm) -> State:

@@ -6,26 +6,25 @@ strategy is proportional to the positive regrets. The average strategy converges
 numbers depend only on the seed and the number of the traversal.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import numpy as np
-import torch
 
 from marl_engine.capabilities import TreeGame, capabilities_of, lack_of
-from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy, nash_conv, realization_plan
+from marl_engine.extensive_form.sequence_form import behavior_strategy, realization_plan
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.state_checks import check_like
+from marl_engine.numerics.state import resume_field
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
-from marl_engine.types import Metrics, Profile, Progress, Runner, Work
-from solvers.cfr.tree_sampling import SampleState, allocate_state, paths, traverse
+from marl_engine.types import Profile, Progress, Runner, Work
+from solvers.cfr.cfr import measure_both
+from solvers.cfr.tree_sampling import allocate_state, paths, traverse
 
 SAMPLING = ("external", "outcome")
-LEARNED = ("regret", "total")  # fields saved in checkpoints
 NO_UNIFORMS = np.empty(0)
 
 
@@ -37,6 +36,8 @@ class MCCFR:
     Raises ValueError for numbers out of range, for a responder that is not exact, and for a game without a tree.
     """
 
+    STATE = ("learned",)
+
     sampling: str = "external"
     exploration: float = 0.6  # epsilon of outcome sampling
     traversals: int = 1000  # of each player in an iteration; its strategy changes after each of them
@@ -46,7 +47,7 @@ class MCCFR:
             raise ValueError(f"solver.sampling must be one of {', '.join(SAMPLING)}, not {self.sampling!r}")
         check_fields("solver", self, "exploration", above=0, most=1)
         check_fields("solver", self, "traversals", least=1, whole=True)
-        self.tables: SampleState | None = None
+        self.learned: np.ndarray | None = None  # (2, S) regrets, and sums of strategies
 
     def solve(
         self, profile: Profile, responder: ExactResponder, runner: Runner = LOCAL, after: int = 0
@@ -61,30 +62,14 @@ class MCCFR:
         form = responder.form
         tree_paths = paths(tree, form)
         tree_paths = tree_paths._replace(payoff=tree_paths.payoff - form.centre)
-        if after == 0 or self.tables is None:
-            self.tables = allocate_state(*np.zeros((2, form.sequences)))
-        check_like(self.state(), dict.fromkeys(LEARNED, torch.zeros(form.sequences, dtype=torch.float64)), "solver")
+        regret, total = learned = resume_field(self, "learned", np.zeros((2, form.sequences)), after)
+        tables = allocate_state(*learned)
         exploration = self.exploration if self.sampling == "outcome" else 0.0
         seed, share = responder.seed, self.traversals * form.players
         for iteration in count(after + 1):
             first = (iteration - 1) * share
-            nodes = traverse(tree_paths, self.tables, exploration, seed, first, share, NO_UNIFORMS)
-            average = behavior_strategy(form, self.tables.total)
+            nodes = traverse(tree_paths, tables, exploration, seed, first, share, NO_UNIFORMS)
+            average = behavior_strategy(form, total)
             fill_tables(profile, average)
-            yield Progress(iteration, profile, self._measure(form, average), Work(nodes=nodes))
-
-    def state(self) -> dict[str, Any]:
-        """Returns the state for a checkpoint."""
-        if self.tables is None:
-            return {}
-        return {name: torch.from_numpy(self.tables._asdict()[name]) for name in LEARNED}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state from a checkpoint."""
-        self.tables = allocate_state(*(state[name].numpy().copy() for name in LEARNED)) if state else None
-
-    def _measure(self, form: SequenceForm, average: np.ndarray) -> Metrics:
-        assert self.tables is not None
-        current = behavior_strategy(form, np.maximum(self.tables.regret, 0))  # regret matching
-        mean, last = nash_conv(form, realization_plan(form, average)), nash_conv(form, realization_plan(form, current))
-        return {"nash_conv": mean, "nash_conv/average": mean, "nash_conv/last": last}
+            current = realization_plan(form, behavior_strategy(form, np.maximum(regret, 0)))  # regret matching
+            yield Progress(iteration, profile, measure_both(form, average, current), Work(nodes=nodes))

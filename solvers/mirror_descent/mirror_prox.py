@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
@@ -32,7 +33,7 @@ class MirrorProx:
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight)
-        self.reference = FrozenReference()
+        self.reference: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -42,7 +43,7 @@ class MirrorProx:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference = self.reference.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
         for iteration in count(after + 1):
             start, snapshot = freeze(profile), responder.snapshot(profile)
             objective = Objective(start, self.step_size, reference, self.magnet_weight)

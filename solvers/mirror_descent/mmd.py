@@ -20,7 +20,8 @@ from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Profile, Progress, Responder, Runner
@@ -43,7 +44,7 @@ class MMD:
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight, infinite=True)
         check_fields("solver", self, "move_every", least=0, whole=True)
-        self.reference = FrozenReference()
+        self.reference: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -53,7 +54,7 @@ class MMD:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        magnet = self.reference.of(profile, after)
+        magnet = resume_field(self, "reference", freeze(profile), after)
         for iteration in count(after + 1):
             slower = self.slow_down(iteration) if self.anneal else 1.0
             step_size, magnet_weight = self.step_size * slower, self.magnet_weight * slower
@@ -61,7 +62,7 @@ class MMD:
             step = responder.respond(profile, objective=objective)
             distance = measure_nash_conv(responder, profile, magnet, magnet_weight)
             if self.move_every and iteration % self.move_every == 0:
-                magnet = self.reference.move_to(profile)
+                magnet = self.reference = freeze(profile)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
 
     def slow_down(self, iteration: int) -> float:

@@ -11,7 +11,8 @@ from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixture import FrozenReference, freeze, interpolate_weights
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze, interpolate_weights
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
@@ -33,7 +34,8 @@ class NashEMA:
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight)
         check_fields("solver", self, "keep", least=0, below=1)
-        self.reference, self.average = FrozenReference(), FrozenReference()
+        self.reference: Profile | None = None
+        self.average: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -43,7 +45,8 @@ class NashEMA:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference, average = self.reference.of(profile, after), self.average.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
+        average = resume_field(self, "average", freeze(profile), after)
         for iteration in count(after + 1):
             objective = Objective(freeze(profile), self.step_size, reference, self.magnet_weight)
             step = responder.respond(profile, Opponents([average]), objective)

@@ -19,7 +19,8 @@ from math import inf
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields, check_number
-from marl_engine.policies.mixture import FrozenReference, freeze, mix_geometrically
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
@@ -41,7 +42,7 @@ class NashMD:
     def __post_init__(self) -> None:
         check_fields("solver", self, "step_size", "magnet_weight", above=0)
         check_number("solver.step_size times solver.magnet_weight", self.step_size * self.magnet_weight, most=1)
-        self.reference = FrozenReference()
+        self.reference: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -52,7 +53,7 @@ class NashMD:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference = self.reference.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
         for iteration in count(after + 1):
             step_size = (
                 min(self.step_size, 2 / (self.magnet_weight * (iteration + 1))) if self.anneal else self.step_size

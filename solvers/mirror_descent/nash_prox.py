@@ -12,7 +12,8 @@ from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixture import FrozenReference, interpolate_weights
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze, interpolate_weights
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Profile, Progress, Responder, Runner
@@ -36,7 +37,8 @@ class NashProx:
         check_step(self.step_size, self.magnet_weight)
         check_fields("solver", self, "move_every", least=1, whole=True)
         check_fields("solver", self, "keep", least=0, below=1)
-        self.reference, self.target = FrozenReference(), FrozenReference()
+        self.reference: Profile | None = None
+        self.target: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -46,7 +48,8 @@ class NashProx:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference, target = self.reference.of(profile, after), self.target.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
+        target = resume_field(self, "target", freeze(profile), after)
         objective = Objective(target, self.step_size, reference, self.magnet_weight)
         for iteration in count(after + 1):
             step = responder.respond(profile, objective=objective)

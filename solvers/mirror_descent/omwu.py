@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.policies.mixture import FrozenReference, extrapolate, freeze, interpolate_weights
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import extrapolate, freeze, interpolate_weights
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
@@ -33,7 +34,8 @@ class OMWU:
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight)
-        self.reference, self.base = FrozenReference(), FrozenReference()
+        self.reference: Profile | None = None
+        self.base: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -43,13 +45,14 @@ class OMWU:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference, base = self.reference.of(profile, after), self.base.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
+        base = resume_field(self, "base", freeze(profile), after)
         for iteration in count(after + 1):
             start, forecast = base, freeze(profile)
             interpolate_weights(profile, start, 1.0)
             objective = Objective(start, self.step_size, reference, self.magnet_weight)
             step = responder.respond(profile, Opponents([forecast]), objective)
-            base = self.base.move_to(profile)
+            base = self.base = freeze(profile)
             extrapolate(profile, start, base, 1 / (1 + self.step_size * self.magnet_weight))
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)

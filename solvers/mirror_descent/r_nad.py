@@ -21,7 +21,8 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequences
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.jit import compile_loop
-from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import TINY, stack_tables
 from marl_engine.responders.batches import action_log_probs
 from marl_engine.responders.regulariser import check_supports
@@ -46,7 +47,7 @@ class RNaD:
     def __post_init__(self) -> None:
         check_fields("solver", self, "step_size", "tax", above=0)
         check_fields("solver", self, "move_every", least=1, whole=True)
-        self.reference = FrozenReference()
+        self.reference: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -56,7 +57,7 @@ class RNaD:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference = self.reference.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
         for iteration in count(after + 1):
             start = freeze(profile)
             payoff = Payoff(
@@ -65,7 +66,7 @@ class RNaD:
             )
             step = responder.respond(profile, objective=Objective(start, self.step_size, payoff=payoff))
             if iteration % self.move_every == 0:
-                reference = self.reference.move_to(profile)
+                reference = self.reference = freeze(profile)
             yield Progress(iteration, profile, step.metrics | measure_nash_conv(responder, profile), step.work)
 
 

@@ -6,14 +6,12 @@ population can only help. The paper approximates the mixture by regret minimisat
 exact: best responses are added to a linear program until they gain nothing. For two-player zero-sum games.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.regularised import greedy_strategy
@@ -26,6 +24,7 @@ from marl_engine.extensive_form.sequence_form import (
     realization_plan,
 )
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables, table_plan
 from marl_engine.populations.population import Population, support
@@ -38,11 +37,11 @@ LEAST = 1e-6  # smallest weight in a support
 ROUNDING = 1e-9  # of payoffs
 
 
-class Cut(NamedTuple):
-    """A strategy of the opponent, and the payoffs (1 + own,) of the own sequences against it."""
+class Cuts(NamedTuple):
+    """C strategies of the opponent, and the payoffs of the own sequences against each, of which the first is empty."""
 
-    earned: np.ndarray
-    answer: np.ndarray  # (S,) a strategy
+    earned: np.ndarray  # (C, 1 + own)
+    answer: np.ndarray  # (C, S)
 
 
 @dataclass
@@ -52,13 +51,14 @@ class AnytimeDoubleOracle:
     Raises ValueError for games that are not two-player zero-sum, and for a tolerance that is not above 0.
     """
 
+    STATE = ("members", "cuts")
+
     tolerance: float = 1e-6  # tolerance of mixtures, relative to the largest payoff
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "tolerance", above=0)
         self.members: Population | None = None
-        self.cuts: list[list[Cut]]  # of each seat
-        self.saved: Mapping[str, Any] = {}
+        self.cuts: list[Cuts] | None = None  # of each seat
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -70,39 +70,35 @@ class AnytimeDoubleOracle:
         return self._solve(profile, exact, after)
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
-        state = self.state() or self.saved
-        form, members, self.cuts = responder.form, Population(2), [[], []]
-        self.members = members
-        if after and state:
-            members.restore(profile, state["members"])
-            self.cuts = [[Cut(*map(Tensor.numpy, pair)) for pair in side] for side in state["cuts"]]
-        else:
-            members.grow(profile)
+        form, members = responder.form, Population(2)
+        members.grow(profile)
+        members = resume_field(self, "members", members, after)
+        cuts = resume_field(self, "cuts", [empty_cuts(form, seat) for seat in (0, 1)], after)
         for iteration in count(after + 1):
-            cuts_before = sum(map(len, self.cuts))
-            sides = [
-                solve_mixture(form, *side, self.tolerance)
-                for side in zip((0, 1), members.members, self.cuts, strict=True)
-            ]
-            mixtures, newcomers = [mixture for mixture, _ in sides], freeze(profile)
+            before, mixtures, answers = count_cuts(cuts), [], []
+            for seat, side in enumerate(members.members):
+                mixture, exploiters, cuts[seat] = solve_mixture(form, seat, side, cuts[seat], self.tolerance)
+                mixtures.append(mixture)
+                answers.append(exploiters)
+            newcomers = freeze(profile)
             fill_tables(profile, average_strategy(members.members, mixtures))
-            for seat, (_, answers) in zip((1, 0), sides, strict=True):
-                add_new_member(members, newcomers, seat, answers)
-            work = Work(queries=sum(map(len, self.cuts)) - cuts_before)
+            for seat in (1, 0):
+                add_new_member(members, newcomers, seat, answers[1 - seat])
+            work = Work(queries=count_cuts(cuts) - before)
             metrics = {"members": float(np.mean([len(mixture) for mixture in mixtures])), "support": support(mixtures)}
             distance = measure_nash_conv(responder, profile, iterate="mixture")
             yield Progress(iteration, profile, metrics | distance, work)
 
-    def state(self) -> dict[str, Any]:
-        """Returns members and cuts for a checkpoint."""
-        if self.members is None:
-            return {}
-        cuts = [[list(map(torch.from_numpy, cut)) for cut in side] for side in self.cuts]
-        return {"members": self.members.state(), "cuts": cuts}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        self.members, self.saved = None, state
+def empty_cuts(form: SequenceForm, seat: int) -> Cuts:
+    """Returns no cuts (0, …) of a seat."""
+    own = owners(form) == seat  # with the empty sequence
+    return Cuts(np.empty((0, own.sum())), np.empty((0, form.sequences)))
+
+
+def count_cuts(cuts: Sequence[Cuts]) -> int:
+    """Returns the number of cuts of all seats."""
+    return sum(len(each.answer) for each in cuts)
 
 
 def add_new_member(members: Population, newcomers: Profile, seat: int, answers: Sequence[np.ndarray]) -> None:
@@ -114,28 +110,29 @@ def add_new_member(members: Population, newcomers: Profile, seat: int, answers: 
 
 
 def solve_mixture(
-    form: SequenceForm, seat: int, members: Sequence[Any], cuts: list[Cut], tolerance: float
-) -> tuple[np.ndarray, list[np.ndarray]]:
+    form: SequenceForm, seat: int, members: Sequence[Any], cuts: Cuts, tolerance: float
+) -> tuple[np.ndarray, list[np.ndarray], Cuts]:
     """Returns the mixture (n,) of a seat's members that is exploited least, and the strategies (S,) that exploit it.
 
-    These are the other seat's part of the equilibrium, the most probable first. New ones are added to `cuts`.
+    These are the other seat's part of the equilibrium, the most probable first. Returns also the cuts with new ones.
     """
     plans, span = np.array([[1, *table_plan(member)] for member in members]), members[0].span  # 1: the empty sequence
-    table = plans @ np.reshape([cut.earned for cut in cuts], (len(cuts), plans.shape[1])).T
+    table = plans @ cuts.earned.T
     while True:
-        mixture, weights = zero_sum(table) if cuts else (np.eye(len(plans))[0], np.empty(0))
+        mixture, weights = zero_sum(table) if len(cuts.answer) else (np.eye(len(plans))[0], np.empty(0))
         promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=0.0)
         plan, value = np.zeros((2, form.sequences))
         plan[: form.players], plan[span] = 1, mixture @ plans[:, 1:]
         compute_gradient(form, plan, value)
         backup_best_values(form, value)
         answer = greedy_strategy(form, value)
-        is_known = any(np.array_equal(answer, cut.answer) for cut in cuts)  # further gains are rounding errors
+        is_known = any(np.array_equal(answer, each) for each in cuts.answer)  # further gains are rounding errors
         if is_known or promised + value[1 - seat] <= slack:
-            return mixture, [cuts[each].answer for each in np.argsort(-weights) if weights[each] > LEAST]
+            return mixture, [cuts.answer[each] for each in np.argsort(-weights) if weights[each] > LEAST], cuts
         compute_gradient(form, realization_plan(form, answer), value)
-        cuts.append(Cut(np.concatenate([value[seat : seat + 1], value[span]]), answer))
-        table = np.column_stack([table, plans @ cuts[-1].earned])
+        earned = np.concatenate([value[seat : seat + 1], value[span]])
+        cuts = Cuts(np.vstack([cuts.earned, earned]), np.vstack([cuts.answer, answer]))
+        table = np.column_stack([table, plans @ earned])
 
 
 def is_zero_sum(form: SequenceForm) -> bool:

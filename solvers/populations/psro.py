@@ -11,13 +11,12 @@ A newcomer starts from the first member, and is trained for `oracle_steps` steps
 needs one step.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from math import inf
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -28,6 +27,7 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.state import resume_field
 from marl_engine.policies.population_mixture import become_mixture, begin_newcomers, mix_members
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.populations.population import Cell, Population, support
@@ -54,6 +54,8 @@ class PSRO:
     Raises ValueError for an unknown meta-solver, and for numbers below 1.
     """
 
+    STATE = ("population",)
+
     meta: str = NASH  # how the meta-game is solved
     games: int | None = None  # in each cell of the payoff table; null: exact payoffs
     oracle_steps: int = 1  # steps of the responder for each newcomer
@@ -65,7 +67,6 @@ class PSRO:
         if self.games is not None:  # otherwise payoffs are exact
             check_fields("solver", self, "games", least=1, whole=True)
         self.population: Population | None = None
-        self.saved: Mapping[str, Any] = {}
         self.paths: Paths | None = None  # of a tree, where games are played fast
 
     def solve(
@@ -81,16 +82,12 @@ class PSRO:
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
-        state = self.state() or self.saved
-        population = self.population = Population(len(profile))
+        population = Population(len(profile))
+        population.grow(begin_newcomers(profile))
+        population = resume_field(self, "population", population, after)
         game = capabilities_of(responder.game).tree if self.games else None
         self.paths = None if game is None else paths(game.tree, game.form)
-        work = Work()
-        if after and state:
-            population.restore(begin_newcomers(profile), state)
-        else:
-            population.grow(profile)
-            work = self.fill(population, responder, runner)
+        work = self.fill(population, responder, runner)
         mixtures = self.solve_meta_game(population)
         for iteration in count(after + 1):
             new, earlier = 0, [*map(list, population.members)]
@@ -111,14 +108,6 @@ class PSRO:
             distance = measure_nash_conv(responder, profile, iterate="mixture")
             yield Progress(iteration, profile, metrics | distance, work)
             work = Work()
-
-    def state(self) -> dict[str, Any]:
-        """Returns the population for a checkpoint."""
-        return {} if self.population is None else self.population.state()
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        self.population, self.saved = None, state
 
     def solve_meta_game(self, population: Population) -> Mixtures:
         """Returns the mixture (n_p,) of each seat p over its members.

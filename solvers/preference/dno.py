@@ -14,7 +14,8 @@ from pathlib import Path
 
 from marl_engine.configuration import outside
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.policies.mixture import FrozenReference, freeze
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixture import freeze
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
@@ -35,7 +36,7 @@ class DNO:
 
     def __post_init__(self) -> None:
         check_step(self.step_size, 0.0)
-        self.reference = FrozenReference()
+        self.reference: Profile | None = None
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -46,7 +47,7 @@ class DNO:
         return self._solve(profile, teacher, responder, after)
 
     def _solve(self, profile: Profile, teacher: Profile | None, responder: Responder, after: int) -> Iterator[Progress]:
-        reference = self.reference.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
         for iteration in count(after + 1):
             objective = Objective(anchor=freeze(profile), step_size=self.step_size)
             step = responder.respond(profile, Opponents([teacher or reference]), objective)

@@ -5,10 +5,9 @@ model is fitted again every `refit_every` iterations to comparisons of the prese
 `refit_every` 0 it is fitted once, to trajectories of the initial policy.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from marl_engine.capabilities import TrajectoryPreferenceGame, spaces_of
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.state import get_state, set_state
+from marl_engine.numerics.state import resume_field
 from marl_engine.responders.preference.reward_model import RewardModel, TrajectoryComparisons
 from marl_engine.responders.preference.trajectories import (
     repeat_over_steps,
@@ -37,6 +36,8 @@ class RewardModelling:
     Raises ValueError for numbers out of range.
     """
 
+    STATE = ("queries", "compared", "model")
+
     refit_every: int = 1  # iterations; 0: fitted once
     comparisons: int = 500  # at each fit, of trajectories of the policy as it is then
     updates: int = 30  # gradient steps at each fit; ten times as many at the first
@@ -51,8 +52,7 @@ class RewardModelling:
         check_fields("solver", self, "learning_rate", above=0)
         self.queries = 0
         self.model: RewardModel | None = None
-        self.compared: list[TrajectoryComparisons] = []
-        self.saved: Mapping[str, Any] | None = None
+        self.compared: list[Sequence[Tensor]] = []  # fields of `TrajectoryComparisons`, by fit
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -83,16 +83,11 @@ class RewardModelling:
     def _begin(self, responder: Responder, after: int) -> None:
         """Creates the model, or restores that of a checkpoint."""
         features = responder.game.observation_shape[0] - (not self.timed) + responder.game.actions
-        if after == 0 or self.model is None:
-            self.model = RewardModel(features, self.hidden, self.learning_rate, responder.seed, responder.device)
+        model = RewardModel(features, self.hidden, self.learning_rate, responder.seed, responder.device)
+        resume_field(self, "model", model, after)
         if after == 0:
             self.queries, self.compared = 0, []
-        elif self.saved is not None:
-            set_state(self.model, self.saved)
-            self.compared = [
-                TrajectoryComparisons(*(part.to(responder.device) for part in each)) for each in self.compared
-            ]
-        self.saved = None
+        self.compared = [[part.to(responder.device) for part in each] for each in self.compared]
 
     def _steps(self, trajectory: Trajectory, game: Game, horizon: int) -> Tensor:
         """Returns the features of steps (H, N, F): observation and action."""
@@ -111,9 +106,7 @@ class RewardModelling:
         one, other = one.to(summary.device), other.to(summary.device)
         outcomes = sample_verdicts(judge.compare(summary[one], summary[other]), seed, self.queries)
         self.queries += self.comparisons
-        self.compared = [*self.compared, TrajectoryComparisons(steps, torch.stack([one, other], dim=1), outcomes)][
-            -self.memory :
-        ]
+        self.compared = [*self.compared, [steps, torch.stack([one, other], dim=1), outcomes]][-self.memory :]
 
     def _fit(self, seed: int) -> list[float]:
         """Fits the model, on the latest comparisons and on remembered ones in turn; returns the losses."""
@@ -123,21 +116,10 @@ class RewardModelling:
         losses = []
         for update in range(10 * self.updates if first else self.updates):
             place = int(torch.randint(len(self.compared), (), generator=generator)) if update % 2 else -1
-            losses.append(self.model.improve(self.compared[place]))
+            losses.append(self.model.improve(TrajectoryComparisons(*self.compared[place])))
         return losses
 
     def _rewards(self, steps: Tensor, turns: int) -> Tensor:
         """Returns the model's rewards (T, B, 1) for steps (H, N, F)."""
         assert self.model is not None
         return repeat_over_steps(self.model.standardised_rewards(steps), turns, len(steps))
-
-    def state(self) -> dict[str, Any]:
-        """Returns the model, its comparisons and their number for a checkpoint."""
-        model = self.saved if self.model is None or self.saved is not None else get_state(self.model)
-        comparisons = [each._asdict() for each in self.compared]
-        return {"queries": self.queries, "compared": comparisons, "model": model}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the state of a checkpoint."""
-        self.queries, self.saved = state["queries"], state["model"]
-        self.compared = [TrajectoryComparisons(**each) for each in state["compared"]]

@@ -12,8 +12,9 @@ from typing import Any
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.state import resume_field
 from marl_engine.policies.language.generation import CompletionQueue
-from marl_engine.policies.mixture import FrozenReference
+from marl_engine.policies.mixture import freeze
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
@@ -36,7 +37,7 @@ class SPO:
     def __post_init__(self) -> None:
         check_step(1.0, self.magnet_weight)
         check_fields("solver", self, "queue", least=1, whole=True)
-        self.reference = FrozenReference()
+        self.reference: Profile | None = None
         self.answers: dict[str, list[Any]] = {}  # of the queue
 
     def solve(
@@ -49,7 +50,7 @@ class SPO:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        reference = self.reference.of(profile, after)
+        reference = resume_field(self, "reference", freeze(profile), after)
         if after == 0:
             self.answers = {}
         recent = CompletionQueue(profile[0], self.queue, self.answers)  # type: ignore[arg-type]

@@ -327,13 +327,13 @@ def test_resume_of_a_configuration_that_is_none(assert_refused, old_run, text):
 OLDER = "runs/old was written by a version of marl_engine that has another layout of run folders than this one"
 
 
-@pytest.mark.parametrize("first", ["", "# layout 1\n", "# layout 3\n"])
+@pytest.mark.parametrize("first", ["", "# layout 2\n", "# layout 4\n"])
 def test_a_run_folder_of_another_layout_is_refused(assert_refused, old_run, first):
     """By resume=, init=, marl-plot, marl-ask and load_player."""
     text = (old_run / "config.yaml").read_text()
-    (old_run / "config.yaml").write_text(text.replace("# layout 2\n", first))
+    (old_run / "config.yaml").write_text(text.replace("# layout 3\n", first))
     (old_run / "metrics.jsonl").write_text('{"iteration": 1, "steps": 1, "seconds": 1.0, "return/mean": 1.0}\n')
-    assert f"{OLDER} (layout 2); train anew, or use the version that wrote it" in assert_refused("resume=runs/old")
+    assert f"{OLDER} (layout 3); train anew, or use the version that wrote it" in assert_refused("resume=runs/old")
     assert OLDER in assert_refused("game=overcooked", *SMALL, "init=runs/old")
     for case in (
         lambda: plot.plot(["runs/old"]),

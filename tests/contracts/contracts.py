@@ -223,14 +223,16 @@ def check_going_on(make: Callable[[], Components], before: int = 3, total: int =
             if state is not None:
                 components = make()
                 load_profile_state(components.profile, state[0])
-                components.responder.restore(components.profile, state[1])
+                components.responder.prepare(components.profile)
+                set_state(components.responder, state[1])
                 set_state(components.solver, state[2])
                 torch.set_rng_state(state[3])
             last = advance_solver(components, done, stop)
+            components.responder.prepare(components.profile)
             state = deepcopy(
                 (
                     profile_state(components.profile),
-                    components.responder.state(components.profile),
+                    get_state(components.responder),
                     get_state(components.solver),
                     torch.get_rng_state(),
                 )
@@ -247,10 +249,11 @@ def check_beginning_anew(components: Components) -> None:
     """
     if isinstance(components.responder, PPO | SAC):
         return
-    start, ends = deepcopy((profile_state(components.profile), components.responder.state(components.profile))), []
+    components.responder.prepare(components.profile)
+    start, ends = deepcopy((profile_state(components.profile), get_state(components.responder))), []
     for _ in range(2):
         load_profile_state(components.profile, start[0])
-        components.responder.restore(components.profile, deepcopy(start[1]))
+        set_state(components.responder, deepcopy(start[1]))
         last = advance_solver(components, 0, 3)
         ends.append(
             (deepcopy(profile_state(components.profile)["policies"]), last.metrics, dict(components.responder.work))

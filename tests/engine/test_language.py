@@ -15,6 +15,7 @@ from marl_engine.configuration import declared_types
 from marl_engine.errors import Halted
 from marl_engine.evaluation import win_rate
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language import backbone
 from marl_engine.policies.language.backbone import Backbone
 from marl_engine.policies.language.generation import GeometricMixture, complete, generate
@@ -426,9 +427,10 @@ def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
     policy = make()
     before = PreferenceResponder(game, prompts=4, answers=2)
     next(NashMD(2.5, 0.05).solve([policy, policy], before))
-    state = before.state([policy, policy])
+    state = get_state(before)
     after = PreferenceResponder(game, prompts=4, answers=2)
-    after.restore([policy, policy], state)
+    after.prepare([policy, policy])
+    set_state(after, state)
     assert after.work["queries"] == before.work["queries"] > 0
     lines = [text.replace("cat", "dog") for text in PROMPTS]
     (tmp_path / "others.txt").write_text("\n".join(lines))
@@ -436,7 +438,7 @@ def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
     for name in ("others.txt", "order.txt"):
         other = PreferenceResponder(PromptGame(JUDGE, str(tmp_path / name), held_out=0.3), prompts=4, answers=2)
         with pytest.raises(ValueError, match=r"game.prompts have changed since the run was saved"):
-            other.restore([policy, policy], state)
+            set_state(other, state)
         assert other.work["queries"] == 0
 
 

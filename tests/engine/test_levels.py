@@ -10,6 +10,7 @@ from toys import Matrix
 from games.recall import Recall
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.levels import Stages
@@ -144,7 +145,8 @@ def test_a_learner_masters_one_level_and_then_the_next_also_after_a_checkpoint(s
     assert step.batch[0].level.float().mean() == 1
     assert step.metrics["return/mean"] > 0.9
     second = learner()
-    second.restore(profile, read(write(tmp_path, 0, first.state(profile))))
+    second.prepare(profile)
+    set_state(second, read(write(tmp_path, 0, get_state(first))))
     assert torch.equal(second.lineups.source.earned, first.lineups.source.earned)
     one, two = (each._play(profile, None)[0][0] for each in (first, second))
     assert torch.equal(one.level, two.level)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from games.recall import Recall
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mixture import freeze, mix_geometrically
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
@@ -90,7 +91,8 @@ def test_what_a_magnet_remembers_is_in_checkpoints(tmp_path):
     profile, (magnet,) = drawn(), freeze(drawn(seed=1)[:1])
     one, two = learner(), learner()
     stretch(one, profile, magnet)
-    two.restore(profile, read(write(tmp_path, 0, one.state(profile))))
+    two.prepare(profile)
+    set_state(two, read(write(tmp_path, 0, get_state(one))))
     first, second = (
         log_probs(stretch(each, profile, held), held) for each, held in ((one, magnet), (two, deepcopy(magnet)))
     )

@@ -11,6 +11,7 @@ from toys import Matrix
 
 from games.normal_form.games import PreferenceMatrix
 from games.normal_form.repeated import RepeatedGame
+from marl_engine.numerics.state import get_state
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.softmax_table import SoftmaxTableSpec
@@ -78,12 +79,12 @@ def test_after_a_look_ahead_policies_and_optimisers_are_what_they_were_and_work_
     profile = network.profile(game := Matrix(PENNIES, team=False))
     responder = PPO(game, network, num_envs=8, rollout_length=4, minibatches=1)
     responder.respond(profile)
-    before = deepcopy((profile[0].state_dict(), responder.learners[profile[0]].policy_optimiser.state()))
+    before = deepcopy((profile[0].state_dict(), get_state(responder.learners[profile[0]].policy_optimiser)))
     snapshot = responder.snapshot(profile)
     responder.respond(profile)
     weights = deepcopy(profile[0].state_dict())
     responder.rollback(profile, snapshot)
-    after = profile[0].state_dict(), responder.learners[profile[0]].policy_optimiser.state()
+    after = profile[0].state_dict(), get_state(responder.learners[profile[0]].policy_optimiser)
     for one, other in zip(before, after, strict=True):
         assert all(torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name])) for name in one)
     assert any(not torch.equal(weights[name], before[0][name]) for name in weights)

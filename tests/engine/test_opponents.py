@@ -7,6 +7,7 @@ from toys import Matrix
 
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.opponents import draw_members
@@ -112,9 +113,9 @@ def test_opponents_whose_memories_are_laid_out_differently_remember_beside_each_
     stream, actions, members = Stream(Matrix(torch.eye(3), patience=3), SEEDS), [], []
     for number in range(6):
         if number == 2:
-            state = read(write(tmp_path, 0, stream.state()))
+            state = read(write(tmp_path, 0, get_state(stream)))
             stream = Stream(Matrix(torch.eye(3), patience=3), SEEDS)
-            stream.restore(state)
+            set_state(stream, state)
         actions.append(stream.play_opponents(opponents, 2)[0].action[..., 1])
         members.append(stream.member)
     played = torch.cat(actions).view(4, 3, 400)
@@ -130,7 +131,7 @@ def test_a_checkpoint_knows_whom_games_are_played_with():
     opponents = Opponents(MEMBERS, WEIGHTS)
     one, two = (Stream(Matrix(torch.eye(3), patience=4), SEEDS) for _ in range(2))
     one.play_opponents(opponents, 6)
-    two.restore(one.state())
+    set_state(two, get_state(one))
     actions = [stream.play_opponents(opponents, 6)[0].action for stream in (one, two)]
     assert torch.equal(*actions)
 

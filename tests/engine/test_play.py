@@ -7,6 +7,7 @@ import torch
 from toys import Alternating, Leaving, Matrix
 
 from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.rollout.rollout import play, score
 from marl_engine.rollout.stream import Stream
 from marl_engine.runs.checkpoint import read, write
@@ -53,9 +54,9 @@ def test_memory_goes_on_from_stretch_to_stretch_and_through_checkpoints(shared, 
     stream, actions = Stream(game, seeds), []
     for number in range(4):
         if number == 2:
-            state = read(write(tmp_path, 0, stream.state()))
+            state = read(write(tmp_path, 0, get_state(stream)))
             stream = Stream(deepcopy(game), seeds)
-            stream.restore(state)
+            set_state(stream, state)
         trajectory, _ = stream.play(profile, 3)
         actions += trajectory.action[:, 1, 1].tolist()
     assert actions == [0, 1, 2, 3] * 3

@@ -117,7 +117,7 @@ def test_a_run_begins_with_the_best_weights_of_another(home, tmp_path):
         (("init=runs/nowhere",), "init=runs/nowhere is not the folder of a run that has been saved"),
         (
             ("init=runs/walk", "policy.hidden=[9]"),
-            r"init=runs/walk does not fit: .* is \(.*8.*\) there and \(.*9.*\) here",
+            r"init=runs/walk does not fit: .* is float32 \[.*8.*\], and must be float32 \[.*9.*\]; take a run of",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from contracts import parts
 from toys import Leaving, Matrix
 
 from marl_engine.numerics.adam import Adam
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.batches import critic_view
 from marl_engine.responders.ppo import PPO
@@ -79,9 +80,9 @@ def test_descent_is_torchs_adam():
         torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.5)
         adam.step()
         if step == 4:
-            state = {name: deepcopy(value) for name, value in descent.state().items()}
+            state = {name: deepcopy(value) for name, value in get_state(descent).items()}
             descent.mean.zero_()
-            descent.restore(state)
+            set_state(descent, state)
     for one, other in zip(own.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 

@@ -113,7 +113,7 @@ def test_one_step_is_nash_md_pg(weight):
     game, profile, reference, responder = circling()
     exact, *others = slopes_against(game, profile, reference, weight, 1 - weight, 0.0, 1.0)
     solver = NashMD(weight / LIGHT, LIGHT) if weight else MMD(10.0, LIGHT)
-    set_state(solver, {"reference": {"reference": [policy.state_dict() for policy in reference]}})
+    set_state(solver, {"reference": [policy.state_dict() for policy in reference]})
     next(solver.solve(profile, responder, after=1))
     result = -slope_of(responder, profile)
     assert relative_error(result, exact) < 0.05
@@ -222,12 +222,13 @@ def end_state(solver, iterations, halves, **keys):
             )
             profile = make_responder()[1]
             profile[0].load_state_dict(state[0])
-            responder.restore(profile, state[1])
+            responder.prepare(profile)
+            set_state(responder, state[1])
             set_state(solver, state[2])
         for progress in solver.solve(profile, responder, after=done):
             if progress.iteration == stop:
                 break
-        done, state = stop, deepcopy((profile[0].state_dict(), responder.state(profile), get_state(solver)))
+        done, state = stop, deepcopy((profile[0].state_dict(), get_state(responder), get_state(solver)))
     timeless = {name: number for name, number in progress.metrics.items() if "seconds" not in name}
     return profile[0].logits.detach().clone(), timeless, responder
 
@@ -551,9 +552,10 @@ def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
     for _ in range(3):
         responder = PreferenceResponder(Paid(draw=1))
         if state is not None:
-            responder.restore(profile, state)
+            responder.prepare(profile)
+            set_state(responder, state)
         metrics = responder.respond(profile).metrics
-        state = responder.state(profile)
+        state = get_state(responder)
         assert metrics["judge/cost"] == responder.work["queries"] > 0
 
 

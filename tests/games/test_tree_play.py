@@ -13,6 +13,7 @@ from games.openspiel.game import OpenSpiel
 from games.openspiel.load import load_sequential
 from marl_engine.extensive_form.tree_play import CHANCE_STREAM
 from marl_engine.numerics.rng import GOLDEN, derive_seeds, draw_uniforms, mix_bits, to_unit_interval
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.rollout.rollout import play
@@ -202,7 +203,7 @@ def test_streams_go_on_and_count_what_games_paid():
     full, halves, later = (Stream(OpenSpiel("kuhn_poker"), derive_seeds(5, 16)) for _ in range(3))
     played, paid = full.play(profile, 40)
     first, paid_first = halves.play(profile, 20)
-    later.restore(deepcopy(halves.state()))
+    set_state(later, deepcopy(get_state(halves)))
     second, paid_second = later.play(profile, 20)
     assert torch.equal(played.action, torch.cat([first.action, second.action]))
     assert torch.equal(paid, torch.cat([paid_first, paid_second]))

@@ -15,6 +15,7 @@ from marl_engine.extensive_form.sequence_form import (
     nash_conv,
     realization_plan,
 )
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.mccfr import MCCFR, NO_UNIFORMS
@@ -137,14 +138,14 @@ def test_nash_conv_falls_as_one_over_the_root_of_traversals(exploration):
 def solve_kuhn(sampling, iterations, traversals=10, seed=3, cut=None):
     """Returns the tables of three players after some iterations, continued by a new solver after `cut` of them."""
     game = OpenSpiel("kuhn_poker(players=3)")
-    profile, state = TabularSpec().profile(game), {}
+    profile, state = TabularSpec().profile(game), {"learned": None}
     for after, until in ((0, cut), (cut, iterations)) if cut else ((0, iterations),):
         solver = MCCFR(sampling, traversals=traversals)
-        solver.restore(state)
+        set_state(solver, state)
         for progress in solver.solve(profile, ExactResponder(game, seed=seed), after=after):
             if progress.iteration == until:
                 break
-        state = solver.state()
+        state = get_state(solver)
     return stack_tables(profile)
 
 

@@ -14,6 +14,7 @@ from games.normal_form.games import PreferenceMatrix
 from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec, tabulate_policies
@@ -222,7 +223,7 @@ def test_the_oldest_moves_are_forgotten():
     assert len(replay) == 5
     assert sorted(replay.moves.reward.tolist()) == [1, 2, 3, 4, 5]
     other = ReplayBuffer(5, 1, 1, "cpu")
-    other.restore(replay.state())
+    set_state(other, get_state(replay))
     assert torch.equal(other.take(torch.arange(5)).reward, replay.moves.reward)
 
 
@@ -309,10 +310,11 @@ def test_off_policy_goes_on_as_if_it_had_not_stopped():
         responder = SAC(Control(), network, **fields)
         for iteration in range(4):
             if stop and iteration == 2:
-                state, weights = deepcopy(responder.state(profile)), deepcopy(profile[0].state_dict())
+                state, weights = deepcopy(get_state(responder)), deepcopy(profile[0].state_dict())
                 profile, responder = network.profile(Control()), SAC(Control(), network, **fields)
                 profile[0].load_state_dict(weights)
-                responder.restore(profile, state)
+                responder.prepare(profile)
+                set_state(responder, state)
             responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=0.5))
         ends.append(profile[0].state_dict())
     assert all(torch.equal(each, ends[1][name]) for name, each in ends[0].items())

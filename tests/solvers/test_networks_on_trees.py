@@ -143,7 +143,8 @@ def test_a_population_of_networks_goes_on_where_it_stopped(solver, iterate):
         return made
 
     def save(made):
-        state = profile_state(made.profile), made.responder.state(made.profile), get_state(made.solver)
+        made.responder.prepare(made.profile)
+        state = profile_state(made.profile), get_state(made.responder), get_state(made.solver)
         return deepcopy((*state, torch.get_rng_state()))
 
     whole, second = begin(), begin()
@@ -152,7 +153,8 @@ def test_a_population_of_networks_goes_on_where_it_stopped(solver, iterate):
     profile, responder, state, random = save(whole)
     expected = next(progress)
     load_profile_state(second.profile, profile)
-    second.responder.restore(second.profile, responder)
+    second.responder.prepare(second.profile)
+    set_state(second.responder, responder)
     set_state(second.solver, state)
     torch.set_rng_state(random)
     result = next(second.solver.solve(second.profile, second.responder, after=2))

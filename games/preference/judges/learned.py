@@ -30,6 +30,7 @@ from games.preference.judges.raters import cycles, preference_table
 from games.preference.judges.text_scores import check, embed
 from marl_engine.configuration import outside
 from marl_engine.errors import Halted
+from marl_engine.numerics.state import load_weights
 
 WEIGHTS, REPORT = "heads.safetensors", "report.json"
 DISCS = {"pairwise": 8, "bradley_terry": 0}  # number of discs, by kind of head
@@ -80,8 +81,8 @@ class LearnedJudge:
             weights = load_file(path)
             own = {key.partition(".")[2]: each for key, each in weights.items() if key.partition(".")[0] == self.kind}
             self.head = Head(own["trunk.0.weight"].shape[1], DISCS[self.kind]).double().eval().requires_grad_(False)
-            self.head.load_state_dict(own)
-        except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+            load_weights(self.head, own, self.kind)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise ValueError(f"game.judge.folder: {path} is damaged: {error}") from error
 
     def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:

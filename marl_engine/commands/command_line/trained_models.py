@@ -13,6 +13,7 @@ from marl_engine.commands.plot import nearby_runs
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused, choice, excerpt
 from marl_engine.evaluation.scores import best_of
+from marl_engine.numerics.state import load_weights
 from marl_engine.numerics.threads import choose_threads
 from marl_engine.policies.language.transformer import TransformerPolicy, TransformerSpec
 from marl_engine.runs.checkpoint import Damaged, newest_first, read
@@ -51,7 +52,7 @@ def load_trained(
     try:
         policy = maker.policy(questions, lambda number: f"question {number + 1}").to(device)
         reference = deepcopy(policy).requires_grad_(False)
-        policy.load_state_dict(state["profile"]["policies"][0])
+        load_weights(policy, state["profile"]["policies"][0], "policy")
     except (ValueError, RuntimeError) as error:
         raise Refused(excerpt(str(error))) from error
     return TrainedModel(policy, reference, iteration)

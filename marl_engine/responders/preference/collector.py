@@ -2,6 +2,7 @@
 pairs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -56,16 +57,12 @@ class PreferenceBatch(NamedTuple):
         """The number of the prompt of each of the learner's completions, (B * K,)."""
         return self.numbers.repeat_interleave(len(self.completions.texts) // len(self.numbers))
 
-    def state(self) -> list[Any]:
-        """Returns the batch as a tree for a checkpoint."""
-        return [self.numbers, *(part._asdict() for part in self[1:4]), self.within]
 
-
-def load_batch(state: list[Any], device: str) -> PreferenceBatch:
-    """Returns the batch of a tree made by `PreferenceBatch.state`."""
-    numbers, completions, answers, verdicts, within = state
-    own, learned_from = (Completions(**each).to(device) for each in (completions, answers))
-    return PreferenceBatch(numbers, own, learned_from, Verdicts(**verdicts), within)
+def load_batch(fields: Sequence[Any], device: str) -> PreferenceBatch:
+    """Returns the batch with these fields, which in a checkpoint are lists."""
+    numbers, completions, answers, verdicts, within = fields
+    own, learned_from = (Completions(*each).to(device) for each in (completions, answers))
+    return PreferenceBatch(numbers, own, learned_from, Verdicts(*verdicts), within)
 
 
 @dataclass

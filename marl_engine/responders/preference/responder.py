@@ -27,6 +27,7 @@ from marl_engine.losses.preference import (
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
+from marl_engine.numerics.state import get_fields, set_fields
 from marl_engine.policies.language import EnumerableLMSpec, TransformerSpec
 from marl_engine.policies.language.generation import Completions, LanguagePolicy
 from marl_engine.policies.weights import Snapshot, load_snapshot, policies_equal, take_snapshot
@@ -52,6 +53,8 @@ class PreferenceResponder:
 
     Raises ValueError for hyperparameters that are out of range or do not go together.
     """
+
+    STATE = ("work", "generator", "optimisers")
 
     game: PreferenceGame
     network: EnumerableLMSpec | TransformerSpec | None = None  # makes the policies
@@ -163,28 +166,24 @@ class PreferenceResponder:
         """See `Responder`."""
         load_snapshot(snapshot, profile, [self._optimiser(get_language_policy(profile))])
 
-    def state(self, profile: Profile) -> dict[str, Any]:
+    def prepare(self, profile: Profile) -> None:
         """See `Responder`."""
         learner = get_language_policy(profile)
-        return {
-            "work": dict(self.work),
-            "generator": self.generator.get_state(),
-            "optimiser": self._optimiser(learner).state(),
-            "costs": self.costs(),
-            "batch": None if self.online or not self.last_batch else self.last_batch.state(),
-            "prompts": digest_of(self.prompt_game),
-        }
+        self.optimisers = {learner: self._optimiser(learner)}
 
-    def restore(self, profile: Profile, state: Mapping[str, Any]) -> None:
-        """See `Responder`.
+    def state(self) -> dict[str, Any]:
+        """Returns also the costs up to now, a batch that will be used again, and a digest of the prompts."""
+        batch = None if self.online else self.last_batch
+        return {**get_fields(self), "costs": self.costs(), "batch": batch, "prompts": digest_of(self.prompt_game)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See `set_state`.
 
         Raises ValueError if the game's prompts have changed, since batches and queues refer to prompts by number.
         """
         if state["prompts"] != digest_of(self.prompt_game):
             raise ValueError("game.prompts have changed since the run was saved; restore them, or start a new run")
-        self.work = Work(state["work"])
-        self.generator.set_state(state["generator"])
-        self._optimiser(get_language_policy(profile)).restore(state["optimiser"])
+        set_fields(self, state)
         self.paid = state["costs"]
         self.last_batch = load_batch(state["batch"], self.device) if state["batch"] else None
 
