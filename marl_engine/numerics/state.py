@@ -102,9 +102,9 @@ def _get_items(items: Any) -> Any:
 
 def _set_value(value: Any, state: Any, place: str) -> Any:
     """Returns the new value of a field. Modules, generators and objects are changed in place."""
-    if value is None and isinstance(state, Tensor | dict | list | tuple):
-        return Saved(state)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, Saved):
+        return Saved(state) if isinstance(state, Tensor | dict | list | tuple) else state
+    if isinstance(value, bool | int | float | str):
         return state
     if isinstance(value, dict | list | tuple):
         return _set_items(value, state, place)

@@ -23,10 +23,10 @@ from marl_engine.extensive_form.sequence_form import (
     counterfactual_reach,
     realization_plan,
 )
-from marl_engine.policies.tabular import TablePolicy, TabularSpec, fill_tables, stack_tables
+from marl_engine.policies.tabular import TabularSpec, fill_tables, stack_tables
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
-from marl_engine.types import UNREGULARISED, Objective, Opponents, Payoff, Profile, Responder, Step, Work
+from marl_engine.types import UNREGULARISED, Objective, Opponents, Payoff, Profile, Step, Work
 
 
 @dataclass
@@ -104,10 +104,3 @@ def weighted_sum(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.n
     if len(arrays) == 1:
         return arrays[0]
     return np.tensordot(np.asarray(weights), np.stack(arrays), axes=1)
-
-
-def require_exact(responder: Responder, profile: Profile, asks: str) -> ExactResponder:
-    """Returns the responder if it is exact. Raises ValueError if it is not, or if policies are not tables."""
-    if not isinstance(responder, ExactResponder) or not all(isinstance(policy, TablePolicy) for policy in profile):
-        raise ValueError(f"{asks} solves games exactly: it needs an ExactResponder and tables")
-    return responder

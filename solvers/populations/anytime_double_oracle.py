@@ -28,9 +28,9 @@ from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables, table_plan
 from marl_engine.populations.population import Population, support
-from marl_engine.responders.exact import ExactResponder, require_exact
+from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
-from marl_engine.types import Profile, Progress, Responder, Runner, Work
+from marl_engine.types import Profile, Progress, Runner, Work
 from solvers.normal_form.nash import zero_sum
 
 LEAST = 1e-6  # smallest weight in a support
@@ -61,13 +61,12 @@ class AnytimeDoubleOracle:
         self.cuts: list[Cuts] | None = None  # of each seat
 
     def solve(
-        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+        self, profile: Profile, responder: ExactResponder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`. The profile consists of tables, which are the first members."""
-        exact = require_exact(responder, profile, type(self).__name__)
-        if not is_zero_sum(exact.form):
+        if not is_zero_sum(responder.form):
             raise ValueError("AnytimeDoubleOracle is for two-player zero-sum games; PSRO is for others")
-        return self._solve(profile, exact, after)
+        return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form, members = responder.form, Population(2)

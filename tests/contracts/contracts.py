@@ -9,6 +9,8 @@ from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from itertools import islice, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from marl_engine.responders.ppo import PPO
 from marl_engine.responders.sac import SAC
 from marl_engine.rollout.game_contract import ENOUGH, play_on, strange
 from marl_engine.rollout.rollout import Seating
+from marl_engine.runs.checkpoint import read, write
 from marl_engine.runs.factory import Components, build
 from marl_engine.types import Game, Policy, Progress
 
@@ -214,7 +217,7 @@ def check_solver(components: Components) -> None:
 
 
 def check_going_on(make: Callable[[], Components], before: int = 3, total: int = 6) -> None:
-    """Checks that a solver restored from saved state, with that of torch's generator, continues exactly."""
+    """Checks that a solver restored from a checkpoint, with the state of torch's generator, continues exactly."""
     ends = []
     for stops in ((total,), (before, total)):
         torch.manual_seed(0)
@@ -222,24 +225,28 @@ def check_going_on(make: Callable[[], Components], before: int = 3, total: int =
         for stop in stops:
             if state is not None:
                 components = make()
-                load_profile_state(components.profile, state[0])
+                load_profile_state(components.profile, state["profile"])
                 components.responder.prepare(components.profile)
-                set_state(components.responder, state[1])
-                set_state(components.solver, state[2])
-                torch.set_rng_state(state[3])
+                set_state(components.responder, state["responder"])
+                set_state(components.solver, state["solver"])
+                torch.set_rng_state(state["torch"])
             last = advance_solver(components, done, stop)
-            components.responder.prepare(components.profile)
-            state = deepcopy(
-                (
-                    profile_state(components.profile),
-                    get_state(components.responder),
-                    get_state(components.solver),
-                    torch.get_rng_state(),
-                )
-            )
-            done = last.iteration
-        ends.append((state[0]["policies"], last.metrics, dict(components.responder.work)))
+            state, done = save_and_read(components), last.iteration
+        ends.append((state["profile"]["policies"], last.metrics, dict(components.responder.work)))
     assert_alike(*ends)
+
+
+def save_and_read(components: Components) -> dict[str, Any]:
+    """Returns the state of profile, responder, solver and torch's generator, read from a checkpoint."""
+    components.responder.prepare(components.profile)
+    state = {
+        "profile": profile_state(components.profile),
+        "responder": get_state(components.responder),
+        "solver": get_state(components.solver),
+        "torch": torch.get_rng_state(),
+    }
+    with TemporaryDirectory() as folder:
+        return read(write(Path(folder), 0, state))
 
 
 def check_beginning_anew(components: Components) -> None:
