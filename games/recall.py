@@ -52,7 +52,6 @@ class Recall:
         return {name: vars(self)[name].clone() for name in ("seeds", "openings", "clock", "delays")}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Restores a saved state."""
         self.seeds, self.openings, self.clock, self.delays = (
             state[name].to(self.device).clone() for name in ("seeds", "openings", "clock", "delays")
         )

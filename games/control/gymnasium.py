@@ -196,7 +196,6 @@ class Control:
         return state | {f"task/{name}": each for name, each in self.copies.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Restores a saved state."""
         self.seeds, self.openings, self.clock = (state[name].clone() for name in ("seed", "openings", "clock"))
         self.copies.restore({name[5:]: each for name, each in state.items() if name.startswith("task/")})
         return self._opening_turn()

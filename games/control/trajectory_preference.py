@@ -142,7 +142,6 @@ class TrajectoryPreference:
         return state | {f"control/{name}": value for name, value in self.task.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Restores a saved state."""
         names = ("seed", "resting", "last_observation")
         self.seeds, self.resting, self.last_observation = (state[name].clone() for name in names)
         self.trajectory, self.clock = state["time"].tolist()

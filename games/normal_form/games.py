@@ -92,7 +92,6 @@ class OneShotGame:
         return {"copies": torch.tensor(self.copies)}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Restores a saved state."""
         self.copies = int(state["copies"])
         return self._turn(torch.zeros(self.copies, self.players), done=False)
 

@@ -69,7 +69,6 @@ class RepeatedGame:
         return {"at": self.at.clone(), "rounds": self.rounds.clone(), "seeds": self.seeds.clone()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Restores a saved state."""
         self.at, self.rounds, self.seeds = (state[name].to(self.device).clone() for name in ("at", "rounds", "seeds"))
         return self._turn(torch.zeros(len(self.at), 2), torch.zeros(len(self.at), dtype=torch.bool))
 

@@ -66,7 +66,6 @@ class Overcooked:
         return {"rows": self.rows.clone()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Restores a saved state."""
         rows = state["rows"].cpu().clone()
         observation = torch.empty(len(rows), self.players, self.kitchen.picture.shape[1], dtype=torch.uint8)
         rules.observe_games(self.kitchen, rows.numpy().view(UNSIGNED), observation.numpy(), 0, len(rows))
