@@ -75,7 +75,7 @@ def make_reward_model(options: argparse.Namespace) -> Path:
         results.mkdir(parents=True, exist_ok=True)
         file = results / "comparisons.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in collect_comparisons(options)))
-        subprocess.run([sys.executable, "-m", "games.preference.judges.learned", file, results], check=True)
+        subprocess.run([sys.executable, "-m", "games.preference.judges", file, results], check=True)
     return results
 
 

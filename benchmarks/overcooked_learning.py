@@ -171,7 +171,7 @@ def draw(record: dict[str, list[dict]]) -> None:
                 seconds, values = ([point[key] for point in run["curve"]] for key in ("seconds", "return"))
                 axes.plot(seconds, values, color=colour, alpha=0.7, label=label if index == 0 else None)
         axes.axhline(CLASSICS[layout][1], color="grey", linestyle=":")
-        axes.set(title=layout, xlabel="seconds, start included")
+        axes.set(title=layout, xlabel="seconds, including start-up")
         axes.grid(alpha=0.3)
     panels[0][0].set_ylabel("return of an episode")
     panels[0][0].legend()
@@ -181,7 +181,7 @@ def draw(record: dict[str, list[dict]]) -> None:
 def write_table(record: dict[str, list[dict]]) -> None:
     """Writes the final returns of all layouts into the table in docs/overcooked.md."""
     lines = [
-        "| layout | seeds | ends at (sampled, each seed) | greedy | steps | wall, start included | bar "
+        "| layout | seeds | final return (sampled, each seed) | greedy | steps | wall time, including start-up | expected at least "
         "| JaxMARL after 5 M steps |",
         "|---|---|---|---|---|---|---|---|",
     ]

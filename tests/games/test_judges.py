@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from games.preference.judges import text_scores
+from games.preference.judges.__main__ import main
 from games.preference.judges.comparisons import Comparisons, hold_out, read_comparison
-from games.preference.judges.learned import LearnedJudge, fit_head, main
+from games.preference.judges.learned import LearnedJudge, fit_head
 from games.preference.judges.raters import RaterJudge, cycles, majority, preference_table
 from games.preference.judges.text_scores import SCORES
 from games.preference.prompts import read_prompts, split_prompts
@@ -245,9 +246,7 @@ def test_the_command_learns_a_circle_from_texts(trained_folder):
 
 
 def test_damaged_or_missing_folders_are_refused(trained_folder, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"^game.judge.folder: there is no .*python -m games.preference.judges.learned"
-    ):
+    with pytest.raises(ValueError, match=r"^game.judge.folder: there is no .*python -m games.preference.judges"):
         LearnedJudge(str(tmp_path))
     with pytest.raises(ValueError, match=r"^game.judge.kind must be one of pairwise, bradley_terry, not 'elo'"):
         LearnedJudge(str(trained_folder), "elo")

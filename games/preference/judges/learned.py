@@ -1,6 +1,6 @@
 """A judge that is trained on comparisons.
 
-    python -m games.preference.judges.learned comparisons.jsonl FOLDER    # trains a judge and saves it in FOLDER
+    python -m games.preference.judges comparisons.jsonl FOLDER    # trains a judge and saves it in FOLDER
 
 There are two heads on top of a frozen sentence encoder, which give the log-odds that answer a is better than b. The
 Bradley-Terry head (1952) is r(a) - r(b), with a reward r. The pairwise head can represent cycles: r(a) - r(b) + sum
@@ -10,7 +10,6 @@ and the encoder is not trained.
 """
 
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
@@ -25,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from games.preference.judges.comparisons import Comparisons, hold_out, read_comparisons
+from games.preference.judges.comparisons import Comparisons, hold_out
 from games.preference.judges.raters import cycles, preference_table
 from games.preference.judges.text_scores import check, embed
 from marl_engine.configuration import outside
@@ -73,8 +72,7 @@ class LearnedJudge:
         path = Path(self.folder) / WEIGHTS
         if not path.is_file():
             raise ValueError(
-                f"game.judge.folder: there is no {path}; "
-                "python -m games.preference.judges.learned FILE FOLDER makes one"
+                f"game.judge.folder: there is no {path}; python -m games.preference.judges FILE FOLDER makes one"
             )
         check(["relevance"])
         try:
@@ -177,28 +175,3 @@ def save_heads(folder: Path, heads: dict[str, Head], report: dict[str, float]) -
     save_file(weights, folder / WEIGHTS)
     numbers = {name: number if np.isfinite(number) else None for name, number in report.items()}  # JSON has no NaN
     (folder / REPORT).write_text(json.dumps(numbers, indent=1) + "\n")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Runs the command; returns the exit code: 0, or 2 for invalid input."""
-    try:
-        if len(arguments) != 2:
-            raise ValueError(
-                "name a file and a folder: python -m games.preference.judges.learned comparisons.jsonl FOLDER"
-            )
-        check(["relevance"])
-        comparisons, folder = read_comparisons(Path(arguments[0])), Path(arguments[1])
-        heads, report = train_heads(comparisons)
-        save_heads(folder, heads, report)
-        report["cycles/pairwise"] = measure_cycles(LearnedJudge(str(folder)), comparisons)
-        save_heads(folder, heads, report)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    for name, number in report.items():
-        print(f"{name:24} {number:.4g}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
