@@ -181,8 +181,8 @@ def draw(record: dict[str, list[dict]]) -> None:
 def write_table(record: dict[str, list[dict]]) -> None:
     """Writes the final returns of all layouts into the table in docs/overcooked.md."""
     lines = [
-        "| layout | seeds | final return (sampled, each seed) | greedy | steps | wall time, including start-up | expected at least "
-        "| JaxMARL after 5 M steps |",
+        "| layout | seeds | final return (sampled, each seed) | greedy | steps | wall time, including start-up "
+        "| expected at least | JaxMARL after 5 M steps |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for layout, (_, bar) in CLASSICS.items():
