@@ -18,7 +18,7 @@ from marl_engine.capabilities import CriticSpec, capabilities_of
 from marl_engine.losses.gae import gae
 from marl_engine.losses.ppo import VALUE_LOSSES, Pull, fused_surrogate
 from marl_engine.numerics.adam import Adam
-from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
 from marl_engine.numerics.trees import map_tree, same_layout
@@ -99,13 +99,11 @@ class PPO:
         check_fields("responder", self, "payoff_scale", "value_width", above=0)
         check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
         check_fields("responder", self, "discount", "gae_lambda", least=0, most=1)
-        for name, choices in (("critic", CRITICS), ("value_loss", tuple(VALUE_LOSSES))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"responder.{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        check_choices("responder", self, critic=CRITICS, value_loss=VALUE_LOSSES)
         if self.shard is not None:
             check_fields("responder", self, "shard", least=1, whole=True)
         self.schedules: dict[str, Schedule] = {
-            name: parse_schedule(getattr(self, name), f"responder.{name}")
+            name: parse_schedule(vars(self)[name], f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus", "shaping")
         }
         extensive = capabilities_of(self.game).extensive

@@ -15,7 +15,7 @@ import numpy as np
 
 from marl_engine.capabilities import TreeGame, capabilities_of, lack_of
 from marl_engine.extensive_form.sequence_form import behavior_strategy, realization_plan
-from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.state import resume_field
 from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
@@ -43,8 +43,7 @@ class MCCFR:
     traversals: int = 1000  # of each player in an iteration; its strategy changes after each of them
 
     def __post_init__(self) -> None:
-        if self.sampling not in SAMPLING:
-            raise ValueError(f"solver.sampling must be one of {', '.join(SAMPLING)}, not {self.sampling!r}")
+        check_choices("solver", self, sampling=SAMPLING)
         check_fields("solver", self, "exploration", above=0, most=1)
         check_fields("solver", self, "traversals", least=1, whole=True)
         self.learned: np.ndarray | None = None  # (2, S) regrets, and sums of strategies
