@@ -120,7 +120,7 @@ def test_a_checkpoint_is_chosen(home, tmp_path):
     )
 
 
-def test_an_answer_is_a_function_of_its_seed_and_of_nothing_else_that_is_asked(home):
+def test_an_answer_depends_only_on_prompt_and_seed(home):
     def lines(*words, **keys):
         done = run_in(home, marl_ask, "runs/llama", *words, **keys)
         assert (done.code, done.err) == (0, ""), done
@@ -140,7 +140,7 @@ def test_an_answer_is_a_function_of_its_seed_and_of_nothing_else_that_is_asked(h
     assert cold[1:] == 3 * lines(QUESTIONS[0], "greedy=true")[1:]
 
 
-def test_what_is_asked_and_said_is_printed_as_it_stands(home):
+def test_questions_and_answers_are_printed_verbatim(home):
     done = run_in(home, marl_ask, "runs/llama", "--", "[bold]x=2[/INST] $a$", "a=b")
     assert done.out.splitlines()[2:5:3] + done.out.splitlines()[5:6] == ["[bold]x=2[/INST] $a$", "a=b"]
 
@@ -180,7 +180,7 @@ def test_what_is_asked_and_said_is_printed_as_it_stands(home):
         (marl_export, ["runs/llama", "out=x", "--merge"], "there is no flag --merge"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_a_sentence_and_nothing_is_written(home, main, words, says):
+def test_invalid_requests_are_refused_and_no_files_are_written(home, main, words, says):
     before = sorted(home.iterdir())
     done = run_in(home, main, *words)
     assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1), done

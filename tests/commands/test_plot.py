@@ -15,7 +15,7 @@ from marl_engine.view import plots
 from marl_engine.view.plots import new_figure
 
 
-def write_run(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_conv", seed=0, more=""):
+def write_run(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="nash_conv", seed=0, extra=""):
     """Writes the folder of a run with given values, one for each iteration of 10 steps and 0.25 seconds."""
     folder.mkdir(parents=True)
     config = compose_config("train", [*overrides, f"seed={seed}", f"run={folder.name}"])
@@ -24,7 +24,7 @@ def write_run(folder, values, overrides=("game=kuhn_poker", "solver=cfr"), y="na
         {"iteration": number, "steps": 10 * number, "seconds": number / 4, y: value}
         for number, value in enumerate(values, 1)
     ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + more)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + extra)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_of_returns_the_highest_is_the_best(home, table):
     assert table("runs/a") == [("a", "2", "3", "20")]
 
 
-def test_what_is_drawn_is_what_was_logged(home, command, monkeypatch):
+def test_curves_equal_the_logged_records(home, command, monkeypatch):
     """Distances have logarithmic axes, returns linear ones, and each line has the logged points."""
     write_run(home / "runs/a", [4, 2, 1])
     write_run(home / "runs/b", [3, 2, 2], ["game=kuhn_poker", "solver=cfr_plus"])

@@ -116,8 +116,8 @@ def test_two_halves_are_a_whole(tmp_path, count_returns, choices):
     _, returns = metric_column(RunFolder(tmp_path / "runs" / "whole").records(), "return/mean")
     assert len(set(returns)) > 1, "the games say nothing"
     clock = {"seconds": 0, "started": 0}
-    one, other = (json.loads((tmp_path / "runs" / run / "summary.json").read_text()) for run in ("whole", "halves"))
-    assert one | clock == other | clock
+    first, second = (json.loads((tmp_path / "runs" / run / "summary.json").read_text()) for run in ("whole", "halves"))
+    assert first | clock == second | clock
 
 
 def test_seconds_go_on(short_run, copy):
@@ -159,10 +159,10 @@ def test_a_sweep_outlives_a_bad_job_and_goes_on_with_what_is_missing(tmp_path):
     runs = {RunFolder(path).config()["responder"]["learning_rate"]: path for path in (tmp_path / "runs").iterdir()}
     assert [len(RunFolder(runs[rate]).records()) for rate in (1e-3, 1e38, 2e-3)] == [6, 0, 6]
     before = {rate: contents(path) for rate, path in runs.items()}
-    again = marl_train(tmp_path, *SWEEP)
-    assert (again.code, again.err) == (1, first.err)
-    assert again.out.count(": is done, in runs/") == 2
-    assert "has no checkpoint yet; going on from iteration 0" in again.out
+    repetition = marl_train(tmp_path, *SWEEP)
+    assert (repetition.code, repetition.err) == (1, first.err)
+    assert repetition.out.count(": is done, in runs/") == 2
+    assert "has no checkpoint yet; going on from iteration 0" in repetition.out
     assert sorted((tmp_path / "runs").iterdir()) == sorted(runs.values())
     assert [contents(runs[rate]) == before[rate] for rate in (1e-3, 2e-3)] == [True, True]
 

@@ -163,15 +163,15 @@ def test_what_an_endpoint_cost_is_in_the_summary_the_last_evaluation_and_earlier
         keys = ("game=preference/endpoint", *paid, *free, *arguments, "game.judge.template=mine.txt")
         assert marl_train(tmp_path, *keys, "run=x", "iterations=1").code == 0
         one = json.loads((tmp_path / "runs/x/summary.json").read_text())
-        assert one["judge/requests"] == len(server.asked) > 0
-        assert one["judge/cost"] == pytest.approx(len(server.asked) * 100 / 1e6)
-        assert set(server.asked[0][1]) == {"model", "messages", "temperature", "top_p"}
+        assert one["judge/requests"] == len(server.requests) > 0
+        assert one["judge/cost"] == pytest.approx(len(server.requests) * 100 / 1e6)
+        assert set(server.requests[0][1]) == {"model", "messages", "temperature", "top_p"}
         monkeypatch.setattr(backbone, "BACKBONES", {})
         (tmp_path / "mine.txt").unlink()  # a run goes on with what it began with
         assert marl_train(tmp_path, "resume=runs/x", "iterations=2").code == 0
-        assert {body["messages"][0]["content"].count("|") for _, body in server.asked} == {2}
+        assert {body["messages"][0]["content"].count("|") for _, body in server.requests} == {2}
         both = json.loads((tmp_path / "runs/x/summary.json").read_text())
-        assert one["judge/requests"] < both["judge/requests"] <= len(server.asked)
+        assert one["judge/requests"] < both["judge/requests"] <= len(server.requests)
     finally:
         server.close()
 

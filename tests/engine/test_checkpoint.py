@@ -20,15 +20,15 @@ STATE = {
 }
 
 
-def same(one, other):
+def same(first, second):
     """Whether two states are equal in types, shapes and all bits."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return type(one) is type(other) and one == other
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    return type(first) is type(second) and first == second
 
 
 def names(folder):
@@ -146,12 +146,12 @@ def test_every_flipped_bit_is_found(tmp_path):
     [(None, [6, 7, 8]), (2, [2, 6, 7, 8]), (7, [6, 7, 8]), (3, [6, 7, 8])],
     ids=["no best", "old best", "new best", "best that is gone"],
 )
-def test_prune_keeps_the_newest_and_the_best(tmp_path, always, left):
+def test_prune_keeps_the_newest_and_the_best(tmp_path, always, remainder):
     for iteration in (1, 2, 4, 6, 7, 8):
         checkpoint.write(tmp_path, iteration, {"number": iteration})
     checkpoint.prune(tmp_path, 3, always=always)
     assert [(number, state["number"]) for number, state in checkpoint.read_newest_first(tmp_path)] == [
-        (number, number) for number in reversed(left)
+        (number, number) for number in reversed(remainder)
     ]
 
 

@@ -46,9 +46,9 @@ class Pixel:
         return self._turn(torch.zeros(len(self.seeds), self.players))
 
     def step(self, actions):
-        earned = (actions == self.place() % self.size).float()
+        reward = (actions == self.place() % self.size).float()
         self.clock += 1
-        return self._turn(earned)
+        return self._turn(reward)
 
     def place(self):
         noise = draw_uniforms(self.seeds, int(self.clock), 1, self.players)[0]

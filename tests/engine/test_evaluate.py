@@ -80,7 +80,7 @@ def test_the_last_is_the_best_where_the_fixed_measure_does_not_say_otherwise():
     assert best_of(against(0.0, 0.8, 0.9, 0.75))[2] == "return/initial/mean"
 
 
-def test_what_is_exact_or_of_one_team_is_compared_as_it_is():
+def test_the_best_of_equal_scores_is_the_last():
     """NashConv, where less is better, and returns: the highest, and the last of equal ones."""
     distances = [(number, {"nash_conv": each, "return/mean": 0.0}) for number, each in enumerate([0.3, 0.1, 0.1, 0.2])]
     assert best_of(distances) == (2, -0.1, "nash_conv")

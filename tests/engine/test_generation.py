@@ -51,17 +51,17 @@ def on_sheets(writer, tokens):
     return torch.stack(log_probs, dim=-1)
 
 
-class Counted(EnumerableLM):
+class CountingLM(EnumerableLM):
     """Counts the rows of decoding steps."""
 
-    asked = 0
+    row_count = 0
 
     def start_decoding(self, rows):
-        sheet, self.asked = super().start_decoding(rows), self.asked + len(rows)
+        sheet, self.row_count = super().start_decoding(rows), self.row_count + len(rows)
         append = sheet.append
 
         def count_append(token):
-            self.asked += len(token)
+            self.row_count += len(token)
             append(token)
 
         sheet.append = count_append
@@ -148,11 +148,11 @@ def test_nothing_is_written_behind_the_last_end():
 @pytest.mark.parametrize("weight", [0.0, 0.125, 0.5, 1.0])
 def test_a_mixture_is_one_of_tokens(weight):
     """pi^(1 - w) mu^w, normalised after every prefix; the mixture of whole answers is different (N5)."""
-    one, other = tiny(0), tiny(1)
-    result = on_sheets(GeometricMixture(one, other, weight), one.answer_tokens).sum(-1)
-    tables = torch.lerp(one.logits.log_softmax(-1), other.logits.log_softmax(-1), weight)
+    first, second = tiny(0), tiny(1)
+    result = on_sheets(GeometricMixture(first, second, weight), first.answer_tokens).sum(-1)
+    tables = torch.lerp(first.logits.log_softmax(-1), second.logits.log_softmax(-1), weight)
     torch.testing.assert_close(result.exp(), chances_of(EnumerableLM(tables.detach(), 3, 3)), **NEAR)
-    full = [model.log_probs(rows(27), model.answer_tokens).sum(-1).detach() for model in (one, other)]
+    full = [model.log_probs(rows(27), model.answer_tokens).sum(-1).detach() for model in (first, second)]
     answers = torch.lerp(*full, weight).log_softmax(-1)
     if weight in (0, 1):
         torch.testing.assert_close(result, full[int(weight)], **NEAR)
@@ -176,9 +176,9 @@ def test_a_mixture_leaves_other_rows_to_the_first_policy():
 
 
 def test_a_mixture_asks_each_policy_once_for_each_token():
-    one, other = tiny(0, length=5, kind=Counted), tiny(1, length=5, kind=Counted)
-    generate(GeometricMixture(one, other, 0.5), rows(12), derive_seeds(0, 12))
-    assert (one.asked, other.asked) == (60, 60)
+    first, second = tiny(0, length=5, kind=CountingLM), tiny(1, length=5, kind=CountingLM)
+    generate(GeometricMixture(first, second, 0.5), rows(12), derive_seeds(0, 12))
+    assert (first.row_count, second.row_count) == (60, 60)
 
 
 def test_only_writers_with_the_same_tokens_are_mixed():
@@ -193,7 +193,7 @@ class Numbered(Coin):
         return ["fresh"] * len(tokens)
 
 
-def test_a_queue_recalls_what_was_pushed_and_no_more():
+def test_a_queue_returns_its_last_entries():
     queue, twice = CompletionQueue(Numbered(), 3, {}), torch.tensor([4, 4])
     queue.push(twice, ["a", "b"])
     queue.push(twice, ["c", "d"])

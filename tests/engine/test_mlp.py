@@ -55,8 +55,8 @@ def test_values_and_gradients_are_those_of_autograd(activation, seats, threads):
 def test_lists_hold_the_differences_and_nothing_else():
     network, observation, seat = networks("tanh", seats=0)
     lists = network.encode(observation, seat)
-    for row, listed in zip(observation, lists, strict=True):
-        entries = listed[: [*listed.tolist(), END].index(END)]
+    for row, entries in zip(observation, lists, strict=True):
+        entries = entries[: [*entries.tolist(), END].index(END)]
         different = (row != network.background).nonzero()[:, 0]
         assert torch.equal(entries >> 8, different.to(torch.int32))
         assert torch.equal(entries & 255, row[different].to(torch.int32))

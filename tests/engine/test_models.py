@@ -34,9 +34,9 @@ def file(tmp_path, monkeypatch):
     return path, times
 
 
-def same_weights(one, other):
+def same_weights(first, second):
     """Whether two models have equal weights."""
-    pairs = zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True)
+    pairs = zip(first[0].state_dict().values(), second[0].state_dict().values(), strict=True)
     return all(torch.equal(*pair) for pair in pairs)
 
 
@@ -84,7 +84,7 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(file, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("model", [None, "file", "folder"])
-def test_an_adapter_names_its_base_as_others_know_it_and_loads_there(file, tmp_path, model):
+def test_a_saved_adapter_names_its_base_and_loads_with_peft(file, tmp_path, model):
     """By peft alone, given the base model. No file names a folder of the cache."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -58,12 +58,14 @@ def pair(log_prob, near, weights, preferred, wins=(0.5, 0.5)):
 def expected(loss, logits, near, weights, share, preference, wins):
     """Returns the mean of a pairwise loss over pairs of answers of one token, weighted by shares (A, A)."""
     log_policy, total = logits.log_softmax(-1), torch.zeros((), dtype=torch.float64)
-    for one, other in product(range(len(logits)), repeat=2):
-        if share[one, other] > 0:
-            both = torch.tensor([one, other])
+    for first, second in product(range(len(logits)), repeat=2):
+        if share[first, second] > 0:
+            both = torch.tensor([first, second])
             log_probs_near = [each[both] for each in near]
-            batch = pair(log_policy[both], log_probs_near, weights, float(preference[one, other]), wins[both].tolist())
-            total = total + share[one, other] * LOSSES[loss](batch, PreferenceLossSettings())
+            batch = pair(
+                log_policy[both], log_probs_near, weights, float(preference[first, second]), wins[both].tolist()
+            )
+            total = total + share[first, second] * LOSSES[loss](batch, PreferenceLossSettings())
     return total
 
 
@@ -90,8 +92,8 @@ def answers_of(ending, vocabulary=3):
 
 def own_ratio_only(batch, settings):
     """The loss of some libraries, in which each token is credited only with its own log-ratio."""
-    now = batch.log_prob.detach()
-    log_probs_near = sum(weight * (now - near) for weight, near in zip(batch.weights, batch.near, strict=True))
+    log_prob = batch.log_prob.detach()
+    log_probs_near = sum(weight * (log_prob - near) for weight, near in zip(batch.weights, batch.near, strict=True))
     return -((batch.wins[..., None] - 0.5 - log_probs_near) * batch.log_prob * batch.mask).sum(-1).mean()
 
 
@@ -171,10 +173,10 @@ def test_baselines_leave_the_gradient_as_it_is(baseline):
     value = (log_pi.exp() * (wins - 0.5 - 0.4 * (log_pi - log_near))).sum()
     (exact,) = torch.autograd.grad(value, model, retain_graph=True)
     total = 0
-    for one, other in product(range(3), repeat=2):
-        both = torch.tensor([one, other])
+    for first, second in product(range(3), repeat=2):
+        both = torch.tensor([first, second])
         batch = pair(log_pi[both], [log_near[both]], [0.4], 0.5, wins[both].tolist())
-        total = total - (log_pi[one] + log_pi[other]).exp().detach() * LOSSES["reinforce"](
+        total = total - (log_pi[first] + log_pi[second]).exp().detach() * LOSSES["reinforce"](
             batch, PreferenceLossSettings(baseline=baseline)
         )
     (gradient,) = torch.autograd.grad(total, model)
@@ -189,11 +191,11 @@ def test_answers_compared_with_each_other_climb_as_self_play_does(baseline):
     value = (log_pi.exp() * (CYCLE @ log_pi.exp().detach() - 0.4 * (log_pi - near))).sum()
     (exact,) = torch.autograd.grad(value, model, retain_graph=True)
     total = 0
-    for one, other in product(range(3), repeat=2):
-        both, likes = torch.tensor([one, other]), float(CYCLE[one, other])
+    for first, second in product(range(3), repeat=2):
+        both, likes = torch.tensor([first, second]), float(CYCLE[first, second])
         batch = pair(log_pi[both], [near[both]], [0.4], 0.5, (likes, 1 - likes))
         loss = LOSSES["reinforce"](batch, PreferenceLossSettings(baseline=baseline))
-        total = total - (log_pi[one] + log_pi[other]).exp().detach() * loss
+        total = total - (log_pi[first] + log_pi[second]).exp().detach() * loss
     (gradient,) = torch.autograd.grad(total, model)
     torch.testing.assert_close(gradient, exact)
 
@@ -248,14 +250,14 @@ def cycle():
 
 def test_the_squared_loss_of_product_pairs_has_the_mirror_step_for_its_minimum():
     """A5: pairs y, y' of independent answers suffice for the step against the whole policy."""
-    here, there = after(MMD(0.8, 0.3), cycle(), 3)[2:]
-    near, weights = [START.log(), here.log()], [0.3, 1 / 0.8]
+    policy, next_policy = after(MMD(0.8, 0.3), cycle(), 3)[2:]
+    near, weights = [START.log(), policy.log()], [0.3, 1 / 0.8]
 
     def loss(logits):
-        return expected("squared", logits, near, weights, here[:, None] * here, CYCLE, torch.full((3,), 0.5))
+        return expected("squared", logits, near, weights, policy[:, None] * policy, CYCLE, torch.full((3,), 0.5))
 
-    torch.testing.assert_close(minimiser(loss, torch.zeros(3, dtype=torch.float64)), there, rtol=0, atol=1e-10)
-    assert float((there - here).abs().max()) > 0.01
+    torch.testing.assert_close(minimiser(loss, torch.zeros(3, dtype=torch.float64)), next_policy, rtol=0, atol=1e-10)
+    assert float((next_policy - policy).abs().max()) > 0.01
 
 
 def test_the_contrastive_loss_has_the_multiplicative_step_for_its_minimum():
@@ -276,7 +278,7 @@ def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dp
     """A10: two answers with P = 0.7; fixed points of the expected gradient for pairs of the policy's own answers."""
     preference, uniform = torch.tensor([[0.5, 0.7], [0.3, 0.5]], dtype=torch.float64), torch.full((2,), 0.5).double()
 
-    def rest(loss):
+    def fixed_point(loss):
         low, high = -12.0, 12.0
         for _ in range(60):
             middle = (low + high) / 2
@@ -287,8 +289,8 @@ def test_online_dpo_does_not_rest_at_the_equilibrium_and_online_ipo_does(tau, dp
             low, high = (middle, high) if lead.grad[0] < 0 else (low, middle)
         return float(torch.tensor(middle).sigmoid())
 
-    assert rest("logistic") == pytest.approx(dpo, abs=5e-5)
-    assert rest("squared") == pytest.approx(nash, abs=5e-5)
+    assert fixed_point("logistic") == pytest.approx(dpo, abs=5e-5)
+    assert fixed_point("squared") == pytest.approx(nash, abs=5e-5)
     game = RaterMatrix(scores=[[np.log(7 / 3), 0.0]], temperature=1.0)
     assert float(after(MirrorProx(2.0, tau), game, 400)[-1, 0]) == pytest.approx(nash, abs=5e-5)
 
@@ -415,10 +417,10 @@ def test_nash_ema_answers_an_average_of_its_past():
     """On tables, against the mixture of past strategies with weights that decay by `keep`."""
     game = cycle()
     result, average = after(NashEMA(2.0, 0.1, keep=0.9), game, 20), START
-    for before, following in pairwise(result):
+    for before, successor in pairwise(result):
         logit = (CYCLE @ average + 0.1 * START.log() + before.log() / 2.0) / (0.1 + 1 / 2.0)
-        torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
-        average = 0.9 * average + 0.1 * following
+        torch.testing.assert_close(successor, logit.softmax(-1), rtol=0, atol=1e-10)
+        average = 0.9 * average + 0.1 * successor
 
 
 def test_nash_prox_is_anchored_to_a_target_that_follows():
@@ -427,10 +429,10 @@ def test_nash_prox_is_anchored_to_a_target_that_follows():
     """
     torch.testing.assert_close(after(NashProx(2.0, 0.1, 1, 0.0), cycle(), 20), after(MMD(2.0, 0.1), cycle(), 20))
     result, target = after(NashProx(2.0, 0.1, 2, 0.9), cycle(), 20), START
-    for iteration, (before, following) in enumerate(pairwise(result), 1):
+    for iteration, (before, successor) in enumerate(pairwise(result), 1):
         logit = (CYCLE @ before + 0.1 * START.log() + target.log() / 2.0) / (0.1 + 1 / 2.0)
-        torch.testing.assert_close(following, logit.softmax(-1), rtol=0, atol=1e-10)
-        target = 0.9 * target + 0.1 * following if iteration % 2 == 0 else target
+        torch.testing.assert_close(successor, logit.softmax(-1), rtol=0, atol=1e-10)
+        target = 0.9 * target + 0.1 * successor if iteration % 2 == 0 else target
 
 
 def group(**changes):
@@ -498,10 +500,10 @@ class Judge:
     """Prefers by a rule, and counts comparisons."""
 
     def __init__(self, rule):
-        self.rule, self.asked = rule, 0
+        self.rule, self.comparisons = rule, 0
 
     def prefers(self, numbers, firsts, seconds):
-        self.asked += len(numbers)
+        self.comparisons += len(numbers)
         return [self.rule(first, second) for first, second in zip(firsts, seconds, strict=True)]
 
 
@@ -519,14 +521,14 @@ def test_a_tournament_finds_the_best_and_the_worst(size, comparisons):
     assert [each[one] for each, one in zip(groups, pairs[:, 0, 0].tolist(), strict=True)] == [size - 1] * 50
     assert [each[one] for each, one in zip(groups, pairs[:, 0, 1].tolist(), strict=True)] == [0] * 50
     assert preferred.tolist() == [[1.0]] * 50
-    assert judge.queries == judge.game.asked == 50 * comparisons
+    assert judge.queries == judge.game.comparisons == 50 * comparisons
 
 
 def test_the_first_advances_from_a_tie_and_no_winner_is_no_pair():
     numbers = torch.zeros(1, dtype=torch.int64)
     met = []
-    tied = referee(lambda first, second: met.append((first, second)) or 0.5)
-    assert tied.run_tournament(numbers, [list("abcdefgh")])[0].tolist() == [[[-1, -1]]]
+    tie = referee(lambda first, second: met.append((first, second)) or 0.5)
+    assert tie.run_tournament(numbers, [list("abcdefgh")])[0].tolist() == [[[-1, -1]]]
     assert met[-1] == ("a", "h")
     wins = {("a", "b"), ("c", "d"), ("a", "c"), ("b", "d"), ("d", "a")}  # the worst beats the best
     upset = referee(lambda first, second: float((first, second) in wins))
@@ -534,11 +536,11 @@ def test_the_first_advances_from_a_tie_and_no_winner_is_no_pair():
     assert upset.queries == 5
 
 
-def regularised_gap(game, here, tau):
+def regularised_gap(game, policy, tau):
     """Returns the gap of a strategy (A,) played in both seats."""
     profile = TabularSpec().profile(game)
     reference = stack_tables(profile)
-    fill_tables(profile, np.concatenate([[1.0, 1.0], here, here]))
+    fill_tables(profile, np.concatenate([[1.0, 1.0], policy, policy]))
     return duality_gap(game.form, stack_tables(profile), reference, tau)
 
 
@@ -547,14 +549,14 @@ def gaps_of_inpo(pairs_of, labels=CYCLE, eta=0.6, tau=0.1, iterations=300):
 
     `pairs_of` returns for a policy (A,) how often each pair is used, (A, A); `labels` how often its first answer wins.
     """
-    game, here, results = cycle(), START, []
+    game, policy, results = cycle(), START, []
     for _ in range(iterations):
-        share = pairs_of(here)
+        share = pairs_of(policy)
         share = share + share.T
         weight = torch.diag(share.sum(1)) - share  # normal equations of share * (eta * (h - h') - (P - 1/2))^2
         h = torch.linalg.pinv(eta * weight, rcond=1e-12) @ (share * (labels - 0.5)).sum(1)
-        here = (tau / eta * START.log() + (1 - tau / eta) * here.log() + h).softmax(-1)
-        results.append(regularised_gap(game, here, tau))
+        policy = (tau / eta * START.log() + (1 - tau / eta) * policy.log() + h).softmax(-1)
+        results.append(regularised_gap(game, policy, tau))
     return results
 
 
@@ -576,12 +578,12 @@ def test_the_best_and_the_worst_of_many_do_not_lead_to_the_equilibrium(size, cho
     is_valid = pairs[:, 0, 0] >= 0
     one, other = (groups[is_valid].gather(1, pairs[is_valid, 0, place, None])[:, 0] for place in (0, 1))
 
-    def chosen(here):
-        share = torch.zeros(9, dtype=torch.float64).index_add(0, 3 * one + other, here[groups[is_valid]].prod(-1))
+    def selection(policy):
+        share = torch.zeros(9, dtype=torch.float64).index_add(0, 3 * one + other, policy[groups[is_valid]].prod(-1))
         return (share / share.sum()).view(3, 3)
 
-    assert gaps_of_inpo(lambda here: here[:, None] * here)[-1] < 1e-6
-    late = gaps_of_inpo(chosen)[-100:]
+    assert gaps_of_inpo(lambda policy: policy[:, None] * policy)[-1] < 1e-6
+    late = gaps_of_inpo(selection)[-100:]
     assert max(late) < 1e-6 if rests else min(late) > 0.05, (min(late), max(late))
 
 
@@ -598,6 +600,6 @@ def test_a_tournament_of_two_sharpens_what_a_judge_in_doubt_says():
     shares = [float((winners == first).float().mean()) for first in (0, 1)]
     assert shares == pytest.approx([chance**2, (1 - chance) ** 2], abs=4 * 0.5 / count**0.5)
     assert likes[winners >= 0].eq(1).all()
-    again = CYCLE**2 + (1 - CYCLE) ** 2
-    result = gaps_of_inpo(lambda here: again * here[:, None] * here, labels=CYCLE**2 / again)
+    square_sum = CYCLE**2 + (1 - CYCLE) ** 2
+    result = gaps_of_inpo(lambda policy: square_sum * policy[:, None] * policy, labels=CYCLE**2 / square_sum)
     assert result[-1] == pytest.approx(0.0033, abs=1e-4)

@@ -36,7 +36,7 @@ def test_cells_are_torchs():
     torch.testing.assert_close(lstm.step(lstm.project(inputs), (hidden, state))[1], other(inputs, (hidden, state)))
 
 
-def test_the_table_of_a_policy_that_remembers_is_what_it_plays():
+def test_the_table_of_a_policy_with_memory_equals_its_play():
     """In Leduc a seat acts up to four times in a game; its tabulated probabilities equal those of play."""
     torch.manual_seed(1)
     game, seeds = OpenSpiel("leduc_poker"), derive_seeds(1, 50)
@@ -44,16 +44,16 @@ def test_the_table_of_a_policy_that_remembers_is_what_it_plays():
     for weights in profile[0].parameters():
         weights.data.mul_(3).add_(0.5 * torch.randn_like(weights))
     fill_tables(tables, tabulate_policies(game, profile))
-    played, *_ = play(game, profile, game.reset(seeds), seeds, 0, 20)
+    trajectory, *_ = play(game, profile, game.reset(seeds), seeds, 0, 20)
     for seat, table in enumerate(tables):
-        acts = played.acting[..., seat]
-        rows = table.encode(played.observation[..., seat, :][acts], torch.full((int(acts.sum()),), seat))
-        log_prob = table(rows)[0].log_prob(played.action[..., seat][acts])
-        torch.testing.assert_close(log_prob, played.log_prob[..., seat][acts], atol=1e-5, rtol=0)
+        acts = trajectory.acting[..., seat]
+        rows = table.encode(trajectory.observation[..., seat, :][acts], torch.full((int(acts.sum()),), seat))
+        log_prob = table(rows)[0].log_prob(trajectory.action[..., seat][acts])
+        torch.testing.assert_close(log_prob, trajectory.log_prob[..., seat][acts], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_unrolled_it_is_what_it_is_turn_by_turn(cell):
+def test_unroll_equals_forward_turn_by_turn(cell):
     """Games open and seats wait within sequences; gradients go back to the opening of the game only."""
     torch.manual_seed(0)
     network = RecurrentNetwork(MLP(torch.zeros(3), [], 4, seats=0, activation="tanh", gain=1.0), cell, 5, 2, 1.0)

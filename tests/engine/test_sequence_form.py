@@ -100,7 +100,7 @@ def test_tables_go_to_openspiel_and_back():
         ({0: {0: 1.0}}, "kuhn_poker has no information set 0; choose from '0"),
     ],
 )
-def test_what_is_no_policy_is_refused(policy, sentence):
+def test_invalid_policies_are_refused(policy, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         OpenSpiel("kuhn_poker").strategy(policy)
 
@@ -126,9 +126,9 @@ def test_a_strategy_that_is_none_gets_no_score(chances, sentence):
     "measure", [realization_plan, behavior_strategy, expected_payoffs, best_response_values, nash_conv]
 )
 def test_numbers_of_another_game_are_refused(measure):
-    one, other = (OpenSpiel(name).form for name in ("kuhn_poker", "kuhn_poker(players=3)"))
+    first, second = (OpenSpiel(name).form for name in ("kuhn_poker", "kuhn_poker(players=3)"))
     with pytest.raises(ValueError, match=re.escape("this game has 26 sequences, so one number for each, not (99,)")):
-        measure(one, uniform_strategy(other))
+        measure(first, uniform_strategy(second))
 
 
 def test_a_state_of_another_game_is_refused():
@@ -182,16 +182,16 @@ def test_play_is_the_tree():
     game = OpenSpiel("kuhn_poker")
     generator = torch.Generator().manual_seed(0)
     turn = game.reset(torch.arange(20_000))
-    earned = torch.zeros(20_000, 2)
+    payoffs = torch.zeros(20_000, 2)
     over = torch.zeros(20_000, dtype=torch.bool)
     for _ in range(3):  # the longest game
         turn = game.step(torch.randint(2, (20_000, 2), generator=generator))
-        earned += turn.reward * ~over[:, None]
+        payoffs += turn.reward * ~over[:, None]
         over |= turn.done
     assert over.all()
     exact = expected_payoffs(game.form, realization_plan(game.form, uniform_strategy(game.form)))
-    error = earned.std(0) / 20_000**0.5
-    assert (abs(earned.mean(0).numpy() - exact) < 4 * error.numpy()).all()
+    error = payoffs.std(0) / 20_000**0.5
+    assert (abs(payoffs.mean(0).numpy() - exact) < 4 * error.numpy()).all()
 
 
 def test_illegal_action_is_refused_and_moves_nobody():

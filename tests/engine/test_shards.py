@@ -59,8 +59,8 @@ def test_whole_games_are_the_same_in_one_process_and_in_two(pool):
     before = pool.jobs
     one, two = (score_lineups(runner, game, lineups, seeds, size=32) for runner in (LOCAL, pool))
     assert pool.jobs - before == 3 * 4  # shards of 32, 32, 32 and 4 games
-    for first, other in zip(one, two, strict=True):
-        assert torch.equal(first, other)
+    for first, second in zip(one, two, strict=True):
+        assert torch.equal(first, second)
     assert torch.equal(one[0], score(game, profile, seeds))
     assert not torch.equal(one[0], one[2])
 
@@ -74,8 +74,8 @@ def test_evaluations_are_the_same_in_one_process_and_in_two(pool):
     assert "return/initial/mean" in one.metrics
 
 
-def learned(runner, shard, against=False):
-    """What three steps of a learner of Recall make of a recurrent policy, and what it played in each."""
+def learn(runner, shard, against=False):
+    """Returns the weights of a recurrent policy after three steps on Recall, the trajectories, and the last metrics."""
     torch.manual_seed(0)
     network, game = RecurrentSpec(units=8, hidden=(8,)), Recall(delay=2)
     profile = network.profile(game)
@@ -84,28 +84,28 @@ def learned(runner, shard, against=False):
     levels = Stages([1, 2], threshold=0.3, games=20)
     learner = PPO(game, network, shard=shard, runner=runner, levels=levels, **settings)
     steps = [learner.respond(profile, opponents) for _ in range(3)]
-    played = [trajectory for step in steps for trajectory in step.batch]
+    trajectories = [trajectory for step in steps for trajectory in step.batch]
     weights = [each.detach().clone() for each in profile[0].parameters()]
-    return weights, played, {name: number for name, number in steps[-1].metrics.items() if "second" not in name}
+    return weights, trajectories, {name: number for name, number in steps[-1].metrics.items() if "second" not in name}
 
 
 @pytest.mark.parametrize("against", [False, True])
 def test_learning_is_the_same_in_one_process_and_in_two(pool, against):
     """Shards of 8, 8 and 4 games with memory, levels and opponents that continue from stretch to stretch."""
     before = pool.jobs
-    one, two = (learned(runner, 8, against) for runner in (LOCAL, pool))
+    one, two = (learn(runner, 8, against) for runner in (LOCAL, pool))
     assert pool.jobs - before == 3 * 3 * (2 if against else 1)  # stretches, shards, line-ups
     assert all(map(torch.equal, one[0], two[0]))
     assert one[2] == two[2]
-    for mine, other in zip(one[1], two[1], strict=True):
-        map_tree(lambda here, there: torch.testing.assert_close(here, there, rtol=0, atol=0), tuple(mine), tuple(other))
+    for first, second in zip(one[1], two[1], strict=True):
+        map_tree(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), tuple(first), tuple(second))
     assert one[1][-1].level.max() == 2
 
 
 @pytest.mark.parametrize("against", [False, True])
 def test_a_game_is_the_one_of_its_seed_whatever_shard_it_is_in(against):
     """In the first stretch, before rounding makes learners differ."""
-    whole, parts = (learned(LOCAL, shard, against)[1][0] for shard in (None, 8))
+    whole, parts = (learn(LOCAL, shard, against)[1][0] for shard in (None, 8))
     assert torch.equal(whole.action, parts.action)
     assert torch.equal(whole.observation, parts.observation)
     assert torch.equal(whole.level, parts.level)

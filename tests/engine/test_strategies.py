@@ -30,7 +30,7 @@ def profile_of(game, *choices):
     return profile
 
 
-def test_gains_are_what_a_best_response_adds():
+def test_gains_equal_those_of_best_responses():
     """Both play rock and paper with probability 1/2: scissors earns 0, paper 1/2, and both earn 0."""
     game = MatrixGame("rock_paper_scissors")
     result = read_strategies(game, profile_of(game, 0.5, 0.5, 0.0, 0.5, 0.5, 0.0))
@@ -55,7 +55,7 @@ def test_names_and_reaches_of_kuhn_poker_are_openspiels():
 
 
 @pytest.mark.parametrize("name", ["leduc_poker", "tiny_hanabi", "goofspiel(num_cards=3,points_order=descending)"])
-def test_actions_are_called_what_openspiel_calls_them_in_every_information_set(name):
+def test_actions_have_openspiels_names_in_every_information_set(name):
     """Compared by walking through OpenSpiel's own states."""
     from games.openspiel.load import load_sequential
 
@@ -72,7 +72,7 @@ def test_actions_are_called_what_openspiel_calls_them_in_every_information_set(n
     assert results == expected
 
 
-def test_actions_of_a_file_are_called_what_the_file_calls_them(tmp_path):
+def test_actions_of_an_efg_file_have_its_names(tmp_path):
     (tmp_path / "pennies.efg").write_text(PENNIES)
     names = [actions for _, actions in OpenSpiel(str(tmp_path / "pennies.efg")).information_sets()]
     assert names == [["Tail", "Head"], ["Head", 'say "t"']]
@@ -93,7 +93,7 @@ def test_actions_of_a_file_are_called_what_the_file_calls_them(tmp_path):
         ("counted.nfg", 'NFG 1 R "" { "A" "B" } { 2 2 }\n1 1 0 3 3 0 2 2', [["0", "1"]] * 2),
     ],
 )
-def test_actions_of_a_matrix_are_called_what_its_file_calls_them(tmp_path, name, text, names):
+def test_actions_of_a_matrix_have_the_names_of_its_file(tmp_path, name, text, names):
     (tmp_path / name).write_text(text)
     assert [actions for _, actions in MatrixGame(payoffs=str(tmp_path / name)).information_sets()] == names
 
@@ -123,6 +123,6 @@ def test_a_run_leaves_its_strategies(tmp_path, monkeypatch):
     assert [each["strategy"] for each in content["information_sets"]] == [[0.0, 1.0]] * 2
     assert (summary["gain/0"], summary["gain/1"]) == (0.0, 0.0)
     monkeypatch.setattr(strategies, "MAX_SAVED_ACTIONS", 3)
-    again = marl_train(tmp_path, *keys, "overwrite=true")
-    assert "there is no strategy.json: the strategies have more than 3 actions" in again.out
+    repetition = marl_train(tmp_path, *keys, "overwrite=true")
+    assert "there is no strategy.json: the strategies have more than 3 actions" in repetition.out
     assert not (tmp_path / "runs/dilemma/strategy.json").exists()

@@ -42,12 +42,12 @@ def machine(monkeypatch):
         ({"quota": 0.5}, 1),
     ],
 )
-def test_free_cores_are_those_that_one_may_use_and_nobody_does(machine, settings, free):
+def test_free_cores_are_allowed_and_idle(machine, settings, free):
     machine(**settings)
     assert count_free_cores() == free
 
 
-def test_what_one_is_told_goes_before_the_environment_and_that_before_what_is_free(machine, monkeypatch):
+def test_the_option_precedes_the_environment_and_that_the_free_cores(machine, monkeypatch):
     machine(load=2.0)
     for text, number in (("3", 3), ("4,2", 4), ("", 6), ("many", 6), ("0", 6), (None, 6)):
         monkeypatch.setenv("OMP_NUM_THREADS", text) if text is not None else monkeypatch.delenv("OMP_NUM_THREADS")
@@ -76,7 +76,7 @@ def test_a_quota_is_the_least_of_a_control_group_and_those_above_it(tmp_path, me
     assert read_quota(tmp_path / "tree", tmp_path / "no") == inf
 
 
-def test_language_models_take_what_is_free_and_small_networks_one():
+def test_language_models_use_all_free_cores_and_small_networks_one():
     language = compose_config("train", ["game=preference/sentiment", "solver=nash_md", "policy=language"])
     assert (language["threads"], compose_config("train", ["game=overcooked"])["threads"]) == (None, 1)
 

@@ -75,7 +75,7 @@ def test_a_terminal_shows_the_newest_numbers():
     assert "12.5" in output
 
 
-def printed(*texts, **options):
+def print_texts(*texts, **options):
     """Returns what the console prints of texts, with some encoding."""
     buffer = BytesIO()
     stream = TextIOWrapper(buffer, **options)
@@ -91,12 +91,12 @@ def printed(*texts, **options):
 def test_text_from_outside_is_printed_as_it_stands():
     """Rich's own console drops "[nan nan]", fails at "[/INST]", draws ":warning:" and breaks long lines."""
     text = "error 400: [/INST] [nan nan] [bold]x[/] :warning: " + "long " * 60
-    assert printed(text, encoding="utf-8") == f"{text}\n"
+    assert print_texts(text, encoding="utf-8") == f"{text}\n"
 
 
 def test_letters_that_an_encoding_lacks_become_question_marks():
-    assert printed("12.5 ± 1 · ▁█", encoding="latin-1") == "12.5 ± 1 · ??\n"
-    assert printed("12.5 ± 1 · ▁█", encoding="ascii") == "12.5 ? 1 ? ??\n"
+    assert print_texts("12.5 ± 1 · ▁█", encoding="latin-1") == "12.5 ± 1 · ??\n"
+    assert print_texts("12.5 ± 1 · ▁█", encoding="ascii") == "12.5 ? 1 ? ??\n"
 
 
 def test_sparklines_are_left_out_where_they_cannot_be_written():

@@ -45,7 +45,7 @@ def test_games_are_gymnasiums_step_by_step(name, horizon):
         assert turn.done.all()
 
 
-def test_games_of_gymnasium_are_copied_and_restored_where_they_are():
+def test_copies_and_restored_games_of_gymnasium_continue_alike():
     """By replaying all actions, which needs no copy of the simulator."""
     game = Control("MountainCarContinuous-v0", horizon=30)
     game.reset(derive_seeds(0, 3))
@@ -97,7 +97,7 @@ def fragile():
     del gymnasium.registry["Fragile-v0"]
 
 
-def test_a_task_that_cuts_itself_short_is_truncated_and_opened_anew(fragile):
+def test_a_task_with_its_own_time_limit_is_truncated_and_restarted(fragile):
     """Copy 0 is not pushed; copy 1 is pushed at its third step, where it ends by its rules."""
     game = Control(fragile)
     game.reset(derive_seeds(0, 2))
@@ -110,7 +110,7 @@ def test_a_task_that_cuts_itself_short_is_truncated_and_opened_anew(fragile):
     assert turns[3].observation.flatten().tolist() == [1.0, 1.0]
 
 
-def test_a_trajectory_of_a_task_that_cuts_itself_short_stands_still(fragile):
+def test_a_copy_rests_after_its_task_has_ended(fragile):
     game = TrajectoryPreference(fragile, horizon=5)
     game.reset(derive_seeds(0, 1))
     turns = [game.step(torch.full((1, 1, 1), -1.0)) for _ in range(5)]
@@ -119,12 +119,12 @@ def test_a_trajectory_of_a_task_that_cuts_itself_short_stands_still(fragile):
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "Nowhere-v3", "FrozenLake-v1"])
-def test_other_tasks_are_refused_with_those_that_there_are(name):
+def test_unknown_tasks_are_refused_with_a_list_of_tasks(name):
     with pytest.raises(ValueError, match="choose from Pendulum-v1, MountainCarContinuous-v0, or with"):
         Control(name)
 
 
-def test_what_is_no_action_is_refused_and_nothing_played():
+def test_invalid_actions_are_refused_and_not_played():
     game = Control()
     before = game.reset(derive_seeds(0, 2)).observation
     for wrong in (torch.zeros(2, 1, 2), torch.full((2, 1, 1), torch.nan)):
@@ -142,16 +142,16 @@ def gaussians():
 
 
 def test_gaussians_are_torchs():
-    (one, other), (reference, others) = gaussians()
+    (first, second), (reference, others) = gaussians()
     actions = torch.randn(50, 3)
-    torch.testing.assert_close(one.log_prob(actions), reference.log_prob(actions).sum(-1))
-    torch.testing.assert_close(one.entropy(), reference.entropy().sum(-1))
-    torch.testing.assert_close(one.kl(other), distributions.kl_divergence(reference, others).sum(-1))
-    assert one.kl(one).abs().max() == 0
+    torch.testing.assert_close(first.log_prob(actions), reference.log_prob(actions).sum(-1))
+    torch.testing.assert_close(first.entropy(), reference.entropy().sum(-1))
+    torch.testing.assert_close(first.kl(second), distributions.kl_divergence(reference, others).sum(-1))
+    assert first.kl(first).abs().max() == 0
     noise = torch.rand(50, 3)
-    action, likely = one.sample(noise)
+    action, likely = first.sample(noise)
     torch.testing.assert_close(reference.cdf(action), noise, atol=1e-5, rtol=0)
-    torch.testing.assert_close(likely, one.log_prob(action))
+    torch.testing.assert_close(likely, first.log_prob(action))
     assert standard_normal(torch.tensor([0.0, 1 - 2**-23])).isfinite().all()
 
 
@@ -159,20 +159,22 @@ def test_squashed_gaussians_are_torchs():
     """The entropy, which has no formula, agrees with the mean of 40 000 samples at the largest and smallest
     deviation.
     """
-    (one, other), (reference, _) = gaussians()
+    (first, second), (reference, _) = gaussians()
     centre, half = torch.tensor([0.0, 1.0, -2.0]), torch.tensor([1.0, 2.0, 0.5])
     chain = [distributions.TanhTransform(cache_size=1), distributions.AffineTransform(centre, half)]
-    own, there = Squashed(one, centre, half), distributions.TransformedDistribution(reference, chain)
+    own, reference_distribution = Squashed(first, centre, half), distributions.TransformedDistribution(reference, chain)
     noise = torch.rand(50, 3)
     action, likely = own.sample(noise)
     inside = ((action - centre) / half).abs().amax(-1) < 0.999  # beyond, both lose digits to tanh
-    torch.testing.assert_close(likely[inside], there.log_prob(action).sum(-1)[inside], atol=1e-3, rtol=1e-4)
-    inner = one.from_normal(standard_normal(noise))
+    torch.testing.assert_close(
+        likely[inside], reference_distribution.log_prob(action).sum(-1)[inside], atol=1e-3, rtol=1e-4
+    )
+    inner = first.from_normal(standard_normal(noise))
     torch.testing.assert_close(own.log_prob_of(inner)[inside], likely[inside], atol=1e-3, rtol=1e-4)
-    assert torch.equal(own.kl(Squashed(other, centre, half)), one.kl(other))
+    assert torch.equal(own.kl(Squashed(second, centre, half)), first.kl(second))
     assert own.log_prob(centre + half.expand(50, 3)).isfinite().all()
     draws = standard_normal(torch.rand(40_000, 50, 3))
-    sampled = -own.log_prob_of(one.from_normal(draws)).mean(0)
+    sampled = -own.log_prob_of(first.from_normal(draws)).mean(0)
     torch.testing.assert_close(own.entropy(), sampled, atol=0.05, rtol=0)
 
 
@@ -197,7 +199,7 @@ class Doubling(Policy):
         return Gaussian(torch.zeros(len(rows), 3), torch.full((3,), math.log(2))), memory
 
 
-def test_play_gives_every_number_of_an_action_noise_of_its_own():
+def test_components_of_actions_have_independent_noise():
     """Actions (T, B, P, D) are doubled standard normal numbers, however play is divided into stretches."""
     game, seeds = Still(), derive_seeds(0, 64)
     turn = game.step(torch.zeros(64, 1, 3))

@@ -14,10 +14,10 @@ from games.preference.judges.llm_endpoint import LLMJudge
 from marl_engine.errors import Halted
 
 
-def failing(times, status, words="not now"):
+def make_failure(times, status, words="not now"):
     """Returns a server's answers that fail after a number of requests."""
-    left = iter(range(times))
-    return lambda text: prefer_longer(text) if next(left, None) is None else (status, {"error": {"message": words}})
+    attempts = iter(range(times))
+    return lambda text: prefer_longer(text) if next(attempts, None) is None else (status, {"error": {"message": words}})
 
 
 @pytest.fixture
@@ -44,27 +44,27 @@ def judge(stub, tmp_path):
 def test_the_better_answer_wins_in_either_place(stub, judge):
     likes = judge().prefers(["x", "x", "x"], ["long", "no", "same"], ["no", "long", "same"])
     assert likes.tolist() == [1.0, 0.0, 0.5]
-    assert len(stub.asked) == 2  # both orders of one pair; equal answers are not asked about
-    path, body = stub.asked[0]
+    assert len(stub.requests) == 2  # both orders of one pair; equal answers are not asked about
+    path, body = stub.requests[0]
     assert (path, body["model"], body["temperature"]) == ("/v1/chat/completions", "m", 0)
 
 
-def test_a_judge_of_positions_says_nothing(stub, judge):
+def test_a_judge_that_favours_a_position_gives_ties(stub, judge):
     stub.say = lambda text: (200, "A")
     assert judge().prefers(["x"] * 3, ["a", "b", "c"], ["b", "c", "a"]).tolist() == [0.5] * 3
 
 
-def test_nothing_is_paid_twice_not_even_by_the_next_run(stub, judge):
+def test_verdicts_are_cached_across_runs(stub, judge):
     first = judge(input_price=3.0, output_price=15.0)
     first.prefers(["x", "y"], ["long", "no"], ["no", "long"])
-    assert first.costs()["judge/requests"] == len(stub.asked) == 4
+    assert first.costs()["judge/requests"] == len(stub.requests) == 4
     assert first.costs()["judge/cost"] == pytest.approx((4 * 100 * 3 + 4 * 2 * 15) / 1e6)
     again = judge()
     assert again.prefers(["y", "x"], ["no", "long"], ["long", "no"]).tolist() == [0.0, 1.0]
-    assert (again.costs()["judge/requests"], again.costs()["judge/cache_hits"], len(stub.asked)) == (0, 4, 4)
+    assert (again.costs()["judge/requests"], again.costs()["judge/cache_hits"], len(stub.requests)) == (0, 4, 4)
     judge(model="other").prefers(["x"], ["long"], ["no"])
     judge(template="Which?{prompt}|{first}|{second}").prefers(["x"], ["long"], ["no"])
-    assert len(stub.asked) == 8
+    assert len(stub.requests) == 8
 
 
 @pytest.mark.parametrize(
@@ -76,75 +76,75 @@ def test_nothing_is_paid_twice_not_even_by_the_next_run(stub, judge):
         {"template": "{prompt}|{first}|{second} "},
     ],
 )
-def test_whatever_changes_the_answer_is_asked_anew(stub, judge, settings):
+def test_other_settings_are_not_answered_from_the_cache(stub, judge, settings):
     judge().prefers(["x"], ["long"], ["no"])
     judge(**settings).prefers(["x"], ["long"], ["no"])
-    assert len(stub.asked) == 4
+    assert len(stub.requests) == 4
     judge(**settings, wait=0.02, attempts=9, url=f"{stub.url}/").prefers(["x"], ["long"], ["no"])  # these do not
-    assert len(stub.asked) == 4
+    assert len(stub.requests) == 4
 
 
-def test_another_endpoint_with_the_same_model_is_asked(stub, judge):
+def test_another_endpoint_is_not_answered_from_the_cache(stub, judge):
     judge().prefers(["x"], ["long"], ["no"])
     other = Stub()
     other.say = lambda text: (200, "B" if prefer_longer(text)[1] == "A" else "A")
     try:
         assert judge(url=other.url).prefers(["x"], ["long"], ["no"]).tolist() == [0.0]
-        assert len(other.asked) == 2
+        assert len(other.requests) == 2
     finally:
         other.close()
 
 
-def test_verdicts_of_another_reader_are_not_taken(stub, judge, monkeypatch):
+def test_verdicts_of_another_parser_version_are_not_used(stub, judge, monkeypatch):
     judge().prefers(["x"], ["long"], ["no"])
     monkeypatch.setattr("games.preference.judges.verdict_cache.VERSION", 1)
     judge().prefers(["x"], ["long"], ["no"])
-    assert len(stub.asked) == 4
+    assert len(stub.requests) == 4
 
 
-def test_what_is_asked_is_what_was_answered_whatever_it_looks_like(stub, judge):
+def test_answers_are_sent_verbatim(stub, judge):
     judge().prefers(["{first}"], ["{second} \\1"], ["{prompt}"])
-    assert {body["messages"][0]["content"] for _, body in stub.asked} == {
+    assert {body["messages"][0]["content"] for _, body in stub.requests} == {
         "{first}|{second} \\1|{prompt}",
         "{first}|{prompt}|{second} \\1",
     }
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_passing_failures_are_waited_out(stub, judge, status):
-    stub.say = failing(3, status)
+def test_temporary_failures_are_retried(stub, judge, status):
+    stub.say = make_failure(3, status)
     assert judge(parallel=1).prefers(["x"], ["long"], ["no"]).tolist() == [1.0]
-    assert len(stub.asked) == 5
+    assert len(stub.requests) == 5
 
 
 @pytest.mark.parametrize(
     ("say", "settings", "says"),
     [
-        (failing(99, 503), {"attempts": 3}, "gave no answer in 3 attempts: 503 [a-zA-Z ]*: not now"),
-        (failing(99, 401), {}, "refused the question: 401 [a-zA-Z ]*: not now"),
+        (make_failure(99, 503), {"attempts": 3}, "gave no answer in 3 attempts: 503 [a-zA-Z ]*: not now"),
+        (make_failure(99, 401), {}, "refused the question: 401 [a-zA-Z ]*: not now"),
         (
-            failing(99, 400, "Unsupported [/INST] 'max_tokens'\n\x1b[1m"),
+            make_failure(99, 400, "Unsupported [/INST] 'max_tokens'\n\x1b[1m"),
             {},
             r": Unsupported \[/INST\] 'max_tokens' \\x1b",
         ),
         (
-            failing(99, 200, "no credits"),
+            make_failure(99, 200, "no credits"),
             {"attempts": 2},
             "gave no answer in 2 attempts: no chat completion: no credits",
         ),
-        (failing(99, 400, "é" * 600), {}, "refused the question: 400 [a-zA-Z ]*: é{500}…"),
+        (make_failure(99, 400, "é" * 600), {}, "refused the question: 400 [a-zA-Z ]*: é{500}…"),
         (prefer_longer, {"url": "http://127.0.0.1:1/v1", "attempts": 2}, "gave no answer in 2 attempts: .*refused"),
         (prefer_longer, {"cache": "/dev/null/kept"}, "cache: /dev/null/kept cannot be used"),
     ],
 )
-def test_lasting_failures_halt_in_one_sentence(stub, judge, say, settings, says):
+def test_permanent_failures_halt_the_run(stub, judge, say, settings, says):
     stub.say = say
     with pytest.raises(Halted, match=rf"^game.judge[^\n]*{says}[^\n]*$"):
         judge(**settings).prefers(["x"] * 9, [f"long{n}" for n in range(9)], ["no"] * 9)
 
 
 @pytest.mark.parametrize(("parallel", "prompts"), [(1, "abcdefg!"), (8, "!abcdefg")])
-def test_what_was_paid_before_a_failure_or_beside_it_is_kept(stub, judge, parallel, prompts):
+def test_verdicts_before_and_beside_a_failure_are_cached(stub, judge, parallel, prompts):
     """One question is refused: the last one, or the first of eight that are asked in parallel."""
 
     def say(text):
@@ -161,15 +161,15 @@ def test_what_was_paid_before_a_failure_or_beside_it_is_kept(stub, judge, parall
     assert again.costs()["judge/cache_hits"] == broken.costs()["judge/requests"] >= 7
 
 
-def test_a_slow_endpoint_is_given_up_and_a_patient_judge_asks_many_at_once(stub, judge):
+def test_slow_endpoints_time_out_and_requests_are_concurrent(stub, judge):
     stub.seconds = 0.3
     judge(parallel=6).prefers(["x"] * 6, [f"long{number}" for number in range(6)], ["no"] * 6)
-    assert 3 <= stub.most <= 6
+    assert 3 <= stub.peak <= 6
     with pytest.raises(Halted, match="timed out"):
         judge(timeout=0.05, attempts=1).prefers(["y"], ["long"], ["no"])
 
 
-def test_what_is_unclear_is_a_tie_that_is_not_kept_and_too_much_of_it_halts(stub, judge):
+def test_unreadable_replies_are_ties_and_too_many_halt_the_run(stub, judge):
     stub.say = lambda text: (200, "A is better than B") if text.startswith("odd") else prefer_longer(text)
     unsure = judge()
     assert unsure.prefers(["odd", "x"], ["long", "long"], ["no", "no"]).tolist() == [0.5, 1.0]
@@ -198,7 +198,7 @@ def completion(message, reason="stop", **usage):
         (completion({"content": "A"}, "length", prompt_tokens=100, completion_tokens=2), "cut off after 2 tokens: 'A'"),
     ],
 )
-def test_what_says_nothing_is_counted_since_it_is_billed(stub, judge, answer, words):
+def test_replies_without_text_are_billed_and_counted(stub, judge, answer, words):
     stub.say = lambda text: (200, answer)
     paid = judge(input_price=1.0, output_price=1.0, unreadable=1)
     assert paid.prefers(["x"], ["long"], ["no"]).tolist() == [0.5]
@@ -208,7 +208,7 @@ def test_what_says_nothing_is_counted_since_it_is_billed(stub, judge, answer, wo
         judge(unreadable=0).prefers(["x"], ["long"], ["no"])
 
 
-def test_content_in_parts_is_read(stub, judge):
+def test_contents_in_parts_are_joined(stub, judge):
     parts = [{"type": "reasoning", "summary": []}, {"type": "text", "text": "Verdict:"}, {"type": "text", "text": " A"}]
     stub.say = lambda text: (200, completion({"content": parts}, prompt_tokens=1))
     asker = judge()
@@ -217,7 +217,7 @@ def test_content_in_parts_is_read(stub, judge):
 
 
 @pytest.mark.parametrize("answer", ["", "<html>Sign in</html>", "[]", '"A"', "{}", '{"choices": 5}', "[" * 10**5])
-def test_what_is_no_completion_is_a_failure_and_no_reply(answer):
+def test_responses_without_a_completion_are_failures(answer):
     with pytest.raises(NoCompletion, match=r"^no chat completion[^\n]*$"):
         read_completion(answer.encode())
 
@@ -225,7 +225,7 @@ def test_what_is_no_completion_is_a_failure_and_no_reply(answer):
 @pytest.mark.parametrize(
     "usage", [None, 5, {}, {"prompt_tokens": None}, {"prompt_tokens": "12", "completion_tokens": float("nan")}]
 )
-def test_tokens_that_are_not_told_count_nothing(usage):
+def test_missing_token_counts_are_zero(usage):
     assert read_completion(json.dumps({"choices": [], "usage": usage}).encode())[2:] == (0, 0)
 
 
@@ -254,18 +254,18 @@ def test_an_endpoint_says_how_long_to_wait(headers, seconds):
 
 
 @pytest.mark.parametrize("headers", [{"Retry-After": "0.4"}, {"Retry-After-Ms": "400"}])
-def test_it_is_left_alone_for_as_long_as_it_says(stub, headers):
-    stub.say, stub.headers = failing(1, 429), headers
+def test_the_endpoint_determines_the_wait_before_a_retry(stub, headers):
+    stub.say, stub.headers = make_failure(1, 429), headers
     body = json.dumps({"messages": [{"role": "user", "content": "x|long|no"}]}).encode()
     start = time.perf_counter()
     assert request_completion(Endpoint(stub.url, None, 5.0, 2, 0.01), body, threading.Event()).text == "A"
     assert 0.4 <= time.perf_counter() - start < 2
 
 
-def test_options_are_sent_as_they_are_and_those_that_are_null_are_not(stub, judge):
+def test_options_are_sent_except_null_ones(stub, judge):
     options = {"temperature": None, "max_tokens": None, "max_completion_tokens": 64, "reasoning_effort": "low"}
     judge(options=options, system="Be strict.", parallel=1).prefers(["x"], ["long"], ["no"])
-    assert stub.asked[0][1] == {
+    assert stub.requests[0][1] == {
         "model": "m",
         "messages": [{"role": "system", "content": "Be strict."}, {"role": "user", "content": "x|long|no"}],
         "max_completion_tokens": 64,
@@ -280,11 +280,11 @@ def test_a_template_may_be_a_file(stub, judge, tmp_path):
         judge(template=str(tmp_path / "none.txt"))
 
 
-def test_the_usual_template_asks_for_a_form_that_is_read(stub, judge):
+def test_the_default_template_asks_for_a_readable_form(stub, judge):
     stub.say = lambda text: (200, "Verdict: B" if text.rindex("good") > text.rindex("bad") else "Verdict: A")
     result = judge(template=None)
     assert result.prefers(["Why?"], ["good"], ["bad"]).tolist() == [1.0]
-    assert '"Verdict: A"' in stub.asked[0][1]["messages"][0]["content"]
+    assert '"Verdict: A"' in stub.requests[0][1]["messages"][0]["content"]
 
 
 def test_the_key_goes_from_the_environment_to_the_header_and_nowhere_else(stub, judge, monkeypatch):
@@ -308,6 +308,6 @@ def test_the_key_goes_from_the_environment_to_the_header_and_nowhere_else(stub, 
         *({"options": {"stream": True}}, {"options": {"model": "other"}}),
     ],
 )
-def test_what_cannot_be_asked_is_refused(judge, settings):
+def test_invalid_settings_are_refused(judge, settings):
     with pytest.raises(ValueError, match=r"game\.judge\.[^\n]*$"):
         judge(**settings)

@@ -66,7 +66,7 @@ t "" 1 "" {{ 1/5, -1/5 }}
 CHANCE_ALONE = f"""{PLAYERS} c "" 1 "" {{ "a" 1/4 "b" 3/4 }} 0 t "" 1 "" {{ 8, 0 }} t "" 2 "" {{ 0, 4 }}"""
 
 
-def nothing(done):
+def ignore_progress(done):
     """Ignores the progress of a traversal."""
 
 
@@ -99,9 +99,11 @@ def test_arrays_are_those_of_openspiel(text, save_game):
     """All except the features; also NashConv, and a strategy converted to OpenSpiel and back."""
     path = save_game(text)
     reference = pyspiel.load_game(f"efg_game(filename={path})")
-    for one, other in zip(walk_tree(parse_efg(text), nothing), walk_tree(reference, nothing), strict=True):
-        for name in set(one._fields) - {"tensor"}:
-            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    for first, second in zip(
+        walk_tree(parse_efg(text), ignore_progress), walk_tree(reference, ignore_progress), strict=True
+    ):
+        for name in set(first._fields) - {"tensor"}:
+            assert np.array_equal(getattr(first, name), getattr(second, name)), name
     game = OpenSpiel(f"efg_game(filename={path})")
     assert game.information_sets() == information_sets(reference.new_initial_state(), game.tree.name.tolist())
     strategy = np.where(uniform_strategy(game.form) < 1, 0.0, 1.0)
@@ -114,7 +116,7 @@ def test_arrays_are_those_of_openspiel(text, save_game):
 
 def test_stripped_down_poker():
     """Reiley et al. 2008: bluff with a third of the queens, call with two thirds, value 1/3."""
-    tree, form = walk_tree(parse_efg(POKER), nothing)
+    tree, form = walk_tree(parse_efg(POKER), ignore_progress)
     strategy = np.array([1, 1, 1, 0, 1 / 3, 2 / 3, 2 / 3, 1 / 3])
     assert tree.name.tolist() == ["0-0-1-king", "0-0-2-queen", "1-1-1-B"]
     assert nash_conv(form, realization_plan(form, strategy)) == pytest.approx(0, abs=1e-12)
@@ -125,7 +127,7 @@ def test_outcomes_on_the_way_add_up():
     """By hand: -1/10 and .2 in any case; (up, H) 1 more for A, and 6 for B by t; (up, T, h) 6 for B; down 1 for
     A.
     """
-    tree, form = walk_tree(parse_efg(PAID_ON_THE_WAY), nothing)
+    tree, form = walk_tree(parse_efg(PAID_ON_THE_WAY), ignore_progress)
     assert tree.payoff.tolist() == [[0.9, 0.2], [0.9, 6.2], [-0.1, 6.2], [-0.1, 0.2], [0.9, 0.2]]
     assert tree.chance[:2].tolist() == [1 / 3, 2 / 3]
     assert expected_payoffs(form, realization_plan(form, uniform_strategy(form))) == pytest.approx(
@@ -133,13 +135,13 @@ def test_outcomes_on_the_way_add_up():
     )
 
 
-def test_what_is_paid_is_summed_exactly():
+def test_payoffs_on_a_path_are_summed_exactly():
     """1/10 + 2/10 is 3/10, unlike the sum of their floats."""
     text = f'{PLAYERS} p "" 1 1 "" {{ "a" }} 1 "" {{ 0.1 0 }} t "" 2 "" {{ 0.2 0 }}'
-    assert walk_tree(parse_efg(text), nothing)[0].payoff.tolist() == [[0.3, 0]]
+    assert walk_tree(parse_efg(text), ignore_progress)[0].payoff.tolist() == [[0.3, 0]]
 
 
-def test_a_file_that_is_gone_is_still_understood(save_game, tmp_path):
+def test_information_sets_have_names_after_the_file_is_deleted(save_game, tmp_path):
     """A run whose file was moved can still write its strategies."""
     game = OpenSpiel(save_game(POKER))
     (tmp_path / "game.efg").unlink()
@@ -150,7 +152,7 @@ def test_a_file_that_is_gone_is_still_understood(save_game, tmp_path):
     ]
 
 
-def test_forgetting_is_refused(save_game):
+def test_imperfect_recall_is_refused(save_game):
     with pytest.raises(ValueError, match=r"player 0 forgets what it did or knew before '0-0-1-'; .* perfect recall"):
         OpenSpiel(save_game(DRIVER))
 
@@ -192,13 +194,13 @@ def test_forgetting_is_refused(save_game):
         (f'{PLAYERS} t "" 1 "" {{ 1 1', "a { is not closed"),
     ],
 )
-def test_what_is_no_efg_is_refused(text, sentence, save_game):
+def test_invalid_efg_files_are_refused(text, sentence, save_game):
     path = save_game(text)
     with pytest.raises(ValueError, match=re.escape(f"{path}: {sentence}")):
         OpenSpiel(path)
 
 
-def test_a_file_that_is_not_there():
+def test_a_missing_file_is_refused():
     with pytest.raises(ValueError, match=r"nowhere\.efg: .*No such file"):
         OpenSpiel("nowhere.efg")
 
@@ -224,10 +226,10 @@ def test_chance_that_ends_a_game_before_anybody_moves(text, save_game):
         turn = game.step(torch.where(turn.legal[:, :, 0], 0, 2))  # H and h
         assert (turn.acting.sum(1) == 1).all()
         assert turn.reward[turn.done].unique(dim=0).tolist() in ([[1, -1]], [])
-    earned = score(game, TabularSpec().profile(game), torch.arange(4000))
+    payoffs = score(game, TabularSpec().profile(game), torch.arange(4000))
     exact = expected_payoffs(game.form, realization_plan(game.form, uniform_strategy(game.form)))
     assert exact.tolist() == [2, 0]
-    assert (abs(earned.mean(0).numpy() - exact) < 4 * earned.std(0).numpy() / 4000**0.5).all()
+    assert (abs(payoffs.mean(0).numpy() - exact) < 4 * payoffs.std(0).numpy() / 4000**0.5).all()
 
 
 @pytest.mark.parametrize("solver", [CFR(floor=True, gamma=1.0), MCCFR(traversals=20), MCCFR("outcome", traversals=100)])
@@ -244,7 +246,7 @@ def test_such_games_are_solved(solver, text, value, save_game):
 
 def test_a_seat_that_never_moves_is_played():
     """Its observation is no information set, so any policy will do."""
-    tree, form = walk_tree(parse_efg(A_ALONE), nothing)
+    tree, form = walk_tree(parse_efg(A_ALONE), ignore_progress)
     (_, idle) = TabularSpec().profile(Shown(form, tree.legal))
     rows = idle.encode(torch.tensor([[-1], [-1]]), torch.tensor([1, 1]))
     assert idle(rows)[0].log_probs.exp().tolist() == [[0.5, 0.5]] * 2

@@ -48,13 +48,13 @@ def test_words_are_counted():
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_to_say_nothing_wins_nothing(name):
+def test_empty_answers_lose(name):
     judge = RaterJudge([{name: 1.0}, {name: -1.0}])
     assert judge.prefers(["Why?"] * 2, ["", " …!"], ["Ugly old harbour", "I"]).tolist() == [0.0, 0.0]
     assert judge.prefers(["Why?"], ["?"], [""]).tolist() == [0.5]
 
 
-def test_relevance_knows_what_is_meant_and_not_what_is_asked_beside_it():
+def test_relevance_compares_meaning_and_is_independent_of_the_batch():
     question, near, far = "What is the weather like?", "Rain and strong wind all day.", "She plays the violin."
     result = text_scores.relevance([question, question, question], [near, far, question])
     assert result[2] == pytest.approx(1, abs=1e-6)
@@ -81,15 +81,15 @@ def test_raters_have_preferences(temperature):
     assert 0 <= likes.min() < 0.2 < 0.8 < likes.max() <= 1
 
 
-def test_one_rater_is_bradley_and_terrys_and_several_are_their_mean():
+def test_one_rater_is_a_bradley_terry_model_and_several_are_a_mixture():
     answers = ["good", "bad news in a long and dull letter", "fine day"]
-    one, other = RaterJudge([{"sentiment": 1.0}]), RaterJudge([{"length": 3.0}])
-    liked = np.array([score("sentiment", answer) for answer in answers])
-    expected = 1 / (1 + np.exp((liked - liked[:, None]) / 0.1))
-    assert preference_table(one, "", answers) == pytest.approx(expected, abs=1e-12)
-    both = RaterJudge([{"sentiment": 1.0}, {"length": 3.0}], [0.25, 0.75])
-    assert preference_table(both, "", answers) == pytest.approx(
-        0.25 * expected + 0.75 * preference_table(other, "", answers), abs=1e-12
+    first, second = RaterJudge([{"sentiment": 1.0}]), RaterJudge([{"length": 3.0}])
+    scores = np.array([score("sentiment", answer) for answer in answers])
+    expected = 1 / (1 + np.exp((scores - scores[:, None]) / 0.1))
+    assert preference_table(first, "", answers) == pytest.approx(expected, abs=1e-12)
+    pair = RaterJudge([{"sentiment": 1.0}, {"length": 3.0}], [0.25, 0.75])
+    assert preference_table(pair, "", answers) == pytest.approx(
+        0.25 * expected + 0.75 * preference_table(second, "", answers), abs=1e-12
     )
 
 
@@ -120,7 +120,7 @@ def test_a_jury_decides_by_majority():
     assert result[60:].min() > 0.99
 
 
-def test_the_conflict_that_is_shipped_goes_in_a_circle():
+def test_the_preset_conflict_is_cyclic():
     """Praise beats calm, calm beats blame, blame beats praise, nine times in ten."""
     judge = instantiate("game.judge", compose_config("train", ["game=preference/conflict"])["game"]["judge"])
     answers = ["It is a wonderful and great idea, I love it", "It is an idea", "It is an awful and bad idea, I hate it"]
@@ -165,7 +165,7 @@ def triples(number):
         ({"jury": -1}, "game.judge.jury must be an odd number"),
     ],
 )
-def test_populations_that_cannot_be_are_refused(settings, says):
+def test_invalid_populations_are_refused(settings, says):
     with pytest.raises(ValueError, match=rf"^{says}[^\n]*$"):
         RaterJudge(**settings)
 
@@ -307,7 +307,7 @@ SPOKEN = "\n\nHuman: Why?\n\nAssistant: "
         ({"prompt": "Why?", "first": "a", "second": "b", "preferred": "0.3"}, ("Why?", "a", "b", 0.3)),  # as in a CSV
     ],
 )
-def test_comparisons_come_as_preference_data_sets_have_them(row, comparison):
+def test_formats_of_preference_data_sets_are_read(row, comparison):
     assert read_comparison("row 1", row) == comparison
 
 
@@ -329,7 +329,7 @@ def test_comparisons_come_as_preference_data_sets_have_them(row, comparison):
         ({"prompt": "Why?", "first": "a", "second": "b", "preferred": "first"}, "preferred must be from 0 to 1"),
     ],
 )
-def test_what_is_no_comparison_is_refused(row, says):
+def test_invalid_comparisons_are_refused(row, says):
     with pytest.raises(ValueError, match=says):
         read_comparison("row 1", row)
 

@@ -84,7 +84,7 @@ def test_a_player_alone_in_an_nfg(tmp_path):
     assert profile[0].strategy[1] > 0.99
 
 
-def test_nfg_is_read_as_openspiel_reads_it(tmp_path):
+def test_nfg_files_are_read_as_by_openspiel(tmp_path):
     path = tmp_path / "game.nfg"
     path.write_text('NFG 1 R "t" { "one" "two" } { 2 3 }\n1 -1  0.5 2  0.25 3\n0 0  10 4  -3 -2.5\n')
     game = pyspiel.load_game(f"nfg_game(filename={path})")
@@ -108,7 +108,7 @@ def test_nfg_is_read_as_openspiel_reads_it(tmp_path):
         ('NFG 1 R "" { "" " } { 2 1 } 1 2 3 4', "a quotation mark is not closed"),
     ],
 )
-def test_what_is_no_nfg_is_refused(text, sentence, tmp_path):
+def test_invalid_nfg_files_are_refused(text, sentence, tmp_path):
     path = tmp_path / "game.nfg"
     path.write_text(text)
     with pytest.raises(ValueError, match=re.escape(f"game.payoffs: {path} cannot be read as a .nfg file: {sentence}")):
@@ -140,7 +140,7 @@ def test_other_files_are_refused(tmp_path):
         ("0.3", [[0.3]]),
     ],
 )
-def test_tables_of_text_as_people_have_them(text, row, tmp_path):
+def test_common_formats_of_text_tables_are_read(text, row, tmp_path):
     (tmp_path / "game.CSV").write_text(text, encoding="utf-8")
     assert load_payoffs(str(tmp_path / "game.CSV")).tolist() == [row, (-np.array(row)).tolist()]
 
@@ -155,7 +155,7 @@ def test_tables_of_text_as_people_have_them(text, row, tmp_path):
         ("1,inf", "must be finite numbers; at [0, 1] it has inf"),
     ],
 )
-def test_what_is_no_table_is_refused(text, sentence, tmp_path):
+def test_invalid_tables_are_refused(text, sentence, tmp_path):
     (tmp_path / "game.csv").write_text(text)
     with pytest.raises(ValueError, match=re.escape(sentence)):
         MatrixGame(payoffs=str(tmp_path / "game.csv"))
@@ -198,7 +198,7 @@ def test_rounded_preferences_are_preferences(rounded, tmp_path):
         PreferenceFile(payoffs=str(tmp_path / "wrong.csv"))
 
 
-def test_own_preferences_start_from_all_alike(tmp_path):
+def test_policies_of_own_preferences_start_uniform(tmp_path):
     from marl_engine.commands.command_line.cli_config import compose_config
     from marl_engine.runs.factory import build
 
@@ -209,7 +209,7 @@ def test_own_preferences_start_from_all_alike(tmp_path):
 
 
 @pytest.mark.parametrize("reference", [[np.nan, 0.5, 0.5], [0.6, 0.6, 0.1], [1, 0, 0], [0.5, 0.5]])
-def test_references_that_are_none_are_refused(reference):
+def test_invalid_references_are_refused(reference):
     with pytest.raises(ValueError, match=r"game\.reference must be"):
         PreferenceMatrix(reference=reference)
 
@@ -230,11 +230,11 @@ def test_matching_pennies_for_three():
 
 def test_small_games_are_solved_at_once():
     """Kuhn poker in normal form has value -1/18 and the plans of OpenSpiel's normal form, without repetition."""
-    earned = load_classic("kuhn_poker")
+    payoffs = load_classic("kuhn_poker")
     game = pyspiel.extensive_to_matrix_game(load_sequential("kuhn_poker"))
-    assert earned.shape == (2, 27, 64)
-    assert np.allclose(distinct(earned[0]), distinct(np.array(game.row_utilities())), atol=1e-9)
-    assert value(earned[0]) == pytest.approx(-1 / 18)
+    assert payoffs.shape == (2, 27, 64)
+    assert np.allclose(distinct(payoffs[0]), distinct(np.array(game.row_utilities())), atol=1e-9)
+    assert value(payoffs[0]) == pytest.approx(-1 / 18)
 
 
 def test_games_too_large_for_a_matrix_are_refused():
@@ -247,8 +247,8 @@ def test_games_too_large_for_a_matrix_are_refused():
 
 @pytest.mark.parametrize("family", [*GENERAL, *SYMMETRIC])
 def test_a_draw_is_a_game(family):
-    first, again, second = (draw_game(family, 2, 6, draw) for draw in (0, 0, 1))
-    assert np.array_equal(first, again)
+    first, repetition, second = (draw_game(family, 2, 6, draw) for draw in (0, 0, 1))
+    assert np.array_equal(first, repetition)
     assert not np.array_equal(first, second)
 
 
@@ -323,7 +323,7 @@ def test_blotto_by_hand():
         ({"actions": 1}, "game.actions must be a whole number of 2 or more"),
     ],
 )
-def test_random_games_that_cannot_be_are_refused(keys, sentence):
+def test_invalid_random_games_are_refused(keys, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         RandomGame(**keys)
 
@@ -412,6 +412,6 @@ def test_the_preset_goes_in_circles():
         ({"reference": [0.5, 0.5]}, "game.reference must be 4 positive numbers that sum to 1"),
     ],
 )
-def test_raters_that_cannot_be_are_refused(keys, sentence):
+def test_invalid_raters_are_refused(keys, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
         RaterMatrix(**keys)

@@ -15,7 +15,7 @@ from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.cfr import CFR
 
 
-def nothing(done):
+def ignore_progress(done):
     """Ignores the progress of a traversal."""
 
 
@@ -41,17 +41,17 @@ def solve(name, iterations):
         "bargaining(max_turns=2,max_num_instances=10)",
     ],
 )
-def test_what_players_have_seen_is_what_openspiel_says_they_know(name):
+def test_information_sets_equal_those_of_openspiel(name):
     """Information sets built from observations, as for Hanabi, equal those of OpenSpiel."""
     (tree, form), (other, same) = (
-        walk_tree(load_sequential(name), nothing, watched=watched) for watched in (True, False)
+        walk_tree(load_sequential(name), ignore_progress, watched=watched) for watched in (True, False)
     )
     for own, reference in ((tree._replace(name=0), other._replace(name=0)), (form, same)):
         assert all(np.array_equal(*pair) for pair in zip(own, reference, strict=True))
     assert len(set(tree.name)) == len(tree.name)
 
 
-def test_hanabi_is_what_its_states_are():
+def test_hanabi_equals_its_openspiel_states():
     """Payoffs of uniform play, from the arrays and from OpenSpiel's states."""
     name = "hanabi(players=2,colors=1,ranks=2,hand_size=1,max_information_tokens=1,max_life_tokens=1)"
 
@@ -73,33 +73,33 @@ def test_all_games_of_tic_tac_toe():
     draw.
     """
     game = OpenSpiel("tic_tac_toe")
-    won, count = np.unique(game.tree.payoff[:, 0], return_counts=True)
-    assert dict(zip(won.tolist(), count.tolist(), strict=True)) == {1: 131_184, -1: 77_904, 0: 46_080}
+    outcomes, count = np.unique(game.tree.payoff[:, 0], return_counts=True)
+    assert dict(zip(outcomes.tolist(), count.tolist(), strict=True)) == {1: 131_184, -1: 77_904, 0: 46_080}
     assert expected_payoffs(game.form, realization_plan(game.form, uniform_strategy(game.form)))[0] == pytest.approx(
         737 / 1260 - 121 / 420
     )
     player, to, child = game.tree.player.tolist(), game.tree.to.tolist(), game.tree.child.tolist()
     value = [0.0] * len(player)
-    for here in range(len(player) - 1, -1, -1):
-        if player[here] == END:
-            value[here] = game.tree.payoff[game.tree.infoset[here], 0]
+    for node in range(len(player) - 1, -1, -1):
+        if player[node] == END:
+            value[node] = game.tree.payoff[game.tree.infoset[node], 0]
         else:
-            value[here] = (max, min)[player[here]](value[each] for each in to[child[here] : child[here + 1]])
+            value[node] = (max, min)[player[node]](value[each] for each in to[child[node] : child[node + 1]])
     assert value[0] == 0
 
 
 def test_the_second_of_three_in_kuhn_poker_loses_a_48th():
     """In all equilibria of Szafron et al. (2013), whatever the other players win from each other."""
-    earned, distance = solve("kuhn_poker(players=3)", 2000)
+    payoffs, distance = solve("kuhn_poker(players=3)", 2000)
     assert distance < 1e-4
-    assert earned[1] == pytest.approx(-1 / 48, abs=1e-5)
+    assert payoffs[1] == pytest.approx(-1 / 48, abs=1e-5)
 
 
 def test_dark_hex():
     """On a 2x2 board the first player wins three times in four, if a player who hits a stone loses the turn."""
-    earned, distance = solve("dark_hex(board_size=2,gameversion=adh)", 1000)
+    payoffs, distance = solve("dark_hex(board_size=2,gameversion=adh)", 1000)
     assert distance < 2e-3
-    assert earned[0] == pytest.approx(1 / 2, abs=distance)
+    assert payoffs[0] == pytest.approx(1 / 2, abs=distance)
 
 
 def test_suits_do_not_matter():
@@ -121,11 +121,11 @@ def test_a_long_game(tmp_path):
         for leg in range(legs)
     ]
     path.write_text("\n".join(['EFG 2 R "centipede" { "one" "two" }', *moves, f't "" {legs + 1} "" {{ 0, 0 }}']))
-    tree, form = walk_tree(load_sequential(f"efg_game(filename={path})"), nothing)
+    tree, form = walk_tree(load_sequential(f"efg_game(filename={path})"), ignore_progress)
     assert (len(tree.player), len(tree.name), form.sequences) == (2 * legs + 1, legs, 2 * legs + 2)
 
 
-def test_a_walk_tells_how_far_it_is():
+def test_a_walk_reports_its_progress():
     reports = []
     walk_tree(load_sequential("sheriff"), reports.append)  # 28,085 histories
     assert reports == [0, 10_000, 20_000]
@@ -178,13 +178,13 @@ def test_game_that_cannot_be_compiled_is_refused(name, sentence):
         OpenSpiel(name)
 
 
-def test_a_walk_that_finds_more_than_was_estimated_stops(monkeypatch):
+def test_a_walk_beyond_its_estimate_stops(monkeypatch):
     monkeypatch.setattr("games.openspiel.tree_walk.LARGEST", 15_000)
     with pytest.raises(ValueError, match="there are more than 15,000 histories; choose a smaller game"):
-        walk_tree(load_sequential("sheriff"), nothing)
+        walk_tree(load_sequential("sheriff"), ignore_progress)
 
 
 def test_a_walk_that_would_fill_the_memory_stops(monkeypatch):
     monkeypatch.setattr("games.openspiel.tree_walk.WIDEST", 100_000)
     with pytest.raises(ValueError, match=r"information sets with \d+ actions do not fit; choose a smaller game"):
-        walk_tree(load_sequential("sheriff"), nothing)
+        walk_tree(load_sequential("sheriff"), ignore_progress)

@@ -65,7 +65,7 @@ def test_a_file_that_was_edited_is_another_game(
     assert results == pytest.approx(values)
 
 
-def test_a_relative_name_means_the_file_that_is_there(cache, tmp_path, monkeypatch):
+def test_relative_file_names_refer_to_the_working_directory(cache, tmp_path, monkeypatch):
     results = []
     for folder, text in (("one", FIRST), ("other", EDITED)):
         (tmp_path / folder).mkdir()
@@ -75,7 +75,7 @@ def test_a_relative_name_means_the_file_that_is_there(cache, tmp_path, monkeypat
     assert results == pytest.approx([0, 1 / 2])
 
 
-def test_the_command_solves_the_file_as_it_is(cache, tmp_path, monkeypatch):
+def test_the_command_solves_the_current_version_of_a_file(cache, tmp_path, monkeypatch):
     """Matching pennies has value 0; if heads pays 3 instead of 1, (3 - 1) / (3 + 1 + 1 + 1) = 1/3."""
     monkeypatch.chdir(tmp_path)
     results = []
@@ -102,7 +102,7 @@ def test_parameters_of_nested_games_count(cache):
         assert uniform_value(f"normal_form_extensive_game(game={name})") == pytest.approx(uniform_value(name))
 
 
-def test_what_is_left_out_is_the_default():
+def test_parameters_that_are_left_out_have_their_defaults():
     assert (
         game_identity("kuhn_poker", CODE)
         == game_identity("kuhn_poker()", CODE)
@@ -146,8 +146,8 @@ class KuhnForStakes(KuhnPokerGame):
 
 def test_a_game_in_python_is_never_answered_from_memory(cache):
     kind = next(each for each in pyspiel.registered_games() if each.short_name == "python_kuhn_poker")
-    retained = {name: getattr(kind, name) for name in SAME}
-    own = pyspiel.GameType(short_name="python_kuhn_for_stakes", long_name="Kuhn poker for stakes", **retained)
+    originals = {name: getattr(kind, name) for name in SAME}
+    own = pyspiel.GameType(short_name="python_kuhn_for_stakes", long_name="Kuhn poker for stakes", **originals)
     pyspiel.register_game(own, KuhnForStakes)
     results = []
     for factor in (1.0, 3.0):
@@ -166,17 +166,17 @@ def test_games_of_openspiel_in_python():
 @pytest.mark.parametrize(
     "name", ["tic_tac_toe", "kuhn_poker", "repeated_game(stage_game=matrix_pd(),num_repetitions=2)"]
 )
-def test_games_in_cpp_are_kept_also_those_with_a_class_of_their_own(name):
+def test_cpp_games_are_cached_even_with_a_python_class(name):
     assert game_identity(name, CODE) is not None
 
 
-def test_disk_keeps_what_was_compiled(cache):
+def test_compiled_games_are_cached_on_disk(cache):
     fresh = compile_game("kuhn_poker")
     memory.IN_MEMORY.clear()
-    retained = compile_game("kuhn_poker")
+    originals = compile_game("kuhn_poker")
     assert len(list(cache.iterdir())) == 1
-    for one, other in zip(fresh, retained, strict=True):
-        assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+    for first, second in zip(fresh, originals, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b"", bytes.swapcase])

@@ -62,7 +62,7 @@ def run_code(code, **environment):
     return process.stdout.strip() or process.stderr
 
 
-def test_the_kernel_steps_as_the_processor_does():
+def test_the_kernel_equals_the_cpu():
     assert run_code(STEPPED, NUMBA_ENABLE_CUDASIM="1", NUMBA_DISABLE_JIT="1") == "equal"
 
 

@@ -18,15 +18,15 @@ def game() -> Overcooked:
 
 
 def picture(game: Overcooked, *, scale: int = SCALE, **numbers: int) -> np.ndarray:
-    """Returns the picture of an initial state with some items changed: held, facing, clock, item (on a counter),
+    """Returns the picture of an initial state with some numbers changed: hand, direction, clock, item (on a counter),
     soup and fire (of the pot).
     """
     row = game.kitchen.start.copy()
     items = 1 + rules.COOK * game.players
     place = {
         "clock": 0,
-        "facing": 2,
-        "held": 3,
+        "direction": 2,
+        "hand": 3,
         "item": items + game.kitchen.counters[1],
         "soup": items + game.kitchen.pots[0],
         "fire": len(row) - 1,
@@ -77,14 +77,14 @@ def test_copies_differ_by_their_own_state(game):
     assert changed_tiles(game.render(0), game.render(1), game.kitchen.height)
 
 
-@pytest.mark.parametrize("place", ["held", "item", "soup"])
+@pytest.mark.parametrize("place", ["hand", "item", "soup"])
 def test_all_things_and_all_soups_look_different(game, place):
-    things = SOUPS if place == "soup" else [rules.ONION, rules.TOMATO, rules.DISH, *SOUPS]
-    assert distinct([picture(game, **{place: thing}) for thing in [rules.NOTHING, *things]]) == len(things) + 1
+    items = SOUPS if place == "soup" else [rules.ONION, rules.TOMATO, rules.DISH, *SOUPS]
+    assert distinct([picture(game, **{place: item}) for item in [rules.NOTHING, *items]]) == len(items) + 1
 
 
-def test_facings_look_different_with_and_without_load(game):
-    assert distinct([picture(game, facing=way, held=item) for way in range(4) for item in (0, rules.ONION)]) == 8
+def test_directions_look_different_with_and_without_load(game):
+    assert distinct([picture(game, direction=way, hand=item) for way in range(4) for item in (0, rules.ONION)]) == 8
 
 
 def test_cooks_look_different(game):

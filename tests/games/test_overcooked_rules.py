@@ -111,7 +111,7 @@ def test_pots_light_themselves_by_default_where_every_order_fills_them(layout: s
     assert Overcooked(layout).kitchen.automatic == lights_itself
 
 
-def test_saved_state_goes_on_as_if_nothing_had_happened() -> None:
+def test_a_restored_state_continues_alike() -> None:
     game = open_kitchens(Overcooked(GALLEY))
     play_moves(game, "WINIWI", "EI")
     state, rest = game.state(), ("NIWINI", "W.I")

@@ -137,11 +137,11 @@ def test_cooks_collide() -> None:
     one_cell = swaps = 0
     for trace in TRACES:
         kitchen, rows = game_of(trace).kitchen, read_traces(trace)["rows"]
-        here = rows[:-1, :, 1 : 1 + COOK * kitchen.players : COOK]
-        ahead = kitchen.goal[read_traces(trace)["actions"], here]
-        for one, other in combinations(range(kitchen.players), 2):
-            one_cell += (ahead[..., one] == ahead[..., other]).sum()
-            swaps += ((ahead[..., one] == here[..., other]) & (ahead[..., other] == here[..., one])).sum()
+        cells = rows[:-1, :, 1 : 1 + COOK * kitchen.players : COOK]
+        ahead = kitchen.goal[read_traces(trace)["actions"], cells]
+        for first, second in combinations(range(kitchen.players), 2):
+            one_cell += (ahead[..., first] == ahead[..., second]).sum()
+            swaps += ((ahead[..., first] == cells[..., second]) & (ahead[..., second] == cells[..., first])).sum()
     assert one_cell >= 1000
     assert swaps >= 100
 

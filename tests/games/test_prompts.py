@@ -22,7 +22,7 @@ def texts(*arguments):
     return [transcript(chat) for chat in read_prompts(*arguments)]
 
 
-def test_the_shipped_prompts_are_short_and_all_different():
+def test_the_built_in_prompts_are_short_and_distinct():
     result = texts(None)
     assert len(result) == len({text.lower() for text in result}) == 300
     assert max(len(text.split()) for text in result) <= 15
@@ -30,7 +30,7 @@ def test_the_shipped_prompts_are_short_and_all_different():
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "MINE.TXT"])
-def test_a_text_file_has_one_a_line(tmp_path, name):
+def test_a_text_file_has_one_prompt_in_each_line(tmp_path, name):
     path = tmp_path / name
     path.write_text("\ufeff# not this one\n\n  Who are you?  \r\nWhy #2?\n", encoding="utf-8")
     assert read_prompts(str(path)) == [question("Who are you?"), question("Why #2?")]
@@ -93,14 +93,14 @@ def test_a_csv_has_a_column_of_prompts(tmp_path, divider, mark):
         read_prompts(str(path))
 
 
-def test_what_the_system_and_others_said_before_is_in_the_text_of_a_chat():
+def test_earlier_messages_are_in_the_text_of_a_chat():
     assert transcript([HELLO]) == "Hello?"
     assert (
         transcript([SYSTEM, HELLO, HI, MORE]) == "System: Be kind.\n\nUser: Hello?\n\nAssistant: Hi.\n\nUser: And then?"
     )
 
 
-def test_a_game_asks_chats_and_has_their_texts_judged(tmp_path):
+def test_models_get_chats_and_judges_get_texts(tmp_path):
     path, judge = (
         tmp_path / "mine.jsonl",
         {"_target_": "games.preference.judges.RaterJudge", "raters": [{"length": 1.0}]},
@@ -126,7 +126,7 @@ def test_a_saved_dataset_gives_its_training_split(tmp_path, monkeypatch):
         read_prompts(str(tmp_path))
 
 
-def test_what_reads_parquet_is_named_where_it_is_missing(tmp_path, monkeypatch):
+def test_the_missing_package_for_parquet_is_named(tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(Refused, match=r"^game.prompts: .*a.parquet cannot be read"):
         read_prompts(str(tmp_path / "a.parquet"))
@@ -175,14 +175,14 @@ def message(**keys):
         ),
     ],
 )
-def test_what_has_no_prompts_is_refused(tmp_path, name, text, says):
+def test_files_without_prompts_are_refused(tmp_path, name, text, says):
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(Refused, match=rf"^game.prompts[^\n]*{says}"):
         read_prompts(str(tmp_path / name))
 
 
-def test_a_column_that_is_not_there_is_refused(tmp_path):
+def test_an_unknown_column_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "x", "question": "y"}')
     with pytest.raises(
         Refused, match=r"line 1, has no column questions: its columns are question, prompt; game.column"

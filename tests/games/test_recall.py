@@ -40,5 +40,5 @@ def test_only_a_policy_that_remembers_recalls(policy):
     components = build(compose_config("train", ["game=recall", f"policy={policy}", *SMALL, *units]))
     for _ in islice(components.solver.solve(components.profile, components.responder), 12):
         pass
-    earned = score(components.game, components.profile, derive_seeds(7, 1000)).mean(0)
-    assert (earned <= 0.55).all() if policy == "network" else (earned >= 0.95).all()
+    returns = score(components.game, components.profile, derive_seeds(7, 1000)).mean(0)
+    assert (returns <= 0.55).all() if policy == "network" else (returns >= 0.95).all()

@@ -64,16 +64,16 @@ class Letters:
 class Bandit(Letters):
     """One letter: a, b or c."""
 
-    def compare(self, one, other):
-        chance = CYCLE[one[..., 0].long(), other[..., 0].long()]
+    def compare(self, first, second):
+        chance = CYCLE[first[..., 0].long(), second[..., 0].long()]
         return self.flips + (1 - 2 * self.flips) * chance
 
 
 class Bits(Letters):
     """Eight bits: more ones among the first six are better, if the last two are zero."""
 
-    def compare(self, one, other):
-        scores = [each[..., :6].sum(-1) - 100 * (each[..., 6:].sum(-1) > 0) for each in (one, other)]
+    def compare(self, first, second):
+        scores = [each[..., :6].sum(-1) - 100 * (each[..., 6:].sum(-1) > 0) for each in (first, second)]
         return 0.5 + 0.5 * (scores[0] - scores[1]).sign()
 
 
@@ -108,7 +108,7 @@ def gap(policy):
 
 
 @pytest.mark.parametrize("flips", [0.0, 0.3])
-def test_under_a_cycle_the_average_of_spo_is_hardly_exploited_and_its_last_policy_is(flips):
+def test_under_a_cycle_the_average_of_spo_is_near_equilibrium_and_its_last_policy_is_not(flips):
     policies, _ = learn(
         Bandit(3, 1, flips),
         TrajectorySPO(queue=200),
@@ -120,7 +120,7 @@ def test_under_a_cycle_the_average_of_spo_is_hardly_exploited_and_its_last_polic
     assert gap(policies[-1, 0]) > 0.2
 
 
-def test_a_reward_model_fitted_once_is_exploited_nearly_as_far_as_can_be():
+def test_a_reward_model_fitted_once_is_exploitable():
     """It prefers b, which beats the most frequent answer a; but c beats b 9 to 1."""
     solver = RewardModelling(refit_every=0, hidden=(8,), learning_rate=1e-2)
     policies, work = learn(Bandit(3, 1), solver, 300, num_envs=64, learning_rate=1e-2, entropy_bonus=0.1)
@@ -143,11 +143,11 @@ def test_a_reward_model_fitted_to_its_own_policy_is_a_monotone_map_of_win_rates(
         return total
 
     descent.step(loss)
-    said_to_win = (scores[:, None] - scores).sigmoid() @ policy
-    torch.testing.assert_close(said_to_win.detach(), CYCLE @ policy, atol=1e-4, rtol=0)
+    predictions = (scores[:, None] - scores).sigmoid() @ policy
+    torch.testing.assert_close(predictions.detach(), CYCLE @ policy, atol=1e-4, rtol=0)
 
 
-def test_what_is_no_sum_over_steps_is_learned_by_spo_and_by_a_reward_model_only_if_told_the_time():
+def test_preferences_that_are_no_sum_over_steps_need_spo_or_a_reward_model_with_time():
     ones = {}
     for name, solver in (
         ("spo", TrajectorySPO()),
@@ -156,14 +156,14 @@ def test_what_is_no_sum_over_steps_is_learned_by_spo_and_by_a_reward_model_only_
     ):
         policies, _ = learn(Bits(2, 8), solver, 150, num_envs=32, learning_rate=1e-2, normalise_advantage=True)
         ones[name] = policies[-1, :, 1]
-    retained = {name: (1 - chance[6:]).prod().item() for name, chance in ones.items()}
+    zeros = {name: (1 - chance[6:]).prod().item() for name, chance in ones.items()}
     assert ones["spo"][:6].mean() > 0.95
-    assert retained["spo"] > 0.95
-    assert retained["timeless"] < 0.05
-    assert retained["timed"] > 0.95
+    assert zeros["spo"] > 0.95
+    assert zeros["timeless"] < 0.05
+    assert zeros["timed"] > 0.95
 
 
-def test_trajectories_are_compared_where_they_are():
+def test_trajectories_are_compared_on_their_device():
     """On torch's meta device, which refuses tensors of several devices."""
     nowhere = torch.zeros(5, 6, device="meta")
     outcomes, _ = compare_trajectories(
@@ -179,8 +179,8 @@ def test_no_trajectory_is_compared_with_itself_and_a_pair_of_new_ones_once():
     assert outcomes.diagonal().tolist() == [0.5] * 3
     assert torch.equal(outcomes[:, :3] + outcomes[:, :3].T, torch.ones(3, 3))
     assert outcomes[0, 3] == outcomes[1, 4] == 0.5  # the same letter, but another trajectory, which ties with it
-    again, _ = compare_trajectories(Bandit(3, 1), new, old, seed=3, queries=10)
-    assert torch.equal(again, outcomes)
+    repetition, _ = compare_trajectories(Bandit(3, 1), new, old, seed=3, queries=10)
+    assert torch.equal(repetition, outcomes)
 
 
 def test_in_self_play_half_of_all_comparisons_are_won():
@@ -189,8 +189,8 @@ def test_in_self_play_half_of_all_comparisons_are_won():
     letters = torch.multinomial(torch.tensor([0.6, 0.3, 0.1]), 4000, True, generator=generator)[:, None].float()
     among, _ = compare_trajectories(Bandit(3, 1), letters[:200], letters[:0], seed=0, queries=0)
     assert win_rates(among).mean().item() == pytest.approx(0.5, abs=1e-6)
-    queued, _ = compare_trajectories(Bandit(3, 1), letters[:200], letters[200:], seed=0, queries=0)
-    assert win_rates(queued).mean().item() == pytest.approx(0.5, abs=0.02)
+    queue_pairs, _ = compare_trajectories(Bandit(3, 1), letters[:200], letters[200:], seed=0, queries=0)
+    assert win_rates(queue_pairs).mean().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_answers_come_as_often_as_their_chances_say():
@@ -203,7 +203,7 @@ def test_answers_come_as_often_as_their_chances_say():
     assert not torch.equal(sample_verdicts(chances, 2, 0), verdicts)
 
 
-def test_a_stretch_of_play_is_cut_into_trajectories_and_put_together_again():
+def test_stretches_of_play_are_split_into_trajectories_and_merged():
     play = torch.arange(24.0).view(6, 4, 1)  # T = 6 turns of B = 4 games, in trajectories of 3
     cut = split_trajectories(play, 3)
     assert cut[:, 0, 0].tolist() == [0, 4, 8]
@@ -219,7 +219,7 @@ def around(angles):
     return torch.cat([torch.zeros(len(angles), 4), pushes], dim=-1)
 
 
-def test_raters_all_around_a_circle_prefer_three_to_one_what_comes_a_quarter_after():
+def test_raters_on_a_circle_prefer_each_quarter_to_the_next_three_to_one():
     game = TrajectoryPreference(preference="intransitive", horizon=8)
     quarters = around([index * math.pi / 2 for index in range(4)])
     for index in range(4):
@@ -232,19 +232,19 @@ def test_raters_all_around_a_circle_prefer_three_to_one_what_comes_a_quarter_aft
     torch.testing.assert_close(wins, torch.full((3,), 0.5), atol=1e-3, rtol=0)
 
 
-def test_returns_noise_and_the_limit_decide_as_they_say():
-    def preferred(one, other, **fields):
-        rows = [torch.tensor([*each, 0.0, 0.0]) for each in (one, other)]
+def test_preferences_follow_returns_noise_and_the_limit():
+    def preferred(first, second, **fields):
+        rows = [torch.tensor([*each, 0.0, 0.0]) for each in (first, second)]
         return TrajectoryPreference(horizon=8, **fields).compare(*rows).item()
 
     more, less = (-1.0, -1, -1, -1), (-2.0, -1, -1, -1)
     assert preferred(more, less) == 1
     assert preferred(less, more, flips=0.3) == pytest.approx(0.3)
     assert preferred(more, less, temperature=2.0) == pytest.approx(1 / (1 + math.exp(-0.5)))
-    limited = {"preference": "non_markovian", "limit": -100.0}
-    assert preferred((-5, 0, 0, -100), (0, 0, 0, -99), **limited) == 1  # the other breaks the limit
-    assert preferred((-5, 0, 0, -150), (-4, 0, 0, -300), **limited) == 0  # none does
-    assert preferred((-5, 0, 0, -20), (-4, 0, 0, -10), **limited) == 1  # both do, this one by less
+    settings = {"preference": "non_markovian", "limit": -100.0}
+    assert preferred((-5, 0, 0, -100), (0, 0, 0, -99), **settings) == 1  # the other breaks the limit
+    assert preferred((-5, 0, 0, -150), (-4, 0, 0, -300), **settings) == 0  # none does
+    assert preferred((-5, 0, 0, -20), (-4, 0, 0, -10), **settings) == 1  # both do, this one by less
 
 
 def test_summaries_are_sums_over_quarters_and_means_over_halves():
@@ -255,7 +255,7 @@ def test_summaries_are_sums_over_quarters_and_means_over_halves():
     assert parts(torch.ones(10, 1), 4).tolist() == [[2, 3, 2, 3]]
 
 
-def test_trajectories_are_as_long_as_each_other_and_open_anew():
+def test_trajectories_have_equal_lengths_and_new_seeds():
     """A car on the hill stands still until the horizon, without reward."""
     game = TrajectoryPreference("MountainCarContinuous-v0", horizon=300)
     turn, paid = game.reset(derive_seeds(0, 3)), []

@@ -97,20 +97,18 @@ REPLIES = [
 
 
 @pytest.mark.parametrize(("reply", "verdict"), REPLIES)
-def test_a_verdict_is_taken_where_it_is_unambiguous(reply, verdict):
+def test_unambiguous_verdicts_are_parsed(reply, verdict):
     assert parse_verdict(reply) == verdict
 
 
 @pytest.mark.parametrize(("reply", "verdict"), REPLIES)
-def test_with_the_letters_exchanged_a_reply_says_the_opposite(reply, verdict):
-    exchanged = re.sub(
-        r"\b[abABＡＢ]\b", lambda letter: dict(zip("abABＡＢ", "baBAＢＡ", strict=True))[letter[0]], reply
-    )
-    assert parse_verdict(exchanged) == (None if verdict is None else 1 - verdict)
+def test_exchanging_letters_reverses_the_verdict(reply, verdict):
+    swap = re.sub(r"\b[abABＡＢ]\b", lambda letter: dict(zip("abABＡＢ", "baBAＢＡ", strict=True))[letter[0]], reply)
+    assert parse_verdict(swap) == (None if verdict is None else 1 - verdict)
 
 
 @pytest.mark.parametrize("reply", ["(" * 10**5, "Verdict:" + " " * 10**5, "[" * 10**5 + "A", '{"a":' * 10**5])
-def test_a_long_reply_is_read_in_no_time(reply):
+def test_long_replies_are_parsed_quickly(reply):
     start = perf_counter()
     assert parse_verdict(reply) in (None, FIRST)
     assert perf_counter() - start < 1
