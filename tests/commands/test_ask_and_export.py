@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_runs import Done, marl_train
+from command_runs import CommandResult, marl_train
 from toy_model import build_model, written_prompts
 
 from marl_engine.commands.ask import main as marl_ask
@@ -60,7 +60,7 @@ def run_in(home, main, *arguments, words=""):
         patch.setattr(sys, "stdin", io.StringIO(words))
         with pytest.raises(SystemExit) as end:
             main()
-    return Done(end.value.code, out.getvalue(), err.getvalue())
+    return CommandResult(end.value.code, out.getvalue(), err.getvalue())
 
 
 def by_transformers(model, tokenizer, question, length=8):

@@ -64,7 +64,7 @@ def table(command):
 
 def test_numbers_are_those_logged(home, table):
     """Of seven values the fifth is the lowest. A truncated line is ignored."""
-    write_run(home / "runs/a", [0.9, 0.5, 0.25, 0.125, 0.0625, 0.5, 0.375], more='{"iteration": 8, "nash_c')
+    write_run(home / "runs/a", [0.9, 0.5, 0.25, 0.125, 0.0625, 0.5, 0.375], extra='{"iteration": 8, "nash_c')
     assert table("runs/a") == [("a", "0.375", "0.0625", "5")]
     assert table("runs/a", "x=seconds") == [("a", "0.375", "0.0625", "1.25")]
     assert table("runs/a", "x=steps") == [("a", "0.375", "0.0625", "50")]
@@ -182,7 +182,7 @@ REFUSALS = [
 def test_refused(home, command, arguments, phrase):
     write_run(home / "runs/good", [1.0])
     write_run(home / "runs/other", [1.0], ["game=kuhn_poker", "solver=dcfr"], y="entropy")
-    write_run(home / "runs/empty", [], more='{"iter')
+    write_run(home / "runs/empty", [], extra='{"iter')
     write_run(home / "runs/broken", [1.0])
     (home / "runs/broken/config.yaml").write_text("{")
     (home / "notes").mkdir()

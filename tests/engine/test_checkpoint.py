@@ -142,7 +142,7 @@ def test_every_flipped_bit_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("always", "left"),
+    ("always", "remainder"),
     [(None, [6, 7, 8]), (2, [2, 6, 7, 8]), (7, [6, 7, 8]), (3, [6, 7, 8])],
     ids=["no best", "old best", "new best", "best that is gone"],
 )
