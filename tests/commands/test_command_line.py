@@ -169,7 +169,7 @@ def run_in(folder, *arguments, **environment):
 
 @pytest.mark.parametrize("package", [True, False], ids=["package", "folder"])
 @pytest.mark.parametrize("place", ["", "elsewhere"])
-def test_own_folders_with_our_names_are_in_nobodys_way(tmp_path, package, place):
+def test_folders_with_names_of_our_packages_do_not_interfere(tmp_path, package, place):
     for name in ("configs", "games", "solvers"):
         (tmp_path / place / name).mkdir(parents=True)
         if package:
@@ -304,7 +304,7 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
         ({"responder": {}, "solver": {"step_size": None}}, "look at the payoffs of the game"),
     ],
 )
-def test_a_number_that_is_none_is_named_with_the_keys_that_there_are(tmp_path, parts, advice):
+def test_a_metric_that_is_not_finite_is_reported_with_keys_to_change(tmp_path, parts, advice):
     folder = RunFolder(tmp_path)
     folder.write_config(parts)
     with pytest.raises(Halted) as end:
@@ -326,7 +326,7 @@ def test_checkpoints_that_do_not_fit_are_said_in_a_whole_sentence(tmp_path):
         restore_run(Stale())
 
 
-def test_version_is_ours(tmp_path):
+def test_version_of_this_package(tmp_path):
     done = run_in(tmp_path, "--version")
     assert (done.returncode, done.stdout) == (0, f"marl_engine {__version__}\n")
 
@@ -340,7 +340,7 @@ def classes_of(group):
 
 
 @pytest.mark.parametrize("group", [part for part in PARTS if part != "game"])
-def test_what_presets_write_for_other_groups_is_a_key_of_one_of_their_classes(group):
+def test_keys_of_presets_for_other_groups_exist_in_their_classes(group):
     """Otherwise a misspelt key would be dropped silently."""
     keys = {key for kind in classes_of(group) for key in signature(kind).parameters} | {"_target_"}
     for path in CONFIGS.glob("*/**/*.yaml"):

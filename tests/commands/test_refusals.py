@@ -184,7 +184,7 @@ def test_orders_that_old_dynamics_cannot_cook(assert_refused):
 
 
 @pytest.mark.parametrize(("here", "device"), [(0, "cuda"), (1, "cuda:1")])
-def test_gpu_that_is_not_here(assert_refused, monkeypatch, here, device):
+def test_missing_gpu(assert_refused, monkeypatch, here, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
     sentence = assert_refused("game=overcooked", *SMALL, f"device={device}")
     assert f"device={device}: torch finds {here} CUDA devices here; use device=cpu" in sentence
@@ -235,7 +235,7 @@ def test_sweep(assert_refused, override):
         (("game=kuhn_poker", "solver=cfr", "stop.nash_conv=0"), "stop.nash_conv must be above 0"),
     ],
 )
-def test_what_does_not_go_together(assert_refused, overrides, phrase):
+def test_incompatible_parts(assert_refused, overrides, phrase):
     assert phrase in assert_refused(*overrides)
 
 
@@ -294,7 +294,7 @@ def test_resume_of_no_folder(assert_refused):
     assert "no run to resume at 'runs/none'" in assert_refused("resume=runs/none")
 
 
-def test_resume_names_the_runs_that_there_are(assert_refused, old_run):
+def test_resume_lists_existing_runs(assert_refused, old_run):
     assert "no run to resume at 'old'; choose from runs/old" in assert_refused("resume=old")
 
 
@@ -319,7 +319,7 @@ def test_resume(assert_refused, old_run, override, phrase):
 
 
 @pytest.mark.parametrize("text", ["{", "- a list", "seed: x\ngame: {}"])
-def test_resume_of_a_configuration_that_is_none(assert_refused, old_run, text):
+def test_resume_of_an_invalid_configuration(assert_refused, old_run, text):
     (old_run / "config.yaml").write_text(text)
     assert_refused("resume=runs/old")
 

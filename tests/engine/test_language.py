@@ -139,7 +139,7 @@ def test_log_probabilities_are_those_of_transformers_and_peft(make, homes, tmp_p
     )
 
 
-def test_an_answer_does_not_depend_on_what_else_is_asked(make):
+def test_answers_are_independent_of_their_batch(make):
     policy = make(texts=["why ?", "tell me about your friend and my enemy ?"])
     seeds = derive_seeds(5, 2)
     both, alone = (complete(policy, torch.tensor(each), seeds[: len(each)]) for each in ([0, 1], [0]))
@@ -346,7 +346,7 @@ def test_a_second_policy_of_a_model_starts_where_the_first_did(make):
     assert not all(torch.equal(one, two) for one, two in zip(third.trainable, weights, strict=True))
 
 
-def test_what_is_not_there_is_refused(make, homes, tmp_path, game):
+def test_missing_files_are_refused(make, homes, tmp_path, game):
     make("wide", perturbation=0.0).save(tmp_path / "wide")
     (tmp_path / "none").mkdir()
     for keys, says in (
@@ -422,7 +422,7 @@ def test_a_model_that_reads_any_number_of_tokens_has_no_limit(homes):
     assert backbone.max_positions(SimpleNamespace(config=BloomConfig())) is None
 
 
-def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
+def test_saved_answers_are_refused_with_other_prompts(game, tmp_path, make):
     """Queues and offline answers refer to prompts by number."""
     policy = make()
     before = PreferenceResponder(game, prompts=4, answers=2)
@@ -442,7 +442,7 @@ def test_what_was_saved_is_not_met_with_other_prompts(game, tmp_path, make):
         assert other.work["queries"] == 0
 
 
-def test_prompts_that_are_not_there_are_refused(tmp_path):
+def test_missing_prompts_are_refused(tmp_path):
     (tmp_path / "few.txt").write_text("Why?\n")
     for prompts, fraction, says in (
         (tmp_path / "no.txt", 0.2, "there is no"),
@@ -463,7 +463,7 @@ SAID = [
 ]
 
 
-def test_a_chat_is_asked_as_the_template_has_it(homes, monkeypatch):
+def test_chats_are_formatted_by_the_template(homes, monkeypatch):
     monkeypatch.setattr(backbone, "BACKBONES", {})
     body = backbone.get_backbone(str(homes["chat"]), 2, 4, None)
     monkeypatch.setattr(body.tokenizer, "chat_template", ROLES)
@@ -473,14 +473,14 @@ def test_a_chat_is_asked_as_the_template_has_it(homes, monkeypatch):
     assert body.tokenizer.decode(expected[0]).count("</s>") == 4
 
 
-def test_a_model_without_a_template_reads_what_was_said(homes, monkeypatch):
+def test_a_model_without_a_template_reads_the_plain_text(homes, monkeypatch):
     monkeypatch.setattr(backbone, "BACKBONES", {})
     body = backbone.get_backbone(str(homes["plain"]), 2, 4, None)
     lines = ("System: it is very sad", "User: who are you ?", "Assistant: a happy cat", "User: and why ?", "Assistant:")
     assert body.tokenize_prompts([SAID, "why ?"]) == body.tokenizer(["\n\n".join(lines), "why ?"]).input_ids
 
 
-def test_what_a_chat_template_refuses_is_told(homes, tmp_path, monkeypatch):
+def test_errors_of_a_chat_template_are_reported(homes, tmp_path, monkeypatch):
     monkeypatch.setattr(backbone, "BACKBONES", {})
     home = build_model(tmp_path / "strict")
     tokenizer = plainly(home)[1]
@@ -668,7 +668,7 @@ def test_a_judge_who_gives_up_costs_no_finished_iteration(arguments, tmp_path, m
         ("game.judge._target_=test_language.Backbone", "game.judge._target_ 'test_language.Backbone' is no judge"),
     ],
 )
-def test_what_a_model_cannot_be_asked_is_refused_and_nothing_is_written(arguments, tmp_path, key, says):
+def test_invalid_prompts_are_refused_and_no_files_are_written(arguments, tmp_path, key, says):
     (tmp_path / "nothing.txt").write_text("\n\n")
     done = marl_train(tmp_path, *arguments, "solver=nash_md", "policy=language", "run=no", key)
     assert (done.code, len(done.err.splitlines())) == (2, 1), done

@@ -111,7 +111,7 @@ def test_games_open_at_the_level_that_is_drawn_and_are_recorded_with_it():
     assert (opened == 1).all()
 
 
-def test_the_source_is_told_after_each_stretch_and_changes_levels_from_there_on():
+def test_level_sources_are_updated_after_each_stretch():
     """Door 0 succeeds at level 0 and fails at level 1, which follows after 100 successes."""
     source = Stages(levels=[0, 1], threshold=1.0, games=100)
     learner = PPO(Doors(), MLPSpec(hidden=(4,)), num_envs=20, rollout_length=4, levels=source)

@@ -52,7 +52,7 @@ def play_members(patience, *stretches):
     return torch.cat(parts)
 
 
-def test_opponents_are_drawn_as_often_as_their_weights_say():
+def test_opponents_are_drawn_with_their_weights():
     """Chi-square of 20,000 games is below 13.8, the 0.999 quantile with 2 degrees of freedom."""
     counts = np.bincount(play_members(1, 50).flatten(), minlength=3)
     expected = 20_000 * np.array(WEIGHTS)
@@ -127,7 +127,7 @@ def test_opponents_whose_memories_are_laid_out_differently_remember_beside_each_
         assert (drawn == member).any()
 
 
-def test_a_checkpoint_knows_whom_games_are_played_with():
+def test_checkpoints_store_the_opponents_of_open_games():
     opponents = Opponents(MEMBERS, WEIGHTS)
     one, two = (Stream(Matrix(torch.eye(3), patience=4), SEEDS) for _ in range(2))
     one.play_opponents(opponents, 6)

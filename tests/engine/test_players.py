@@ -63,7 +63,7 @@ def test_a_player_without_its_best_checkpoint_is_the_newest(home, tmp_path):
     assert load_player(tmp_path / "walk").iteration == int(newest.name)
 
 
-def test_what_is_no_run_is_refused(home):
+def test_folders_that_are_no_runs_are_refused(home):
     with pytest.raises(Refused, match="nowhere is not the folder of a run that has been saved"):
         load_player(home / "nowhere")
 

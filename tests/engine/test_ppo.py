@@ -146,7 +146,7 @@ def test_values_bootstrap_where_a_game_was_truncated():
     assert value == pytest.approx(4.0, abs=0.1)
 
 
-def test_the_value_of_a_seat_that_leaves_is_what_it_earns_until_then():
+def test_the_value_of_a_leaving_seat_is_its_return_until_then():
     """It earns 1 in each of two turns, and nothing of the 100 in the last turn."""
     profile, learner = responder(Leaving(torch.ones(2, 2), patience=4), num_envs=2, rollout_length=7, gae_lambda=0.0)
     _, shares, _ = learner._play(profile, None)

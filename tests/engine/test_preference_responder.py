@@ -269,7 +269,7 @@ def test_two_halves_are_a_whole(name, keys):
     assert not torch.equal(full[0], make_responder()[1][0].logits)
 
 
-def test_where_nothing_is_fresh_the_first_answers_are_learned_from_for_ever():
+def test_offline_runs_reuse_their_first_answers():
     _game, profile, reference, responder = make_responder(prompts=32, loss="squared", online=False, learning_rate=0.05)
     losses = [near(responder, profile, reference).metrics["loss/policy"] for _ in range(60)]
     assert responder.work == {"queries": 32}
@@ -278,7 +278,7 @@ def test_where_nothing_is_fresh_the_first_answers_are_learned_from_for_ever():
 
 
 @pytest.mark.parametrize("clip", [1e-9, 0.2])
-def test_what_is_learned_from_once_is_never_clipped(clip):
+def test_a_single_update_is_never_clipped(clip):
     """With one update the ratio is 1; with several, clipping matters."""
     for epochs, is_same in ((1, True), (4, False)):
         ends = []
@@ -305,7 +305,7 @@ def test_every_group_is_learned_from_once_in_an_epoch(monkeypatch):
         assert sorted(torch.cat(calls[4 * epoch : 4 * epoch + 4]).tolist()) == list(range(10))
 
 
-def test_coins_come_as_often_as_the_judge_says():
+def test_sampled_labels_have_the_judges_frequency():
     game, *_, responder = make_responder(sample_labels=True)
     count = 20_000
     firsts, seconds = np.zeros(count, int), np.full(count, 7)
@@ -423,7 +423,7 @@ def test_offline_ipo_answers_whoever_wrote_its_pairs():
         ({"learning_rate": -1.0}, "responder.learning_rate must be a finite number of 0 or more"),
     ],
 )
-def test_what_cannot_be_is_refused(keys, says):
+def test_invalid_settings_are_refused_by_name(keys, says):
     with pytest.raises(ValueError, match=says):
         PreferenceResponder(SentenceMatrix(), **keys)
 
@@ -441,7 +441,7 @@ def test_a_game_without_a_judge_is_refused():
         {"loss": "squared", "answers": 4, "pairs": "margin", "least_margin": 0.2},
     ],
 )
-def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
+def test_the_micro_batch_does_not_change_results(keys):
     slopes = []
     for at_once in (1, 7, 1000):
         _, profile, reference, responder = make_responder(prompts=20, micro_batch=at_once, learning_rate=0.0, **keys)
@@ -464,7 +464,7 @@ def test_how_many_answers_are_in_memory_at_once_changes_nothing(keys):
         ({"loss": "logistic"}, True),  # differences of wins as chances: from -1/2 to 3/2, and no lower bound
     ],
 )
-def test_what_cannot_be_learned_is_refused(keys, against):
+def test_unusable_settings_are_refused_when_learning(keys, against):
     def learn_with():
         _, profile, reference, responder = make_responder(**{"prompts": 2} | keys)
         near(responder, profile, reference, against)
@@ -481,7 +481,7 @@ def test_what_cannot_be_learned_is_refused(keys, against):
         ("solver=rloo", "responder.answers=1"),
     ],
 )
-def test_what_does_not_go_together_is_refused_in_the_first_iteration(choices):
+def test_incompatible_settings_are_refused_in_the_first_iteration(choices):
     components = build(compose_config("train", ["game=preference/tiny", *choices]))
     progress = components.solver.solve(components.profile, components.responder)
     with pytest.raises(ValueError, match=r"responder|policy"):
@@ -496,13 +496,13 @@ def test_spo_has_a_state_before_it_begins():
     assert "answers" in get_state(solver)
 
 
-def test_a_teacher_that_is_not_there_is_refused_by_its_own_name(tmp_path):
+def test_a_missing_teacher_is_refused_by_name(tmp_path):
     _, profile, _, responder = make_responder()
     with pytest.raises(ValueError, match=r"solver\.teacher"):
         DNO(teacher=str(tmp_path)).solve(profile, responder)
 
 
-def test_the_second_step_of_mirror_prox_knows_nothing_of_the_first():
+def test_the_look_ahead_of_mirror_prox_leaves_the_optimiser_unchanged():
     """Adam's state is as if only the step against the look-ahead had been taken."""
     _, profile, _, responder = make_responder(prompts=64)
     steps = MirrorProx(10.0, PULL).solve(profile, responder)
@@ -546,7 +546,7 @@ class Paid(SentenceMatrix):
         return {"judge/cost": self.spent}
 
 
-def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
+def test_costs_of_the_judge_continue_after_a_resume():
     game = Paid(draw=1)
     profile, state = EnumerableLMSpec().profile(game), None
     for _ in range(3):
@@ -559,7 +559,7 @@ def test_what_the_judge_has_cost_is_not_forgotten_when_a_run_goes_on():
         assert metrics["judge/cost"] == responder.work["queries"] > 0
 
 
-def test_win_rates_are_of_answers_that_know_nothing_of_each_other():
+def test_win_rates_compare_independent_answers():
     """pi P mu = .503 on a cycle, sampled and by hand; with common random numbers it would be .580."""
     own, expected = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
     game = SimpleNamespace(train_prompts=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])

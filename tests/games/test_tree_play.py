@@ -91,7 +91,7 @@ def legal_of(trajectory, actions):
 
 
 @pytest.mark.parametrize("name", RECORDED, ids=NAMES)
-def test_equal_seeds_give_the_games_that_they_always_gave(name, path_of):
+def test_seeds_give_the_recorded_games(name, path_of):
     game, seeds = OpenSpiel(path_of(name)), derive_seeds(1, COPIES)
     profile = uneven_tables(game)
     for each in (profile, turn_by_turn(profile)):
@@ -151,7 +151,7 @@ class Walker:
 
 
 @pytest.mark.parametrize("name", ["kuhn_poker(players=3)", "leduc_poker", GOOFSPIEL, SPELLED_OUT])
-def test_play_is_what_the_states_of_openspiel_say(name, path_of):
+def test_play_equals_openspiel_states(name, path_of):
     name = path_of(name)
     game, seeds = OpenSpiel(name), derive_seeds(3, 6)
     played, *_ = play(game, uneven_tables(game), game.reset(seeds), seeds, 0, 80)
@@ -174,7 +174,7 @@ def test_play_is_what_the_states_of_openspiel_say(name, path_of):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_networks_are_made_tables_for_a_stretch(shared):
+def test_networks_are_tabulated_for_a_stretch(shared):
     """Equal actions, and log-probabilities up to rounding; each network is evaluated 938 times for 2,560
     decisions.
     """
@@ -197,7 +197,7 @@ def test_few_decisions_are_not_worth_a_table():
     assert tabulated_game(game, turn_by_turn(profile), 468) is None
 
 
-def test_streams_go_on_and_count_what_games_paid():
+def test_streams_continue_and_sum_payoffs():
     """Two stretches equal one, also across a checkpoint; the payoffs of games are the sums of their rewards."""
     profile = uneven_tables(OpenSpiel("kuhn_poker"))
     full, halves, later = (Stream(OpenSpiel("kuhn_poker"), derive_seeds(5, 16)) for _ in range(3))
