@@ -11,7 +11,7 @@ train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --ignore tests/slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/slow $(ARGS)
 
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev

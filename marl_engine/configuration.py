@@ -3,6 +3,7 @@
 import math
 from collections.abc import Container, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any, get_type_hints
 
@@ -43,6 +44,7 @@ DOES = {
 }
 
 
+@cache
 def declared_types(kind: Any) -> dict[str, Any]:
     """Returns the declared types of a function's parameters, or of those of a class.
 

@@ -50,7 +50,7 @@ class Components:
 
 def make_profile(spec: Any, game: Game) -> Profile:
     """Returns a policy for each seat. Raises Refused if policies of this kind cannot play the game."""
-    check_parts(type(spec).__name__, declared_types(spec.profile), game=game)
+    check_parts(type(spec).__name__, declared_types(type(spec).profile), game=game)
     try:
         profile: Profile = spec.profile(game)
     except ValueError as error:
@@ -76,7 +76,7 @@ def make_responder(
 
 def check_solver(solver: Solver, profile: Profile, responder: Responder) -> None:
     """Raises Refused if profile or responder do not suit the solver."""
-    check_parts(type(solver).__name__, declared_types(solver.solve), responder=responder)
+    check_parts(type(solver).__name__, declared_types(type(solver).solve), responder=responder)
     try:
         solver.solve(profile, responder, LOCAL)  # checks its arguments; the generator is not iterated
     except ValueError as error:

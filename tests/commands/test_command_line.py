@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_runs import marl_train
 from omegaconf import OmegaConf
 
 from marl_engine import __version__
@@ -211,8 +212,8 @@ def own_presets(tmp_path):
 
 @pytest.mark.parametrize("flags", [(), ("-m", "seed=0,1")])
 def test_own_presets(own_presets, flags):
-    done = run_in(own_presets, "game=mine", "--config-dir", "my presets", "solver=normal_form", *flags)
-    assert done.returncode == 0, done.stderr
+    done = marl_train(own_presets, "game=mine", "--config-dir", "my presets", "solver=normal_form", *flags)
+    assert done.code == 0, done.err
     configs = [path.read_text() for path in own_presets.glob("runs/*/config.yaml")]
     assert len(configs) == (2 if flags else 1)
     assert all("name: chicken" in config for config in configs)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -87,7 +86,7 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
     first = [*search_path(folder), *hydra_overrides(overrides)]
     try:
         with initialize_config_dir(str(CONFIGS), version_base=None):
-            check_groups(overrides)
+            check_groups(overrides, folder)
             return complete_config(compose(name, overrides=first, return_hydra_config=True), overrides)
     except MissingConfigException as error:
         group, _, preset = (error.missing_cfg_file or "").partition("/")
@@ -178,13 +177,15 @@ def to_dict(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def check_groups(overrides: Sequence[Override]) -> None:
+def check_groups(overrides: Sequence[Override], folder: Path | None = None) -> None:
     """Raises Refused if a group of presets is given something that is not the name of a preset."""
     for override in overrides:
-        options = GlobalHydra.instance().config_loader().get_group_options(override.key_or_group)
+        if isinstance(override.value(), str):
+            continue
+        options = presets(override.key_or_group, folder)
         if options and isinstance(override.value(), list | dict):
             raise Refused(f"{override.key_or_group} must be the name of a preset, not {override.value()!r}")
-        if options and not isinstance(override.value(), str):
+        if options:
             raise Refused(f"there is no {override.input_line}; choose from {choice('', options)}")
 
 
