@@ -116,7 +116,8 @@ def is_blank(path: Path) -> bool:
 def dated_folder() -> Path:
     """Creates a folder named by date and time, with a number if the name is taken."""
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for path in (RUNS / name, *(RUNS / f"{name}_{number}" for number in range(2, 10**6))):
+    for number in range(1, 10**6):
+        path = RUNS / (name if number == 1 else f"{name}_{number}")
         with suppress(FileExistsError):
             path.mkdir(parents=True)
             return path
