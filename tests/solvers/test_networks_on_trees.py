@@ -124,6 +124,13 @@ def test_a_mixture_that_remembers_its_actions_plays_the_equivalent_behavior_stra
     assert (memory[0][0]["belief"].exp().max(1).values > 0.6).any()  # actions told members apart
 
 
+def test_a_mixture_of_members_has_no_geometric_mixture():
+    game = OpenSpiel("kuhn_poker")
+    profile, _ = mixture_of_networks(game, [0.1, 0.0, 0.9])
+    with pytest.raises(ValueError, match="mixtures of a population have no geometric mixture"):
+        mix_geometrically(random_network(game, 0), profile, 0.5)
+
+
 def test_a_mixture_is_saved_and_restored_over_a_profile_of_networks():
     game = OpenSpiel("kuhn_poker")
     profile, _ = mixture_of_networks(game, [0.1, 0.0, 0.9])
