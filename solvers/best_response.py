@@ -17,7 +17,6 @@ from marl_engine.policies.mixture import freeze
 from marl_engine.policies.weights import copy_with_weights
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
-from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
@@ -73,6 +72,6 @@ def load_saved_profile(folder: Path, profile: Profile, key: str) -> Profile:
             copy_with_weights(policy, weights[seat])
             for policy, seat in zip(profile, state["profile"]["seats"], strict=True)
         ]
-    except (FileNotFoundError, checkpoint.Damaged, RuntimeError, KeyError, IndexError) as error:
+    except (FileNotFoundError, ValueError, KeyError, IndexError) as error:
         first = excerpt(str(error))
         raise ValueError(f"{key}={folder} is not a run with such policies: {first}") from error

@@ -60,11 +60,11 @@ def check_gpu(name, responder):
         torch.manual_seed(0)
         there = parts(device="cuda", solver=name, responder=responder)
         advance_solver(there, 0, 3)
+        there.responder.prepare(there.profile)
         state = deepcopy((get_state(there.responder), get_state(there.solver)))
         weights = [each.state_dict() for each in there.profile]
         assert {each.device.type for numbers in weights for each in numbers.values()} == {"cuda"}
         weights = [{name: each.cpu() for name, each in numbers.items()} for numbers in weights]
-        there.responder.prepare(there.profile)
         set_state(there.responder, state[0])
         set_state(there.solver, state[1])
         advance_solver(there, 3, 5)

@@ -256,7 +256,7 @@ def test_the_reference_stands_still_and_is_the_model_without_adapters(make, game
     rows, tokens = prompt_rows(policy, [0, 7], each=2), torch.randint(6, 20, (4, 3))
     before = policy.log_probs(rows, tokens).detach()
     for _ in islice(solver.solve([policy, policy], responder), 2):
-        reference = solver.reference.profile[0]
+        reference = solver.reference[0]
         assert torch.equal(reference.log_probs(rows, tokens), before)
         assert float((policy.log_probs(rows, tokens).detach() - before).abs().max()) > 1e-3
         policy.backbone.activate_adapter(policy.trainable)
