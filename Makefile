@@ -15,7 +15,7 @@ test: .venv/installed-dev
 
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto tests/slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/slow $(ARGS)
 
 language: .venv/installed-language
 
