@@ -131,6 +131,8 @@ def _set_items(items: Any, state: Any, place: str) -> Any:
             **{name: _set_value(each, state[name], child_place(place, name)) for name, each in items._asdict().items()}
         )
     if _is_data(items):
+        if isinstance(items, dict) != isinstance(state, Mapping):  # the state is of objects, which do not exist here
+            raise ValueError(f"{place} has {len(state)} items, and must have {len(items)}")
         return type(items)(deepcopy(state))
     values = list(items.values() if isinstance(items, dict) else items)
     check_like(state, [None] * len(values), place)

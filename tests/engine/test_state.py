@@ -184,3 +184,15 @@ def test_a_field_without_a_value_is_restored_when_a_solver_continues():
 
 def test_what_a_class_restores_by_itself_is_returned():
     assert set_state(Part(), {"number": 1}) == "turn"
+
+
+def test_states_of_objects_do_not_fit_where_there_are_none():
+    class Owner:
+        STATE = ("objects",)
+
+        def __init__(self, objects):
+            self.objects = objects
+
+    state = get_state(Owner({"a": torch.nn.Linear(1, 1)}))
+    with pytest.raises(ValueError, match=r"Owner/objects has 1 items, and must have 0"):
+        set_state(Owner({}), state)
