@@ -1,5 +1,7 @@
 """The strategies of policies of any kind in games in sequence form."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from marl_engine.capabilities import ExtensiveGame
@@ -10,22 +12,32 @@ from marl_engine.types import Policy, Profile
 
 
 def extract_strategy(game: ExtensiveGame, profile: Profile) -> np.ndarray:
-    """The strategy (S,) of tables, of policies that answer in every information set when asked, or of mixtures."""
+    """Returns the strategy (S,) of tables, of policies that answer in every information set, or of mixtures."""
     if all(isinstance(policy, TablePolicy) for policy in profile):
         return stack_tables(profile)
-    parts = [extract_seat_strategy(game, policy, seat) for seat, policy in enumerate(profile)]
-    return np.concatenate([np.ones(game.players), *parts])
+    parts: dict[int, np.ndarray] = {}
+    for policy in dict.fromkeys(profile):
+        seats = [seat for seat, each in enumerate(profile) if each is policy]
+        parts |= zip(seats, extract_seat_strategies(game, policy, seats), strict=True)
+    return np.concatenate([np.ones(game.players), *(parts[seat] for seat in range(game.players))])
 
 
-def extract_seat_strategy(game: ExtensiveGame, policy: Policy, seat: int) -> np.ndarray:
-    """The part (n,) of that strategy that belongs to one seat. A mixture has the mean of its members' plans."""
-    if not isinstance(policy, MixturePolicy):
-        return policy.strategy.cpu().numpy() if isinstance(policy, TablePolicy) else tabulate_policy(game, policy, seat)
+def extract_seat_strategies(game: ExtensiveGame, policy: Policy, seats: Sequence[int]) -> list[np.ndarray]:
+    """Returns the part (n,) of that strategy that belongs to each of the seats of a policy."""
+    if isinstance(policy, TablePolicy):
+        return [policy.strategy.cpu().numpy() for _ in seats]
+    if isinstance(policy, MixturePolicy):
+        return [mean_strategy(game, policy, seat) for seat in seats]
+    return tabulate_policy(game, policy, seats)
+
+
+def mean_strategy(game: ExtensiveGame, mixture: MixturePolicy, seat: int) -> np.ndarray:
+    """Returns the strategy (n,) of one seat whose plan is the mean of the plans of a mixture's members."""
     form, span = game.form, seat_sequences(game.form, seat)
     plan = np.ones(form.sequences)
     plan[span] = sum(
-        weight * seat_plan(form, extract_seat_strategy(game, member, seat), span)
-        for member, weight in zip(policy.members, policy.mixture.tolist(), strict=True)
+        weight * seat_plan(form, extract_seat_strategies(game, member, [seat])[0], span)
+        for member, weight in zip(mixture.members, mixture.mixture.tolist(), strict=True)
     )
     return behavior_strategy(form, plan)[span]
 

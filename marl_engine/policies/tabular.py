@@ -17,7 +17,7 @@ from marl_engine.extensive_form.sequence_form import (
 )
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.trees import choose_rows, map_tree
-from marl_engine.types import Memory, Policy, Profile
+from marl_engine.types import Memory, Policy
 
 TINY = 1e-300  # smaller probabilities count as this one in logarithms
 
@@ -127,26 +127,22 @@ def seat_plan(form: SequenceForm, strategy: np.ndarray, span: slice) -> np.ndarr
 
 
 @torch.no_grad()
-def tabulate_policies(game: ExtensiveGame, profile: Profile) -> np.ndarray:
-    """The strategy (S,) of any policies in a game in sequence form: each is asked in all of its information sets.
+def tabulate_policy(game: ExtensiveGame, policy: Policy, seats: Sequence[int]) -> list[np.ndarray]:
+    """Returns the strategy (n,) of each of the seats of a policy, which is evaluated in all their information sets.
 
-    A policy that remembers is asked there after the information sets in which its seat acted before, as in play.
+    A policy that remembers is evaluated there after the information sets in which its seat acted before, as in play.
     """
-    parts = [tabulate_policy(game, policy, seat) for seat, policy in enumerate(profile)]
-    return np.concatenate([np.ones(game.players), *parts])
-
-
-@torch.no_grad()
-def tabulate_policy(game: ExtensiveGame, policy: Policy, seat: int) -> np.ndarray:
-    """The part (n,) of that strategy that belongs to one seat."""
     form = game.form
-    numbers = torch.arange(int(form.begin[seat]), int(form.begin[seat + 1]), device=game.device)
-    legal = torch.from_numpy(game.legal).to(numbers.device)[numbers]
-    rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
+    sizes = [int(form.begin[seat + 1] - form.begin[seat]) for seat in seats]
+    numbers = torch.cat([torch.arange(int(form.begin[seat]), int(form.begin[seat + 1])) for seat in seats])
+    legal = torch.from_numpy(game.legal)[numbers].to(game.device)
+    rows = policy.encode(
+        numbers[:, None].int().to(game.device),
+        torch.tensor(seats).repeat_interleave(torch.tensor(sizes)).to(game.device),
+    )
     log_probs = torch.empty(legal.shape, device=legal.device)
     memory: Any = policy.initial_memory(len(rows))
-    previous = previous_infosets(form, seat)
-    for index, before in order_by_depth(previous, memory is not None):
+    for index, before in order_by_depth(previous_infosets(form, seats), memory is not None):
         remembered = map_tree(lambda each, before=before: each[before], memory)
         initial = policy.initial_memory(len(index))
         remembered = choose_rows(torch.from_numpy(before >= 0).to(legal.device), remembered, initial)
@@ -154,14 +150,25 @@ def tabulate_policy(game: ExtensiveGame, policy: Policy, seat: int) -> np.ndarra
         assert isinstance(distribution, Categorical)
         log_probs[index] = distribution.log_probs
         map_tree(lambda each, new, index=index: each.index_put_((index,), new), memory, after)
-    return log_probs.exp()[legal].double().cpu().numpy()
+    return [
+        each.exp()[mask].double().cpu().numpy()
+        for each, mask in zip(log_probs.split(sizes), legal.split(sizes), strict=True)
+    ]
 
 
-def previous_infosets(form: SequenceForm, seat: int) -> np.ndarray:
-    """The information set where a seat acted before each of its own (n,), numbered from its first; -1: nowhere."""
-    begin, end = int(form.begin[seat]), int(form.begin[seat + 1])
-    sequence = form.parent[begin:end].astype(np.int64)
-    return np.where(sequence < form.players, -1, np.searchsorted(form.first, sequence, side="right") - 1 - begin)
+def previous_infosets(form: SequenceForm, seats: Sequence[int]) -> np.ndarray:
+    """Returns the information set in which a seat acted before each of its own (n,), -1 if in none.
+
+    Information sets are numbered in the order of the seats.
+    """
+    parts, offset = [], 0
+    for seat in seats:
+        begin, end = int(form.begin[seat]), int(form.begin[seat + 1])
+        sequence = form.parent[begin:end].astype(np.int64)
+        infoset = np.searchsorted(form.first, sequence, side="right") - 1 - begin + offset
+        parts.append(np.where(sequence < form.players, -1, infoset))
+        offset += end - begin
+    return np.concatenate(parts)
 
 
 def order_by_depth(previous: np.ndarray, remembers: bool) -> Iterator[tuple[Tensor, np.ndarray]]:

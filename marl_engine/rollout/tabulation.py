@@ -11,7 +11,7 @@ from torch import Tensor
 from marl_engine.capabilities import TabulatedGame, capabilities_of
 from marl_engine.numerics.categorical import WIDE
 from marl_engine.policies.population_mixture import MixturePolicy
-from marl_engine.policies.strategy import extract_seat_strategy
+from marl_engine.policies.strategy import mean_strategy
 from marl_engine.types import Game, Policy, Profile
 
 
@@ -42,7 +42,7 @@ def ask_everywhere(game: TabulatedGame, policy: Policy, seat: int, begin: int, e
     """Returns logits (end - begin + 1, A) of a policy in a seat's information sets, and when others move (last)."""
     if isinstance(policy, MixturePolicy):
         logits = torch.full((end - begin, game.actions), -torch.inf)
-        strategy = torch.from_numpy(extract_seat_strategy(game, policy, seat))
+        strategy = torch.from_numpy(mean_strategy(game, policy, seat))
         logits[torch.from_numpy(game.legal[begin:end])] = strategy.log().float()
         return torch.cat([logits, torch.zeros(1, game.actions)])
     numbers = torch.cat([torch.arange(begin, end), torch.tensor([-1])])

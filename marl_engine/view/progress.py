@@ -15,6 +15,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
 SAMPLE_EVERY = 20.0  # seconds between samples of text
 PLAIN_EVERY = 5.0  # seconds between lines without a terminal
+REDRAW_EVERY = 0.1  # seconds between updates in a terminal
 
 
 def new_console() -> Console:
@@ -56,6 +57,7 @@ class Display:
         self.console, self.limits, self.view = console, limits, view
         self.history: dict[tuple[str, str], list[float]] = {}
         self.began = self.last_line = perf_counter()
+        self.last_update = -inf
         self.live = Progress(
             TextColumn("iteration {task.fields[iteration]}"),
             BarColumn(bar_width=20),
@@ -79,12 +81,35 @@ class Display:
         self.live.stop()
 
     def show(self, record: Mapping[str, float], sample: str = "") -> None:
-        """Shows the newest record, and a sample of text, if there is one."""
-        score, trend = self.update_score(record)
+        """Shows the newest record, and a sample of text, if there is one.
+
+        A terminal redraws a few times a second; without one a line is printed every few seconds.
+        """
+        self.note_score(record)
+        now = perf_counter()
+        if self.console.is_terminal:
+            if now - self.last_update > REDRAW_EVERY:
+                self.last_update = now
+                self.live.update(self.task, **self.describe(record))
+            if sample and now - self.last_line > SAMPLE_EVERY:
+                self.last_line = now
+                self.console.print(one_line(sample), style="dim", soft_wrap=False)
+        elif now - self.last_line > PLAIN_EVERY:
+            self.last_line = now
+            self.console.print(
+                "iteration {iteration}  {work}  {pace}/s  {score} {trend}  {left} left".format(**self.describe(record))
+            )
+            if sample:
+                self.console.print(f"  {one_line(sample)}")
+
+    def describe(self, record: Mapping[str, float]) -> dict[str, Any]:
+        """Returns the fields of the display: the share that is done, and texts."""
+        score, trend = self.score_and_trend()
         secondary = [text.format(record[name]) for name, text in self.view.secondary.items() if name in record]
         unit = main_unit(record)
         done, left = estimate_progress(record, self.limits, perf_counter() - self.began)
-        numbers: dict[str, Any] = {
+        return {
+            "completed": done,
             "iteration": f"{record['iteration']:,}",
             "work": f"{record[unit]:,} {unit}" if unit != "iteration" else "",
             "pace": f"{record.get(f'{unit}_per_second', 0):,.0f}",
@@ -92,26 +117,16 @@ class Display:
             "trend": "" if self.console.options.ascii_only else trend,
             "left": format_duration(left) if isfinite(left) else "-:--",
         }
-        if self.console.is_terminal:
-            self.live.update(self.task, completed=done, **numbers)
-            if sample and perf_counter() - self.last_line > SAMPLE_EVERY:
-                self.last_line = perf_counter()
-                self.console.print(one_line(sample), style="dim", soft_wrap=False)
-        elif perf_counter() - self.last_line > PLAIN_EVERY:
-            self.last_line = perf_counter()
-            self.console.print(
-                "iteration {iteration}  {work}  {pace}/s  {score} {trend}  {left} left".format(**numbers)
-            )
-            if sample:
-                self.console.print(f"  {one_line(sample)}")
 
-    def update_score(self, record: Mapping[str, float]) -> tuple[str, str]:
-        """Returns the most important metric measured so far, and its history as a sparkline."""
-        primary = self.view.primary
-        name = next((name for name in primary if name in record), None)
+    def note_score(self, record: Mapping[str, float]) -> None:
+        """Adds the most important metric that a record has to the history."""
+        name = next((name for name in self.view.primary if name in record), None)
         if name is not None:
-            self.history.setdefault(primary[name], []).append(record[name])
-        label_and_format = next((each for each in primary.values() if each in self.history), None)
+            self.history.setdefault(self.view.primary[name], []).append(record[name])
+
+    def score_and_trend(self) -> tuple[str, str]:
+        """Returns the most important metric measured so far, and its history as a sparkline."""
+        label_and_format = next((each for each in self.view.primary.values() if each in self.history), None)
         if label_and_format is None:
             return "-", ""
         (label, digits), values = label_and_format, self.history[label_and_format]

@@ -20,7 +20,7 @@ from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language.enumerable import EnumerableLM, EnumerableLMSpec
 from marl_engine.policies.language.generation import Completions
 from marl_engine.policies.mixture import freeze, mix_geometrically
-from marl_engine.policies.tabular import tabulate_policies
+from marl_engine.policies.strategy import extract_strategy
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs.factory import build
 from marl_engine.runs.requirements import check_parts
@@ -365,14 +365,14 @@ def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(na
     game = SentenceMatrix(length=2, cycle=3.0, shape=0.6, draw=5)
     profile = EnumerableLMSpec(length=2).profile(game)
     reference = freeze(profile)
-    first = duality_gap(game.form, *(tabulate_policies(game, each) for each in (profile, reference)), A13)
+    first = duality_gap(game.form, *(extract_strategy(game, each) for each in (profile, reference)), A13)
     rate = {"start": 0.015, "end": 0.001, "over": 64 * 400 * settings}
     responder = PreferenceResponder(game, seed=seed, prompts=64, learning_rate=rate, **keys)
     responder.form = None  # what is measured on the way takes longer than all the rest
     for _ in islice(deepcopy(solver).solve(profile, responder), 400):
         pass
     assert responder.work["queries"] == rate["over"]
-    end = duality_gap(game.form, *(tabulate_policies(game, each) for each in (profile, reference)), A13)
+    end = duality_gap(game.form, *(extract_strategy(game, each) for each in (profile, reference)), A13)
     assert end > 1.5 * first if name == "best" else end < 0.1 * first, end / first
 
 

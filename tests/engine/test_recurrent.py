@@ -9,7 +9,8 @@ from marl_engine.networks.recurrent import CELLS, GRU, LSTM, RecurrentNetwork
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.trees import choose_rows, map_tree
 from marl_engine.policies.recurrent import RecurrentSpec
-from marl_engine.policies.tabular import TabularSpec, fill_tables, tabulate_policies
+from marl_engine.policies.strategy import extract_strategy
+from marl_engine.policies.tabular import TabularSpec, fill_tables
 from marl_engine.rollout.rollout import play
 
 
@@ -43,7 +44,7 @@ def test_the_table_of_a_policy_with_memory_equals_its_play():
     profile, tables = RecurrentSpec(units=8, hidden=(8,)).profile(game), TabularSpec().profile(game)
     for weights in profile[0].parameters():
         weights.data.mul_(3).add_(0.5 * torch.randn_like(weights))
-    fill_tables(tables, tabulate_policies(game, profile))
+    fill_tables(tables, extract_strategy(game, profile))
     trajectory, *_ = play(game, profile, game.reset(seeds), seeds, 0, 20)
     for seat, table in enumerate(tables):
         acts = trajectory.acting[..., seat]

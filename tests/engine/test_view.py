@@ -52,12 +52,18 @@ def test_no_limit_no_time_left():
     assert estimate_progress({"steps": 100}, {}, 10.0) == (0.0, float("inf"))
 
 
+def show_score(display, record):
+    """Returns the score and the trend that a display shows after a record."""
+    display.note_score(record)
+    return display.score_and_trend()
+
+
 def test_answers_show_their_win_rate_against_the_reference_once_it_is_known_and_how_far_they_went():
     display = Display(Console(file=StringIO()), {}, WinRateEvaluator.view)
     record = {"win_rate/opponent": 0.51, "kl/reference": 3.14, "length": 23.7}
-    assert display.update_score(record) == ("wins 0.510", "▁")
-    assert display.update_score({**record, "evaluation/win_rate/reference": 0.6}) == ("win rate 0.600", "▁")
-    assert display.update_score(record) == ("win rate 0.600", "▁")
+    assert show_score(display, record) == ("wins 0.510", "▁")
+    assert show_score(display, {**record, "evaluation/win_rate/reference": 0.6}) == ("win rate 0.600", "▁")
+    assert show_score(display, record) == ("win rate 0.600", "▁")
     console = Console(file=StringIO(), force_terminal=True, width=100)
     with Display(console, {"iteration": (0, 4)}, WinRateEvaluator.view) as live:
         live.show({"iteration": 1, "steps": 64, "steps_per_second": 2.0, **record})

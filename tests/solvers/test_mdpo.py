@@ -17,7 +17,8 @@ from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.policies.tabular import TabularSpec, tabulate_policies
+from marl_engine.policies.strategy import extract_strategy
+from marl_engine.policies.tabular import TabularSpec
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.regulariser import KLTerm
@@ -113,7 +114,7 @@ def on_the_circle(*keys):
 
 def chances(components):
     """Returns the probabilities of the three answers in both seats, (2, 3)."""
-    return torch.from_numpy(tabulate_policies(components.game, components.profile)[2:]).view(2, 3)
+    return torch.from_numpy(extract_strategy(components.game, components.profile)[2:]).view(2, 3)
 
 
 def closed_form(components):
