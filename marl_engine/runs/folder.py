@@ -76,14 +76,16 @@ class RunFolder:
         """Appends a record to metrics.jsonl and to TensorBoard."""
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        unit = main_unit(record)
+        step = int(record[unit])
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            first = int(record[main_unit(record)])  # hides records after this step by a killed run
-            self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10, purge_step=first)
+            # purge_step hides records after this step by a killed run
+            self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10, purge_step=step)
         for name, number in record.items():
-            if name not in ("iteration", main_unit(record)):
-                self.writer.add_scalar(name, number, int(record[main_unit(record)]))
+            if name not in ("iteration", unit):
+                self.writer.add_scalar(name, number, step)
 
     def records(self) -> list[dict[str, float]]:
         """Returns the records in metrics.jsonl, without damaged and incomplete lines."""
