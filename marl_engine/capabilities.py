@@ -13,25 +13,35 @@ from marl_engine.types import Game, Metrics, Turn
 
 
 class ActionSpace(NamedTuple):
-    """The actions of a seat: one of `size` actions, numbered from 0, or `size` numbers within bounds."""
+    """The actions of a seat: one of `size` actions, numbered from 0, several such choices, or `size` numbers in bounds.
+
+    With `branches` an action (B, P, K) int64 consists of K independent choices, the k-th one of `branches[k]` actions;
+    `size` is their sum, and `legal` (B, P, A) has them one after the other.
+    """
 
     size: int  # A, or D
     low: Tensor | None = None  # (D,) float32, -inf without a bound; None: actions are numbered
     high: Tensor | None = None  # (D,) float32, inf without a bound
     names: tuple[str, ...] = ()  # of the A actions or D components; (): none
+    branches: tuple[int, ...] = ()  # numbers of actions of K choices; (): one choice
 
     @property
     def is_box(self) -> bool:
-        """Whether actions are (B, P, D) float32, not (B, P) int64."""
+        """Whether actions are (B, P, D) float32, not int64."""
         return self.low is not None
 
 
 class Spaces(NamedTuple):
-    """Observations and actions of every seat. Those of unequal seats are padded to the same shapes."""
+    """Observations and actions of every seat.
+
+    Those of unequal seats are padded to the same shapes: observations with zeros, actions with illegal ones. Seats of
+    one group have equal spaces, and may share a policy; those of different groups never do.
+    """
 
     observation_shape: tuple[int, ...]
     action: ActionSpace
     observation_dtype: Any = None  # a torch.dtype; None: not declared
+    groups: tuple[int, ...] = ()  # the group of each seat, counted from 0; (): all seats are in one
 
 
 class Drawable(Protocol):
@@ -245,6 +255,12 @@ def spaces_of(game: Any) -> Spaces | None:
     if declared is not None or missing_members(game, Game):
         return declared
     return Spaces(tuple(game.observation_shape), ActionSpace(game.actions))
+
+
+def groups_of(game: Game) -> tuple[int, ...]:
+    """Returns the group of each seat (P,); seats of one group have equal spaces."""
+    spaces = spaces_of(game)
+    return (0,) * game.players if spaces is None or not spaces.groups else spaces.groups
 
 
 def members_of(protocol: type) -> list[str]:

@@ -19,7 +19,8 @@ class Turn(NamedTuple):
 
     A seat that has left the game (`alive` is False) does not act in it again and earns nothing after the step in which
     it left: later rewards do not count, and its value is not bootstrapped. If a game is truncated, the values of those
-    seats are bootstrapped that were alive before its last step.
+    seats are bootstrapped that were alive before its last step and would act next (`final_acting`). The outcome of the
+    last decision of a seat that waits is then unknown, and is not learned from.
     """
 
     observation: Tensor  # (B, P, ...) in the game's own type, often bytes
@@ -31,6 +32,7 @@ class Turn(NamedTuple):
     truncated: Tensor  # (B,) bool: done because of a time limit, not by the rules of the game
     final: Tensor | None = None  # (B, P, ...) last observations of truncated games; None if there are none
     alive: Tensor | None = None  # (B, P) bool: seats still in the game, which alone can act; None: all
+    final_acting: Tensor | None = None  # (B, P) bool: seats that would act at `final`; None: all
 
     def to(self, device: str) -> "Turn":
         """Returns the turn on a device."""
@@ -57,7 +59,10 @@ class Game(Protocol):
         ...
 
     def step(self, actions: Tensor) -> Turn:
-        """Takes actions (B, P) int64 or (B, P, D) float32. Those of seats that are not acting are ignored."""
+        """Takes actions (B, P) int64, (B, P, K) int64 of K choices, or (B, P, D) float32.
+
+        Those of seats that are not acting are ignored.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Returns what `restore` needs, for a checkpoint."""
@@ -114,7 +119,9 @@ class Policy(nn.Module):
     generates: bool = False  # whether it is a `LanguagePolicy`, whose action is a whole answer
     encodes_like_critic: bool = False  # whether its critic takes the same rows
     unit: str = "decision"  # of learning: single decisions, or "sequence": stretches of play
-    noise_shape: tuple[int, ...] = ()  # shape of `Distribution.sample`'s noise for a row; (D,): a box
+    noise_shape: tuple[
+        int, ...
+    ] = ()  # shape of `Distribution.sample`'s noise for a row; (D,) in a box, (K,) of choices
     export_name: str = ""  # name of what `save(folder)` exports; empty: no `save`
     parts: tuple["Policy", ...] = ()  # policies that it consists of; its memory is the tuple of theirs
     tabular: bool = False  # in a numbered game: a function of the number alone, so it can be tabulated

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import groups_of
 from marl_engine.evaluation.report import RETURNS, Report, View, lineups
 from marl_engine.evaluation.scores import INITIAL, score_of
 from marl_engine.numerics.rng import derive_seeds
@@ -25,12 +26,13 @@ class Match(NamedTuple):
     greedy: bool = False
 
 
-def seatings(profile: Profile) -> list[Match]:
+def seatings(profile: Profile, alike: bool) -> list[Match]:
     """Returns the matches of an evaluation: with sampled and with greedy actions.
 
-    If there are several seats, there are two more, in which all policies move by one seat.
+    If there are several seats, all with equal spaces, there are two more, in which all policies move by one seat.
     """
-    orders = {"return": profile} | ({"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 else {})
+    swapped = {"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 and alike else {}
+    orders = {"return": profile} | swapped
     return [
         Match(f"{name}{'/greedy' if greedy else ''}", order, greedy)
         for name, order in orders.items()
@@ -60,7 +62,7 @@ class ReturnEvaluator:
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
         """See `Evaluator`. A full report has all matches of `seatings`, others only the first one."""
-        matches = seatings(profile) if full else seatings(profile)[:1]
+        matches = seatings(profile, len(set(groups_of(self.game))) == 1)[: None if full else 1]
         payoffs = self._play(matches)
         metrics: Metrics = {}
         for match, games in zip(matches, payoffs, strict=True):
@@ -95,7 +97,7 @@ def headline(metrics: Metrics, episodes: int, players: int) -> tuple[str, str]:
     if "return/greedy/mean" not in metrics:
         return f"return {mean}", f"sampled ({episodes} games)"
     greedy = f"{metrics['return/greedy/mean']:.4g} ± {metrics['return/greedy/stderr']:.2g}"
-    remark = f"; seats swapped {metrics['return/swapped/mean']:.4g}" if players > 1 else ""
+    remark = f"; seats swapped {metrics['return/swapped/mean']:.4g}" if "return/swapped/mean" in metrics else ""
     return f"return {mean}", f"sampled, {greedy} greedy ({episodes} games each{remark})"
 
 

@@ -17,6 +17,7 @@ def gae(
     acts_after: Tensor | None = None,
     ending: Tensor | None,
     alive: Tensor | None = None,
+    unknown: Tensor | None = None,
     discount: float,
     gae_lambda: float,
 ) -> Tensor:
@@ -34,19 +35,22 @@ def gae(
 
     While a seat waits, critics have learned no value of what it observes. So a decision whose game goes on, and after
     which the seat does not act again, has the advantage zero, and the seat's decisions before it bootstrap from V_t.
+    The same holds if the game is truncated while the seat waits: `unknown` (T, B, P) is True at the end of such games;
+    None means nowhere.
     """
     arrays = [each.cpu().numpy() for each in (reward, value, done, acting, after)]
     ends = torch.zeros(1, 1, 1).expand(reward.shape) if ending is None else ending.cpu()
     there = torch.ones(1, 1, 1, dtype=torch.bool).expand(reward.shape) if alive is None else alive.cpu()
+    hidden = torch.zeros(1, 1, 1, dtype=torch.bool).expand(reward.shape) if unknown is None else unknown.cpu()
     acts = torch.ones_like(after, dtype=torch.bool) if acts_after is None else acts_after
     out = np.zeros(reward.shape, np.float32)
-    masks = (there.numpy(), acts.cpu().numpy())
+    masks = (there.numpy(), acts.cpu().numpy(), hidden.numpy())
     _sweep(*arrays, ends.numpy(), *masks, np.float32(discount), np.float32(gae_lambda), out)
     return torch.from_numpy(out).to(reward.device)
 
 
 @compile_loop
-def _sweep(reward, value, done, acting, after, ending, alive, acts_after, discount, gae_lambda, out):
+def _sweep(reward, value, done, acting, after, ending, alive, acts_after, unknown, discount, gae_lambda, out):
     turns, games, players = reward.shape
     for game in range(games):
         for seat in range(players):
@@ -55,7 +59,7 @@ def _sweep(reward, value, done, acting, after, ending, alive, acts_after, discou
             for turn in range(turns - 1, -1, -1):
                 if done[turn, game]:
                     next_value, next_advantage, earned = ending[turn, game, seat], np.float32(0), np.float32(0)
-                    waits = False
+                    waits = unknown[turn, game, seat]
                 if not alive[turn, game, seat]:
                     next_value, next_advantage, earned = np.float32(0), np.float32(0), np.float32(0)
                     waits = False

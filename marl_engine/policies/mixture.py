@@ -56,8 +56,8 @@ class GeometricMixturePolicy(Policy):
 def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profile:
     """The geometric mixture ~ profile^(1 - weight) * other^weight, decision by decision, or token by token.
 
-    A policy that sits in several seats gives one mixture there. Raises ValueError for policies whose actions are
-    numbers in a box, and for mixtures of a population, whose memory depends on what they did.
+    A policy that sits in several seats gives one mixture there. Raises ValueError for policies whose actions consist of
+    several numbers, and for mixtures of a population, whose memory depends on what they did.
     """
     if all(policy.generates for policy in [*profile, *other]):
         return [GeometricMixture(one, two, weight) for one, two in zip(profile, other, strict=True)]  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profil
         return mixture
     if any(policy.noise_shape for policy in [*profile, *other]):
         raise ValueError(
-            "policies whose actions are numbers in a box have no geometric mixture; their game does not fit"
+            "policies whose actions consist of several numbers have no geometric mixture; their game does not fit"
         )
     if any(type(policy).remember is not Policy.remember for policy in [*profile, *other]):
         raise ValueError("mixtures of a population have no geometric mixture; take one of their members")

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from marl_engine.capabilities import capabilities_of
+from marl_engine.capabilities import capabilities_of, groups_of
 from marl_engine.errors import Refused
 from marl_engine.networks.cnn import CNN
 from marl_engine.networks.mlp import ACTIVATIONS, MLP
 from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.factored import Factored, discrete
 from marl_engine.numerics.gaussian import Gaussian, Squashed
 from marl_engine.types import Game, Memory, Policy, Profile
 
@@ -17,16 +18,22 @@ NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may
 
 
 class NetworkPolicy(Policy):
-    """A network from observations to logits; `tabular` where these are numbers of information sets."""
+    """A network from observations to logits; `tabular` where these are numbers of information sets.
+
+    `branches` are those of the action space.
+    """
 
     encodes_like_critic = True
 
-    def __init__(self, network: MLP | CNN, tabular: bool = False):
+    def __init__(self, network: MLP | CNN, tabular: bool = False, branches: tuple[int, ...] = ()):
         super().__init__()
-        self.network, self.tabular = network, tabular
+        self.network, self.tabular, self.branches = network, tabular, branches
+        self.noise_shape = (len(branches),) if branches else ()
 
-    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
-        return Categorical(self.network(rows), legal), memory
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
+    ) -> tuple[Categorical | Factored, Memory]:
+        return discrete(self.network(rows), legal, self.branches), memory
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.network.encode(observation, seat)
@@ -68,15 +75,18 @@ class GaussianPolicy(Policy):
 def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = False) -> Policy:
     """The policy of a network, made for as many outputs as it needs in a game."""
     able = capabilities_of(game)
-    box = None if able.spaces is None else able.spaces.action
-    if box is None or box.low is None or box.high is None:
-        return NetworkPolicy(network(game.actions), tabular=able.numbered is not None)
-    return GaussianPolicy(network(game.actions * (2 if squashed else 1)), box.low, box.high, squashed)
+    space = None if able.spaces is None else able.spaces.action
+    if space is None or space.low is None or space.high is None:
+        branches = () if space is None else space.branches
+        return NetworkPolicy(network(game.actions), tabular=able.numbered is not None, branches=branches)
+    return GaussianPolicy(network(game.actions * (2 if squashed else 1)), space.low, space.high, squashed)
 
 
 def fill_seats(game: Game, shared: bool, make: Callable[[], Policy]) -> Profile:
-    """Returns one policy for all seats, or one for each."""
-    return [make()] * game.players if shared else [make() for _ in range(game.players)]
+    """Returns one policy for each group of seats if they are shared, otherwise one for each seat."""
+    groups = groups_of(game) if shared else range(game.players)
+    policies = {group: make() for group in dict.fromkeys(groups)}
+    return [policies[group] for group in groups]
 
 
 def indicated_seats(game: Game, indicator: bool | None, shared: bool) -> int:

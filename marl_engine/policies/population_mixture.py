@@ -72,7 +72,7 @@ def mix_members(members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) ->
     """Returns the profile in which each seat draws one of its members (K,) with its weights (K,).
 
     Members with weight 0 are left out, and mixtures among members are resolved. Raises ValueError for language
-    policies and for policies whose actions are numbers in a box.
+    policies and for policies whose actions consist of several numbers.
     """
     if all(isinstance(policy, TablePolicy) for policies in members for policy in policies):
         profile = freeze([policies[0] for policies in members])
@@ -81,7 +81,7 @@ def mix_members(members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) ->
     if any(policy.generates for policies in members for policy in policies):
         raise ValueError("language policies cannot be members of a mixture")
     if any(policy.noise_shape for policies in members for policy in policies):
-        raise ValueError("policies whose actions are numbers in a box cannot be members of a mixture")
+        raise ValueError("policies whose actions consist of several numbers cannot be members of a mixture")
     return [_mix(*each) for each in zip(members, mixtures, strict=True)]
 
 

@@ -10,6 +10,7 @@ from marl_engine.errors import Refused
 from marl_engine.networks.recurrent import CELLS, RecurrentNetwork
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.factored import Factored, discrete
 from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import fill_seats
@@ -17,13 +18,14 @@ from marl_engine.types import Game, Memory, Policy
 
 
 class RecurrentPolicy(Policy):
-    """A recurrent network from observations to logits."""
+    """A recurrent network from observations to logits; `branches` are those of the action space."""
 
     unit, encodes_like_critic = "sequence", True
 
-    def __init__(self, network: RecurrentNetwork):
+    def __init__(self, network: RecurrentNetwork, branches: tuple[int, ...] = ()):
         super().__init__()
-        self.network = network
+        self.network, self.branches = network, branches
+        self.noise_shape = (len(branches),) if branches else ()
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.network.encode(observation, seat)
@@ -31,16 +33,18 @@ class RecurrentPolicy(Policy):
     def initial_memory(self, count: int) -> Memory:
         return self.network.initial_memory(count)
 
-    def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
+    def forward(
+        self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
+    ) -> tuple[Categorical | Factored, Memory]:
         """Plays one turn; without memory it is the first one of a game."""
         logits, memory = self.network(rows, self.initial_memory(len(rows)) if memory is None else memory)
-        return Categorical(logits, legal), memory
+        return discrete(logits, legal, self.branches), memory
 
     def unroll(
         self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor
-    ) -> tuple[Categorical, Memory]:
+    ) -> tuple[Categorical | Factored, Memory]:
         logits, memories = self.network.unroll(rows, memory, opens, acting)
-        return Categorical(logits[acting], None if legal is None else legal[acting]), memories[-1]
+        return discrete(logits[acting], None if legal is None else legal[acting], self.branches), memories[-1]
 
 
 @dataclass
@@ -71,7 +75,10 @@ class RecurrentSpec:
         spaces = capabilities_of(game).spaces
         if spaces is not None and spaces.action.is_box:
             raise Refused(f"the action space of {type(game).__name__} is not discrete, as {type(self).__name__} needs")
-        return fill_seats(game, self.shared, lambda: RecurrentPolicy(self._network(game, game.actions, 0.01, 1)))
+        branches = () if spaces is None else spaces.action.branches
+        return fill_seats(
+            game, self.shared, lambda: RecurrentPolicy(self._network(game, game.actions, 0.01, 1), branches)
+        )
 
     def critic(self, game: Game, joint: bool) -> RecurrentNetwork:
         """Returns a recurrent critic of one seat's observations, or of all seats with its own first."""

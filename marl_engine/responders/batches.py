@@ -49,7 +49,7 @@ class PolicyBatch(NamedTuple):
 
     rows: Tensor  # (N, ...) encoded observations
     legal: Tensor | None  # (N, A) bool
-    action: Tensor  # (N,) int64, or (N, D) of numbers
+    action: Tensor  # (N,) int64, or (N, K) of choices, or (N, D) of numbers
     log_prob: Tensor  # (N,) when it was taken
     advantage: Tensor  # (N,)
     target: Tensor | None = None  # (N, A) of KL terms; see `losses.ppo.Pull`
@@ -194,6 +194,13 @@ def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | 
         memory = choose_rows(opens, critic.initial_memory(len(opens)), memories[-1])
     shape = (turns, games, len(seats))
     return Values(rows, value.view(shape), after.view(shape[1:]), None if final is None else final.view(shape), memory)
+
+
+def unknown_endings(trajectory: Trajectory, seats: list[int]) -> Tensor | None:
+    """Returns where games are truncated while a seat waits, (T, B, seats); None: nowhere. See `gae`."""
+    if trajectory.final_acting is None:
+        return None
+    return trajectory.truncated[..., None] & ~trajectory.final_acting[..., seats]
 
 
 def course_of(part: SeatBatch, memory: Memory) -> Course:

@@ -37,6 +37,7 @@ from marl_engine.responders.batches import (
     merge_terms,
     select_decisions,
     select_units,
+    unknown_endings,
 )
 from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
@@ -236,6 +237,7 @@ class PPO:
             acts_after=part.after.acting[:, seats],
             ending=None if values.final is None else values.final * trajectory.truncated[..., None],
             alive=None if trajectory.alive is None else trajectory.alive[..., seats],
+            unknown=unknown_endings(trajectory, seats),
             discount=self.discount,
             gae_lambda=self.gae_lambda,
         )

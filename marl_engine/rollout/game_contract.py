@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from marl_engine.capabilities import spaces_of
+from marl_engine.capabilities import groups_of, spaces_of
 from marl_engine.errors import Refused
 from marl_engine.numerics.rng import derive_seeds, draw_uniforms
 from marl_engine.rollout.turn_checks import check_turn
@@ -35,7 +35,22 @@ def check_declarations(game: Any) -> str:
         raise Refused(f"{name} has no {', '.join(missing)}; a game has {', '.join(METHODS)}")
     if min(game.players, game.actions) < 1:
         raise Refused(f"{name}: players and actions must be 1 or more, not {game.players} and {game.actions}")
+    check_spaces(name, game)
     return f"{game.players} players, {game.actions} actions, observations {tuple(game.observation_shape)}"
+
+
+def check_spaces(name: str, game: Any) -> None:
+    """Raises Refused for branches that do not sum to the number of actions, and for groups that are not numbered."""
+    spaces = spaces_of(game)
+    if spaces is None:
+        return
+    if spaces.action.branches and sum(spaces.action.branches) != game.actions:
+        raise Refused(
+            f"{name}: spaces.action.branches must sum to actions, {game.actions}, not {spaces.action.branches}"
+        )
+    groups = groups_of(game)
+    if len(groups) != game.players or set(groups) != set(range(max(groups) + 1)):
+        raise Refused(f"{name}: spaces.groups must have the number of a group, from 0, for each seat, not {groups}")
 
 
 def check_shapes(game: Game, copies: int = 5, turns: int = 50) -> str:
@@ -92,7 +107,7 @@ def check_restore(game: Game, copies: int = 3, before: int = 30, after: int = 20
     clones = {key: each.clone() for key, each in state.items()}
     again, here = other.restore(deepcopy(state)), turn
     opening = {"reward": here.reward, "shaping": here.shaping, "done": here.done, "truncated": here.truncated}
-    if field := difference(here, again._replace(**opening, final=here.final)):
+    if field := difference(here, again._replace(**opening, final=here.final, final_acting=here.final_acting)):
         raise Refused(f"{name}: restore must return the turn that was to be played; its {field} is another")
     for number in range(before, before + after):
         turn = game.step(random_actions(game, turn, number))
@@ -176,15 +191,30 @@ def difference(one: Turn, other: Turn, row: int | None = None, other_row: int | 
 def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
     """Returns random legal actions (B, P), a function of seed and position in the batch.
 
-    In games with continuous actions they are numbers (B, P, D) within the bounds.
+    In games with continuous actions they are numbers (B, P, D) within the bounds, or within 1 of zero without bounds;
+    with branches they are (B, P, K).
     """
     seeds = derive_seeds(seed, len(turn.legal))
     spaces = spaces_of(game)
-    if spaces is not None and spaces.action.low is not None and spaces.action.high is not None:
+    space = None if spaces is None else spaces.action
+    if space is not None and space.low is not None and space.high is not None:
         noise = draw_uniforms(seeds, 0, 1, game.players * game.actions).view(turn.legal.shape)
-        return spaces.action.low + (spaces.action.high - spaces.action.low) * noise
-    (noise,) = draw_uniforms(seeds, 0, 1, game.players)
-    cumulative = turn.legal.float().cumsum(-1)
+        low, high = space.low.nan_to_num(neginf=-1.0), space.high.nan_to_num(posinf=1.0)
+        return low + (high - low) * noise
+    branches = space.branches if space is not None and space.branches else (game.actions,)
+    (noise,) = draw_uniforms(seeds, 0, 1, game.players * len(branches))
+    choices = [
+        random_choices(legal, each)
+        for legal, each in zip(
+            turn.legal.split(branches, -1), noise.unflatten(-1, (game.players, -1)).unbind(-1), strict=True
+        )
+    ]
+    return torch.stack(choices, dim=-1) if space is not None and space.branches else choices[0]
+
+
+def random_choices(legal: Tensor, noise: Tensor) -> Tensor:
+    """Returns the legal actions (B, P) that numbers (B, P) in [0, 1) choose uniformly from legal (B, P, A)."""
+    cumulative = legal.float().cumsum(-1)
     return (cumulative <= noise[..., None] * cumulative[..., -1:]).sum(-1)
 
 

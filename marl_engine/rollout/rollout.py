@@ -26,7 +26,7 @@ class Trajectory(NamedTuple):
     observation: Tensor  # (T, B, P, ...)
     legal: Tensor | None  # (T, B, P, A) bool; None: all actions are legal
     acting: Tensor  # (T, B, P) bool
-    action: Tensor  # (T, B, P) int64, or (T, B, P, D) of numbers
+    action: Tensor  # (T, B, P) int64, or (T, B, P, K) of choices, or (T, B, P, D) of numbers
     log_prob: Tensor  # (T, B, P) of the action, when it was taken
     reward: Tensor  # (T, B, P)
     shaping: Tensor  # (T, B, P)
@@ -36,6 +36,7 @@ class Trajectory(NamedTuple):
     alive: Tensor | None = None  # (T, B, P) bool; None: all seats are alive
     memory: tuple[Memory, ...] = ()  # (P,) the first layer of `SeatMemory` at the first decision, trees of (B, …)
     level: Tensor | None = None  # (T, B, …) the level that each game was played at; None: as the game was made
+    final_acting: Tensor | None = None  # (T, B, P) bool: seats that would act at `final`; None: all
 
 
 def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
@@ -51,12 +52,12 @@ def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
 
 
-def stack_alive(alive: Sequence[Tensor | None]) -> Tensor | None:
-    """Returns who was in the game, (T, B, P), from each turn's `alive`; None if it is None in all turns."""
-    first = next((each for each in alive if each is not None), None)
+def stack_masks(masks: Sequence[Tensor | None]) -> Tensor | None:
+    """Returns masks (T, B, P) from those of each turn, of which None is True everywhere; None if all are None."""
+    first = next((each for each in masks if each is not None), None)
     if first is None:
         return None
-    return torch.stack([torch.ones_like(first) if each is None else each for each in alive])
+    return torch.stack([torch.ones_like(first) if each is None else each for each in masks])
 
 
 class Seating:
@@ -78,7 +79,7 @@ class Seating:
             ]
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        """Returns actions (B, P) or (B, P, D) and log-probabilities (B, P), from noise in [0, 1) of their shape."""
+        """Returns actions (B, P, …) and log-probabilities (B, P), from noise in [0, 1) of the shape of actions."""
         legal = None if turn.legal.all() else turn.legal
         decided = [self._decide_group(party, turn, legal, noise, greedy) for party in range(len(self.groups))]
         if len(decided) == 1:
@@ -139,7 +140,7 @@ class Decision(NamedTuple):
     """One decision of all seats, and its result."""
 
     before: Turn
-    action: Tensor  # (B, P) int64, or (B, P, D) of numbers
+    action: Tensor  # (B, P) int64, or (B, P, K) of choices, or (B, P, D) of numbers
     log_prob: Tensor  # (B, P)
     after: Turn
     level: Tensor | None = None  # (B, …) the levels of the games
@@ -232,7 +233,8 @@ def record(
         shaping=torch.stack([each.shaping for each in after]),
         done=torch.stack([each.done for each in after]),
         truncated=torch.stack([each.truncated for each in after]),
-        alive=stack_alive([each.alive for each in before]),
+        alive=stack_masks([each.alive for each in before]),
+        final_acting=stack_masks([each.final_acting for each in after]),
         memory=remembered[0],
         level=None if levels is None else torch.stack([each.level for each in decisions if each.level is not None]),
     )

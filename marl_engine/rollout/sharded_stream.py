@@ -18,7 +18,7 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import Game, LevelSource, Opponents, Runner, Turn
 
 Joined = TypeVar("Joined", Turn, Trajectory)
-FILLS = {"legal": 1, "alive": 1}  # values of fields that are None; 0 by default
+FILLS = {"legal": 1, "alive": 1, "final_acting": 1}  # values of fields that are None; 0 by default
 
 
 class Stretch(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import spaces_of
 from marl_engine.errors import Halted, Refused
 from marl_engine.types import Turn
 
@@ -32,11 +33,15 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
         shapes["final"] = observed_shape
     if turn.alive is not None:
         shapes["alive"] = seats
+    if turn.final_acting is not None:
+        shapes["final_acting"] = seats
     types = {"observation": None, "final": None, "reward": torch.float32, "shaping": torch.float32}
     for field, shape in shapes.items():
         if wrong := tensor_mismatch(turn._asdict()[field], shape, types.get(field, torch.bool)):
             raise Refused(f"{name}: {field} must be {wrong}")
     if wrong := fault(turn.observation, turn.reward, turn.shaping, turn.legal, turn.acting):
+        raise Refused(f"{name}: {wrong}")
+    if wrong := branch_fault(game, turn.legal, turn.acting):
         raise Refused(f"{name}: {wrong}")
     if turn.alive is not None and (wrong := absence_fault(turn.alive, turn.acting)):
         raise Refused(f"{name}: {wrong}")
@@ -72,6 +77,16 @@ def fault(observation: Tensor, reward: Tensor, shaping: Tensor, legal: Tensor | 
     if legal is not None and not (able := legal.any(-1) | ~acting).all():
         place = (~able).nonzero()[0].tolist()
         return f"a seat that is acting must have a legal action; legal is False for all of them at {place}"
+    return ""
+
+
+def branch_fault(game: Any, legal: Tensor, acting: Tensor) -> str:
+    """Returns what is wrong with legal actions (B, P, A) of several choices; empty if nothing is."""
+    spaces = spaces_of(game)
+    for branch, mask in enumerate(legal.split(spaces.action.branches, -1) if spaces and spaces.action.branches else ()):
+        if not (able := mask.any(-1) | ~acting).all():
+            place = (~able).nonzero()[0].tolist()
+            return f"a seat that is acting must have a legal action in every branch; it has none in {branch} at {place}"
     return ""
 
 
