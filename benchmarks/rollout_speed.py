@@ -1,4 +1,4 @@
-"""Compares the speed of sampled play of Leduc poker with OpenSpiel's rl_environment and Pgx, on one core.
+"""Compares the speed of sampled play of OpenSpiel's games with its rl_environment and Pgx, on one core.
 
     python benchmarks/rollout_speed.py --copies 64 1024 --peers "Pgx 2.6.0"
 
@@ -7,9 +7,11 @@ log-probabilities and payoffs. All programs play uniformly random actions. They 
 so that a slow minute of the machine affects all of them. Each peer has its own environment (`make peers`). OpenSpiel's
 environment plays one game at a time, whatever the number of copies.
 
-The last rows are for an MLP with two layers of 64 units. Its logits in all information sets are computed once for each
-stretch of play; the peer of these rows is the same network, evaluated turn by turn. The last line is JSON; a ratio
-above 1 means that marl_engine, or the table of logits, is faster.
+Further rows are for an MLP with two layers of 64 units. Its logits in all information sets are computed once for each
+stretch of play; the peer of these rows is the same network, evaluated turn by turn. The last rows are for games that do
+not fit into memory, which are played through OpenSpiel's states, by uniformly random actions (`--states`); peers are
+OpenSpiel's environment and its vector of environments. The last line is JSON; a ratio above 1 means that marl_engine,
+or the table of logits, is faster.
 """
 
 import argparse
@@ -21,22 +23,36 @@ from statistics import median
 import torch
 from side_by_side import Row, format_json, print_table, require_peers, run_peer
 
-from games.openspiel import OpenSpiel
+from games.openspiel import OpenSpiel, OpenSpielStates
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.numerics.categorical import Categorical
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.rollout.stream import Stream
-from marl_engine.types import Profile
+from marl_engine.types import Game, Policy, Profile
 
 GAME = "leduc_poker"
 TURNS = {64: 256, 1024: 64, 8192: 16}  # length of a stretch of play, by number of copies
-OPENSPIEL, PGX = "OpenSpiel rl_environment", "Pgx 2.6.0"
+OPENSPIEL, PGX, VECTOR = "OpenSpiel rl_environment", "Pgx 2.6.0", "OpenSpiel vector_env"
 ENVIRONMENTS = {OPENSPIEL: "openspiel", PGX: "pgx"}
+LARGE = ("connect_four", "phantom_ttt", "dark_hex(board_size=3)", "hanabi", "backgammon")  # games that do not fit
+LARGE_COPIES = 256
 
 
-def measure(profile: Profile, copies: int, seconds: float) -> float:
+class Uniform(Policy):
+    """Plays uniformly random legal actions."""
+
+    def __init__(self, actions: int):
+        super().__init__()
+        self.actions = actions
+
+    def forward(self, rows, legal=None, memory=None):
+        return Categorical(torch.zeros(len(rows), self.actions), legal), memory
+
+
+def measure(profile: Profile, copies: int, seconds: float, game: Game | None = None) -> float:
     """Returns decisions per CPU-second of play in a number of copies, measured for `seconds`."""
-    stream, turns = Stream(OpenSpiel(GAME), derive_seeds(0, copies)), TURNS[copies]
+    stream, turns = Stream(game or OpenSpiel(GAME), derive_seeds(0, copies)), TURNS.get(copies, 32)
     stream.play(profile, turns)
     stretches, start = 0, time.process_time()
     while time.process_time() < start + seconds:
@@ -86,11 +102,24 @@ def compare_network(copies: int, repeats: int, seconds: float) -> list[Row]:
     return compare(own, {"turn by turn": turn_by_turn}, f"MLP 2x64, {copies:,} copies", repeats)
 
 
+def compare_states(name: str, repeats: int, seconds: float) -> list[Row]:
+    """Compares play through states with OpenSpiel's environments."""
+    game = OpenSpielStates(name)
+    own = partial(measure, [Uniform(game.actions)] * game.players, LARGE_COPIES, seconds, game)
+    arguments = {OPENSPIEL: (), VECTOR: (LARGE_COPIES,)}
+    peers = {
+        peer: lambda extra=extra: run_peer("openspiel", "openspiel_rollout.py", name, seconds, *extra)["decisions"]
+        for peer, extra in arguments.items()
+    }
+    return compare(own, peers, f"{name} through states, {LARGE_COPIES} copies", repeats)
+
+
 def main() -> None:
     """Runs the comparisons, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--copies", nargs="+", type=int, default=list(TURNS), choices=list(TURNS))
+    parser.add_argument("--copies", nargs="*", type=int, default=list(TURNS), choices=list(TURNS))
     parser.add_argument("--peers", nargs="*", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
+    parser.add_argument("--states", nargs="*", default=list(LARGE), help="games that are played through states")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each program (default 3)")
     parser.add_argument("--seconds", type=float, default=2.0, help="duration of a measurement (default 2)")
     options = parser.parse_args()
@@ -101,7 +130,9 @@ def main() -> None:
         rows += compare_uniform(copies, options.peers, options.repeats, options.seconds)
     for copies in options.copies:
         rows += compare_network(copies, options.repeats, options.seconds)
-    print_table(f"Sampled play of {GAME}, one core", "peer", rows)
+    for name in options.states:
+        rows += compare_states(name, options.repeats, options.seconds)
+    print_table(f"Sampled play of {GAME} and of large games, one core", "peer", rows)
     print(format_json("rollout_speed", rows))
 
 

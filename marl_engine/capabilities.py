@@ -114,6 +114,20 @@ class DifferentiableGame(NumberedGame, Protocol):
         ...
 
 
+class BotGame(Game, Protocol):
+    """A game that has bots, which see its state, to compare profiles with."""
+
+    bots: tuple[str, ...]  # weakest first; played in every evaluation
+    slow_bots: tuple[str, ...]  # played at the end of a run only
+
+    def bot_actions(self, bot: str, noise: Tensor) -> Tensor:
+        """Returns the actions (B, P) of a bot in the turn that is to be played, from uniform numbers (B, P).
+
+        Those of seats that do not act do not count.
+        """
+        ...
+
+
 class PreferenceGame(Protocol):
     """A symmetric game in which two seats answer a prompt.
 
@@ -208,6 +222,7 @@ LACKS: dict[Any, str] = {  # messages about objects without a capability
     TreeGame: "has no game tree",
     TabulatedGame: "is not played by tables",
     DifferentiableGame: "is not differentiable",
+    BotGame: "has no bots",
     PreferenceGame: "is not a preference game",
     MatrixPreferenceGame: "is not a preference game with numbered answers",
     TextPreferenceGame: "has no prompts in words",
@@ -229,6 +244,7 @@ class Capabilities(NamedTuple):
     tree: TreeGame | None
     tabulated: TabulatedGame | None
     differentiable: DifferentiableGame | None
+    bots: BotGame | None
     preference: PreferenceGame | None
     text_preference: TextPreferenceGame | None
     metered: MeteredGame | None
@@ -241,7 +257,7 @@ def capabilities_of(game: Any) -> Capabilities:
     def narrow(protocol: type) -> Any:
         return None if missing_members(game, protocol) else game
 
-    kinds = (Drawable, LevelGame, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame)
+    kinds = (Drawable, LevelGame, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame, BotGame)
     preferences = (PreferenceGame, TextPreferenceGame, MeteredGame, TrajectoryPreferenceGame)
     return Capabilities(spaces_of(game), *map(narrow, (*kinds, *preferences)))
 

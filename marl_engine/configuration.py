@@ -56,6 +56,16 @@ def declared_types(kind: Any) -> dict[str, Any]:
         return {}
 
 
+def better_preset(section: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Returns the preset that suits the values of a section better than its own, and why; None if there is none.
+
+    A class can say so by a static method `better_preset(values)`.
+    """
+    choose = getattr(class_of(section.get("_target_")), "better_preset", None)
+    better: tuple[str, str] | None = None if choose is None else choose(section)
+    return better
+
+
 def converter(kind: Any) -> TypeAdapter[Any]:
     """Returns a converter to a declared type."""
     return TypeAdapter(kind, config={"arbitrary_types_allowed": True})

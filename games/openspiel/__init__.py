@@ -1,5 +1,6 @@
-"""Games of OpenSpiel, compiled into arrays."""
+"""Games of OpenSpiel, compiled into arrays or played through its states."""
 
 from games.openspiel.game import OpenSpiel
+from games.openspiel.states import OpenSpielStates
 
-__all__ = ["OpenSpiel"]
+__all__ = ["OpenSpiel", "OpenSpielStates"]

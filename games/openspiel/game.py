@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.openspiel.load import compile_game
+from games.openspiel.load import Uncompiled, compile_game
 from marl_engine.configuration import outside
 from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, realization_plan, uniform_strategy
 from marl_engine.extensive_form.tree_play import (
@@ -67,6 +67,17 @@ class OpenSpiel:
         self.features, self.start = torch.from_numpy(self.tree.tensor), uniform_strategy(self.form)
         self.rules = tree_rules(self.tree)
         self.copies = GameCopies(*np.zeros((3, 0), np.uint64))  # None before `reset`, since solvers do not play
+
+    @staticmethod
+    def better_preset(values: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Returns the preset with which a game is played that does not fit into memory, and why; None if it fits."""
+        try:
+            compile_game(str(values.get("name", OpenSpiel.name)))
+        except Uncompiled as reason:
+            return "openspiel_states", str(reason).partition(";")[0]
+        except ValueError:  # it is refused when the game is made
+            pass
+        return None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "OpenSpiel":
         """Copies of its own of the same game, whose arrays are shared, for nobody writes into them."""

@@ -25,13 +25,18 @@ from marl_engine.numerics.cache import cache_folder
 WIDTH, DESCENTS = 2000, 5  # histories that are expanded at each depth; random walks below if there are more
 DAMAGES = (OSError, ValueError, KeyError, EOFError, BadZipFile, RuntimeError)  # of files in a cache, and no home for it
 CODE = (sys.modules[__name__], tree_walk, efg, nfg, sequence_form)  # modules that arrays depend on, besides the game
+THROUGH_STATES = "play it through its states with game=openspiel_states"
 IN_MEMORY: dict[str, tuple[Tree, SequenceForm]] = {}  # by identity
+
+
+class Uncompiled(ValueError):
+    """A game that is not compiled, since it is too large or a player forgets; it can be played through its states."""
 
 
 def compile_game(name: str) -> tuple[Tree, SequenceForm]:
     """Returns the arrays of a game, from memory or disk if available.
 
-    Raises ValueError for a game that does not fit.
+    Raises Uncompiled for a game that does not fit, and ValueError for one that is unknown or fails.
     """
     game = load_sequential(name)
     key = game_identity(name, CODE)
@@ -67,7 +72,7 @@ def warn(sentence: str) -> None:
 
 
 def walk_game(name: str, game: Any) -> tuple[Tree, SequenceForm]:
-    """Returns the arrays of a game. Raises ValueError if it does not fit, or if pyspiel fails."""
+    """Returns the arrays of a game. Raises Uncompiled if it does not fit, and ValueError if pyspiel fails."""
     try:
         return walk_if_it_fits(name, game)
     except RuntimeError as error:  # pyspiel.SpielError is one
@@ -75,15 +80,15 @@ def walk_game(name: str, game: Any) -> tuple[Tree, SequenceForm]:
 
 
 def walk_if_it_fits(name: str, game: Any) -> tuple[Tree, SequenceForm]:
-    """Returns the arrays of a game while a display shows progress. Raises ValueError if it does not fit."""
+    """Returns the arrays of a game while a display shows progress. Raises Uncompiled if it does not fit."""
     from rich.console import Console
     from rich.text import Text
 
     size = estimate_size(game)
     if size > LARGEST:
-        raise ValueError(
-            f"{name} has about {format_size(size)} histories, and at most {LARGEST:,} are compiled; "
-            "choose a smaller game"
+        raise Uncompiled(
+            f"{name} has about {format_size(size)} histories, and at most {LARGEST:,} are compiled; choose a smaller "
+            f"game, or {THROUGH_STATES}"
         )
     with Console(stderr=True).status(Text(f"compiling {name}")) as status:
 
@@ -93,7 +98,7 @@ def walk_if_it_fits(name: str, game: Any) -> tuple[Tree, SequenceForm]:
         try:
             return walk_tree(game, tell, watched=not game.get_type().provides_information_state_string)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+            raise Uncompiled(f"{name}: {error}; or {THROUGH_STATES}") from error
 
 
 def estimate_size(game: Any) -> int:
@@ -186,6 +191,19 @@ def load_sequential(name: str) -> Any:
     """
     if path := efg_path(name):
         return load_efg(path)
+    game = load_game(name)
+    import pyspiel
+
+    kind = game.get_type()
+    if not (kind.provides_information_state_string or kind.provides_observation_string):
+        raise ValueError(f"OpenSpiel's {name!r} does not say what a player has seen, so it cannot be compiled")
+    if kind.dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
+        game = pyspiel.convert_to_turn_based(game)
+    return game
+
+
+def load_game(name: str) -> Any:
+    """Returns the pyspiel game of a string. Raises ValueError."""
     try:
         import pyspiel
 
@@ -204,18 +222,14 @@ def load_sequential(name: str) -> Any:
     except (pyspiel.SpielError, IndexError) as error:
         raise ValueError(f"OpenSpiel refuses {name!r}: {excerpt(str(error))}") from error
     check_kind(name, game.get_type())
-    if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
-        game = pyspiel.convert_to_turn_based(game)
     return game
 
 
 def check_kind(name: str, kind: Any) -> None:
-    """Raises ValueError if the type of a game shows that it cannot be compiled."""
+    """Raises ValueError if the type of a game shows that it cannot be played from the seeds of copies."""
     from pyspiel import GameType
 
     if kind.dynamics == GameType.Dynamics.MEAN_FIELD:
-        raise ValueError(f"OpenSpiel's {name!r} is a game of infinitely many players, so it cannot be compiled")
+        raise ValueError(f"OpenSpiel's {name!r} is a game of infinitely many players, so it cannot be played here")
     if kind.chance_mode == GameType.ChanceMode.SAMPLED_STOCHASTIC:
-        raise ValueError(f"OpenSpiel's {name!r} does not say what its chances are, so it cannot be compiled")
-    if not (kind.provides_information_state_string or kind.provides_observation_string):
-        raise ValueError(f"OpenSpiel's {name!r} does not say what a player has seen, so it cannot be compiled")
+        raise ValueError(f"OpenSpiel's {name!r} does not say what its chances are, so it cannot be played here")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from marl_engine.capabilities import capabilities_of
+from marl_engine.evaluation.bots import BotEvaluator
 from marl_engine.evaluation.exact import ExactEvaluator
 from marl_engine.evaluation.report import Evaluator
 from marl_engine.evaluation.returns import ReturnEvaluator
@@ -16,11 +17,13 @@ def make_evaluator(
     """Returns the evaluator of a game.
 
     It is exact for extensive games, measures win rates if the game compares texts, and otherwise plays `episodes`
-    games. `reference` is the initial profile, if it is known.
+    games, also against the bots of the game. `reference` is the initial profile, if it is known.
     """
     able = capabilities_of(game)
     if able.extensive is not None:
         return ExactEvaluator(able.extensive)
     if able.text_preference is not None and reference is not None:
         return WinRateEvaluator(able.text_preference, reference, episodes, device)
+    if able.bots is not None and able.bots.bots:
+        return BotEvaluator(able.bots, reference, runner, episodes)
     return ReturnEvaluator(game, reference, runner, episodes)

@@ -9,9 +9,12 @@ from marl_engine.evaluation.report import Score
 from marl_engine.types import Metrics
 
 INITIAL = "return/initial"  # the learner's return in one seat against the initial policies
+BOT = "return/bot"  # the learner's return in one seat against a bot of the game
+SAMPLED = {f"{name}/mean": f"{name}/stderr" for name in (BOT, INITIAL)}  # scores with a standard error
 LABELS = {  # by metric; the first measured one is the score
     "nash_conv": "NashConv",
     "win_rate/reference": "win rate",
+    f"{BOT}/mean": "return",
     f"{INITIAL}/mean": "return",
     "return/mean": "return",
 }
@@ -35,15 +38,15 @@ def score_of(metrics: Metrics, measure: str | None = None) -> Score | None:
     if measure is None:
         return None
     value = -metrics[measure] if measure == LESS_IS_BETTER else metrics[measure]
-    error = metrics[f"{INITIAL}/stderr"] if measure == f"{INITIAL}/mean" else 0.0
+    error = metrics[SAMPLED[measure]] if measure in SAMPLED else 0.0
     return Score(measure, LABELS[measure], value, error)
 
 
 def best_of(evaluations: Sequence[tuple[int, Metrics]]) -> Best | None:
     """Returns the best of evaluations (iteration, metrics): the last one that is as good as the highest score.
 
-    The measure is the first that all evaluations have. Scores of return/initial have a standard error; those within two
-    standard errors of the highest are as good.
+    The measure is the first that all evaluations have. Scores against a bot or the initial policies have a standard
+    error; those within two standard errors of the highest are as good.
     """
     measure = next((name for name in LABELS if all(name in metrics for _, metrics in evaluations)), None)
     scores = [(iteration, score) for iteration, metrics in evaluations if (score := score_of(metrics, measure))]

@@ -32,3 +32,10 @@ def same_layout(tree: Any, other: Any) -> bool:
 def choose_rows(mask: Tensor, tree: Any, other: Any) -> Any:
     """The rows (N, …) of one tree where mask (N,) is True, and of the other elsewhere."""
     return map_tree(lambda one, two: torch.where(mask.view(-1, *[1] * (one.ndim - 1)), one, two), tree, other)
+
+
+def spread_rows(rows: Tensor, mask: Tensor) -> Tensor:
+    """Returns (N, …) with the given rows, in order, where mask (N,) is True, and zeros elsewhere."""
+    spread = rows.new_zeros(len(mask), *rows.shape[1:])
+    spread[mask] = rows
+    return spread

@@ -1,6 +1,6 @@
 """Plays profiles: stretches of play to learn from, and whole games to score."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import NamedTuple, Protocol
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from marl_engine.errors import Halted
 from marl_engine.numerics.rng import draw_uniforms
-from marl_engine.numerics.trees import choose_rows
+from marl_engine.numerics.trees import choose_rows, spread_rows
 from marl_engine.rollout.levels import CopyLevels
 from marl_engine.rollout.seat_memory import SeatMemory, recall, split_seats
 from marl_engine.rollout.tabulation import tabulate_logits, tabulated_game
@@ -102,20 +102,27 @@ class Seating:
     def _decide_group(
         self, group: int, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
     ) -> tuple[Tensor, Tensor]:
-        """Returns actions (B, seats) and log-probabilities of one policy."""
+        """Returns actions (B, seats) and log-probabilities of one policy.
+
+        A policy without memory is only asked where seats act, if any do; elsewhere the results are 0.
+        """
         policy, seats = self.groups[group]
-        rows = policy.encode(select_seats(turn.observation, seats, self.players), self.seat[group])
-        legal_rows = None if legal is None else select_seats(legal, seats, self.players)
-        memory = self._memory_at(group, turn.done)
-        distribution, after = policy(rows, legal_rows, memory)
+        memory, acting = self._memory_at(group, turn.done), select_seats(turn.acting, seats, self.players)
+        everywhere = memory is not None or policy.tabular or bool(acting.all()) or not acting.any()
+        asked = slice(None) if everywhere else acting
+        observation, noise = (select_seats(each, seats, self.players)[asked] for each in (turn.observation, noise))
+        legal_rows = None if legal is None else select_seats(legal, seats, self.players)[asked]
+        distribution, after = policy(policy.encode(observation, self.seat[group][asked]), legal_rows, memory)
         if greedy:
             action = distribution.mode()
             log_prob = distribution.log_prob(action)
         else:
-            action, log_prob = distribution.sample(select_seats(noise, seats, self.players))
+            action, log_prob = distribution.sample(noise)
         self.memory[group] = after = policy.remember(after, distribution, action)
-        if memory is not None and not turn.acting.all():
-            self.memory[group] = choose_rows(select_seats(turn.acting, seats, self.players), after, memory)
+        if memory is not None and not acting.all():
+            self.memory[group] = choose_rows(acting, after, memory)
+        if not everywhere:
+            action, log_prob = (spread_rows(each, acting) for each in (action, log_prob))
         return action.view(self.games, len(seats), *action.shape[1:]), log_prob.view(self.games, -1)
 
     def _memory_at(self, group: int, done: Tensor) -> Memory:
@@ -263,7 +270,14 @@ def take_step(game: Game, turn: Turn, action: Tensor, number: int) -> Turn:
 
 
 @torch.no_grad()
-def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) -> Tensor:
+def score(
+    game: Game,
+    profile: Profile,
+    seeds: Tensor,
+    *,
+    greedy: bool = False,
+    take_seats: Callable[[Profile, int, torch.device], Seats] = Seating,
+) -> Tensor:
     """Plays one game for each seed (B,); returns payoffs (B, P) without shaping or discount.
 
     Raises Refused if turns are invalid, and Halted if a game does not end.
@@ -271,7 +285,7 @@ def score(game: Game, profile: Profile, seeds: Tensor, *, greedy: bool = False) 
     turn, seeds = open_games(game, seeds)
     earned = turn.reward * turn.done[:, None]  # games that ended before anyone acted
     unfinished = ~turn.done
-    seating = Seating(profile, len(seeds), seeds.device)
+    seating = take_seats(profile, len(seeds), seeds.device)
     for decision in play_turns(game, seating, turn, seeds, turns=LONGEST, greedy=greedy):
         earned += decision.after.reward * unfinished[:, None]
         unfinished &= ~decision.after.done

@@ -6,11 +6,13 @@ number of workers.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from marl_engine.rollout.bot_seating import BotSeating
 from marl_engine.rollout.rollout import score
 from marl_engine.types import Game, Profile, Runner
 
@@ -18,10 +20,12 @@ SHARD = 1024  # games
 
 
 class Lineup(NamedTuple):
-    """A profile, and how its actions are chosen."""
+    """A profile, and how its actions are chosen. A bot of the game may play all seats but one."""
 
     profile: Profile
     greedy: bool = False
+    bot: str | None = None
+    seat: int = 0  # that the profile plays, if there is a bot
 
 
 class Shard(NamedTuple):
@@ -34,7 +38,12 @@ class Shard(NamedTuple):
 
 def score_shard(shard: Shard) -> Tensor:
     """Returns (N, P) of the games of a shard; see `score`."""
-    return score(deepcopy(shard.game), shard.lineup.profile, shard.seeds, greedy=shard.lineup.greedy)
+    profile, greedy, bot, seat = shard.lineup
+    game: Any = deepcopy(shard.game)
+    if bot is None:
+        return score(game, profile, shard.seeds, greedy=greedy)
+    take_seats = partial(BotSeating, game=game, bot=bot, seat=seat)
+    return score(game, profile, shard.seeds, greedy=greedy, take_seats=take_seats)
 
 
 def score_lineups(

@@ -2,21 +2,24 @@
 
 first, second = load_player("runs/first"), load_player("runs/second")
 print(first.evaluate())
+print(first.bound_exploitability(steps=1_000_000))  # for games in which it is not computed exactly
 print(cross_play([first, second]))
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
+from marl_engine.evaluation.best_response import LowerBound, bound_exploitability
 from marl_engine.policies.weights import load_profile_state
 from marl_engine.runners.local import LocalRunner
-from marl_engine.runs.factory import build, local_config
+from marl_engine.runs.factory import build, local_config, make_responder
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import read_best
 from marl_engine.types import Game, Metrics, Profile
@@ -37,9 +40,21 @@ class Player:
         """Returns the metrics of a run's summary, from `episodes` games or answers to held-out prompts."""
         return self.make_evaluator(episodes).evaluate(self.profile, full=True).metrics
 
+    def bound_exploitability(self, steps: int, episodes: int = 1024, seed: int = 1) -> LowerBound:
+        """Returns a lower bound of exploitability, from responses learned by the run's responder in `steps` steps."""
+        section = {key: rescale_schedule(value, steps) for key, value in self.config["responder"].items()}
+        spec = instantiate("policy", self.config["policy"])
+        responder = make_responder(section, self.game, spec, seed=seed, device=self.config["device"])
+        return bound_exploitability(responder, self.profile, steps, episodes)
+
     def make_evaluator(self, episodes: int) -> Evaluator:
         """Returns the evaluator of the player's game."""
         return make_evaluator(self.game, self.reference, LocalRunner(), episodes, self.config["device"])
+
+
+def rescale_schedule(value: Any, steps: int) -> Any:
+    """Returns the value of a key of a responder; schedules end after `steps` steps."""
+    return {**value, "over": steps} if isinstance(value, Mapping) and "over" in value else value
 
 
 def load_player(folder: str | Path) -> Player:

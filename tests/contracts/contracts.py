@@ -37,6 +37,7 @@ STRETCHES = (  # games that end within a few turns; in one the seats take turns,
     ("overcooked", "game.horizon=5"),
     ("recall", "game.delay=2"),
     ("leduc_poker",),
+    ("openspiel_states", "game.name=tic_tac_toe"),
     ("control", "game.horizon=5"),
 )
 

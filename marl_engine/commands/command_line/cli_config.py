@@ -26,12 +26,13 @@ from marl_engine.commands.command_line.preset_files import (
     presets,
     search_path,
 )
-from marl_engine.configuration import class_of
+from marl_engine.configuration import better_preset, class_of
 from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unknown
 from marl_engine.runs.folder import RunFolder
 
 TARGET_KEY = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 OPEN_SECTIONS = ("game.judge.options.",)  # sections with arbitrary keys, here for an endpoint
+GAME_CHOICES = ("game", "game._target_")
 DEFAULT_STEPS = 1_000_000  # default for a game without a preset
 FIXED_KEYS = {  # keys that cannot change when a run is resumed
     *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite", "init"),
@@ -72,8 +73,22 @@ def show_warning(otherwise: Callable[..., None], message: Warning | str, *where:
 def compose_config(name: str, words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
     """Returns the configuration described by config `name` and words key=value.
 
-    `folder` has presets of the user. Raises Refused.
+    `folder` has presets of the user. If the class of the game names a preset that suits it better, that one is taken.
+    Raises Refused.
     """
+    config = compose_presets(name, words, folder)
+    game = config.get("game")
+    better = better_preset(game) if isinstance(game, Mapping) and "_target_" in game else None
+    if better is None:
+        return config
+    preset, reason = better
+    warnings.warn(Notice(f"{reason}; so it is played with game={preset}"), stacklevel=2)
+    kept = [str(each.input_line) for each in parse_overrides(words) if each.key_or_group not in GAME_CHOICES]
+    return compose_presets(name, [*kept, f"game={preset}"], folder)
+
+
+def compose_presets(name: str, words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
+    """Returns the configuration described by config `name` and words key=value. Raises Refused."""
     overrides = parse_overrides(words)
     for override in overrides:
         if override.is_sweep_override():

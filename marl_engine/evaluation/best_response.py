@@ -1,0 +1,54 @@
+"""A lower bound of exploitability for games that are only played: what learned responses gain against a profile.
+
+Timbers et al. 2022 (arXiv:2004.09677) learn such responses by search, Greenwald et al. 2017 by reinforcement learning. A
+response that is not the best gains less than the best one, so the bound may be far below the exploitability; it means
+something only together with the steps that were spent on learning.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from marl_engine.evaluation.report import lineups
+from marl_engine.evaluation.returns import SEED, mean_and_error
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mixture import freeze
+from marl_engine.policies.population_mixture import begin_newcomers
+from marl_engine.rollout.shards import Lineup, score_lineups
+from marl_engine.runners import LOCAL
+from marl_engine.types import Opponents, Profile, Responder, Runner
+
+STREAM = 2**20  # separates these games from those of evaluations
+
+
+class LowerBound(NamedTuple):
+    """What learned responses to a profile gain; the best ones gain at least as much, up to the standard error."""
+
+    exploitability: float  # mean over the seats
+    stderr: float
+    returns: list[float]  # (P,) of the response in each seat
+    steps: int  # of games that were played in learning
+
+    def __str__(self) -> str:
+        return f"exploitability >= {self.exploitability:.4g} ± {self.stderr:.2g} (responses learned in {self.steps:,} steps)"
+
+
+def bound_exploitability(
+    responder: Responder, profile: Profile, steps: int, episodes: int = 1024, runner: Runner = LOCAL
+) -> LowerBound:
+    """Learns a response of each seat to a profile, for `steps` steps of games, and measures in `episodes` new games.
+
+    The responder must be new; the responses start from the profile. A gain is the return of a response, minus that of
+    the profile in the same seat.
+    """
+    opponents, responses = Opponents([freeze(profile)]), begin_newcomers(profile)
+    while responder.work["steps"] < steps:
+        responder.respond(responses, opponents)
+    matches = [Lineup(each) for each in [*lineups(responses, profile), profile]]
+    *against, own = score_lineups(runner, responder.game, matches, derive_seeds(SEED + STREAM, episodes))
+    returns = torch.stack([payoffs[:, seat] for seat, payoffs in enumerate(against)])  # (P, episodes)
+    means, errors = zip(*map(mean_and_error, [*returns, own.sum(1)]), strict=True)
+    seats = len(profile)
+    gain = (sum(means[:-1]) - means[-1]) / seats
+    return LowerBound(gain, math.hypot(*errors) / seats, list(means[:-1]), responder.work["steps"])
