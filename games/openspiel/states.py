@@ -100,7 +100,7 @@ class OpenSpielStates:
             else:
                 state.apply_action(choice[movers[copy]])
             mover = state.current_player()
-            movers[copy] = self._settle(copy, outcome) if mover == CHANCE or mover == TERMINAL else mover
+            movers[copy] = self._settle(copy, outcome) if mover in (CHANCE, TERMINAL) else mover
         if self.stepwise:
             self._pay(outcome)
         return self._turn(outcome)
@@ -190,9 +190,7 @@ class OpenSpielStates:
     def _check(self, actions: Tensor) -> list[list[int]]:
         """Returns actions (B, P), with 0 for seats that do not act. Raises ValueError for an illegal one."""
         if actions.shape != self.acting.shape or actions.dtype != torch.int64:
-            raise ValueError(
-                f"actions must be int64 {self.acting.shape}, not {actions.dtype} {tuple(actions.shape)}"
-            )
+            raise ValueError(f"actions must be int64 {self.acting.shape}, not {actions.dtype} {tuple(actions.shape)}")
         chosen = np.where(self.acting, actions.cpu().numpy(), 0)
         inside = np.clip(chosen, 0, self.actions - 1)
         wrong = self.acting & ((inside != chosen) | ~np.take_along_axis(self.legal, inside[..., None], 2)[..., 0])
@@ -241,8 +239,8 @@ def sample(outcomes: list[tuple[int, float]], noise: float) -> int:
     for action, share in outcomes:
         total += share
         if total > noise:
-            break
-    return action
+            return action
+    return outcomes[-1][0]
 
 
 def is_illegal(state: Any, seat: int, action: int) -> bool:

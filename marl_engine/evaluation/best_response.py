@@ -1,8 +1,8 @@
 """A lower bound of exploitability for games that are only played: what learned responses gain against a profile.
 
-Timbers et al. 2022 (arXiv:2004.09677) learn such responses by search, Greenwald et al. 2017 by reinforcement learning. A
-response that is not the best gains less than the best one, so the bound may be far below the exploitability; it means
-something only together with the steps that were spent on learning.
+Timbers et al. 2022 (arXiv:2004.09677) learn such responses by search; here they are learned by a responder. One that is
+not the best gains less than the best one, so the bound may be far below the exploitability, and means something only
+together with the steps that were spent on learning.
 """
 
 import math
@@ -31,7 +31,8 @@ class LowerBound(NamedTuple):
     steps: int  # of games that were played in learning
 
     def __str__(self) -> str:
-        return f"exploitability >= {self.exploitability:.4g} ± {self.stderr:.2g} (responses learned in {self.steps:,} steps)"
+        bound = f"{self.exploitability:.4g} ± {self.stderr:.2g}"
+        return f"exploitability is at least {bound} (responses learned in {self.steps:,} steps)"
 
 
 def bound_exploitability(

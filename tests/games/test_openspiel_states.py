@@ -238,7 +238,11 @@ def test_a_game_that_does_not_fit_is_played_through_its_states():
     words = ["game=openspiel", "game.name=connect_four", "seed=3"]
     with pytest.warns(Notice, match=r"^connect_four has about 10\^\d+ histories.*so it is played with game=openspiel_"):
         config = compose_config("train", words)
-    assert config["game"] == {"_target_": "games.openspiel.OpenSpielStates", "name": "connect_four", "observation": None}
+    assert config["game"] == {
+        "_target_": "games.openspiel.OpenSpielStates",
+        "name": "connect_four",
+        "observation": None,
+    }
     assert config["policy"]["_target_"].endswith("MLPSpec")
     assert config["responder"]["_target_"].endswith("PPO")
     assert config["seed"] == 3

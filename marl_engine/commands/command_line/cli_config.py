@@ -76,15 +76,23 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
     `folder` has presets of the user. If the class of the game names a preset that suits it better, that one is taken.
     Raises Refused.
     """
-    config = compose_presets(name, words, folder)
+    refusal = None
+    try:
+        config = compose_presets(name, words, folder)
+    except Refused as error:  # the better preset may have the keys that this one lacks
+        words_of_game = [word for word in words if word.startswith(("game=", "game."))]
+        if not words_of_game:
+            raise
+        config, refusal = compose_presets(name, words_of_game, folder), error
     game = config.get("game")
     better = better_preset(game) if isinstance(game, Mapping) and "_target_" in game else None
+    if better is None and refusal is not None:
+        raise refusal
     if better is None:
         return config
-    preset, reason = better
-    warnings.warn(Notice(f"{reason}; so it is played with game={preset}"), stacklevel=2)
-    kept = [str(each.input_line) for each in parse_overrides(words) if each.key_or_group not in GAME_CHOICES]
-    return compose_presets(name, [*kept, f"game={preset}"], folder)
+    warnings.warn(Notice(f"{better[1]}; so it is played with game={better[0]}"), stacklevel=2)
+    kept = [word for word in words if word.partition("=")[0] not in GAME_CHOICES]
+    return compose_presets(name, [*kept, f"game={better[0]}"], folder)
 
 
 def compose_presets(name: str, words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:
@@ -213,7 +221,7 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
     if failed := re.search(r"Could not override '([\w./@]+)'", text):
         rest = [override for override in overrides if not override.startswith(f"{failed[1]}=")]
         exact = re.search(r"full_key: (\S+)", str(error.__cause__))
-        return str(unknown_key(OmegaConf.create(compose_config(name, rest)), exact[1] if exact else failed[1]))
+        return str(unknown_key(OmegaConf.create(compose_presets(name, rest)), exact[1] if exact else failed[1]))
     if unmergeable := re.match(r"Error merging override (.*)", text):
         return describe_misfit(unmergeable[1])
     return f"the configuration cannot be composed: {excerpt(text)}"
