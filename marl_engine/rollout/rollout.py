@@ -104,11 +104,13 @@ class Seating:
     ) -> tuple[Tensor, Tensor]:
         """Returns actions (B, seats) and log-probabilities of one policy.
 
-        A policy without memory is only asked where seats act, if any do; elsewhere the results are 0.
+        A policy without memory is only asked where seats act, if any do and they observe more than a number; elsewhere
+        the results are 0.
         """
         policy, seats = self.groups[group]
         memory, acting = self._memory_at(group, turn.done), select_seats(turn.acting, seats, self.players)
-        everywhere = memory is not None or policy.tabular or bool(acting.all()) or not acting.any()
+        single = turn.observation.numel() == turn.acting.numel()
+        everywhere = memory is not None or single or bool(acting.all()) or not acting.any()
         asked = slice(None) if everywhere else acting
         observation, noise = (select_seats(each, seats, self.players)[asked] for each in (turn.observation, noise))
         legal_rows = None if legal is None else select_seats(legal, seats, self.players)[asked]
