@@ -121,11 +121,7 @@ class BotGame(Game, Protocol):
     slow_bots: tuple[str, ...]  # played at the end of a run only
 
     def bot_actions(self, bot: str, noise: Tensor) -> Tensor:
-        """Returns the actions (B, P) of a bot in the turn that is to be played, from uniform numbers (B, P).
-
-        Those of seats that do not act do not count.
-        """
-        ...
+        """Returns the actions (B, P) of a bot in the turn that is to be played, from uniform numbers (B, P)."""
 
 
 class PreferenceGame(Protocol):
