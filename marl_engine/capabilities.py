@@ -59,14 +59,12 @@ class LevelGame(Game, Protocol):
 
     def reset(self, seeds: Tensor, levels: Tensor | None = None) -> Turn:
         """Starts as many copies as there are seeds (B,), at levels (B, …)."""
-        ...
 
     def restart(self, copies: Tensor, levels: Tensor) -> Turn:
         """Sets the levels (N, …) of copies (N,) int64 whose games have just opened; returns the turn of all copies.
 
         In it their games open at these levels. What it says of rewards and ends does not count.
         """
-        ...
 
 
 class NumberedGame(Game, Protocol):
@@ -85,7 +83,13 @@ class ExtensiveGame(NumberedGame, Protocol):
 
     def information_sets(self) -> list[tuple[str, list[str]]]:
         """Returns the name of each information set, and the names of its legal actions."""
-        ...
+
+
+class TeamMarkovGame(NumberedGame, Protocol):
+    """A game in which all seats observe the number of the state, act at once, and are paid the same."""
+
+    def markov_rules(self) -> Any:
+        """Returns the rules as arrays, a `policies.bayes_net.MarkovRules`. Raises Refused if these are too large."""
 
 
 class TreeGame(ExtensiveGame, Protocol):
@@ -103,7 +107,6 @@ class TabulatedGame(ExtensiveGame, Protocol):
         `logits` (I + P, A) float32 are those of all information sets, -inf for illegal actions, followed by those of
         each seat when others move. Actions are sampled by `Categorical.sample` with noise from `seeds` (B,).
         """
-        ...
 
 
 class DifferentiableGame(NumberedGame, Protocol):
@@ -111,7 +114,6 @@ class DifferentiableGame(NumberedGame, Protocol):
 
     def values(self, strategies: Sequence[Tensor]) -> Tensor:
         """Returns the payoffs (..., P) of strategies (..., I, A) float64, one for each seat."""
-        ...
 
 
 class BotGame(Game, Protocol):
@@ -137,7 +139,6 @@ class PreferenceGame(Protocol):
 
         Answers are texts, or numbers of actions in a matrix game. Raises Halted if there is no verdict.
         """
-        ...
 
 
 class MatrixPreferenceGame(PreferenceGame, Protocol):
@@ -162,7 +163,6 @@ class MeteredGame(Protocol):
 
     def costs(self) -> Metrics:
         """Returns what the judge has cost since the game was created."""
-        ...
 
 
 class TrajectoryPreferenceGame(Protocol):
@@ -178,11 +178,9 @@ class TrajectoryPreferenceGame(Protocol):
 
         These are compared.
         """
-        ...
 
     def compare(self, one: Tensor, other: Tensor) -> Tensor:
         """Returns how often a trajectory with summary (..., K) is preferred to another (..., K)."""
-        ...
 
 
 class CriticSpec(Protocol):
@@ -194,7 +192,6 @@ class CriticSpec(Protocol):
         With `joint` it is given the observations of all seats, otherwise of one. Its `encode` prepares rows, as that of
         policies.
         """
-        ...
 
 
 class JudgedResponder(Protocol):
@@ -202,11 +199,9 @@ class JudgedResponder(Protocol):
 
     def costs(self) -> Metrics:
         """Returns what the judge has cost in all sessions of a run."""
-        ...
 
     def quote(self) -> str:
         """Returns a prompt and the learner's last answer to it; empty if there is none."""
-        ...
 
 
 LACKS: dict[Any, str] = {  # messages about objects without a capability
@@ -215,6 +210,7 @@ LACKS: dict[Any, str] = {  # messages about objects without a capability
     LevelGame: "has no levels",
     NumberedGame: "does not number its states",
     ExtensiveGame: "is not in extensive form",
+    TeamMarkovGame: "is not a Markov game of a team",
     TreeGame: "has no game tree",
     TabulatedGame: "is not played by tables",
     DifferentiableGame: "is not differentiable",

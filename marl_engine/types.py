@@ -118,10 +118,8 @@ class Policy(nn.Module):
 
     generates: bool = False  # whether it is a `LanguagePolicy`, whose action is a whole answer
     encodes_like_critic: bool = False  # whether its critic takes the same rows
-    unit: str = "decision"  # of learning: single decisions, or "sequence": stretches of play
-    noise_shape: tuple[
-        int, ...
-    ] = ()  # shape of `Distribution.sample`'s noise for a row; (D,) in a box, (K,) of choices
+    unit: str = "decision"  # of learning: single decisions, "sequence": stretches of play, "team": see `TeamPolicy`
+    noise_shape: tuple[int, ...] = ()  # of `Distribution.sample`, for a row: (D,) in a box, (K,) of choices
     export_name: str = ""  # name of what `save(folder)` exports; empty: no `save`
     parts: tuple["Policy", ...] = ()  # policies that it consists of; its memory is the tuple of theirs
     tabular: bool = False  # in a numbered game: a function of the number alone, so it can be tabulated

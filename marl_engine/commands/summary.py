@@ -13,7 +13,7 @@ from typing import Any
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Notice
 
-SOLVER_METRICS = ("nash_conv", "gap", "queries")  # metrics of the profile that only solvers measure
+SOLVER_METRICS = ("nash_conv", "price_of_anarchy", "gap", "queries")  # metrics of the profile that only solvers measure
 
 
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:

@@ -47,6 +47,12 @@ def draw_uniforms(seeds: Tensor, first: int, turns: int, players: int) -> Tensor
     return to_unit_interval(mix_bits(seeds[:, None] + GOLDEN * (place + 1)))
 
 
+def split_uniforms(noise: Tensor, count: int) -> Tensor:
+    """Returns `count` uniform numbers (..., count) for each of some uniform numbers (...), as functions of them."""
+    place = torch.arange(1, count + 1, device=noise.device)
+    return to_unit_interval(mix_bits(mix_bits((noise * 2.0**BITS).long() + 1)[..., None] + GOLDEN * place))
+
+
 @compile_inline
 def mix_word(number):
     """Does the same as `mix_bits` for one uint64, in compiled loops."""

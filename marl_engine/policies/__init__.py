@@ -1,5 +1,6 @@
 """Policies: tables, networks with and without memory, mixtures; language models in `language`."""
 
+from marl_engine.policies.bayes_net import BayesNetPolicy, BayesNetSpec, BayesNetTable, BayesNetTableSpec
 from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import GaussianPolicy, NetworkPolicy
@@ -8,6 +9,10 @@ from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableS
 from marl_engine.policies.tabular import TablePolicy, TabularSpec
 
 __all__ = [
+    "BayesNetPolicy",
+    "BayesNetSpec",
+    "BayesNetTable",
+    "BayesNetTableSpec",
     "CNNSpec",
     "GaussianPolicy",
     "SoftmaxTableSpec",

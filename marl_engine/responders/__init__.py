@@ -4,5 +4,6 @@ from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.gradient_ascent import GradientAscent
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.sac import SAC
+from marl_engine.responders.team_ascent import TeamAscent
 
-__all__ = ["GradientAscent", "ExactResponder", "PPO", "SAC"]
+__all__ = ["GradientAscent", "ExactResponder", "PPO", "SAC", "TeamAscent"]

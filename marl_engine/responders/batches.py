@@ -15,6 +15,7 @@ from torch import Tensor
 from marl_engine.networks.sparse_input import END
 from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.trees import choose_rows, map_tree
+from marl_engine.policies.team import as_team
 from marl_engine.policies.unrolling import unroll
 from marl_engine.responders.regulariser import KLTerm
 from marl_engine.rollout.rollout import Trajectory, select_seats
@@ -44,8 +45,18 @@ class Course(NamedTuple):
     others: tuple[Memory, ...] = ()  # memories (N, …) of the policies of KL terms
 
 
+class Team(NamedTuple):
+    """The structure of N joint decisions of P seats."""
+
+    acting: Tensor  # (N, P) bool
+    draws: Memory = None  # a tree of (N, …); see `TeamDecision`
+
+
 class PolicyBatch(NamedTuple):
-    """Data of a policy: N decisions, or with a course N sequences of T turns, (T, N, …) instead of (N, …)."""
+    """Data of a policy: N decisions; with a course N sequences of T turns, and with a team N joint decisions.
+
+    Shapes are then (T, N, …) or (N, P, …) instead of (N, …).
+    """
 
     rows: Tensor  # (N, ...) encoded observations
     legal: Tensor | None  # (N, A) bool
@@ -54,17 +65,28 @@ class PolicyBatch(NamedTuple):
     advantage: Tensor  # (N,)
     target: Tensor | None = None  # (N, A) of KL terms; see `losses.ppo.Pull`
     course: Course | None = None
+    team: Team | None = None
 
     def distribution(self, policy: Policy) -> Distribution:
         """Returns the learner's distributions in the decisions of the batch."""
-        if self.course is None:
-            return policy(self.rows, self.legal)[0]
-        return policy.unroll(self.rows, self.legal, *self.course[:3])[0]
+        return self.evaluate(policy)[0]
+
+    def evaluate(self, policy: Policy) -> tuple[Distribution, Tensor | None]:
+        """Returns the distributions in the decisions of the batch, and the penalty of a team."""
+        if self.team is not None:
+            acting, draws = self.team
+            return as_team(policy).team_distribution(self.rows, self.legal, acting, self.action, draws)
+        if self.course is not None:
+            return policy.unroll(self.rows, self.legal, *self.course[:3])[0], None
+        return policy(self.rows, self.legal)[0], None
 
     def distribution_of(self, other: Policy, number: int) -> Distribution:
         """Returns the distributions of the policy of KL term `number`."""
+        if self.team is not None and other.unit == "team":
+            return self.distribution(other)
         if self.course is None:
-            return other(self.rows, self.legal)[0]
+            legal = None if self.legal is None else select_decisions(self, self.legal)
+            return other(select_decisions(self, self.rows), legal)[0]
         _, opens, acting, memories = self.course
         return unroll(other, self.rows, self.legal, memories[number], opens, acting)[0]
 
@@ -80,11 +102,12 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
         return batch
     target = sum(term.weight * cast(Categorical, each).log_probs for term, each in zip(terms, there, strict=True))
     assert isinstance(target, Tensor)
-    if batch.course is None:
+    acting = decisions_of(batch)
+    if acting is None:
         return batch._replace(target=target)
-    merged = target.new_zeros(*batch.course.acting.shape, target.shape[1])
-    merged[batch.course.acting] = target
-    return batch._replace(target=merged, course=batch.course._replace(others=()))
+    merged = target.new_zeros(*acting.shape, target.shape[1])
+    merged[acting] = target
+    return batch._replace(target=merged, course=batch.course and batch.course._replace(others=()))
 
 
 class CriticBatch(NamedTuple):
@@ -94,11 +117,12 @@ class CriticBatch(NamedTuple):
     target: Tensor  # (N,)
     value: Tensor  # (N,) before learning
     course: Course | None = None
+    team: Team | None = None
 
     def values(self, critic: Any) -> Tensor:
         """Returns the values (N,) of the decisions of the batch."""
         if self.course is None:
-            return critic(self.rows)[:, 0]
+            return critic(select_decisions(self, self.rows))[:, 0]
         return critic.unroll(self.rows, *self.course[:3])[0][..., 0][self.course.acting]
 
 
@@ -113,17 +137,26 @@ def count_units(batch: Batch) -> int:
 def select_units(batch: Batch, index: Tensor | slice) -> Batch:
     """Returns some of the decisions, by number, mask or slice, or some of the sequences."""
     if batch.course is None:
-        return type(batch)(*(None if each is None else each[index] for each in batch))  # type: ignore[arg-type]
+        columns = [None if each is None else each[index] for each in batch[:-2]]
+        team = batch.team and Team(*map_tree(lambda each: each[index], batch.team))
+        return type(batch)(*columns, None, team)  # type: ignore[call-arg, arg-type]
     memory, opens, acting, others = batch.course
     memory, others = map_tree(lambda each: each[index], (memory, others))
     course = Course(memory, opens[:, index], acting[:, index], others)
-    columns = [None if each is None else each[:, index] for each in batch[:-1]]
+    columns = [None if each is None else each[:, index] for each in batch[:-2]]
     return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
 
 
+def decisions_of(batch: Batch) -> Tensor | None:
+    """Returns which of the entries of a batch (T, N) or (N, P) are decisions; None: all entries of a batch (N,)."""
+    structure = batch.course or batch.team
+    return None if structure is None else structure.acting
+
+
 def select_decisions(batch: Batch, each: Tensor) -> Tensor:
-    """Returns what belongs to decisions of data on all turns: (T, N, …) -> (M, …)."""
-    return each if batch.course is None else each[batch.course.acting]
+    """Returns what belongs to decisions of data on all turns, or of all seats: (T, N, …) or (N, P, …) -> (M, …)."""
+    acting = decisions_of(batch)
+    return each if acting is None else each[acting]
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
@@ -131,13 +164,15 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     along, columns = 0 if batches[0].course is None else 1, []
-    for each in zip(*(batch[:-1] for batch in batches), strict=True):
+    for each in zip(*(batch[:-2] for batch in batches), strict=True):
         if each[0] is not None and each[0].dtype == torch.int32:
             longest = max(lists.shape[-1] for lists in each)
             each = tuple(F.pad(lists, (0, longest - lists.shape[-1]), value=END) for lists in each)
         columns.append(None if each[0] is None else torch.cat(each, dim=along))
     course = concatenate_courses([batch.course for batch in batches])
-    return type(batches[0])(*columns, course)  # type: ignore[call-arg, arg-type]
+    teams = [batch.team for batch in batches if batch.team is not None]
+    team = Team(*map_tree(lambda *each: torch.cat(each), *teams)) if teams else None
+    return type(batches[0])(*columns, course, team)  # type: ignore[call-arg, arg-type]
 
 
 def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
@@ -211,23 +246,6 @@ def course_of(part: SeatBatch, memory: Memory) -> Course:
     return Course(memory, seat_opens, part.flat(trajectory.acting).view(turns, -1))
 
 
-def action_log_probs(policy: Policy, trajectory: Trajectory, seat: int) -> Tensor:
-    """Log-probabilities (T, B) that a policy gives the actions of a seat; 0 where the seat did not act.
-
-    A policy that remembers begins with what the seat remembered at the first turn.
-    """
-    observation, acting = trajectory.observation[:, :, seat], trajectory.acting[:, :, seat]
-    legal = None if trajectory.legal is None else trajectory.legal[:, :, seat]
-    place = torch.full((acting.numel(),), seat, device=acting.device)
-    rows = policy.encode(observation.flatten(0, 1), place)
-    opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
-    memory = trajectory.memory[seat] if policy.unit == "sequence" else None
-    distribution, _ = unroll(policy, rows.unflatten(0, acting.shape), legal, memory, opens, acting)
-    likely = torch.zeros_like(trajectory.log_prob[:, :, seat])
-    likely[acting] = distribution.log_prob(trajectory.action[:, :, seat][acting])
-    return likely
-
-
 def collate(
     policy: Policy, part: SeatBatch, values: Values, advantage: Tensor, shared_rows: bool, memory: Memory
 ) -> tuple[PolicyBatch, CriticBatch]:
@@ -251,6 +269,9 @@ def collate(
         return in_order(decisions, turns, course_of(part, memory_in_play)), in_order(
             estimates, turns, course_of(part, memory)
         )
+    if trajectory.draws is not None:
+        team = Team(acting.view(-1, len(part.seats)), map_tree(lambda each: each.flatten(0, 1), trajectory.draws))
+        return in_teams(decisions, team), in_teams(estimates, team._replace(draws=None))
     if acting.all():
         return decisions, estimates
     return select_units(decisions, acting), select_units(estimates, acting)
@@ -258,5 +279,11 @@ def collate(
 
 def in_order(batch: Batch, turns: int, course: Course) -> Batch:
     """Returns rows (T * N, …) as sequences (T, N, …), with their course."""
-    columns = [None if each is None else each.unflatten(0, (turns, -1)) for each in batch[:-1]]
+    columns = [None if each is None else each.unflatten(0, (turns, -1)) for each in batch[:-2]]
     return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
+
+
+def in_teams(batch: Batch, team: Team) -> Batch:
+    """Returns rows (N * P, …) as joint decisions (N, P, …) of a team."""
+    columns = [None if each is None else each.unflatten(0, team.acting.shape) for each in batch[:-2]]
+    return type(batch)(*columns, None, team)  # type: ignore[call-arg, arg-type]

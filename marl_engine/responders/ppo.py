@@ -259,7 +259,7 @@ class PPO:
         self, policy: Policy, terms: Sequence[KLTerm], batch: PolicyBatch
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss of clipped surrogate, entropy bonus and KL terms, and metrics."""
-        pi = batch.distribution(policy)
+        pi, penalty = batch.evaluate(policy)
         action, log_prob, advantage = (
             select_decisions(batch, each) for each in (batch.action, batch.log_prob, batch.advantage)
         )
@@ -268,7 +268,7 @@ class PPO:
         if batch.target is not None:
             pull = Pull(sum(term.weight for term in terms), select_decisions(batch, batch.target))
         result = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, pull=pull)
-        loss = result.loss
+        loss = result.loss if penalty is None else result.loss + penalty
         for number, (other, weight) in enumerate(terms if pull is None else ()):
             with torch.no_grad():
                 there = batch.distribution_of(other, number)

@@ -6,7 +6,7 @@ from torch import Tensor
 from marl_engine.capabilities import BotGame
 from marl_engine.rollout.rollout import Seating
 from marl_engine.rollout.seat_memory import SeatMemory
-from marl_engine.types import Profile, Turn
+from marl_engine.types import Memory, Profile, Turn
 
 
 class BotSeating:
@@ -15,6 +15,7 @@ class BotSeating:
     def __init__(self, profile: Profile, games: int, device: torch.device, *, game: BotGame, bot: str, seat: int):
         self.profile, self.seating = profile, Seating(profile, games, device)
         self.game, self.bot, self.seat = game, bot, seat
+        self.draws: Memory = None  # a team plays with itself only
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
         """Returns actions (B, P) and log-probabilities (B, P), those of a bot being 0."""

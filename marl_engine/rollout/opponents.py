@@ -51,6 +51,7 @@ class OpponentSeating:
     def __init__(self, opponents: Opponents, seeds: Tensor, number: int, member: Tensor, memory: SeatMemory = ()):
         self.opponents, self.seeds, self.number = opponents, seeds, number
         self.profile = opponents.members[0]
+        self.draws: Memory = None  # seats of a team act on their own
         self.policies: list[Policy] = list(dict.fromkeys(policy for each in opponents.members for policy in each))
         places = [[self.policies.index(policy) for policy in each] for each in opponents.members]
         self.places = torch.tensor(places, device=seeds.device)  # (K, P) the policy in each seat of each member

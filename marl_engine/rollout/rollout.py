@@ -9,11 +9,12 @@ from torch import Tensor
 
 from marl_engine.errors import Halted
 from marl_engine.numerics.rng import draw_uniforms
-from marl_engine.numerics.trees import choose_rows, spread_rows
+from marl_engine.numerics.trees import choose_rows, map_tree, spread_rows
+from marl_engine.policies.team import decide_team
 from marl_engine.rollout.levels import CopyLevels
 from marl_engine.rollout.seat_memory import SeatMemory, recall, split_seats
 from marl_engine.rollout.tabulation import tabulate_logits, tabulated_game
-from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals
+from marl_engine.rollout.turn_checks import LOOK_AT, check_earned, check_stretch, check_turn, stack_finals, stack_masks
 from marl_engine.types import Game, Memory, Policy, Profile, Turn
 
 LONGEST = 50_000  # turns of a game that is scored
@@ -37,6 +38,7 @@ class Trajectory(NamedTuple):
     memory: tuple[Memory, ...] = ()  # (P,) the first layer of `SeatMemory` at the first decision, trees of (B, …)
     level: Tensor | None = None  # (T, B, …) the level that each game was played at; None: as the game was made
     final_acting: Tensor | None = None  # (T, B, P) bool: seats that would act at `final`; None: all
+    draws: Memory = None  # what a team drew besides its actions, a tree of (T, B, …); see `TeamDecision`
 
 
 def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
@@ -52,14 +54,6 @@ def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
 
 
-def stack_masks(masks: Sequence[Tensor | None]) -> Tensor | None:
-    """Returns masks (T, B, P) from those of each turn, of which None is True everywhere; None if all are None."""
-    first = next((each for each in masks if each is not None), None)
-    if first is None:
-        return None
-    return torch.stack([torch.ones_like(first) if each is None else each for each in masks])
-
-
 class Seating:
     """The policies in the seats of B games, and their memory from turn to turn.
 
@@ -72,6 +66,7 @@ class Seating:
         self.players, self.games = len(profile), games
         self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.groups]
         self.initial = [policy.initial_memory(games * len(seats)) for policy, seats in self.groups]
+        self.draws: Memory = None  # of a team in its last decision; see `TeamDecision`
         self.memory = list(self.initial)
         if memory:
             self.memory = [
@@ -108,6 +103,9 @@ class Seating:
         the results are 0.
         """
         policy, seats = self.groups[group]
+        if policy.unit == "team" and len(seats) == self.players:
+            action, log_prob, self.draws = decide_team(policy, turn, self.seat[group], legal, noise, greedy)
+            return action, log_prob
         memory, acting = self._memory_at(group, turn.done), select_seats(turn.acting, seats, self.players)
         single = turn.observation.numel() == turn.acting.numel()
         everywhere = memory is not None or single or bool(acting.all()) or not acting.any()
@@ -139,6 +137,7 @@ class Seats(Protocol):
     """The policies in the seats of B games: `Seating` for one profile, `opponents.OpponentSeating` for several."""
 
     profile: Profile  # determines the noise
+    draws: Memory  # of a team in the last decision
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]: ...
 
@@ -153,6 +152,7 @@ class Decision(NamedTuple):
     log_prob: Tensor  # (B, P)
     after: Turn
     level: Tensor | None = None  # (B, …) the levels of the games
+    draws: Memory = None  # a tree of (B, …); see `TeamDecision`
 
 
 def draw_noise(profile: Profile, seeds: Tensor, first: int, turns: int) -> Tensor:
@@ -188,7 +188,7 @@ def play_turns(
             after, level = take_step(game, turn, action, number), None
             if levels is not None:
                 level, after = levels.level, levels.restart(after)
-            yield Decision(turn, action, log_prob, after, level)
+            yield Decision(turn, action, log_prob, after, level, seating.draws)
             turn = after
 
 
@@ -219,13 +219,7 @@ def play(
 
 @torch.no_grad()
 def record(
-    game: Game,
-    seating: Seats,
-    turn: Turn,
-    seeds: Tensor,
-    clock: int,
-    turns: int,
-    levels: CopyLevels | None = None,
+    game: Game, seating: Seats, turn: Turn, seeds: Tensor, clock: int, turns: int, levels: CopyLevels | None = None
 ) -> tuple[Trajectory, Turn, SeatMemory]:
     """Returns what `play` returns, for given seats."""
     remembered = seating.seat_memory(turn)
@@ -246,6 +240,7 @@ def record(
         final_acting=stack_masks([each.final_acting for each in after]),
         memory=remembered[0],
         level=None if levels is None else torch.stack([each.level for each in decisions if each.level is not None]),
+        draws=map_tree(lambda *each: torch.stack(each), *(each.draws for each in decisions)),
     )
     finals = [each.final for each in after]
     trajectory = trajectory._replace(final=stack_finals(game, finals, trajectory.observation, trajectory.truncated))

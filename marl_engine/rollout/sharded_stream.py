@@ -6,6 +6,7 @@ them back and forth, the local one does not move them.
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import Game, LevelSource, Opponents, Runner, Turn
 
 Joined = TypeVar("Joined", Turn, Trajectory)
+TREES = {"memory": 0, "draws": 1}  # fields that are trees of tensors, with the axis of games
 FILLS = {"legal": 1, "alive": 1, "final_acting": 1}  # values of fields that are None; 0 by default
 
 
@@ -88,11 +90,16 @@ def join_games(parts: Sequence[Joined], axis: int) -> Joined:
     sizes, kind = [part.done.shape[axis] for part in parts], type(parts[0])
     columns: dict[str, Any] = dict(zip(kind._fields, zip(*parts, strict=True), strict=True))
     for name, column in columns.items():
-        if name == "memory":
-            columns[name] = map_tree(lambda *each: torch.cat(each), *column)
+        if name in TREES:
+            columns[name] = map_tree(partial(concatenate, TREES[name]), *column)
         else:
             columns[name] = join_field(column, sizes, axis, FILLS.get(name, 0))
     return kind(**columns)
+
+
+def concatenate(axis: int, *parts: Tensor) -> Tensor:
+    """Joins tensors along an axis."""
+    return torch.cat(parts, dim=axis)
 
 
 def join_field(parts: Sequence[Tensor | None], sizes: Sequence[int], axis: int, fill: int) -> Tensor | None:

@@ -1,5 +1,6 @@
 """Checks of turns against `Turn`: complete ones for the first turns, cheap ones for all others."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -116,6 +117,14 @@ def stack_finals(game: Any, finals: list[Tensor | None], observation: Tensor, tr
     if len(silent) == len(finals):
         return None
     return torch.stack([observation[turn] if final is None else final for turn, final in enumerate(finals)])
+
+
+def stack_masks(masks: Sequence[Tensor | None]) -> Tensor | None:
+    """Returns masks (T, B, P) from those of each turn, of which None is True everywhere; None if all are None."""
+    first = next((each for each in masks if each is not None), None)
+    if first is None:
+        return None
+    return torch.stack([torch.ones_like(first) if each is None else each for each in masks])
 
 
 def check_earned(game: Any, earned: Tensor) -> None:

@@ -24,8 +24,8 @@ from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixture import freeze
 from marl_engine.policies.tabular import TINY, stack_tables
-from marl_engine.responders.batches import action_log_probs
 from marl_engine.responders.regulariser import check_supports
+from marl_engine.rollout.likelihood import action_log_probs
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Payoff, Profile, Progress, Responder, Runner

@@ -181,16 +181,25 @@ def responder_of(game: str, policy: str, responder: str) -> Responder | str:
 
 
 @cache
+def parts_of(game: str, policy: str) -> Parts | str:
+    """The game and a profile of sections given as JSON, or why such policies cannot play it."""
+    parts: Parts | str = attempt(make_parts, game, policy)
+    return parts
+
+
+@cache
 def refusals(game: str, policy: str) -> Mapping[Setting, str | None]:
     """Of all settings with a game and a policy, why they are refused; None where they are not."""
     settings = [Setting(game, *each) for each in product(presets("solver"), [policy], presets("responder"))]
-    chosen = section(settings[0], "game"), section(settings[0], "policy")
-    parts = attempt(make_parts, *chosen)
-    return {each: parts if isinstance(parts, str) else refusal(each, parts, *chosen) for each in settings}
+    return {each: refusal(each) for each in settings}
 
 
-def refusal(setting: Setting, parts: Parts, game: str, policy: str) -> str | None:
-    """Why a responder or a solver does not go with a game and policies; None where both do."""
+def refusal(setting: Setting) -> str | None:
+    """Why game, policies, responder and solver of a setting do not go together; None where they do."""
+    game, policy = section(setting, "game"), section(setting, "policy")
+    parts = parts_of(game, policy)
+    if isinstance(parts, str):
+        return parts
     responder = responder_of(game, policy, section(setting, "responder"))
     if isinstance(responder, str):
         return responder

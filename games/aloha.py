@@ -1,0 +1,107 @@
+"""Aloha: stations on a grid send the messages that arrive, and must not send at the same time as a neighbour.
+
+The sparse coordination problem of Wang et al. 2022 (arXiv:2106.02195), as in Chen and Zhang 2023 (arXiv:2306.01920).
+Departure: in the code of the latter the last station of the first row and the first one of the second are neighbours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
+from marl_engine.types import Turn
+
+SILENT, SEND = 0, 1
+
+
+@dataclass
+class Aloha:
+    """P = rows * columns seats, row by row. Each observes its own backlog, one-hot: (B, P, capacity + 1) float32.
+
+    A seat with a backlog that sends gets rid of a message if none of its neighbours sends, and otherwise collides.
+    Whether seats without a backlog send makes no difference. Then a message arrives at each seat with probability
+    `arrival`; those beyond `capacity` are lost. All seats earn the same: `success` for each message that is sent, minus
+    `collision` for each seat that collides. Raises ValueError for numbers out of range.
+    """
+
+    rows: int = 2
+    columns: int = 5
+    horizon: int = 20  # turns of a game
+    arrival: float = 0.6
+    capacity: int = 5
+    success: float = 0.1
+    collision: float = 10.0
+    device: str = "cpu"
+
+    players: int = field(init=False)
+    actions: int = field(init=False, default=2)  # SILENT, SEND
+    observation_shape: tuple[int, ...] = field(init=False)
+    symmetric: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        check_fields("game", self, "rows", "columns", "horizon", "capacity", least=1, whole=True)
+        check_fields("game", self, "arrival", least=0, most=1)
+        check_fields("game", self, "success", "collision", least=0)
+        self.players = self.rows * self.columns
+        self.observation_shape = (self.capacity + 1,)
+        self.neighbours = grid_neighbours(self.rows, self.columns).to(self.device)
+
+    def reset(self, seeds: Tensor) -> Turn:
+        """Starts as many copies as there are seeds (B,); every seat has one message."""
+        backlog = torch.ones(len(seeds), self.players, dtype=torch.int64)
+        return self.restore({"backlog": backlog, "clock": torch.zeros_like(seeds), "seeds": seeds})
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns for each copy the backlogs (B, P), the number of turns so far (B,) and the seed (B,)."""
+        return {name: vars(self)[name].clone() for name in ("backlog", "clock", "seeds")}
+
+    def restore(self, state: Mapping[str, Tensor]) -> Turn:
+        self.backlog, self.clock, self.seeds = (
+            state[name].to(self.device).clone() for name in ("backlog", "clock", "seeds")
+        )
+        return self._turn(torch.zeros(len(self.seeds), device=self.device), self.clock < 0, None)
+
+    def step(self, actions: Tensor) -> Turn:
+        """Takes actions (B, P) int64. Raises ValueError for an illegal action; then no copy is changed."""
+        if ((actions < 0) | (actions > 1)).any():
+            raise ValueError("actions must be 0, to be silent, or 1, to send")
+        sends = (actions.to(self.device) == SEND) & (self.backlog > 0)
+        disturbed = sends.float() @ self.neighbours > 0
+        arrived = sends & ~disturbed
+        earned = self.success * arrived.sum(1) - self.collision * (sends & disturbed).sum(1)
+        backlog = (self.backlog - arrived.long() + self._arrivals()).clamp(max=self.capacity)
+        self.clock = self.clock + 1
+        done = self.clock % self.horizon == 0
+        self.backlog = torch.where(done[:, None], 1, backlog)
+        return self._turn(earned, done, self._show(backlog) if done.any() else None)
+
+    def _arrivals(self) -> Tensor:
+        """Returns the numbers of messages (B, P), 0 or 1, that arrive: functions of the seed, the turn and the seat."""
+        place = self.clock[:, None] * self.players + torch.arange(1, self.players + 1, device=self.device)
+        return (to_unit_interval(mix_bits(mix_bits(self.seeds)[:, None] + GOLDEN * place)) < self.arrival).long()
+
+    def _show(self, backlog: Tensor) -> Tensor:
+        """Returns observations of backlogs (B, P)."""
+        return (backlog[..., None] == torch.arange(self.capacity + 1, device=self.device)).float()
+
+    def _turn(self, earned: Tensor, done: Tensor, final: Tensor | None) -> Turn:
+        legal = torch.ones(len(self.seeds), self.players, 2, dtype=torch.bool, device=self.device)
+        return Turn(
+            observation=self._show(self.backlog),
+            legal=legal,
+            acting=legal[..., 0],
+            reward=earned[:, None].repeat(1, self.players),
+            shaping=torch.zeros(len(self.seeds), self.players, device=self.device),
+            done=done,
+            truncated=done,
+            final=final,
+        )
+
+
+def grid_neighbours(rows: int, columns: int) -> Tensor:
+    """Returns which of the P cells of a grid are side by side, (P, P) float32 of zeros and ones."""
+    cells = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    return ((cells[:, None] - cells).abs().sum(-1) == 1).float()

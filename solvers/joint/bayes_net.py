@@ -1,0 +1,79 @@
+"""Bayesian-network teams: seats learn together while they see each other's actions, and at last without.
+
+Chen and Zhang 2023 (arXiv:2306.01920, section 4.3). The share of edges that the team is held to stays 1 for the first
+part of training, then falls linearly to 0. From there on no edges are left, so that the seats learn the rest of the
+time, and act afterwards, independently. Departures: the target falls continuously, not in 40 steps; where it is 0,
+edges are ruled out, instead of being made expensive.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+
+from marl_engine.numerics.checks import check_fields
+from marl_engine.policies.bayes_net import BayesNetPolicy
+from marl_engine.policies.bayes_net.graphs import openness
+from marl_engine.runners import LOCAL
+from marl_engine.types import Metrics, Profile, Progress, Responder, Runner, Step
+
+
+@dataclass
+class BayesNet:
+    """Plays against: its team, seats in the order of the graph. Anchored to: itself. Magnet: none.
+
+    Raises ValueError for shares out of range, for policies that are not those of a team, and if edges are to be taken
+    away without a limit of steps, or from tables.
+    """
+
+    STATE = ()
+
+    dense: float = 0.4  # share of training until which all edges are open
+    sparse: float | None = 0.7  # share of training from which none is left; None: edges stay
+    over: float | None = None  # steps of training
+
+    def __post_init__(self) -> None:
+        check_fields("solver", self, "dense", least=0, most=1)
+        if self.sparse is None:
+            return
+        check_fields("solver", self, "sparse", above=self.dense, most=1)
+        if self.over is not None:
+            check_fields("solver", self, "over", above=0)
+
+    def density(self, steps: float) -> float:
+        """Returns the share of edges that are open after so many steps."""
+        if self.sparse is None or self.over is None:
+            return 1.0
+        return min(1.0, max(0.0, (self.sparse - steps / self.over) / (self.sparse - self.dense)))
+
+    def solve(
+        self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
+    ) -> Iterator[Progress]:
+        """See `Solver`."""
+        if any(policy.unit != "team" for policy in profile):
+            names = ", ".join(sorted({type(policy).__name__ for policy in profile}))
+            raise ValueError(
+                f"BayesNet goes with policy=bayes_net, and in some games with policy=table, not with {names}"
+            )
+        if self.sparse is not None and self.over is None:
+            raise ValueError("solver.sparse must be null where the number of steps has no limit; or set steps=")
+        teams = [policy for policy in dict.fromkeys(profile) if isinstance(policy, BayesNetPolicy)]
+        if self.sparse is not None and not teams:
+            raise ValueError("solver.sparse must be null with policy=table, whose edges stay as they are")
+        return self._solve(profile, teams, responder, after)
+
+    def _solve(
+        self, profile: Profile, teams: Sequence[BayesNetPolicy], responder: Responder, after: int
+    ) -> Iterator[Progress]:
+        for iteration in count(after + 1):
+            for team in teams:
+                team.set_density(self.density(responder.work["steps"]))
+            step = responder.respond(profile)
+            yield Progress(iteration, profile, step.metrics | measure_density(step), step.work)
+
+
+def measure_density(step: Step) -> Metrics:
+    """Returns the share of possible edges in the graphs of a step; nothing if none were drawn."""
+    graphs = [each.draws["parents"].float() for each in step.batch or () if each.draws is not None]
+    return {"density": torch.cat([openness(graph) for graph in graphs]).mean().item()} if graphs else {}
