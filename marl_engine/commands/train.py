@@ -25,7 +25,7 @@ RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows by default
-GAME_KEYS = ("payoffs", "prompts", "layout", "name", "family")  # keys that describe a game, files first
+GAME_KEYS = ("payoffs", "prompts", "layout", "name", "family", "env")  # keys that describe a game, files first
 GRACE = 5.0  # seconds that a run stopped by a signal has for its summary
 
 
@@ -140,7 +140,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     folder = RunFolder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with lock_folder(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
-        console.print(f"{describe_run(config)}, in {folder.path}")
+        console.print(f"{describe_run(config, run.parts.game)}, in {folder.path}")
         return run_jobs(run, console, resume is None)
 
 
@@ -223,13 +223,18 @@ def restore_run(run: Any) -> list[str]:
         raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {reason}") from error
 
 
-def describe_run(config: Mapping[str, Any]) -> str:
-    """Describes a run in a few words."""
+def describe_run(config: Mapping[str, Any], game: Any = None) -> str:
+    """Describes a run in a few words, with those of its game, if it has any."""
+    from marl_engine.capabilities import capabilities_of
+
+    described = capabilities_of(game).described
+    manner = f", {described.describe()}" if described is not None else ""
     names = [config[part]["_target_"].rpartition(".")[2] for part in ("game", "solver", "responder")]
     detail = next((config["game"][key] for key in GAME_KEYS if config["game"].get(key)), "")
     detail = excerpt(", ".join(map(str, detail)) if isinstance(detail, list) else str(detail))
     threads = f" · {config['threads']} threads" if config["threads"] > 1 else ""
-    return f"{names[0]}{f' ({detail})' if detail else ''} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
+    played = f"{names[0]}{f' ({detail})' if detail else ''}{manner}"
+    return f"{played} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
 
 
 def run_with_display(run: Any, console: Any) -> tuple[str, float]:

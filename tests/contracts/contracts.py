@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from settings import configuration, preset, presets, section, smallest
 
-from marl_engine.capabilities import spaces_of
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.errors import Refused
 from marl_engine.numerics.rng import derive_seeds
@@ -76,14 +75,16 @@ def responders_of(solver: str) -> list[str]:
 def check_reopenings(game: Game, longest: int = 2000) -> None:
     """Checks that a finished game opens the next one immediately, with a valid first observation.
 
-    If first observations are continuous, it must lie within the range of others, with a tolerance of a twentieth.
+    If first observations are continuous, they must lie within the range of those of `ENOUGH` copies, with a tolerance
+    of a twentieth, in all but 2 % of their numbers.
     """
     endings = play_on(game, longest=longest)
     assert len(endings.lengths) >= ENOUGH
-    if spaces_of(game).action.is_box:
+    if len(endings.openings.unique(dim=0)) > ENOUGH / 2:
         lowest, highest = endings.openings.amin(0), endings.openings.amax(0)
         slack = (highest - lowest) / 20
-        assert ((lowest - slack <= endings.reopenings) & (endings.reopenings <= highest + slack)).all()
+        inside = (lowest - slack <= endings.reopenings) & (endings.reopenings <= highest + slack)
+        assert inside.float().mean() >= 0.98
     else:
         assert not strange(endings).any()
 

@@ -40,6 +40,7 @@ SMALL = {  # keys that make a run small, where a setting has them
     "solver.oracle_steps": 2,
     "policy.rank": 2,
     "game.horizon": 8,
+    "game.workers": 0,
 }
 
 
@@ -68,10 +69,11 @@ def own_preferences() -> Path:
 
 @cache
 def from_outside() -> dict[tuple[str, str], dict[str, Any]]:
-    """For presets that need a file of the user's or a model that is downloaded: keys that name what tests have."""
+    """For presets that need a file of the user's, a model that is downloaded or short episodes: keys that tests set."""
     return {
         ("game", "preference/file"): {"game.payoffs": str(own_preferences())},
         ("game", "preference/learned"): {"game.judge": preset("game", "preference/sentiment")["game"]["judge"]},
+        ("game", "pettingzoo"): {"game.env": "mpe2.simple_v3", "game.arguments": {"max_cycles": 8}},
         ("policy", "language"): {"policy.model": str(toy_model()), "policy.length": 4},
     }
 

@@ -21,6 +21,7 @@ DECLARED = {
     "matrix": {"spaces", *NUMBERS} - {"tree"},
     "iterated_prisoners_dilemma": {"spaces", "numbered", "differentiable"},
     "control": {"spaces"},
+    "pettingzoo": {"spaces", "drawable", "described"},
     "preference/control": {"spaces", "trajectory_preference"},
     "preference/tiny": {"spaces", "preference", *NUMBERS} - {"tree"},
     "preference/sentiment": {"preference", "text_preference", "metered"},

@@ -31,7 +31,7 @@ from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unkno
 from marl_engine.runs.folder import RunFolder
 
 TARGET_KEY = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
-OPEN_SECTIONS = ("game.judge.options.",)  # sections with arbitrary keys, here for an endpoint
+OPEN_SECTIONS = ("game.judge.options.", "game.arguments")  # sections with arbitrary keys: of endpoints and PettingZoo
 GAME_CHOICES = ("game", "game._target_")
 DEFAULT_STEPS = 1_000_000  # default for a game without a preset
 FIXED_KEYS = {  # keys that cannot change when a run is resumed

@@ -1,0 +1,76 @@
+"""Measures steps per CPU-second of a PettingZoo environment, with random actions, with and without SuperSuit.
+
+Called by `benchmarks/pettingzoo_speed.py` with the Python of the peer's environment:
+`pettingzoo_steps.py plain|supersuit MODULE SECONDS`. A step moves all agents, or one where agents move in turn. Prints
+one line of JSON.
+"""
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+WARM_UP, DRAWS = 50, 64  # steps before the clock starts, and joint actions that are drawn in advance and repeated
+COPIES = 8  # of SuperSuit
+
+
+def step_together(env: Any) -> Iterator[int]:
+    """Steps a parallel environment without end, and resets it where an episode is over."""
+    env.reset(seed=0)
+    actions = [{agent: int(env.action_space(agent).sample()) for agent in env.agents} for _ in range(DRAWS)]
+    while True:
+        for each in actions:
+            env.step(each)
+            if not env.agents:
+                env.reset()
+            yield 1
+
+
+def step_in_turn(env: Any) -> Iterator[int]:
+    """Steps an environment whose agents move in turn."""
+    while True:
+        env.reset()
+        for agent in env.agent_iter():
+            observation, _, over, cut, _ = env.last()
+            env.step(None if over or cut else env.action_space(agent).sample(observation["action_mask"]))
+            yield int(not (over or cut))
+
+
+def step_vectors(env: Any) -> Iterator[int]:
+    """Steps SuperSuit's vector environment of COPIES copies, which restart by themselves."""
+    import supersuit
+
+    vectors = supersuit.concat_vec_envs_v1(supersuit.pettingzoo_env_to_vec_env_v1(env), COPIES, 0, "gymnasium")
+    vectors.reset(seed=0)
+    actions = [np.array([vectors.action_space.sample()]).ravel() for _ in range(DRAWS)]
+    while True:
+        for each in actions:
+            vectors.step(each)
+            yield COPIES
+
+
+def measure(way: str, module: str, seconds: float) -> float:
+    """Returns steps of one environment per CPU-second."""
+    parts = vars(import_module(module))
+    if "parallel_env" not in parts:
+        steps = step_in_turn(parts["env"]())
+    else:
+        steps = (step_vectors if way == "supersuit" else step_together)(parts["parallel_env"]())
+    for _ in range(WARM_UP):
+        next(steps)
+    total, start = 0, time.process_time()
+    while time.process_time() < start + seconds:
+        total += next(steps)
+    return total / (time.process_time() - start)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    print(json.dumps({"steps": measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))}))

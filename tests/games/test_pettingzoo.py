@@ -1,0 +1,337 @@
+"""PettingZoo environments as games: what agents see, earn and may do is what PettingZoo says."""
+
+import re
+import sys
+import warnings
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from command_runs import marl_train
+from foreign_worlds import Mixed
+
+from games.pettingzoo import names
+from games.pettingzoo.copies import episode_seed
+from games.pettingzoo.game import PettingZoo
+from marl_engine.errors import Halted, Notice, Refused
+from marl_engine.losses.gae import gae
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.batches import unknown_endings
+from marl_engine.responders.ppo import PPO
+from marl_engine.rollout.game_contract import check_game, random_actions
+from marl_engine.rollout.rollout import play
+
+MOVES = [1, 2, 0, 0, 1, 1]  # of runners 0, 1 (who leaves), 2, 0, 2, 0
+EARNED = [[10, 1, 1], [2, 10, 2], [0, 0, 10], [10, 0, 0], [1, 0, 10], [10, 0, 1]]
+
+
+def play_relay(limit=6, name="foreign_worlds:Relay", **keys):
+    """The turns of one relay in which MOVES are made."""
+    game = PettingZoo(name, {"limit": limit, **keys}, workers=0)
+    turns = [game.reset(torch.tensor([3]))]
+    turns += [game.step(torch.full((1, 3), move)) for move in MOVES[:limit]]
+    return game, turns
+
+
+def test_rewards_arise_also_between_an_agents_turns():
+    _, turns = play_relay()
+    assert [turn.reward[0].tolist() for turn in turns[1:]] == EARNED
+    assert [turn.acting[0].tolist().index(True) for turn in turns] == [0, 1, 2, 0, 2, 0, 0]
+    assert [turn.alive[0].tolist() for turn in turns[:3]] == [[True] * 3, [True] * 3, [True, False, True]]
+    assert [turn.legal[0, :, 2].tolist() for turn in turns[:4]] == [
+        [False, True, True],  # seats that do not act have no mask
+        [True, True, True],
+        [True, True, False],
+        [True, True, True],
+    ]
+    assert turns[4].observation[0].tolist() == [[3, 1], [1, 0], [4, 1]]  # of each runner's last turn
+    assert all(turn.final is None for turn in turns[:-1])
+
+
+def test_a_time_limit_is_no_end_by_the_rules():
+    _, turns = play_relay()
+    assert [turn.done.item() for turn in turns] == [False] * 6 + [True]
+    assert turns[-1].truncated.item()
+    assert turns[-1].final[0].tolist() == [[5, 2], [1, 0], [6, 2]]
+    assert turns[-1].final_acting[0].tolist() == [False, False, True]
+    assert turns[-1].observation[0].tolist() == [[0, 0]] * 3
+    assert turns[-1].alive.all()
+    _, turns = play_relay(limit=99)
+    assert not turns[-1].done.any()
+
+
+def test_a_decision_is_credited_with_all_rewards_until_the_agents_next_one():
+    """With V = 0 except for 5 at the end; the last decision of runner 0 is not learned from, since it waits."""
+    game, turns = play_relay()
+    before, after = turns[:-1], turns[1:]
+    stack = lambda name, several: torch.stack([getattr(turn, name) for turn in several])  # noqa: E731
+    advantage = gae(
+        stack("reward", after),
+        torch.zeros(6, 1, 3),
+        stack("done", after),
+        stack("acting", before),
+        after=torch.zeros(1, 3),
+        ending=torch.full((6, 1, 3), 5.0),
+        alive=stack("alive", before),
+        unknown=(stack("truncated", after)[..., None] & ~turns[-1].final_acting),
+        discount=1.0,
+        gae_lambda=1.0,
+    )[:, 0]
+    assert advantage[:, 0].tolist() == [12 + 11, 0, 0, 11, 0, 0]
+    assert advantage[:, 1].tolist() == [0, 10, 0, 0, 0, 0]
+    assert advantage[:, 2].tolist() == [0, 0, 10 + 11 + 5, 0, 11 + 5, 0]
+    seeds = derive_seeds(0, 4)
+    trajectory, _, _ = play(game, MLPSpec(hidden=[8]).profile(game), game.reset(seeds), seeds, 0, 12)
+    assert torch.equal(unknown_endings(trajectory, [0, 1, 2]).any(-1), trajectory.truncated)
+
+
+def test_unequal_agents_are_padded_and_grouped():
+    game = PettingZoo("foreign_worlds:Mixed", workers=0)
+    assert game.spaces.groups == (0, 1, 1)
+    assert (game.actions, game.spaces.action.branches, game.observation_shape) == (7, (4, 3), (4,))
+    turn = game.reset(torch.tensor([0]))
+    assert turn.observation[0].tolist() == [[1, 0, 0, 0], [0] * 4, [0] * 4]
+    assert turn.legal[0].tolist() == [
+        [True] * 5 + [False] * 2,
+        [True, True, False, False, True, True, True],
+        [True, True, False, False, True, True, True],
+    ]
+    assert turn.acting[0].tolist() == [True, True, False]  # the last one has not come yet
+    turn = game.step(torch.tensor([[[3, 0], [1, 2], [0, 0]]]))
+    assert turn.acting.all()
+    assert turn.observation[0].tolist() == [[0, 1, 0, 0], [0.25] * 4, [0.25] * 4]
+    game.step(torch.tensor([[[0, 0], [0, 1], [1, 0]]]))
+    turn = game.step(torch.tensor([[[2, 0], [0, 0], [1, 1]]]))
+    assert (turn.done.item(), turn.truncated.item()) == (True, False)
+    (env,) = [each.driver.env for each in game.batch.copies]
+    taken = [{agent: np.ravel(action).tolist() for agent, action in step.items()} for step in env.taken]
+    assert taken == [
+        {"one_0": [4], "two_0": [1, 2]},
+        {"one_0": [1], "two_0": [0, 1], "two_1": [1, 0]},
+        {"one_0": [3], "two_0": [0, 0], "two_1": [1, 1]},
+    ]
+    assert isinstance(env, Mixed)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"cut": True}])
+def test_unequal_agents_learn(arguments):
+    game = PettingZoo("foreign_worlds:Mixed", arguments, workers=0)
+    responder = PPO(game, MLPSpec(hidden=[8]), num_envs=4, rollout_length=8, critic="joint")
+    profile = MLPSpec(hidden=[8]).profile(game)
+    assert len(set(profile)) == 2
+    metrics = [responder.respond(profile).metrics for _ in range(2)]
+    assert all(np.isfinite(number) for each in metrics for number in each.values())
+
+
+def test_a_relay_satisfies_the_contract():
+    game = PettingZoo("foreign_worlds:Relay", {"limit": 5}, workers=0)
+    lines = list(check_game(game))
+    assert len(lines) == 5
+    assert "of them truncated" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "continuous"),
+    [
+        ("simple_spread_v3", False),
+        ("simple_spread_v3", True),
+        ("simple_speaker_listener_v4", False),
+        ("simple_tag_v3", False),
+    ],
+)
+def test_particle_worlds_are_those_of_parallel_env(name, continuous):
+    """Two episodes of two copies, step for step and bit for bit."""
+    from importlib import import_module
+
+    arguments = {"max_cycles": 6, "continuous_actions": continuous}
+    game, seeds = PettingZoo(f"mpe2.{name}", arguments, workers=0), torch.tensor([7, -3])
+    turn, generator = game.reset(seeds), torch.Generator().manual_seed(0)
+    envs = [import_module(f"mpe2.{name}").parallel_env(**arguments) for _ in seeds]
+    for episode in range(2):
+        seen = [env.reset(seed=episode_seed(int(seed), episode))[0] for env, seed in zip(envs, seeds, strict=True)]
+        for step in range(6):
+            compare_seen(turn.observation, seen)
+            actions = random_actions(game, turn, step)
+            if continuous:
+                actions = 2 * torch.rand(actions.shape, generator=generator) - 0.5  # some are out of bounds
+            turn = game.step(actions)
+            results = [
+                env.step(
+                    {
+                        agent: actions[copy, seat].clamp(0, 1).numpy() if continuous else int(actions[copy, seat])
+                        for seat, agent in enumerate(env.possible_agents)
+                    }
+                )
+                for copy, env in enumerate(envs)
+            ]
+            seen = [result[0] for result in results]
+            rewards = [
+                [result[1][agent] for agent in env.possible_agents] for result, env in zip(results, envs, strict=True)
+            ]
+            assert torch.equal(turn.reward, torch.tensor(rewards, dtype=torch.float32))
+            assert turn.truncated.tolist() == turn.done.tolist() == [step == 5] * 2
+        compare_seen(turn.final, seen)
+
+
+def compare_seen(observation, seen):
+    for row, by_agent in zip(observation.numpy(), seen, strict=True):
+        for seat, each in zip(row, by_agent.values(), strict=True):
+            assert np.array_equal(seat[: len(each)], each)
+            assert not seat[len(each) :].any()
+
+
+def test_connect_four_is_that_of_its_last():
+    """What the mover sees and may do, and what agents have earned, is what `env.last()` returns."""
+    from pettingzoo.classic import connect_four_v3
+
+    game, env = PettingZoo("connect_four", workers=0), connect_four_v3.env()
+    turn = game.reset(torch.tensor([0]))
+    env.reset(seed=0)
+    for step in range(100):
+        seen, _, _, _, _ = env.last()
+        seat = env.possible_agents.index(env.agent_selection)
+        assert turn.acting[0].tolist() == [seat == 0, seat == 1]
+        assert np.array_equal(turn.observation[0, seat].numpy(), seen["observation"])
+        assert np.array_equal(turn.legal[0, seat].numpy(), seen["action_mask"])
+        actions = random_actions(game, turn, step)
+        turn = game.step(actions)
+        env.step(int(actions[0, seat]))
+        assert turn.reward[0].tolist() == [env.rewards[agent] for agent in env.possible_agents]
+        if turn.done.item():
+            break
+    assert all(env.terminations.values())
+    assert not turn.truncated.any()
+    assert turn.reward[0].tolist() in ([1, -1], [-1, 1])
+
+
+def test_worker_processes_play_the_same_games(tmp_path):
+    """Two workers for three copies; one of them dies or hangs, and is replaced."""
+    turns = []
+    for way in ("dies", "hangs", ""):
+        arguments = {"file": str(tmp_path / way), "way": way}
+        game = PettingZoo("foreign_worlds:Frail", arguments, workers=2 if way else 0, patience=1.0)
+        with warnings.catch_warnings(record=True) as notices:
+            turns.append([game.reset(derive_seeds(0, 3))])
+            for step in range(9):
+                turns[-1].append(game.step(random_actions(game, turns[-1][-1], step)))
+        said = [str(each.message) for each in notices if each.category is Notice]
+        assert bool(said) == bool(way)
+        sentence = r"worker \d of 2 for \S+ (died with exit code 3|did not answer for 1 seconds), and was replaced"
+        assert all(re.match(sentence, each) for each in said)
+        assert len(game.state()["past"]) == game.clock.max()
+    for one, two, three in zip(*turns, strict=True):
+        for first, second, third in zip(one, two, three, strict=True):
+            assert first is second is third is None or (torch.equal(first, third) and torch.equal(second, third))
+
+
+def test_an_exception_of_an_environment_is_shown_with_its_own_traceback(tmp_path, capsys):
+    for workers in (0, 1):
+        game = PettingZoo("foreign_worlds:Frail", {"file": str(tmp_path / str(workers)), "after": 0}, workers=workers)
+        turn = game.reset(torch.tensor([0]))
+        with pytest.raises(Halted, match=r"foreign_worlds:Frail raised LookupError: a shoe is lost"):
+            game.step(random_actions(game, turn, 0))
+        text = capsys.readouterr().err
+        assert text.count("a shoe is lost") == 2  # the line of code, and the message
+        assert "foreign_worlds.py" in text
+        assert "copies.py" not in text
+
+
+def test_games_go_on_where_they_were_saved_if_they_can():
+    game, _ = play_relay(limit=5)
+    other = deepcopy(game)
+    moves = torch.zeros(1, 3, dtype=torch.int64)
+    assert torch.equal(game.step(moves).observation, other.step(moves).observation)
+    moody = PettingZoo("foreign_worlds:Moody", workers=0)
+    moody.reset(torch.tensor([1, 2]))
+    moody.step(torch.zeros(2, 3, dtype=torch.int64))
+    with pytest.warns(Notice, match=r"2 of 2 copies of foreign_worlds:Moody cannot be restored and start anew"):
+        turn = PettingZoo("foreign_worlds:Moody", workers=0).restore(moody.state())
+    assert turn.done.all()
+    assert turn.acting[:, 0].all()
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        (
+            "mpe2.simple_spred_v3",
+            r"no environment 'mpe2.simple_spred_v3'; choose from mpe2.simple_spread_v3, .* in all",
+        ),
+        ("conect_four", r"choose from pettingzoo.classic.connect_four_v3, "),
+        ("connect_four_v2", r"choose from pettingzoo.classic.connect_four_v3, "),
+        ("foreign_worlds:Nobody", r"foreign_worlds has no function Nobody"),
+        ("foreign_wrlds:Relay", r"cannot be imported: No module named 'foreign_wrlds'"),
+        ("collections:OrderedDict", r"does not list its possible_agents"),
+    ],
+)
+def test_names_that_are_none(env, sentence):
+    with pytest.raises(Refused, match=sentence):
+        PettingZoo(env, workers=0)
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
+    for name in [each for each in sys.modules if "rlcard" in each or "texas" in each]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rlcard", None)  # cannot be imported, whether it is installed or not
+    with pytest.raises(
+        Refused, match=r"texas_holdem_v4 cannot be imported: .*; get it with pip install 'marl_engine\[classic\]'"
+    ):
+        PettingZoo("texas_holdem", workers=0)
+    monkeypatch.setattr(names, "find_spec", lambda name: None)
+    with pytest.raises(
+        Refused, match=r"game.env=mpe2.simple_v3 needs mpe2; get it with pip install 'marl_engine\[pettingzoo\]'"
+    ):
+        PettingZoo("mpe2.simple_v3", workers=0)
+    with pytest.raises(
+        Refused, match=r"game.env=simple_v3 needs PettingZoo; get it with pip install 'marl_engine\[pettingzoo\]'"
+    ):
+        PettingZoo("simple_v3", workers=0)
+
+
+def test_arguments_that_are_none():
+    with pytest.raises(Refused, match=r"no key game.arguments.M; choose from game.arguments.N, "):
+        PettingZoo("mpe2.simple_spread_v3", {"M": 3})
+    with pytest.raises(Refused, match=r"no key game.arguments.limits; choose from game.arguments.limit, "):
+        PettingZoo("foreign_worlds:Relay", {"limits": 3})
+
+
+@pytest.mark.parametrize(
+    "name", ["classic/tictactoe", "tictactoe_v3", "classic/tictactoe-v3", "pettingzoo.classic.tictactoe_v3"]
+)
+def test_short_names(name):
+    assert PettingZoo(name, workers=0).observation_shape == (3, 3, 2)
+
+
+def test_a_picture_is_of_the_copys_present_position():
+    game, _ = play_relay()
+    assert game.render().shape == (300, 200, 3)
+    for moves in range(1, 4):
+        game.step(torch.zeros(1, 3, dtype=torch.int64))
+        assert (game.render() == 10 * moves).all()
+    with pytest.raises(Refused, match="render_mode"):
+        PettingZoo("foreign_worlds:Mixed", {"render": 3}, workers=0).render()
+
+
+def test_the_command_trains_stops_and_goes_on(tmp_path):
+    keys = (
+        "game=pettingzoo",
+        "game.env=foreign_worlds:Relay",
+        "game.arguments={limit: 5}",
+        "game.workers=0",
+        "run=relay",
+    )
+    small = ("responder.num_envs=4", "responder.rollout_length=7", "policy.hidden=[8]", "episodes=4", "threads=1")
+    first = marl_train(tmp_path, *keys, *small, "iterations=2", "responder=mappo")
+    assert (first.code, first.err) == (0, "")
+    assert re.match(r"PettingZoo \(foreign_worlds:Relay\), in process · SelfPlay · PPO · seed 0", first.out)
+    assert (tmp_path / "runs" / "relay" / "replay.gif").exists()
+    again = marl_train(tmp_path, "resume=runs/relay", "iterations=4")
+    assert (again.code, again.err) == (0, "")
+    wrong = marl_train(tmp_path, "game=pettingzoo", "game.env=mpe2.simple_sprad_v3")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    frail = ("game=pettingzoo", "game.env=foreign_worlds:Frail", f"game.arguments={{file: {tmp_path}/lost}}")
+    lost = marl_train(tmp_path, *frail, "game.workers=0", *small, "iterations=2")
+    assert lost.code == 1
+    assert lost.err.count("a shoe is lost") == 2
