@@ -32,16 +32,12 @@ class ActionSpace(NamedTuple):
 
 
 class Spaces(NamedTuple):
-    """Observations and actions of every seat.
-
-    Those of unequal seats are padded to the same shapes: observations with zeros, actions with illegal ones. Seats of
-    one group have equal spaces, and may share a policy; those of different groups never do.
-    """
+    """Observations and actions of every seat, padded to the same shapes: with zeros, and with illegal actions."""
 
     observation_shape: tuple[int, ...]
     action: ActionSpace
     observation_dtype: Any = None  # a torch.dtype; None: not declared
-    groups: tuple[int, ...] = ()  # the group of each seat, counted from 0; (): all seats are in one
+    groups: tuple[int, ...] = ()  # of each seat, from 0: seats of one group have equal spaces; (): all in one
 
 
 class Drawable(Protocol):
@@ -184,11 +180,9 @@ class TrajectoryPreferenceGame(Protocol):
 
 
 class DescribedGame(Protocol):
-    """A game that says how it is run."""
+    """A game that says how it is run, such as "in 2 worker processes"."""
 
-    def describe(self) -> str:
-        """Returns a few words for the first line of a run, such as "in 2 worker processes"."""
-        ...
+    def describe(self) -> str: ...
 
 
 class CriticSpec(Protocol):
