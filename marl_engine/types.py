@@ -131,6 +131,9 @@ class Policy(nn.Module):
         """
         return observation
 
+    def observe(self, rows: Tensor) -> None:
+        """Takes rows (N, …) into the statistics of observations, if there are any; called after learning from them."""
+
     def complete(self, numbers: Tensor, seeds: Tensor) -> Any:
         """Returns answers (`Completions`) to the prompts numbered (N,), sampled by seeds (N,).
 

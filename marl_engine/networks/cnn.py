@@ -65,3 +65,10 @@ class CNN(nn.Module):
         pixels = rows.shape[1] - self.seats
         features = self.features(rows[:, :pixels].unflatten(1, self.shape)).flatten(1)
         return self.head(torch.cat([features, rows[:, pixels:].to(features.dtype)], dim=1))
+
+    def observe(self, rows: Tensor) -> None:
+        """Images are not normalised; see `MLP.observe`."""
+
+    def output_layer(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """Returns weight and bias of the last layer."""
+        return self.head.output_layer()

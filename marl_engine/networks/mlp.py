@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from marl_engine.networks.normalisation import InputNormaliser
 from marl_engine.networks.sparse_input import row_entry, sparse_differences, sparse_matmul, sparse_matmul_transposed
 
 ACTIVATIONS = ("tanh", "relu")
@@ -80,7 +81,8 @@ class MLP(nn.Module):
     Weights are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`. On the CPU, byte
     observations are fast if they are close to `background` (…) uint8. If `shown` (I + 1, D) is given, observations are
     indices of its rows; index -1 selects the last row, the observation of a seat that sees nothing. Rows for `forward`
-    are then keys (N, 1) int64, one for each pair of index and seat, if observations have one index each.
+    are then keys (N, 1) int64, one for each pair of index and seat, if observations have one index each. With
+    `normalise` features are normalised by the statistics of those in `observe`, and rows are never sparse.
     """
 
     background: Tensor
@@ -96,8 +98,10 @@ class MLP(nn.Module):
         activation: str,
         gain: float,
         shown: Tensor | None = None,
+        normalise: bool = False,
     ):
         super().__init__()
+        self.normaliser = InputNormaliser(background.numel()) if normalise else None
         self.seats, self.activation, self.outputs = seats, activation, outputs
         self.register_buffer("shown", shown, persistent=False)
         no_seat = torch.zeros(seats, dtype=background.dtype)
@@ -121,7 +125,7 @@ class MLP(nn.Module):
                 return index * self.seats + seat[:, None] if self.seats else index
             rows = self.shown[index].flatten(1)
         features = rows.shape[1]
-        if rows.dtype == torch.uint8 and not rows.is_cuda:
+        if rows.dtype == torch.uint8 and not rows.is_cuda and self.normaliser is None:
             lists = sparse_differences(rows, self.background[:features])
             return torch.cat([row_entry(features + seat, 1)[:, None], lists], dim=1) if self.seats else lists
         if rows.dtype != torch.uint8:
@@ -140,5 +144,16 @@ class MLP(nn.Module):
             present = torch.bincount(rows[:, 0]) > 0
             keys = present.nonzero()[:, 0]
             return self(self._features(keys)).index_select(0, (present.cumsum(0) - 1)[rows[:, 0]])
+        if self.normaliser is not None:
+            rows = self.normaliser(rows)
         parameters = [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
         return _Layers.apply(self.activation, self.background, rows, *parameters)
+
+    def observe(self, rows: Tensor) -> None:
+        """Takes rows from `encode` into the statistics by which features are normalised, if they are."""
+        if self.normaliser is not None:
+            self.normaliser.observe(self._features(rows[:, 0]) if rows.dtype == torch.int64 else rows)
+
+    def output_layer(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """Returns weight and bias of the last layer."""
+        return self.weights[-1], self.biases[-1]

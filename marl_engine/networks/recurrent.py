@@ -96,6 +96,14 @@ class RecurrentNetwork(nn.Module):
         """Returns the rows (N, …) of observations (N, …) of seats (N,); see `MLP.encode`."""
         return self.trunk.encode(observation, seat)
 
+    def observe(self, rows: Tensor) -> None:
+        """See `MLP.observe`."""
+        self.trunk.observe(rows)
+
+    def output_layer(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """Returns weight and bias of the last layer."""
+        return self.weight, self.bias
+
     def initial_memory(self, count: int) -> Any:
         """Returns the memory of `count` rows when a game opens."""
         return self.cell.initial_memory(count)

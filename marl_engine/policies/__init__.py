@@ -1,5 +1,6 @@
 """Policies: tables, networks with and without memory, mixtures; language models in `language`."""
 
+from marl_engine.policies.action_values import ActionValuePolicy
 from marl_engine.policies.bayes_net import BayesNetPolicy, BayesNetSpec, BayesNetTable, BayesNetTableSpec
 from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
@@ -9,6 +10,7 @@ from marl_engine.policies.softmax_table import SoftmaxTablePolicy, SoftmaxTableS
 from marl_engine.policies.tabular import TablePolicy, TabularSpec
 
 __all__ = [
+    "ActionValuePolicy",
     "BayesNetPolicy",
     "BayesNetSpec",
     "BayesNetTable",

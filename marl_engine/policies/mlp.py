@@ -1,6 +1,6 @@
 """Small perceptrons: a policy over discrete or continuous actions, and a critic."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import capabilities_of
+from marl_engine.errors import Refused
 from marl_engine.networks.mlp import MLP
+from marl_engine.policies.action_values import ActionValuePolicy
 from marl_engine.policies.network import check_layers, fill_seats, indicated_seats, policy_of
 from marl_engine.types import Game, Policy
 
@@ -43,6 +45,8 @@ class MLPSpec:
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
     squashed: bool = False  # continuous actions are squashed into their box by tanh; needed by SAC
+    action_values: bool = False  # outputs are values of actions, the best of which is played; needed by VDN and QMIX
+    normalise_observations: bool = False  # by their running mean and variance
 
     def __post_init__(self) -> None:
         check_layers(self.hidden, self.activation)
@@ -53,10 +57,17 @@ class MLPSpec:
         def network(outputs: int) -> MLP:
             return self.perceptron(game, self.hidden, outputs, gain=0.01)
 
-        return fill_seats(game, self.shared, lambda: policy_of(game, network, self.squashed))
+        return fill_seats(game, self.shared, lambda: self._policy(game, network))
+
+    def _policy(self, game: Game, network: Callable[[int], MLP]) -> Policy:
+        if self.action_values:
+            return ActionValuePolicy(network(game.actions), tabular=capabilities_of(game).numbered is not None)
+        return policy_of(game, network, self.squashed)
 
     def critic(self, game: Game, joint: bool) -> MLP:
-        """Returns a critic of one seat's observation, or of all seats with its own first (MAPPO)."""
+        """Returns a critic of one seat's observation, or of all seats with its own first (MAPPO). Raises Refused."""
+        if self.action_values:
+            raise Refused("policy.action_values goes with responder=vdn and qmix, which learn values without a critic")
         return self.perceptron(game, self.hidden, 1, gain=1.0, views=game.players if joint else 1)
 
     def perceptron(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> MLP:
@@ -69,4 +80,5 @@ class MLPSpec:
             activation=self.activation,
             gain=gain,
             shown=infoset_features(game),
+            normalise=self.normalise_observations,
         )

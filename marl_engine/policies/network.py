@@ -38,6 +38,9 @@ class NetworkPolicy(Policy):
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.network.encode(observation, seat)
 
+    def observe(self, rows: Tensor) -> None:
+        self.network.observe(rows)
+
 
 class GaussianPolicy(Policy):
     """A network from observations to Gaussians over actions of D numbers, in the game's own units.
@@ -70,6 +73,9 @@ class GaussianPolicy(Policy):
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.network.encode(observation, seat)
+
+    def observe(self, rows: Tensor) -> None:
+        self.network.observe(rows)
 
 
 def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = False) -> Policy:

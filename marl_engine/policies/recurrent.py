@@ -30,6 +30,9 @@ class RecurrentPolicy(Policy):
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.network.encode(observation, seat)
 
+    def observe(self, rows: Tensor) -> None:
+        self.network.observe(rows)
+
     def initial_memory(self, count: int) -> Memory:
         return self.network.initial_memory(count)
 
@@ -61,13 +64,16 @@ class RecurrentSpec:
     activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
+    normalise_observations: bool = False  # by their running mean and variance; not images
 
     def __post_init__(self) -> None:
         check_fields("policy", self, "units", least=1, whole=True)
         if self.cell not in CELLS:
             raise Refused(f"policy.cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
+        if self.channels and self.normalise_observations:
+            raise Refused("policy.normalise_observations does not go with policy.channels: images are not normalised")
         same = self.activation, self.shared, self.seat_indicator
-        self.perceptrons = MLPSpec(self.hidden, *same)
+        self.perceptrons = MLPSpec(self.hidden, *same, normalise_observations=self.normalise_observations)
         self.convolutions = CNNSpec(self.channels, 3, 1, self.hidden, *same) if self.channels else None
 
     def profile(self, game: Game) -> list[Policy]:

@@ -3,28 +3,53 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from marl_engine.networks.normalisation import NormalisedCritic
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
 from marl_engine.policies.unrolling import unroll
 from marl_engine.policies.weights import digest_weights
-from marl_engine.responders.batches import PolicyBatch, SeatBatch
+from marl_engine.responders.batches import CriticBatch, PolicyBatch, SeatBatch, select_decisions
 from marl_engine.types import Memory, Policy
+
+NORMALISATIONS = ("none", "running", "popart")  # of values
 
 
 class ActorCritic:
     """A policy with its critic, the optimisers of both, and memories of the games of each line-up.
 
     These are the memory of the critic, and those of the policies that the learner is regularised towards, which are
-    identified by their weights. The policy is saved with its profile.
+    identified by their weights. The policy is saved with its profile. `normalisation` is one of NORMALISATIONS; `decay`
+    is that of the statistics of values.
     """
 
     STATE = ("critic", "policy_optimiser", "critic_optimiser", "memory", "others")
 
-    def __init__(self, policy: Policy, critic: Any):
-        self.policy, self.critic = policy, critic
-        self.policy_optimiser, self.critic_optimiser = Adam(policy), Adam(critic)
+    def __init__(self, policy: Policy, network: Any, normalisation: str = "none", decay: float = 1.0):
+        self.normalised: NormalisedCritic | None = None
+        if normalisation != "none":
+            device = next(iter(network.parameters())).device
+            self.normalised = NormalisedCritic(network, preserve=normalisation == "popart", decay=decay).to(device)
+        self.policy, self.critic = policy, self.normalised or network
+        self.policy_optimiser, self.critic_optimiser = Adam(policy), Adam(self.critic)
         self.memory: dict[str, Memory] = {}  # by the name of the line-up, (B * seats, …)
         self.others: dict[str, dict[str, Memory]] = {}  # by the name of the line-up and the digest of the weights
+
+    @property
+    def value_unit(self) -> float:
+        """The unit in which the critic learns values: their standard deviation, or 1."""
+        return 1.0 if self.normalised is None else self.normalised.moments.std.item()
+
+    def renormalise(self, estimates: CriticBatch) -> CriticBatch:
+        """Takes the targets of the critic into the statistics of values, if there are any."""
+        if self.normalised is None:
+            return estimates
+        target = select_decisions(estimates, estimates.target)
+        return estimates._replace(value=self.normalised.renormalise(target, estimates.value))
+
+    def observe(self, decisions: PolicyBatch, estimates: CriticBatch) -> None:
+        """Takes what was learned from into the statistics of observations; see `Policy.observe`."""
+        self.policy.observe(select_decisions(decisions, decisions.rows))
+        self.critic.observe(select_decisions(estimates, estimates.rows))
 
     def add_others(self, batch: PolicyBatch, others: Sequence[Policy], part: SeatBatch) -> PolicyBatch:
         """Returns the batch with the memories of other policies at its first turn, and keeps those after its last turn.

@@ -2,7 +2,7 @@
 
 Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) for teams. With a critic of each seat's own
 observation it is IPPO (de Witt et al. 2020, arXiv:2011.09533), with one of all seats' observations MAPPO (Yu et al.
-2022, arXiv:2103.01955).
+2022, arXiv:2103.01955). If policies learn one after the other it is HAPPO; see `responders.sequential`.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from marl_engine.numerics.threads import run_concurrently
 from marl_engine.numerics.trees import map_tree, same_layout
 from marl_engine.policies.population_mixture import learnable_policies
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
-from marl_engine.responders.actor_critic import ActorCritic
+from marl_engine.responders.actor_critic import NORMALISATIONS, ActorCritic
 from marl_engine.responders.batches import (
     CriticBatch,
     PolicyBatch,
@@ -41,6 +41,7 @@ from marl_engine.responders.batches import (
 )
 from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
+from marl_engine.responders.sequential import SequentialRatios
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
 from marl_engine.runners import LOCAL
 from marl_engine.types import (
@@ -89,7 +90,10 @@ class PPO:
     critic: str = "own"  # or joint
     value_loss: str = "huber"  # or squared, clipped
     value_width: float = 1.0  # of the Huber loss, or of the clipped value; in scaled payoff
+    value_normalisation: str = "none"  # or running, popart
+    value_decay: float = 0.99  # of the statistics of values, in an iteration
     normalise_advantage: bool = True
+    sequential: bool = False  # policies learn one after the other (HAPPO)
     gradient_norm: float = 0.5
     shard: int | None = None  # copies of the game in a job of the runner; None: all
     levels: Any = None  # a LevelSource, or a section of a configuration that names one
@@ -99,8 +103,8 @@ class PPO:
         check_fields("responder", self, "num_envs", "rollout_length", "epochs", "minibatches", least=1, whole=True)
         check_fields("responder", self, "payoff_scale", "value_width", above=0)
         check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
-        check_fields("responder", self, "discount", "gae_lambda", least=0, most=1)
-        check_choices("responder", self, critic=CRITICS, value_loss=VALUE_LOSSES)
+        check_fields("responder", self, "discount", "gae_lambda", "value_decay", least=0, most=1)
+        check_choices("responder", self, critic=CRITICS, value_loss=VALUE_LOSSES, value_normalisation=NORMALISATIONS)
         if self.shard is not None:
             check_fields("responder", self, "shard", least=1, whole=True)
         self.schedules: dict[str, Schedule] = {
@@ -126,10 +130,11 @@ class PPO:
         start = perf_counter()
         trajectories, parts, metrics = self._play(profile, opponents, objective)
         middle = perf_counter()
-        results, near = [], kl_terms(objective)
-        for policy, seats in group_by_policy(profile):
+        results, near, ratios = [], kl_terms(objective), SequentialRatios(self.sequential)
+        for policy, seats in ratios.order(group_by_policy(profile), self.generator):
             terms = [KLTerm(others[seats[0]], weight) for others, weight in near]
-            results.append(self._learn(policy, parts[policy], terms))
+            results.append(self._learn(policy, parts[policy], terms, ratios))
+            ratios.include(policy, parts[policy])
         work = Work(steps=self.num_envs * self.rollout_length * len(trajectories))
         self.work.update(work)
         metrics |= {name: sum(each[name] for each in results) / len(results) for name in results[0]}
@@ -155,7 +160,7 @@ class PPO:
     def _learner(self, policy: Policy) -> ActorCritic:
         if policy not in self.learners:
             critic = self.network.critic(self.game, self.critic == "joint").to(self.device)
-            self.learners[policy] = ActorCritic(policy, critic)
+            self.learners[policy] = ActorCritic(policy, critic, self.value_normalisation, self.value_decay)
         return self.learners[policy]
 
     def _play(
@@ -164,22 +169,26 @@ class PPO:
         """See `Lineups.play`."""
         return self.lineups.play(profile, opponents, self.rollout_length, objective.payoff)
 
-    def _learn(self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm]) -> Metrics:
+    def _learn(
+        self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm], ratios: SequentialRatios
+    ) -> Metrics:
         """Updates one policy and its critic, in parallel."""
         learner = self._learner(policy)
         decided, estimated = zip(
             *(self._batches(learner, part, [other for other, _ in terms]) for part in parts), strict=True
         )
         decisions, scale = self._scale_advantage(concatenate(decided))
-        estimates = concatenate(estimated)
+        decisions = ratios.multiply(decisions, policy, parts)
+        estimates = learner.renormalise(concatenate(estimated))
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
         decisions = merge_terms(decisions, terms)
         minibatches = self._minibatches(count_units(decisions))
         lessons = (
             (learner.policy_optimiser, lambda index: self._policy_loss(policy, terms, select_units(decisions, index))),
-            (learner.critic_optimiser, lambda index: self._critic_loss(learner.critic, select_units(estimates, index))),
+            (learner.critic_optimiser, lambda index: self._critic_loss(learner, select_units(estimates, index))),
         )
         results = run_concurrently(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
+        learner.observe(decisions, estimates)
         return {name: number for metrics in results for name, number in metrics.items()}
 
     def _minibatches(self, units: int) -> list[Tensor | slice]:
@@ -275,8 +284,9 @@ class PPO:
             loss = loss + weight * pi.kl(there).mean()
         return loss, {"entropy": result.entropy, "loss/policy": result.surrogate, "kl/last": result.kl}
 
-    def _critic_loss(self, critic: Any, batch: CriticBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The distance of values from their targets."""
+    def _critic_loss(self, learner: ActorCritic, batch: CriticBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The distance of values from their targets, in units of `value_unit`."""
         target, before = select_decisions(batch, batch.target), select_decisions(batch, batch.value)
-        loss = VALUE_LOSSES[self.value_loss](batch.values(critic), target, before, self.value_width).mean()
+        unit, error = learner.value_unit, VALUE_LOSSES[self.value_loss]
+        loss = error(batch.values(learner.critic), target, before, self.value_width * unit).mean() / unit**2
         return loss, {"loss/value": loss.detach()}

@@ -1,8 +1,8 @@
-"""The replay buffer and the twin critics of off-policy learning."""
+"""Replay buffers, and the twin critics of off-policy learning with continuous actions."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,27 +18,42 @@ class Transitions(NamedTuple):
     over: Tensor  # (N,) 1 if the game ended by its rules, 0 if it went on or was truncated
 
 
-class ReplayBuffer:
-    """The last `most` transitions."""
+class TeamTransitions(NamedTuple):
+    """N transitions of a team of P players."""
 
-    def __init__(self, most: int, observation: int, action: int, device: str):
-        widths = ((observation,), (action,), (), (observation,), ())
-        self.moves = Transitions._make(torch.empty(most, *width, device=device) for width in widths)
+    observation: Tensor  # (N, P, …) in the game's own type
+    acting: Tensor  # (N, P) bool
+    action: Tensor  # (N, P) int64
+    reward: Tensor  # (N,) of the team
+    after: Tensor  # (N, P, …)
+    acting_after: Tensor  # (N, P) bool
+    legal_after: Tensor  # (N, P, A) bool
+    over: Tensor  # (N,) 1 if the game ended by its rules, 0 if it went on or was truncated
+
+
+Moves = TypeVar("Moves", Transitions, TeamTransitions)
+
+
+class ReplayBuffer(Generic[Moves]):
+    """The last `most` transitions, of the kind, shapes and types of `empty`, which has none."""
+
+    def __init__(self, most: int, empty: Moves):
+        self.moves: Moves = type(empty)(*(each.new_empty(most, *each.shape[1:]) for each in empty))
         self.most, self.seen = most, 0
 
     def __len__(self) -> int:
         return min(self.seen, self.most)
 
-    def add(self, moves: Transitions) -> None:
-        """Adds transitions; the oldest are overwritten."""
+    def add(self, moves: Moves) -> None:
+        """Adds at most as many transitions as fit in; the oldest are overwritten."""
         place = torch.arange(self.seen, self.seen + len(moves.reward), device=moves.reward.device) % self.most
         for stored, new in zip(self.moves, moves, strict=True):
             stored[place] = new
         self.seen += len(moves.reward)
 
-    def take(self, index: Tensor) -> Transitions:
+    def take(self, index: Tensor) -> Moves:
         """Returns the transitions at places (N,)."""
-        return Transitions._make(each[index] for each in self.moves)
+        return type(self.moves)(*(each[index] for each in self.moves))
 
     def state(self) -> dict[str, Any]:
         """Returns what has been filled of the memory; see `get_state`."""

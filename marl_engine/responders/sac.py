@@ -85,7 +85,9 @@ class SAC:
         self.work, self.supports = Work(steps=0), frozenset({"anchor", "magnet"})
         self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers on any device
         self.features = math.prod(self.game.observation_shape)
-        self.replay = ReplayBuffer(self.memory, self.features, self.game.actions, self.device)
+        widths = ((self.features,), (self.game.actions,), (), (self.features,), ())
+        empty = Transitions._make(torch.empty(0, *width, device=self.device) for width in widths)
+        self.replay = ReplayBuffer(self.memory, empty)
         self.stream: Stream | None = None
         self.actor: Actor | None = None
 
@@ -148,6 +150,7 @@ class SAC:
             trajectory.observation[0].flatten(1).float(),
             self.payoff_scale * trajectory.reward[0, :, 0],
         )
+        profile[0].observe(observation)
         self.replay.add(Transitions(observation, trajectory.action[0, :, 0], reward, after.flatten(1).float(), over))
         return returns
 

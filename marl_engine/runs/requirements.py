@@ -48,6 +48,7 @@ PRESETS = {  # the preset of a class
     "TransformerSpec": "policy=language",
     "PPO": "responder=ippo",
     "SAC": "responder=off_policy",
+    "QLearning": "responder=qmix",
     "ExactResponder": "responder=exact",
     "GradientAscent": "responder=ascent",
     "PreferenceResponder": "responder=answers",

@@ -119,7 +119,7 @@ def sources(setting: Setting) -> list[Source]:
     """The presets that a setting reads, in the order of configs/train.yaml; later ones overrule earlier ones."""
     game, solver, policy, responder = setting
     read = [("responder", responder), ("policy", policy), ("game", game), ("solver", solver), ("pace", policy)]
-    read += [("tune", f"{game}_{responder}"), ("fit", f"{solver}_{responder}")]
+    read += [("suit", f"{policy}_{responder}"), ("tune", f"{game}_{responder}"), ("fit", f"{solver}_{responder}")]
     read += [("combination", f"{game}_{solver}_{responder}")]
     return [Source(*each) for each in read]
 

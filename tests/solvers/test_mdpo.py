@@ -217,13 +217,14 @@ def test_two_critics_side_by_side_are_two_critics():
 
 
 def test_the_oldest_moves_are_forgotten():
-    replay = ReplayBuffer(5, 1, 1, "cpu")
+    empty = Transitions._make(torch.empty(0, *width) for width in ((1,), (1,), (), (1,), ()))
+    replay = ReplayBuffer(5, empty)
     for first in (0.0, 3.0):
         each = first + torch.arange(3.0)
         replay.add(Transitions(each[:, None], each[:, None], each, each[:, None], each))
     assert len(replay) == 5
     assert sorted(replay.moves.reward.tolist()) == [1, 2, 3, 4, 5]
-    other = ReplayBuffer(5, 1, 1, "cpu")
+    other = ReplayBuffer(5, empty)
     set_state(other, get_state(replay))
     assert torch.equal(other.take(torch.arange(5)).reward, replay.moves.reward)
 

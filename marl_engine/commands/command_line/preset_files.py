@@ -15,6 +15,7 @@ from marl_engine.errors import Refused
 
 OPTIONAL_GROUPS = {  # groups whose presets are read if they exist, and what their names consist of
     "pace": "POLICY",
+    "suit": "POLICY_RESPONDER",
     "tune": "GAME_RESPONDER",
     "fit": "SOLVER_RESPONDER",
     "combination": "GAME_SOLVER_RESPONDER",

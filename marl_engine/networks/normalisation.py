@@ -1,0 +1,124 @@
+"""Running statistics of observations and of values, and critics that learn values in units of theirs.
+
+A critic that is trained on normalised targets learns at the same rate whatever the scale of payoffs. Statistics that
+move change what such a critic says, unless its output layer moves against them: PopArt (van Hasselt et al. 2016,
+arXiv:1602.07714, section 2.2). Without that, this is the value normalisation of MAPPO (Yu et al. 2022,
+arXiv:2103.01955, section 5.1), whose code updates the statistics in every minibatch, not once for each stretch of play.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LIMIT = 10.0  # largest absolute value of a normalised observation
+LEAST_VALUE_STD = 1e-2  # smaller standard deviations of values count as this one
+LEAST_FEATURE_STD = 1e-4
+
+
+class RunningMoments(nn.Module):
+    """Mean and variance of rows (N, …), by element, in which the weight of old rows falls by `decay` in each update.
+
+    With a decay of 1 they are those of all rows together (Chan et al. 1983, The American Statistician 37:242). Before
+    the first update the mean is 0 and the variance 1. Standard deviations are at least `least`.
+    """
+
+    weight: Tensor  # of all rows so far
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, shape: tuple[int, ...], *, decay: float, least: float):
+        super().__init__()
+        self.decay, self.least = decay, least
+        self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviations (…) float64."""
+        return self.variance.clamp(min=self.least**2).sqrt()
+
+    @torch.no_grad()
+    def update(self, rows: Tensor) -> None:
+        """Takes rows (N, …) of any type into account."""
+        if not len(rows):
+            return
+        old, new, rows = self.decay * self.weight, len(rows), rows.double()
+        share = new / (old + new)
+        shift = rows.mean(0) - self.mean
+        within = torch.lerp(self.variance, rows.var(0, unbiased=False), share)
+        self.variance.copy_(within + share * (1 - share) * shift**2)
+        self.mean.add_(share * shift)
+        self.weight.copy_(old + new)
+
+
+class InputNormaliser(nn.Module):
+    """Normalises features by the statistics of all observations that have been learned from."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.moments = RunningMoments((features,), decay=1.0, least=LEAST_FEATURE_STD)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Returns (x - mean) / std, cut off at ±LIMIT, for rows (N, D or more); columns after the D-th stay."""
+        features, others = rows.float().tensor_split([len(self.moments.mean)], dim=1)
+        scaled = (features - self.moments.mean.float()) / self.moments.std.float()
+        return torch.cat([scaled.clamp(-LIMIT, LIMIT), others], dim=1)
+
+    def observe(self, rows: Tensor) -> None:
+        """Takes the first D columns of rows (N, D or more) into account."""
+        self.moments.update(rows[:, : len(self.moments.mean)])
+
+
+class NormalisedCritic(nn.Module):
+    """A critic whose values are mean + std * network(rows), with the statistics of its targets so far.
+
+    With `preserve` (PopArt), `renormalise` leaves its values as they are: the output layer (W, b) of the network, which
+    `output_layer` names, becomes W std / std', (std b + mean - mean') / std'.
+    """
+
+    def __init__(self, network: Any, *, preserve: bool, decay: float):
+        super().__init__()
+        self.network, self.preserve = network, preserve
+        self.moments = RunningMoments((), decay=decay, least=LEAST_VALUE_STD)
+
+    def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
+        """See `Policy.encode`."""
+        return self.network.encode(observation, seat)
+
+    def observe(self, rows: Tensor) -> None:
+        """See `Policy.observe`."""
+        self.network.observe(rows)
+
+    def initial_memory(self, count: int) -> Any:
+        """See `Policy.initial_memory`."""
+        return self.network.initial_memory(count)
+
+    def forward(self, rows: Tensor, *memory: Any) -> Any:
+        """Returns values (N, 1) for rows (N, …), with the new memory if one is given."""
+        if not memory:
+            return self._expand(self.network(rows))
+        value, after = self.network(rows, *memory)
+        return self._expand(value), after
+
+    def unroll(self, rows: Tensor, memory: Any, opens: Tensor, acting: Tensor) -> tuple[Tensor, Any]:
+        """Returns values (T, N, 1) and memories; see `RecurrentNetwork.unroll`."""
+        value, memories = self.network.unroll(rows, memory, opens, acting)
+        return self._expand(value), memories
+
+    @torch.no_grad()
+    def renormalise(self, target: Tensor, value: Tensor) -> Tensor:
+        """Takes targets (N,) into account; returns values (…), computed before, as they are computed now."""
+        mean, std = self.moments.mean.clone(), self.moments.std
+        self.moments.update(target)
+        if not self.preserve:
+            return self._expand((value - mean) / std)
+        weight, bias = self.network.output_layer()
+        weight.mul_(std / self.moments.std)
+        bias.copy_((std * bias + mean - self.moments.mean) / self.moments.std)
+        return value
+
+    def _expand(self, value: Tensor) -> Tensor:
+        """Returns mean + std * value."""
+        return value * self.moments.std + self.moments.mean

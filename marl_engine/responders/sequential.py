@@ -1,0 +1,70 @@
+"""Sequential updates of the policies of a team: HAPPO (Kuba et al. 2022, arXiv:2109.11251, algorithm 1).
+
+If all policies of a team improve against the old policies of the others, their joint policy may become worse. Here they
+learn one after the other, in random order, and each takes into account what those before it have become: its advantage
+A is multiplied by the product of their ratios,
+
+    M = A * prod_j pi_j'(a_j | o_j) / pi_j(a_j | o_j),    j: the seats whose policies have learned already.
+
+Seats that share a policy learn together. It departs from the paper in that advantages are those of each seat's own
+rewards and critic, which in a team with a common payoff and a joint critic are the same.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from marl_engine.responders.batches import PolicyBatch, SeatBatch
+from marl_engine.rollout.likelihood import action_log_probs
+from marl_engine.types import Policy
+
+
+class SequentialRatios:
+    """The ratios of the policies that have learned in this iteration, by line-up; all 1 unless `sequential`."""
+
+    def __init__(self, sequential: bool):
+        self.sequential = sequential
+        self.product: dict[str, Tensor] = {}  # by the name of the line-up, (T, B)
+
+    def order(
+        self, groups: Sequence[tuple[Policy, list[int]]], generator: torch.Generator
+    ) -> list[tuple[Policy, list[int]]]:
+        """Returns policies and their seats in the order in which they learn: random if there are several."""
+        self.sequential = self.sequential and len(groups) > 1
+        if not self.sequential:
+            return list(groups)
+        return [groups[place] for place in torch.randperm(len(groups), generator=generator).tolist()]
+
+    def multiply(self, decisions: PolicyBatch, policy: Policy, parts: Sequence[SeatBatch]) -> PolicyBatch:
+        """Returns the decisions of a policy in some line-ups with advantages multiplied by the ratios there."""
+        if not self.product:
+            return decisions
+        factors = [
+            align_decisions(policy, part, self._ratio(part)[..., None].expand_as(part.trajectory.log_prob))
+            for part in parts
+        ]
+        along = 0 if decisions.course is None else 1
+        return decisions._replace(advantage=decisions.advantage * torch.cat(factors, dim=along))
+
+    @torch.no_grad()
+    def include(self, policy: Policy, parts: Sequence[SeatBatch]) -> None:
+        """Multiplies the ratios of line-ups by those of a policy that has learned in them."""
+        for part in parts if self.sequential else ():
+            trajectory, ratio = part.trajectory, self._ratio(part)
+            for seat in part.seats:
+                old = trajectory.log_prob[..., seat] * trajectory.acting[..., seat]
+                ratio = ratio * (action_log_probs(policy, trajectory, seat) - old).exp()
+            self.product[part.lineup] = ratio
+
+    def _ratio(self, part: SeatBatch) -> Tensor:
+        """Returns the ratios so far in the decisions of a line-up (T, B)."""
+        return self.product.get(part.lineup, torch.ones_like(part.trajectory.log_prob[..., 0]))
+
+
+def align_decisions(policy: Policy, part: SeatBatch, each: Tensor) -> Tensor:
+    """Returns the numbers (T, B, P) of the decisions of a policy in the layout of its batch; see `batches.collate`."""
+    flat, acting = part.flat(each), part.flat(part.trajectory.acting)
+    if policy.unit == "sequence":
+        return flat.unflatten(0, (len(each), -1))
+    return flat if acting.all() else flat[acting]
