@@ -48,7 +48,8 @@ def step_vectors(env: Any) -> Iterator[int]:
 
     vectors = supersuit.concat_vec_envs_v1(supersuit.pettingzoo_env_to_vec_env_v1(env), COPIES, 0, "gymnasium")
     vectors.reset(seed=0)
-    actions = [np.array([vectors.action_space.sample()]).ravel() for _ in range(DRAWS)]
+    random = np.random.default_rng(0)
+    actions = random.integers(env.action_space(env.possible_agents[0]).n, size=(DRAWS, vectors.num_envs))
     while True:
         for each in actions:
             vectors.step(each)
