@@ -27,7 +27,7 @@ class BotEvaluator:
         wins = {f"evaluation/win_rate/{bot}": bot for bot in reversed(game.bots)}
         panel = Panel("games won against bots", wins, limits=(0.0, 1.0))
         primary = {name: (f"wins against {bot}", ".3f") for name, bot in wins.items()}
-        self.view = View((panel, RETURNS), {**primary, **ReturnEvaluator.view.primary}, {})
+        self.view = View((panel, RETURNS), primary, {})
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
         """See `Evaluator`. A full report also has games with greedy actions, and games against slow bots."""
