@@ -1,19 +1,16 @@
-"""Compares the speed of particle worlds with mpe2's parallel_env and JaxMARL: steps per CPU-second.
+"""Compares the speed of particle worlds with mpe2's parallel_env: steps per CPU-second.
 
     python benchmarks/mpe_speed.py --scenarios simple_spread --repeats 3
 
 A step moves all agents of one world, and includes observations, rewards and the opening of new episodes. Actions are
 uniformly random and drawn in advance. The programs run in turn, and medians are reported, so that a slow minute of the
-machine affects all of them. JaxMARL and marl_engine step many worlds at once; the best number of worlds is reported.
-Each peer has its own environment (`make peers`). The last line is JSON; a ratio above 1 means that marl_engine is
-faster.
+machine affects both. marl_engine steps many worlds at once; the best number of worlds is reported. The peer has an
+environment of its own (`make peers`). The last line is JSON; a ratio above 1 means that marl_engine is faster.
 """
 
 import argparse
 import time
 from statistics import median
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from side_by_side import Row, format_json, print_table, require_peers, run_peer
@@ -23,8 +20,7 @@ from marl_engine.rollout.game_contract import random_actions
 
 BATCHES = (64, 1024, 4096, 16384)
 DRAWS = 16  # number of joint actions that are drawn in advance and repeated
-MPE2, JAXMARL = "mpe2 1.1.1 parallel_env", "JaxMARL 0.2.0"
-ENVIRONMENTS = {MPE2: "pettingzoo", JAXMARL: "jaxmarl"}
+PEER, ENVIRONMENT = "mpe2 1.1.1 parallel_env", "pettingzoo"
 VERSIONS = {"simple_spread": 3, "simple_tag": 3, "simple_reference": 3, "simple_speaker_listener": 4}
 
 
@@ -46,48 +42,29 @@ def find_best_batch(scenario: str, seconds: float) -> tuple[float, int]:
     return max((measure_speed(game, worlds, seconds / len(BATCHES)), worlds) for worlds in BATCHES)
 
 
-def measure_peer(peer: str, scenario: str, seconds: float, cache: str) -> dict[str, Any]:
-    """Returns the steps per CPU-second of a peer, and the number of its worlds if there are several."""
-    if peer == MPE2:
-        module = f"mpe2.{scenario}_v{VERSIONS[scenario]}"
-        return run_peer(ENVIRONMENTS[peer], "pettingzoo_steps.py", "plain", module, seconds)
-    variables = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return run_peer(ENVIRONMENTS[peer], "jaxmarl_mpe_steps.py", scenario, seconds, **variables)
-
-
-def compare(scenario: str, peers: list[str], repeats: int, seconds: float, cache: str) -> list[Row]:
-    """Measures marl_engine and each peer in turn, `repeats` times. `cache` is a folder for programs compiled by JAX."""
+def compare(scenario: str, repeats: int, seconds: float) -> Row:
+    """Measures marl_engine and mpe2 in turn, `repeats` times; returns the row with the medians."""
     speeds: list[tuple[float, int]] = []
-    replies: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
+    peer_speeds: list[float] = []
     for _ in range(repeats):
         speeds.append(find_best_batch(scenario, seconds))
-        for peer in peers:
-            replies[peer].append(measure_peer(peer, scenario, seconds, cache))
-    return [make_row(scenario, peer, speeds, each) for peer, each in replies.items()]
-
-
-def make_row(scenario: str, peer: str, speeds: list[tuple[float, int]], replies: list[dict[str, Any]]) -> Row:
-    """Returns the row of a peer: medians of speeds (steps per CPU-second, batch size), and of the peer's replies."""
-    value = median(speed for speed, _ in speeds)
-    peer_value = median(reply["steps"] for reply in replies)
-    note = f"{max(speeds)[1]} worlds at once; peer {max(replies, key=lambda reply: reply['steps']).get('worlds', 1)}"
-    return Row(scenario, peer, value / peer_value, value, peer_value, "steps/CPU-s", note)
+        module = f"mpe2.{scenario}_v{VERSIONS[scenario]}"
+        peer_speeds.append(run_peer(ENVIRONMENT, "pettingzoo_steps.py", "plain", module, seconds)["steps"])
+    value, peer_value = median(speed for speed, _ in speeds), median(peer_speeds)
+    note = f"{max(speeds)[1]} worlds at once; peer 1"
+    return Row(scenario, PEER, value / peer_value, value, peer_value, "steps/CPU-s", note)
 
 
 def main() -> None:
     """Runs the comparisons, and prints a table and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenarios", nargs="+", default=list(VERSIONS), choices=list(VERSIONS))
-    parser.add_argument("--peers", nargs="*", default=list(ENVIRONMENTS), choices=list(ENVIRONMENTS))
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each program (default 3)")
     parser.add_argument("--seconds", type=float, default=4.0, help="duration of a measurement (default 4)")
     options = parser.parse_args()
-    require_peers(ENVIRONMENTS[peer] for peer in options.peers)
+    require_peers([ENVIRONMENT])
     torch.set_num_threads(1)
-    rows = []
-    with TemporaryDirectory() as cache:
-        for scenario in options.scenarios:
-            rows += compare(scenario, options.peers, options.repeats, options.seconds, cache)
+    rows = [compare(scenario, options.repeats, options.seconds) for scenario in options.scenarios]
     print_table("Particle worlds with observations, one core", "peer", rows)
     print(format_json("mpe_speed", rows))
 
