@@ -249,6 +249,7 @@ class Responder(Protocol):
     form: Any  # the game's sequence form, to measure NashConv; None: not measured
     work: Work  # of all steps so far
     supports: frozenset[str]  # any of "opponents", "mixtures" (among opponents), "anchor", "magnet", "payoff"
+    divergence: str  # how its KL terms are summed in a game tree: one of `extensive_form.regularised.GAPS`
 
     def respond(
         self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED

@@ -1,4 +1,18 @@
-"""Regularised updates and duality gaps of games in sequence form, in closed form."""
+"""Regularised updates and duality gaps of games in sequence form, in closed form.
+
+In a game tree the KL terms of a player can be summed in two ways:
+
+- behavioral: each information set responds separately, to values given that it is reached. The others' responses are
+  not taken into account. This is the form that learning from sampled play approximates.
+- dilated: KL terms are weighted by the player's own plan, and a response maximises payoff minus their sum over the
+  whole tree (Hoda et al. 2010, DOI 10.1287/moor.1100.0452; Lee et al. 2021, arXiv:2106.14326). The regularised game is
+  then strongly monotone, so small steps converge.
+
+In games with one decision of each player they are the same.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -7,9 +21,12 @@ from marl_engine.extensive_form.sequence_form import (
     backup_action_values,
     compute_gradient,
     counterfactual_reach,
+    nash_conv,
     realization_plan,
 )
 from marl_engine.numerics.jit import compile_loop
+
+BEHAVIORAL, DILATED = "behavioral", "dilated"
 
 
 def regularised_strategy(
@@ -28,6 +45,45 @@ def regularised_strategy(
     odds = np.exp(logit[players:] - highest)
     total = np.repeat(np.add.reduceat(odds, starts - players), counts)
     return np.concatenate([np.ones(players), odds / total])
+
+
+def dilated_strategy(form: SequenceForm, gradient: np.ndarray, penalties: list[tuple[float, np.ndarray]]) -> np.ndarray:
+    """Returns the strategy (S,) with the highest payoff minus dilated KL terms, against a gradient (S,).
+
+    Penalties are weights and strategies (S,), as in `regularised_strategy`.
+    """
+    return backup_dilated(form, gradient, penalties)[0]
+
+
+def backup_dilated(
+    form: SequenceForm, gradient: np.ndarray, penalties: list[tuple[float, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the strategy of `dilated_strategy`, and the regularised value (P,) of each player."""
+    with np.errstate(divide="ignore"):
+        pull = sum(weight * np.log(other) for weight, other in penalties)
+    value, strategy = gradient.copy(), np.ones_like(gradient)
+    fill_dilated_strategy(form, value, pull, sum(weight for weight, _ in penalties), strategy)
+    return strategy, value[: form.players]
+
+
+@compile_loop
+def fill_dilated_strategy(form, value, pull, weight, strategy):
+    """Writes the strategy (S,) of softmax((value + pull) / weight) in each information set, from the leaves upwards.
+
+    `value` (S,) is that of the sequences themselves; the values of later information sets are added to it.
+    """
+    for infoset in range(form.parent.size - 1, -1, -1):
+        start, stop = form.first[infoset], form.first[infoset + 1]
+        highest = -np.inf
+        for sequence in range(start, stop):
+            highest = max(highest, (value[sequence] + pull[sequence]) / weight)
+        total = 0.0
+        for sequence in range(start, stop):
+            strategy[sequence] = np.exp((value[sequence] + pull[sequence]) / weight - highest)
+            total += strategy[sequence]
+        for sequence in range(start, stop):
+            strategy[sequence] /= total
+        value[form.parent[infoset]] += weight * (highest + np.log(total))
 
 
 def greedy_strategy(form: SequenceForm, value: np.ndarray) -> np.ndarray:
@@ -76,6 +132,26 @@ def duality_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray,
     now = np.add.reduceat((strategy * (q - cost))[players:], starts)
     weight = plan[form.parent] * reach[form.first[:-1]]
     return float(weight @ (best - now))
+
+
+def dilated_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
+    """Returns the duality gap of the game in which each player pays its dilated KL divergence to the reference.
+
+    As `duality_gap`, which it equals where each player decides once.
+    """
+    plan = realization_plan(form, strategy)
+    if magnet_weight == 0:
+        return nash_conv(form, plan)
+    gradient = np.empty_like(plan)
+    compute_gradient(form, plan, gradient)
+    _, best = backup_dilated(form, gradient, [(magnet_weight, reference)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cost = np.where(plan > 0, magnet_weight * plan * np.log(strategy / reference), 0.0)
+    return float(best.sum() - (plan @ gradient - cost.sum()))
+
+
+Gap: TypeAlias = Callable[[SequenceForm, np.ndarray, np.ndarray, float], float]
+GAPS: dict[str, Gap] = {BEHAVIORAL: duality_gap, DILATED: dilated_gap}
 
 
 def regularised_best_values(

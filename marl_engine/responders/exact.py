@@ -5,7 +5,10 @@ In each information set the regularised step has a closed form. With q the value
     pi ~ exp[(q + magnet_weight * log magnet + log anchor / step_size) / (magnet_weight + 1 / step_size)]
 
 This is magnetic mirror descent (Sokota et al. 2023, arXiv:2206.05825, section 3); in a matrix game it is the step of
-Nash-MD, Mirror-Prox and related solvers. Without regularisation a seat plays a best response.
+Nash-MD, Mirror-Prox and related solvers. In a tree, q is the value of an action given that its information set is
+reached, with a `behavioral` divergence. With a `dilated` one it is not divided by the probability of that, and counts
+the regularised values of the player's later information sets; see `extensive_form.regularised`. Without regularisation
+a seat plays a best response.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from marl_engine.capabilities import ExtensiveGame
-from marl_engine.extensive_form.regularised import greedy_strategy, regularised_strategy
+from marl_engine.extensive_form.regularised import (
+    BEHAVIORAL,
+    DILATED,
+    GAPS,
+    dilated_strategy,
+    greedy_strategy,
+    regularised_strategy,
+)
 from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
     backup_action_values,
@@ -23,6 +33,7 @@ from marl_engine.extensive_form.sequence_form import (
     counterfactual_reach,
     realization_plan,
 )
+from marl_engine.numerics.checks import check_choices
 from marl_engine.policies.tabular import TabularSpec, fill_tables, stack_tables
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
@@ -31,7 +42,7 @@ from marl_engine.types import UNREGULARISED, Objective, Opponents, Payoff, Profi
 
 @dataclass
 class ExactResponder:
-    """Moves the tables of an extensive game."""
+    """Moves the tables of an extensive game. Raises ValueError for an unknown divergence."""
 
     STATE = ("work",)
 
@@ -39,6 +50,7 @@ class ExactResponder:
     network: TabularSpec | None = None  # makes the policies
     seed: int = 0
     device: str = "cpu"
+    divergence: str = BEHAVIORAL  # or dilated
     form: SequenceForm = field(init=False)
     work: Work = field(init=False, default_factory=Work)  # queries: evaluations of payoffs against a profile
     supports: frozenset[str] = field(
@@ -46,6 +58,7 @@ class ExactResponder:
     )
 
     def __post_init__(self) -> None:
+        check_choices("responder", self, divergence=GAPS)
         self.form = self.game.form
 
     def respond(
@@ -59,7 +72,9 @@ class ExactResponder:
         plans = [realization_plan(form, stack_tables(member)) for member in members]
         value = weighted_sum([gradient_of(form, plan) for plan in plans], weights)
         terms = [(weight, stack_tables(other)) for other, weight in kl_terms(objective)]
-        if terms:
+        if terms and self.divergence == DILATED:
+            fill_tables(profile, dilated_strategy(form, value, terms))
+        elif terms:
             backup_action_values(form, own, value)
             reach = weighted_sum([counterfactual_reach(form, own, plan) for plan in plans], weights)
             value = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import DifferentiableGame
+from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.softmax_table import SoftmaxTableSpec, copy_logits, step_logits
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
@@ -39,6 +40,7 @@ class GradientAscent:
     """Moves tables of logits. Raises ValueError unless the learning rate is above 0."""
 
     STATE = ("work",)
+    divergence = BEHAVIORAL
 
     game: DifferentiableGame
     network: SoftmaxTableSpec | None = None  # makes the policies

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import CriticSpec, capabilities_of
+from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.losses.gae import gae
 from marl_engine.losses.ppo import VALUE_LOSSES, Pull, fused_surrogate
 from marl_engine.numerics.adam import Adam
@@ -71,6 +72,7 @@ class PPO:
     """
 
     STATE = ("work", "generator", "lineups", "learners")
+    divergence = BEHAVIORAL
 
     game: Game
     network: CriticSpec  # makes the policies

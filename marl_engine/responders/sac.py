@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import spaces_of
+from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.gaussian import Squashed
@@ -50,6 +51,7 @@ class SAC:
     """
 
     STATE = ("work", "generator", "stream", "actor", "replay")
+    divergence = BEHAVIORAL
 
     game: Game
     network: MLPSpec

@@ -11,7 +11,9 @@ iteration 1 / (step_size * magnet_weight); from there on their product is 1 / it
 falls as 1 / iteration.
 
 With `move_every` the magnet moves to the profile after that many iterations, as in COMAL and in the proximal point
-method.
+method. In game trees the profile loses actions that it comes to need again, and the distance from equilibrium rises and
+falls. With `first_share` the k-th magnet is the mixture that plays the first profile with probability first_share / k,
+so that no action is lost.
 """
 
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixture import freeze
+from marl_engine.policies.population_mixture import mix_members
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Profile, Progress, Responder, Runner
@@ -31,20 +34,24 @@ from marl_engine.types import Objective, Profile, Progress, Responder, Runner
 class MMD:
     """Plays against: itself. Anchored to: itself. Magnet: the reference.
 
-    Raises ValueError for a step that is not above 0, and for a magnet_weight or `move_every` below 0.
+    Raises ValueError for a step that is not above 0, a magnet_weight or `move_every` below 0, and a `first_share` that
+    is not from 0 to 1.
     """
 
-    STATE = ("reference",)
+    STATE = ("reference", "first")
 
     step_size: float = 0.1  # eta of MMD, gamma of the kernel
     magnet_weight: float = 0.1  # alpha of MMD, tau of INPO
     anneal: bool = False
     move_every: int = 0  # iterations; 0: the magnet stays
+    first_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight, infinite=True)
         check_fields("solver", self, "move_every", least=0, whole=True)
-        self.reference: Profile | None = None
+        check_fields("solver", self, "first_share", least=0, most=1)
+        self.reference: Profile | None = None  # the profile that the magnet moved to last
+        self.first: Profile | None = None  # the first profile, if it has a share
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -54,7 +61,9 @@ class MMD:
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
-        magnet = resume_field(self, "reference", freeze(profile), after)
+        reference = resume_field(self, "reference", freeze(profile), after)
+        first = resume_field(self, "first", freeze(profile), after) if self.first_share > 0 else None
+        magnet = self.mix_magnet(reference, first, after // self.move_every if self.move_every else 0)
         for iteration in count(after + 1):
             slower = self.slow_down(iteration) if self.anneal else 1.0
             step_size, magnet_weight = self.step_size * slower, self.magnet_weight * slower
@@ -62,8 +71,18 @@ class MMD:
             step = responder.respond(profile, objective=objective)
             distance = measure_nash_conv(responder, profile, magnet, magnet_weight)
             if self.move_every and iteration % self.move_every == 0:
-                magnet = self.reference = freeze(profile)
+                self.reference = freeze(profile)
+                magnet = self.mix_magnet(self.reference, first, iteration // self.move_every)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
+
+    def mix_magnet(self, reference: Profile, first: Profile | None, moves: int) -> Profile:
+        """Returns the magnet after a number of moves, the last one to `reference`."""
+        if first is None or moves == 0:
+            return reference
+        share = self.first_share / moves
+        return mix_members(
+            [list(each) for each in zip(reference, first, strict=True)], [[1 - share, share]] * len(first)
+        )
 
     def slow_down(self, iteration: int) -> float:
         """Returns the factor on step and magnet_weight with `anneal`.

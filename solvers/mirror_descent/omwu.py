@@ -6,6 +6,9 @@ a `magnet_weight` it converges to the equilibrium of the regularised game (Cen, 
 is Mirror-Prox with the last look-ahead instead of a new one, at half its queries. The second step needs no query: from
 a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)). The parameters of networks
 are extrapolated in the same proportion.
+
+With `anneal` the magnet_weight falls as 1 / iteration, which leads to an equilibrium of the game itself in the last
+iterate, also in game trees with a dilated divergence.
 """
 
 from collections.abc import Iterator
@@ -31,6 +34,7 @@ class OMWU:
 
     step_size: float = 0.5  # eta
     magnet_weight: float = 0.0  # tau
+    anneal: bool = False
 
     def __post_init__(self) -> None:
         check_step(self.step_size, self.magnet_weight)
@@ -50,9 +54,10 @@ class OMWU:
         for iteration in count(after + 1):
             start, forecast = base, freeze(profile)
             interpolate_weights(profile, start, 1.0)
-            objective = Objective(start, self.step_size, reference, self.magnet_weight)
+            magnet_weight = self.magnet_weight / iteration if self.anneal else self.magnet_weight
+            objective = Objective(start, self.step_size, reference, magnet_weight)
             step = responder.respond(profile, Opponents([forecast]), objective)
             base = self.base = freeze(profile)
-            extrapolate(profile, start, base, 1 / (1 + self.step_size * self.magnet_weight))
-            distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
+            extrapolate(profile, start, base, 1 / (1 + self.step_size * magnet_weight))
+            distance = measure_nash_conv(responder, profile, reference, magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)

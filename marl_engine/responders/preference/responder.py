@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import PreferenceGame, TextPreferenceGame, capabilities_of
+from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.losses.preference import (
     BASELINES,
     BY_VERDICT,
@@ -55,6 +56,7 @@ class PreferenceResponder:
     """
 
     STATE = ("work", "generator", "optimisers")
+    divergence = BEHAVIORAL
 
     game: PreferenceGame
     network: EnumerableLMSpec | TransformerSpec | None = None  # makes the policies
