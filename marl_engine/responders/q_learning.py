@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from marl_engine.capabilities import spaces_of
+from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.losses.value_decomposition import (
     add_values,
     choose_values,
@@ -117,6 +118,7 @@ class QLearning:
     """
 
     STATE = ("work", "generator", "stream", "learner", "replay")
+    divergence = BEHAVIORAL
 
     game: Game
     network: MLPSpec

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from marl_engine.capabilities import TeamMarkovGame
+from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.bayes_net import BayesNetTableSpec
 from marl_engine.policies.bayes_net.exact import evaluate, joint_policy, nash_conv, optimal_value, policy_gradient
@@ -22,6 +23,7 @@ class TeamAscent:
     """Moves the logits of all seats at once. Raises ValueError unless the learning rate is above 0."""
 
     STATE = ("work",)
+    divergence = BEHAVIORAL
 
     game: TeamMarkovGame
     network: BayesNetTableSpec | None = None  # makes the policies
