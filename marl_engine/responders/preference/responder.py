@@ -102,9 +102,8 @@ class PreferenceResponder:
             raise ValueError(
                 f"responder.pairs={self.pairs} needs responder.loss={' or '.join(OF_PAIRS)}, not {self.loss}"
             )
-        self.single_update = (
-            self.online and self.epochs * self.minibatches == 1
-        )  # answers are used once, by their own policy
+        # answers are used once, by their own policy
+        self.single_update = self.online and self.epochs * self.minibatches == 1
         able = capabilities_of(self.game)
         self.form = None if able.extensive is None else able.extensive.form
         self.prompt_game, self.metered_game = able.text_preference, able.metered
