@@ -159,6 +159,18 @@ def select_decisions(batch: Batch, each: Tensor) -> Tensor:
     return each if acting is None else each[acting]
 
 
+def fill_legal(batches: Sequence[PolicyBatch]) -> list[PolicyBatch]:
+    """Returns the batches with masks of legal actions if one of them has a mask; without a mask all are legal."""
+    mask = next((batch.legal for batch in batches if batch.legal is not None), None)
+    if mask is None:
+        return list(batches)
+    full = [mask.new_ones(*batch.advantage.shape, mask.shape[-1]) for batch in batches]
+    return [
+        batch if batch.legal is not None else batch._replace(legal=ones)
+        for batch, ones in zip(batches, full, strict=True)
+    ]
+
+
 def concatenate(batches: Sequence[Batch]) -> Batch:
     """Concatenates batches; lists of differences are padded to the same length."""
     if len(batches) == 1:

@@ -35,6 +35,7 @@ from marl_engine.responders.batches import (
     count_units,
     course_of,
     estimate_values,
+    fill_legal,
     merge_terms,
     select_decisions,
     select_units,
@@ -179,7 +180,7 @@ class PPO:
         decided, estimated = zip(
             *(self._batches(learner, part, [other for other, _ in terms]) for part in parts), strict=True
         )
-        decisions, scale = self._scale_advantage(concatenate(decided))
+        decisions, scale = self._scale_advantage(concatenate(fill_legal(decided)))
         decisions = ratios.multiply(decisions, policy, parts)
         estimates = learner.renormalise(concatenate(estimated))
         terms = [KLTerm(other, scale * weight) for other, weight in terms]

@@ -119,8 +119,8 @@ def sources(setting: Setting) -> list[Source]:
     """The presets that a setting reads, in the order of configs/train.yaml; later ones overrule earlier ones."""
     game, solver, policy, responder = setting
     read = [("responder", responder), ("policy", policy), ("game", game), ("solver", solver), ("pace", policy)]
-    read += [("suit", f"{policy}_{responder}"), ("tune", f"{game}_{responder}"), ("fit", f"{solver}_{responder}")]
-    read += [("combination", f"{game}_{solver}_{responder}")]
+    read += [("suit", f"{policy}_{responder}"), ("team", f"{policy}_{solver}"), ("tune", f"{game}_{responder}")]
+    read += [("fit", f"{solver}_{responder}"), ("combination", f"{game}_{solver}_{responder}")]
     return [Source(*each) for each in read]
 
 
@@ -139,7 +139,8 @@ def composed_section(name: str, own: str, read: tuple[Source, ...], steps: int |
         part, _, last = key.partition(".")
         if part == name and last in values:
             values[last] = value
-    written = dotted_keys(preset(name, own)[name], name)
+    same_class = preset(name, own)[name].get("_target_") == values.get("_target_")
+    written = dotted_keys(preset(name, own)[name], name) if same_class else set()
     return json.dumps(drop_unknown_keys(values, lambda: written, f"{name}."))
 
 

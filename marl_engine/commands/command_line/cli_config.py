@@ -154,9 +154,7 @@ def complete_config(composition: DictConfig, overrides: Sequence[Override]) -> d
 
     @cache
     def explicit_keys() -> set[str]:
-        custom = tuple(f"{section}." for section in custom_classes(overrides))
-        keys = {override.key_or_group for override in overrides}
-        return keys | {key for key in preset_keys(composition.hydra) if not key.startswith(custom)}
+        return {override.key_or_group for override in overrides} | preset_keys(composition.hydra, config)
 
     return drop_unknown_keys(to_dict(config), explicit_keys)
 

@@ -16,6 +16,7 @@ from marl_engine.errors import Refused
 OPTIONAL_GROUPS = {  # groups whose presets are read if they exist, and what their names consist of
     "pace": "POLICY",
     "suit": "POLICY_RESPONDER",
+    "team": "POLICY_SOLVER",
     "tune": "GAME_RESPONDER",
     "fit": "SOLVER_RESPONDER",
     "combination": "GAME_SOLVER_RESPONDER",
@@ -47,15 +48,20 @@ def check_optional_presets(extra: Path | None = None) -> None:
                 raise Refused(f"{group}/{name}.yaml is read by no run; its name must be {pattern}, such as {nearest}")
 
 
-def preset_keys(hydra: DictConfig) -> set[str]:
-    """Returns the dotted keys that the chosen presets set in the sections of their own groups."""
+def preset_keys(hydra: DictConfig, config: DictConfig) -> set[str]:
+    """Returns the dotted keys that the chosen presets set in the sections of their own groups.
+
+    Presets whose class has been replaced by another one in `config` are left out.
+    """
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     keys: set[str] = set()
     for group, name in hydra.runtime.choices.items():
         for file in (folder / group / f"{name}.yaml" for folder in folders):
             if "/" not in group and file.is_file():
                 preset = load_config(file)
-                keys |= dotted_keys(OmegaConf.to_container(preset.get(group, preset)), group)
+                section = preset.get(group, preset)
+                if section.get("_target_") == OmegaConf.select(config, f"{group}._target_"):
+                    keys |= dotted_keys(OmegaConf.to_container(section), group)
     return keys
 
 
