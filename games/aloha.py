@@ -1,7 +1,8 @@
 """Aloha: stations on a grid send the messages that arrive, and must not send at the same time as a neighbour.
 
 The sparse coordination problem of Wang et al. 2022 (arXiv:2106.02195), as in Chen and Zhang 2023 (arXiv:2306.01920).
-Departure: in the code of the latter the last station of the first row and the first one of the second are neighbours.
+Departure: in the code of Chen and Zhang the last station of the first row and the first station of the second row are
+neighbours; here they are not.
 """
 
 from collections.abc import Mapping

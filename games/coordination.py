@@ -1,9 +1,9 @@
 """The binary coordination game: a team must agree on one of two conventions, with a valley of poor payoffs between.
 
-Chen and Zhang 2023 (arXiv:2306.01920, section 5). Seats choose bits; the state consists of the bits that they chose
-last, each flipped with a small probability. States in which nearly all bits are 0 pay 3, those in which nearly all are
-1 pay 2, and those between pay nearly nothing. Departures from the authors' code: the first state is uniform, and the
-game that is stepped is cut off after `horizon` turns.
+Chen and Zhang 2023 (arXiv:2306.01920, section 5). Each seat chooses a bit. The next state consists of these bits, each
+flipped with a small probability. States in which nearly all bits are 0 pay 3, states in which nearly all are 1 pay 2,
+and those between pay nearly nothing. Departures from the authors' code: the first state is uniform, and a game that is
+played, not evaluated exactly, is truncated after `horizon` turns.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """The constants and the state of a particle world, for the compiled rules.
 
-Entities are numbered, the P agents before the landmarks. A world is a row of float64 numbers: the position (x, y) of
-each entity, the velocity of each agent, the message of each agent (C numbers). The integers of a world are its clock,
-the number of episodes before, and the landmarks that are the goals of the first two seats.
+Entities are numbered, with the P agents before the landmarks. A world is a row of float64 numbers: the position (x, y)
+of each entity, the velocity of each agent, and the message of each agent (C numbers). It also has integers: its clock,
+the number of earlier episodes, and the landmarks that are the goals of the first two seats.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Players that see the state of an OpenSpiel game, to compare profiles with.
+"""Bots for OpenSpiel games, as opponents in evaluations. They see the whole state.
 
 `random` takes any legal action. `look_ahead` takes an action that wins at once, or else one after which the opponent
 cannot win at once. `mcts_50` is OpenSpiel's Monte Carlo tree search with 50 simulations, each with one random rollout

@@ -1,9 +1,9 @@
 """Games of OpenSpiel that do not fit into memory, played through its states (Lanctot et al. 2019, arXiv:1908.09453).
 
-A copy of the game is a `pyspiel.State`. Chance in it is a function of its seed and of how often chance has drawn, the
-same as in compiled games (`extensive_form.tree_play`), so a game that is played either way is the same to the bit. A
-saved copy consists of the decisions in the game under way and of the number of draws before that game: chance repeats
-itself.
+A copy of the game is a `pyspiel.State`. What chance does in it is a function of the copy's seed and the number of
+earlier chance draws. The function is that of compiled games (`extensive_form.tree_play`), so a game played in either
+way is the same to the bit. A saved copy consists of the decisions in the unfinished game and the number of chance draws
+before that game. They are enough to play the game again, because chance then repeats itself.
 """
 
 from collections.abc import Iterator, Mapping

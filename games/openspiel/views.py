@@ -1,4 +1,4 @@
-"""What a seat is shown of a state: OpenSpiel's tensor of its information state, or of its observation."""
+"""What a seat observes of a state: OpenSpiel's tensor of the information state, or that of the observation."""
 
 from math import prod
 from typing import Any

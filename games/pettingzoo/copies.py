@@ -1,6 +1,6 @@
-"""Copies of an environment that are stepped one by one, and write what happens into arrays.
+"""Copies of an environment that are stepped one by one and write their turns into arrays.
 
-An episode is a function of the seed of its copy and of its number. Episodes restart automatically.
+The seed of an episode is a function of the copy's seed and the number of the episode. Episodes restart automatically.
 """
 
 from collections.abc import Iterable, Sequence

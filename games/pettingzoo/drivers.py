@@ -1,9 +1,8 @@
 """Plays one environment turn by turn, whatever its interface.
 
-There are three ways. A `ParallelEnv` is stepped by all agents at once. An environment that PettingZoo converts from
-the agent-by-agent interface is stepped in the same cycles as by `aec_to_parallel`, but without its wrappers, whose
-look-ups of attributes and unused observations take half of the time. Any other `AECEnv` is stepped by the agent that
-moves.
+There are three kinds of environments. In a `ParallelEnv` all agents act at once. An `AECEnv` that PettingZoo's
+`aec_to_parallel` has converted is stepped in the same cycles, but without the wrappers: their look-ups of attributes
+and unused observations take half of the time. In any other `AECEnv` the agent that moves acts.
 
 Wrappers that only check the order of calls and the range of actions are removed, since neither can be wrong here.
 """

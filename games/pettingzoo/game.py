@@ -1,9 +1,9 @@
-"""PettingZoo environments as games: agents are seats, and copies are stepped one by one, or by worker processes.
+"""PettingZoo environments as games: agents are seats; copies are stepped one by one, or by worker processes.
 
-It departs from PettingZoo in four ways. Rewards are paid in the step in which they arise, also to agents that wait: a
-learner credits a decision with all of them until the agent's next one. Actions outside a box are clipped. Each episode
-of a copy has its own seed, a function of the copy's seed and the number of the episode. An episode whose agents end
-in different ways at once, some by the rules and some by a time limit, counts as ended by the rules.
+It departs from PettingZoo in four ways. Rewards are paid in the step in which they arise, also to agents that wait; a
+learner credits a decision with all rewards until the agent's next decision. Actions outside a box are clipped. Each
+episode has its own seed, a function of the copy's seed and the number of the episode. If agents end in the same step in
+different ways, some by the rules and some by a time limit, the episode counts as ended by the rules.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,7 @@
 """Finds PettingZoo environments by name, and makes them.
 
-A name is that of a module (`mpe2.simple_spread_v3`), a part of it (`connect_four`, `classic/connect_four-v3`), or a
-function of one's own (`my_package:make`).
+A name is that of a module (`mpe2.simple_spread_v3`), a part of it (`connect_four`, `classic/connect_four-v3`), or that
+of a function that makes an environment (`my_package:make`).
 """
 
 import os

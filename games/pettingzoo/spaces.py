@@ -1,8 +1,8 @@
 """The spaces of an environment's agents as arrays of one shape.
 
-Observations of unequal agents are padded with zeros, their actions with illegal ones. Discrete observations become
-one-hot, and those in dicts and tuples are flattened by Gymnasium; `action_mask` is taken from the observation or from
-the info.
+Where agents have unequal spaces, observations are padded with zeros, and actions with illegal ones. Discrete
+observations become one-hot. Dicts and tuples are flattened by Gymnasium. `action_mask` is taken from the observation or
+from the info.
 """
 
 from collections.abc import Callable, Mapping

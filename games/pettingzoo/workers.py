@@ -1,8 +1,8 @@
 """Copies of an environment in worker processes, which share the arrays of turns and actions with the game.
 
-A worker that dies, or takes longer than `patience` seconds for a step, is replaced. Its copies are played again from
-their actions. If the new worker fails in the same step, its copies start new episodes, and the step counts as the end
-of the old ones by a time limit.
+A worker that dies, or takes longer than `patience` seconds for a step, is replaced, and the new worker plays the
+actions of its copies again. If the new worker fails in the same step, the copies start new episodes, and the old ones
+count as truncated in this step.
 """
 
 import signal

@@ -1,8 +1,8 @@
-"""A lower bound of exploitability for games that are only played: what learned responses gain against a profile.
+"""A lower bound of exploitability for games that can only be played: the gain of learned responses to a profile.
 
-Timbers et al. 2022 (arXiv:2004.09677) learn such responses by search; here they are learned by a responder. One that is
-not the best gains less than the best one, so the bound may be far below the exploitability, and means something only
-together with the steps that were spent on learning.
+Timbers et al. 2022 (arXiv:2004.09677) learn such responses by search; here a responder learns them. A learned response
+gains at most as much as a best response, so the bound can be far below the exploitability. It means something only
+together with the number of steps that were spent on learning.
 """
 
 import math

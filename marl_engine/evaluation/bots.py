@@ -1,4 +1,4 @@
-"""Evaluation of profiles against the bots of a game, beside returns."""
+"""Evaluation of profiles against the bots of a game, in addition to returns."""
 
 import math
 from collections.abc import Sequence

@@ -2,13 +2,13 @@
 
 In a game tree the KL terms of a player can be summed in two ways:
 
-- behavioral: each information set responds separately, to values given that it is reached. The others' responses are
-  not taken into account. This is the form that learning from sampled play approximates.
+- behavioral: each information set responds on its own, to values given that it is reached, as if no other information
+  set responded. Learning from sampled play approximates this form.
 - dilated: KL terms are weighted by the player's own plan, and a response maximises payoff minus their sum over the
   whole tree (Hoda et al. 2010, DOI 10.1287/moor.1100.0452; Lee et al. 2021, arXiv:2106.14326). The regularised game is
   then strongly monotone, so small steps converge.
 
-In games with one decision of each player they are the same.
+In games in which each player decides once, the two are the same.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
-"""Running statistics of observations and of values, and critics that learn values in units of theirs.
+"""Running statistics of observations and of values, and critics that learn normalised values.
 
-A critic that is trained on normalised targets learns at the same rate whatever the scale of payoffs. Statistics that
-move change what such a critic says, unless its output layer moves against them: PopArt (van Hasselt et al. 2016,
-arXiv:1602.07714, section 2.2). Without that, this is the value normalisation of MAPPO (Yu et al. 2022,
-arXiv:2103.01955, section 5.1), whose code updates the statistics in every minibatch, not once for each stretch of play.
+A critic that is trained on normalised targets learns at the same rate whatever the scale of payoffs. When the
+statistics change, so do the values of the critic, unless its output layer is rescaled: PopArt (van Hasselt et al. 2016,
+arXiv:1602.07714, section 2.2). Without rescaling it is the value normalisation of MAPPO (Yu et al. 2022,
+arXiv:2103.01955, section 5.1), whose code updates the statistics in every minibatch, not once for each rollout.
 """
 
 from typing import Any

@@ -1,11 +1,11 @@
-"""The responder of teams that learn values: Q-learning of a joint value that is composed of the seats' own.
+"""The responder of teams that learn values: Q-learning of a team's value, computed from the values of its seats.
 
 The team's payoff is the mean of its seats' payoffs. With mixer=sum it is VDN (Sunehag et al. 2017, arXiv:1706.05296),
-with mixer=monotonic QMIX (Rashid et al. 2018, arXiv:1803.11485), both with double Q-learning (van Hasselt et al. 2016,
-arXiv:1509.06461): the learner chooses the next action, and a copy of it that follows slowly says what it is worth. A
-game of one seat is learned as by a deep Q-network. It departs from the code of QMIX in that policies have no memory,
-that transitions rather than episodes are replayed, that the copy moves a little in each update, that one network with
-one hidden layer yields all weights of the mixer, and that the state of the game is what all seats observe.
+with mixer=monotonic QMIX (Rashid et al. 2018, arXiv:1803.11485). Both use double Q-learning (van Hasselt et al. 2016,
+arXiv:1509.06461): the learner chooses the next action, and a slow copy of the learner says what it is worth. In a game
+of one seat this is a deep Q-network. Departures from the code of QMIX: policies have no memory; transitions are
+replayed, not episodes; the slow copy moves a little in each update; one network with one hidden layer yields all
+weights of the mixer; the observations of all seats take the place of the state of the game.
 """
 
 from collections.abc import Iterator, Sequence

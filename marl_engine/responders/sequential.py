@@ -1,13 +1,13 @@
 """Sequential updates of the policies of a team: HAPPO (Kuba et al. 2022, arXiv:2109.11251, algorithm 1).
 
 If all policies of a team improve against the old policies of the others, their joint policy may become worse. Here they
-learn one after the other, in random order, and each takes into account what those before it have become: its advantage
-A is multiplied by the product of their ratios,
+learn one after the other, in random order. The advantage A of each is multiplied by the probability ratios of the
+policies that have learned before it:
 
     M = A * prod_j pi_j'(a_j | o_j) / pi_j(a_j | o_j),    j: the seats whose policies have learned already.
 
-Seats that share a policy learn together. It departs from the paper in that advantages are those of each seat's own
-rewards and critic, which in a team with a common payoff and a joint critic are the same.
+Seats that share a policy learn together. Departure from the paper: advantages are those of each seat's own rewards and
+critic. In a team with a common payoff and a joint critic this makes no difference.
 """
 
 from collections.abc import Sequence

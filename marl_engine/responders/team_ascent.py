@@ -1,6 +1,6 @@
 """The responder for tables of Bayesian networks: steps along the exact policy gradient of a team.
 
-Chen and Zhang 2023 (arXiv:2306.01920). Nothing is played.
+Chen and Zhang 2023 (arXiv:2306.01920). No games are played.
 """
 
 from dataclasses import dataclass, field

@@ -1,9 +1,9 @@
-"""Bayesian-network teams: seats learn together while they see each other's actions, and at last without.
+"""Bayesian-network teams: seats see each other's actions when training begins, and no longer when it ends.
 
-Chen and Zhang 2023 (arXiv:2306.01920, section 4.3). The share of edges that the team is held to stays 1 for the first
-part of training, then falls linearly to 0. From there on no edges are left, so that the seats learn the rest of the
-time, and act afterwards, independently. Departures: the target falls continuously, not in 40 steps; where it is 0,
-edges are ruled out, instead of being made expensive.
+Chen and Zhang 2023 (arXiv:2306.01920, section 4.3). The target for the share of open edges is 1 in the first part of
+training, and then falls linearly to 0. There are no edges in the rest of training, in which the seats learn
+independently, and none in play. Departures: the target falls continuously, not in 40 steps; where it is 0, edges are
+ruled out, not only penalised.
 """
 
 from collections.abc import Iterator, Sequence

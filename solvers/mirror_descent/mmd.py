@@ -1,8 +1,8 @@
-"""Magnetic mirror descent: self-play, anchored to itself and attracted by a magnet.
+"""Magnetic mirror descent: self-play with KL penalties towards the present profile and towards a magnet.
 
 Sokota et al. 2023 (arXiv:2206.05825, section 3). If `magnet_weight` is above 0 and the step is small enough, the last
 iterate converges to the equilibrium of the regularised game. INPO's exact step (Zhang et al. 2024, arXiv:2407.00617) is
-the same, with step_size = 1 / (eta - magnet_weight) in its notation, where eta is the inverse of a step. Without a
+the same: in INPO's notation eta is the inverse of a step, and step_size = 1 / (eta - magnet_weight). Without a
 magnet_weight it is Hedge, the exact form of SPO, SPPO and DNO: averages converge, and last iterates cycle.
 
 With `anneal`, step and magnet_weight fall as 1 / sqrt(iteration), which leads to an equilibrium of the game itself. An
@@ -11,9 +11,9 @@ iteration 1 / (step_size * magnet_weight); from there on their product is 1 / it
 falls as 1 / iteration.
 
 With `move_every` the magnet moves to the profile after that many iterations, as in COMAL and in the proximal point
-method. In game trees the profile loses actions that it comes to need again, and the distance from equilibrium rises and
-falls. With `first_share` the k-th magnet is the mixture that plays the first profile with probability first_share / k,
-so that no action is lost.
+method. In game trees the profile can then lose actions that it needs again later, and the distance from equilibrium
+rises and falls. `first_share` avoids this: the k-th magnet is a mixture that plays the first profile with probability
+first_share / k, so that no action is lost.
 """
 
 from collections.abc import Iterator

@@ -1,14 +1,14 @@
-"""Optimistic mirror descent: responds to the last profile, and plays as if the same response followed once more.
+"""Optimistic mirror descent: takes a step against the last profile, and plays as if the same step followed once more.
 
 Rakhlin and Sridharan 2013 (arXiv:1311.1869). With entropy as the regulariser it is optimistic multiplicative weights
 (OMWU), whose last iterate converges in two-player zero-sum games (Daskalakis and Panageas 2019, arXiv:1807.04252). With
 a `magnet_weight` it converges to the equilibrium of the regularised game (Cen, Wei and Chi 2021, arXiv:2105.15186). It
-is Mirror-Prox with the last look-ahead instead of a new one, at half its queries. The second step needs no query: from
-a base w that has moved to w' it ends at w' * (w' / w)^(1 / (1 + step_size * magnet_weight)). The parameters of networks
-are extrapolated in the same proportion.
+is Mirror-Prox that uses the last look-ahead again instead of computing a new one, so it needs half as many queries. The
+second step needs no query: from a base w that has moved to w' it ends at
+w' * (w' / w)^(1 / (1 + step_size * magnet_weight)). The parameters of networks are extrapolated in the same proportion.
 
-With `anneal` the magnet_weight falls as 1 / iteration, which leads to an equilibrium of the game itself in the last
-iterate, also in game trees with a dilated divergence.
+With `anneal` the magnet_weight falls as 1 / iteration, which leads the last iterate to an equilibrium of the game
+itself, also in game trees with a dilated divergence.
 """
 
 from collections.abc import Iterator

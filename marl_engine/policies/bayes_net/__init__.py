@@ -1,4 +1,4 @@
-"""Teams whose seats see the actions of their parents in a graph: Bayesian networks, as networks and as tables."""
+"""Teams whose seats see the actions of their parents in a graph: Bayesian networks of neural networks or of tables."""
 
 from marl_engine.policies.bayes_net.exact import MarkovRules
 from marl_engine.policies.bayes_net.policy import BayesNetPolicy, BayesNetSpec

@@ -1,9 +1,9 @@
 """Exact values, gradients and best responses of tabular Bayesian networks in Markov games of a team.
 
-Chen and Zhang 2023 (arXiv:2306.01920, section 4). A team has a table (..., S, K, A) for each seat: its distribution in
-each of S states and for each of the K = A^k actions of its k parents, the first parent's the highest digit. Leading
-axes, if any, are of several teams with the same graph. Joint actions J = A^P are numbered likewise by seats. All
-numbers are float64.
+Chen and Zhang 2023 (arXiv:2306.01920, section 4). A team has a table (..., S, K, A) for each seat: the distribution of
+its action in each of S states, for each of the K = A^k joint actions of its k parents. In the number of a joint action
+the first parent's action is the highest digit. Leading axes, if any, are several teams with the same graph. The J = A^P
+joint actions of all seats are numbered in the same way. All numbers are float64.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
 """Directed acyclic graphs over the seats of a team: fixed ones, and those that a network draws for each decision.
 
-A drawn graph is acyclic by construction: a random permutation of the seats, and edges from earlier to later seats only
-(Charpentier et al. 2022, arXiv:2203.08509, as used by Chen and Zhang 2023, arXiv:2306.01920). The permutation has
-maximal probability under scores with Gumbel noise (Mena et al. 2018, arXiv:1802.08665); Sinkhorn's normalisation is its
-relaxation, through which gradients pass. Departures: the scores of a seat are computed from its own observation and the
-mean over seats, and the target for the number of edges refers to the mean over a batch.
+A drawn graph is acyclic by construction: a random permutation of the seats, and edges only from earlier to later seats
+(Charpentier et al. 2022, arXiv:2203.08509, as used by Chen and Zhang 2023, arXiv:2306.01920). The permutation is the
+one with the highest sum of scores, after Gumbel noise is added to them (Mena et al. 2018, arXiv:1802.08665). Gradients
+pass through its relaxation, Sinkhorn's normalisation. Departures: the scores of a seat are computed from its own
+observation and the mean over seats, and the share of edges is held to its target in the mean over a batch.
 
 `parents[..., i, j]` says whether seat i sees the action of seat j.
 """

@@ -1,9 +1,9 @@
 """A team as one policy: each seat sees its own observation and the actions of its parents in a graph over the seats.
 
 pi(a | o) = prod_i pi(a_i | o_i, a_parents(i)), the Bayesian-network policy of Chen and Zhang 2023 (arXiv:2306.01920,
-section 4). Without edges it is a policy for each seat, with all of them an auto-regressive joint policy. The graph is
-fixed, or drawn by a network for each decision. Edges can be annealed away during training, after which the seats act
-without knowing of each other.
+section 4). Without edges the seats have independent policies; with all edges it is an auto-regressive joint policy. The
+graph is fixed, or drawn by a network for each decision. Edges can be annealed away during training; the seats then act
+without seeing each other's actions.
 """
 
 from collections.abc import Sequence

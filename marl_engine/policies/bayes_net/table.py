@@ -1,4 +1,4 @@
-"""Bayesian networks as tables of logits, for Markov games of a team whose rules are known as arrays."""
+"""Bayesian networks as tables of logits, for Markov games of a team with rules that are given as arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
