@@ -164,11 +164,8 @@ def fill_legal(batches: Sequence[PolicyBatch]) -> list[PolicyBatch]:
     mask = next((batch.legal for batch in batches if batch.legal is not None), None)
     if mask is None:
         return list(batches)
-    full = [mask.new_ones(*batch.advantage.shape, mask.shape[-1]) for batch in batches]
-    return [
-        batch if batch.legal is not None else batch._replace(legal=ones)
-        for batch, ones in zip(batches, full, strict=True)
-    ]
+    full = [each._replace(legal=mask.new_ones(*each.advantage.shape, mask.shape[-1])) for each in batches]
+    return [ones if each.legal is None else each for each, ones in zip(batches, full, strict=True)]
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:

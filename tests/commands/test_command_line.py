@@ -294,7 +294,7 @@ def test_keys_that_only_a_preset_wrote_are_not_blamed(monkeypatch, capsys, tmp_p
     output = refusal(monkeypatch, capsys, "game=overcooked", "responder=exact", "responder.shaping=0")
     assert "there is no key responder.shaping" in output
     config = compose_config("train", ["game=preference/cycle", "solver=online_ipo", "policy=table", "responder=exact"])
-    assert config["responder"] == {"_target_": "marl_engine.responders.ExactResponder"}
+    assert config["responder"] == {"_target_": "marl_engine.responders.ExactResponder", "divergence": "behavioral"}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ GROUPS = [
     ("responder=mapo", "no responder 'mapo'", "choose from mappo, "),
     ("policy=netwrk", "no policy 'netwrk'", "choose from network"),
     ("runner=locl", "no runner 'locl'", "choose from local"),
-    ("responder=null", "no responder=null", "choose from answers, ascent, exact, ippo"),
+    ("responder=null", "no responder=null", "choose from answers, ascent, exact, happo, ippo"),
     ("solver=[]", "solver must be the name of a preset"),
 ]
 KEYS = [
@@ -175,7 +175,7 @@ def test_refused(assert_refused, override, phrases):
 
 
 def test_no_game(assert_refused):
-    assert "say which game: game= one of bargaining, " in assert_refused()
+    assert "say which game: game= one of aloha, bargaining, " in assert_refused()
 
 
 def test_orders_that_old_dynamics_cannot_cook(assert_refused):

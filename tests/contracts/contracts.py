@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from settings import configuration, preset, presets, section, smallest
+from settings import configuration, preset, presets, responder_presets, section, smallest
 
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.errors import Refused
@@ -56,7 +56,7 @@ def pairs_to_test() -> dict[str, list[str]]:
     presets set the same as those of another pair."""
     responders: dict[str, list[str]] = {solver: [] for solver in presets("solver")}
     seen = set()
-    for solver, responder in product(responders, presets("responder")):
+    for solver, responder in product(responders, responder_presets()):
         setting = smallest(solver=solver, responder=responder)
         if setting is not None:
             kind = solver, preset("responder", responder)["responder"]["_target_"]

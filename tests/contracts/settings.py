@@ -17,7 +17,7 @@ from toy_model import build_model
 
 from marl_engine.capabilities import capabilities_of
 from marl_engine.commands.command_line.cli_config import drop_unknown_keys
-from marl_engine.commands.command_line.preset_files import dotted_keys, presets
+from marl_engine.commands.command_line.preset_files import keys_of_classes, presets
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import check_solver, make_profile, make_responder
@@ -139,8 +139,7 @@ def composed_section(name: str, own: str, read: tuple[Source, ...], steps: int |
         part, _, last = key.partition(".")
         if part == name and last in values:
             values[last] = value
-    same_class = preset(name, own)[name].get("_target_") == values.get("_target_")
-    written = dotted_keys(preset(name, own)[name], name) if same_class else set()
+    written = keys_of_classes(preset(name, own)[name], values, name)
     return json.dumps(drop_unknown_keys(values, lambda: written, f"{name}."))
 
 
@@ -218,7 +217,10 @@ def make_game(name: str) -> Game:
 
 @cache
 def games_by_size() -> list[str]:
-    """The presets of games: those in sequence form by its size, first those in which somebody has seen something."""
+    """The smallest presets of games, one of each class, number of players and set of capabilities.
+
+    Those in sequence form come by its size, first those in which somebody has seen something.
+    """
 
     def size(name: str) -> tuple[int, int, str]:
         extensive = capabilities_of(make_game(name)).extensive
@@ -226,7 +228,14 @@ def games_by_size() -> list[str]:
             return 2, 0, name
         return int(len(extensive.form.parent) == extensive.players), extensive.form.sequences, name
 
-    return sorted(presets("game"), key=size)
+    def kind(name: str) -> tuple[Any, ...]:
+        game = make_game(name)
+        return type(game), game.players, *(each is not None for each in capabilities_of(game))
+
+    first: dict[tuple[Any, ...], str] = {}
+    for name in sorted(presets("game"), key=size):
+        first.setdefault(kind(name), name)
+    return list(first.values())
 
 
 def chosen_by(path: Path, group: str) -> list[str]:
@@ -243,11 +252,16 @@ def policies_for(game: str) -> list[str]:
     return list(dict.fromkeys([*first, *presets("policy")]))
 
 
+def responder_presets() -> list[str]:
+    """The presets of responders: the one that runs have without a choice, all others."""
+    return list(dict.fromkeys([*chosen_by(CONFIGS / "train.yaml", "responder"), *presets("responder")]))
+
+
 @cache
 def smallest(**choices: str) -> Setting | None:
     """The setting of the smallest game in which all chosen presets go together; None where they never do."""
     solver = choices.get("solver", "self_play")
-    responders = [choices["responder"]] if "responder" in choices else presets("responder")
+    responders = [choices["responder"]] if "responder" in choices else responder_presets()
     for game in [choices["game"]] if "game" in choices else games_by_size():
         for policy in [choices["policy"]] if "policy" in choices else policies_for(game):
             messages = refusals(game, policy)

@@ -113,7 +113,7 @@ def test_one_step_is_nash_md_pg(weight):
     game, profile, reference, responder = circling()
     exact, *others = slopes_against(game, profile, reference, weight, 1 - weight, 0.0, 1.0)
     solver = NashMD(weight / LIGHT, LIGHT) if weight else MMD(10.0, LIGHT)
-    set_state(solver, {"reference": [policy.state_dict() for policy in reference]})
+    set_state(solver, dict.fromkeys(solver.STATE) | {"reference": [policy.state_dict() for policy in reference]})
     next(solver.solve(profile, responder, after=1))
     result = -slope_of(responder, profile)
     assert relative_error(result, exact) < 0.05

@@ -51,7 +51,7 @@ def check_optional_presets(extra: Path | None = None) -> None:
 def preset_keys(hydra: DictConfig, config: DictConfig) -> set[str]:
     """Returns the dotted keys that the chosen presets set in the sections of their own groups.
 
-    Presets whose class has been replaced by another one in `config` are left out.
+    Those of classes that have been replaced by others in `config` are left out.
     """
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     keys: set[str] = set()
@@ -59,16 +59,20 @@ def preset_keys(hydra: DictConfig, config: DictConfig) -> set[str]:
         for file in (folder / group / f"{name}.yaml" for folder in folders):
             if "/" not in group and file.is_file():
                 preset = load_config(file)
-                section = preset.get(group, preset)
-                if section.get("_target_") == OmegaConf.select(config, f"{group}._target_"):
-                    keys |= dotted_keys(OmegaConf.to_container(section), group)
+                section, values = (OmegaConf.to_container(each) for each in (preset.get(group, preset), config))
+                assert isinstance(values, dict)
+                keys |= keys_of_classes(section, values.get(group), group)
     return keys
 
 
-def dotted_keys(section: Any, place: str) -> set[str]:
-    """Returns the dotted key of a section and of everything in it."""
-    below = section.items() if isinstance(section, Mapping) else ()
-    return {place}.union(*(dotted_keys(value, f"{place}.{key}") for key, value in below))
+def keys_of_classes(section: Any, values: Any, place: str) -> set[str]:
+    """Returns the dotted keys of a section and of everything in it, without those of classes replaced in `values`."""
+    if not isinstance(section, Mapping) or not isinstance(values, Mapping):
+        return {place}
+    if section.get("_target_") != values.get("_target_"):
+        return {place}
+    below = (keys_of_classes(value, values.get(key), f"{place}.{key}") for key, value in section.items())
+    return {place}.union(*below)
 
 
 def load_config(file: Path) -> DictConfig:
