@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from games.team_turn import seat_uniforms, team_turn
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
 from marl_engine.types import Turn
 
 SILENT, SEND = 0, 1
@@ -63,7 +63,9 @@ class Aloha:
         self.backlog, self.clock, self.seeds = (
             state[name].to(self.device).clone() for name in ("backlog", "clock", "seeds")
         )
-        return self._turn(torch.zeros(len(self.seeds), device=self.device), self.clock < 0, None)
+        return team_turn(
+            self._show(self.backlog), torch.zeros(len(self.seeds), device=self.device), self.clock < 0, None
+        )
 
     def step(self, actions: Tensor) -> Turn:
         """Takes actions (B, P) int64. Raises ValueError for an illegal action; then no copy is changed."""
@@ -73,33 +75,16 @@ class Aloha:
         disturbed = sends.float() @ self.neighbours > 0
         arrived = sends & ~disturbed
         earned = self.success * arrived.sum(1) - self.collision * (sends & disturbed).sum(1)
-        backlog = (self.backlog - arrived.long() + self._arrivals()).clamp(max=self.capacity)
+        arrivals = (seat_uniforms(self.seeds, self.clock, self.players) < self.arrival).long()
+        backlog = (self.backlog - arrived.long() + arrivals).clamp(max=self.capacity)
         self.clock = self.clock + 1
         done = self.clock % self.horizon == 0
         self.backlog = torch.where(done[:, None], 1, backlog)
-        return self._turn(earned, done, self._show(backlog) if done.any() else None)
-
-    def _arrivals(self) -> Tensor:
-        """Returns the numbers of messages (B, P), 0 or 1, that arrive: functions of the seed, the turn and the seat."""
-        place = self.clock[:, None] * self.players + torch.arange(1, self.players + 1, device=self.device)
-        return (to_unit_interval(mix_bits(mix_bits(self.seeds)[:, None] + GOLDEN * place)) < self.arrival).long()
+        return team_turn(self._show(self.backlog), earned, done, self._show(backlog) if done.any() else None)
 
     def _show(self, backlog: Tensor) -> Tensor:
         """Returns observations of backlogs (B, P)."""
         return (backlog[..., None] == torch.arange(self.capacity + 1, device=self.device)).float()
-
-    def _turn(self, earned: Tensor, done: Tensor, final: Tensor | None) -> Turn:
-        legal = torch.ones(len(self.seeds), self.players, 2, dtype=torch.bool, device=self.device)
-        return Turn(
-            observation=self._show(self.backlog),
-            legal=legal,
-            acting=legal[..., 0],
-            reward=earned[:, None].repeat(1, self.players),
-            shaping=torch.zeros(len(self.seeds), self.players, device=self.device),
-            done=done,
-            truncated=done,
-            final=final,
-        )
 
 
 def grid_neighbours(rows: int, columns: int) -> Tensor:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from games.team_turn import seat_uniforms, team_turn
 from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
+from marl_engine.numerics.rng import GOLDEN, mix_bits
 from marl_engine.policies.bayes_net import MarkovRules
 from marl_engine.types import Turn
 
@@ -79,20 +80,19 @@ class Coordination:
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
         self.at, self.clock, self.seeds = (state[name].to(self.device).clone() for name in ("at", "clock", "seeds"))
-        return self._turn(torch.zeros(len(self.at), device=self.device), self.at < 0, None)
+        return team_turn(self._show(self.at), torch.zeros(len(self.at), device=self.device), self.at < 0, None)
 
     def step(self, actions: Tensor) -> Turn:
         """Takes actions (B, P) int64. Raises ValueError for an illegal action; then no copy is changed."""
         if ((actions < 0) | (actions > 1)).any():
             raise ValueError("actions must be 0 or 1")
         earned = self.earns[self.at]
-        place = self.clock[:, None] * self.players + torch.arange(1, self.players + 1, device=self.device)
-        noise = to_unit_interval(mix_bits(mix_bits(self.seeds)[:, None] + GOLDEN * place))
+        noise = seat_uniforms(self.seeds, self.clock, self.players)
         after = ((actions.to(self.device) ^ (noise < self.slip).long()) * self.places).sum(1)
         self.clock = self.clock + 1
         done = self.clock % self.horizon == 0
         self.at = torch.where(done, self._open(self.seeds, self.clock), after)
-        return self._turn(earned, done, self._show(after) if done.any() else None)
+        return team_turn(self._show(self.at), earned, done, self._show(after) if done.any() else None)
 
     def _open(self, seeds: Tensor, clock: Tensor) -> Tensor:
         """Returns the first states (B,) of games that open at turns (B,)."""
@@ -101,19 +101,6 @@ class Coordination:
     def _show(self, states: Tensor) -> Tensor:
         """Returns what the seats observe in states (B,)."""
         return states.int()[:, None, None].repeat(1, self.players, 1)
-
-    def _turn(self, earned: Tensor, done: Tensor, final: Tensor | None) -> Turn:
-        legal = torch.ones(len(self.at), self.players, 2, dtype=torch.bool, device=self.device)
-        return Turn(
-            observation=self._show(self.at),
-            legal=legal,
-            acting=legal[..., 0],
-            reward=earned[:, None].repeat(1, self.players),
-            shaping=torch.zeros(len(self.at), self.players, device=self.device),
-            done=done,
-            truncated=done,
-            final=final,
-        )
 
 
 def state_payoffs(bits: Tensor, margin: int) -> Tensor:
