@@ -23,9 +23,8 @@ def font(pixels: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def draw(world: World, row: np.ndarray, integers: list[int], caption: str = "") -> np.ndarray:
     """Returns a picture (SIZE + STRIP, SIZE, 3) uint8 of a state: its row of numbers and its integers."""
     board = Image.new("RGB", (SIZE * FINE, SIZE * FINE), PAPER)
-    pen, entities = ImageDraw.Draw(board), len(world.radius)
-    places = place_entities(world, row)
-    for entity in [*range(world.agents, entities), *range(world.agents)]:
+    pen, places = ImageDraw.Draw(board), place_entities(world, row)
+    for entity in sorted(range(len(world.radius)), key=lambda each: -world.radius[each]):  # small ones on top
         x, y = places[entity]
         radius = world.radius[entity] * SIZE * FINE / (2 * REACH)
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), colour_of(world, entity, integers), EDGE, FINE)
