@@ -24,7 +24,7 @@ import torch
 from side_by_side import Row, format_json, print_table, require_peers, run_peer
 
 from games.openspiel import OpenSpiel, OpenSpielStates
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec

@@ -161,13 +161,13 @@ class Policy(nn.Module):
     def unroll(
         self, rows: Tensor, legal: Tensor | None, memory: Memory, opens: Tensor, acting: Tensor
     ) -> tuple[Distribution, Memory]:
-        """Returns the distributions that `forward` gives turn by turn, for policies whose `unit` is "sequence".
+        """Returns the distributions that `forward` gives turn by turn. Policies that remember define it.
 
         Rows are (T, N, …), legal (T, N, A) bool or None, memory (N, …) that before the first turn; opens and acting (T,
         N) bool mark the turns in which a game opens and a seat acts. The distributions are those of the M decisions in
         which `acting` is True. Returns also the memory (N, …) after the last turn.
         """
-        raise NotImplementedError
+        return self(rows[acting], None if legal is None else legal[acting])[0], memory
 
 
 Profile = list[Policy]

@@ -29,8 +29,8 @@ from marl_engine.extensive_form.tree_play import (
     show_copies,
     tree_rules,
 )
-from marl_engine.numerics.categorical import normalise
 from marl_engine.numerics.checks import check_distributions
+from marl_engine.numerics.distributions.categorical import normalise
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Turn
 

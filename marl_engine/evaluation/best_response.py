@@ -13,8 +13,8 @@ import torch
 from marl_engine.evaluation.report import lineups
 from marl_engine.evaluation.returns import SEED, mean_and_error
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.policies.mixture import freeze
-from marl_engine.policies.population_mixture import begin_newcomers
+from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.policies.mixtures.population import begin_newcomers
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Responder, Runner

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marl_engine.extensive_form.tree import CHANCE, Tree, cumulative_chance
-from marl_engine.numerics.categorical import take_share
+from marl_engine.numerics.distributions.categorical import take_share
 from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.rng import draw_uniform, mix_word
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from marl_engine.numerics.categorical import Categorical, log_sum
+from marl_engine.numerics.distributions.categorical import Categorical, log_sum
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.types import Distribution
 

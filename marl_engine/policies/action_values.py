@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.networks.mlp import MLP
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.types import Memory, Policy
 
 

@@ -9,9 +9,9 @@ from marl_engine.capabilities import capabilities_of, groups_of
 from marl_engine.errors import Refused
 from marl_engine.networks.cnn import CNN
 from marl_engine.networks.mlp import ACTIVATIONS, MLP
-from marl_engine.numerics.categorical import Categorical
-from marl_engine.numerics.factored import Factored, discrete
-from marl_engine.numerics.gaussian import Gaussian, Squashed
+from marl_engine.numerics.distributions.categorical import Categorical
+from marl_engine.numerics.distributions.factored import Factored, discrete
+from marl_engine.numerics.distributions.gaussian import Gaussian, Squashed
 from marl_engine.types import Game, Memory, Policy, Profile
 
 NARROWEST, WIDEST = -10.0, 2.0  # logs of standard deviations that a network may give

@@ -8,9 +8,9 @@ from torch import Tensor
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.networks.recurrent import CELLS, RecurrentNetwork
-from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.factored import Factored, discrete
+from marl_engine.numerics.distributions.categorical import Categorical
+from marl_engine.numerics.distributions.factored import Factored, discrete
 from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import fill_seats

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from marl_engine.capabilities import NumberedGame
-from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.types import Memory, Policy
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from marl_engine.capabilities import ExtensiveGame
 from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy
-from marl_engine.policies.population_mixture import MixturePolicy
+from marl_engine.policies.mixtures.population import MixturePolicy
 from marl_engine.policies.tabular import TablePolicy, seat_plan, stack_tables, tabulate_policy
 from marl_engine.types import Policy, Profile
 

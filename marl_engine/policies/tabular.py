@@ -15,7 +15,7 @@ from marl_engine.extensive_form.sequence_form import (
     behavior_strategy,
     fill_realization_plan,
 )
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.trees import choose_rows, map_tree
 from marl_engine.types import Memory, Policy
 

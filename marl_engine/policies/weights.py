@@ -9,8 +9,8 @@ import torch
 
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.state import get_state, load_weights, set_state
-from marl_engine.policies.mixture import freeze
-from marl_engine.policies.population_mixture import is_mixture, restore_policy
+from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.policies.mixtures.population import is_mixture, restore_policy
 from marl_engine.types import Policy, Profile
 
 

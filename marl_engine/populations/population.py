@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marl_engine.numerics.state import set_fields
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.weights import copy_with_weights, weights_equal
 from marl_engine.types import Policy, Profile, Runner
 

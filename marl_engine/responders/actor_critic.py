@@ -6,7 +6,6 @@ from typing import Any
 from marl_engine.networks.normalisation import NormalisedCritic
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
-from marl_engine.policies.unrolling import unroll
 from marl_engine.policies.weights import digest_weights
 from marl_engine.responders.batches import CriticBatch, PolicyBatch, SeatBatch, select_decisions
 from marl_engine.types import Memory, Policy
@@ -65,7 +64,7 @@ class ActorCritic:
         memories = tuple(begin_memory(other, known, course.memory, len(opens)) for other in others)
         self.others[part.lineup] = {}
         for other, memory in zip(others, memories, strict=True):
-            _, last = unroll(other, batch.rows, batch.legal, memory, course.opens, course.acting)
+            _, last = other.unroll(batch.rows, batch.legal, memory, course.opens, course.acting)
             note_memory(self.others[part.lineup], other, choose_rows(opens, other.initial_memory(len(opens)), last))
         return batch._replace(course=course._replace(others=memories))
 

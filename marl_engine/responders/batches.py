@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.networks.sparse_input import END
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.trees import choose_rows, map_tree
 from marl_engine.policies.team import as_team
-from marl_engine.policies.unrolling import unroll
 from marl_engine.responders.regulariser import KLTerm
 from marl_engine.rollout.rollout import Trajectory, select_seats
 from marl_engine.rollout.seat_memory import join_seats
@@ -88,7 +87,7 @@ class PolicyBatch(NamedTuple):
             legal = None if self.legal is None else select_decisions(self, self.legal)
             return other(select_decisions(self, self.rows), legal)[0]
         _, opens, acting, memories = self.course
-        return unroll(other, self.rows, self.legal, memories[number], opens, acting)[0]
+        return other.unroll(self.rows, self.legal, memories[number], opens, acting)[0]
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
 from marl_engine.numerics.trees import map_tree, same_layout
-from marl_engine.policies.population_mixture import learnable_policies
+from marl_engine.policies.mixtures.population import learnable_policies
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.actor_critic import NORMALISATIONS, ActorCritic
 from marl_engine.responders.batches import (

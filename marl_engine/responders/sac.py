@@ -20,7 +20,7 @@ from marl_engine.capabilities import spaces_of
 from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.gaussian import Squashed
+from marl_engine.numerics.distributions.gaussian import Squashed
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.mlp import MLPSpec

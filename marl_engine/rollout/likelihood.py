@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from marl_engine.policies.unrolling import unroll
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Policy
 
@@ -19,7 +18,7 @@ def action_log_probs(policy: Policy, trajectory: Trajectory, seat: int) -> Tenso
     rows = policy.encode(observation.flatten(0, 1), place)
     opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
     memory = trajectory.memory[seat] if policy.unit == "sequence" else None
-    distribution, _ = unroll(policy, rows.unflatten(0, acting.shape), legal, memory, opens, acting)
+    distribution, _ = policy.unroll(rows.unflatten(0, acting.shape), legal, memory, opens, acting)
     likely = torch.zeros_like(trajectory.log_prob[:, :, seat])
     likely[acting] = distribution.log_prob(trajectory.action[:, :, seat][acting])
     return likely

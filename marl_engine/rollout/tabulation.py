@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import TabulatedGame, capabilities_of
-from marl_engine.numerics.categorical import WIDE
-from marl_engine.policies.population_mixture import MixturePolicy
+from marl_engine.numerics.distributions.categorical import WIDE
+from marl_engine.policies.mixtures.population import MixturePolicy
 from marl_engine.policies.strategy import mean_strategy
 from marl_engine.types import Game, Policy, Profile
 

@@ -14,7 +14,7 @@ from marl_engine.capabilities import JudgedResponder, missing_members
 from marl_engine.configuration import check_keys, class_of, declared_types, instantiate
 from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.weights import load_profile_state
 from marl_engine.runners import LOCAL
 from marl_engine.runs.folder import RunFolder

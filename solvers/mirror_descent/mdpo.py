@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 from marl_engine.numerics.schedules import Schedule, parse_schedule
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Profile, Progress, Responder, Runner, main_unit

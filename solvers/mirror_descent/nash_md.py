@@ -20,7 +20,7 @@ from math import inf
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields, check_number
 from marl_engine.numerics.state import resume_field
-from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.mixtures.geometric import freeze, mix_geometrically
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner

@@ -17,7 +17,7 @@ from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.state import resume_field
-from marl_engine.policies.mixture import extrapolate, freeze, interpolate_weights
+from marl_engine.policies.mixtures.geometric import extrapolate, freeze, interpolate_weights
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner

@@ -22,7 +22,7 @@ from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequenc
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.state import resume_field
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.tabular import TINY, stack_tables
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.likelihood import action_log_probs

@@ -25,7 +25,7 @@ from marl_engine.extensive_form.sequence_form import (
 )
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import resume_field
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.tabular import average_strategy, fill_tables, table_plan
 from marl_engine.populations.population import Population, support
 from marl_engine.responders.exact import ExactResponder

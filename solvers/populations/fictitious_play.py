@@ -14,7 +14,7 @@ from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.population_mixture import become_mixture, begin_newcomers, mix_members
+from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, mix_members
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Work

@@ -28,7 +28,7 @@ from marl_engine.extensive_form.sequence_form import expected_payoffs, realizati
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import resume_field
-from marl_engine.policies.population_mixture import become_mixture, begin_newcomers, mix_members
+from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, mix_members
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.populations.population import Cell, Population, support
 from marl_engine.responders.regulariser import check_supports

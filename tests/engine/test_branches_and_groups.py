@@ -10,11 +10,11 @@ from toys import Locks
 
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.losses.gae import gae
-from marl_engine.numerics.categorical import Categorical
-from marl_engine.numerics.factored import Factored
+from marl_engine.numerics.distributions.categorical import Categorical
+from marl_engine.numerics.distributions.factored import Factored
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mixtures.population import mix_members
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.policies.population_mixture import mix_members
 from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.game_contract import check_game, random_actions

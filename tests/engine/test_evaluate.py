@@ -11,7 +11,7 @@ from games.control import Control
 from games.normal_form import MatrixGame
 from marl_engine.evaluation import make_evaluator
 from marl_engine.evaluation.scores import best_of
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.runners.local import LocalRunner

@@ -20,7 +20,7 @@ from marl_engine.policies.language import backbone
 from marl_engine.policies.language.backbone import Backbone
 from marl_engine.policies.language.generation import GeometricMixture, complete, generate
 from marl_engine.policies.language.transformer import TransformerSpec
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder

@@ -8,7 +8,7 @@ import torch
 from toys import Matrix
 
 from games.recall import Recall
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec

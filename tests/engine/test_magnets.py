@@ -7,7 +7,7 @@ import torch
 
 from games.recall import Recall
 from marl_engine.numerics.state import get_state, set_state
-from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.mixtures.geometric import freeze, mix_geometrically
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.responders.ppo import PPO

@@ -15,7 +15,7 @@ from marl_engine.losses.ppo import (
     squared_error,
     surrogate,
 )
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.rng import derive_seeds, draw_uniforms, mix_bits
 from marl_engine.numerics.schedules import parse_schedule
 

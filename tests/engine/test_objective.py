@@ -12,7 +12,7 @@ from toys import Matrix
 from games.normal_form.games import PreferenceMatrix
 from games.normal_form.repeated import RepeatedGame
 from marl_engine.numerics.state import get_state
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.softmax_table import SoftmaxTableSpec
 from marl_engine.policies.tabular import TabularSpec, average_strategy, fill_tables

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import Alternating, Leaving, Matrix
 
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.rollout.rollout import play, score
 from marl_engine.rollout.stream import Stream

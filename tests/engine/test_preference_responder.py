@@ -19,7 +19,7 @@ from marl_engine.extensive_form.regularised import duality_gap
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language.enumerable import EnumerableLM, EnumerableLMSpec
 from marl_engine.policies.language.generation import Completions
-from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.mixtures.geometric import freeze, mix_geometrically
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs.factory import build

@@ -12,7 +12,7 @@ from marl_engine.extensive_form.regularised import duality_gap
 from marl_engine.losses.preference import LOSSES, PreferenceLossSettings, PreferencePairs
 from marl_engine.policies.language.enumerable import EnumerableLM
 from marl_engine.policies.language.generation import GeometricMixture
-from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.mixtures.geometric import freeze, mix_geometrically
 from marl_engine.policies.tabular import TabularSpec, fill_tables, stack_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.preference.referee import Referee, best_and_worst, wins_among

@@ -14,7 +14,7 @@ from games.recall import Recall
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.trees import map_tree
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.policies.tabular import TabularSpec

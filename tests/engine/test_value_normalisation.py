@@ -9,7 +9,7 @@ from toys import Matrix
 from marl_engine.losses.ppo import VALUE_LOSSES
 from marl_engine.networks.normalisation import LEAST_VALUE_STD, LIMIT, NormalisedCritic, RunningMoments
 from marl_engine.policies.cnn import CNNSpec
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.policies.weights import load_profile_state, profile_state

@@ -10,7 +10,7 @@ from torch import distributions
 
 from games.control.gymnasium import Control, seeds_of
 from games.control.trajectory_preference import TrajectoryPreference
-from marl_engine.numerics.gaussian import Gaussian, Squashed, standard_normal
+from marl_engine.numerics.distributions.gaussian import Gaussian, Squashed, standard_normal
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO

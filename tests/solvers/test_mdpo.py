@@ -13,9 +13,9 @@ from games.control.gymnasium import Control
 from games.normal_form.games import PreferenceMatrix
 from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.cli_config import compose_config
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.state import get_state, set_state
-from marl_engine.policies.mixture import freeze
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TabularSpec

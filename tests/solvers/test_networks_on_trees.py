@@ -14,8 +14,8 @@ from marl_engine.extensive_form.sequence_form import expected_payoffs, gains, ow
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies import MLPSpec, SoftmaxTablePolicy, TabularSpec
-from marl_engine.policies.mixture import extrapolate, freeze, mix_geometrically
-from marl_engine.policies.population_mixture import begin_newcomers, mix_members
+from marl_engine.policies.mixtures.geometric import extrapolate, freeze, mix_geometrically
+from marl_engine.policies.mixtures.population import begin_newcomers, mix_members
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import average_strategy, fill_tables, geometric_mean_strategy
 from marl_engine.policies.weights import load_profile_state, profile_state

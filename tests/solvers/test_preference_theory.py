@@ -9,7 +9,7 @@ import torch
 from games.normal_form.catalogue import PREFERENCES
 from games.normal_form.games import PreferenceMatrix, RaterMatrix
 from marl_engine.extensive_form.regularised import duality_gap
-from marl_engine.policies.mixture import freeze, mix_geometrically
+from marl_engine.policies.mixtures.geometric import freeze, mix_geometrically
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.types import Objective, Opponents

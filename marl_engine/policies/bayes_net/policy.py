@@ -18,8 +18,8 @@ from torch import Tensor
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.networks.mlp import MLP
-from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.policies.bayes_net.graphs import FixedGraph, LearnedGraph, make_graph
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import check_layers

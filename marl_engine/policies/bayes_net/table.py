@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from marl_engine.capabilities import TeamMarkovGame
-from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.policies.bayes_net.exact import Parents, collect, joint_policy
 from marl_engine.policies.bayes_net.graphs import graph_parents, graph_steps, make_graph
 from marl_engine.policies.team import TeamDecision

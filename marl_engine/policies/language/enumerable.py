@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from marl_engine.capabilities import MatrixPreferenceGame
-from marl_engine.numerics.categorical import Categorical
 from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.policies.tabular import TINY
 from marl_engine.types import Memory, Policy

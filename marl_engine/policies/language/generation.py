@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.rng import GOLDEN, draw_uniforms, mix_bits
 from marl_engine.types import Distribution, Memory, Policy
 

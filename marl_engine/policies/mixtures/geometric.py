@@ -6,10 +6,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from marl_engine.numerics.categorical import Categorical
+from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.policies.language.generation import GeometricMixture
 from marl_engine.policies.tabular import TablePolicy, fill_tables, geometric_mean_strategy
-from marl_engine.policies.unrolling import unroll
 from marl_engine.types import Memory, Policy, Profile
 
 
@@ -47,7 +46,7 @@ class GeometricMixturePolicy(Policy):
         self, rows: Tensor, legal: Tensor | None, memory: Any, opens: Tensor, acting: Tensor
     ) -> tuple[Categorical, Memory]:
         (one, first), (two, second) = (
-            unroll(part, rows, None, each, opens, acting) for part, each in zip(self.parts, memory, strict=True)
+            part.unroll(rows, None, each, opens, acting) for part, each in zip(self.parts, memory, strict=True)
         )
         logits = torch.lerp(cast(Categorical, one).logits, cast(Categorical, two).logits, self.weight)
         return Categorical(logits, None if legal is None else legal[acting]), (first, second)

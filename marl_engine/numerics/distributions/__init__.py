@@ -1,0 +1,1 @@
+"""Distributions over actions: one choice, several independent choices, and continuous numbers."""
