@@ -127,7 +127,7 @@ def test_documented_command_is_accepted(line, tmp_path, monkeypatch):
         ("game.payoffs=null", "payoffs", None),
     ],
 )
-def test_text_is_taken_as_it_stands(word, key, value):
+def test_text_values_are_used_literally(word, key, value):
     assert compose_config("train", ["game=matrix", word])["game"][key] == value
 
 
@@ -137,7 +137,7 @@ def test_names_of_runs_may_look_like_anything():
     assert compose_config("train", ["game=kuhn_poker", "seed=7", "run=of_${seed}"])["run"] == "of_7"
 
 
-def test_numbers_and_lists_stay_what_they_are():
+def test_numbers_and_lists_keep_their_types():
     config = compose_config(
         "train", ["game=overcooked", "seed=1", "policy.hidden=[8,8]", "responder.learning_rate=1e-3"]
     )
@@ -251,7 +251,7 @@ def test_flags_that_are_refused(own_presets, monkeypatch, capsys, arguments, phr
     assert not (own_presets / "runs").exists()
 
 
-def test_nothing_that_is_shown_ends_a_run(tmp_path):
+def test_display_errors_do_not_end_a_run(tmp_path):
     """Characters that the terminal cannot encode, brackets, dollar signs and invalid plotting backends do no
     harm.
     """
@@ -314,7 +314,7 @@ def test_a_metric_that_is_not_finite_is_reported_with_keys_to_change(tmp_path, p
     check_metrics(Progress(7, [], {"nash_conv": 0.5}), folder)
 
 
-def test_checkpoints_that_do_not_fit_are_said_in_a_whole_sentence(tmp_path):
+def test_mismatched_checkpoints_are_refused_in_a_sentence(tmp_path):
     """The first line of torch's message ends with a colon; the reason follows in later lines."""
 
     class Stale:

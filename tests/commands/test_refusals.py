@@ -367,7 +367,7 @@ def test_refusal_of_a_process(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_full_error_shows_where_it_came_from(tmp_path):
+def test_full_error_shows_the_traceback(tmp_path):
     code, _, err = in_a_process(tmp_path, HYDRA_FULL_ERROR="1")
     assert code == 1
     assert "Traceback" in err
@@ -377,7 +377,7 @@ def test_full_error_shows_where_it_came_from(tmp_path):
 @pytest.mark.parametrize(
     "solver", [name for name in presets("solver") if "loss" in preset("solver", name).get("responder", {})]
 )
-def test_keys_of_a_solver_for_another_responder_are_left_out(solver):
+def test_solver_keys_for_another_responder_are_dropped(solver):
     """Solvers whose presets set a loss for answers also run on tables, or are refused for another reason than
     that key.
     """

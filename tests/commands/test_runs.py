@@ -282,7 +282,7 @@ def test_a_disk_that_takes_nothing(copy, monkeypatch, keys, code, number):
     assert contents(copy) == before
 
 
-def test_a_name_that_is_taken(short_run, copy):
+def test_an_existing_run_name_is_refused(short_run, copy):
     home, before = copy.parent.parent, contents(copy)
     refused = marl_train(home, *SMALL, "run=x", "iterations=1")
     assert refused.code == 2
@@ -307,7 +307,7 @@ def is_gone(path):
 
 @pytest.mark.parametrize("name", ["tensors.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", [cut, flip, is_gone])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(full_run, copy, damage, name):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_loaded(full_run, copy, damage, name):
     damage(copy / "checkpoints" / "00000006" / name)
     done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=8")
     assert (done.code, done.err) == (0, "")
@@ -325,7 +325,7 @@ def test_tensorboard_shows_every_step_once(copy):
     assert [event.step for event in events.Scalars("loss/value")] == [32 * iteration for iteration in range(1, 9)]
 
 
-def test_no_whole_checkpoint_is_refused_and_each_is_named(copy):
+def test_a_run_without_an_intact_checkpoint_is_refused(copy):
     paths = checkpoint.newest_first(copy / "checkpoints")
     for path in paths:
         cut(path / "tensors.safetensors")
@@ -336,7 +336,7 @@ def test_no_whole_checkpoint_is_refused_and_each_is_named(copy):
     assert contents(copy) == before
 
 
-def test_a_run_goes_on_from_the_last_whole_checkpoint_and_keeps_it(short_run, copy):
+def test_a_run_resumes_from_the_last_intact_checkpoint(short_run, copy):
     """If checkpoints 4, 5 and 6 are damaged, 3 is kept until enough valid ones are saved."""
     shutil.copytree(copy / "checkpoints" / "00000006", copy / "checkpoints" / "00000003", dirs_exist_ok=True)
     for path in checkpoint.newest_first(copy / "checkpoints"):

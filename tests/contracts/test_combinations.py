@@ -37,7 +37,7 @@ CAPABILITY = re.compile(
 )
 
 
-def test_every_combination_is_accepted_or_refused_by_what_it_lacks():
+def test_every_combination_composes_or_names_the_missing_capability():
     messages = Counter(
         message
         for game in presets("game")

@@ -46,7 +46,7 @@ def test_the_pretended_gpu_refuses_what_a_real_one_refuses():
 
 
 @pytest.mark.parametrize("name", presets("solver"))
-def test_a_solver_learns_on_a_gpu_what_it_learns_on_the_processor(name):
+def test_a_solver_learns_the_same_on_cpu_and_gpu(name):
     for responder in responders_of(name):
         check_gpu(name, responder)
 

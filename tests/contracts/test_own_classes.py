@@ -52,7 +52,7 @@ def test_own_game_takes_the_place_of_a_presets():
     assert 0 <= progress.metrics["return/mean"] <= 1
 
 
-def test_own_policy_keeps_the_keys_of_the_preset_that_it_has():
+def test_a_custom_policy_keeps_the_preset_keys_that_it_accepts():
     config = compose_config(
         "train", ["game=overcooked", "policy._target_=test_own_classes.Wide", "policy.width=5", *SMALL]
     )

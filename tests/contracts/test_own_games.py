@@ -40,7 +40,7 @@ def test_a_game_that_a_seat_leaves_passes_every_check():
     assert len(list(check_game(Leaving(torch.eye(2), patience=4)))) == 5
 
 
-def test_a_game_as_it_must_be_passes_every_check():
+def test_a_correct_game_passes_every_check():
     *_, last = lines = list(check_game(Walk()))
     assert len(lines) == 5
     assert re.fullmatch(r"\d+ games ended after 2 to \d+ turns, and opened anew", last)

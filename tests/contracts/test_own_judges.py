@@ -71,12 +71,12 @@ def test_a_judge_without_a_favourite_place_passes(judge):
 
 
 @pytest.mark.parametrize("chance", [0.9, 0.1, 1.0])
-def test_a_judge_that_draws_is_known_by_its_mean(chance):
+def test_position_bias_of_a_random_judge_is_detected(chance):
     with pytest.raises(Refused, match=r"^game.judge: Coin favours a place"):
         check_antisymmetry(Coin(chance), *PAIRS)
 
 
-def test_a_favourite_place_is_told_by_a_pair_and_both_numbers():
+def test_position_bias_is_reported_with_a_pair_and_both_preferences():
     says = (
         r"^game.judge: Flattered favours a place: to 'question 0' it prefers 'one 0' to 'other' with a chance of 0.9, "
         r"and in the other order the latter with 0.9; both must add up to 1"
@@ -85,7 +85,7 @@ def test_a_favourite_place_is_told_by_a_pair_and_both_numbers():
         check_antisymmetry(Flattered(), *PAIRS)
 
 
-def test_a_judge_is_tested_once_by_its_first_comparisons_unless_it_declares():
+def test_an_undeclared_judge_is_tested_once_on_its_first_comparisons():
     for judge, questions in ((Fair(), 3 * 32 + 40), (Declared(), 40)):
         game = Own(judge)
         game.prefers(torch.arange(40), ["a"] * 40, ["bc"] * 40)
@@ -105,7 +105,7 @@ def test_a_judge_is_tested_once_by_its_first_comparisons_unless_it_declares():
         ({"a": 1}, "gave what are no numbers"),
     ],
 )
-def test_chances_that_are_none_are_told(chances, says):
+def test_invalid_probabilities_are_refused(chances, says):
     with pytest.raises(
         Halted, match=rf"^the judge must give a chance between 0 and 1 for each of 2 comparisons.*{says}"
     ):
@@ -138,7 +138,7 @@ def arguments(tmp_path, monkeypatch):
     ]
 
 
-def test_a_judge_that_favours_a_place_is_refused_and_nothing_is_left(arguments, tmp_path):
+def test_a_judge_with_position_bias_is_refused_and_leaves_no_files(arguments, tmp_path):
     own = ["game=preference/sentiment", "game.judge._target_=test_own_judges.Flattered"]
     done = marl_train(tmp_path, *own, *arguments, "run=x", "iterations=1")
     assert (done.code, len(done.err.splitlines())) == (2, 1), done
@@ -176,7 +176,7 @@ def test_what_an_endpoint_cost_is_in_the_summary_the_last_evaluation_and_earlier
         server.close()
 
 
-def test_what_an_endpoint_says_is_shown_to_the_letter(arguments, tmp_path):
+def test_endpoint_errors_are_shown_literally(arguments, tmp_path):
     server, words = Stub(), "model [/INST] has [nan nan] and [bold]no[/bold] 'max_tokens' \\[x]"
     server.say = lambda text: (400, {"error": {"message": words}})
     try:

@@ -41,7 +41,7 @@ def test_same_tells_states_apart():
     assert not same({"a": 1}, {"a": 1.0})
 
 
-def test_a_tree_comes_back_as_it_was(tmp_path):
+def test_a_tree_is_restored_exactly(tmp_path):
     path = checkpoint.write(tmp_path, 120, STATE)
     assert path == tmp_path / "00000120"
     assert same(checkpoint.read(path), STATE)
@@ -76,7 +76,7 @@ def test_a_checkpoint_of_that_name_is_replaced_whole(tmp_path):
     assert names(tmp_path) == ["00000005"]
 
 
-def test_what_a_kill_left_half_written_is_ignored_and_overwritten(tmp_path):
+def test_half_written_files_are_ignored_and_overwritten(tmp_path):
     checkpoint.write(tmp_path, 1, {"number": 1})
     aside = tmp_path / ".partial-00000002"
     aside.mkdir()
@@ -87,7 +87,7 @@ def test_what_a_kill_left_half_written_is_ignored_and_overwritten(tmp_path):
     assert names(tmp_path) == ["00000001", "00000002"]
 
 
-def test_nothing_has_the_final_name_before_it_is_whole(tmp_path, monkeypatch):
+def test_files_get_their_final_name_only_when_complete(tmp_path, monkeypatch):
     """If the last file cannot be written, there is no new checkpoint, and an older one of that name remains."""
     checkpoint.write(tmp_path, 1, {"number": 1})
     really = checkpoint._write_through
@@ -116,7 +116,7 @@ def flip(path):
 
 @pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 @pytest.mark.parametrize("name", ["manifest.json", "state.json", "tensors.safetensors"])
-def test_damage_is_named_and_the_one_before_is_still_there(tmp_path, name, damage):
+def test_damage_is_reported_and_the_previous_checkpoint_remains(tmp_path, name, damage):
     checkpoint.write(tmp_path, 1, STATE)
     damage(checkpoint.write(tmp_path, 2, STATE) / name)
     (second, result), (first, state) = checkpoint.read_newest_first(tmp_path)
@@ -127,7 +127,7 @@ def test_damage_is_named_and_the_one_before_is_still_there(tmp_path, name, damag
     assert same(state, STATE)
 
 
-def test_every_flipped_bit_is_found(tmp_path):
+def test_every_flipped_bit_is_detected(tmp_path):
     path = checkpoint.write(tmp_path, 1, {"tensor": torch.arange(3.0)})
     for name in ("state.json", "tensors.safetensors"):
         content = (path / name).read_bytes()
@@ -172,7 +172,7 @@ def test_prune_counts_whole_checkpoints_and_puts_damaged_ones_aside(tmp_path):
     assert names(tmp_path) == ["00000014", "00000015", "damaged-00000024", "damaged-00000027", "damaged-00000030"]
 
 
-def test_a_checkpoint_that_is_damaged_after_it_was_found_whole_counts_no_more(tmp_path):
+def test_a_checkpoint_damaged_after_its_check_is_rejected(tmp_path):
     for iteration in (1, 2, 3):
         checkpoint.write(tmp_path, iteration, STATE)
     checkpoint.prune(tmp_path, 3)

@@ -37,7 +37,7 @@ def test_valid_numbers_pass(value, bounds):
         ("1", {}, "x must be a finite number, not '1'"),
     ],
 )
-def test_others_are_refused_by_a_sentence(value, bounds, sentence):
+def test_invalid_numbers_are_refused_in_a_sentence(value, bounds, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         check_number("x", value, **bounds)
 

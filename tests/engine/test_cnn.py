@@ -88,14 +88,14 @@ def test_parameters_are_counted_by_formula(stride, features):
     assert count(spec.critic(kitchen, joint=True)) == (9 * 52 + 1) * 8 + (5 * 4 * 8 + 2 + 1) * 10 + 11
 
 
-def test_what_is_found_moves_with_the_image():
+def test_features_shift_with_the_image():
     """Images of noise that are shifted by one row and two columns, away from the border."""
     convolutions, image = network(shape=(1, 12, 12, 2)), torch.randn(3, 1, 12, 12, 2)
     before, after = convolutions.features(image), convolutions.features(image.roll((1, 2), dims=(2, 3)))
     torch.testing.assert_close(after[..., 3:-2, 4:-2], before[..., 2:-3, 2:-4])
 
 
-def test_on_one_pixel_it_is_a_perceptron():
+def test_a_cnn_on_one_pixel_equals_a_perceptron():
     """A kernel with one weight per channel is a linear layer; forward and gradient, with the seat."""
     convolutional = network(shape=(1, 1, 1, 7), channels=(4,), seats=2, kernel=1)
     perceptron = MLP(torch.zeros(7), [4, 5], 6, seats=0, activation="tanh", gain=1.0)
@@ -115,7 +115,7 @@ def test_on_one_pixel_it_is_a_perceptron():
 
 
 @pytest.mark.parametrize("spec", [CNNSpec(seat_indicator=False), RecurrentSpec(channels=(4,), seat_indicator=False)])
-def test_a_joint_critic_is_shown_the_images_of_all_seats_its_own_first(spec):
+def test_a_joint_critic_sees_the_images_of_all_seats_starting_with_its_own(spec):
     """Seat 1 values a kitchen as seat 0 values it with exchanged images."""
     kitchen = Overcooked()
     critic, images = spec.critic(kitchen, joint=True), torch.rand(3, 2, 5, 4, 26)

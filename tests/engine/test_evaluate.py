@@ -93,7 +93,7 @@ def test_a_measure_that_was_not_always_there_is_not_compared_by():
     assert best_of([(1, {"return/mean": 5.0}), *against(0.0, 3.0)])[:] == (1, 5.0, "return/mean")
 
 
-def test_a_run_of_a_zero_sum_game_shows_and_saves_how_good_it_has_become(tmp_path):
+def test_a_run_of_a_zero_sum_game_shows_and_saves_exploitability(tmp_path):
     """Its return against itself is always 0.
 
     Only seat 0 moves, so a learner earns more against the initial policies.

@@ -92,7 +92,7 @@ def test_an_answer_is_a_function_of_its_seed(sizes):
     assert len(set(full.texts)) > 5
 
 
-def test_answers_come_as_often_as_they_should():
+def test_answers_are_sampled_with_their_probabilities():
     """Each of 27 within 4.5 standard deviations, and all together by chi-square with 26 degrees of freedom."""
     model, count = tiny(0), 200_000
     chances = chances_of(model).numpy()
@@ -102,7 +102,7 @@ def test_answers_come_as_often_as_they_should():
     assert chances.max() > 10 * chances.min()
 
 
-def test_log_probabilities_are_the_same_wherever_they_are_read():
+def test_log_probabilities_agree_between_all_interfaces():
     model, answers = tiny(0), tiny(0).answer_tokens
     completions = generate(model, rows(500), derive_seeds(1, 500))
     torch.testing.assert_close(completions.log_prob, model.log_probs(completions.rows, completions.tokens), **NEAR)

@@ -58,7 +58,7 @@ def team_return(profile):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_team_improves_in_sequence_where_it_would_become_worse_together(seed):
+def test_sequential_updates_improve_a_team_where_joint_updates_harm_it(seed):
     """Either seat should begin to play action 1, but not both; advantages are exact."""
     ends = {}
     for sequential in (False, True):

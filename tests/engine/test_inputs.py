@@ -80,7 +80,7 @@ def kitchen(tmp_path):
 
 
 @pytest.mark.parametrize(("fate", "words"), [(edit, "has changed"), (remove, "is gone"), (move, "is gone")])
-def test_a_kitchen_stays_what_it_was(kitchen, tmp_path, fate, words):
+def test_kitchens_keep_their_recorded_digests(kitchen, tmp_path, fate, words):
     undisturbed = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}_undisturbed"))
     assert marl_train(undisturbed, "resume=runs/x", "iterations=4").code == 0
     fate(kitchen)
@@ -105,7 +105,7 @@ def test_a_run_may_be_moved(kitchen, tmp_path):
     assert marl_train(elsewhere, "resume=.", "iterations=4").code == 0
 
 
-def test_payoffs_stay_what_they_were(tmp_path):
+def test_payoffs_keep_their_recorded_values(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "game.csv").write_text("1,-1\n-1,1\n")
     assert marl_train(tmp_path, *SOLVED, "iterations=3").code == 0
@@ -117,7 +117,7 @@ def test_payoffs_stay_what_they_were(tmp_path):
     assert np.array_equal(load_components(RunFolder(tmp_path / "runs" / "x")).game.earns[0], [[1, -1], [-1, 1]])
 
 
-def test_neither_the_copy_nor_the_original_is_what_it_was(kitchen, tmp_path):
+def test_a_run_is_refused_if_both_an_input_and_its_copy_changed(kitchen, tmp_path):
     copy = tmp_path / "runs" / "x" / "inputs" / "game.layout" / "kitchen.txt"
     copy.write_text(OTHER)
     done = marl_train(tmp_path, "resume=runs/x", "iterations=3")
@@ -130,7 +130,7 @@ def test_neither_the_copy_nor_the_original_is_what_it_was(kitchen, tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_what_is_too_large_is_looked_at_where_it_is(tmp_path, monkeypatch):
+def test_large_inputs_are_read_in_place(tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, "LARGEST", len(KITCHEN) - 1)
     (tmp_path / "kitchen.txt").write_text(KITCHEN)
     assert marl_train(tmp_path, *COOKS, "iterations=1").code == 0
@@ -150,7 +150,7 @@ def test_a_sweep_knows_that_a_file_has_changed(tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 4
 
 
-def test_of_an_opponent_its_newest_whole_checkpoint_is_kept(tmp_path):
+def test_the_newest_intact_checkpoint_of_an_opponent_is_kept(tmp_path):
     tables = "game=matrix", "policy=table", "responder=exact", "evaluate_every=9"
     assert marl_train(tmp_path, *tables, "solver=mmd", "run=other", "iterations=4", "save_every=1").code == 0
     cut(tmp_path / "runs" / "other" / "checkpoints" / "00000004" / "tensors.safetensors")

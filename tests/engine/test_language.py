@@ -549,7 +549,7 @@ def run(arguments, tmp_path_factory):
     return home / "runs" / "x"
 
 
-def test_a_run_says_how_often_it_is_preferred(run, homes):
+def test_a_run_reports_its_win_rate(run, homes):
     summary = json.loads((run / "summary.json").read_text())
     assert summary["exit"] == "iterations"
     assert (

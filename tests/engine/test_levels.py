@@ -95,7 +95,7 @@ def test_a_source_goes_on_at_a_success_rate_over_the_last_games_of_its_level():
     assert stage_after(1, 9) == stage_after(5, 10) == 2  # there is no level after the last one
 
 
-def test_games_open_at_the_level_that_is_drawn_and_are_recorded_with_it():
+def test_games_open_at_the_sampled_level_and_record_it():
     """Recall with delay d takes d + 1 turns. Delays are drawn in turn, by the decision at which a game opens."""
     stream = Stream(Recall(players=1), SEEDS, by_turns(2, 1, 3))
     trajectory, _ = stream.play([Takes(0)], 10)

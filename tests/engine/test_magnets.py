@@ -45,7 +45,7 @@ def log_probs(batch, other):
 
 
 @pytest.mark.parametrize("units", [8, 6])
-def test_a_magnet_goes_on_from_what_it_remembers_itself(units):
+def test_a_magnet_uses_its_own_memory(units):
     """In three stretches of four turns it chooses as in one of twelve, through games that end in their midst."""
     profile, magnet = drawn(), freeze(drawn(RecurrentSpec(units=units, hidden=(8,)), 1))[0]
     whole, pieces = learner(12), learner(4)
@@ -99,7 +99,7 @@ def test_what_a_magnet_remembers_is_in_checkpoints(tmp_path):
     assert torch.equal(first, second)
 
 
-def test_a_magnet_without_memory_is_asked_decision_by_decision():
+def test_a_memoryless_magnet_is_evaluated_decision_by_decision():
     """A perceptron, which reads the same observations; the other way round there are no sequences to unroll."""
     profile, perceptron = drawn(), freeze(drawn(MLPSpec(hidden=(8,)), 1))[0]
     responder = learner()

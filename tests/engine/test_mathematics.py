@@ -51,7 +51,7 @@ def test_termination_does_not_bootstrap_and_truncation_does():
     assert stopped == [1.0 + 0.5 * 6.0 - 2.0, 2.0]
 
 
-def test_without_trace_it_is_the_td_error_and_with_full_trace_the_return():
+def test_gae_is_the_td_error_at_lambda_0_and_the_return_at_lambda_1():
     reward, value = [1.0, 2.0, 3.0], [0.3, 0.2, 0.1]
     td = advantages(reward, value, [False] * 3, after=4.0, discount=0.9, gae_lambda=0.0)
     assert td == pytest.approx([1 + 0.9 * 0.2 - 0.3, 2 + 0.9 * 0.1 - 0.2, 3 + 0.9 * 4 - 0.1])
@@ -65,7 +65,7 @@ def test_a_decision_earns_everything_until_the_seats_next_one():
     assert result == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
 
 
-def test_a_decision_whose_outcome_is_not_known_yet_has_no_advantage():
+def test_decisions_with_unknown_outcome_have_no_advantage():
     """The seat acts at turns 0 and 2 and waits after that; its critic has no value for what it sees then."""
     turns = {"acting": [True, False, True, False], "after": 8.0, "acts": False}
     reward, value, on = [1.0, 10.0, 2.0, 7.0], [3.0, 99.0, 5.0, 99.0], [False] * 4
@@ -74,7 +74,7 @@ def test_a_decision_whose_outcome_is_not_known_yet_has_no_advantage():
     assert advantages(reward, value, over, **turns) == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (9 - 5), 0.0, 9 - 5, 0.0]
 
 
-def test_a_seat_that_has_left_earns_and_bootstraps_nothing():
+def test_departed_seats_earn_and_bootstrap_nothing():
     """It leaves at turn 0. At turn 1 the others earn 100 and play on, or are truncated, or open the next game."""
     left, seats = {"acting": [True, False], "alive": [True, False]}, [1.0, 100.0]
     assert advantages(seats, [2.0, 9.0], [False, False], after=8.0, **left) == [1 - 2, 0]

@@ -40,7 +40,7 @@ def same_weights(first, second):
     return all(torch.equal(*pair) for pair in pairs)
 
 
-def test_a_file_is_unpacked_once_wherever_it_lies_and_whatever_its_date(file, tmp_path):
+def test_a_file_is_unpacked_once_regardless_of_path_and_date(file, tmp_path):
     path, times = file
     first = load_gguf(path)
     path.touch()
@@ -53,13 +53,13 @@ def test_a_file_is_unpacked_once_wherever_it_lies_and_whatever_its_date(file, tm
     assert len(times) == len(list((tmp_path / "cache/models").iterdir())) == 2
 
 
-def test_weights_are_of_the_type_that_is_asked_for_when_unpacked_and_after(file):
+def test_weights_have_the_requested_dtype_when_unpacked_and_when_cached(file):
     for _ in range(2):
         assert {each.dtype for each in load_gguf(file[0], torch.bfloat16)[0].parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("damage", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_damaged_folder_is_made_again(file, damage):
+def test_a_damaged_folder_is_rebuilt(file, damage):
     path, times = file
     first = load_gguf(path)
     victim = unpacked_folder(path) / damage
@@ -108,7 +108,7 @@ def test_a_saved_adapter_names_its_base_and_loads_with_peft(file, tmp_path, mode
     torch.testing.assert_close(expected, actual, atol=1e-5, rtol=1e-5)
 
 
-def test_an_adapter_that_is_gone_on_with_names_the_base_that_it_is_on(file, tmp_path):
+def test_a_resumed_adapter_names_its_base_model(file, tmp_path):
     TransformerSpec(str(tmp_path / "toy"), rank=2).policy(["why ?"], str).save(tmp_path / "one")
     config = tmp_path / "one/adapter_config.json"
     config.write_text(config.read_text().replace(str(tmp_path / "toy"), "/gone/.cache/base"))
@@ -127,7 +127,7 @@ def test_saving_asks_no_hub(file, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
-def test_transformers_has_nothing_to_say_against_how_it_is_called(file, tmp_path, kind):
+def test_transformers_gives_no_warnings(file, tmp_path, kind):
     policy = TransformerSpec(str(build_model(tmp_path / kind, kind=kind)), rank=2).policy(
         ["why ?", "who are you ?"], str
     )

@@ -73,7 +73,7 @@ def test_the_answer_to_several_opponents_is_the_answer_to_their_mixture(anchored
     torch.testing.assert_close(*answers, rtol=0, atol=1e-12)
 
 
-def test_after_a_look_ahead_policies_and_optimisers_are_what_they_were_and_work_is_not():
+def test_a_look_ahead_restores_policies_and_optimisers_but_counts_work():
     torch.manual_seed(0)
     network = MLPSpec(hidden=(8,))
     profile = network.profile(game := Matrix(PENNIES, team=False))
@@ -119,14 +119,14 @@ def test_queries_of_exact_solvers(solver, iterations, work):
     assert sum((step.work for step in steps), Work()) == work
 
 
-def test_gradients_of_lola_are_those_of_the_step_and_of_the_others_before_it():
+def test_lola_counts_the_gradients_of_both_players():
     game = RepeatedGame()
     responder, profile = GradientAscent(game), SoftmaxTableSpec().profile(game)
     assert next(LOLA().solve(profile, responder)).work == responder.work == {"gradients": 2}
     assert responder.respond(profile).work == {"gradients": 1}
 
 
-def test_the_unit_of_a_run_is_the_steps_of_its_games_or_what_it_counts():
+def test_the_unit_of_a_run_is_steps_or_the_first_unit_counted():
     assert main_unit({"queries": 3, "steps": 1}) == "steps"
     assert main_unit({"nodes": 5, "queries": 3, "seconds": 1.0}) == "queries"
     assert main_unit({"iteration": 4}) == "iteration"

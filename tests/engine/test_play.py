@@ -62,7 +62,7 @@ def test_memory_goes_on_from_stretch_to_stretch_and_through_checkpoints(shared, 
     assert actions == [0, 1, 2, 3] * 3
 
 
-def test_memory_stays_as_it_is_while_a_seat_does_not_act():
+def test_memory_is_unchanged_while_a_seat_waits():
     """Seats move in turn, so each has acted half as often as turns have passed."""
     game, seeds = Alternating(torch.eye(5), patience=6), torch.arange(2)
     stream = Stream(game, seeds)
@@ -79,7 +79,7 @@ def test_a_newcomer_of_another_layout_begins_with_its_initial_memory():
     assert trajectory.action[:, 0].tolist() == [[3, 0], [4, 1]]
 
 
-def test_a_seat_that_has_left_earns_nothing_whatever_it_is_paid():
+def test_rewards_of_departed_seats_are_ignored():
     """Seat 1 stays for two turns of four; the game pays both 1 a turn and 100 at the end."""
     game = Leaving(torch.ones(5, 5), patience=4)
     profile, seeds = [Counting()] * 2, torch.arange(3)

@@ -202,7 +202,7 @@ def test_every_comparison_is_counted(keys, against, queries):
     assert work["queries"] == responder.work["queries"] == sum(counts) == 3 * queries
 
 
-def test_pairs_across_ask_no_more_than_they_learn_from():
+def test_pairs_across_query_only_what_they_learn_from():
     """XPO: each of K answers with each of M of the reference, K * M comparisons."""
     _game, profile, reference, responder = make_responder(
         prompts=6, answers=2, opponents=3, loss="exploring", pairs="across"
@@ -356,7 +356,7 @@ ENDS = {  # solver, the responder's keys, comparisons in an iteration for each p
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", ENDS)
-def test_a_best_response_ends_above_its_start_and_the_others_at_a_tenth_of_it(name, seed):
+def test_regularised_methods_reach_a_tenth_of_the_gap_and_a_best_response_does_not(name, seed):
     """A small version of Nash-MD's experiment (A13), with nine answers and a falling learning rate.
 
     Nash-MD with a weight of 1/8 for the reference has a bias of a sixtieth.
@@ -488,7 +488,7 @@ def test_incompatible_settings_are_refused_in_the_first_iteration(choices):
         next(progress)
 
 
-def test_spo_has_a_state_before_it_begins():
+def test_spo_has_a_state_before_its_first_iteration():
     """A run may end before its first iteration, by stop.seconds or Ctrl-C."""
     _, profile, _, responder = make_responder()
     solver = SPO()

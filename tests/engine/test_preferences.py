@@ -166,7 +166,7 @@ def test_the_first_token_answers_for_the_second(logits, magnet_weight, wins, tru
 
 
 @pytest.mark.parametrize("baseline", ["half", "leave_one_out"])
-def test_baselines_leave_the_gradient_as_it_is(baseline):
+def test_baselines_do_not_change_the_expected_gradient(baseline):
     """For two independent answers and an opponent that does not depend on them."""
     model, near, wins = random(0, 3).requires_grad_(), random(1, 3), random(2, 3).sigmoid()
     log_pi, log_near = model.log_softmax(-1), near.log_softmax(-1)
@@ -400,7 +400,7 @@ def test_online_ipo_climbs_as_self_play_does():
 
 
 @pytest.mark.parametrize(("step_size", "magnet_weight"), [(0.1, 0.1), (1.25, 0.1), (5.0, 0.1), (10.0, 0.1)])
-def test_nash_md_held_near_two_is_nash_md_anchored_to_the_mixture(step_size, magnet_weight):
+def test_nash_md_with_two_kl_terms_equals_nash_md_anchored_to_the_mixture(step_size, magnet_weight):
     """pi' = argmax eta <P, pi> - KL(pi || mixture), Munos et al. 2023, section 6, compared with the
     implementation.
     """

@@ -162,7 +162,7 @@ def test_values_of_the_root_are_payoffs(name):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_the_others_reach_the_root_for_certain(name):
+def test_counterfactual_reach_of_the_root_is_one(name):
     """And all actions of an information set equally, since they are not the others' choice."""
     form = OpenSpiel(name).form
     strategy = draw_strategy(form)

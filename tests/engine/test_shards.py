@@ -103,7 +103,7 @@ def test_learning_is_the_same_in_one_process_and_in_two(pool, against):
 
 
 @pytest.mark.parametrize("against", [False, True])
-def test_a_game_is_the_one_of_its_seed_whatever_shard_it_is_in(against):
+def test_a_game_depends_on_its_seed_and_not_on_its_shard(against):
     """In the first stretch, before rounding makes learners differ."""
     whole, parts = (learn(LOCAL, shard, against)[1][0] for shard in (None, 8))
     assert torch.equal(whole.action, parts.action)

@@ -83,7 +83,7 @@ def changed():
 
 
 @pytest.mark.parametrize("through", [lambda state, path: state, lambda state, path: read(write(path, 0, state))])
-def test_a_state_put_into_another_object_makes_the_named_fields_equal(through, tmp_path):
+def test_a_state_loaded_into_another_object_equals_the_declared_fields(through, tmp_path):
     one, other = changed(), Learner()
     kept = [other.layer, other.inner, *other.layers.values(), *other.parts]
     set_state(other, through(get_state(one), tmp_path))

@@ -104,7 +104,7 @@ def test_answers_of_a_preference_file_have_its_names(tmp_path):
     assert game.information_sets() == [("", ["tea", "coffee"])] * 2
 
 
-def test_of_many_actions_the_most_probable_are_shown():
+def test_only_the_most_probable_of_many_actions_are_shown():
     game = RandomGame(actions=12)
     first = [0.2, 0.01, 0.11, *[0.08] * 7, 0.06, 0.06]
     _, line, *_ = lines_of(read_strategies(game, profile_of(game, *first, *[1 / 12] * 12)))
