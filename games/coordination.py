@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from games.team_turn import seat_uniforms, team_turn
+from marl_engine.capabilities import MarkovRules
 from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits
-from marl_engine.policies.bayes_net import MarkovRules
 from marl_engine.types import Turn
 
 OPENINGS = 0x3C6EF372FE94F82B  # separates random numbers for first states from those for transitions

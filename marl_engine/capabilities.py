@@ -9,35 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Game, Metrics, Turn
-
-
-class ActionSpace(NamedTuple):
-    """The actions of a seat: one of `size` actions, numbered from 0, several such choices, or `size` numbers in bounds.
-
-    With `branches` an action (B, P, K) int64 consists of K independent choices, the k-th one of `branches[k]` actions;
-    `size` is their sum, and `legal` (B, P, A) has them one after the other.
-    """
-
-    size: int  # A, or D
-    low: Tensor | None = None  # (D,) float32, -inf without a bound; None: actions are numbered
-    high: Tensor | None = None  # (D,) float32, inf without a bound
-    names: tuple[str, ...] = ()  # of the A actions or D components; (): none
-    branches: tuple[int, ...] = ()  # numbers of actions of K choices; (): one choice
-
-    @property
-    def is_box(self) -> bool:
-        """Whether actions are (B, P, D) float32, not int64."""
-        return self.low is not None
-
-
-class Spaces(NamedTuple):
-    """Observations and actions of every seat, padded to the same shapes: with zeros, and with illegal actions."""
-
-    observation_shape: tuple[int, ...]
-    action: ActionSpace
-    observation_dtype: Any = None  # a torch.dtype; None: not declared
-    groups: tuple[int, ...] = ()  # of each seat, from 0: seats of one group have equal spaces; (): all in one
 
 
 class Drawable(Protocol):
@@ -81,11 +54,23 @@ class ExtensiveGame(NumberedGame, Protocol):
         """Returns the name of each information set, and the names of its legal actions."""
 
 
+class MarkovRules(NamedTuple):
+    """The rules of a game with S states, and J = A^P joint actions that are numbered with seat 0 as the highest digit.
+
+    All numbers are float64.
+    """
+
+    opening: Tensor  # (S,) probabilities of first states
+    transition: Tensor  # (S, J, S) probabilities of next states
+    payoff: Tensor  # (S, J) of every seat
+    discount: float  # gamma
+
+
 class TeamMarkovGame(NumberedGame, Protocol):
     """A game in which all seats observe the number of the state, act at once, and are paid the same."""
 
-    def markov_rules(self) -> Any:
-        """Returns the rules as arrays, a `policies.bayes_net.MarkovRules`. Raises Refused if these are too large."""
+    def markov_rules(self) -> MarkovRules:
+        """Returns the rules as arrays. Raises Refused if these are too large."""
 
 
 class TreeGame(ExtensiveGame, Protocol):

@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping
 from dataclasses import MISSING, field, fields, is_dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -56,14 +56,19 @@ def declared_types(kind: Any) -> dict[str, Any]:
         return {}
 
 
-def better_preset(section: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Returns the preset that suits the values of a section better than its own, and why; None if there is none.
+@runtime_checkable
+class PresetAdviser(Protocol):
+    """A class that knows for which values another preset suits better."""
 
-    A class can say so by a static method `better_preset(values)`.
-    """
-    choose = getattr(class_of(section.get("_target_")), "better_preset", None)
-    better: tuple[str, str] | None = None if choose is None else choose(section)
-    return better
+    @staticmethod
+    def better_preset(values: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Returns the name of the preset, and why; None if there is none."""
+
+
+def better_preset(section: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Returns the preset that suits the values of a section better than its own, and why; None if there is none."""
+    kind = class_of(section.get("_target_"))
+    return kind.better_preset(section) if issubclass(kind, PresetAdviser) else None
 
 
 def converter(kind: Any) -> TypeAdapter[Any]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from games.control.pendulum import Pendulums
-from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits
+from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Turn
 
 COMPILED_TASKS: dict[str, Callable[[], Any]] = {"Pendulum-v1": Pendulums}

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from games.control.gymnasium import Control
-from marl_engine.capabilities import Spaces
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits
+from marl_engine.spaces import Spaces
 from marl_engine.types import Turn
 
 QUARTERS, HALVES = 4, 2

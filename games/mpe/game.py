@@ -11,10 +11,10 @@ from torch import Tensor
 from games.mpe import rules
 from games.mpe.scenarios import SCENARIOS, action_counts, action_names, observation_sizes
 from games.mpe.world import CLOCK, INTEGERS, OPENINGS, World
-from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.errors import Refused, choice, unknown
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import split_rows
+from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Turn
 
 SHARE = 1024  # minimum number of worlds for each core

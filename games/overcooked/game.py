@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from games.overcooked import layouts, rules
-from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.configuration import outside
 from marl_engine.numerics.threads import split_rows
+from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Turn
 
 SHARE = 512  # minimum number of games for each core

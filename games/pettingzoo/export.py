@@ -133,11 +133,12 @@ class Table:
         return spaces.MultiDiscrete(list(space.branches)) if space.branches else spaces.Discrete(space.size)
 
 
-class TogetherEnv(ParallelEnv):  # type: ignore[misc]
-    """A game in which all seats act at once."""
+class SharedMembers:
+    """What both kinds of environments have in common."""
 
-    def __init__(self, game: Game):
-        self.table = Table(game, dicts=False)
+    def __init__(self, game: Game, dicts: bool):
+        super().__init__()
+        self.table = Table(game, dicts)
         self.possible_agents = self.table.agents
         self.agents: list[str] = []
         self.render_mode = "rgb_array" if self.table.able.drawable is not None else None
@@ -148,6 +149,20 @@ class TogetherEnv(ParallelEnv):  # type: ignore[misc]
 
     def action_space(self, agent: str) -> Any:
         return self.table.action_spaces[agent]
+
+    def render(self) -> Any:
+        drawable: Any = self.table.game
+        return drawable.render(0)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class TogetherEnv(SharedMembers, ParallelEnv):  # type: ignore[misc]
+    """A game in which all seats act at once."""
+
+    def __init__(self, game: Game):
+        super().__init__(game, dicts=False)
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         self.table.open(seed)
@@ -172,32 +187,14 @@ class TogetherEnv(ParallelEnv):  # type: ignore[misc]
     def _infos(self) -> dict[str, dict[str, Any]]:
         return {agent: self.table.info(self.table.seat[agent]) for agent in self.agents}
 
-    def render(self) -> Any:
-        drawable: Any = self.table.game
-        return drawable.render(0)
 
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
-class TurnsEnv(AECEnv):  # type: ignore[misc]
+class TurnsEnv(SharedMembers, AECEnv):  # type: ignore[misc]
     """A game in which seats move in turn; where several act at once, they move in the order of seats."""
 
     agent_selection: str
 
     def __init__(self, game: Game):
-        super().__init__()
-        self.table = Table(game, dicts=True)
-        self.possible_agents = self.table.agents
-        self.agents: list[str] = []
-        self.render_mode = "rgb_array" if self.table.able.drawable is not None else None
-        self.metadata = {"name": type(game).__name__.lower() + "_v0", "render_modes": ["rgb_array"]}
-
-    def observation_space(self, agent: str) -> Any:
-        return self.table.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Any:
-        return self.table.action_spaces[agent]
+        super().__init__(game, dicts=True)
 
     def observe(self, agent: str) -> Any:
         return self.table.observe(self.table.seat[agent], over=any(self.terminations.values()))
@@ -248,10 +245,3 @@ class TurnsEnv(AECEnv):  # type: ignore[misc]
         self.chosen: dict[int, Any] = {}
         self.waiting = [agent for agent in self.agents if self.table.turn.acting[0, self.table.seat[agent]]]
         self.agent_selection = self.waiting.pop(0)
-
-    def render(self) -> Any:
-        drawable: Any = self.table.game
-        return drawable.render(0)
-
-    def close(self) -> None:
-        """There is nothing to close."""

@@ -21,9 +21,9 @@ from games.pettingzoo.names import Maker
 from games.pettingzoo.pace import choose_workers
 from games.pettingzoo.spaces import layout_of
 from games.pettingzoo.workers import Episode, WorkerBatch, own_traceback, report_failure
-from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.errors import Halted, Notice, Refused
 from marl_engine.numerics.checks import check_fields
+from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Turn
 
 LARGEST = 400  # pixels of the longer side of a picture

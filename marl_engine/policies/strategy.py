@@ -1,10 +1,13 @@
 """The strategies of policies of any kind in games in sequence form."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from marl_engine.capabilities import ExtensiveGame
+from marl_engine.capabilities import ExtensiveGame, TabulatedGame
 from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy
 from marl_engine.policies.mixtures.population import MixturePolicy
 from marl_engine.policies.tabular import TablePolicy, seat_plan, stack_tables, tabulate_policy
@@ -45,3 +48,17 @@ def mean_strategy(game: ExtensiveGame, mixture: MixturePolicy, seat: int) -> np.
 def seat_sequences(form: SequenceForm, seat: int) -> slice:
     """The sequences of one seat."""
     return slice(int(form.first[form.begin[seat]]), int(form.first[form.begin[seat + 1]]))
+
+
+def extract_seat_logits(game: TabulatedGame, policy: Policy, seat: int, begin: int, end: int) -> Tensor:
+    """Returns logits (end - begin + 1, A) of a policy in a seat's information sets, and when others move (last)."""
+    if isinstance(policy, MixturePolicy):
+        logits = torch.full((end - begin, game.actions), -torch.inf)
+        strategy = torch.from_numpy(mean_strategy(game, policy, seat))
+        logits[torch.from_numpy(game.legal[begin:end])] = strategy.log().float()
+        return torch.cat([logits, torch.zeros(1, game.actions)])
+    numbers = torch.cat([torch.arange(begin, end), torch.tensor([-1])])
+    legal = torch.cat([torch.from_numpy(game.legal[begin:end]), torch.ones(1, game.actions, dtype=torch.bool)])
+    rows = policy.encode(numbers[:, None].int(), torch.full_like(numbers, seat))
+    distribution: Any = policy(rows, legal)[0]
+    return distribution.logits

@@ -7,12 +7,13 @@ import torch
 from contracts import parts
 from toys import Walk
 
-from marl_engine.capabilities import ActionSpace, Drawable, Spaces, capabilities_of, lack_of
+from marl_engine.capabilities import Drawable, capabilities_of, lack_of
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import build
 from marl_engine.runs.requirements import CHOICES, PRESETS
+from marl_engine.spaces import ActionSpace, Spaces
 
 NUMBERS = {"tree", "extensive", "numbered"}
 DECLARED = {

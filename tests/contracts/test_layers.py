@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("marl_engine", "games", "solvers")
 FLOORS = [  # a room imports from the floors before its own, and from rooms of its own floor that do not import from it
-    {"types", "errors", "capabilities", "configuration", "interruption"},
+    {"types", "errors", "spaces", "capabilities", "configuration", "interruption"},
     {"numerics", "runners"},
     {"networks", "losses", "extensive_form"},
     {"policies", "rollout"},
@@ -25,7 +25,8 @@ LOWEST = {
     "types": set(),
     "errors": set(),
     "interruption": set(),
-    "capabilities": {"types"},
+    "spaces": set(),
+    "capabilities": {"types", "spaces"},
     "configuration": {"errors", "types"},
 }  # what the first floor imports of ours
 APART = [("games", "solvers"), ("solvers", "games")]  # never, though on one floor

@@ -11,13 +11,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.environment import prepare_output
 from marl_engine.commands.train import describe_run
 from marl_engine.evaluation.exact import ExactEvaluator
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.evaluation.win_rate import WinRateEvaluator
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Turn
 from marl_engine.view.plots import render_game, save_curve
 from marl_engine.view.progress import Display, estimate_progress, format_duration, new_console, sparkline

@@ -11,7 +11,6 @@ from toys import Matrix
 
 from games.control.gymnasium import Control
 from games.normal_form.games import PreferenceMatrix
-from marl_engine.capabilities import ActionSpace, Spaces
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.state import get_state, set_state
@@ -25,6 +24,7 @@ from marl_engine.responders.regulariser import KLTerm
 from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
 from marl_engine.responders.sac import SAC
 from marl_engine.runs.factory import build
+from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Objective, Turn
 from solvers.mirror_descent.mdpo import MDPO
 from solvers.mirror_descent.mmd import MMD

@@ -13,21 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import MarkovRules
+
 Parents = Sequence[tuple[int, ...]]  # of each seat, in ascending order
 ROUNDS = 100  # of policy iteration, which ends sooner
 CLOSE = 1e-12  # values that differ less are equal
-
-
-class MarkovRules(NamedTuple):
-    """The rules of a game with S states, and J = A^P joint actions that are numbered with seat 0 as the highest digit.
-
-    All numbers are float64.
-    """
-
-    opening: Tensor  # (S,) probabilities of first states
-    transition: Tensor  # (S, J, S) probabilities of next states
-    payoff: Tensor  # (S, J) of every seat
-    discount: float  # gamma
 
 
 class Evaluation(NamedTuple):

@@ -4,7 +4,7 @@ pairs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -142,12 +142,13 @@ class PreferenceCollector:
             return self._complete(learner, numbers, own_count), None
         if len(opponents.members) > 1:
             return self._complete(learner, numbers, own_count), self._complete_drawn(opponents, numbers)
-        opponent = opponents.members[0][0]
-        if not (isinstance(opponent, GeometricMixture) and policies_equal(opponent.one, learner)):
+        opponent = cast(LanguagePolicy, opponents.members[0][0])
+        if opponent.mixture is None or not policies_equal(opponent.mixture[0], learner):
             return self._complete(learner, numbers, own_count), self._complete(opponent, numbers, opposing_count)
         places = torch.arange(self.prompts * (own_count + opposing_count), device=self.device).view(self.prompts, -1)
         own_places, opposing_places = places[:, :own_count].flatten(), places[:, own_count:].flatten()
-        mixture = GeometricMixture(learner, opponent.other, opponent.weight, opposing_places)
+        _, other, weight = opponent.mixture
+        mixture = GeometricMixture(learner, other, weight, opposing_places)
         both = self._complete(mixture, numbers, own_count + opposing_count)
         return both.select(own_places), both.select(opposing_places)
 
