@@ -3,17 +3,20 @@
 Copies that meet the same policy are played in one batch, so a turn costs one call of each policy.
 """
 
-from itertools import zip_longest
+from itertools import product, zip_longest
+from math import prod
 
 import torch
 from torch import Tensor
 
 from marl_engine.numerics.rng import draw_uniforms, mix_bits
 from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
+from marl_engine.policies.mixtures.population import weighted_members
 from marl_engine.rollout.seat_memory import SeatMemory, recall, split_seats
 from marl_engine.types import Memory, Opponents, Policy, Profile, Turn
 
 DRAWS = 2**42  # separates the noise of these draws from that of actions
+LARGEST = 10_000  # profiles that the mixtures of several seats are expanded to
 
 
 def draw_members(opponents: Opponents, seeds: Tensor, number: int) -> Tensor:
@@ -24,6 +27,24 @@ def draw_members(opponents: Opponents, seeds: Tensor, number: int) -> Tensor:
     noise = draw_uniforms(mix_bits(seeds + DRAWS), number, 1, 1)[0, :, 0].double()
     edges = torch.tensor(opponents.weights, dtype=torch.float64, device=seeds.device).cumsum(0)
     return torch.searchsorted(edges, noise * edges[-1], right=True).clamp(max=len(opponents.members) - 1)
+
+
+def expand_mixtures(opponents: Opponents) -> Opponents:
+    """Returns opponents in which each combination of members of mixtures is a profile, as seats draw independently.
+
+    A mixture calls all its members in every turn, and a profile only those that play. Mixtures with more than LARGEST
+    combinations are kept.
+    """
+    members: list[Profile] = []
+    weights: list[float] = []
+    for profile, weight in zip(*opponents, strict=True):
+        options = [weighted_members(policy) for policy in profile]
+        if prod(map(len, options)) > LARGEST:
+            return opponents
+        for combination in product(*options):
+            members.append([policy for policy, _ in combination])
+            weights.append(weight * prod(share for _, share in combination))
+    return Opponents(members, weights)
 
 
 def seat_learner(opponents: Opponents, profile: Profile, seat: int) -> Opponents:
@@ -53,7 +74,8 @@ class OpponentSeating:
         self.profile = opponents.members[0]
         self.draws: Memory = None  # seats of a team act on their own
         self.policies: list[Policy] = list(dict.fromkeys(policy for each in opponents.members for policy in each))
-        places = [[self.policies.index(policy) for policy in each] for each in opponents.members]
+        numbers = {policy: number for number, policy in enumerate(self.policies)}
+        places = [[numbers[policy] for policy in each] for each in opponents.members]
         self.places = torch.tensor(places, device=seeds.device)  # (K, P) the policy in each seat of each member
         seats = range(len(self.profile))
         self.initial = [policy.initial_memory(len(seeds) * len(seats)) for policy in self.policies]
@@ -64,19 +86,26 @@ class OpponentSeating:
         self.member = torch.where(is_member, member, draw_members(opponents, seeds, number))
 
     def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
-        """Returns actions (B, P) or (B, P, D) and log-probabilities (B, P), from noise in [0, 1) of their shape."""
+        """Returns actions (B, P) or (B, P, D) and log-probabilities (B, P), from noise in [0, 1) of their shape.
+
+        Policies without memory are only asked where seats act, if any do; elsewhere the results are 0.
+        """
         if turn.done.any():
             self._open(turn.done)
         self.number += 1
         legal = None if turn.legal.all() else turn.legal
         seated = self.places[self.member]  # (B, P)
-        places_in_play = [place for place in range(len(self.policies)) if (seated == place).any()]
-        decided = [self._decide(place, seated == place, turn, legal, noise, greedy) for place in places_in_play]
-        first = decided[0][0]
-        action = torch.empty(*seated.shape, *first.shape[1:], dtype=first.dtype, device=noise.device)
-        log_prob = torch.empty(seated.shape, device=noise.device)
-        for place, (chosen, likely) in zip(places_in_play, decided, strict=True):
-            action[seated == place], log_prob[seated == place] = chosen, likely
+        acting = turn.acting if turn.acting.any() else torch.ones_like(turn.acting)
+        action, log_prob = None, torch.zeros(seated.shape, device=noise.device)
+        for place, memory in enumerate(self.memory):
+            here = (seated == place) & acting if memory is None else seated == place
+            if not here.any():
+                continue
+            chosen, log_prob[here] = self._decide(place, here, turn, legal, noise, greedy)
+            if action is None:
+                action = torch.zeros(*seated.shape, *chosen.shape[1:], dtype=chosen.dtype, device=noise.device)
+            action[here] = chosen
+        assert action is not None
         return action, log_prob
 
     def _open(self, opens: Tensor) -> None:

@@ -9,9 +9,10 @@ from torch import Tensor
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.state import set_fields, set_state
 from marl_engine.rollout.levels import CopyLevels, level_game
-from marl_engine.rollout.opponents import OpponentSeating
+from marl_engine.rollout.opponents import OpponentSeating, expand_mixtures
 from marl_engine.rollout.rollout import Seating, Seats, Trajectory, play, record
 from marl_engine.rollout.seat_memory import SeatMemory
+from marl_engine.rollout.tabulation import tabulated_game
 from marl_engine.rollout.turn_checks import check_turn
 from marl_engine.types import Game, LevelSource, Opponents, Profile, Turn
 
@@ -44,14 +45,20 @@ class Stream:
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
         """Plays like `play`, with an opponent in each copy that is drawn when a game opens.
 
-        A game in progress keeps its place among the members, in this and later calls.
+        A game in progress keeps its place among the members, in this and later calls. A mixture of a population stands
+        for its members, unless play is tabulated, where a mixture costs no more than one policy.
         """
+        if len(opponents.members) > 1 or not self._is_tabulated(opponents.members[0], turns):
+            opponents = expand_mixtures(opponents)
         if len(opponents.members) == 1:
             return self.play(opponents.members[0], turns)
         seating = OpponentSeating(opponents, self.seeds, self.clock, self.member, self.memory)
         result = self._record(seating, turns)
         self.member = seating.member
         return result
+
+    def _is_tabulated(self, profile: Profile, turns: int) -> bool:
+        return self.source is None and tabulated_game(self.game, profile, turns * len(self.seeds)) is not None
 
     def _reset(self) -> Turn:
         """Opens the first games, at levels of the source if there is one."""

@@ -1,16 +1,20 @@
 """Each copy of a game draws an opponent when a game opens, and keeps it until the game is done."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from toys import Matrix
 
+from games.openspiel.game import OpenSpiel
 from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
+from marl_engine.policies.mixtures.population import MixturePolicy
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.ppo import PPO
-from marl_engine.rollout.opponents import draw_members
+from marl_engine.rollout.opponents import draw_members, expand_mixtures
 from marl_engine.rollout.stream import Stream
 from marl_engine.runs.checkpoint import read, write
 from marl_engine.types import Opponents, Policy
@@ -19,16 +23,14 @@ WEIGHTS = (0.5, 0.2, 0.3)
 
 
 class Always(Policy):
-    """Plays one action of three."""
+    """Plays one action of several."""
 
-    def __init__(self, action):
+    def __init__(self, action, actions=3):
         super().__init__()
-        self.action = action
+        self.register_buffer("logits", torch.where(torch.arange(actions) == action, 0.0, -100.0))
 
     def forward(self, rows, legal=None, memory=None):
-        logits = torch.full((len(rows), 3), -100.0)
-        logits[:, self.action] = 0.0
-        return Categorical(logits), None
+        return Categorical(self.logits.expand(len(rows), -1).clone()), None
 
 
 class Counting(Policy):
@@ -86,6 +88,42 @@ def test_two_opponents_that_are_one_play_as_one(patience):
     trajectory, _ = two.play_opponents(Opponents([profile, list(profile)], (0.4, 0.6)), 12)
     assert torch.equal(plain.action, trajectory.action)
     torch.testing.assert_close(plain.log_prob, trajectory.log_prob, rtol=0, atol=0)
+
+
+class Counted(Always):
+    """Counts the rows that it is asked for."""
+
+    rows = 0
+
+    def forward(self, rows, legal=None, memory=None):
+        self.rows += len(rows)
+        return super().forward(rows, legal, memory)
+
+
+def test_a_mixture_plays_as_its_members_and_asks_only_those_that_play():
+    """Chi-square with 2 degrees of freedom; a third seat's mixture is drawn independently."""
+    members = [Counted(action) for action in range(3)]
+    profile = [Always(0), MixturePolicy(members, WEIGHTS)]
+    stream = Stream(Matrix(torch.eye(3), patience=2), SEEDS)
+    actions = stream.play_opponents(Opponents([profile]), 40)[0].action[..., 1].view(20, 2, 400)
+    assert torch.equal(actions[:, 0], actions[:, 1])
+    counts, expected = np.bincount(actions[:, 0].flatten(), minlength=3), 8000 * np.array(WEIGHTS)
+    assert ((counts - expected) ** 2 / expected).sum() < 13.8
+    assert sum(member.rows for member in members) == 40 * 400
+    both = expand_mixtures(Opponents([[*profile, MixturePolicy(members[:2], (0.25, 0.75))]]))
+    assert [[members.index(policy) for policy in each[1:]] for each in both.members] == [
+        *map(list, product(range(3), range(2)))
+    ]
+    assert both.weights == pytest.approx(np.outer(WEIGHTS, (0.25, 0.75)).flatten())
+
+
+def test_policies_are_asked_where_they_act():
+    """Kuhn poker is played by one seat after the other."""
+    members = [Counted(0, actions=2), Counted(0, actions=2)]
+    stream = Stream(OpenSpiel("kuhn_poker"), SEEDS)
+    opponents = Opponents([[first, second] for first, second in product(members, members)], (0.25,) * 4)
+    acting = stream.play_opponents(opponents, 6)[0].acting
+    assert sum(member.rows for member in members) == acting.sum()
 
 
 def test_opponents_remember_their_own_game_and_no_other():

@@ -90,13 +90,17 @@ def _mix(members: Sequence[Policy], mixture: Sequence[float]) -> MixturePolicy:
     policies: list[Policy] = []
     weights: list[float] = []
     for member, weight in zip(members, mixture, strict=True):
-        parts = [(member, 1.0)]
-        if isinstance(member, MixturePolicy):
-            parts = list(zip(member.members, member.mixture.tolist(), strict=True))
-        terms = [(each, float(weight) * share) for each, share in parts if weight * share > 0]
+        terms = [(each, float(weight) * share) for each, share in weighted_members(member) if weight * share > 0]
         policies += [freeze([each])[0] if is_learnable(each) else each for each, _ in terms]
         weights += [share for _, share in terms]
     return MixturePolicy(policies, weights)
+
+
+def weighted_members(policy: Policy) -> list[tuple[Policy, float]]:
+    """Returns the members of a mixture with their weights, or another policy itself with weight 1."""
+    if not isinstance(policy, MixturePolicy):
+        return [(policy, 1.0)]
+    return list(zip(policy.members, policy.mixture.tolist(), strict=True))
 
 
 def become_mixture(profile: Profile, members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) -> None:
