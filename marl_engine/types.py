@@ -122,6 +122,7 @@ class Policy(nn.Module):
     noise_shape: tuple[int, ...] = ()  # of `Distribution.sample`, for a row: (D,) in a box, (K,) of choices
     export_name: str = ""  # name of what `save(folder)` exports; empty: no `save`
     parts: tuple["Policy", ...] = ()  # policies that it consists of; its memory is the tuple of theirs
+    components: "tuple[Any, Any, float] | None" = None  # of a geometric mixture of language policies, and the weight
     tabular: bool = False  # in a numbered game: a function of the number alone, so it can be tabulated
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:

@@ -52,7 +52,6 @@ class LanguagePolicy(Policy):
     length: int  # L: the largest number of tokens in an answer
     ends: Sequence[int]  # tokens that end an answer; if empty, all answers have L tokens
     vocabulary: int  # V
-    mixture: "tuple[LanguagePolicy, LanguagePolicy, float] | None" = None  # of a `GeometricMixture`
 
     def start_decoding(self, rows: Tensor) -> DecodingState:
         """Returns the state of empty answers to prompts (N, ...). No gradient is recorded."""
@@ -116,7 +115,7 @@ class GeometricMixture(LanguagePolicy):
         if (one.vocabulary, one.ends) != (other.vocabulary, other.ends):
             raise ValueError("only policies with the same tokens can be mixed")
         self.one, self.other, self.weight, self.where = one, other, weight, where
-        self.mixture = (one, other, weight)
+        self.components = (one, other, weight)
         self.length, self.ends, self.vocabulary = one.length, one.ends, one.vocabulary
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ pairs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -142,12 +142,12 @@ class PreferenceCollector:
             return self._complete(learner, numbers, own_count), None
         if len(opponents.members) > 1:
             return self._complete(learner, numbers, own_count), self._complete_drawn(opponents, numbers)
-        opponent = cast(LanguagePolicy, opponents.members[0][0])
-        if opponent.mixture is None or not policies_equal(opponent.mixture[0], learner):
+        opponent = opponents.members[0][0]
+        if opponent.components is None or not policies_equal(opponent.components[0], learner):
             return self._complete(learner, numbers, own_count), self._complete(opponent, numbers, opposing_count)
         places = torch.arange(self.prompts * (own_count + opposing_count), device=self.device).view(self.prompts, -1)
         own_places, opposing_places = places[:, :own_count].flatten(), places[:, own_count:].flatten()
-        _, other, weight = opponent.mixture
+        _, other, weight = opponent.components
         mixture = GeometricMixture(learner, other, weight, opposing_places)
         both = self._complete(mixture, numbers, own_count + opposing_count)
         return both.select(own_places), both.select(opposing_places)
