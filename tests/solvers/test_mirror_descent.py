@@ -51,6 +51,11 @@ def trace(solver, game, iterations):
             return np.array(iterates), progress.metrics
 
 
+def iterations_until(rate, precision=1e-16):
+    """Returns the number of iterations after which a distance that falls by 1 + rate in each is below a precision."""
+    return int(np.log(1 / precision) / np.log1p(rate))
+
+
 def divergence(target, strategy):
     """Returns KL(target || strategy)."""
     return float((target * np.log(target / strategy)).sum())
@@ -58,22 +63,23 @@ def divergence(target, strategy):
 
 @pytest.mark.parametrize(("name", "magnet_weight"), EQUILIBRIA)
 def test_mirror_prox_goes_to_the_regularised_equilibrium(name, magnet_weight):
-    iterates, metrics = trace(
-        MirrorProx(step_size=2.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 1500
-    )
+    solver, game = MirrorProx(step_size=2.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START)
+    iterates, metrics = trace(solver, game, iterations_until(2 * magnet_weight))
     assert iterates[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
     assert metrics["gap"] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "magnet_weight"), [key for key in EQUILIBRIA if key[1] > 0.02])
 def test_mmd_goes_there_too(name, magnet_weight):
-    iterates, _ = trace(MMD(step_size=0.2, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 4000)
+    solver, game = MMD(step_size=0.2, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START)
+    iterates, _ = trace(solver, game, iterations_until(0.2 * magnet_weight))
     assert iterates[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
 
 
 @pytest.mark.parametrize(("name", "magnet_weight"), EQUILIBRIA)
 def test_optimism_goes_there_too(name, magnet_weight):
-    iterates, _ = trace(OMWU(step_size=1.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START), 3000)
+    solver, game = OMWU(step_size=1.0, magnet_weight=magnet_weight), PreferenceMatrix(name, reference=START)
+    iterates, _ = trace(solver, game, iterations_until(magnet_weight))
     assert iterates[-1] == pytest.approx(EQUILIBRIA[name, magnet_weight], abs=1e-7)
 
 
@@ -82,8 +88,8 @@ def test_optimism_goes_there_too(name, magnet_weight):
 def test_mirror_prox_is_as_fast_as_proven(name, magnet_weight):
     """KL(equilibrium || iterate) falls at least by 1 + 2 * magnet_weight in every iteration."""
     game = PreferenceMatrix(name, reference=START)
-    iterates, _ = trace(MirrorProx(magnet_weight=magnet_weight), game, 500)
-    target, iterates = iterates[-1], iterates[:60]
+    iterates, _ = trace(MirrorProx(magnet_weight=magnet_weight), game, iterations_until(2 * magnet_weight))
+    target, iterates = iterates[-1], iterates[:40]
     first = divergence(target, iterates[0])
     for iteration, each in enumerate(iterates):
         assert divergence(target, each) <= first * (1 + 2 * magnet_weight) ** -iteration + 1e-12
@@ -117,7 +123,8 @@ def test_a_constant_step_of_nash_md_is_biased_as_it_should_be(step_size):
     magnet_weight, game = 0.1, PreferenceMatrix("cycle", reference=START)
     iterates, _ = trace(NashMD(step_size=step_size, magnet_weight=magnet_weight), game, int(300 / step_size))
     mixture = iterates[-1] ** (1 - step_size * magnet_weight) * np.array(START) ** (step_size * magnet_weight)
-    target = trace(MirrorProx(magnet_weight=magnet_weight / (1 - step_size * magnet_weight)), game, 500)[0][-1]
+    solver = MirrorProx(magnet_weight=magnet_weight / (1 - step_size * magnet_weight))
+    target = trace(solver, game, iterations_until(2 * solver.magnet_weight))[0][-1]
     assert mixture / mixture.sum() == pytest.approx(target, abs=1e-9)
 
 
@@ -134,16 +141,16 @@ def test_plain_self_play_is_stable_up_to_its_threshold_and_not_beyond(magnet_wei
     equilibrium.
     """
     game, preference = PreferenceMatrix("cycle", reference=START), np.array(PREFERENCES["cycle"])
-    target = trace(MirrorProx(magnet_weight=magnet_weight), game, 1000)[0][-1]
+    target = trace(MirrorProx(magnet_weight=magnet_weight), game, iterations_until(2 * magnet_weight))[0][-1]
     turning = np.linalg.eigvals(preference @ (np.diag(target) - np.outer(target, target)))
     threshold = 2 * magnet_weight / (magnet_weight**2 + np.abs(turning.imag).max() ** 2)
     game = PreferenceMatrix("cycle", reference=START)
     for share, settles in ((0.9, True), (1.1, False)):
         eta = share * threshold
         iterates, _ = trace(
-            MMD(step_size=eta / (1 - eta * magnet_weight), magnet_weight=magnet_weight), game, int(120 / magnet_weight)
+            MMD(step_size=eta / (1 - eta * magnet_weight), magnet_weight=magnet_weight), game, int(50 / magnet_weight)
         )
-        assert (divergence(target, iterates[-1]) < 1e-8) == settles
+        assert divergence(target, iterates[-1]) < 1e-4 if settles else divergence(target, iterates[-1]) > 0.05
 
 
 @pytest.mark.parametrize("magnet_weight", MMD_POINTS)
@@ -201,7 +208,7 @@ def test_where_the_pull_is_weak_no_step_makes_up_for_the_look_ahead(kind, refere
 def test_way_of_mirror_prox():
     """KL, gap and the span of log-probabilities, which falls linearly, at magnet_weight .05."""
     magnet_weight, game = 0.05, PreferenceMatrix("cycle", reference=START)
-    target = trace(MirrorProx(magnet_weight=magnet_weight), game, 500)[0][-1]
+    target = trace(MirrorProx(magnet_weight=magnet_weight), game, iterations_until(2 * magnet_weight))[0][-1]
     for iterations, *expected in (
         (10, 9.3e-3, 1.9e-2, 0.32),
         (30, 7.8e-6, 1.5e-5, 9.9e-3),
