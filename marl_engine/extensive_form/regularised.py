@@ -38,13 +38,24 @@ def regularised_strategy(
     """
     with np.errstate(divide="ignore"):
         logit = value + sum(weight * np.log(other) for weight, other in penalties)
-    logit /= sum(weight for weight, _ in penalties)
-    counts = np.diff(form.first)
-    starts, players = form.first[:-1], form.players
-    highest = np.repeat(np.maximum.reduceat(logit, starts), counts)
-    odds = np.exp(logit[players:] - highest)
-    total = np.repeat(np.add.reduceat(odds, starts - players), counts)
-    return np.concatenate([np.ones(players), odds / total])
+    strategy = np.ones_like(logit)
+    fill_softmax(form, logit, sum(weight for weight, _ in penalties), strategy)
+    return strategy
+
+
+@compile_loop
+def fill_softmax(form, logit, weight, strategy):
+    """Writes softmax(logit / weight) of each information set into the strategy (S,)."""
+    for infoset in range(form.parent.size):
+        start, stop = form.first[infoset], form.first[infoset + 1]
+        highest, total = -np.inf, 0.0
+        for sequence in range(start, stop):
+            highest = max(highest, logit[sequence])
+        for sequence in range(start, stop):
+            strategy[sequence] = np.exp((logit[sequence] - highest) / weight)
+            total += strategy[sequence]
+        for sequence in range(start, stop):
+            strategy[sequence] /= total
 
 
 def dilated_strategy(form: SequenceForm, gradient: np.ndarray, penalties: list[tuple[float, np.ndarray]]) -> np.ndarray:
@@ -124,14 +135,38 @@ def duality_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray,
     compute_gradient(form, plan, value)
     backup_action_values(form, strategy, value)
     reach = counterfactual_reach(form, strategy, plan)
-    q = np.divide(value, reach, out=np.zeros_like(value), where=reach > 0)
-    best = regularised_best_values(form, q, reference, magnet_weight)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cost = np.where(strategy > 0, magnet_weight * np.log(strategy / reference), 0.0)
-    players, starts = form.players, form.first[:-1] - form.players
-    now = np.add.reduceat((strategy * (q - cost))[players:], starts)
-    weight = plan[form.parent] * reach[form.first[:-1]]
-    return float(weight @ (best - now))
+    gain: float = sum_regularised_gains(form, strategy, plan, value, reach, reference, magnet_weight)
+    return gain
+
+
+@compile_loop
+def sum_regularised_gains(form, strategy, plan, value, reach, reference, magnet_weight):
+    """Returns the sum over information sets of the regularised gain of a response there, weighted by its reach.
+
+    `value` (S,) are counterfactual values. A response to q is worth the maximum of q if magnet_weight is 0.
+    """
+    total = 0.0
+    for infoset in range(form.parent.size):
+        start, stop = form.first[infoset], form.first[infoset + 1]
+        weight = plan[form.parent[infoset]] * reach[start]
+        if weight <= 0:
+            continue
+        highest, current, odds = -np.inf, 0.0, 0.0
+        for sequence in range(start, stop):
+            q = value[sequence] / reach[start]
+            if magnet_weight == 0 or reference[sequence] > 0:
+                highest = max(highest, q)
+            if strategy[sequence] > 0:
+                current += strategy[sequence] * q
+                if magnet_weight > 0:
+                    change = np.log(strategy[sequence]) - np.log(reference[sequence])
+                    current -= magnet_weight * strategy[sequence] * change
+        if magnet_weight > 0:
+            for sequence in range(start, stop):
+                odds += reference[sequence] * np.exp((value[sequence] / reach[start] - highest) / magnet_weight)
+            highest += magnet_weight * np.log(odds)
+        total += weight * (highest - current)
+    return total
 
 
 def dilated_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
@@ -152,20 +187,3 @@ def dilated_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray,
 
 Gap: TypeAlias = Callable[[SequenceForm, np.ndarray, np.ndarray, float], float]
 GAPS: dict[str, Gap] = {BEHAVIORAL: duality_gap, DILATED: dilated_gap}
-
-
-def regularised_best_values(
-    form: SequenceForm, value: np.ndarray, reference: np.ndarray, magnet_weight: float
-) -> np.ndarray:
-    """Returns the best regularised value (I,) of each information set.
-
-    It is the maximum of the action values (S,) minus magnet_weight * KL(choice || reference).
-    """
-    players, starts = form.players, form.first[:-1] - form.players
-    highest = np.maximum.reduceat(value[players:], starts)
-    if magnet_weight == 0:
-        return highest
-    above = value[players:] - np.repeat(highest, np.diff(form.first))
-    return highest + magnet_weight * np.log(
-        np.add.reduceat(reference[players:] * np.exp(above / magnet_weight), starts)
-    )

@@ -35,7 +35,6 @@ from marl_engine.extensive_form.sequence_form import (
 )
 from marl_engine.numerics.checks import check_choices
 from marl_engine.policies.tabular import TabularSpec, fill_tables, stack_tables
-from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
 from marl_engine.types import UNREGULARISED, Objective, Opponents, Payoff, Profile, Step, Work
 
@@ -85,13 +84,13 @@ class ExactResponder:
         self.work.update(work)
         return Step({}, work)
 
-    def snapshot(self, profile: Profile) -> Snapshot:
+    def snapshot(self, profile: Profile) -> np.ndarray:
         """See `Responder`."""
-        return take_snapshot(profile)
+        return stack_tables(profile)
 
-    def rollback(self, profile: Profile, snapshot: Snapshot) -> None:
+    def rollback(self, profile: Profile, snapshot: np.ndarray) -> None:
         """See `Responder`."""
-        load_snapshot(snapshot, profile)
+        fill_tables(profile, snapshot)
 
     def prepare(self, profile: Profile) -> None:
         """See `Responder`. Nothing has to be created."""
