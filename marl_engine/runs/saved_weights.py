@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from marl_engine.errors import Refused
+from marl_engine.errors import Refused, choice
 from marl_engine.evaluation.scores import best_of
 from marl_engine.numerics.state import load_weights
 from marl_engine.rollout.rollout import group_by_policy
@@ -59,3 +59,25 @@ def evaluations_of(folder: RunFolder) -> list[tuple[int, Metrics]]:
     }
     summary = folder.summary()
     return sorted((evaluations | ({summary["iterations"]: summary} if summary else {})).items())
+
+
+def read_checkpoint(folder: RunFolder, name: str) -> tuple[int, dict[str, Any]]:
+    """Returns iteration and state of the checkpoint `name`: last, best or an iteration. Raises Refused."""
+    options = ["last", "best", *(str(int(path.name)) for path in checkpoint.newest_first(folder.checkpoints))]
+    if name not in options:
+        raise Refused(f"{folder.path} has no checkpoint={name}; choose from {choice(name, options)}")
+    try:
+        if name == "last":
+            return folder.latest()[:2]
+        iteration = find_best(folder) if name == "best" else int(name)
+        return iteration, checkpoint.read(folder.checkpoints / f"{iteration:08d}")
+    except (checkpoint.Damaged, FileNotFoundError) as error:
+        raise Refused(f"{error}; choose another checkpoint= from {choice(name, options)}") from error
+
+
+def find_best(folder: RunFolder) -> int:
+    """Returns the best evaluated iteration. Raises FileNotFoundError if there was no evaluation."""
+    best = best_of(evaluations_of(folder))
+    if best is None:
+        raise FileNotFoundError(f"{folder.path} has evaluated nothing yet")
+    return best.iteration

@@ -17,7 +17,8 @@ FLOORS = [  # a room imports from the floors before its own, and from rooms of i
     {"policies", "rollout"},
     {"responders", "populations", "evaluation"},
     {"games", "solvers"},
-    {"runs"},
+    {"runs", "ratings"},
+    {"tournaments"},
     {"view"},
     {"commands"},
 ]
@@ -33,7 +34,18 @@ APART = [("games", "solvers"), ("solvers", "games")]  # never, though on one flo
 UPWARD = {("solvers", "runs"): {"solvers.best_response"}}  # it plays against a run's last checkpoint
 LAZY = (
     *("ray", "open_spiel", "pyspiel", "pettingzoo", "transformers", "matplotlib", "PIL", "tensorboard"),
-    *("quantecon", "clarabel", "peft", "gguf", "gymnasium", "vaderSentiment", "pyarrow", "datasets"),
+    *(
+        "quantecon",
+        "clarabel",
+        "peft",
+        "gguf",
+        "gymnasium",
+        "vaderSentiment",
+        "pyarrow",
+        "datasets",
+        "openskill",
+        "jinja2",
+    ),
 )
 FILES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
 

@@ -11,15 +11,13 @@ from marl_engine.commands.command_line.cli_config import to_dict
 from marl_engine.commands.command_line.preset_files import load_config
 from marl_engine.commands.plot import nearby_runs
 from marl_engine.configuration import instantiate
-from marl_engine.errors import Refused, choice, excerpt
-from marl_engine.evaluation.scores import best_of
+from marl_engine.errors import Refused, excerpt
 from marl_engine.numerics.state import load_weights
 from marl_engine.numerics.threads import choose_threads
 from marl_engine.policies.language.transformer import TransformerPolicy, TransformerSpec
-from marl_engine.runs.checkpoint import Damaged, newest_first, read
 from marl_engine.runs.factory import check_device
 from marl_engine.runs.folder import RunFolder
-from marl_engine.runs.saved_weights import evaluations_of
+from marl_engine.runs.saved_weights import read_checkpoint
 
 
 class TrainedModel(NamedTuple):
@@ -56,25 +54,3 @@ def load_trained(
     except (ValueError, RuntimeError) as error:
         raise Refused(excerpt(str(error))) from error
     return TrainedModel(policy, reference, iteration)
-
-
-def read_checkpoint(folder: RunFolder, name: str) -> tuple[int, dict[str, Any]]:
-    """Returns iteration and state of the checkpoint `name`: last, best or an iteration. Raises Refused."""
-    options = ["last", "best", *(str(int(path.name)) for path in newest_first(folder.checkpoints))]
-    if name not in options:
-        raise Refused(f"{folder.path} has no checkpoint={name}; choose from {choice(name, options)}")
-    try:
-        if name == "last":
-            return folder.latest()[:2]
-        iteration = find_best(folder) if name == "best" else int(name)
-        return iteration, read(folder.checkpoints / f"{iteration:08d}")
-    except (Damaged, FileNotFoundError) as error:
-        raise Refused(f"{error}; choose another checkpoint= from {choice(name, options)}") from error
-
-
-def find_best(folder: RunFolder) -> int:
-    """Returns the best evaluated iteration. Raises FileNotFoundError if there was no evaluation."""
-    best = best_of(evaluations_of(folder))
-    if best is None:
-        raise FileNotFoundError(f"{folder.path} has evaluated nothing yet")
-    return best.iteration

@@ -1,0 +1,31 @@
+"""Plays games between two tabular policies by OpenSpiel's loop over bots; prints games per CPU-second as JSON.
+
+python openspiel_matches.py GAME SECONDS
+"""
+
+import json
+import sys
+import time
+
+import pyspiel
+
+
+def main() -> None:
+    """Plays for a number of CPU seconds."""
+    name, seconds = sys.argv[1], float(sys.argv[2])
+    game = pyspiel.load_game(name)
+    simultaneous = game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS
+    if simultaneous:  # bots play in turn
+        game = pyspiel.convert_to_turn_based(game)
+    policy = pyspiel.UniformRandomPolicy(game) if simultaneous else pyspiel.get_uniform_policy(game)
+    bots = [pyspiel.make_policy_bot(game, player, player, policy) for player in range(2)]
+    games, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
+        for _ in range(100):
+            pyspiel.evaluate_bots(game.new_initial_state(), bots, games)
+            games += 1
+    print(json.dumps({"games_per_second": games / (time.process_time() - start)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Matches: the games of two entrants on some deals, as pure jobs that every runner plays alike.
+
+A deal is one seed. All pairs play the same deals (common random numbers), and on each of them one game in every
+seating, so that neither luck nor the seat favours an entrant. With two seats there are two seatings. With more, each
+entrant sits once in each seat while the other one sits in all others.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.ratings.results import Tally
+from marl_engine.rollout.rollout import Seating, score
+from marl_engine.rollout.seat_memory import SeatMemory
+from marl_engine.tournaments.baselines import Bot
+from marl_engine.tournaments.entrants import Entrant
+from marl_engine.types import Game, Memory, Profile, Turn
+
+DEALS = 2**43  # separates the seeds of tournaments from those of learning and evaluation
+TIE = 1e-6  # smaller differences between payoffs, relative to their size, are rounding errors
+
+
+class Match(NamedTuple):
+    """Games of two entrants: the argument of a pure job."""
+
+    game: Game
+    first: Entrant
+    second: Entrant
+    seeds: Tensor  # (D,) int64 of the deals
+
+
+class EntrantSeating:
+    """The entrants in the seats of B games; see `rollout.Seats`. Seats of bots are played by them."""
+
+    def __init__(self, profile: Profile, games: int, device: torch.device, *, game: Game, bots: Sequence[Bot | None]):
+        self.profile, self.seating, self.game, self.bots = profile, Seating(profile, games, device), game, bots
+        self.draws: Memory = None
+        self.played = torch.tensor([bot is None for bot in bots], device=device)  # (P,) by policies
+
+    def decide(self, turn: Turn, noise: Tensor, greedy: bool = False) -> tuple[Tensor, Tensor]:
+        """Returns actions (B, P, …) and log-probabilities (B, P), those of bots being 0."""
+        action, log_prob = self.seating.decide(turn._replace(acting=turn.acting & self.played), noise, greedy)
+        for bot in dict.fromkeys(bot for bot in self.bots if bot is not None):
+            own = torch.tensor([each is bot for each in self.bots], device=noise.device)
+            action = torch.where(own, bot(self.game, turn, noise), action)
+        return action, log_prob * self.played
+
+    def seat_memory(self, turn: Turn) -> SeatMemory:
+        """Returns the memory of the policies before a turn."""
+        return self.seating.seat_memory(turn)
+
+
+def seatings(players: int) -> np.ndarray:
+    """Returns the seats (K, P) bool of the first entrant in each seating."""
+    alone = np.eye(players, dtype=bool)
+    return alone if players == 2 else np.concatenate([alone, ~alone])
+
+
+def deal_seeds(seed: int, begin: int, end: int) -> Tensor:
+    """Returns the seeds of deals `begin` to `end` of a tournament."""
+    return derive_seeds(seed + DEALS, end)[begin:]
+
+
+def play_match(match: Match) -> np.ndarray:
+    """Returns the tally (9,) of a match. An entrant against itself plays all seats, once on each deal."""
+    if match.first.digest == match.second.digest:
+        everybody = np.ones((1, match.game.players), dtype=bool)
+        return tally_payoffs(*(2 * [play_seating(match, everybody[0]).mean(1, keepdims=True).T]))
+    sides = seatings(match.game.players)
+    payoffs = np.stack([play_seating(match, side) for side in sides])  # (K, D, P)
+    return tally_payoffs(*(side_means(payoffs, each) for each in (sides, ~sides)))
+
+
+def play_seating(match: Match, side: np.ndarray) -> np.ndarray:
+    """Returns payoffs (D, P) in a seating whose seats `side` (P,) belong to the first entrant."""
+    seated = [match.first if own else match.second for own in side]
+    profile, bots = [each.profile[seat] for seat, each in enumerate(seated)], [each.bot for each in seated]
+    game: Any = deepcopy(match.game)
+    if any(bot is not None for bot in bots):
+        take_seats = partial(EntrantSeating, game=game, bots=bots)
+        return score(game, profile, match.seeds, take_seats=take_seats).double().numpy()
+    return score(game, profile, match.seeds).double().numpy()
+
+
+def side_means(payoffs: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Returns the mean payoffs (K, D) of the seats `sides` (K, P) from payoffs (K, D, P)."""
+    means: np.ndarray = (payoffs * sides[:, None]).sum(-1) / sides.sum(-1)[:, None]
+    return means
+
+
+def tally_payoffs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the tally (9,) of payoffs (K, D) of two entrants in K seatings of D deals."""
+    gap = first - second
+    tie = np.abs(gap) <= TIE * (1 + np.abs(first))
+    a, b = first.mean(0), second.mean(0)
+    sums = (a.sum(), b.sum(), (a * a).sum(), (b * b).sum(), (a * b).sum())
+    return np.array(Tally(len(a), gap.size, int(((gap > 0) & ~tie).sum()), int(tie.sum()), *sums), float)
+
+
+def swap(tally: np.ndarray) -> np.ndarray:
+    """Returns tallies (…, 9) with the two entrants exchanged."""
+    deals, games, wins, draws, first, second, first_squares, second_squares, products = np.moveaxis(tally, -1, 0)
+    losses = games - wins - draws
+    return np.stack([deals, games, losses, draws, second, first, second_squares, first_squares, products], axis=-1)

@@ -1,0 +1,248 @@
+"""A tournament: plays the matches of a schedule that are not in the store yet, and tabulates all of them.
+
+Equal seeds give equal matches, in whatever order and by however many processes they are played: a match is a function
+of the two entrants, the seed and its stretch of deals, and stretches end at fixed places.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from marl_engine.errors import Refused
+from marl_engine.numerics.checks import check_number
+from marl_engine.ratings.results import Results, tabulate
+from marl_engine.runners import LOCAL
+from marl_engine.tournaments.entrants import Entrant, Field
+from marl_engine.tournaments.matches import Match, deal_seeds, play_match, seatings, swap
+from marl_engine.tournaments.schedules import (
+    FIELD,
+    ROUND_ROBIN,
+    SCHEDULES,
+    SWISS,
+    Pair,
+    one_against_field,
+    round_robin,
+    self_pairs,
+    spent_confidence,
+    swiss_round,
+    swiss_rounds,
+    undecided,
+)
+from marl_engine.tournaments.store import MatchStore, Row
+from marl_engine.tournaments.tree_matches import NUMBERS, is_tabular, play_pairs, prepare_tree_play, weigh_pairs
+from marl_engine.types import Runner
+
+FIRST_LOOK = 32  # deals before the ranking is looked at; doubled for every further look
+LONGEST = 1024  # deals in a stretch,
+LONGEST_OF_BOTS = 32  # and if a bot plays, since some of them are slow
+PACE = 0.5  # seconds of play between two writes
+
+
+class Stretch(NamedTuple):
+    """Deals `begin` to `end` of a pair, which one job plays."""
+
+    pair: Pair
+    begin: int
+    end: int
+
+
+class StageProgress(NamedTuple):
+    """How far a stage of a tournament is."""
+
+    stage: str
+    games: int  # played, those in the store included
+    planned: int
+
+
+@dataclass
+class Tournament:
+    """A field of entrants, and the games that they are to play. Raises Refused for options that do not go together."""
+
+    field: Field
+    store: MatchStore
+    games: int = 200  # of each pair, over all seatings; at most, if there is a confidence
+    schedule: str = ROUND_ROBIN
+    rounds: int | None = None  # of a Swiss tournament; None: as many as a single winner needs, and two more
+    confidence: float | None = None  # play until the ranking is decided with this confidence; None: play all games
+    exact: bool = False  # compute expectations over all paths of the game tree, and play nothing
+    seed: int = 0
+    runner: Runner = LOCAL
+
+    def __post_init__(self) -> None:
+        check_number("games", self.games, least=1, whole=True)
+        check_number("seed", self.seed, least=0, below=2**32, whole=True)
+        if self.schedule not in SCHEDULES:
+            raise Refused(f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
+        if self.rounds is not None:
+            check_number("rounds", self.rounds, least=1, whole=True)
+            if self.schedule != SWISS:
+                raise Refused(f"rounds= is for schedule={SWISS}; leave it out")
+        if self.confidence is not None:
+            check_number("confidence", self.confidence, above=0.5, below=1)
+            if self.schedule == SWISS or self.exact:
+                raise Refused(f"confidence= does not go with {'exact=true' if self.exact else f'schedule={SWISS}'}")
+        game, entrants = self.field.game, self.field.entrants
+        self.seatings = len(seatings(game.players))
+        self.deals = -(-self.games // self.seatings)
+        self.tree = prepare_tree_play(game, entrants)
+        self.tabular = [self.tree is not None and is_tabular(each) for each in entrants]
+        if self.exact and not all(self.tabular):
+            raise Refused(self._why_not_exact())
+        self.store.agree(game=dict(self.field.section), seed=self.seed)
+        self.store.introduce((each.digest, each.name, each.origin) for each in entrants)
+
+    @property
+    def names(self) -> list[str]:
+        """Returns the names of the entrants."""
+        return [each.name for each in self.field.entrants]
+
+    def play(self) -> Iterator[StageProgress]:
+        """Plays what is missing, and yields how far it is after every write."""
+        if self.exact:
+            return
+        for stage, pairs, deals in self._stages():
+            yield from self._play_stage(stage, pairs, deals)
+
+    def results(self, deals: int | None = None) -> Results:
+        """Returns the results of all entrants, from the first `deals` deals of each pair."""
+        entrants = self.field.entrants
+        tallies = np.zeros((len(entrants), len(entrants), NUMBERS))
+        if self.exact:
+            self._weigh(tallies)
+            return tabulate(self.names, tallies, exact=True)
+        stored = self.store.tallies(deals)
+        for one, first in enumerate(entrants):
+            for other, second in enumerate(entrants):
+                key = min(first.digest, second.digest), max(first.digest, second.digest)
+                if key in stored:
+                    tallies[one, other] = stored[key] if key[0] == first.digest else swap(stored[key])
+        return tabulate(self.names, tallies)
+
+    def _weigh(self, tallies: np.ndarray) -> None:
+        """Writes the expectations of all pairs into tallies (N, N, 9)."""
+        assert self.tree is not None
+        count = len(self.field.entrants)
+        pairs = np.array([*round_robin(count), *self_pairs(count)])
+        if self.schedule == FIELD:
+            pairs = np.array(one_against_field(count))
+        weighed = weigh_pairs(self.tree, pairs)
+        tallies[pairs[:, 1], pairs[:, 0]] = swap(weighed)
+        tallies[pairs[:, 0], pairs[:, 1]] = weighed
+
+    def _stages(self) -> Iterator[tuple[str, Sequence[Pair], int]]:
+        """Yields stages of the schedule: a title, pairs, and the number of deals that each of them must have played."""
+        count = len(self.field.entrants)
+        if self.schedule == SWISS:
+            yield from self._swiss_stages(count)
+        else:
+            pairs = one_against_field(count) if self.schedule == FIELD else round_robin(count)
+            yield from [("games", pairs, self.deals)] if self.confidence is None else self._looks(pairs)
+        results = self.results()
+        if np.array_equal(results.draws, results.games):  # nobody ever won, as in a team
+            yield "self-play", self_pairs(count), self.deals
+
+    def _swiss_stages(self, count: int) -> Iterator[tuple[str, Sequence[Pair], int]]:
+        """Yields the rounds of a Swiss tournament, whose pairs depend on the rounds before only."""
+        met: list[Pair] = []
+        rounds = self.rounds or swiss_rounds(count)
+        for number in range(rounds):
+            pairs = swiss_round(restrict(self.results(self.deals), met))
+            yield f"round {number + 1} of {rounds}", pairs, self.deals
+            met += pairs
+
+    def _looks(self, pairs: Sequence[Pair]) -> Iterator[tuple[str, Sequence[Pair], int]]:
+        """Yields stages with ever more deals of the pairs whose entrants are not yet in a certain order."""
+        assert self.confidence is not None
+        doubtful, deals, look = set(range(len(self.field.entrants))), min(FIRST_LOOK, self.deals), 1
+        while doubtful:
+            chosen = [pair for pair in pairs if doubtful & set(pair)]
+            yield f"look {look}", chosen, deals
+            if deals == self.deals:
+                return
+            doubtful = set(undecided(self.results(deals), spent_confidence(self.confidence, look)))
+            deals, look = min(2 * deals, self.deals), look + 1
+
+    def _play_stage(self, stage: str, pairs: Sequence[Pair], deals: int) -> Iterator[StageProgress]:
+        """Plays the pairs of a stage up to a number of deals."""
+        ends = self.store.ends()
+        pairs = list({self._key(pair): pair for pair in pairs}.values())  # copies of an entrant share its matches
+        stretches = [each for pair in pairs for each in self._missing(pair, ends.get(self._key(pair), 0), deals)]
+        stretches.sort(key=lambda each: (self._in_tree(each.pair), each.begin, each.end))
+        planned = len(pairs) * deals
+        played = planned - sum(each.end - each.begin for each in stretches)
+        yield StageProgress(stage, played * self.seatings, planned * self.seatings)
+        size = 1  # stretches between two writes
+        while stretches:
+            begin, alike = perf_counter(), [each for each in stretches[:size] if self._alike(each, stretches[0])]
+            self.store.add(self._play(alike))
+            stretches = stretches[len(alike) :]
+            played += sum(each.end - each.begin for each in alike)
+            size = max(1, min(2 * size, int(size * PACE / max(perf_counter() - begin, 1e-9))))
+            yield StageProgress(stage, played * self.seatings, planned * self.seatings)
+
+    def _missing(self, pair: Pair, begin: int, end: int) -> Iterator[Stretch]:
+        """Yields the stretches of a pair from its last deal on. They end at fixed places; see `cuts`."""
+        slow = any(self.field.entrants[each].bot is not None for each in pair)
+        for stop in cuts(end, LONGEST_OF_BOTS if slow else LONGEST):
+            if stop > begin:
+                yield Stretch(pair, begin, stop)
+                begin = stop
+
+    def _play(self, stretches: Sequence[Stretch]) -> list[Row]:
+        """Plays stretches that are alike, and returns what is to be stored."""
+        _, begin, end = stretches[0]
+        seeds, entrants = deal_seeds(self.seed, begin, end), self.field.entrants
+        if self._in_tree(stretches[0].pair) and self.tree is not None:
+            tallies = play_pairs(self.tree, np.array([each.pair for each in stretches]), seeds)
+        else:
+            pairs = [(entrants[one], entrants[other]) for (one, other), _, _ in stretches]
+            matches = [Match(self.field.game, first, second, seeds) for first, second in pairs]
+            tallies = np.array(self.runner.map(play_match, matches))
+        return [
+            Row(entrants[one].digest, entrants[other].digest, begin, tally)
+            for ((one, other), _, _), tally in zip(stretches, tallies, strict=True)
+        ]
+
+    def _in_tree(self, pair: Pair) -> bool:
+        """Whether a pair is played by the compiled loop."""
+        return all(self.tabular[each] for each in pair)
+
+    def _alike(self, one: Stretch, other: Stretch) -> bool:
+        """Whether two stretches can be played together."""
+        return one[1:] == other[1:] and self._in_tree(one.pair) == self._in_tree(other.pair)
+
+    def _key(self, pair: Pair) -> tuple[str, str]:
+        """Returns the digests of a pair, the smaller one first."""
+        one, other = sorted(self.field.entrants[each].digest for each in pair)
+        return one, other
+
+    def _why_not_exact(self) -> str:
+        """Returns why expectations cannot be computed."""
+        if self.tree is None:
+            kind = type(self.field.game).__name__
+            return f"exact=true needs a game whose tree is in memory, unlike {kind}; leave it out"
+        other: Entrant = next(e for e, known in zip(self.field.entrants, self.tabular, strict=True) if not known)
+        return f"exact=true needs entrants that are strategies, unlike {other.name}; leave out one of them"
+
+
+def cuts(end: int, longest: int) -> Iterator[int]:
+    """Yields where stretches up to `end` stop: at 32, 64, 128, … deals, at multiples of `longest`, and at the end."""
+    at = 0
+    while at < end:
+        look = FIRST_LOOK
+        while look <= at:
+            look *= 2
+        at = min(look, at - at % longest + longest, end)
+        yield at
+
+
+def restrict(results: Results, pairs: Sequence[Pair]) -> Results:
+    """Returns results of which all but some pairs have not met."""
+    keep = np.zeros_like(results.games, dtype=bool)
+    for one, other in pairs:
+        keep[one, other] = keep[other, one] = True
+    games, payoff = np.where(keep, results.games, 0), np.where(keep, results.payoff, np.nan)
+    return results._replace(games=games, payoff=payoff)

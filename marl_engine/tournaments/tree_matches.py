@@ -1,0 +1,226 @@
+"""Matches of many pairs at once, in games whose tree is in memory, by entrants that are functions of information sets.
+
+Each entrant is one strategy (S,). A compiled loop plays whole games of all pairs (`play_pairs`), or adds up every path
+of the tree with its probability (`weigh_pairs`), which gives expectations instead of samples.
+"""
+
+from copy import deepcopy
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_engine.capabilities import ExtensiveGame, capabilities_of
+from marl_engine.numerics.jit import compile_loop
+from marl_engine.numerics.rng import mix_word
+from marl_engine.numerics.threads import split_rows
+from marl_engine.policies.strategy import extract_strategy
+from marl_engine.ratings.results import Tally
+from marl_engine.tournaments.entrants import Entrant
+from marl_engine.tournaments.matches import TIE, seatings
+from solvers.cfr.tree_sampling import (
+    CHANCE,
+    CHILD,
+    COUNT,
+    END,
+    FIRST,
+    MOVER,
+    ONE,
+    ROOT,
+    Paths,
+    paths,
+    sample_chance,
+    traversal_uniform,
+)
+
+NUMBERS = len(Tally._fields)
+
+
+class TreePlay(NamedTuple):
+    """A game tree, and the strategies of N entrants in it."""
+
+    paths: Paths
+    strategies: np.ndarray  # (N, S) float64
+
+
+def find_paths(game: Any) -> Paths | None:
+    """Returns the tree of a game; None if it is not in memory. A game in normal form is a tree of P moves."""
+    able = capabilities_of(game)
+    if able.tree is not None:
+        return paths(able.tree.tree, able.tree.form)
+    if able.extensive is not None and is_one_shot(able.extensive):
+        return one_shot_paths(able.extensive)
+    return None
+
+
+def is_one_shot(game: ExtensiveGame) -> bool:
+    """Whether every player of a game decides once, at the same time, and chance does nothing."""
+    joint = int(np.prod(game.legal.sum(1)))
+    once = np.array_equal(game.form.begin, np.arange(game.players + 1))
+    return once and bool((game.form.chance == 1).all()) and len(game.form.chance) <= joint * game.players
+
+
+def one_shot_paths(game: Any) -> Paths:
+    """Returns the tree of a game in normal form, whose payoffs are found by playing all combinations of actions."""
+    choices = [np.flatnonzero(row) for row in game.legal]
+    joint, game = torch.tensor(list(product(*choices))), deepcopy(game)
+    game.reset(torch.zeros(len(joint), dtype=torch.int64))
+    payoff = game.step(joint).reward.double().numpy()
+    counts = [len(each) for each in choices]
+    widths = np.cumprod([1, *counts])  # histories on each level
+    starts = np.cumsum([0, *widths])
+    levels = [
+        np.stack(
+            [
+                np.full(width, player),
+                np.full(width, game.form.first[player]),
+                starts[player + 1] + np.arange(width) * counts[player],
+                np.full(width, counts[player]),
+            ],
+            axis=1,
+        )
+        for player, width in enumerate(widths[:-1])
+    ]
+    last = np.arange(widths[-1])
+    levels.append(np.stack([np.full(len(last), END), last, np.zeros_like(last), np.zeros_like(last)], axis=1))
+    history = np.concatenate(levels).astype(np.uint32)
+    return Paths(history, np.zeros(len(history)), np.ascontiguousarray(payoff))
+
+
+def is_tabular(entrant: Entrant) -> bool:
+    """Whether an entrant is a function of information sets in a numbered game."""
+    return entrant.bot is None and all(policy.tabular for policy in entrant.profile)
+
+
+def prepare_tree_play(game: Any, entrants: list[Entrant]) -> TreePlay | None:
+    """Returns the tree of a game and the strategies of entrants; None if the tree is not in memory.
+
+    Strategies of entrants that are not tabular are empty.
+    """
+    tree = find_paths(game)
+    if tree is None:
+        return None
+    rows = [extract_strategy(game, each.profile) if is_tabular(each) else None for each in entrants]
+    strategies = np.zeros((len(rows), game.form.sequences))
+    for row, strategy in zip(strategies, rows, strict=True):
+        if strategy is not None:
+            row[:] = strategy
+    return TreePlay(tree, strategies)
+
+
+def play_pairs(play: TreePlay, pairs: np.ndarray, seeds: Tensor) -> np.ndarray:
+    """Returns tallies (M, 9) of pairs (M, 2) of entrants that play deals with seeds (D,)."""
+    sides, tallies = seatings(play.paths.payoff.shape[1]), np.zeros((len(pairs), NUMBERS))
+    keys, nothing = seeds.numpy().view(np.uint64), np.empty(0)
+
+    def work(_: int, begin: int, end: int) -> None:
+        play_pairs_compiled(play.paths, play.strategies, pairs, sides, keys, nothing, begin, end, tallies)
+
+    split_rows(work, len(pairs), at_least=1)
+    return tallies
+
+
+def weigh_pairs(play: TreePlay, pairs: np.ndarray) -> np.ndarray:
+    """Returns the expected tallies (M, 9) of a single deal of pairs (M, 2), over all paths of the tree."""
+    sides, tallies = seatings(play.paths.payoff.shape[1]), np.zeros((len(pairs), NUMBERS))
+    reach = np.zeros((torch.get_num_threads(), len(play.paths.history)))
+
+    def work(share: int, begin: int, end: int) -> None:
+        weigh_pairs_compiled(play.paths, play.strategies, pairs, sides, begin, end, reach[share], tallies)
+
+    split_rows(work, len(pairs), at_least=1)
+    return tallies
+
+
+@compile_loop
+def play_pairs_compiled(paths, strategies, pairs, sides, seeds, uniforms, begin, end, tallies):
+    """Adds up the games of pairs `begin` to `end`. A game is a function of the seed and the strategies."""
+    for pair in range(begin, end):
+        tally = tallies[pair]
+        for deal in range(seeds.size):
+            first, second = 0.0, 0.0
+            for seating in range(sides.shape[0]):
+                key, place, history = mix_word(seeds[deal]), 0, ROOT
+                mover = paths.history[history, MOVER]
+                while mover != END:
+                    noise = traversal_uniform(uniforms, key, place)
+                    place += 1
+                    if mover == CHANCE:
+                        history = sample_chance(paths, history, noise)
+                    else:
+                        entrant = pairs[pair, 0 if sides[seating, mover] else 1]
+                        start, count = paths.history[history, FIRST], paths.history[history, COUNT]
+                        since, chosen = 0.0, start
+                        for sequence in range(start, start + count):
+                            share = strategies[entrant, sequence]
+                            if since <= noise and share > 0:
+                                chosen = sequence
+                            since += share
+                        history = paths.history[history, CHILD] + (chosen - start)
+                    mover = paths.history[history, MOVER]
+                row = paths.history[history, FIRST]
+                one, other, seats = 0.0, 0.0, 0
+                for player in range(sides.shape[1]):
+                    if sides[seating, player]:
+                        one += paths.payoff[row, player]
+                        seats += 1
+                    else:
+                        other += paths.payoff[row, player]
+                one, other = one / seats, other / (sides.shape[1] - seats)
+                first += one / sides.shape[0]
+                second += other / sides.shape[0]
+                tally[1] += 1
+                if np.abs(one - other) <= TIE * (1 + np.abs(one)):
+                    tally[3] += 1
+                elif one > other:
+                    tally[2] += 1
+            tally[0] += 1
+            tally[4] += first
+            tally[5] += second
+            tally[6] += first * first
+            tally[7] += second * second
+            tally[8] += first * second
+
+
+@compile_loop
+def weigh_pairs_compiled(paths, strategies, pairs, sides, begin, end, reach, tallies):
+    """Adds up all paths of the tree for pairs `begin` to `end`; `reach` (N,) is working memory.
+
+    Children come after their parents, so one pass computes the probabilities of all histories.
+    """
+    for pair in range(begin, end):
+        tally = tallies[pair]
+        for seating in range(sides.shape[0]):
+            reach[0] = 1.0
+            for history in range(paths.history.shape[0]):
+                mover, start = paths.history[history, MOVER], paths.history[history, FIRST]
+                child, count = paths.history[history, CHILD], paths.history[history, COUNT]
+                likely = reach[history]
+                if mover == CHANCE:
+                    for number in range(count):
+                        later = paths.since[child + number + ONE] if number + ONE < count else 1.0
+                        reach[child + number] = likely * (later - paths.since[child + number])
+                elif mover != END:
+                    entrant = pairs[pair, 0 if sides[seating, mover] else 1]
+                    for number in range(count):
+                        reach[child + number] = likely * strategies[entrant, start + number]
+                elif likely > 0:
+                    one, other, seats = 0.0, 0.0, 0
+                    for player in range(sides.shape[1]):
+                        if sides[seating, player]:
+                            one += paths.payoff[start, player]
+                            seats += 1
+                        else:
+                            other += paths.payoff[start, player]
+                    one, other = one / seats, other / (sides.shape[1] - seats)
+                    weight = likely / sides.shape[0]
+                    tally[4] += weight * one
+                    tally[5] += weight * other
+                    if np.abs(one - other) <= TIE * (1 + np.abs(one)):
+                        tally[3] += weight
+                    elif one > other:
+                        tally[2] += weight
+        tally[0], tally[1] = 1.0, 1.0
+        tally[6], tally[7], tally[8] = tally[4] * tally[4], tally[5] * tally[5], tally[4] * tally[5]
