@@ -10,14 +10,12 @@ from itertools import count
 from pathlib import Path
 
 from marl_engine.configuration import outside
-from marl_engine.errors import excerpt
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixtures.geometric import freeze
-from marl_engine.policies.weights import copy_with_weights
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
-from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.saved_weights import load_saved_profile
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
 
 
@@ -58,20 +56,3 @@ class BestResponse:
             step = responder.respond(profile, opponents, objective)
             distance = measure_nash_conv(responder, profile, reference, self.magnet_weight)
             yield Progress(iteration, profile, step.metrics | distance, step.work)
-
-
-def load_saved_profile(folder: Path, profile: Profile, key: str) -> Profile:
-    """Returns the profile of a run's newest checkpoint, with policies of the same kind as `profile`.
-
-    Raises ValueError.
-    """
-    try:
-        _, state, _ = RunFolder(folder).latest()
-        weights = state["profile"]["policies"]
-        return [
-            copy_with_weights(policy, weights[seat])
-            for policy, seat in zip(profile, state["profile"]["seats"], strict=True)
-        ]
-    except (FileNotFoundError, ValueError, KeyError, IndexError) as error:
-        first = excerpt(str(error))
-        raise ValueError(f"{key}={folder} is not a run with such policies: {first}") from error

@@ -16,8 +16,12 @@ from marl_engine.types import Policy, Profile
 
 def weights_equal(one: Policy, other: Policy) -> bool:
     """Whether two policies of a kind have the same weights."""
-    weights = other.state_dict()
-    return all(torch.equal(each, weights[name]) for name, each in one.state_dict().items())
+    return states_equal(one.state_dict(), other.state_dict())
+
+
+def states_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two states have the same names and tensors."""
+    return one.keys() == other.keys() and all(torch.equal(each, other[name]) for name, each in one.items())
 
 
 def policies_equal(one: Policy, other: Policy) -> bool:
@@ -54,13 +58,30 @@ def load_profile_state(profile: Profile, state: Mapping[str, Any]) -> None:
 
     Raises ValueError for weights of other policies.
     """
-    seats, different = state["seats"], list(dict.fromkeys(profile))
-    if not any(map(is_mixture, state["policies"])) and len(state["policies"]) != len(different):
-        raise ValueError(f"there are weights of {len(state['policies'])} policies, not of {len(different)}")
-    restored = [
-        restore_policy(profile[seats.index(number)], weights) for number, weights in enumerate(state["policies"])
-    ]
-    profile[:] = [restored[number] for number in seats]
+    different = len(set(profile))
+    if not any(map(is_mixture, state["policies"])) and len(state["policies"]) != different:
+        raise ValueError(f"there are weights of {len(state['policies'])} policies, not of {different}")
+    profile[:] = _restore_profile(profile, state)
+
+
+def copy_with_profile_state(profile: Profile, state: Mapping[str, Any]) -> Profile:
+    """Returns frozen copies of the policies of a profile with saved weights, or the mixtures that were saved.
+
+    Seats share a policy if they did when it was saved. Raises ValueError for weights of other policies.
+    """
+    return _restore_profile(profile, state, frozen=True)
+
+
+def _restore_profile(profile: Profile, state: Mapping[str, Any], frozen: bool = False) -> Profile:
+    """Returns the policies of a profile, or frozen copies, with saved weights in the seats in which they were saved."""
+    seats = state["seats"]
+    if len(seats) != len(profile):
+        raise ValueError(f"there are weights for {len(seats)} seats, not for {len(profile)}")
+    policies = [profile[seats.index(number)] for number in range(len(state["policies"]))]
+    if frozen:
+        policies = [freeze([policy])[0] for policy in policies]
+    restored = [restore_policy(*each) for each in zip(policies, state["policies"], strict=True)]
+    return [restored[number] for number in seats]
 
 
 class Snapshot(NamedTuple):

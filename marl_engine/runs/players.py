@@ -18,7 +18,7 @@ from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.evaluation.best_response import LowerBound, bound_exploitability
 from marl_engine.policies.weights import load_profile_state
-from marl_engine.runners.local import LocalRunner
+from marl_engine.runners import LOCAL
 from marl_engine.runs.factory import build, local_config, make_responder
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import read_best
@@ -33,6 +33,7 @@ class Player:
     profile: Profile
     game: Game
     config: dict[str, Any]
+    local_config: dict[str, Any]  # with the paths of the run's own copies of input files
     reference: Profile  # the initial profile
     iteration: int  # of its checkpoint
 
@@ -42,14 +43,14 @@ class Player:
 
     def bound_exploitability(self, steps: int, episodes: int = 1024, seed: int = 1) -> LowerBound:
         """Returns a lower bound of exploitability, from responses learned by the run's responder in `steps` steps."""
-        section = {key: rescale_schedule(value, steps) for key, value in self.config["responder"].items()}
-        spec = instantiate("policy", self.config["policy"])
+        section = {key: rescale_schedule(value, steps) for key, value in self.local_config["responder"].items()}
+        spec = instantiate("policy", self.local_config["policy"])
         responder = make_responder(section, self.game, spec, seed=seed, device=self.config["device"])
         return bound_exploitability(responder, self.profile, steps, episodes)
 
     def make_evaluator(self, episodes: int) -> Evaluator:
         """Returns the evaluator of the player's game."""
-        return make_evaluator(self.game, self.reference, LocalRunner(), episodes, self.config["device"])
+        return make_evaluator(self.game, self.reference, LOCAL, episodes, self.config["device"])
 
 
 def rescale_schedule(value: Any, steps: int) -> Any:
@@ -65,9 +66,10 @@ def load_player(folder: str | Path) -> Player:
         iteration, state = read_best(path)
     except FileNotFoundError as error:
         raise Refused(f"{folder} is not the folder of a run that has been saved: {error}") from error
-    parts = build(local_config(RunFolder(path)))
+    local = local_config(RunFolder(path))
+    parts = build(local)
     load_profile_state(parts.profile, state["profile"])
-    return Player(str(folder), parts.profile, parts.game, config, parts.reference, iteration)
+    return Player(str(folder), parts.profile, parts.game, config, local, parts.reference, iteration)
 
 
 class CrossPlay(NamedTuple):

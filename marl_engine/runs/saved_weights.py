@@ -4,9 +4,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from marl_engine.errors import Refused, choice
+from marl_engine.errors import Refused, choice, excerpt
 from marl_engine.evaluation.scores import best_of
 from marl_engine.numerics.state import load_weights
+from marl_engine.policies.weights import copy_with_profile_state, states_equal
 from marl_engine.rollout.rollout import group_by_policy
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
@@ -34,15 +35,33 @@ def warm_start(profile: Profile, path: Path) -> None:
         _, state = read_best(path)
     except FileNotFoundError as error:
         raise Refused(f"init={path} is not the folder of a run that has been saved: {error}") from error
-    profile_weights = state["profile"]
-    if len(profile_weights["seats"]) != len(profile):
-        raise Refused(f"init={path} has {len(profile_weights['seats'])} seats, and this game {len(profile)}")
+    saved = state["profile"]
+    if len(saved["seats"]) != len(profile):
+        raise Refused(f"init={path} has {len(saved['seats'])} seats, and this game {len(profile)}")
     for policy, seats in group_by_policy(profile):
-        weights = profile_weights["policies"][profile_weights["seats"][seats[0]]]
+        first, *others = dict.fromkeys(saved["seats"][seat] for seat in seats)
+        weights = saved["policies"][first]
+        if not all(states_equal(weights, saved["policies"][other]) for other in others):
+            raise Refused(
+                f"init={path} does not fit: seats {', '.join(map(str, seats))} share one policy here and have "
+                "different ones there; use policy.shared=false"
+            )
         try:
             load_weights(policy, weights, "policy")
         except ValueError as error:
             raise Refused(f"init={path} does not fit: {error}; take a run of the same game and policy") from error
+
+
+def load_saved_profile(folder: Path, profile: Profile, key: str) -> Profile:
+    """Returns the frozen profile of a run's newest checkpoint; its policies are of the kinds in `profile`, or mixtures.
+
+    `key` is the name by which the user knows the folder. Raises ValueError.
+    """
+    try:
+        _, state, _ = RunFolder(folder).latest()
+        return copy_with_profile_state(profile, state["profile"])
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise ValueError(f"{key}={folder} is not a run with such policies: {excerpt(str(error))}") from error
 
 
 EVALUATION = "evaluation/"  # prefix of evaluation metrics in records

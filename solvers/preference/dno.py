@@ -18,8 +18,8 @@ from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.responders.regulariser import check_step, check_supports
 from marl_engine.runners import LOCAL
+from marl_engine.runs.saved_weights import load_saved_profile
 from marl_engine.types import Objective, Opponents, Profile, Progress, Responder, Runner
-from solvers.best_response import load_saved_profile
 
 
 @dataclass

@@ -31,7 +31,7 @@ LOWEST = {
     "configuration": {"errors", "types"},
 }  # what the first floor imports of ours
 APART = [("games", "solvers"), ("solvers", "games")]  # never, though on one floor
-UPWARD = {("solvers", "runs"): {"solvers.best_response"}}  # it plays against a run's last checkpoint
+UPWARD = {("solvers", "runs"): {"solvers.best_response", "solvers.preference.dno"}}  # play against saved runs
 LAZY = (
     *("ray", "open_spiel", "pyspiel", "pettingzoo", "transformers", "matplotlib", "PIL", "tensorboard"),
     *(

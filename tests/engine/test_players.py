@@ -3,17 +3,26 @@
 import json
 import re
 import shutil
+from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from command_runs import marl_train
-from toys import Walk
+from toys import Matrix, Walk
 
+from games.openspiel import OpenSpiel
 from marl_engine.errors import Refused
 from marl_engine.numerics.threads import usable_cores
+from marl_engine.policies.mixtures.population import mix_members
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.strategy import extract_strategy
+from marl_engine.policies.weights import profile_state
 from marl_engine.runs import checkpoint
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.players import cross_play, load_player
+from marl_engine.runs.saved_weights import load_saved_profile, warm_start
 
 SMALL = (
     *("responder.num_envs=16", "responder.rollout_length=16", "responder.minibatches=1", "policy.hidden=[8]"),
@@ -134,3 +143,49 @@ def test_more_threads_than_cores_are_warned_about(home):
     assert run.code == 0
     cores = len(usable_cores())
     assert f"threads=1000 is more than the {cores} cores here, which makes a run slower, not faster\n" in run.err
+
+
+def test_a_responder_that_plays_no_games_learns_no_responses(home):
+    with pytest.raises(Refused, match="ExactResponder plays no steps of games, so responses cannot be learned"):
+        load_player(home / "runs/first").bound_exploitability(steps=10)
+
+
+def test_a_player_reads_the_copies_of_files_that_are_gone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.csv"
+    file.write_text("1,-1\n-1,1\n")
+    keys = ("game=matrix", f"game.payoffs={file}", "solver=mmd", "run=x", "iterations=1")
+    assert marl_train(tmp_path, *keys).code == 0
+    file.unlink()
+    player = load_player(tmp_path / "runs/x")
+    assert player.config["game"]["payoffs"] == str(file)
+    assert Path(player.local_config["game"]["payoffs"]).read_text() == "1,-1\n-1,1\n"
+
+
+def saved_run(folder, profile):
+    """Saves a profile as the checkpoint of a run."""
+    RunFolder(folder).save(1, {"profile": profile_state(profile)}, None)
+    return folder
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_saved_mixtures_and_sharing_are_restored(tmp_path, shared):
+    """As PSRO saves them: mixtures of networks, one in both seats, or one in each."""
+    game, spec = OpenSpiel("kuhn_poker"), MLPSpec(hidden=[4], shared=shared)
+    members = zip(*(spec.profile(game) for _ in range(2)), strict=True)
+    mixtures = mix_members(list(map(list, members)), [[0.3, 0.7], [0.6, 0.4]])
+    profile = [mixtures[0]] * 2 if shared else mixtures
+    saved = load_saved_profile(saved_run(tmp_path / "run", profile), spec.profile(game), "solver.opponent")
+    np.testing.assert_array_equal(extract_strategy(game, saved), extract_strategy(game, profile))
+    assert (saved[0] is saved[1]) == shared
+    assert not any(each.requires_grad for policy in saved for each in policy.parameters())
+
+
+def test_different_policies_of_a_run_do_not_become_one(tmp_path):
+    """Seats that share a policy begin with the weights of one that they shared, or of equal ones."""
+    spec = MLPSpec(hidden=[4])
+    (shared,), (first,), (second,) = (set(spec.profile(Matrix(torch.eye(2)))) for _ in range(3))
+    with pytest.raises(Refused, match="seats 0, 1 share one policy here and have different ones there"):
+        warm_start([shared] * 2, saved_run(tmp_path / "different", [first, second]))
+    warm_start([shared] * 2, saved_run(tmp_path / "equal", [second, deepcopy(second)]))
+    assert alike(shared.state_dict(), second.state_dict())

@@ -9,14 +9,13 @@ import torch
 
 from marl_engine.commands.command_line.cli_config import to_dict
 from marl_engine.commands.command_line.preset_files import load_config
-from marl_engine.commands.plot import nearby_runs
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused, excerpt
 from marl_engine.numerics.state import load_weights
 from marl_engine.numerics.threads import choose_threads
 from marl_engine.policies.language.transformer import TransformerPolicy, TransformerSpec
 from marl_engine.runs.factory import check_device
-from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.folder import RunFolder, nearby_runs
 from marl_engine.runs.saved_weights import read_checkpoint
 
 
