@@ -216,8 +216,8 @@ def best_response(game: Any, path: Path, answers: list[str], stream: int) -> flo
         return np.nan
     profile, half, results = load_run(path).profile, len(answers) // 2, []
     referee, numbers = make_referee(game)
-    for _, state in checkpoint.read_newest_first(path / "checkpoints"):
-        load_profile_state(profile, state["profile"])
+    for folder in checkpoint.newest_first(path / "checkpoints"):
+        load_profile_state(profile, checkpoint.read(folder)["profile"])
         likes = referee.compare(numbers, generate_answers(game, profile[0], stream), answers)
         results.append((float(likes[:half].mean()), float(likes[half:].mean())))
     return max(results)[1]

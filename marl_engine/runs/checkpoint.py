@@ -10,8 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,9 @@ from marl_engine.numerics.state_checks import child_place
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 PARTIAL, DAMAGED = ".partial-", "damaged-"
+
+Stamp = tuple[tuple[int, ...], ...]
+VALID: dict[Path, Stamp] = {}  # checkpoints whose digests matched, or that were written here, when they had this stamp
 
 
 class Damaged(ValueError):
@@ -44,6 +45,7 @@ def write(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
     _flush(folder)
+    VALID[target] = _stamp(target)
     return target
 
 
@@ -59,27 +61,15 @@ def newest_first(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.name), reverse=True)
 
 
-def read_newest_first(folder: Path) -> Iterator[tuple[int, dict[str, Any] | Damaged]]:
-    """Yields the iteration and state of the checkpoints in a folder, the latest iteration first.
-
-    For damaged checkpoints, the error is yielded instead of the state.
-    """
-    for path in newest_first(folder):
-        try:
-            yield int(path.name), read(path)
-        except Damaged as damage:
-            yield int(path.name), damage
-
-
 def newest_valid(folder: Path) -> Path | None:
     """Returns the path of the newest valid checkpoint; None if there is none."""
-    return next((path for path in newest_first(folder) if _is_valid(path, _stamp(path))), None)
+    return next((path for path in newest_first(folder) if _is_valid(path)), None)
 
 
 def quarantine(folder: Path) -> None:
     """Renames damaged checkpoints, as from 00000030 to damaged-00000030, so that they are not read again."""
     for path in newest_first(folder):
-        if not _is_valid(path, _stamp(path)):
+        if not _is_valid(path):
             target = folder / f"{DAMAGED}{path.name}"
             shutil.rmtree(target, ignore_errors=True)
             os.replace(path, target)
@@ -91,6 +81,7 @@ def prune(folder: Path, keep: int, always: int | None = None) -> None:
     for path in newest_first(folder)[keep:]:
         if int(path.name) != always:
             shutil.rmtree(path)
+            VALID.pop(path, None)
 
 
 def _contents(path: Path) -> dict[str, bytes]:
@@ -106,17 +97,19 @@ def _contents(path: Path) -> dict[str, bytes]:
     return contents
 
 
-@lru_cache(maxsize=64)
-def _is_valid(path: Path, stamp: tuple[tuple[int, ...], ...]) -> bool:
-    """Whether the digests of a checkpoint match. The result is cached as long as its files have the same stamp."""
-    try:
-        _contents(path)
-    except Damaged:
-        return False
+def _is_valid(path: Path) -> bool:
+    """Whether the digests of a checkpoint match. They are computed again if its files do not have the known stamp."""
+    stamp = _stamp(path)
+    if VALID.get(path) != stamp:
+        try:
+            _contents(path)
+        except Damaged:
+            return False
+        VALID[path] = stamp
     return True
 
 
-def _stamp(path: Path) -> tuple[tuple[int, ...], ...]:
+def _stamp(path: Path) -> Stamp:
     """Returns inode, size and modification time in nanoseconds of each file."""
     stats = (file.stat() for name in (MANIFEST, STATE, TENSORS) if (file := path / name).exists())
     return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)

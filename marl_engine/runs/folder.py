@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from omegaconf import OmegaConf
 
-from marl_engine.errors import Refused
+from marl_engine.errors import Refused, choice
 from marl_engine.runs import checkpoint
 from marl_engine.runs.lock import LOCK
+from marl_engine.runs.scalars import Scalars
 from marl_engine.types import main_unit
 
 KEEP = 3  # checkpoints that are kept, besides the best one
@@ -30,7 +31,8 @@ class RunFolder:
     """runs/NAME: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, summary.json, curve.png, replay.gif."""
 
     path: Path
-    writer: Any = field(default=None, init=False, repr=False)
+    log_file: TextIO | None = field(default=None, init=False, repr=False)
+    scalars: Scalars | None = field(default=None, init=False, repr=False)
 
     @property
     def checkpoints(self) -> Path:
@@ -42,6 +44,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Removes everything in the folder except its lock."""
+        self.close()
         for path in self.path.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -73,19 +76,14 @@ class RunFolder:
         return {str(key): value for key, value in config.items()}
 
     def log(self, record: Mapping[str, float]) -> None:
-        """Appends a record to metrics.jsonl and to TensorBoard."""
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        unit = main_unit(record)
-        step = int(record[unit])
-        if self.writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # purge_step hides records after this step by a killed run
-            self.writer = SummaryWriter(str(self.path / "tensorboard"), flush_secs=10, purge_step=step)
-        for name, number in record.items():
-            if name not in ("iteration", unit):
-                self.writer.add_scalar(name, number, step)
+        """Appends a record to metrics.jsonl and to TensorBoard. A later kill does not lose the line."""
+        if self.log_file is None:
+            self.log_file = self.metrics.open("a", encoding="utf-8")
+        self.log_file.write(json.dumps(record) + "\n")
+        self.log_file.flush()
+        if self.scalars is None:
+            self.scalars = Scalars(self.path / "tensorboard", first_step=int(record[main_unit(record)]))
+        self.scalars.add(record)
 
     def records(self) -> list[dict[str, float]]:
         """Returns the records in metrics.jsonl, without damaged and incomplete lines."""
@@ -125,10 +123,11 @@ class RunFolder:
         """
         self.check_layout()
         damages: list[str] = []
-        for iteration, state in checkpoint.read_newest_first(self.checkpoints):
-            if isinstance(state, dict):
-                return iteration, state, damages
-            damages.append(str(state))
+        for path in checkpoint.newest_first(self.checkpoints):
+            try:
+                return int(path.name), checkpoint.read(path), damages
+            except checkpoint.Damaged as damage:
+                damages.append(str(damage))
         raise FileNotFoundError(
             f"{self.checkpoints} has no checkpoint to go on from{': ' if damages else ''}{'; '.join(damages)}"
         )
@@ -147,9 +146,18 @@ class RunFolder:
         write_atomically(self.path / "summary.json", json.dumps(summary, indent=2) + "\n")
 
     def close(self) -> None:
-        """Closes the writer of TensorBoard."""
-        if self.writer is not None:
-            self.writer.close()
+        """Closes metrics.jsonl and the writer of TensorBoard; a later record opens them again."""
+        log_file, scalars, self.log_file, self.scalars = self.log_file, self.scalars, None, None
+        if log_file is not None:
+            log_file.close()
+        if scalars is not None:
+            scalars.close()
+
+
+def nearby_runs(path: Path) -> str:
+    """Returns a sentence part with the runs beside a path and in runs/, the most similar first."""
+    runs = {str(each.parent) for folder in (path.parent, Path("runs")) for each in folder.glob("*/config.yaml")}
+    return f"; choose from {choice(path, runs)}" if runs else ""
 
 
 def write_atomically(path: Path, text: str) -> None:

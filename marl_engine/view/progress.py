@@ -1,7 +1,7 @@
 """Progress of a run in the terminal: a bar with the main numbers, or plain lines if output goes to a file."""
 
 from collections.abc import Mapping
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +13,7 @@ from marl_engine.types import main_unit
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # of the sparkline
+LONGEST = 16 * WIDTH  # values that are kept of a metric
 SAMPLE_EVERY = 20.0  # seconds between samples of text
 PLAIN_EVERY = 5.0  # seconds between lines without a terminal
 REDRAW_EVERY = 0.1  # seconds between updates in a terminal
@@ -47,6 +48,29 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{total % 60:02d}" if hours else f"{minutes}:{total % 60:02d}"
 
 
+class History:
+    """The values of a metric: all of them if they are few, otherwise evenly spaced ones, and always the last."""
+
+    def __init__(self) -> None:
+        self.spaced: list[float] = []
+        self.stride = 1  # values from one of `spaced` to the next
+        self.count = 0
+        self.last = nan
+
+    @property
+    def values(self) -> list[float]:
+        """At most `LONGEST` + 1 values."""
+        return self.spaced if (self.count - 1) % self.stride == 0 else [*self.spaced, self.last]
+
+    def add(self, value: float) -> None:
+        """Adds a value."""
+        if self.count % self.stride == 0:
+            self.spaced.append(value)
+        if len(self.spaced) > LONGEST:
+            self.spaced, self.stride = self.spaced[::2], 2 * self.stride
+        self.count, self.last = self.count + 1, value
+
+
 class Display:
     """A progress display. `limits` are the begin and the end of the run, in units of its records.
 
@@ -55,7 +79,7 @@ class Display:
 
     def __init__(self, console: Console, limits: Mapping[str, tuple[float, float]], view: View):
         self.console, self.limits, self.view = console, limits, view
-        self.history: dict[tuple[str, str], list[float]] = {}
+        self.history: dict[tuple[str, str], History] = {}
         self.began = self.last_line = perf_counter()
         self.last_update = -inf
         self.live = Progress(
@@ -122,15 +146,15 @@ class Display:
         """Adds the most important metric that a record has to the history."""
         name = next((name for name in self.view.primary if name in record), None)
         if name is not None:
-            self.history.setdefault(self.view.primary[name], []).append(record[name])
+            self.history.setdefault(self.view.primary[name], History()).add(record[name])
 
     def score_and_trend(self) -> tuple[str, str]:
         """Returns the most important metric measured so far, and its history as a sparkline."""
         label_and_format = next((each for each in self.view.primary.values() if each in self.history), None)
         if label_and_format is None:
             return "-", ""
-        (label, digits), values = label_and_format, self.history[label_and_format]
-        return f"{label} {values[-1]:{digits}}", sparkline(values)
+        (label, digits), history = label_and_format, self.history[label_and_format]
+        return f"{label} {history.last:{digits}}", sparkline(history.values)
 
 
 def estimate_progress(

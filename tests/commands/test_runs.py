@@ -317,12 +317,33 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_loaded(full_run, 
     assert_same_run(full_run, copy, 8)
 
 
-def test_tensorboard_shows_every_step_once(copy):
-    shutil.rmtree(copy / "checkpoints" / "00000006")
-    assert marl_train(copy.parent.parent, "resume=runs/x", "iterations=8").code == 0
-    events = EventAccumulator(str(copy / "tensorboard"))
+def scalars(folder, name):
+    """Returns the steps at which TensorBoard shows a metric."""
+    events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    assert [event.step for event in events.Scalars("loss/value")] == [32 * iteration for iteration in range(1, 9)]
+    return [event.step for event in events.Scalars(name)]
+
+
+def test_tensorboard_shows_every_step_once(tmp_path, monkeypatch):
+    """Iteration 6, whose checkpoint is gone, is repeated."""
+    monkeypatch.setattr("marl_engine.runs.scalars.WRITE_EVERY", 0.0)
+    assert marl_train(tmp_path, *SMALL, "run=x", "save_every=1", "iterations=6").code == 0
+    shutil.rmtree(tmp_path / "runs" / "x" / "checkpoints" / "00000006")
+    assert marl_train(tmp_path, "resume=runs/x", "iterations=8").code == 0
+    assert scalars(tmp_path / "runs" / "x", "loss/value") == [32 * iteration for iteration in range(1, 9)]
+
+
+def test_tensorboard_is_written_rarely_and_lacks_no_metric(tmp_path, monkeypatch):
+    """Of records that come faster, each metric has its last value; metrics.jsonl has all records at once."""
+    monkeypatch.setattr("marl_engine.runs.scalars.WRITE_EVERY", 1e9)
+    folder = RunFolder(tmp_path)
+    for iteration in range(1, 6):
+        evaluation = {"evaluation/return/mean": 1.0} if iteration == 3 else {}
+        folder.log({"iteration": iteration, "steps": 10 * iteration, "seconds": 0.1, "loss": 1.0, **evaluation})
+        assert [record["iteration"] for record in folder.records()] == list(range(1, iteration + 1))
+    folder.close()
+    assert scalars(tmp_path, "loss") == [10, 50]
+    assert scalars(tmp_path, "evaluation/return/mean") == [30]
 
 
 def test_a_run_without_an_intact_checkpoint_is_refused(copy):
@@ -345,7 +366,7 @@ def test_a_run_resumes_from_the_last_intact_checkpoint(short_run, copy):
     done = marl_train(copy.parent.parent, "resume=runs/x", "iterations=5")
     assert (done.code, done.err) == (0, "")
     assert checkpoints(copy) == [5, 4, 3]
-    assert all(isinstance(state, dict) for _, state in checkpoint.read_newest_first(copy / "checkpoints"))
+    assert all(checkpoint.read(path) for path in checkpoint.newest_first(copy / "checkpoints"))
     assert (copy / "checkpoints" / "damaged-00000006").is_dir()
 
 

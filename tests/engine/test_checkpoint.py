@@ -35,6 +35,11 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def read_all(folder):
+    """Returns iteration and state of the checkpoints in a folder, the latest iteration first."""
+    return [(int(path.name), checkpoint.read(path)) for path in checkpoint.newest_first(folder)]
+
+
 def test_same_tells_states_apart():
     assert same(STATE, STATE)
     assert not same({"a": torch.zeros(1)}, {"a": torch.zeros(1, dtype=torch.float64)})
@@ -82,7 +87,7 @@ def test_half_written_files_are_ignored_and_overwritten(tmp_path):
     aside.mkdir()
     (aside / "state.json").write_text("{")
     assert checkpoint.newest_first(tmp_path) == [tmp_path / "00000001"]
-    assert list(checkpoint.read_newest_first(tmp_path)) == [(1, {"number": 1})]
+    assert read_all(tmp_path) == [(1, {"number": 1})]
     checkpoint.write(tmp_path, 2, {"number": 2})
     assert names(tmp_path) == ["00000001", "00000002"]
 
@@ -101,7 +106,7 @@ def test_files_get_their_final_name_only_when_complete(tmp_path, monkeypatch):
     for iteration in (1, 2):
         with pytest.raises(OSError, match="no space left"):
             checkpoint.write(tmp_path, iteration, {"number": 3})
-    assert list(checkpoint.read_newest_first(tmp_path)) == [(1, {"number": 1})]
+    assert read_all(tmp_path) == [(1, {"number": 1})]
 
 
 def cut(path):
@@ -119,12 +124,12 @@ def flip(path):
 def test_damage_is_reported_and_the_previous_checkpoint_remains(tmp_path, name, damage):
     checkpoint.write(tmp_path, 1, STATE)
     damage(checkpoint.write(tmp_path, 2, STATE) / name)
-    (second, result), (first, state) = checkpoint.read_newest_first(tmp_path)
-    assert (second, first) == (2, 1)
-    assert isinstance(result, checkpoint.Damaged)
-    assert str(tmp_path / "00000002") in str(result)
-    assert "\n" not in str(result)
-    assert same(state, STATE)
+    second, first = checkpoint.newest_first(tmp_path)
+    with pytest.raises(checkpoint.Damaged) as refusal:
+        checkpoint.read(second)
+    assert str(tmp_path / "00000002") in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert same(checkpoint.read(first), STATE)
 
 
 def test_every_flipped_bit_is_detected(tmp_path):
@@ -150,7 +155,7 @@ def test_prune_keeps_the_newest_and_the_best(tmp_path, always, remainder):
     for iteration in (1, 2, 4, 6, 7, 8):
         checkpoint.write(tmp_path, iteration, {"number": iteration})
     checkpoint.prune(tmp_path, 3, always=always)
-    assert [(number, state["number"]) for number, state in checkpoint.read_newest_first(tmp_path)] == [
+    assert [(number, state["number"]) for number, state in read_all(tmp_path)] == [
         (number, number) for number in reversed(remainder)
     ]
 
@@ -158,7 +163,7 @@ def test_prune_keeps_the_newest_and_the_best(tmp_path, always, remainder):
 def test_newest_is_by_number_not_by_name(tmp_path):
     for iteration in (99_999_999, 100_000_000):
         checkpoint.write(tmp_path, iteration, {})
-    assert [iteration for iteration, _ in checkpoint.read_newest_first(tmp_path)] == [100_000_000, 99_999_999]
+    assert [iteration for iteration, _ in read_all(tmp_path)] == [100_000_000, 99_999_999]
 
 
 def test_prune_counts_whole_checkpoints_and_puts_damaged_ones_aside(tmp_path):
@@ -168,7 +173,7 @@ def test_prune_counts_whole_checkpoints_and_puts_damaged_ones_aside(tmp_path):
         damage(tmp_path / f"{iteration:08d}" / "tensors.safetensors")
     checkpoint.write(tmp_path, 15, STATE)
     checkpoint.prune(tmp_path, 3)
-    assert [number for number, state in checkpoint.read_newest_first(tmp_path) if same(state, STATE)] == [15, 14]
+    assert [number for number, state in read_all(tmp_path) if same(state, STATE)] == [15, 14]
     assert names(tmp_path) == ["00000014", "00000015", "damaged-00000024", "damaged-00000027", "damaged-00000030"]
 
 
@@ -180,3 +185,17 @@ def test_a_checkpoint_damaged_after_its_check_is_rejected(tmp_path):
     checkpoint.write(tmp_path, 4, STATE)
     checkpoint.prune(tmp_path, 3)
     assert names(tmp_path) == ["00000001", "00000002", "00000004", "damaged-00000003"]
+
+
+def test_a_checkpoint_that_was_just_written_is_not_read_back(tmp_path, monkeypatch):
+    """Its digests are those of what was written; only checkpoints of earlier sessions, or changed ones, are read."""
+    reads, contents = [], checkpoint._contents
+    monkeypatch.setattr(checkpoint, "_contents", lambda path: reads.append(int(path.name)) or contents(path))
+    for iteration in (1, 2, 3):
+        checkpoint.write(tmp_path, iteration, STATE)
+        checkpoint.prune(tmp_path, 2)
+    assert reads == []
+    flip(tmp_path / "00000002" / "state.json")
+    checkpoint.prune(tmp_path, 2)
+    assert reads == [2]
+    assert names(tmp_path) == ["00000003", "damaged-00000002"]

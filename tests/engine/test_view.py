@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from io import BytesIO, StringIO, TextIOWrapper
 from math import inf
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 
 from marl_engine.commands.command_line.environment import prepare_output
+from marl_engine.commands.summary import resume_key
 from marl_engine.commands.train import describe_run
 from marl_engine.evaluation.exact import ExactEvaluator
 from marl_engine.evaluation.returns import ReturnEvaluator
@@ -20,7 +23,15 @@ from marl_engine.policies.mlp import MLPSpec
 from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Turn
 from marl_engine.view.plots import render_game, save_curve
-from marl_engine.view.progress import Display, estimate_progress, format_duration, new_console, sparkline
+from marl_engine.view.progress import (
+    LONGEST,
+    Display,
+    History,
+    estimate_progress,
+    format_duration,
+    new_console,
+    sparkline,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -204,3 +215,29 @@ def test_a_curve_without_a_point_that_has_logarithms_is_drawn_without_a_warning(
             [{"steps": steps, "nash_conv/last": distance}], tmp_path / "curve.png", "$ [/x]", ExactEvaluator.view.panels
         )
     assert (tmp_path / "curve.png").stat().st_size > 0
+
+
+def test_a_long_history_keeps_evenly_spaced_values_and_the_last():
+    history = History()
+    for number in range(100_000):
+        history.add(float(number))
+        assert history.last == number
+    assert len(history.values) <= LONGEST + 1
+    assert history.values[-1] == 99_999
+    assert set(np.diff(history.values[:-1])) == {float(history.stride)}
+    assert sparkline(history.values) == sparkline([float(number) for number in range(100_000)])
+
+
+@pytest.mark.parametrize(
+    ("reason", "seconds", "distance", "key"),
+    [
+        ("seconds", 0.1, 1.0, " stop.seconds=1"),
+        ("seconds", 40.0, 1.0, " stop.seconds=80"),
+        ("nash_conv", 1.0, 0.03, " stop.nash_conv=0.003"),
+        ("nash_conv", 1.0, 0.0, ""),
+        ("interrupted", 1.0, 1.0, ""),
+    ],
+)
+def test_the_key_with_which_a_run_goes_on_is_valid(reason, seconds, distance, key):
+    run = SimpleNamespace(limited_work=5, iteration=2, nash_conv=distance)
+    assert resume_key(run, reason, seconds) == key
