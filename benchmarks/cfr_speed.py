@@ -22,7 +22,8 @@ from side_by_side import Row, format_json, print_table, require_peers, run_peer
 
 from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.sequence_form import SequenceForm, behavior_strategy, nash_conv, realization_plan
-from solvers.cfr.cfr import Rule, initial_state, iterate
+from solvers.cfr.cfr import initial_state, iterate
+from solvers.cfr.state import Rule
 
 GAMES = {
     "kuhn_poker": "kuhn_poker",

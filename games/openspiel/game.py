@@ -20,14 +20,14 @@ from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payo
 from marl_engine.extensive_form.tree_play import (
     GameCopies,
     Outcome,
+    advance_copies,
     blank_outcome,
     blank_position,
     empty_choice,
     move_copies,
     play_stretch,
-    settle_copies,
-    show_copies,
     tree_rules,
+    write_observations,
 )
 from marl_engine.numerics.checks import check_distributions
 from marl_engine.numerics.distributions.categorical import normalise
@@ -89,7 +89,7 @@ class OpenSpiel:
         """Opens as many copies as there are seeds; chance in copy b is a function of seeds[b]."""
         self._place({"at": torch.zeros_like(seeds), "drawn": torch.zeros_like(seeds), "seeds": seeds})
         outcome = blank_outcome(self.rules, len(seeds))
-        settle_copies(self.rules, self.copies, outcome)
+        advance_copies(self.rules, self.copies, outcome)
         return self._turn(outcome)
 
     def state(self) -> dict[str, Tensor]:
@@ -204,7 +204,7 @@ class OpenSpiel:
     def _turn(self, outcome: Outcome) -> Turn:
         """The turn that is to be played, after steps with this outcome."""
         position = blank_position(self.rules, len(outcome.done))
-        show_copies(self.rules, self.copies, position)
+        write_observations(self.rules, self.copies, position)
         observation, legal, acting, reward, done = map(torch.from_numpy, (*position, *outcome))
         return Turn(
             observation=observation[..., None],

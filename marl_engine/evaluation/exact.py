@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from marl_engine.capabilities import ExtensiveGame
 from marl_engine.evaluation.exploitability import measure_exactly
-from marl_engine.evaluation.report import DISTANCES, RETURNS, Report, View, lineups
+from marl_engine.evaluation.report import DISTANCES, RETURNS, Report, View
 from marl_engine.evaluation.scores import score_of
 from marl_engine.evaluation.strategies import save_strategies
-from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
+from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, owners, realization_plan
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.types import Metrics, Profile
 
@@ -36,17 +38,20 @@ class ExactEvaluator:
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
         """See `Evaluator`."""
-        return [[(self._mean_payoff(row, column), 0.0) for column in profiles] for row in profiles]
-
-    def _mean_payoff(self, row: Profile, column: Profile) -> float:
-        """Returns the payoff of `row` against `column`, as a mean over the seats."""
         form = self.game.form
-        plans = [realization_plan(form, extract_strategy(self.game, each)) for each in lineups(row, column)]
-        return sum(float(expected_payoffs(form, plan)[seat]) for seat, plan in enumerate(plans)) / len(plans)
+        plans = [realization_plan(form, extract_strategy(self.game, profile)) for profile in profiles]
+        return [[(mean_payoff(form, row, column), 0.0) for column in plans] for row in plans]
+
+
+def mean_payoff(form: SequenceForm, row: np.ndarray, column: np.ndarray) -> float:
+    """Returns what a plan (S,) earns if another plan (S,) plays all other seats, as a mean over the seats."""
+    owner, seats = owners(form), range(form.players)
+    return sum(float(expected_payoffs(form, np.where(owner == seat, row, column))[seat]) for seat in seats) / len(seats)
 
 
 def headline(metrics: Metrics) -> tuple[str, str]:
     """Returns NashConv, and exploitability and returns beside it."""
-    returns = ", ".join(f"{metrics[name]:.4f}" for name in sorted(metrics) if name[7:].isdigit())
+    seats = [name for name in metrics if name.removeprefix("return/").isdigit()]  # in order
+    returns = ", ".join(f"{metrics[name]:.4f}" for name in seats)
     exploitability = f"(exploitability {metrics['exploitability']:.6f}), returns {returns}"
     return f"nash_conv {metrics['nash_conv']:.6f}", exploitability

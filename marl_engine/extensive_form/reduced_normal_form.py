@@ -9,7 +9,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from marl_engine.extensive_form.sequence_form import SequenceForm
+from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequences
 
 LARGEST = 1_000_000  # combinations of plans
 
@@ -25,7 +25,7 @@ def reduce_to_normal_form(form: SequenceForm) -> np.ndarray:
     plans = [list_pure_plans(form, player) for player in range(form.players)]
     letters = ascii_lowercase[: form.players]
     subscripts = ",".join(f"{letter}z" for letter in letters) + f",z->{letters}"
-    sequence = np.repeat(np.arange(form.sequences), np.diff(form.entry))
+    sequence = entry_sequences(form)
     payoffs = []
     for player, plan in enumerate(plans):
         entries = np.flatnonzero(plan.max(0)[sequence])

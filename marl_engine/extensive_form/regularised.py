@@ -19,8 +19,8 @@ import numpy as np
 from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
     backup_action_values,
-    compute_gradient,
     counterfactual_reach,
+    gradient_of,
     nash_conv,
     realization_plan,
 )
@@ -124,15 +124,17 @@ def duality_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray,
 
     All (S,).
 
-    This is the duality gap of the regularised game in the convention of NashConv (a sum over players), and equals
-    NashConv for magnet_weight = 0. The value of a response is magnet_weight * log sum_a reference(a) exp(q(a) /
-    magnet_weight). In a tree every information set responds separately, as in the agent form of the game, whose
-    regularised equilibria are agent quantal response equilibria (McKelvey and Palfrey 1998). Gains are weighted by the
-    reach probability of the information set.
+    This is the duality gap of the regularised game in the convention of NashConv (a sum over players). The value of a
+    response is magnet_weight * log sum_a reference(a) exp(q(a) / magnet_weight). In a tree every information set
+    responds separately, as in the agent form of the game, whose regularised equilibria are agent quantal response
+    equilibria (McKelvey and Palfrey 1998). Gains are weighted by the reach probability of the information set.
+
+    For magnet_weight = 0 it is the sum of the gains of deviations in a single information set. This equals NashConv
+    where each player decides once; in a tree it may be smaller or larger. It is infinite if magnet_weight > 0 and the
+    strategy plays an action which the reference does not.
     """
     plan = realization_plan(form, strategy)
-    value = np.empty_like(plan)
-    compute_gradient(form, plan, value)
+    value = gradient_of(form, plan)
     backup_action_values(form, strategy, value)
     reach = counterfactual_reach(form, strategy, plan)
     gain: float = sum_regularised_gains(form, strategy, plan, value, reach, reference, magnet_weight)
@@ -163,7 +165,8 @@ def sum_regularised_gains(form, strategy, plan, value, reach, reference, magnet_
                     current -= magnet_weight * strategy[sequence] * change
         if magnet_weight > 0:
             for sequence in range(start, stop):
-                odds += reference[sequence] * np.exp((value[sequence] / reach[start] - highest) / magnet_weight)
+                if reference[sequence] > 0:  # elsewhere the exponential may overflow
+                    odds += reference[sequence] * np.exp((value[sequence] / reach[start] - highest) / magnet_weight)
             highest += magnet_weight * np.log(odds)
         total += weight * (highest - current)
     return total
@@ -172,13 +175,12 @@ def sum_regularised_gains(form, strategy, plan, value, reach, reference, magnet_
 def dilated_gap(form: SequenceForm, strategy: np.ndarray, reference: np.ndarray, magnet_weight: float) -> float:
     """Returns the duality gap of the game in which each player pays its dilated KL divergence to the reference.
 
-    As `duality_gap`, which it equals where each player decides once.
+    As `duality_gap`, which it equals where each player decides once. For magnet_weight = 0 it is NashConv.
     """
     plan = realization_plan(form, strategy)
     if magnet_weight == 0:
         return nash_conv(form, plan)
-    gradient = np.empty_like(plan)
-    compute_gradient(form, plan, gradient)
+    gradient = gradient_of(form, plan)
     _, best = backup_dilated(form, gradient, [(magnet_weight, reference)])
     with np.errstate(divide="ignore", invalid="ignore"):
         cost = np.where(plan > 0, magnet_weight * plan * np.log(strategy / reference), 0.0)

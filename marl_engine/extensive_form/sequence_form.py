@@ -193,20 +193,32 @@ def behavior_strategy(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
     return strategy
 
 
+def gradient_of(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
+    """Returns the gradient (S,) of each player's payoff in its own plan, against the plan (S,) of the others.
+
+    Payoffs are relative to each player's `centre`.
+    """
+    check_sequences(form, plan)
+    gradient = np.empty(form.sequences)
+    compute_gradient(form, plan, gradient)
+    return gradient
+
+
+def sum_by_player(form: SequenceForm, numbers: np.ndarray) -> np.ndarray:
+    """Returns the sum of the numbers (S,) of each player's sequences, (P,)."""
+    return np.bincount(owners(form), weights=numbers, minlength=form.players)
+
+
 def counterfactual_reach(form: SequenceForm, strategy: np.ndarray, plan: np.ndarray) -> np.ndarray:
     """Returns the probability (S,) that chance and the others' plan reach each sequence, if its player tries to."""
-    value = np.empty_like(plan)
-    compute_gradient(form.with_payoff(form.chance), plan, value)
+    value = gradient_of(form.with_payoff(form.chance), plan)
     backup_action_values(form, strategy, value)
     return value
 
 
 def expected_payoffs(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
     """Returns each player's expected payoff (P,) if all follow the plan (S,)."""
-    check_sequences(form, plan)
-    gradient = np.empty_like(plan)
-    compute_gradient(form, plan, gradient)
-    return form.centre + np.bincount(owners(form), weights=gradient * plan, minlength=form.players)
+    return form.centre + sum_by_player(form, gradient_of(form, plan) * plan)
 
 
 def count_actions(form: SequenceForm) -> np.ndarray:
@@ -214,19 +226,12 @@ def count_actions(form: SequenceForm) -> np.ndarray:
     return np.diff(form.first[form.begin])
 
 
-def best_response_values(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
-    """Returns each player's payoff (P,) for a best response to the others' part of a plan (S,)."""
-    check_sequences(form, plan)
-    value = np.empty_like(plan)
-    compute_gradient(form, plan, value)
-    backup_best_values(form, value)
-    return form.centre + value[: form.players]
-
-
 def gains(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
     """Returns how much each player (P,) gains by a best response to the others' part of a plan (S,)."""
-    centred = form._replace(centre=np.zeros(form.players))  # constants cost no precision
-    return best_response_values(centred, plan) - expected_payoffs(centred, plan)
+    value = gradient_of(form, plan)  # of payoffs relative to their centre: constants cost no precision
+    own = sum_by_player(form, value * plan)
+    backup_best_values(form, value)
+    return value[: form.players] - own
 
 
 def nash_conv(form: SequenceForm, plan: np.ndarray) -> float:

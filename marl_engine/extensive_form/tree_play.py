@@ -64,7 +64,7 @@ class Choice(NamedTuple):
 
 
 def tree_rules(tree: Tree) -> TreeRules:
-    """What play needs of a tree."""
+    """Returns the arrays of a tree that play reads."""
     return TreeRules(
         player=tree.player,
         infoset=tree.infoset.view(np.uint32),
@@ -78,26 +78,26 @@ def tree_rules(tree: Tree) -> TreeRules:
 
 
 def blank_position(rules: TreeRules, rows: int) -> Position:
-    """What seats see that do not move; `show` writes what the others see."""
+    """Returns N rows in which no seat moves; `write_observation` adds the observation of the seat that does."""
     players, actions = rules.payoff.shape[1], rules.legal.shape[1]
     seats = (rows, players)
     return Position(np.full(seats, -1, np.int32), np.ones((*seats, actions), np.bool_), np.zeros(seats, np.bool_))
 
 
 def blank_outcome(rules: TreeRules, rows: int) -> Outcome:
-    """What steps earn that end no game; `settle` writes what the others earn."""
+    """Returns N rows without rewards and ends; `advance_to_decision` writes those of games that end."""
     return Outcome(np.zeros((rows, rules.payoff.shape[1]), np.float32), np.zeros(rows, np.bool_))
 
 
 def empty_choice(rules: TreeRules, rows: int) -> Choice:
-    """Room for what the seats do."""
+    """Returns N uninitialised rows for actions and log-probabilities."""
     seats = (rows, rules.payoff.shape[1])
     return Choice(np.empty(seats, np.int64), np.empty(seats, np.float32))
 
 
 @compile_inline
-def deal(rules, history, noise):
-    """The history that chance moves to: the first child whose cumulated probability exceeds the noise.
+def sample_chance(rules, history, noise):
+    """Returns the history that chance moves to: the first child whose cumulated probability exceeds the noise.
 
     The loop does not stop there: a wrong guess of where it stops costs more than looking at the rest.
     """
@@ -108,16 +108,17 @@ def deal(rules, history, noise):
 
 
 @compile_inline
-def settle(rules, copies, copy, history, outcome, row):
-    """Moves chance, and opens games that are over anew, until somebody decides; that is where the copy is then.
+def advance_to_decision(rules, copies, copy, history, outcome, row):
+    """Moves a copy from a history to the next one in which a player decides.
 
-    Row `row` of the outcome becomes what the first game that ended on the way paid; in later ones nobody has acted.
+    Chance is sampled, and a game that has ended is followed by a new one. Row `row` of the outcome gets the payoffs of
+    the first game that ends on the way; in later ones nobody has acted.
     """
     while rules.player[history] < 0:
         if rules.player[history] == CHANCE:
             copies.draws[copy] += np.uint64(1)
             noise = draw_uniform(mix_word(copies.seed[copy] ^ CHANCE_STREAM), copies.draws[copy])
-            history = deal(rules, history, noise)
+            history = sample_chance(rules, history, noise)
         else:
             if not outcome.done[row]:
                 outcome.done[row] = True
@@ -128,8 +129,8 @@ def settle(rules, copies, copy, history, outcome, row):
 
 
 @compile_inline
-def show(rules, history, position, row):
-    """Writes what the seat that moves sees; the rest of the row is blank."""
+def write_observation(rules, history, position, row):
+    """Writes the observation and the legal actions of the seat that moves into a blank row."""
     mover, infoset = rules.player[history], rules.infoset[history]
     position.observation[row, mover] = infoset
     position.acting[row, mover] = True
@@ -138,29 +139,29 @@ def show(rules, history, position, row):
 
 
 @compile_inline
-def may_play(rules, history, action):
-    """Whether an action is legal where somebody decides."""
+def is_legal(rules, history, action):
+    """Whether an action is legal in a history in which a player decides."""
     return 0 <= action < rules.legal.shape[1] and rules.legal[rules.infoset[history], action]
 
 
 @compile_inline
-def follow(rules, history, action):
-    """The history that a legal action leads to."""
+def child_of(rules, history, action):
+    """Returns the history to which a legal action leads."""
     return np.uint64(rules.to[rules.child[history] + rules.rank[rules.infoset[history], action]])
 
 
 @compile_loop
-def settle_copies(rules, copies, outcome):
-    """`settle` in all copies."""
+def advance_copies(rules, copies, outcome):
+    """Moves all copies to a decision; see `advance_to_decision`."""
     for copy in range(copies.seed.size):
-        settle(rules, copies, copy, copies.history[copy], outcome, copy)
+        advance_to_decision(rules, copies, copy, copies.history[copy], outcome, copy)
 
 
 @compile_loop
-def show_copies(rules, copies, position):
-    """`show` for all copies."""
+def write_observations(rules, copies, position):
+    """Writes the observations of the seats that move in all copies; see `write_observation`."""
     for copy in range(copies.seed.size):
-        show(rules, copies.history[copy], position, copy)
+        write_observation(rules, copies.history[copy], position, copy)
 
 
 @compile_loop
@@ -171,12 +172,12 @@ def move_copies(rules, copies, actions, outcome):
     """
     for copy in range(copies.seed.size):
         history = copies.history[copy]
-        if not may_play(rules, history, actions[copy, rules.player[history]]):
+        if not is_legal(rules, history, actions[copy, rules.player[history]]):
             return copy
     for copy in range(copies.seed.size):
         history = copies.history[copy]
-        history = follow(rules, history, actions[copy, rules.player[history]])
-        settle(rules, copies, copy, history, outcome, copy)
+        history = child_of(rules, history, actions[copy, rules.player[history]])
+        advance_to_decision(rules, copies, copy, history, outcome, copy)
     return -1
 
 
@@ -192,7 +193,7 @@ def play_stretch(rules, copies, shares, log_probs, seeds, clock, position, choic
     for turn in range(outcome.done.size // count):
         for copy in range(count):
             row, history = turn * count + copy, copies.history[copy]
-            show(rules, history, position, row)
+            write_observation(rules, history, position, row)
             mover, infoset = rules.player[history], np.int64(rules.infoset[history])
             for seat in range(players):
                 infoset_row = infoset if seat == mover else infosets + seat
@@ -200,8 +201,8 @@ def play_stretch(rules, copies, shares, log_probs, seeds, clock, position, choic
                 for action in range(shares.shape[1]):
                     left, chosen = take_share(left, chosen, shares[infoset_row, action], action)
                 choice.action[row, seat], choice.log_prob[row, seat] = chosen, log_probs[infoset_row, chosen]
-            if not may_play(rules, history, choice.action[row, mover]):
+            if not is_legal(rules, history, choice.action[row, mover]):
                 return row
-            history = follow(rules, history, choice.action[row, mover])
-            settle(rules, copies, copy, history, outcome, row)
+            history = child_of(rules, history, choice.action[row, mover])
+            advance_to_decision(rules, copies, copy, history, outcome, row)
     return -1

@@ -29,8 +29,8 @@ from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
     backup_action_values,
     backup_best_values,
-    compute_gradient,
     counterfactual_reach,
+    gradient_of,
     realization_plan,
 )
 from marl_engine.numerics.checks import check_choices
@@ -104,13 +104,6 @@ def form_of(form: SequenceForm, payoff: Payoff | None) -> SequenceForm:
         raise ValueError("this payoff is a function of trajectories, which an exact responder does not play")
     changed: SequenceForm = payoff.on_form(form)
     return changed
-
-
-def gradient_of(form: SequenceForm, plan: np.ndarray) -> np.ndarray:
-    """What each sequence earns (S,) against a plan (S,)."""
-    value = np.empty_like(plan)
-    compute_gradient(form, plan, value)
-    return value
 
 
 def weighted_sum(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:

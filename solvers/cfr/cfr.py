@@ -7,11 +7,14 @@ With r the regret of iteration t, R the accumulated regret, and [x]+ = max(x, 0)
     next strategy ~ [R]+ or [R + r]+ with `predict`: r predicts the next regret
     average += t^gamma * plan
 
-| name    | floor | alpha | beta | predict | gamma | source | | CFR     |       |       |      |         | 0     |
-Zinkevich et al. 2007 | | CFR+    | yes   |       |      |         | 1     | Tammelin 2014, arXiv:1407.5042 | | linear
-|       | 1     | 1    |         | 1     | Brown and Sandholm 2019, arXiv:1809.04040 | | DCFR    |       | 1.5   | 0
-|         | 2     | the same, section 4 | | PCFR+   | yes   |       |      | yes     | 2     | Farina et al. 2021,
-arXiv:2007.14358 | | PDCFR+  | yes   | 2.3   |      | yes     | 5     | Xu et al. 2024, arXiv:2404.13891 |
+    | name   | floor | alpha | beta | predict | gamma | source                                    |
+    |--------|-------|-------|------|---------|-------|-------------------------------------------|
+    | CFR    |       |       |      |         | 0     | Zinkevich et al. 2007                     |
+    | CFR+   | yes   |       |      |         | 1     | Tammelin 2014, arXiv:1407.5042            |
+    | linear |       | 1     | 1    |         | 1     | Brown and Sandholm 2019, arXiv:1809.04040 |
+    | DCFR   |       | 1.5   | 0    |         | 2     | the same, section 4                       |
+    | PCFR+  | yes   |       |      | yes     | 2     | Farina et al. 2021, arXiv:2007.14358      |
+    | PDCFR+ | yes   | 2.3   |      | yes     | 5     | Xu et al. 2024, arXiv:2404.13891          |
 
 With `alternating`, players are updated in turn, each against the current strategies of the others; without it, all at
 once. The average is taken over plans (sequence form), not strategies. The average converges.
@@ -20,7 +23,6 @@ once. The average is taken over plans (sequence form), not strategies. The avera
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import NamedTuple
 
 import numpy as np
 
@@ -39,29 +41,8 @@ from marl_engine.policies.tabular import fill_tables
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
 from marl_engine.types import Metrics, Profile, Progress, Runner, Work
+from solvers.cfr.state import Rule, State
 from solvers.cfr.torch_cfr import make_iterate
-
-
-class State(NamedTuple):
-    """The state of the algorithm; arrays are (S,) unless noted."""
-
-    strategy: np.ndarray
-    plan: np.ndarray  # realization plan of the strategy
-    regret: np.ndarray
-    total: np.ndarray  # weighted sum of plans
-    value: np.ndarray  # working memory: zero between updates
-    normaliser: np.ndarray  # (I,) sums of positive regrets
-    opponent_plan: np.ndarray  # the plan that all players respond to if not `alternating`
-
-
-class Rule(NamedTuple):
-    """How regrets are accumulated, as numbers for the compiled loop. An infinite exponent means no discount."""
-
-    alpha: float
-    beta: float
-    gamma: float
-    floor: int
-    predict: int
 
 
 @compile_inline

@@ -5,13 +5,14 @@ Sums are added in a different order than in `cfr.py`, so results agree up to rou
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequences
+from marl_engine.extensive_form.sequence_form import SequenceForm, entry_sequences, owners
+from solvers.cfr.state import Rule, State
 
 
 class Level(NamedTuple):
@@ -21,6 +22,15 @@ class Level(NamedTuple):
     infoset: Tensor  # (N,) index of the information set, 0 to K - 1
     parent: Tensor  # (K,) the sequence that leads to each information set
     actions: Tensor  # (K,) float64: number of actions
+
+
+class TensorState(NamedTuple):
+    """The part of a `State` that lasts from one iteration to the next, on a device; all (S,)."""
+
+    strategy: Tensor
+    plan: Tensor
+    regret: Tensor
+    total: Tensor
 
 
 class Side(NamedTuple):
@@ -35,8 +45,7 @@ class Side(NamedTuple):
 def build_sides(form: SequenceForm, device: str) -> list[Side]:
     """Returns the arrays of each player on a device."""
     ends, depth = entry_sequences(form), depths(form)
-    owner = np.repeat(np.arange(form.players), np.diff(form.first[form.begin]).astype(np.int64))
-    owner = np.concatenate([np.arange(form.players), owner])[ends]
+    owner = owners(form)[ends]
     result = []
     for player in range(form.players):
         entries, infosets = owner == player, np.arange(form.begin[player], form.begin[player + 1])
@@ -67,27 +76,24 @@ def build_level(form: SequenceForm, infosets: np.ndarray, device: str) -> Level:
 
 
 def make_iterate(
-    form: SequenceForm, rule: Any, state: Any, alternating: bool, device: str
+    form: SequenceForm, rule: Rule, state: State, alternating: bool, device: str
 ) -> Callable[[int, int], None]:
-    """Returns a function (after, count) that runs iterations on a device and copies the result back to `state`.
-
-    `rule` and `state` are a Rule and a State of `cfr.py`.
-    """
-    parts = build_sides(form, device)
-    tensors = state._make(torch.from_numpy(each).to(device) for each in state)
+    """Returns a function (after, count) that runs iterations on a device and copies the result back to `state`."""
+    parts, arrays = build_sides(form, device), (state.strategy, state.plan, state.regret, state.total)
+    tensors = TensorState(*(torch.from_numpy(each).to(device) for each in arrays))
 
     def iterate(after: int, count: int) -> None:
         for iteration in range(after + 1, after + count + 1):
             opponent_plan = tensors.plan if alternating else tensors.plan.clone()
             for side in parts:
                 update(side, rule, tensors, opponent_plan, float(iteration))
-        for array, tensor in zip(state, tensors, strict=True):
+        for array, tensor in zip(arrays, tensors, strict=True):
             torch.from_numpy(array).copy_(tensor)
 
     return iterate
 
 
-def update(side: Side, rule: Any, state: Any, opponent_plan: Tensor, iteration: float) -> None:
+def update(side: Side, rule: Rule, state: TensorState, opponent_plan: Tensor, iteration: float) -> None:
     """Updates one player; see `cfr.update`."""
     value = torch.zeros_like(state.plan)
     value.index_add_(0, side.sequence, side.payoff * opponent_plan[side.others].prod(1))
@@ -98,7 +104,7 @@ def update(side: Side, rule: Any, state: Any, opponent_plan: Tensor, iteration: 
         state.plan[level.sequence] = state.plan[level.parent][level.infoset] * state.strategy[level.sequence]
 
 
-def regret_matching(level: Level, rule: Any, state: Any, value: Tensor, iteration: float) -> Tensor:
+def regret_matching(level: Level, rule: Rule, state: TensorState, value: Tensor, iteration: float) -> Tensor:
     """Writes the next strategy in the information sets of a level; returns the values (K,) of the last one."""
     at, action_value = level.sequence, value[level.sequence]
     mean = sum_over_actions(level, state.strategy[at] * action_value)

@@ -80,11 +80,15 @@ def allocate_state(regret: np.ndarray, total: np.ndarray) -> SampleState:
 
 
 @compile_inline
-def traversal_uniform(uniforms, key, place):
-    """Returns the uniform number in [0, 1) at a position of the traversal `key`, or the one that is given for it."""
-    if place < uniforms.size:
-        return uniforms[place]
+def keyed_uniform(key, place):
+    """Returns the uniform number in [0, 1) at a position of the sequence with a key."""
     return np.float64(mix_word(key + WORD_GOLDEN * np.uint64(place + 1)) >> RIGHT_11) * 2.0**-53
+
+
+@compile_inline
+def traversal_uniform(uniforms, key, place):
+    """Returns the uniform number at a position of the traversal `key`, or the one that is given for it."""
+    return uniforms[place] if place < uniforms.size else keyed_uniform(key, place)
 
 
 @compile_inline

@@ -13,26 +13,26 @@ from solvers.cfr.tree_sampling import (
     MOVER,
     ROOT,
     Paths,
+    keyed_uniform,
     sample_chance,
-    traversal_uniform,
 )
 
 
 def play_games(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Returns payoffs (B, P) of a game for each seed (B,) uint64; all players follow a strategy (S,)."""
     earned = np.empty((len(seeds), paths.payoff.shape[1]))
-    play_games_compiled(paths, strategy, seeds, np.empty(0), earned)
+    play_games_compiled(paths, strategy, seeds, earned)
     return earned
 
 
 @compile_loop
-def play_games_compiled(paths, strategy, seeds, uniforms, earned):
+def play_games_compiled(paths, strategy, seeds, earned):
     """Writes the payoffs of game b, a function of seeds[b], into earned[b]."""
     for game in range(seeds.size):
         key, place, history = mix_word(seeds[game]), 0, ROOT
         mover = paths.history[history, MOVER]
         while mover != END:
-            noise = traversal_uniform(uniforms, key, place)
+            noise = keyed_uniform(key, place)
             place += 1
             if mover == CHANCE:
                 history = sample_chance(paths, history, noise)

@@ -12,8 +12,8 @@ from games.openspiel.game import OpenSpiel
 from marl_engine.evaluation.exploitability import measure_exactly
 from marl_engine.extensive_form.reduced_normal_form import reduce_to_normal_form
 from marl_engine.extensive_form.sequence_form import (
-    best_response_values,
     expected_payoffs,
+    gains,
     nash_conv,
     realization_plan,
     uniform_strategy,
@@ -151,7 +151,7 @@ def test_a_form_gives_its_payoffs_in_float64():
     plan = realization_plan(form, uniform_strategy(form))
     assert form.centre == pytest.approx([1e6 + 3.5] * 2, rel=1e-15)
     assert expected_payoffs(form, plan) == pytest.approx([1e6 + 3.75] * 2, rel=1e-15)
-    assert best_response_values(form, plan) == pytest.approx([1e6 + 4.0] * 2, rel=1e-15)
+    assert expected_payoffs(form, plan) + gains(form, plan) == pytest.approx([1e6 + 4.0] * 2, rel=1e-15)
     assert reduce_to_normal_form(form) == pytest.approx(CHICKEN + 1e6, rel=1e-15)
 
 

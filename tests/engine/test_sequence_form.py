@@ -11,13 +11,14 @@ from open_spiel.python.algorithms import expected_game_score
 
 from games.openspiel.game import OpenSpiel
 from games.openspiel.load import load_sequential
+from marl_engine.extensive_form.regularised import dilated_gap, duality_gap
 from marl_engine.extensive_form.sequence_form import (
     backup_action_values,
     behavior_strategy,
-    best_response_values,
     compute_gradient,
     counterfactual_reach,
     expected_payoffs,
+    gains,
     nash_conv,
     realization_plan,
     uniform_strategy,
@@ -122,9 +123,7 @@ def test_a_strategy_that_is_none_gets_no_score(chances, sentence):
         realization_plan(form, strategy)
 
 
-@pytest.mark.parametrize(
-    "measure", [realization_plan, behavior_strategy, expected_payoffs, best_response_values, nash_conv]
-)
+@pytest.mark.parametrize("measure", [realization_plan, behavior_strategy, expected_payoffs, gains, nash_conv])
 def test_numbers_of_another_game_are_refused(measure):
     first, second = (OpenSpiel(name).form for name in ("kuhn_poker", "kuhn_poker(players=3)"))
     with pytest.raises(ValueError, match=re.escape("this game has 26 sequences, so one number for each, not (99,)")):
@@ -158,7 +157,7 @@ def test_values_of_the_root_are_payoffs(name):
     compute_gradient(form, plan, value)
     backup_action_values(form, strategy, value)
     assert form.centre + value[: form.players] == pytest.approx(expected_payoffs(form, plan), abs=1e-12)
-    assert (best_response_values(form, plan) >= expected_payoffs(form, plan) - 1e-12).all()
+    assert (gains(form, plan) >= -1e-12).all()
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -201,3 +200,41 @@ def test_illegal_action_is_refused_and_moves_nobody():
     with pytest.raises(ValueError, match=r"action 0 is illegal at .*; choose from \[1, 2\]"):
         game.step(torch.tensor([[1, 1], [1, 1], [0, 1], [1, 1]]))
     assert all(torch.equal(before[name], each) for name, each in game.state().items())
+
+
+def deviation_gains(form, strategy):
+    """Returns the gain of the best pure deviation in each information set (I,), the rest of the profile unchanged."""
+    payoffs, result = expected_payoffs(form, realization_plan(form, strategy)), []
+    for infoset, owner in enumerate(np.repeat(np.arange(form.players), np.diff(form.begin))):
+        begin, end = form.first[infoset : infoset + 2].astype(int)
+        deviations = np.repeat(strategy[None], end - begin, axis=0)
+        deviations[:, begin:end] = np.eye(end - begin)
+        earned = [expected_payoffs(form, realization_plan(form, each))[owner] for each in deviations]
+        result.append(max(earned) - payoffs[owner])
+    return np.array(result)
+
+
+@pytest.mark.parametrize("name", ["kuhn_poker", "leduc_poker"])
+def test_without_a_penalty_the_gap_of_a_tree_is_that_of_its_agent_form(name):
+    """It is the sum of one-shot deviations, and not NashConv; the dilated gap is NashConv."""
+    form = OpenSpiel(name).form
+    strategy = draw_strategy(form)
+    gap = duality_gap(form, strategy, uniform_strategy(form), 0.0)
+    if name == "kuhn_poker":
+        assert gap == pytest.approx(deviation_gains(form, strategy).sum(), abs=1e-12)
+    distance = nash_conv(form, realization_plan(form, strategy))
+    assert abs(gap - distance) > 0.01
+    assert dilated_gap(form, strategy, uniform_strategy(form), 0.0) == distance
+
+
+def test_the_gap_to_a_reference_that_lacks_actions():
+    """Its penalty counts where the strategy plays them, and has a weight: there it is infinite."""
+    form = OpenSpiel("kuhn_poker").form
+    strategy, reference = draw_strategy(form), uniform_strategy(form)
+    reference[form.first[0] : form.first[1]] = [1, 0]
+    uniform = duality_gap(form, strategy, uniform_strategy(form), 0.0)
+    assert duality_gap(form, strategy, reference, 0.0) == uniform > 0
+    assert duality_gap(form, strategy, reference, 0.1) == dilated_gap(form, strategy, reference, 0.1) == np.inf
+    strategy[form.first[0] : form.first[1]] = [1, 0]
+    assert np.isfinite(duality_gap(form, strategy, reference, 0.1))
+    assert np.isfinite(duality_gap(form, strategy, reference, 1e-4))
