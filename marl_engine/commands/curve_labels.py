@@ -102,7 +102,7 @@ def differing_values(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, str
 
 
 def rank(key: str) -> tuple[int, int]:
-    """Sorts sections first, then their keys, then keys of the run.
+    """Returns a number by which keys are sorted: sections first, then their keys, then keys of the run.
 
     The ends of schedules come last, since they depend on other keys.
     """
@@ -137,6 +137,3 @@ def labels(configs: Sequence[Mapping[str, Any]]) -> list[str] | None:
         if len(set(candidates)) == len(candidates) and all(0 < len(each) <= MAX_LENGTH for each in candidates):
             return candidates
     return None
-
-
-__all__ = ["NOT_IN_LABELS", "labels", "flatten_config", "section_names"]

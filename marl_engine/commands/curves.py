@@ -19,7 +19,7 @@ MEASURES = {  # the first that all runs have is the default
     "return/mean": "return of an episode",
     "evaluation/return/mean": "return of an episode, evaluated",
 }
-DISTANCES = {"nash_conv", "exploitability", "gap"}  # on logarithmic axes
+LOGARITHMIC = {"nash_conv", "exploitability", "gap"}  # distances, which are drawn on logarithmic axes
 AXES = {"iteration": "iterations", "seconds": "seconds", **{unit: unit for unit in UNITS}}
 
 
@@ -53,6 +53,12 @@ def choose_metric(runs: Sequence[RunRecords], requested: str | None) -> str:
         if name not in names:
             raise Refused(f"{run.path} has no y={name}; {advice}")
     return name
+
+
+def default_axis(runs: Sequence[RunRecords], y: str) -> str:
+    """Returns the x axis for a metric: steps for returns if all runs count them, otherwise iteration."""
+    by_steps = "return" in y.split("/") and all("steps" in run.records[-1] for run in runs)
+    return "steps" if by_steps else "iteration"
 
 
 def build_curves(runs: Sequence[RunRecords], x: str, y: str) -> list[Curve]:
@@ -119,4 +125,4 @@ def common_title(runs: Sequence[RunRecords]) -> str:
 
 def is_distance(y: str) -> bool:
     """Whether a metric is a distance from equilibrium."""
-    return not DISTANCES.isdisjoint(y.split("/"))
+    return not LOGARITHMIC.isdisjoint(y.split("/"))

@@ -8,20 +8,21 @@ from marl_engine.commands.command_line.cli_config import to_dict
 from marl_engine.commands.command_line.preset_files import load_config
 from marl_engine.commands.curves import (
     AXES,
-    DISTANCES,
+    LOGARITHMIC,
     MEASURES,
     Curve,
     RunRecords,
     build_curves,
     choose_metric,
     common_title,
+    default_axis,
     is_distance,
 )
 from marl_engine.commands.process import read_keys, run_command, show_help
 from marl_engine.errors import Refused, choice
-from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.folder import RunFolder, nearby_runs
 
-LESS_IS_BETTER = DISTANCES | {"loss", "kl"}
+MINIMISED = LOGARITHMIC | {"loss", "kl"}  # metrics whose lowest value is the best
 KINDS = (".png", ".pdf", ".svg")
 # Okabe and Ito's colours, which suit colour blindness; then the same with other strokes
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -41,7 +42,7 @@ Keys
   y        any metric in metrics.jsonl that all runs have; the default is the first available of
            {measures}
   x        iteration, seconds, or a count of work: steps of games, queries, gradients or nodes of the tree
-           (default: steps for returns, otherwise iteration)
+           (default: steps for returns if all runs count them, otherwise iteration)
   out      the file to write, which is replaced if it exists (default: plot.png)
   title    default: the game and the solver, if they are the same for all runs
 
@@ -83,7 +84,7 @@ def plot(arguments: Sequence[str]) -> int:
     figure = read_keys(keys, Figure)
     runs = [read_run(path) for path in find_runs([argument for argument in arguments if argument not in keys])]
     y = choose_metric(runs, figure.y)
-    x = figure.x or ("steps" if "return" in y.split("/") else "iteration")
+    x = figure.x or default_axis(runs, y)
     curves = build_curves(runs, x, y)
     draw_curves(curves, x, y, common_title(runs) if figure.title is None else figure.title, figure.out)
     report(curves, x, y, figure.out)
@@ -108,12 +109,6 @@ def runs_in(folder: Path) -> list[Path]:
     """Returns the runs below a folder; runs without metrics only if there are no others."""
     runs = sorted(file.parent for file in folder.rglob("config.yaml"))
     return [run for run in runs if (run / "metrics.jsonl").is_file()] or runs
-
-
-def nearby_runs(path: Path) -> str:
-    """Returns a sentence part with the runs beside a path and in runs/, the most similar first."""
-    runs = {str(each.parent) for folder in (path.parent, Path("runs")) for each in folder.glob("*/config.yaml")}
-    return f"; choose from {choice(path, runs)}" if runs else ""
 
 
 def read_run(path: Path) -> RunRecords:
@@ -170,7 +165,7 @@ def report(curves: Sequence[Curve], x: str, y: str, out: str) -> None:
 
     from marl_engine.view.progress import new_console
 
-    less = not LESS_IS_BETTER.isdisjoint(y.split("/"))
+    less = not MINIMISED.isdisjoint(y.split("/"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
     for name in (f"last {y}", "lowest" if less else "highest", f"at {x}"):

@@ -147,11 +147,11 @@ def print_summary(run: Any, report: Any, seconds: float, reason: str, console: A
 
 
 def resume_key(run: Any, reason: str, seconds: float) -> str:
-    """Returns the key that doubles the limit by which a run ended; none if it was interrupted."""
+    """Returns the key that doubles the limit by which a run ended; none if it was interrupted, or at NashConv 0."""
     longer = {
         "steps": f" steps={2 * run.limited_work}",
         "iterations": f" iterations={2 * run.iteration}",
-        "seconds": f" stop.seconds={2 * seconds:.0f}",
-        "nash_conv": f" stop.nash_conv={run.nash_conv / 10:.1g}",
+        "seconds": f" stop.seconds={max(1, round(2 * seconds))}",
+        "nash_conv": f" stop.nash_conv={run.nash_conv / 10:.1g}" if run.nash_conv > 0 else "",
     }
     return longer.get(reason, "")

@@ -18,13 +18,13 @@ from omegaconf import OmegaConf
 
 from marl_engine.commands.command_line.cli_config import to_dict
 from marl_engine.commands.command_line.preset_files import load_config
+from marl_engine.commands.process import FAILED
 from marl_engine.errors import Refused, describe
 from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import Input, list_inputs, read_inputs
 from marl_engine.types import main_unit
 
-FAILED = 1
 IGNORED_KEYS = {"run", "resume", "overwrite", "threads"}  # keys that do not change what a run computes
 
 

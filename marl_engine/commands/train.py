@@ -141,7 +141,7 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     with lock_folder(folder.path):
         run = prepare(config, plan, stop, folder, resume is not None, console)
         console.print(f"{describe_run(config, run.parts.game)}, in {folder.path}")
-        return run_jobs(run, console, resume is None)
+        return run_to_end(run, console, resume is None)
 
 
 def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume: bool, console: Any) -> Any:
@@ -151,11 +151,12 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     from marl_engine.policies.weights import profile_state
     from marl_engine.runs.factory import build
     from marl_engine.runs.folder import RunFolder
-    from marl_engine.runs.inputs import copy_inputs, list_inputs, localise
+    from marl_engine.runs.inputs import check_outside, copy_inputs, list_inputs, localise
     from marl_engine.runs.run import Run
 
     torch.set_num_threads(config["threads"])
     inputs = [] if resume else list_inputs(config)
+    check_outside(inputs, folder.path)
     local, notes = localise(config, folder.path) if resume else (config, [])
     initial = RunFolder(folder.path / "initial")  # initial weights from another run
     start = initial.path if plan.init and resume else plan.init
@@ -176,7 +177,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     return run
 
 
-def run_jobs(run: Any, console: Any, is_new: bool) -> int:
+def run_to_end(run: Any, console: Any, is_new: bool) -> int:
     """Runs to the end and writes the summary; returns the exit code. Raises Refused if the first iteration fails."""
     from marl_engine.commands.summary import finish
     from marl_engine.errors import Halted

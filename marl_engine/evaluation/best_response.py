@@ -5,13 +5,11 @@ gains at most as much as a best response, so the bound can be far below the expl
 together with the number of steps that were spent on learning.
 """
 
-import math
 from typing import NamedTuple
 
-import torch
-
-from marl_engine.evaluation.report import lineups
-from marl_engine.evaluation.returns import SEED, mean_and_error
+from marl_engine.errors import Refused
+from marl_engine.evaluation.report import deviations
+from marl_engine.evaluation.returns import SEED, mean_and_error, mean_over_seats
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mixtures.population import begin_newcomers
@@ -41,15 +39,18 @@ def bound_exploitability(
     """Learns a response of each seat to a profile, for `steps` steps of games, and measures in `episodes` new games.
 
     The responder must be new; the responses start from the profile. A gain is the return of a response, minus that of
-    the profile in the same seat.
+    the profile in the same seat. Raises Refused if the responder plays no games.
     """
     opponents, responses = Opponents([freeze(profile)]), begin_newcomers(profile)
     while responder.work["steps"] < steps:
         responder.respond(responses, opponents)
-    matches = [Lineup(each) for each in [*lineups(responses, profile), profile]]
+        if not responder.work["steps"]:
+            raise Refused(
+                f"{type(responder).__name__} plays no steps of games, so responses cannot be learned for a number of "
+                "steps; take a run that learns from play, such as one with responder=ippo"
+            )
+    matches = [Lineup(each) for each in [*deviations(responses, profile), profile]]
     *against, own = score_lineups(runner, responder.game, matches, derive_seeds(SEED + STREAM, episodes))
-    returns = torch.stack([payoffs[:, seat] for seat, payoffs in enumerate(against)])  # (P, episodes)
-    means, errors = zip(*map(mean_and_error, [*returns, own.sum(1)]), strict=True)
-    seats = len(profile)
-    gain = (sum(means[:-1]) - means[-1]) / seats
-    return LowerBound(gain, math.hypot(*errors) / seats, list(means[:-1]), responder.work["steps"])
+    gain, error = mean_and_error(mean_over_seats(against) - own.mean(1))
+    returns = [payoffs[:, seat].mean().item() for seat, payoffs in enumerate(against)]
+    return LowerBound(gain, error, returns, responder.work["steps"])

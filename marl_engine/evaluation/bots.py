@@ -1,6 +1,5 @@
 """Evaluation of profiles against the bots of a game, in addition to returns."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from marl_engine.capabilities import BotGame
 from marl_engine.evaluation.report import RETURNS, Panel, Report, View
-from marl_engine.evaluation.returns import SEED, ReturnEvaluator, mean_and_error
+from marl_engine.evaluation.returns import SEED, ReturnEvaluator, mean_and_error, mean_over_seats
 from marl_engine.evaluation.scores import BOT, score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.shards import Lineup, score_lineups
@@ -50,12 +49,8 @@ class BotEvaluator:
         lineups = [Lineup(profile, greedy, bot, seat) for seat in seats]
         results = score_lineups(self.runner, self.game, lineups, derive_seeds(SEED, self.episodes))
         won = torch.stack([wins(payoffs, seat) for seat, payoffs in enumerate(results)])
-        means, errors = zip(*(mean_and_error(payoffs[:, seat]) for seat, payoffs in enumerate(results)), strict=True)
-        return {
-            f"win_rate/{bot}": won.mean().item(),
-            f"return/{bot}/mean": sum(means) / len(means),
-            f"return/{bot}/stderr": math.hypot(*errors) / len(errors),
-        }
+        mean, error = mean_and_error(mean_over_seats(results))
+        return {f"win_rate/{bot}": won.mean().item(), f"return/{bot}/mean": mean, f"return/{bot}/stderr": error}
 
 
 def wins(payoffs: Tensor, seat: int) -> Tensor:

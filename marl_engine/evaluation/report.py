@@ -69,9 +69,9 @@ class Evaluator(Protocol):
         ...
 
 
-def lineups(row: Profile, column: Profile) -> list[Profile]:
-    """Returns, for each seat, the profile with the row's policy in that seat and the column's in all others."""
-    return [[*column[:seat], row[seat], *column[seat + 1 :]] for seat in range(len(row))]
+def deviations(profile: Profile, other: Profile) -> list[Profile]:
+    """Returns for each seat the other profile in which the policy of this seat is that of `profile`."""
+    return [[*other[:seat], policy, *other[seat + 1 :]] for seat, policy in enumerate(profile)]
 
 
 RETURNS = Panel(

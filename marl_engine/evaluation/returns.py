@@ -1,14 +1,12 @@
 """Evaluation by playing whole games, with sampled and with greedy actions, in both orders of seats."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from marl_engine.capabilities import groups_of
-from marl_engine.evaluation.report import RETURNS, Report, View, lineups
+from marl_engine.evaluation.report import RETURNS, Report, View, deviations
 from marl_engine.evaluation.scores import INITIAL, score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.shards import Lineup, score_lineups
@@ -18,26 +16,18 @@ SEED = 2**40  # evaluation shares no seed with training
 ROUNDING = 1e-5  # relative to the largest payoff; smaller differences are rounding errors
 
 
-class Match(NamedTuple):
-    """A profile that plays games, and how it chooses actions."""
-
-    name: str
-    profile: Profile
-    greedy: bool = False
-
-
-def seatings(profile: Profile, alike: bool) -> list[Match]:
-    """Returns the matches of an evaluation: with sampled and with greedy actions.
+def seatings(profile: Profile, alike: bool) -> dict[str, Lineup]:
+    """Returns the line-ups of an evaluation by name: with sampled and with greedy actions.
 
     If there are several seats, all with equal spaces, there are two more, in which all policies move by one seat.
     """
     swapped = {"return/swapped": [*profile[1:], profile[0]]} if len(profile) > 1 and alike else {}
     orders = {"return": profile} | swapped
-    return [
-        Match(f"{name}{'/greedy' if greedy else ''}", order, greedy)
+    return {
+        f"{name}{'/greedy' if greedy else ''}": Lineup(order, greedy)
         for name, order in orders.items()
         for greedy in (False, True)
-    ]
+    }
 
 
 class ReturnEvaluator:
@@ -61,12 +51,12 @@ class ReturnEvaluator:
         self.game, self.reference, self.runner, self.episodes = game, reference, runner, episodes
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
-        """See `Evaluator`. A full report has all matches of `seatings`, others only the first one."""
-        matches = seatings(profile, len(set(groups_of(self.game))) == 1)[: None if full else 1]
-        payoffs = self._play(matches)
+        """See `Evaluator`. A full report has all line-ups of `seatings`, others only the first one."""
+        names, lineups = zip(*seatings(profile, len(set(groups_of(self.game))) == 1).items(), strict=True)
+        payoffs = self._play(lineups if full else lineups[:1])
         metrics: Metrics = {}
-        for match, games in zip(matches, payoffs, strict=True):
-            metrics |= summarise(match.name, games)
+        for name, games in zip(names, payoffs, strict=False):
+            metrics |= summarise(name, games)
         metrics |= {f"return/{seat}": value.item() for seat, value in enumerate(payoffs[0].mean(0))}
         if self.reference is not None:
             metrics |= play_against_initial(self.reference, profile, payoffs[0], self._play)
@@ -78,12 +68,10 @@ class ReturnEvaluator:
 
     def _mean_payoff(self, row: Profile, column: Profile) -> tuple[float, float]:
         """Returns the mean payoff of `row` against `column` over seats and games, and its standard error."""
-        payoffs = self._play([Match("", profile) for profile in lineups(row, column)])
-        return mean_and_error(torch.stack([games[:, seat] for seat, games in enumerate(payoffs)]).mean(0))
+        return mean_and_error(mean_over_seats(self._play(list(map(Lineup, deviations(row, column))))))
 
-    def _play(self, matches: list[Match]) -> list[Tensor]:
-        """Returns the payoffs (episodes, P) of each match."""
-        lineups = [Lineup(match.profile, match.greedy) for match in matches]
+    def _play(self, lineups: Sequence[Lineup]) -> list[Tensor]:
+        """Returns the payoffs (episodes, P) of each line-up."""
         return score_lineups(self.runner, self.game, lineups, derive_seeds(SEED, self.episodes))
 
 
@@ -113,6 +101,15 @@ def mean_and_error(numbers: Tensor) -> tuple[float, float]:
     return numbers.mean().item(), error
 
 
+def mean_over_seats(results: Sequence[Tensor]) -> Tensor:
+    """Returns means (N,) over the seats of what seat p earns in results[p], which are payoffs (N, P).
+
+    Game n has the same seed in all results, so what the seats earn in it is not independent. The standard error of the
+    mean is therefore that of these N numbers, not a combination of the standard errors of the seats.
+    """
+    return torch.stack([payoffs[:, seat] for seat, payoffs in enumerate(results)]).mean(0)
+
+
 def sums_are_constant(payoffs: Tensor) -> bool:
     """Whether payoffs (N, P) have the same sum over seats in all games, up to rounding of float32."""
     sums = payoffs.double().sum(1)
@@ -125,7 +122,7 @@ def seats_differ(payoffs: Tensor) -> bool:
 
 
 def play_against_initial(
-    initial: Profile, profile: Profile, payoffs: Tensor, play: Callable[[list[Match]], list[Tensor]]
+    initial: Profile, profile: Profile, payoffs: Tensor, play: Callable[[Sequence[Lineup]], list[Tensor]]
 ) -> Metrics:
     """Returns the mean return of each policy when the other seats are played by the initial policies.
 
@@ -135,9 +132,9 @@ def play_against_initial(
     """
     if len(profile) < 2 or not sums_are_constant(payoffs):
         return {}
-    results = play([Match("", lineup) for lineup in lineups(profile, initial)])
+    results = play(list(map(Lineup, deviations(profile, initial))))
     games = torch.cat([payoffs, *results])
     if not (sums_are_constant(games) and seats_differ(games)):  # equal payoffs: a team that has not earned anything yet
         return {}
-    means, errors = zip(*(mean_and_error(result[:, seat]) for seat, result in enumerate(results)), strict=True)
-    return {f"{INITIAL}/mean": sum(means) / len(means), f"{INITIAL}/stderr": math.hypot(*errors) / len(errors)}
+    mean, error = mean_and_error(mean_over_seats(results))
+    return {f"{INITIAL}/mean": mean, f"{INITIAL}/stderr": error}

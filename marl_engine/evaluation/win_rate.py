@@ -4,7 +4,7 @@ The prompts are held out from training.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -12,14 +12,13 @@ from torch import Tensor
 
 from marl_engine.capabilities import TextPreferenceGame
 from marl_engine.evaluation.report import WIN_RATES, Artefact, Report, View
-from marl_engine.evaluation.returns import mean_and_error
+from marl_engine.evaluation.returns import SEED, mean_and_error
 from marl_engine.evaluation.scores import score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.language.generation import Completions, LanguagePolicy, complete
 from marl_engine.responders.preference.referee import Referee
 from marl_engine.types import Metrics, Policy, Profile
 
-SEED = 2**40  # evaluation shares no seed with training
 CERTAINTY = 1.96  # standard errors in an interval of 95 %
 BATCH = 32  # answers generated in one batch
 
@@ -33,12 +32,14 @@ class Sample(NamedTuple):
     chance: float  # probability that the answer is preferred to that of the reference
 
 
-def held_out_numbers(game: Any, episodes: int) -> Tensor:
+def held_out_numbers(game: TextPreferenceGame, episodes: int) -> Tensor:
     """Returns the numbers (N,) of held-out prompts, repeated in turn."""
     return game.train_prompts + torch.arange(episodes) % (len(game.texts) - game.train_prompts)
 
 
-def complete_held_out(game: Any, policy: Policy, episodes: int, device: str, stream: int = 0) -> list[Completions]:
+def complete_held_out(
+    game: TextPreferenceGame, policy: Policy, episodes: int, device: str, stream: int = 0
+) -> list[Completions]:
     """Returns answers to held-out prompts in batches; they are the same in every evaluation.
 
     Policies that are compared need different numbers `stream`, so that their random numbers are independent.
@@ -127,7 +128,7 @@ def texts_of(batches: Sequence[Completions]) -> list[str]:
 
 
 def measure_win_rate(
-    game: Any,
+    game: TextPreferenceGame,
     profile: Profile,
     reference: Profile,
     reference_answers: Sequence[Completions],
@@ -197,6 +198,5 @@ def kl_divergence(policy: LanguagePolicy, reference: LanguagePolicy, batches: Se
     for batch in batches:
         reference_log_prob = (reference.log_probs(batch.rows, batch.tokens) * batch.mask).sum(-1)
         log_ratios.append(batch.log_prob.sum(-1) - reference_log_prob)
-    log_ratio = torch.cat(log_ratios)
-    error = log_ratio.std().item() / len(log_ratio) ** 0.5 if len(log_ratio) > 1 else 0.0
-    return {"": log_ratio.mean().item(), "/stderr": error}
+    mean, error = mean_and_error(torch.cat(log_ratios))
+    return {"": mean, "/stderr": error}

@@ -47,6 +47,15 @@ def list_inputs(config: Mapping[str, Any]) -> list[Input]:
     return inputs
 
 
+def check_outside(inputs: list[Input], folder: Path) -> None:
+    """Raises Refused if an input is in the folder of a run that is about to be replaced."""
+    for item in inputs:
+        if Path(item.origin).resolve().is_relative_to(folder.resolve()):
+            raise Refused(
+                f"{item.key}: {item.text} is in {folder}, which overwrite=true would remove; choose another run="
+            )
+
+
 def copy_inputs(inputs: list[Input], folder: Path) -> None:
     """Copies inputs into the folder of a run. Raises Refused if one has changed since it was listed."""
     for item in inputs:

@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args
 
 from marl_engine.capabilities import (
+    LACKS,
     CriticSpec,
     DifferentiableGame,
     ExtensiveGame,
@@ -63,8 +64,9 @@ def check_parts(owner: str, types: Mapping[str, Any], **arguments: Any) -> None:
     """
     for name, argument in arguments.items():
         kind: Any = types.get(name)
-        if kind in CHOICES and (lack := lack_of(argument, kind, owner)):
-            raise Refused(f"{lack}; choose another, like {' or '.join(CHOICES[kind])}")
+        if kind in LACKS and (lack := lack_of(argument, kind, owner)):
+            advice = f"; choose another, like {' or '.join(CHOICES[kind])}" if kind in CHOICES else ""
+            raise Refused(f"{lack}{advice}")
         if lack := class_lack(argument, kind, owner):
             raise Refused(lack)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from marl_engine.capabilities import ExtensiveGame, lack_of
 from marl_engine.errors import Diverged, Halted, Refused
 from marl_engine.evaluation.report import Report
 from marl_engine.evaluation.scores import Best, best_of
@@ -29,7 +30,7 @@ class StopRule:
     """When a run ends by itself."""
 
     seconds: float | None = None
-    nash_conv: float | None = None  # of the profile; only solvers of exact games measure it
+    nash_conv: float | None = None  # of the profile; only that of extensive games is measured
 
     def __post_init__(self) -> None:
         for name, limit in (("seconds", self.seconds), ("nash_conv", self.nash_conv)):
@@ -65,9 +66,14 @@ class RunOptions:
 
 
 class Run:
-    """Iterates the solver of a configuration until a stopping rule applies."""
+    """Iterates the solver of a configuration until a stopping rule applies.
+
+    Raises Refused for a limit on NashConv in a game in which it is not measured.
+    """
 
     def __init__(self, parts: Components, plan: RunOptions, stop: StopRule, folder: RunFolder):
+        if stop.nash_conv is not None and (lack := lack_of(parts.game, ExtensiveGame, "stop.nash_conv")):
+            raise Refused(f"{lack}; stop this run by steps=, iterations= or stop.seconds=")
         self.parts, self.plan, self.stop, self.folder = parts, plan, stop, folder
         self.iteration = 0
         self.seconds = 0.0  # of earlier sessions
@@ -193,7 +199,7 @@ class Run:
         seconds = perf_counter() - since
         record |= {f"{unit}_per_second": progress.work[unit] / seconds for unit in self.work}
         record |= progress.metrics
-        self.nash_conv = progress.metrics.get("nash_conv", self.nash_conv)
+        evaluation: Metrics = {}
         try:
             if passes_multiple(last, self.iteration, self.plan.evaluate_every):
                 evaluation = self.evaluate_unless_interrupted()
@@ -204,6 +210,7 @@ class Run:
             raise
         finally:
             self.folder.log(record)
+        self.nash_conv = (evaluation | progress.metrics).get("nash_conv", self.nash_conv)
         if passes_multiple(last, self.iteration, self.plan.save_every) or (
             self.best and self.best.iteration == self.iteration
         ):
@@ -226,6 +233,3 @@ def check_metrics(progress: Progress, folder: RunFolder) -> None:
 def passes_multiple(last: int, now: int, interval: int) -> bool:
     """Whether a multiple of `interval` lies between `last` (exclusive) and `now` (inclusive)."""
     return now // interval > last // interval
-
-
-__all__ = ["Diverged", "RunOptions", "Run", "StopRule"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.responders.regulariser import check_supports
@@ -45,4 +46,5 @@ class MDPO:
         for iteration in count(after + 1):
             step_size = self.schedule.at(responder.work[main_unit(responder.work)])
             step = responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=step_size))
-            yield Progress(iteration, profile, step.metrics | {"step_size": step_size}, step.work)
+            metrics = step.metrics | {"step_size": step_size} | measure_nash_conv(responder, profile)
+            yield Progress(iteration, profile, metrics, step.work)

@@ -35,7 +35,7 @@ class MMD:
     """Plays against: itself. Anchored to: itself. Magnet: the reference.
 
     Raises ValueError for a step that is not above 0, a magnet_weight or `move_every` below 0, and a `first_share` that
-    is not from 0 to 1.
+    is not from 0 to 1, or above 0 without tables.
     """
 
     STATE = ("reference", "first")
@@ -58,6 +58,12 @@ class MMD:
     ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "anchor", "magnet")
+        mixed = self.mix_magnet(profile, profile if self.first_share > 0 else None, moves=1)
+        if mixed is not profile and any(policy.initial_memory(1) is not None for policy in mixed):
+            raise ValueError(
+                "solver.first_share is for tables: mixtures of other policies remember what they play, so they are no "
+                "magnets; use policy=table, or solver.first_share=0"
+            )
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

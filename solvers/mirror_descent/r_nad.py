@@ -3,9 +3,14 @@
 Perolat et al. 2021 (arXiv:2002.08456, section 5) and 2022 (DeepNash, arXiv:2206.15378). Each player's payoff is reduced
 by eta times the log-ratio of its own choices to the reference, summed along the path, and increased by that of the
 others, so that a zero-sum game stays zero-sum. Replicator dynamics then converge to the unique equilibrium of the
-regularised game, and these equilibria converge to an equilibrium of the game itself, in the last iterate. Here a step
-of the dynamics is a step of Hedge in every information set, and the reference moves after a fixed number of steps.
+regularised game, and these equilibria converge to an equilibrium of the game itself, in the last iterate.
+
+The reference moves after a fixed number of steps. A step of the dynamics is a step of Hedge in every information set.
 Responders that learn from play receive the tax in the rewards of each decision.
+
+It departs from DeepNash in two ways. There the tax is a weighted mean of the log-ratios to the last two references,
+whose weight moves gradually from the older to the newer one; here there is one reference, and the tax changes at once.
+There logits follow NeuRD with estimates of returns by v-trace; here the responder takes its own step.
 """
 
 from collections.abc import Iterator
@@ -100,7 +105,7 @@ def tax_strategies(form: SequenceForm, strategy: np.ndarray, reference: np.ndarr
 
 @compile_loop
 def accumulate(form, ratio, along):
-    """Returns the sum of a number of each sequence (S,) over the sequences that lead to it."""
+    """Writes into `along` (S,) the sum of the ratios (S,) of each sequence and of the own sequences that lead to it."""
     for infoset in range(form.parent.size):
         before = along[form.parent[infoset]]
         for sequence in range(form.first[infoset], form.first[infoset + 1]):

@@ -22,11 +22,11 @@ from marl_engine.numerics.checks import check_finite, check_number
 from marl_engine.numerics.jit import compile_loop
 from solvers.normal_form.regrets import Strategies, check_payoffs
 
-BLOCK = 96  # states that are eliminated together before a matrix product updates the others,
-BLOCKED_ABOVE = 768  # in chains with more states than this
-MAX_JOINT_ACTIONS = 10_000  # joint actions; their chain takes 1.6 GB
-TIE = 1e-12  # payoffs closer than this, relative to the largest gain, are equal,
-ROUNDING = 4 * np.finfo(float).eps  # or closer than this, relative to the largest payoff
+BLOCKED_ABOVE = 768  # states; in larger chains, several are eliminated before a matrix product updates the others
+BLOCK = 96  # states that are eliminated together there
+MAX_JOINT_ACTIONS = 10_000  # joint actions; the rates of their chain and the logarithms of these take 1.6 GB
+TIE = 1e-12  # relative to the largest gain; smaller gains are ties
+ROUNDING = 4 * np.finfo(float).eps  # relative to the largest payoff; smaller gains are ties, too
 
 
 def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6) -> np.ndarray:
@@ -49,9 +49,9 @@ def alpha_rank(payoffs: np.ndarray, alpha: float = np.inf, population: int = 50,
 def alpha_rank_symmetric(
     payoff: np.ndarray, alpha: float = np.inf, population: int = 50, noise: float = 1e-6
 ) -> np.ndarray:
-    """Returns the same (A,) for one population that plays against itself.
+    """Returns the stationary distribution (A,) for one population that plays against itself.
 
-    `payoff` (A, A) is that of the row; u = M[r, s] - M[s, r].
+    `payoff` (A, A) is that of the row; u = M[r, s] - M[s, r]. Raises ValueError as `alpha_rank` does.
     """
     check_finite("payoff", payoff)
     payoff = np.asarray(payoff, float)
@@ -162,7 +162,10 @@ def weigh(rates, weights):
 
 @compile_loop
 def eliminate_logs(logs, weights):
-    """Does the same in logarithms, one state after another; writes the logarithm of the stationary distribution."""
+    """Eliminates all states but the first from the logarithms of rates (N, N), in place, one state after another.
+
+    Writes the logarithm of the stationary distribution, up to a constant, into `weights` (N,).
+    """
     states = weights.size
     for state in range(states - 1, 0, -1):
         highest = -np.inf

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from marl_engine.numerics.checks import check_distributions, check_number
+from marl_engine.numerics.checks import check_number
 from marl_engine.numerics.jit import compile_inline, compile_loop
-from solvers.normal_form.regrets import Strategies, in_range, subtract_least
+from solvers.normal_form.regrets import Strategies, check_strategies, in_range, subtract_least
 
 REPLICATOR, REGRET_MATCHING, FICTITIOUS_PLAY = range(3)
 FIRST_REGRET = 1e-6  # initial regret of every action, so that the first steps are uniform
@@ -151,10 +151,10 @@ def respond(game, learner, player, count):
 
 
 @compile_loop
-def play_steps(game, learner, rule, after, steps, step, floor):
-    """Takes `steps` steps with all players in place; `after` steps were taken before."""
+def play_steps(game, learner, rule, steps, step, floor):
+    """Takes `steps` steps with all players in place."""
     players = game.order.shape[0]
-    for number in range(after, after + steps):
+    for number in range(steps):
         for index in range(learner.total.size):
             learner.total[index] += learner.strategy[index]
         for player in range(players):
@@ -168,8 +168,8 @@ def play_steps(game, learner, rule, after, steps, step, floor):
                 respond(game, learner, player, number + 1.0)
 
 
-def make_table(payoffs: np.ndarray) -> CompiledGame:
-    """Returns a Table of payoffs (P, A, B, …) float64."""
+def arrange_payoffs(payoffs: np.ndarray) -> CompiledGame:
+    """Returns the arrays of a game with payoffs (P, A, B, …) float64."""
     players, counts = len(payoffs), payoffs.shape[1:]
     order = [[*(other for other in range(players) if other != player), player] for player in range(players)]
     turned = [np.moveaxis(earns, player, -1).ravel() for player, earns in enumerate(payoffs)]
@@ -200,7 +200,7 @@ def projected_replicator(
     functions here.
     """
     check_number("step_size", step_size, above=0)
-    game = make_table(in_range(payoffs))
+    game = arrange_payoffs(in_range(payoffs))
     check_number("floor", floor, least=0, below=1 / np.diff(game.first).max())
     learner = simulate(game, initial_learner(game), REPLICATOR, steps, step_size, floor)
     return split_weights(game, learner.total + learner.strategy)
@@ -209,23 +209,22 @@ def projected_replicator(
 def regret_matching(payoffs: np.ndarray, steps: int = 20_000, floor: float = 0.0) -> Strategies:
     """Returns average strategies over `steps` steps. Strategies have a share `floor` of the uniform one."""
     check_number("floor", floor, least=0, most=1)
-    game = make_table(in_range(payoffs))
+    game = arrange_payoffs(in_range(payoffs))
     learner = simulate(game, initial_learner(game), REGRET_MATCHING, steps, floor=floor)
     return split_weights(game, learner.total + learner.strategy)
 
 
 def fictitious_play(payoffs: np.ndarray, steps: int = 20_000) -> Strategies:
     """Returns the average of best responses to averages; the first move is uniform."""
-    game = make_table(in_range(payoffs))
+    game = arrange_payoffs(in_range(payoffs))
     return split_weights(game, simulate(game, initial_learner(game), FICTITIOUS_PLAY, steps).strategy)
 
 
 def replicator(payoffs: np.ndarray, start: Strategies, steps: int, step_size: float = 1e-3) -> Strategies:
     """Returns strategies after `steps` steps of replicator dynamics from `start`, not averaged, without floor."""
     check_number("step_size", step_size, above=0)
-    for own in start:
-        check_distributions("start", own)
-    game = make_table(subtract_least(payoffs))
+    game = arrange_payoffs(subtract_least(payoffs))
+    check_strategies(payoffs, start)
     learner = initial_learner(game)
     learner.strategy[:] = np.concatenate(start)
     return split_weights(game, simulate(game, learner, REPLICATOR, steps, step_size).strategy)
@@ -236,5 +235,5 @@ def simulate(
 ) -> Learner:
     """Plays `steps` steps and returns the learner, changed in place. Raises ValueError for fewer than 1."""
     check_number("steps", steps, least=1, whole=True)
-    play_steps(game, learner, rule, 0, steps, step_size, floor)
+    play_steps(game, learner, rule, steps, step_size, floor)
     return learner

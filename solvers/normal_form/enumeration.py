@@ -26,7 +26,8 @@ def all_equilibria(payoffs: np.ndarray) -> list[Strategies]:
     """Returns all equilibria of payoffs (2, A, B), the extreme ones of a degenerate game, ordered by their first
     actions.
 
-    Raises Refused for invalid payoffs, other numbers of players than two, and more than LARGEST actions.
+    Raises Refused for invalid payoffs, other numbers of players than two, more than LARGEST actions, and if rounding
+    leaves none.
     """
     payoffs = in_range(payoffs)
     check_size(payoffs.shape[1:])
@@ -37,7 +38,10 @@ def all_equilibria(payoffs: np.ndarray) -> list[Strategies]:
     pairs = [[one[i] / one[i].sum(), other[j] / other[j].sum()] for i, j in np.argwhere(conflicts == 0)]
     pairs = [choose_better(payoffs, pair) for pair in pairs]
     pairs = [pair for pair in pairs if regrets(payoffs, pair).max() <= TOLERANCE]
-    return sorted(pairs, key=lambda pair: tuple(-np.concatenate(pair).round(6)))
+    if not pairs:
+        raise Refused("no equilibrium was found up to rounding; use solver.method=nash")
+    distinct = distinct_rows(np.array([np.concatenate(pair) for pair in pairs]))
+    return sorted([pairs[place] for place in distinct], key=lambda pair: tuple(-np.concatenate(pair).round(6)))
 
 
 def check_size(actions: Sequence[int]) -> None:
@@ -61,9 +65,16 @@ def list_vertices(payoff: np.ndarray) -> np.ndarray:
         [np.column_stack([-np.eye(actions), np.zeros(actions)]), np.column_stack([payoff, -np.ones(len(payoff))])]
     )
     points = np.maximum(HalfspaceIntersection(halfspaces, inside).intersections, 0)
-    _, first = np.unique((points / SAME).round(), axis=0, return_index=True)
-    points = points[first]
+    points = points[distinct_rows(points)]
     return points[points.max(1) > SAME]
+
+
+def distinct_rows(rows: np.ndarray) -> list[int]:
+    """Returns the indices of rows (N, D) that differ from all earlier ones by more than SAME in some coordinate."""
+    from scipy.spatial import KDTree
+
+    repeated = {later for _, later in KDTree(rows).query_pairs(SAME, p=np.inf)}
+    return [place for place in range(len(rows)) if place not in repeated]
 
 
 def choose_better(payoffs: np.ndarray, strategies: Strategies) -> Strategies:

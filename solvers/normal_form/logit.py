@@ -20,7 +20,7 @@ from marl_engine.numerics.checks import check_number
 from solvers.normal_form.regrets import Strategies, pair_values, regrets, scale_by_widest, values
 from solvers.normal_form.supports import refine
 
-CORRECTIONS = 4  # Newton steps before the path step is halved
+CORRECTIONS = 3  # Newton steps before the path step is halved
 CLOSE, CLOSEST = 1e-8, 1e-12  # residuals along the path, and at its end, relative to a point's largest number
 SHARPEST = 1e9  # precision at which the path ends
 FARTHEST = 0.3  # largest correction, relative to the step
@@ -103,18 +103,19 @@ def solve_linear(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 def correct(game: ScaledGame, guess: np.ndarray, fixed: np.ndarray, close: float = CLOSE) -> np.ndarray | None:
     """Returns the solution (D + 1,) near a guess, in the plane through it with normal `fixed` (D + 1,); or None."""
     point = guess
-    for _ in range(CORRECTIONS):
+    for left in range(CORRECTIONS, -1, -1):
         error = np.append(residual(game, point[:-1], point[-1]), fixed @ (point - guess))
         if not np.isfinite(error).all():
             return None
         if np.abs(error).max() < close * max(1.0, np.abs(point).max()):
             return point
-        point = point - solve_linear(np.vstack([slope(game, point[:-1], point[-1]), fixed]), error)
+        if left:
+            point = point - solve_linear(np.vstack([slope(game, point[:-1], point[-1]), fixed]), error)
     return None
 
 
 def scale_game(payoffs: np.ndarray) -> ScaledGame:
-    """Returns a Game of payoffs (P, A, B, …). Raises ValueError for invalid payoffs."""
+    """Returns payoffs (P, A, B, …), scaled to [0, 1], as a game. Raises ValueError for invalid payoffs."""
     payoffs, unit = scale_by_widest(payoffs)
     return ScaledGame(payoffs, np.concatenate([[0], np.cumsum(payoffs.shape[1:])]), unit)
 
@@ -152,7 +153,8 @@ def logit_path(payoffs: np.ndarray, steps: int = 500) -> Iterator[Point]:
 def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000) -> Strategies:
     """Returns the quantal response equilibrium at a precision l, the first on the path.
 
-    Raises ValueError for a negative precision, and RuntimeError if the path does not reach it within `steps` steps.
+    Raises ValueError for a negative precision, and RuntimeError if the path does not reach it within `steps` steps or
+    Newton's method does not converge there.
     """
     check_number("precision", precision, least=0)
     game = scale_game(payoffs)
@@ -163,10 +165,12 @@ def logit_equilibrium(payoffs: np.ndarray, precision: float, steps: int = 2_000)
             guess = point if before is None else before + share * (point - before)
             solution = correct(game, np.append(guess[:-1], sharpness), np.eye(len(guess))[-1], CLOSEST)
             if solution is None:
-                break
+                raise RuntimeError(
+                    f"the logit path passes precision {precision}, but Newton's method does not converge"
+                )
             return split_strategies(game, solution[:-1])
         before = point
-    raise RuntimeError(f"the logit path did not come to precision {precision} in {steps} steps")
+    raise RuntimeError(f"the logit path could not be followed to precision {precision} in {steps} steps")
 
 
 def logit_limit(payoffs: np.ndarray, steps: int = 2_000) -> Strategies:

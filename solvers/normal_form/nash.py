@@ -4,9 +4,10 @@ Two-player games with constant sum: linear programming with QuantEcon's simplex 
 gap. Other games: a sequence of methods. Each result is measured by the gains of best responses. The first one that is
 good enough is returned, otherwise the best. All methods have bounded running time, so there is always a result.
 
-1. pure equilibria, by comparing payoffs 2. two players: Lemke and Howson (1964), from several initial labels
-(QuantEcon) 3. the end of the logit path (`logit.py`), then of paths for slightly perturbed payoffs if the path is lost
-4. averages of regret matching and of projected replicator dynamics (`dynamics.py`)
+    1. pure equilibria, by comparing payoffs
+    2. two players: Lemke and Howson (1964), from several initial labels (QuantEcon)
+    3. the end of the logit path (`logit.py`), then of paths for slightly perturbed payoffs if the path is lost
+    4. averages of regret matching and of projected replicator dynamics (`dynamics.py`)
 
 The supports found in this way are solved again by Newton's method, to the last digits (`supports.py`).
 """
@@ -17,10 +18,8 @@ import numpy as np
 
 from solvers.normal_form.dynamics import projected_replicator, regret_matching
 from solvers.normal_form.logit import logit_limit
-from solvers.normal_form.regrets import Strategies, in_range, nash_conv, regrets, uniform_strategies
+from solvers.normal_form.regrets import Strategies, in_range, regrets, uniform_strategies
 from solvers.normal_form.supports import pure_equilibrium, refine
-
-__all__ = ["is_constant_sum", "nash", "nash_conv", "regrets", "zero_sum"]
 
 TOLERANCE = 1e-9  # regret of an equilibrium, relative to a player's payoff range
 SHORT, LABELS = 10, 16  # pivots from every label; labels that are followed to the end

@@ -29,7 +29,10 @@ def values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int) -
 
 
 def pair_values(payoffs: np.ndarray, strategies: Sequence[np.ndarray], player: int, other: int) -> np.ndarray:
-    """Returns the same for each pair of actions of a player and one other player, (its A, the other's A)."""
+    """Returns what each pair of actions of a player and one other player earns the first of them.
+
+    The result is (its A, the other's A); all others play their strategies.
+    """
     value = np.moveaxis(payoffs[player], (player, other), (0, 1))
     for third in reversed(range(len(strategies))):
         if third not in (player, other):

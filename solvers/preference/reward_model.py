@@ -72,8 +72,9 @@ class RewardModelling:
             def payoff(trajectory: Trajectory, refit: bool = refit, losses: list[float] = losses) -> Tensor:
                 steps = self._steps(trajectory, responder.game, judge.horizon)
                 if refit:
-                    self._ask(judge, summaries(judge, trajectory), steps, responder.seed)
-                    losses += self._fit(responder.seed)
+                    generator = torch.Generator().manual_seed(responder.seed * 1_000_003 + self.queries)
+                    self._ask(judge, summaries(judge, trajectory), steps, responder.seed, generator)
+                    losses += self._fit(generator)
                 return self._rewards(steps, len(trajectory.reward))
 
             step = responder.respond(profile, objective=Objective(payoff=Payoff(payoff)))
@@ -98,9 +99,20 @@ class RewardModelling:
         features = torch.cat([observation if self.timed else observation[..., :-1], action], dim=-1)
         return split_trajectories(features, horizon)
 
-    def _ask(self, judge: TrajectoryPreferenceGame, summary: Tensor, steps: Tensor, seed: int) -> None:
-        """Compares random pairs of trajectories with summaries (N, K), and remembers the outcomes."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + self.queries)
+    def _ask(
+        self,
+        judge: TrajectoryPreferenceGame,
+        summary: Tensor,
+        steps: Tensor,
+        seed: int,
+        generator: torch.Generator,
+    ) -> None:
+        """Compares random pairs of trajectories with summaries (N, K), and remembers the outcomes.
+
+        Raises ValueError for a single trajectory.
+        """
+        if len(summary) < 2:
+            raise ValueError("pairs of trajectories are compared, and there is one; use responder.num_envs=2 or more")
         one = torch.randint(len(summary), (self.comparisons,), generator=generator)
         other = (one + torch.randint(1, len(summary), (self.comparisons,), generator=generator)) % len(summary)
         one, other = one.to(summary.device), other.to(summary.device)
@@ -108,10 +120,9 @@ class RewardModelling:
         self.queries += self.comparisons
         self.compared = [*self.compared, [steps, torch.stack([one, other], dim=1), outcomes]][-self.memory :]
 
-    def _fit(self, seed: int) -> list[float]:
+    def _fit(self, generator: torch.Generator) -> list[float]:
         """Fits the model, on the latest comparisons and on remembered ones in turn; returns the losses."""
         assert self.model is not None
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + self.queries)
         first = self.queries == self.comparisons
         losses = []
         for update in range(10 * self.updates if first else self.updates):

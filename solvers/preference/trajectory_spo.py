@@ -1,10 +1,10 @@
 """SPO for trajectories: the reward of a trajectory is its win rate against recent trajectories of the learner.
 
 Swamy et al. 2024, "A Minimaximalist Approach to Reinforcement Learning from Human Feedback" (arXiv:2401.04056,
-algorithm 2). One learner plays against itself, without a reward model. If preferences are cyclic, the average of its
-policies is the minimax winner, and not the last one.
+algorithm 2). One learner plays against itself, without a reward model. The average of its policies converges to the
+minimax winner; if preferences are cyclic, the last policy does not.
 
-The win rate minus 1/2 is the reward of every step of the trajectory, so the return is the win rate times the horizon.
+The win rate minus 1/2 is the reward of every step of the trajectory, so the return is their product with the horizon.
 Without a discount, early steps have larger returns than late ones; a discount evens this out.
 """
 

@@ -9,7 +9,7 @@ import pytest
 from marl_engine.commands import plot, train
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.curve_labels import labels
-from marl_engine.commands.curves import RunRecords, build_curves
+from marl_engine.commands.curves import RunRecords, build_curves, default_axis
 from marl_engine.runs.folder import RunFolder
 from marl_engine.view import plots
 from marl_engine.view.plots import new_figure
@@ -156,6 +156,15 @@ def test_work_is_drawn_in_the_units_that_were_counted():
         assert build_curves([RunRecords(Path("a"), {}, records)], unit, "gap")[0].x.tolist() == [work]
     with pytest.raises(ValueError, match="a counts no nodes; choose x= from iteration, queries"):
         build_curves([RunRecords(Path("a"), {}, records)], "nodes", "gap")
+
+
+def test_returns_of_runs_without_steps_are_drawn_over_iterations():
+    """CFR counts queries; its evaluation measures returns."""
+    solved = RunRecords(Path("a"), {}, [{"iteration": 1, "queries": 2, "evaluation/return/mean": 0.0}])
+    learned = RunRecords(Path("b"), {}, [{"iteration": 1, "steps": 64, "evaluation/return/mean": 0.0}])
+    for runs, axis in (([learned], "steps"), ([solved], "iteration"), ([learned, solved], "iteration")):
+        assert default_axis(runs, "evaluation/return/mean") == axis
+    assert default_axis([learned], "nash_conv") == "iteration"
 
 
 REFUSALS = [

@@ -233,6 +233,7 @@ def test_sweep(assert_refused, override):
         (("game=kuhn_poker", "solver=dcfr", "solver.alpha=-1"), "solver.alpha must be a finite number of 0 or more"),
         (("game=kuhn_poker", "solver=cfr", "solver.stride=0"), "solver.stride must be a whole number of 1 or more"),
         (("game=kuhn_poker", "solver=cfr", "stop.nash_conv=0"), "stop.nash_conv must be above 0"),
+        (("game=overcooked", *SMALL, "stop.nash_conv=1"), "Overcooked is not in extensive form: stop.nash_conv needs "),
     ],
 )
 def test_incompatible_parts(assert_refused, overrides, phrase):

@@ -6,7 +6,10 @@ from math import inf, nan
 import numpy as np
 import pytest
 
+from marl_engine.capabilities import LevelGame
+from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_distributions, check_finite, check_number
+from marl_engine.runs.requirements import check_parts
 
 
 @pytest.mark.parametrize(
@@ -56,3 +59,8 @@ def test_chances_add_up():
         check_distributions("x", [[0.25, 0.25], [1, 0]])
     with pytest.raises(ValueError, match=r"chances of 0 or more, not -0\.5"):
         check_distributions("x", [1.5, -0.5])
+
+
+def test_declared_capabilities_are_checked_without_a_preset_that_has_them():
+    with pytest.raises(Refused, match=r"^object has no levels: Solver needs `players`, .*`restart`$"):
+        check_parts("Solver", {"game": LevelGame}, game=object())

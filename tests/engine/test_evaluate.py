@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from command_runs import marl_train
@@ -9,11 +10,13 @@ from toys import Matrix
 
 from games.control import Control
 from games.normal_form import MatrixGame
-from marl_engine.evaluation import make_evaluator
+from marl_engine.evaluation import exact, make_evaluator
+from marl_engine.evaluation.returns import play_against_initial
 from marl_engine.evaluation.scores import best_of
 from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.policies.tabular import TabularSpec
+from marl_engine.policies.strategy import extract_strategy
+from marl_engine.policies.tabular import TabularSpec, fill_tables
 from marl_engine.runners.local import LocalRunner
 from marl_engine.types import Policy
 
@@ -129,11 +132,37 @@ def test_a_game_of_one_seat_is_not_scored_with_its_seats_swapped():
 def test_an_evaluator_is_chosen_by_what_the_game_can_do():
     """Scores are minus NashConv for an extensive game, and returns for one that is played."""
     game = MatrixGame("prisoners_dilemma")
-    exact = make_evaluator(game, None, LocalRunner()).evaluate(TabularSpec().profile(game), full=True)
-    assert (exact.score.measure, exact.score.error) == ("nash_conv", 0)
-    assert exact.score.value == pytest.approx(-exact.metrics["nash_conv"]) != 0
-    assert [each.name for each in exact.artefacts] == ["strategy.json"]
+    solved = make_evaluator(game, None, LocalRunner()).evaluate(TabularSpec().profile(game), full=True)
+    assert (solved.score.measure, solved.score.error) == ("nash_conv", 0)
+    assert solved.score.value == pytest.approx(-solved.metrics["nash_conv"]) != 0
+    assert [each.name for each in solved.artefacts] == ["strategy.json"]
     profile = [Always([0.0, 1.0])] * 2
     report = make_evaluator(Matrix(torch.eye(2)), None, LocalRunner(), episodes=3).evaluate(profile)
     assert report.score[:3] == ("return/mean", "return", 1.0)
     assert report.headline == ("return 1 ± 0", "sampled (3 games)")
+
+
+def test_seats_that_win_and_lose_the_same_games_have_no_error():
+    """Line-ups play the same seeds: seat 1 loses in each game what seat 0 wins, so the mean is exactly 0."""
+    won = torch.tensor([1.0, -1.0, 1.0, 1.0])
+    results = [torch.stack([won, -won], dim=1)] * 2
+    metrics = play_against_initial([None] * 2, [None] * 2, results[0], lambda lineups: results)
+    assert metrics == {"return/initial/mean": 0.0, "return/initial/stderr": 0.0}
+
+
+def test_profiles_of_an_extensive_game_are_tabulated_once(monkeypatch):
+    """Each pair of profiles is compared in both seats of rock, paper, scissors."""
+    game, calls = MatrixGame("rock_paper_scissors"), []
+    monkeypatch.setattr(exact, "extract_strategy", lambda *each: calls.append(each) or extract_strategy(*each))
+    profiles = [TabularSpec().profile(game) for _ in range(3)]
+    for action, profile in enumerate(profiles):
+        fill_tables(profile, np.concatenate([[1, 1], np.eye(3)[action], np.eye(3)[action]]))
+    table = exact.ExactEvaluator(game).compare(profiles)
+    assert [[mean for mean, _ in row] for row in table] == [[0, -1, 1], [1, 0, -1], [-1, 1, 0]]
+    assert len(calls) == 3
+
+
+def test_returns_of_eleven_seats_are_in_their_order():
+    metrics = {"nash_conv": 1.0, "exploitability": 0.1, "return/mean": 0.0, "gain/0": 0.0}
+    _, label = exact.headline(metrics | {f"return/{seat}": float(seat) for seat in range(11)})
+    assert label.endswith("returns " + ", ".join(f"{seat}.0000" for seat in range(11)))

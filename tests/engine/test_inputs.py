@@ -282,3 +282,13 @@ def test_regrets_of_another_game_are_refused(solver):
         else:
             next(progress)
             states.append(get_state(learning))
+
+
+def test_a_run_does_not_replace_the_folder_of_its_own_opponent(tmp_path):
+    tables = "game=matrix", "policy=table", "responder=exact", "run=x", "iterations=2"
+    assert marl_train(tmp_path, *tables, "solver=mmd").code == 0
+    before = contents(tmp_path / "runs" / "x")
+    run = marl_train(tmp_path, *tables, "solver=best_response", "solver.opponent=runs/x", "overwrite=true")
+    assert (run.code, run.out) == (2, "")
+    assert run.err == "solver.opponent: runs/x is in runs/x, which overwrite=true would remove; choose another run=\n"
+    assert contents(tmp_path / "runs" / "x") == before

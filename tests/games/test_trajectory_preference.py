@@ -269,3 +269,23 @@ def test_trajectories_have_equal_lengths_and_new_seeds():
     assert (torch.stack(paid) > 50).sum(0).tolist() == [[1]] * 3  # the prize is won once
     assert (observation[:, 0, 0] >= 0.45).all()
     assert (turn.observation[:, 0, 0] < -0.3).all()
+
+
+def test_a_reward_model_needs_a_pair_of_trajectories():
+    with pytest.raises(ValueError, match="pairs of trajectories are compared, and there is one"):
+        learn(Bandit(3, 1), RewardModelling(), 1, num_envs=1)
+
+
+def test_every_fit_of_a_reward_model_draws_other_numbers(monkeypatch):
+    """A generator is seeded once in an iteration, for the pairs that are compared and for those that are learned."""
+    seeds, seed_generator = [], torch.Generator.manual_seed
+
+    class Generator(torch.Generator):
+        def manual_seed(self, seed):
+            seeds.append(seed)
+            return seed_generator(self, seed)
+
+    solver = RewardModelling(comparisons=8, updates=2)
+    monkeypatch.setattr("solvers.preference.reward_model.torch.Generator", Generator)
+    learn(Bandit(3, 1), solver, 3, seed=7)
+    assert [seed - 7_000_021 for seed in seeds if seed >= 7_000_021] == [0, 8, 16]

@@ -320,3 +320,9 @@ def test_off_policy_goes_on_as_if_it_had_not_stopped():
             responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=0.5))
         ends.append(profile[0].state_dict())
     assert all(torch.equal(each, ends[1][name]) for name, each in ends[0].items())
+
+
+def test_nash_conv_is_measured_like_that_of_other_solvers():
+    game = PreferenceMatrix("cycle")
+    progress = next(MDPO().solve(TabularSpec().profile(game), ExactResponder(game)))
+    assert progress.metrics["nash_conv"] == progress.metrics["nash_conv/last"] > 0

@@ -10,11 +10,14 @@ from settings import CONFIGS
 
 from games.normal_form.catalogue import PREFERENCES
 from games.normal_form.games import MatrixGame, PreferenceFile, PreferenceMatrix
+from games.openspiel import OpenSpiel
 from marl_engine.extensive_form.regularised import duality_gap
 from marl_engine.extensive_form.sequence_form import expected_payoffs, nash_conv, realization_plan
 from marl_engine.numerics.state import get_state, set_state
+from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.responders.ppo import PPO
 from marl_engine.types import Work
 from solvers.mirror_descent.mirror_prox import MirrorProx
 from solvers.mirror_descent.mmd import MMD
@@ -341,3 +344,12 @@ def test_steps_and_pulls_are_finite_numbers(solver, number):
     else:
         with pytest.raises(ValueError, match=r"solver\.step_size must be a .*number above 0"):
             solver(step_size=number)
+
+
+def test_mixed_magnets_are_for_tables():
+    """A mixture of networks remembers which of them it plays, and nothing can be held near it."""
+    game, spec = OpenSpiel("kuhn_poker"), MLPSpec(hidden=[4])
+    responder = PPO(game, spec, num_envs=4, rollout_length=4)
+    with pytest.raises(ValueError, match=r"solver.first_share is for tables: .* use policy=table, or solver.first_sha"):
+        MMD(first_share=0.5, move_every=2).solve(spec.profile(game), responder)
+    MMD(move_every=2).solve(spec.profile(game), responder)

@@ -12,12 +12,13 @@ from games.normal_form.catalogue import load_classic
 from games.normal_form.games import MatrixGame
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
+from solvers.normal_form import logit
 from solvers.normal_form.alpha_rank import alpha_rank, alpha_rank_symmetric, marginals, stationary
 from solvers.normal_form.catalogue import META
 from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated_equilibrium, max_entropy_correlated
 from solvers.normal_form.dynamics import fictitious_play, projected_replicator, regret_matching, replicator
 from solvers.normal_form.entropy import max_entropy
-from solvers.normal_form.enumeration import all_equilibria
+from solvers.normal_form.enumeration import all_equilibria, distinct_rows
 from solvers.normal_form.logit import logit_equilibrium, logit_limit, logit_path
 from solvers.normal_form.nash import (
     average_candidates,
@@ -541,3 +542,31 @@ def test_what_is_no_joint_distribution_gets_no_score(regrets_of):
         regrets_of(CHICKEN, np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"joint must be chances of shape \(2, 2\), not \(4,\)"):
         regrets_of(CHICKEN, np.full(4, 0.25))
+
+
+def test_starts_of_another_game_are_refused():
+    payoffs = random_payoffs(3, 2, 2, 3)
+    with pytest.raises(ValueError, match=r"strategies must have \[2, 3\] chances"):
+        replicator(payoffs, [np.full(3, 1 / 3), np.full(2, 1 / 2)], steps=1)
+
+
+def test_the_last_correction_of_a_point_of_the_path_is_examined(monkeypatch):
+    """One Newton step fewer than a guess needs does not do, and so many do."""
+    game = logit.scale_game(random_payoffs(5, 2, 3, 3))
+    guess, plane = np.append(np.full(6, -1.0), 3.0), np.eye(7)[-1]
+    monkeypatch.setattr(logit, "CORRECTIONS", 20)
+    steps = []
+    solve = logit.solve_linear
+    monkeypatch.setattr(logit, "solve_linear", lambda *each: steps.append(1) or solve(*each))
+    point = logit.correct(game, guess, plane)
+    needed = len(steps)
+    assert needed > 1
+    monkeypatch.setattr(logit, "CORRECTIONS", needed - 1)
+    assert logit.correct(game, guess, plane) is None
+    monkeypatch.setattr(logit, "CORRECTIONS", needed)
+    np.testing.assert_array_equal(logit.correct(game, guess, plane), point)
+
+
+def test_equal_vertices_on_two_sides_of_a_rounding_boundary_are_one():
+    rows = np.array([[0.25], [0.49999999e-9], [0.50000001e-9], [1.0], [0.25 + 1e-12]])
+    assert distinct_rows(rows) == [0, 1, 3]

@@ -28,7 +28,7 @@ from marl_engine.commands.command_line.preset_files import (
 )
 from marl_engine.configuration import better_preset, class_of
 from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unknown
-from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.folder import RunFolder, nearby_runs
 
 TARGET_KEY = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
 OPEN_SECTIONS = ("game.judge.options.", "game.arguments")  # sections with arbitrary keys: of endpoints and PettingZoo
@@ -243,9 +243,7 @@ def resume_config(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Returns the configuration of a run with some keys changed. Raises Refused."""
     file = folder / "config.yaml"
     if not file.is_file():
-        runs = {str(each.parent) for parent in (folder.parent, Path("runs")) for each in parent.glob("*/config.yaml")}
-        advice = f"; choose from {choice(folder, runs)}" if runs else ""
-        raise Refused(f"there is no run to resume at {str(folder)!r}{advice}")
+        raise Refused(f"there is no run to resume at {str(folder)!r}{nearby_runs(folder)}")
     config = load_config(file)
     RunFolder(folder).check_layout()
     OmegaConf.set_struct(config, True)
