@@ -19,7 +19,10 @@ from marl_engine.commands.process import FAILED, run_command
 from marl_engine.configuration import validate_fields
 from marl_engine.errors import Refused, excerpt
 from marl_engine.interruption import INTERRUPTION
+from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import INPUTS
+from marl_engine.runs.run import Run, RunOptions, StopRule
+from marl_engine.types import Game
 
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
@@ -81,10 +84,8 @@ def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) 
     return run_jobs(jobs, train)
 
 
-def split_config(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The plan and the stopping rule of a configuration. Raises Refused."""
-    from marl_engine.runs.run import RunOptions, StopRule
-
+def split_config(config: Mapping[str, Any]) -> tuple[RunOptions, StopRule]:
+    """Returns the options and the stopping rule of a configuration. Raises Refused."""
     for part in PARTS:
         if not isinstance(config.get(part), Mapping):
             raise Refused(f"{part} must be the name of a preset, not {config.get(part)!r}")
@@ -128,7 +129,6 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     """Runs a configuration, or resumes the run in a folder; returns the exit code. Raises Refused."""
     from marl_engine.commands.check_game import report_contract
     from marl_engine.numerics.threads import choose_threads
-    from marl_engine.runs.folder import RunFolder
     from marl_engine.runs.lock import lock_folder
     from marl_engine.view.progress import new_console
 
@@ -144,15 +144,15 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
         return run_to_end(run, console, resume is None)
 
 
-def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume: bool, console: Any) -> Any:
+def prepare(
+    config: Mapping[str, Any], plan: RunOptions, stop: StopRule, folder: RunFolder, resume: bool, console: Any
+) -> Run:
     """Creates a run and its folder, or restores it. Raises Refused."""
     import torch
 
     from marl_engine.policies.weights import profile_state
     from marl_engine.runs.factory import build
-    from marl_engine.runs.folder import RunFolder
     from marl_engine.runs.inputs import check_outside, copy_inputs, list_inputs, localise
-    from marl_engine.runs.run import Run
 
     torch.set_num_threads(config["threads"])
     inputs = [] if resume else list_inputs(config)
@@ -177,7 +177,7 @@ def prepare(config: Mapping[str, Any], plan: Any, stop: Any, folder: Any, resume
     return run
 
 
-def run_to_end(run: Any, console: Any, is_new: bool) -> int:
+def run_to_end(run: Run, console: Any, is_new: bool) -> int:
     """Runs to the end and writes the summary; returns the exit code. Raises Refused if the first iteration fails."""
     from marl_engine.commands.summary import finish
     from marl_engine.errors import Halted
@@ -202,7 +202,7 @@ def run_to_end(run: Any, console: Any, is_new: bool) -> int:
     return INTERRUPTION.code if INTERRUPTION.signals else 0
 
 
-def halt(run: Any, error: Exception, console: Any) -> int:
+def halt(run: Run, error: Exception, console: Any) -> int:
     """Prints why a run stopped and which checkpoint remains; returns the exit code."""
     from marl_engine.errors import describe
 
@@ -213,7 +213,7 @@ def halt(run: Any, error: Exception, console: Any) -> int:
     return FAILED
 
 
-def restore_run(run: Any) -> list[str]:
+def restore_run(run: Run) -> list[str]:
     """Restores the newest valid checkpoint; returns notes on damaged ones. Raises Refused."""
     try:
         return run.restore()
@@ -224,7 +224,7 @@ def restore_run(run: Any) -> list[str]:
         raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {reason}") from error
 
 
-def describe_run(config: Mapping[str, Any], game: Any = None) -> str:
+def describe_run(config: Mapping[str, Any], game: Game | None = None) -> str:
     """Describes a run in a few words, with those of its game, if it has any."""
     from marl_engine.capabilities import capabilities_of
 
@@ -238,7 +238,7 @@ def describe_run(config: Mapping[str, Any], game: Any = None) -> str:
     return f"{played} · {names[1]} · {names[2]} · seed {config['seed']}{threads}"
 
 
-def run_with_display(run: Any, console: Any) -> tuple[str, float]:
+def run_with_display(run: Run, console: Any) -> tuple[str, float]:
     """Runs to the end with a progress display."""
     from marl_engine.view.progress import Display
 

@@ -15,18 +15,16 @@ from marl_engine.types import Metrics, Profile
 
 
 def read_best(path: Path) -> tuple[int, dict[str, Any]]:
-    """Returns iteration and state of a run's best checkpoint, or of the newest one if that is damaged.
+    """Returns iteration and state of a run's best checkpoint, or of the newest one if that is damaged or unknown.
 
     Raises FileNotFoundError if there is none.
     """
     folder = RunFolder(path)
     folder.check_layout()
-    best = best_of(evaluations_of(folder))
-    if best is not None:
-        with suppress(checkpoint.Damaged):
-            return best.iteration, checkpoint.read(folder.checkpoints / f"{best.iteration:08d}")
-    iteration, state, _ = folder.latest()
-    return iteration, state
+    with suppress(checkpoint.Damaged, FileNotFoundError):
+        iteration = find_best(folder)
+        return iteration, checkpoint.read(folder.checkpoints / f"{iteration:08d}")
+    return folder.latest()[:2]
 
 
 def warm_start(profile: Profile, path: Path) -> None:

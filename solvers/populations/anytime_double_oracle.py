@@ -18,8 +18,8 @@ from marl_engine.extensive_form.regularised import greedy_strategy
 from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
     backup_best_values,
-    compute_gradient,
     entry_sequences,
+    gradient_of,
     owners,
     realization_plan,
 )
@@ -120,15 +120,15 @@ def solve_mixture(
     while True:
         mixture, weights = zero_sum(table) if len(cuts.answer) else (np.eye(len(plans))[0], np.empty(0))
         promised, slack = (mixture @ table).min(initial=np.inf), tolerance * np.abs(table).max(initial=0.0)
-        plan, value = np.zeros((2, form.sequences))
+        plan = np.zeros(form.sequences)
         plan[: form.players], plan[span] = 1, mixture @ plans[:, 1:]
-        compute_gradient(form, plan, value)
+        value = gradient_of(form, plan)
         backup_best_values(form, value)
         answer = greedy_strategy(form, value)
         is_known = any(np.array_equal(answer, each) for each in cuts.answer)  # further gains are rounding errors
         if is_known or promised + value[1 - seat] <= slack:
             return mixture, [cuts.answer[each] for each in np.argsort(-weights) if weights[each] > LEAST], cuts
-        compute_gradient(form, realization_plan(form, answer), value)
+        value = gradient_of(form, realization_plan(form, answer))
         earned = np.concatenate([value[seat : seat + 1], value[span]])
         cuts = Cuts(np.vstack([cuts.earned, earned]), np.vstack([cuts.answer, answer]))
         table = np.column_stack([table, plans @ earned])
