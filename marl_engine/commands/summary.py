@@ -99,11 +99,13 @@ def solver_metrics(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def illustrate(run: Any) -> None:
-    """Draws curve.png, and replay.gif of the best checkpoint if the game is drawable."""
-    from marl_engine.view import plots
+    """Draws curve.png, graphs.png of a team, and replay.gif of the best checkpoint if the game is drawable."""
+    from marl_engine.view import graphs, plots
 
     folder, parts = run.folder, run.parts
-    plots.save_curve(folder.records(), folder.path / "curve.png", str(folder.path), parts.evaluator.view.panels)
+    records, title = folder.records(), str(folder.path)
+    plots.save_curve(records, folder.path / "curve.png", title, parts.evaluator.view.panels)
+    graphs.save_graphs(records, folder.path / "graphs.png", title)
     drawable = capabilities_of(parts.game).drawable
     if drawable is None:
         return
@@ -134,6 +136,8 @@ def print_summary(run: Any, report: Any, seconds: float, reason: str, console: A
     bare = which("marl-train") is not None
     if (path / "replay.gif").exists():
         say(f"watch   {path / 'replay.gif'}")
+    if (path / "graphs.png").exists():
+        say(f"graphs  {path / 'graphs.png'}")
     for each in report.artefacts:
         if each.text is not None:
             say(f"{each.verb:<7} {path / each.name}")

@@ -28,7 +28,7 @@ LIBRARIES = ("marl_engine", "torch", "numpy", "numba", "hydra-core")
 
 @dataclass
 class RunFolder:
-    """runs/NAME: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, summary.json, curve.png, replay.gif."""
+    """runs/NAME: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, summary.json, and pictures."""
 
     path: Path
     log_file: TextIO | None = field(default=None, init=False, repr=False)

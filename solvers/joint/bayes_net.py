@@ -2,21 +2,23 @@
 
 Chen and Zhang 2023 (arXiv:2306.01920, section 4.3). The target for the share of open edges is 1 in the first part of
 training, and then falls linearly to 0. There are no edges in the rest of training, in which the seats learn
-independently, and none in play. Departures: the target falls continuously, not in 40 steps; where it is 0, edges are
-ruled out, not only penalised.
+independently, and none in play. Departures: the target falls continuously, not in 40 steps; the weight of the penalty
+for other shares is constant; where the target is 0, edges are ruled out, not only penalised.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
 import torch
+from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.bayes_net import BayesNetPolicy
 from marl_engine.policies.bayes_net.graphs import openness
 from marl_engine.runners import LOCAL
-from marl_engine.types import Metrics, Profile, Progress, Responder, Runner, Step
+from marl_engine.types import Metrics, Profile, Progress, Responder, Runner
+from solvers.self_play import SelfPlay
 
 
 @dataclass
@@ -51,29 +53,33 @@ class BayesNet:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`."""
-        if any(policy.unit != "team" for policy in profile):
+        (team, *others) = dict.fromkeys(profile)
+        if others or team.unit != "team":
             names = ", ".join(sorted({type(policy).__name__ for policy in profile}))
             raise ValueError(
                 f"BayesNet goes with policy=bayes_net, and in some games with policy=table, not with {names}"
             )
         if self.sparse is not None and self.over is None:
             raise ValueError("solver.sparse must be null where the number of steps has no limit; or set steps=")
-        teams = [policy for policy in dict.fromkeys(profile) if isinstance(policy, BayesNetPolicy)]
-        if self.sparse is not None and not teams:
+        if isinstance(team, BayesNetPolicy):
+            return self._anneal(profile, team, responder, after)
+        if self.sparse is not None:
             raise ValueError("solver.sparse must be null with policy=table, whose edges stay as they are")
-        return self._solve(profile, teams, responder, after)
+        return SelfPlay().solve(profile, responder, runner, after)
 
-    def _solve(
-        self, profile: Profile, teams: Sequence[BayesNetPolicy], responder: Responder, after: int
-    ) -> Iterator[Progress]:
+    def _anneal(self, profile: Profile, team: BayesNetPolicy, responder: Responder, after: int) -> Iterator[Progress]:
         for iteration in count(after + 1):
-            for team in teams:
-                team.set_density(self.density(responder.work["steps"]))
+            team.set_density(self.density(responder.work["steps"]))
             step = responder.respond(profile)
-            yield Progress(iteration, profile, step.metrics | measure_density(step), step.work)
+            graphs = torch.cat([trajectory.draws["parents"] for trajectory in step.batch])
+            yield Progress(iteration, profile, step.metrics | measure_graphs(team, graphs), step.work)
 
 
-def measure_density(step: Step) -> Metrics:
-    """Returns the share of possible edges in the graphs of a step; nothing if none were drawn."""
-    graphs = [each.draws["parents"].float() for each in step.batch or () if each.draws is not None]
-    return {"density": torch.cat([openness(graph) for graph in graphs]).mean().item()} if graphs else {}
+def measure_graphs(team: BayesNetPolicy, graphs: Tensor) -> Metrics:
+    """Returns the share of all possible edges that graphs (T, B, P, P) of T * B decisions have, and that of each edge.
+
+    `edge/0/1` is the share of decisions in which seat 1 saw the action of seat 0.
+    """
+    shares = graphs.float().mean((0, 1)).cpu()
+    edges = {f"edge/{parent}/{child}": shares[child, parent].item() for parent, child in team.graph.edges}
+    return {"density": openness(shares).item()} | edges

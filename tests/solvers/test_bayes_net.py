@@ -1,6 +1,7 @@
 """Bayesian-network teams: exact gradients and equilibria of tables, and networks that learn what they played."""
 
 import json
+from itertools import islice
 
 import pytest
 import torch
@@ -321,13 +322,16 @@ def test_edges_are_annealed_away(graph):
     profile, responder = spec.profile(game), responder_of(game, spec, num_envs=32)
     solver = BayesNet(dense=0.25, sparse=0.75, over=8 * 32 * 12)
     assert [solver.density(steps * 32 * 12) for steps in (0, 2, 4, 6, 8)] == [1, 1, 0.5, 0, 0]
-    densities = [
-        progress.metrics["density"] for progress, _ in zip(solver.solve(profile, responder), range(8), strict=False)
-    ]
+    metrics = [progress.metrics for progress in islice(solver.solve(profile, responder), 8)]
+    densities = [each["density"] for each in metrics]
     assert densities[0] == (1 if graph == "complete" else pytest.approx(0.88, abs=0.05))
     if graph == "complete":
         assert densities[4] == pytest.approx(0.5, abs=0.05)
     assert densities[6:] == [0, 0]
+    for each in metrics:
+        shares = {name: share for name, share in each.items() if name.startswith("edge/")}
+        assert len(shares) == {"complete": 6, "learned": 12}[graph]
+        assert sum(shares.values()) / 6 == pytest.approx(each["density"])
     turn, (noise,) = game.reset(derive_seeds(0, 64)), draw_uniforms(derive_seeds(1, 64), 0, 1, 4)
     together = Seating(profile, 64, noise.device).decide(turn, noise)
     rows = profile[0].encode(turn.observation.flatten(0, 1), torch.arange(4).repeat(64))
@@ -364,6 +368,7 @@ def test_a_team_is_saved_and_loaded(tmp_path):
     small = ("responder.num_envs=8", "responder.rollout_length=10", "steps=400", "evaluate_every=5")
     done = marl_train(tmp_path, *words, *small)
     assert (done.code, done.err) == (0, "")
+    assert (tmp_path / "runs" / "x" / "graphs.png").read_bytes()[:4] == b"\x89PNG"
     player = load_player(tmp_path / "runs" / "x")
     assert player.profile[0].density == 0
     summary = json.loads((tmp_path / "runs" / "x" / "summary.json").read_text())

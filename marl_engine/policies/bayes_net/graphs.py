@@ -10,7 +10,7 @@ observation and the mean over seats, and the share of edges is held to its targe
 """
 
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, permutations
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +67,10 @@ def graph_steps(graph: Any) -> list[list[int]]:
 
 
 class FixedGraph(nn.Module):
-    """A graph that is the same in all games, except that with a density below 1 each edge is left out at random."""
+    """A graph that is the same in all games, except that with a density below 1 each edge is left out at random.
+
+    `edges` are pairs of a parent and its child.
+    """
 
     parents: Tensor
 
@@ -77,10 +80,12 @@ class FixedGraph(nn.Module):
         for seat, parents in enumerate(graph_parents(graph)):
             rows[seat, list(parents)] = True
         self.register_buffer("parents", rows)
-        self.steps = graph_steps(graph)
+        self.edges, self.steps = list(graph.edges), graph_steps(graph)
 
     def draw(self, rows: Tensor, noise: Tensor, density: float, greedy: bool) -> Drawn:
         """Draws graphs for B games from noise (B, P); see `LearnedGraph.draw`."""
+        if density == 0:
+            return draw_nothing(noise)
         parents = self.parents.expand(len(noise), -1, -1)
         if density < 1:
             parents = parents & (split_uniforms(noise, noise.shape[1]) < density)
@@ -94,12 +99,13 @@ class FixedGraph(nn.Module):
 class LearnedGraph(nn.Module):
     """A context network: from the observations of all seats to a distribution over graphs.
 
-    `context` maps rows to features (N, H).
+    `context` maps rows to features (N, H). `edges` are all pairs of seats, which can be parent and child.
     """
 
     def __init__(self, context: MLP, players: int, temperature: float, sparsity: float, iterations: int):
         super().__init__()
         self.context, self.temperature, self.sparsity, self.iterations = context, temperature, sparsity, iterations
+        self.edges = list(permutations(range(players), 2))
         features = context.outputs
         self.scores = nn.Linear(2 * features, players)
         self.heads, self.tails = nn.Linear(2 * features, features), nn.Linear(2 * features, features)
@@ -117,10 +123,8 @@ class LearnedGraph(nn.Module):
 
         With density 0 they have no edges.
         """
-        count, players = noise.shape
         if density == 0:
-            seats = torch.arange(players, device=noise.device).expand(count, -1)
-            return Drawn(torch.zeros(count, players, players, dtype=torch.bool, device=noise.device), [seats])
+            return draw_nothing(noise)
         scores, edges = self.logits(rows)
         if not greedy:
             gumbel, logistic = graph_noise(noise)
@@ -144,6 +148,13 @@ class LearnedGraph(nn.Module):
         soft = precedence(chances) * torch.sigmoid((edges + logistic) / self.temperature)
         graph = hard + soft - soft.detach()
         return graph, self.sparsity * (openness(graph).mean() - density).abs()
+
+
+def draw_nothing(noise: Tensor) -> Drawn:
+    """Returns graphs without edges for B games, given their noise (B, P)."""
+    count, players = noise.shape
+    parents = torch.zeros(count, players, players, dtype=torch.bool, device=noise.device)
+    return Drawn(parents, [torch.arange(players, device=noise.device).expand(count, -1)])
 
 
 def graph_noise(noise: Tensor) -> tuple[Tensor, Tensor]:

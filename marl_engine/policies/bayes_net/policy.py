@@ -66,7 +66,7 @@ class BayesNetPolicy(Policy):
         self, rows: Tensor, legal: Tensor | None, acting: Tensor, action: Tensor, draws: Any
     ) -> tuple[Categorical, Tensor | None]:
         graph, penalty = self.graph.relax(rows, draws["parents"], draws["noise"], self.density.item())
-        seen = graph[..., None] * F.one_hot(action, self.head.outputs)[:, None]  # (N, P, P, A)
+        seen = graph[..., None] * F.one_hot(action, self.head.outputs).float()[:, None]  # (N, P, P, A)
         features = self._features(rows.flatten(0, 1)).view(*action.shape, -1)
         logits = self.head(torch.cat([features, seen.flatten(2)], dim=-1)[acting])
         return Categorical(logits, None if legal is None else legal[acting]), penalty
@@ -93,7 +93,7 @@ class BayesNetPolicy(Policy):
         features = self._features(rows.flatten(0, 1)).view(*noise.shape, -1)
         action, log_prob = torch.zeros_like(noise, dtype=torch.int64), torch.zeros_like(noise)
         taken = noise.new_zeros(*noise.shape, self.head.outputs)  # actions so far, one-hot
-        for seats in steps if parents.any() else [torch.arange(self.players, device=noise.device).expand(noise.shape)]:
+        for seats in steps:
             seen = parents[games, seats].float()[..., None] * taken[:, None]
             logits = self.head(torch.cat([features[games, seats], seen.flatten(2)], dim=-1).flatten(0, 1))
             pi = Categorical(logits, None if legal is None else legal[games, seats].flatten(0, 1))
