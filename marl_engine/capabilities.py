@@ -1,7 +1,7 @@
 """Capabilities of games, beyond being stepped: a protocol for each, and `capabilities_of`, which finds those of a game.
 
 A game has a capability if it has all members of the protocol; it need not inherit from anything. Only this module
-inspects games: all others read the record `Capabilities`.
+inspects games: all others read the record `Capabilities`, or call `lack_of`.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class LevelGame(Game, Protocol):
     def restart(self, copies: Tensor, levels: Tensor) -> Turn:
         """Sets the levels (N, …) of copies (N,) int64 whose games have just opened; returns the turn of all copies.
 
-        In it their games open at these levels. What it says of rewards and ends does not count.
+        The turn shows the games at these levels; its rewards and endings are ignored.
         """
 
 
@@ -214,21 +214,17 @@ LACKS: dict[Any, str] = {  # messages about objects without a capability
 
 
 class Capabilities(NamedTuple):
-    """The game as each of the protocols that it has all members of; None for the others."""
+    """The game as each of several protocols, None unless it has all members of it."""
 
     spaces: Spaces | None  # None: it is not stepped
     drawable: Drawable | None
-    levelled: LevelGame | None
     numbered: NumberedGame | None
     extensive: ExtensiveGame | None
     tree: TreeGame | None
     tabulated: TabulatedGame | None
-    differentiable: DifferentiableGame | None
     bots: BotGame | None
-    preference: PreferenceGame | None
     text_preference: TextPreferenceGame | None
     metered: MeteredGame | None
-    trajectory_preference: TrajectoryPreferenceGame | None
     described: DescribedGame | None
 
 
@@ -238,26 +234,20 @@ def capabilities_of(game: Any) -> Capabilities:
     def narrow(protocol: type) -> Any:
         return None if missing_members(game, protocol) else game
 
-    kinds = (Drawable, LevelGame, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, DifferentiableGame, BotGame)
-    preferences = (PreferenceGame, TextPreferenceGame, MeteredGame, TrajectoryPreferenceGame)
-    return Capabilities(spaces_of(game), *map(narrow, (*kinds, *preferences, DescribedGame)))
+    kinds = (Drawable, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, BotGame)
+    spaces = None if missing_members(game, Game) else spaces_of(game)
+    return Capabilities(spaces, *map(narrow, (*kinds, TextPreferenceGame, MeteredGame, DescribedGame)))
 
 
-def spaces_of(game: Any) -> Spaces | None:
-    """Returns the `spaces` that a game declares, or spaces made of its `actions` and `observation_shape`.
-
-    Returns None if the game is not stepped.
-    """
+def spaces_of(game: Game) -> Spaces:
+    """Returns the `spaces` that a game declares, or spaces made of its `actions` and `observation_shape`."""
     declared: Spaces | None = getattr(game, "spaces", None)
-    if declared is not None or missing_members(game, Game):
-        return declared
-    return Spaces(tuple(game.observation_shape), ActionSpace(game.actions))
+    return Spaces(tuple(game.observation_shape), ActionSpace(game.actions)) if declared is None else declared
 
 
 def groups_of(game: Game) -> tuple[int, ...]:
     """Returns the group of each seat (P,); seats of one group have equal spaces."""
-    spaces = spaces_of(game)
-    return (0,) * game.players if spaces is None or not spaces.groups else spaces.groups
+    return spaces_of(game).groups or (0,) * game.players
 
 
 def members_of(protocol: type) -> list[str]:

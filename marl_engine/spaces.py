@@ -6,10 +6,12 @@ from torch import Tensor
 
 
 class ActionSpace(NamedTuple):
-    """The actions of a seat: one of `size` actions, numbered from 0, several such choices, or `size` numbers in bounds.
+    """The actions of a seat, of one of three kinds.
 
-    With `branches` an action (B, P, K) int64 consists of K independent choices, the k-th one of `branches[k]` actions;
-    `size` is their sum, and `legal` (B, P, A) has them one after the other.
+    - numbered: one of `size` actions, from 0;
+    - with `branches`: K independent choices, the k-th one of `branches[k]` actions, as (B, P, K) int64. `size` is the
+      sum of `branches`, and `legal` (B, P, A) has the actions of all choices one after the other;
+    - with `low` and `high`: `size` numbers within these bounds.
     """
 
     size: int  # A, or D

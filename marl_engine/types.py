@@ -18,9 +18,9 @@ class Turn(NamedTuple):
     `truncated` and `final` belong to the game that ended.
 
     A seat that has left the game (`alive` is False) does not act in it again and earns nothing after the step in which
-    it left: later rewards do not count, and its value is not bootstrapped. If a game is truncated, the values of those
-    seats are bootstrapped that were alive before its last step and would act next (`final_acting`). The outcome of the
-    last decision of a seat that waits is then unknown, and is not learned from.
+    it left: later rewards do not count, and its value is not bootstrapped. If a game is truncated, the value of each
+    seat that was alive before the last step and would act next (`final_acting`) is bootstrapped. A seat that would wait
+    has no such value, so the outcome of its last decision is unknown, and that decision is not learned from.
     """
 
     observation: Tensor  # (B, P, ...) in the game's own type, often bytes
@@ -72,10 +72,7 @@ class Game(Protocol):
 
 
 class LevelSource(Protocol):
-    """Chooses the levels at which games of a `capabilities.LevelGame` are played. A level is drawn when a game opens.
-
-    `STATE` names the fields that a checkpoint stores; see `numerics.state`.
-    """
+    """Draws levels for games of a `capabilities.LevelGame` as they open. `STATE` names the fields of a checkpoint."""
 
     def draw(self, seeds: Tensor, number: int) -> Tensor:
         """Returns the levels (N, …) of games that open at decision `number` in copies with seeds (N,).
@@ -89,6 +86,10 @@ class LevelSource(Protocol):
 
 class Distribution(Protocol):
     """N independent distributions over actions."""
+
+    @property
+    def log_probs(self) -> Tensor | None:
+        """Log-probabilities of all actions, (N, A); None if these are several choices, or continuous."""
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Returns actions (N,) and log-probabilities (N,), from uniform numbers (N,).
@@ -128,7 +129,7 @@ class Policy(nn.Module):
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Returns the rows (N, …) for `forward` of observations (N, …) made by seats (N,) int64.
 
-        A decision is encoded once, however often the policy learns from it.
+        A decision is encoded once in play and once for learning, however often the policy learns from it.
         """
         return observation
 

@@ -34,8 +34,14 @@ def choose_rows(mask: Tensor, tree: Any, other: Any) -> Any:
     return map_tree(lambda one, two: torch.where(mask.view(-1, *[1] * (one.ndim - 1)), one, two), tree, other)
 
 
+def match_layout(initial: Any, *trees: Any) -> Any:
+    """Returns the first of several trees that has the layout of `initial`, on its device; `initial` if none has it."""
+    tree = next((each for each in trees if same_layout(each, initial)), initial)
+    return map_tree(lambda fresh, each: each.to(fresh.device), initial, tree)
+
+
 def spread_rows(rows: Tensor, mask: Tensor) -> Tensor:
-    """Returns (N, …) with the given rows, in order, where mask (N,) is True, and zeros elsewhere."""
-    spread = rows.new_zeros(len(mask), *rows.shape[1:])
+    """Returns a tensor with the given rows (M, …), in order, where a mask of any shape is True, and zeros elsewhere."""
+    spread = rows.new_zeros(*mask.shape, *rows.shape[1:])
     spread[mask] = rows
     return spread

@@ -22,10 +22,6 @@ class ActionValuePolicy(Policy):
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
         return explore(self.network(rows), legal, self.epsilon), memory
 
-    def values(self, rows: Tensor) -> Tensor:
-        """Returns the values (N, A) of actions."""
-        return self.network(rows)
-
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.network.encode(observation, seat)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from marl_engine.capabilities import capabilities_of
+from marl_engine.capabilities import capabilities_of, spaces_of
 from marl_engine.errors import Refused
 from marl_engine.networks.mlp import MLP
 from marl_engine.policies.action_values import ActionValuePolicy
@@ -15,10 +15,15 @@ from marl_engine.policies.network import check_layers, fill_seats, indicated_sea
 from marl_engine.types import Game, Policy
 
 
-def constant_features(game: Game) -> Tensor:
-    """Returns the features (…) that are the same in all opening observations of a game; others are zero."""
+def least_features(game: Game) -> Tensor:
+    """Returns the least value (…) of each byte in opening observations, near which most observations are.
+
+    Returns zeros for games whose observations are no bytes.
+    """
     if (features := infoset_features(game)) is not None:
         return torch.zeros(features.shape[1])
+    if spaces_of(game).observation_dtype not in (None, torch.uint8):
+        return torch.zeros(game.observation_shape)
     return deepcopy(game).reset(torch.arange(8)).observation.flatten(0, 1).amin(0).cpu()
 
 
@@ -73,7 +78,7 @@ class MLPSpec:
     def perceptron(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> MLP:
         """A perceptron from the observations of so many seats (`views`), the own one first, to so many outputs."""
         return MLP(
-            constant_features(game).flatten().repeat(views),
+            least_features(game).flatten().repeat(views),
             hidden,
             outputs,
             seats=indicated_seats(game, self.seat_indicator, self.shared),

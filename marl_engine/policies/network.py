@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from marl_engine.capabilities import capabilities_of, groups_of
+from marl_engine.capabilities import capabilities_of, groups_of, spaces_of
 from marl_engine.errors import Refused
 from marl_engine.networks.cnn import CNN
 from marl_engine.networks.mlp import ACTIVATIONS, MLP
@@ -79,12 +79,16 @@ class GaussianPolicy(Policy):
 
 
 def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = False) -> Policy:
-    """The policy of a network, made for as many outputs as it needs in a game."""
-    able = capabilities_of(game)
-    space = None if able.spaces is None else able.spaces.action
-    if space is None or space.low is None or space.high is None:
-        branches = () if space is None else space.branches
-        return NetworkPolicy(network(game.actions), tabular=able.numbered is not None, branches=branches)
+    """The policy of a network, made for as many outputs as it needs in a game. Raises Refused for bounds at infinity.
+
+    Bounds of squashed actions must be finite.
+    """
+    space = spaces_of(game).action
+    if space.low is None or space.high is None:
+        numbered = capabilities_of(game).numbered is not None
+        return NetworkPolicy(network(game.actions), tabular=numbered, branches=space.branches)
+    if squashed and not (space.low.isfinite() & space.high.isfinite()).all():
+        raise Refused(f"policy.squashed needs finite bounds, and the actions of {type(game).__name__} have none")
     return GaussianPolicy(network(game.actions * (2 if squashed else 1)), space.low, space.high, squashed)
 
 

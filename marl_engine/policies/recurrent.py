@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from marl_engine.capabilities import capabilities_of
+from marl_engine.capabilities import spaces_of
 from marl_engine.errors import Refused
 from marl_engine.networks.recurrent import CELLS, RecurrentNetwork
 from marl_engine.numerics.checks import check_fields
@@ -78,12 +78,11 @@ class RecurrentSpec:
 
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
-        spaces = capabilities_of(game).spaces
-        if spaces is not None and spaces.action.is_box:
+        action = spaces_of(game).action
+        if action.is_box:
             raise Refused(f"the action space of {type(game).__name__} is not discrete, as {type(self).__name__} needs")
-        branches = () if spaces is None else spaces.action.branches
         return fill_seats(
-            game, self.shared, lambda: RecurrentPolicy(self._network(game, game.actions, 0.01, 1), branches)
+            game, self.shared, lambda: RecurrentPolicy(self._network(game, game.actions, 0.01, 1), action.branches)
         )
 
     def critic(self, game: Game, joint: bool) -> RecurrentNetwork:

@@ -41,13 +41,9 @@ def check_declarations(game: Any) -> str:
 
 def check_spaces(name: str, game: Any) -> None:
     """Raises Refused for branches that do not sum to the number of actions, and for groups that are not numbered."""
-    spaces = spaces_of(game)
-    if spaces is None:
-        return
-    if spaces.action.branches and sum(spaces.action.branches) != game.actions:
-        raise Refused(
-            f"{name}: spaces.action.branches must sum to actions, {game.actions}, not {spaces.action.branches}"
-        )
+    branches = spaces_of(game).action.branches
+    if branches and sum(branches) != game.actions:
+        raise Refused(f"{name}: spaces.action.branches must sum to actions, {game.actions}, not {branches}")
     groups = groups_of(game)
     if len(groups) != game.players or set(groups) != set(range(max(groups) + 1)):
         raise Refused(f"{name}: spaces.groups must have the number of a group, from 0, for each seat, not {groups}")
@@ -179,13 +175,20 @@ def check_ends(game: Game, longest: int = LONGEST) -> str:
 
 def difference(one: Turn, other: Turn, row: int | None = None, other_row: int | None = None) -> str:
     """The first field in which two turns differ, all of them or the games in these rows; empty where none does."""
-    for field, first, second in zip(Turn._fields, one, other, strict=True):
-        if first is None or second is None:
-            if first is not second and (field == "alive" or one.truncated.any() or row is None):
-                return field
-        elif not torch.equal(*((first, second) if row is None else (first[row], second[other_row]))):
+    for field, first, second in zip(Turn._fields, fill_turn(one), fill_turn(other), strict=True):
+        if not torch.equal(*((first, second) if row is None else (first[row], second[other_row]))):
             return field
     return ""
+
+
+def fill_turn(turn: Turn) -> list[Tensor]:
+    """Returns the fields of a turn with what None stands for; final ones count only where a game is truncated."""
+    everyone, cut = torch.ones_like(turn.acting), turn.truncated
+    final = torch.zeros_like(turn.observation) if turn.final is None else turn.final.clone()
+    final_acting = everyone if turn.final_acting is None else turn.final_acting.clone()
+    final[~cut], final_acting[~cut] = 0, True
+    filled = turn._replace(final=final, final_acting=final_acting, alive=everyone if turn.alive is None else turn.alive)
+    return [each for each in filled if each is not None]
 
 
 def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
@@ -195,13 +198,12 @@ def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
     with branches they are (B, P, K).
     """
     seeds = derive_seeds(seed, len(turn.legal))
-    spaces = spaces_of(game)
-    space = None if spaces is None else spaces.action
-    if space is not None and space.low is not None and space.high is not None:
+    space = spaces_of(game).action
+    if space.low is not None and space.high is not None:
         noise = draw_uniforms(seeds, 0, 1, game.players * game.actions).view(turn.legal.shape)
         low, high = space.low.nan_to_num(neginf=-1.0), space.high.nan_to_num(posinf=1.0)
         return low + (high - low) * noise
-    branches = space.branches if space is not None and space.branches else (game.actions,)
+    branches = space.branches or (game.actions,)
     (noise,) = draw_uniforms(seeds, 0, 1, game.players * len(branches))
     choices = [
         random_choices(legal, each)
@@ -209,7 +211,7 @@ def random_actions(game: Any, turn: Turn, seed: int) -> Tensor:
             turn.legal.split(branches, -1), noise.unflatten(-1, (game.players, -1)).unbind(-1), strict=True
         )
     ]
-    return torch.stack(choices, dim=-1) if space is not None and space.branches else choices[0]
+    return torch.stack(choices, dim=-1) if space.branches else choices[0]
 
 
 def random_choices(legal: Tensor, noise: Tensor) -> Tensor:

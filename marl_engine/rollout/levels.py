@@ -64,12 +64,18 @@ class Stages:
         check_fields("responder.levels", self, "threshold")
         if not self.levels:
             raise Refused("responder.levels.levels must name at least one level")
+        try:
+            self.table = torch.tensor(list(self.levels))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise Refused(
+                f"responder.levels.levels must be numbers, or lists of numbers of one length, not {self.levels!r}"
+            ) from error
         self.stage = 0  # the place of the present level
         self.earned = torch.zeros(0)  # of the last games at the present level
 
     def draw(self, seeds: Tensor, number: int) -> Tensor:
         """Returns the present level for each seed (N,)."""
-        level = torch.tensor(self.levels[self.stage], device=seeds.device)
+        level = self.table[self.stage].to(seeds.device)
         return level.expand(len(seeds), *level.shape)
 
     def report(self, levels: Tensor, earned: Tensor) -> None:
@@ -77,8 +83,7 @@ class Stages:
 
         Games at other levels do not count.
         """
-        level = torch.tensor(self.levels[self.stage], device=levels.device)
-        here = (levels == level).view(len(levels), -1).all(1).cpu()
+        here = (levels == self.table[self.stage].to(levels.device)).view(len(levels), -1).all(1).cpu()
         self.earned = torch.cat([self.earned, earned[here].mean(-1)])[-self.games :]
         mastered = len(self.earned) == self.games and self.earned.mean() >= self.threshold
         if mastered and self.stage + 1 < len(self.levels):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.errors import Halted
+from marl_engine.numerics.distributions.choice import choose
 from marl_engine.numerics.rng import draw_uniforms
 from marl_engine.numerics.trees import choose_rows, map_tree, spread_rows
 from marl_engine.policies.team import decide_team
@@ -39,6 +40,11 @@ class Trajectory(NamedTuple):
     level: Tensor | None = None  # (T, B, …) the level that each game was played at; None: as the game was made
     final_acting: Tensor | None = None  # (T, B, P) bool: seats that would act at `final`; None: all
     draws: Memory = None  # what a team drew besides its actions, a tree of (T, B, …); see `TeamDecision`
+
+    @property
+    def opens(self) -> Tensor:
+        """The turns after the first one in which a game opens, (T, B) bool."""
+        return torch.cat([torch.zeros_like(self.done[:1]), self.done[:-1]])
 
 
 def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
@@ -113,11 +119,7 @@ class Seating:
         observation, noise = (select_seats(each, seats, self.players)[asked] for each in (turn.observation, noise))
         legal_rows = None if legal is None else select_seats(legal, seats, self.players)[asked]
         distribution, after = policy(policy.encode(observation, self.seat[group][asked]), legal_rows, memory)
-        if greedy:
-            action = distribution.mode()
-            log_prob = distribution.log_prob(action)
-        else:
-            action, log_prob = distribution.sample(noise)
+        action, log_prob = choose(distribution, noise, greedy)
         self.memory[group] = after = policy.remember(after, distribution, action)
         if memory is not None and not acting.all():
             self.memory[group] = choose_rows(acting, after, memory)
@@ -213,7 +215,8 @@ def play(
     """
     if (tabulated := tabulated_game(game, profile, turns * len(seeds))) is not None:
         trajectory, after = tabulated.play_tabulated(tabulate_logits(tabulated, profile), seeds, clock, turns)
-        return trajectory, after, ()
+        nothing = (None,) * len(profile)  # is remembered by tables
+        return trajectory._replace(memory=nothing), after, (nothing,)
     return record(game, Seating(profile, len(seeds), seeds.device, memory), turn, seeds, clock, turns)
 
 

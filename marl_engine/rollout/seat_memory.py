@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import torch
 
-from marl_engine.numerics.trees import map_tree, same_layout
+from marl_engine.numerics.trees import map_tree, match_layout
 from marl_engine.types import Memory
 
 SeatMemory: TypeAlias = tuple[tuple[Memory, ...], ...]
@@ -34,7 +34,7 @@ def recall(initial: Memory, memory: SeatMemory, seats: Sequence[int]) -> Memory:
     Seats without a memory of the policy's layout get its initial memory.
     """
     trees = [
-        next((layer[seat] for layer in memory if same_layout(layer[seat], fresh)), fresh)
+        match_layout(fresh, *(layer[seat] for layer in memory))
         for seat, fresh in zip(seats, split_seats(initial, len(seats)), strict=True)
     ]
-    return map_tree(lambda fresh, each: each.to(fresh.device), initial, join_seats(trees))
+    return join_seats(trees)

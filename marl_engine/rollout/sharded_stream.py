@@ -1,7 +1,7 @@
 """Games in progress, in shards: each stretch of play is a pure job for each shard, so any runner gives the same result.
 
-A batch is a shard, whatever the number of workers. A shard contains its games: a runner with several processes sends
-them back and forth, the local one does not move them.
+Each shard is one batch, so results do not depend on the number of workers. A shard contains its games: a runner with
+several processes sends them back and forth, the local one does not move them.
 """
 
 from collections.abc import Sequence

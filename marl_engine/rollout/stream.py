@@ -20,8 +20,9 @@ from marl_engine.types import Game, LevelSource, Opponents, Profile, Turn
 class Stream:
     """Games in progress; each stretch of play continues where the last one stopped.
 
-    With a `source`, games open at levels that it draws; payoffs are not reported to it. Raises Refused if the first
-    turns of the game are invalid (see `Turn`), and Halted if later ones are.
+    With a `source`, games open at levels that it draws; payoffs are not reported to it. Unlike `score`, a stream does
+    not count games that end before anyone has acted (see `Game.reset`), as nothing can be learned from them. Raises
+    Refused if the first turns of the game are invalid (see `Turn`), and Halted if later ones are.
     """
 
     STATE = ("game", "clock", "running", "member", "memory", "level")

@@ -40,7 +40,7 @@ def check_turn(game: Any, turn: Any, copies: int) -> None:
     for field, shape in shapes.items():
         if wrong := tensor_mismatch(turn._asdict()[field], shape, types.get(field, torch.bool)):
             raise Refused(f"{name}: {field} must be {wrong}")
-    if wrong := fault(turn.observation, turn.reward, turn.shaping, turn.legal, turn.acting):
+    if wrong := fault(turn):
         raise Refused(f"{name}: {wrong}")
     if wrong := branch_fault(game, turn.legal, turn.acting):
         raise Refused(f"{name}: {wrong}")
@@ -65,26 +65,41 @@ def tensor_mismatch(value: Any, shape: tuple[int, ...], dtype: torch.dtype | Non
     return ""
 
 
-def fault(observation: Tensor, reward: Tensor, shaping: Tensor, legal: Tensor | None, acting: Tensor) -> str:
-    """Returns what is wrong with numbers of any leading shape: one is not finite, or a seat has no legal action.
+def fault(turn: Any) -> str:
+    """Returns what is wrong with a `Turn` or a `Trajectory`: numbers are not finite, or a seat has no legal action.
 
-    Returns an empty text if nothing is wrong. A finite sum shows that all numbers are finite, in one pass; otherwise
-    they are tested one by one.
+    Returns an empty text if nothing is wrong. `final` counts where a game is truncated.
     """
-    for name, numbers in (("observation", observation), ("reward", reward), ("shaping", shaping)):
-        if numbers.is_floating_point() and not numbers.sum().isfinite() and not numbers.isfinite().all():
-            place = (~numbers.isfinite()).nonzero()[0].tolist()
-            return f"{name} must be finite numbers; at {place} it has {numbers[tuple(place)].item()}"
+    numbers = {"observation": turn.observation, "reward": turn.reward, "shaping": turn.shaping}
+    if turn.final is not None and turn.truncated.any():
+        numbers["final"] = turn.final.where(
+            turn.truncated.view(*turn.done.shape, *[1] * (turn.final.ndim - turn.done.ndim)), 0
+        )
+    for name, each in numbers.items():
+        if wrong := number_fault(each):
+            return f"{name} must be finite numbers; {wrong}"
+    legal, acting = turn.legal, turn.acting
     if legal is not None and not (able := legal.any(-1) | ~acting).all():
         place = (~able).nonzero()[0].tolist()
         return f"a seat that is acting must have a legal action; legal is False for all of them at {place}"
     return ""
 
 
+def number_fault(numbers: Tensor) -> str:
+    """Returns where a number is not finite; empty if none is.
+
+    A finite sum shows that all numbers are finite, in one pass; otherwise they are tested one by one.
+    """
+    if not numbers.is_floating_point() or numbers.sum().isfinite() or numbers.isfinite().all():
+        return ""
+    place = (~numbers.isfinite()).nonzero()[0].tolist()
+    return f"at {place} it has {numbers[tuple(place)].item()}"
+
+
 def branch_fault(game: Any, legal: Tensor, acting: Tensor) -> str:
     """Returns what is wrong with legal actions (B, P, A) of several choices; empty if nothing is."""
-    spaces = spaces_of(game)
-    for branch, mask in enumerate(legal.split(spaces.action.branches, -1) if spaces and spaces.action.branches else ()):
+    branches = spaces_of(game).action.branches
+    for branch, mask in enumerate(legal.split(branches, -1) if branches else ()):
         if not (able := mask.any(-1) | ~acting).all():
             place = (~able).nonzero()[0].tolist()
             return f"a seat that is acting must have a legal action in every branch; it has none in {branch} at {place}"
@@ -102,7 +117,7 @@ def absence_fault(alive: Tensor, acting: Tensor) -> str:
 
 def check_stretch(game: Any, played: Any) -> None:
     """Raises Halted if a `Trajectory` has numbers that are not finite, or acting seats without a legal action."""
-    if wrong := fault(played.observation, played.reward, played.shaping, played.legal, played.acting):
+    if wrong := fault(played):
         raise Halted(f"{type(game).__name__}: {wrong} (decision, copy, seat, …)")
 
 

@@ -30,7 +30,7 @@ from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.tabular import TINY, stack_tables
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.rollout.likelihood import action_log_probs
+from marl_engine.rollout.likelihood import action_log_probs, check_likelihood
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Payoff, Profile, Progress, Responder, Runner
@@ -59,6 +59,8 @@ class RNaD:
     ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "anchor", "payoff")
+        for policy in profile:
+            check_likelihood(policy)
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
@@ -81,8 +83,8 @@ def tax_rewards(trajectory: Trajectory, reference: Profile, tax: float) -> Tenso
 
     The other seats receive as much.
     """
-    likely = [action_log_probs(policy, trajectory, seat) for seat, policy in enumerate(reference)]
-    ratio = (trajectory.log_prob - torch.stack(likely, dim=-1)) * trajectory.acting
+    log_probs = [action_log_probs(policy, trajectory, seat) for seat, policy in enumerate(reference)]
+    ratio = (trajectory.log_prob - torch.stack(log_probs, dim=-1)).where(trajectory.acting, 0)
     return trajectory.reward + tax * (ratio.sum(-1, keepdim=True) - 2 * ratio)
 
 

@@ -93,8 +93,7 @@ class RewardModelling:
     def _steps(self, trajectory: Trajectory, game: Game, horizon: int) -> Tensor:
         """Returns the features of steps (H, N, F): observation and action."""
         observation, action = trajectory.observation[:, :, 0], trajectory.action[:, :, 0]
-        spaces = spaces_of(game)
-        if spaces is None or not spaces.action.is_box:
+        if not spaces_of(game).action.is_box:
             action = F.one_hot(action, game.actions)
         features = torch.cat([observation if self.timed else observation[..., :-1], action], dim=-1)
         return split_trajectories(features, horizon)

@@ -20,12 +20,12 @@ DECLARED = {
     "overcooked": {"spaces", "drawable"},
     "kuhn_poker": {"spaces", "tabulated", *NUMBERS},
     "matrix": {"spaces", *NUMBERS} - {"tree"},
-    "iterated_prisoners_dilemma": {"spaces", "numbered", "differentiable"},
+    "iterated_prisoners_dilemma": {"spaces", "numbered"},
     "control": {"spaces"},
     "pettingzoo": {"spaces", "drawable", "described"},
-    "preference/control": {"spaces", "trajectory_preference"},
-    "preference/tiny": {"spaces", "preference", *NUMBERS} - {"tree"},
-    "preference/sentiment": {"preference", "text_preference", "metered"},
+    "preference/control": {"spaces"},
+    "preference/tiny": {"spaces", *NUMBERS} - {"tree"},
+    "preference/sentiment": {"text_preference", "metered"},
 }
 
 

@@ -22,6 +22,7 @@ BROKEN = {
     "reward nan": r"reward must be finite numbers; at \[\d, 0\] it has nan",
     "observation inf": r"observation must be finite numbers; at \[\d, 0, 0\] it has inf",
     "stuck": r"must have a legal action; legal is False for all of them at \[\d, 0\]",
+    "final nan": r"final must be finite numbers; at \[\d, 0, 0\] it has nan",
     "no final": r"truncated and final is None; final must be its last observation \(B, P, …\)",
     "endless": r"no game ended within 10,000 turns of random play; a game must be done some time, or truncated",
     "crash": r"raises IndexError: list index out of range \(.*toys.py, line \d+\) in check_shapes",
@@ -38,6 +39,23 @@ BROKEN = {
 
 def test_a_game_that_a_seat_leaves_passes_every_check():
     assert len(list(check_game(Leaving(torch.eye(2), patience=4)))) == 5
+
+
+class Brief(Leaving):
+    """`alive` is None while all are there; `final` has a meaning only where a game is truncated."""
+
+    def reset(self, seeds):
+        return self.restore({"clock": seeds % 2})
+
+    def _turn(self, reward, done):
+        turn = super()._turn(reward, done)
+        final = turn.observation.masked_fill(~done[:, None, None], torch.nan)
+        alive = None if turn.alive.all() else turn.alive
+        return turn._replace(alive=alive, truncated=done, final=final)
+
+
+def test_what_a_turn_leaves_open_may_differ_between_batches():
+    assert len(list(check_game(Brief(torch.eye(2), patience=4)))) == 5
 
 
 def test_a_correct_game_passes_every_check():
@@ -72,7 +90,7 @@ def test_play_stops_where_the_first_turns_are_wrong(fault):
         play(game, [Right()] * 2, turn, derive_seeds(0, 3), 0, 4)
 
 
-@pytest.mark.parametrize("fault", ["reward nan", "observation inf", "stuck", "no final"])
+@pytest.mark.parametrize("fault", ["reward nan", "observation inf", "stuck", "no final", "final nan"])
 def test_play_stops_at_the_end_of_a_stretch_where_later_turns_are_wrong(fault):
     game = Walk(fault)
     turn = game.restore({"at": torch.tensor([0, 0, 0])})

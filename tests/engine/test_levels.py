@@ -159,3 +159,13 @@ def test_a_game_without_levels_is_refused():
         PPO(game, MLPSpec(), levels=Stages([0], 1.0))
     with pytest.raises(ValueError, match="at least one level"):
         Stages([], 1.0)
+
+
+def test_levels_have_one_type_and_one_shape():
+    """Of numbers with and without a fraction a copy may have one or the other next."""
+    source = Stages([0, 0.5, 1], 1.0)
+    assert {source.draw(SEEDS, 0).dtype for source.stage in range(3)} == {torch.float32}
+    with pytest.raises(
+        ValueError, match=r"levels must be numbers, or lists of numbers of one length, not \[\[0\], \[0, 1\]\]"
+    ):
+        Stages([[0], [0, 1]], 1.0)

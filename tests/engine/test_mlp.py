@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from toys import Walk
 
 from marl_engine.networks.mlp import MLP
 from marl_engine.networks.sparse_input import END
 from marl_engine.numerics.adam import flatten_parameters
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.spaces import ActionSpace, Spaces
 
 
 def networks(activation, seats=2, features=37):
@@ -80,3 +83,17 @@ def test_flattened_parameters_are_views():
     with torch.no_grad():
         vector.zero_()
     assert network(network.encode(observation, seat)).abs().max() == 0
+
+
+class Costly(Walk):
+    """Says what its observations are, so that nobody has to look at one."""
+
+    spaces = Spaces((1,), ActionSpace(2), torch.float32)
+
+    def reset(self, seeds):
+        raise AssertionError
+
+
+def test_a_game_that_declares_numbers_is_not_reset_for_its_networks():
+    (policy, _) = MLPSpec(hidden=(4,)).profile(Costly())
+    assert policy.network.background.tolist() == [0.0]

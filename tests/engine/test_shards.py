@@ -10,6 +10,7 @@ import torch
 from toys import Matrix
 
 from games.normal_form.games import MatrixGame
+from games.openspiel import OpenSpiel
 from games.recall import Recall
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.numerics.rng import derive_seeds
@@ -22,6 +23,7 @@ from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.rollout import score
+from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents
@@ -109,6 +111,18 @@ def test_a_game_depends_on_its_seed_and_not_on_its_shard(against):
     assert torch.equal(whole.action, parts.action)
     assert torch.equal(whole.observation, parts.observation)
     assert torch.equal(whole.level, parts.level)
+    torch.testing.assert_close(whole.log_prob, parts.log_prob)
+
+
+def test_shards_of_unequal_sizes_are_joined():
+    """Three games are played by tables of logits, as they have more decisions than Kuhn poker information sets."""
+    torch.manual_seed(0)
+    game, seeds = OpenSpiel("kuhn_poker"), derive_seeds(0, 4)
+    opponents = Opponents([MLPSpec(hidden=(8,)).profile(game)])
+    whole, parts = (ShardedStream(game, seeds, size=size).play_opponents(opponents, 3)[0] for size in (None, 3))
+    assert parts.memory == (None, None)
+    assert torch.equal(whole.action, parts.action)
+    assert torch.equal(whole.reward, parts.reward)
     torch.testing.assert_close(whole.log_prob, parts.log_prob)
 
 

@@ -69,7 +69,8 @@ def test_taxed_rewards_of_play_are_the_payoffs_of_the_taxed_game():
     games, turns = 2000, 30
     stream = Stream(game, derive_seeds(0, games))
     trajectory, _ = stream.play(profile, turns)
-    rewards = tax_rewards(trajectory, reference, 0.4)
+    unused = trajectory.log_prob.masked_fill(~trajectory.acting, torch.nan)
+    rewards = tax_rewards(trajectory._replace(log_prob=unused), reference, 0.4)
     last = trajectory.done.cumsum(0)
     own = rewards * (last - trajectory.done.long() < last[-1])[..., None]  # of games that came to an end
     means = own.double().sum((0, 1)) / trajectory.done.sum()

@@ -15,6 +15,8 @@ class Factored:
     those of the choices, and so are entropies and KL divergences.
     """
 
+    log_probs = None
+
     def __init__(self, logits: Tensor, branches: Sequence[int], legal: Tensor | None = None):
         logits_of = logits.split(list(branches), dim=-1)
         legal_of = [None] * len(branches) if legal is None else legal.split(list(branches), dim=-1)

@@ -21,6 +21,8 @@ def standard_normal(noise: Tensor) -> Tensor:
 class Gaussian:
     """N distributions over D independent numbers with means (N, D) and log standard deviations (N, D) or (D,)."""
 
+    log_probs = None
+
     def __init__(self, mean: Tensor, log_std: Tensor):
         self.mean, self.log_std = mean, log_std.expand_as(mean)
 
@@ -65,6 +67,8 @@ class Squashed:
 
     An action is centre + half * tanh(u), with u from a Gaussian.
     """
+
+    log_probs = None
 
     def __init__(self, inner: Gaussian, centre: Tensor, half: Tensor):
         self.inner, self.centre, self.half = inner, centre, half

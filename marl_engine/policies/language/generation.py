@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.numerics.distributions.categorical import Categorical
+from marl_engine.numerics.distributions.choice import choose
 from marl_engine.numerics.rng import GOLDEN, draw_uniforms, mix_bits
 from marl_engine.types import Distribution, Memory, Policy
 
@@ -82,11 +83,7 @@ def generate(writer: LanguagePolicy, rows: Tensor, seeds: Tensor, greedy: bool =
     sheet, unfinished = writer.start_decoding(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     record, ends = [], torch.tensor(writer.ends, dtype=torch.int64, device=rows.device)
     for noise in draw_uniforms(seeds, 0, writer.length, 1)[..., 0]:
-        choices = Categorical(sheet.logits)
-        token, log_prob = choices.sample(noise)
-        if greedy:
-            token = choices.mode()
-            log_prob = choices.log_prob(token)
+        token, log_prob = choose(Categorical(sheet.logits), noise, greedy)
         token = unfinished * token
         record.append((token, unfinished, unfinished * log_prob))
         unfinished = unfinished & ~torch.isin(token, ends)
