@@ -1,10 +1,19 @@
 """Generalised advantage estimation for any order of moves (Schulman et al. 2016, arXiv:1506.02438, equation 16)."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from marl_engine.numerics.jit import compile_loop
+
+
+class Advantages(NamedTuple):
+    """The advantages of decisions, zero where there is none, and the decisions whose outcome is known."""
+
+    advantage: Tensor  # (T, B, P)
+    known: Tensor  # (T, B, P) bool
 
 
 def gae(
@@ -20,37 +29,39 @@ def gae(
     unknown: Tensor | None = None,
     discount: float,
     gae_lambda: float,
-) -> Tensor:
-    """Computes advantages (T, B, P) of each seat's decisions; they are zero where a seat was not acting.
+) -> Advantages:
+    """Computes the advantages of each seat's decisions, and which decisions can be learned from.
 
     `reward`, `value`, `acting` and `alive` are (T, B, P), `done` is (T, B). `after` (B, P) is the value of the
     observation after the last decision, zero for seats that have left the game; `acts_after` (B, P) tells which seats
-    act there, None means all. `ending` (T, B, P) is the value of the final observation of a game: zero if the game
-    ended by its rules, the critic's value if it was truncated; None means zero everywhere. `alive` tells which seats
-    are still in the game; None means all. A decision is credited with all rewards until the seat's next decision. If
-    the seat leaves before that, it is credited with all rewards up to the step in which it leaves, and with no value
+    act there or have left, None means all. `ending` (T, B, P) is the value of the final observation of a game: zero if
+    the game ended by its rules, the critic's value if it was truncated; None means zero everywhere. `alive` tells which
+    seats are still in the game; None means all. A decision is credited with all rewards until the seat's next decision.
+    If the seat leaves before that, it is credited with all rewards up to the step in which it leaves, and with no value
     after it:
 
         delta_t = sum r + discount * V(next own decision) - V_t,    A_t = delta_t + discount * gae_lambda * A_next.
 
-    While a seat waits, critics have learned no value of what it observes. So a decision whose game goes on, and after
-    which the seat does not act again, has the advantage zero, and the seat's decisions before it bootstrap from V_t.
-    The same holds if the game is truncated while the seat waits: `unknown` (T, B, P) is True at the end of such games;
-    None means nowhere.
+    While a seat waits, critics have learned no value of what it observes. So the outcome of a decision is unknown if
+    its game goes on and the seat does not act again; the seat's decisions before it bootstrap from V_t. The same holds
+    if the game is truncated while the seat waits: `unknown` (T, B, P) is True at the end of such games; None means
+    nowhere.
     """
     arrays = [each.cpu().numpy() for each in (reward, value, done, acting, after)]
     ends = torch.zeros(1, 1, 1).expand(reward.shape) if ending is None else ending.cpu()
     there = torch.ones(1, 1, 1, dtype=torch.bool).expand(reward.shape) if alive is None else alive.cpu()
     hidden = torch.zeros(1, 1, 1, dtype=torch.bool).expand(reward.shape) if unknown is None else unknown.cpu()
     acts = torch.ones_like(after, dtype=torch.bool) if acts_after is None else acts_after
-    out = np.zeros(reward.shape, np.float32)
+    advantage, known = np.zeros(reward.shape, np.float32), np.zeros(reward.shape, bool)
     masks = (there.numpy(), acts.cpu().numpy(), hidden.numpy())
-    _sweep(*arrays, ends.numpy(), *masks, np.float32(discount), np.float32(gae_lambda), out)
-    return torch.from_numpy(out).to(reward.device)
+    _sweep(*arrays, ends.numpy(), *masks, np.float32(discount), np.float32(gae_lambda), advantage, known)
+    return Advantages(*(torch.from_numpy(each).to(reward.device) for each in (advantage, known)))
 
 
 @compile_loop
-def _sweep(reward, value, done, acting, after, ending, alive, acts_after, unknown, discount, gae_lambda, out):
+def _sweep(
+    reward, value, done, acting, after, ending, alive, acts_after, unknown, discount, gae_lambda, advantage, known
+):
     turns, games, players = reward.shape
     for game in range(games):
         for seat in range(players):
@@ -69,5 +80,5 @@ def _sweep(reward, value, done, acting, after, ending, alive, acts_after, unknow
                     if not waits:
                         delta = earned + discount * next_value - value[turn, game, seat]
                         next_advantage = delta + discount * gae_lambda * next_advantage
-                        out[turn, game, seat] = next_advantage
+                        advantage[turn, game, seat], known[turn, game, seat] = next_advantage, True
                     next_value, earned, waits = value[turn, game, seat], np.float32(0), False

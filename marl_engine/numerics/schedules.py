@@ -14,9 +14,6 @@ class Linear:
     end: float
     over: float
 
-    def __post_init__(self) -> None:
-        check_number("over, the steps that a schedule takes,", self.over, above=0)
-
     def at(self, steps: float) -> float:
         """Returns the value after a number of steps of play."""
         share = min(steps / self.over, 1.0)
@@ -40,10 +37,8 @@ Schedule = Linear | Constant
 def parse_schedule(value: Any, name: str) -> Schedule:
     """Converts a number or {start, end, over} to a schedule. `name` is used in error messages.
 
-    Raises ValueError for anything else and for negative numbers.
+    Raises ValueError for anything else, for negative numbers, and for no steps.
     """
-    if isinstance(value, Linear | Constant):
-        return value
     parts = value if isinstance(value, dict) else {"value": value}
     if "over" in parts and parts["over"] is None:
         raise ValueError(f"{name} depends on the number of steps, which has no limit: set steps=, or give a number")
@@ -51,5 +46,6 @@ def parse_schedule(value: Any, name: str) -> Schedule:
     if not numbers or set(parts) not in ({"value"}, {"start", "end", "over"}):
         raise ValueError(f"{name} must be a number, or numbers for start, end and over; not {value!r}")
     for part, number in parts.items():
-        check_number(name if part == "value" else f"{name}.{part}", number, least=0)
+        least, above = (None, 0) if part == "over" else (0, None)
+        check_number(name if part == "value" else f"{name}.{part}", number, least=least, above=above)
     return Constant(**parts) if "value" in parts else Linear(**parts)

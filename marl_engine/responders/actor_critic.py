@@ -1,13 +1,15 @@
 """Policies with critics, and memories of the games that they learn from."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from marl_engine.networks.normalisation import NormalisedCritic
 from marl_engine.numerics.adam import Adam
-from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
+from marl_engine.numerics.trees import choose_rows, map_tree, match_layout, spread_rows
 from marl_engine.policies.weights import digest_weights
 from marl_engine.responders.batches import CriticBatch, PolicyBatch, SeatBatch, select_decisions
+from marl_engine.responders.collation import course_of
 from marl_engine.types import Memory, Policy
 
 NORMALISATIONS = ("none", "running", "popart")  # of values
@@ -50,23 +52,31 @@ class ActorCritic:
         self.policy.observe(select_decisions(decisions, decisions.rows))
         self.critic.observe(select_decisions(estimates, estimates.rows))
 
-    def add_others(self, batch: PolicyBatch, others: Sequence[Policy], part: SeatBatch) -> PolicyBatch:
-        """Returns the batch with the memories of other policies at its first turn, and keeps those after its last turn.
+    def critic_memory(self, part: SeatBatch) -> Memory:
+        """Returns the critic's memory (B * seats, …) at the first turn of a stretch of play; None without a memory."""
+        if self.policy.unit != "sequence":
+            return None
+        initial = self.critic.initial_memory(len(part.after.done) * len(part.seats))
+        return match_layout(initial, self.memory.get(part.lineup))
 
-        A policy starts with its own memory at the end of the previous batch. If it was not in that batch, like a copy
-        of the learner made since, it starts with the learner's memory, or with its initial memory if the layouts
-        differ.
+    def add_others(self, batch: PolicyBatch, others: Sequence[Policy], part: SeatBatch) -> PolicyBatch:
+        """Returns the batch with what other policies remember at its first turn, and their log-probabilities.
+
+        Their memories after the last turn are kept. A policy starts with its own memory at the end of the previous
+        batch. If it was not in that batch, like a copy of the learner made since, it starts with the learner's memory,
+        or with its initial memory if the layouts differ.
         """
         if batch.course is None:
             return batch
-        known, course = self.others.get(part.lineup, {}), batch.course
-        opens = part.after.done.repeat_interleave(len(part.seats))
-        memories = tuple(begin_memory(other, known, course.memory, len(opens)) for other in others)
-        self.others[part.lineup] = {}
+        known, (_, opens, acting, *_) = self.others.get(part.lineup, {}), course_of(part, None)
+        over = part.after.done.repeat_interleave(len(part.seats))
+        memories = tuple(begin_memory(other, known, batch.course.memory, len(over)) for other in others)
+        self.others[part.lineup], log_probs = {}, []
         for other, memory in zip(others, memories, strict=True):
-            _, last = other.unroll(batch.rows, batch.legal, memory, course.opens, course.acting)
-            note_memory(self.others[part.lineup], other, choose_rows(opens, other.initial_memory(len(opens)), last))
-        return batch._replace(course=course._replace(others=memories))
+            distribution, last = other.unroll(batch.rows, batch.legal, memory, opens, acting)
+            note_memory(self.others[part.lineup], other, choose_rows(over, other.initial_memory(len(over)), last))
+            log_probs.append(map_tree(partial(spread_rows, mask=acting), distribution.log_probs))
+        return batch._replace(course=batch.course._replace(others=memories, log_probs=tuple(log_probs)))
 
 
 def begin_memory(policy: Policy, known: Mapping[str, Memory], learner: Memory, count: int) -> Memory:
@@ -76,9 +86,7 @@ def begin_memory(policy: Policy, known: Mapping[str, Memory], learner: Memory, c
         return None
     if policy.parts:
         return tuple(begin_memory(part, known, learner, count) for part in policy.parts)
-    choices = (known.get(digest_weights(policy)), learner, initial)
-    memory = next(each for each in choices if same_layout(each, initial))
-    return map_tree(lambda fresh, each: each.to(fresh.device), initial, memory)
+    return match_layout(initial, known.get(digest_weights(policy)), learner)
 
 
 def note_memory(known: dict[str, Memory], policy: Policy, memory: Any) -> None:

@@ -1,24 +1,23 @@
-"""Training data of a policy and its critic from a stretch of play: single decisions, or whole sequences.
+"""Training data of a policy and its critic: single decisions, whole sequences, or joint decisions of teams.
 
 Policies without memory learn from decisions in any order. Those with memory learn by truncated backpropagation through
-time over the stretch (Williams and Peng 1990, Neural Computation 2:490), starting from the memory that they had during
-play; their minibatches consist of whole sequences.
+time over a stretch of play (Williams and Peng 1990, Neural Computation 2:490), starting from the memory that they had
+during play; their minibatches consist of whole sequences.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from functools import reduce
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.networks.sparse_input import END
-from marl_engine.numerics.distributions.categorical import Categorical
-from marl_engine.numerics.trees import choose_rows, map_tree
+from marl_engine.numerics.trees import map_tree, spread_rows
 from marl_engine.policies.team import as_team
 from marl_engine.responders.regulariser import KLTerm
 from marl_engine.rollout.rollout import Trajectory, select_seats
-from marl_engine.rollout.seat_memory import join_seats
 from marl_engine.types import Distribution, Memory, Policy, Turn
 
 
@@ -29,6 +28,7 @@ class SeatBatch(NamedTuple):
     after: Turn
     seats: list[int]
     lineup: str = "0"  # the name of the line-up that played it: its number
+    ratio: Tensor | None = None  # (T, B) by which advantages are multiplied; see `SequentialRatios`
 
     def flat(self, each: Tensor) -> Tensor:
         """Returns the rows (T * B * seats, …) of these seats, from (T, B, P, …)."""
@@ -42,6 +42,7 @@ class Course(NamedTuple):
     opens: Tensor  # (T, N) bool: a game opens there, which clears the memory
     acting: Tensor  # (T, N) bool: the seat acts there; otherwise its memory does not change
     others: tuple[Memory, ...] = ()  # memories (N, …) of the policies of KL terms
+    log_probs: tuple[Tensor | None, ...] = ()  # (T, N, A) of these policies, if their distributions are categorical
 
 
 class Team(NamedTuple):
@@ -62,6 +63,7 @@ class PolicyBatch(NamedTuple):
     action: Tensor  # (N,) int64, or (N, K) of choices, or (N, D) of numbers
     log_prob: Tensor  # (N,) when it was taken
     advantage: Tensor  # (N,)
+    ratio: Tensor | None = None  # (N,) by which advantages are multiplied once they are standardised
     target: Tensor | None = None  # (N, A) of KL terms; see `losses.ppo.Pull`
     course: Course | None = None
     team: Team | None = None
@@ -86,8 +88,8 @@ class PolicyBatch(NamedTuple):
         if self.course is None:
             legal = None if self.legal is None else select_decisions(self, self.legal)
             return other(select_decisions(self, self.rows), legal)[0]
-        _, opens, acting, memories = self.course
-        return other.unroll(self.rows, self.legal, memories[number], opens, acting)[0]
+        memory, (_, opens, acting, *_) = self.course.others[number], self.course
+        return other.unroll(self.rows, self.legal, memory, opens, acting)[0]
 
 
 @torch.no_grad()
@@ -96,17 +98,17 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
 
     There is none if there are no terms, or distributions are not categorical.
     """
-    there = [batch.distribution_of(term.policy, number) for number, term in enumerate(terms)]
-    if not there or not all(isinstance(each, Categorical) for each in there):
+    if batch.course is not None:
+        log_probs = list(batch.course.log_probs)
+    else:
+        log_probs = [batch.distribution_of(term.policy, number).log_probs for number, term in enumerate(terms)]
+    weighted = [term.weight * each for term, each in zip(terms, log_probs, strict=True) if each is not None]
+    if not weighted or len(weighted) < len(terms):
         return batch
-    target = sum(term.weight * cast(Categorical, each).log_probs for term, each in zip(terms, there, strict=True))
-    assert isinstance(target, Tensor)
-    acting = decisions_of(batch)
-    if acting is None:
-        return batch._replace(target=target)
-    merged = target.new_zeros(*acting.shape, target.shape[1])
-    merged[acting] = target
-    return batch._replace(target=merged, course=batch.course and batch.course._replace(others=()))
+    target = reduce(torch.add, weighted)
+    if batch.team is not None:
+        target = spread_rows(target, batch.team.acting)
+    return batch._replace(target=target, course=batch.course and batch.course._replace(others=(), log_probs=()))
 
 
 class CriticBatch(NamedTuple):
@@ -139,7 +141,7 @@ def select_units(batch: Batch, index: Tensor | slice) -> Batch:
         columns = [None if each is None else each[index] for each in batch[:-2]]
         team = batch.team and Team(*map_tree(lambda each: each[index], batch.team))
         return type(batch)(*columns, None, team)  # type: ignore[call-arg, arg-type]
-    memory, opens, acting, others = batch.course
+    memory, opens, acting, others, _ = batch.course
     memory, others = map_tree(lambda each: each[index], (memory, others))
     course = Course(memory, opens[:, index], acting[:, index], others)
     columns = [None if each is None else each[:, index] for each in batch[:-2]]
@@ -150,6 +152,13 @@ def decisions_of(batch: Batch) -> Tensor | None:
     """Returns which of the entries of a batch (T, N) or (N, P) are decisions; None: all entries of a batch (N,)."""
     structure = batch.course or batch.team
     return None if structure is None else structure.acting
+
+
+def has_decisions(batch: PolicyBatch, index: Tensor | slice) -> bool:
+    """Whether there is a decision among some units of a batch."""
+    if batch.course is not None:
+        return bool(batch.course.acting[:, index].any())
+    return batch.advantage[index].numel() > 0 if batch.team is None else bool(batch.team.acting[index].any())
 
 
 def select_decisions(batch: Batch, each: Tensor) -> Tensor:
@@ -188,110 +197,7 @@ def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
     several = [each for each in courses if each is not None]
     if not several:
         return None
-    memory, opens, acting, others = zip(*several, strict=True)
+    memory, opens, acting, others, log_probs = zip(*several, strict=True)
     trees = map_tree(lambda *each: torch.cat(each), *zip(memory, others, strict=True))
-    return Course(trees[0], torch.cat(opens, dim=1), torch.cat(acting, dim=1), trees[1])
-
-
-class Values(NamedTuple):
-    """The critic's values in a stretch of play."""
-
-    rows: Tensor  # (T * B * seats, …) encoded observations
-    value: Tensor  # (T, B, seats)
-    after: Tensor  # (B, seats) of the turn after the stretch
-    final: Tensor | None  # (T, B, seats) last observations of truncated games
-    memory: Memory  # (B * seats, …) memory after the stretch
-
-
-def critic_view(observation: Tensor, seats: list[int], joint: bool) -> Tensor:
-    """Returns the critic's input from observations (M, P, …).
-
-    It is (M * seats, …), each seat's own, or if `joint` (M * seats, P, …), those of all seats with its own first.
-    """
-    if not joint:
-        return select_seats(observation, seats, observation.shape[1])
-    return torch.stack([observation.roll(-seat, dims=1) for seat in seats], dim=1).flatten(0, 1)
-
-
-def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | None) -> Values:
-    """Returns the critic's values in a stretch of play; with a course, given the observations before."""
-    trajectory, seats = part.trajectory, part.seats
-    turns, games, _ = trajectory.reward.shape
-    seat = torch.tensor(seats, device=trajectory.reward.device).repeat(turns * games)
-
-    def show(observation: Tensor) -> Tensor:
-        rows = critic_view(observation, seats, joint)
-        return critic.encode(rows, seat[: len(rows)])
-
-    rows, last = show(trajectory.observation.flatten(0, 1)), show(part.after.observation)
-    final_rows = None if trajectory.final is None else show(trajectory.final.flatten(0, 1))
-    memory = None
-    if course is None:
-        value, after, final = critic(rows), critic(last), None if final_rows is None else critic(final_rows)
-    else:
-        value, memories = critic.unroll(rows.unflatten(0, (turns, -1)), *course[:3])
-        after, _ = critic(last, memories[-1])
-        final_memory = None if final_rows is None else map_tree(lambda *each: torch.cat(each), *memories)
-        final = None if final_rows is None else critic(final_rows, final_memory)[0]
-        opens = part.after.done.repeat_interleave(len(seats))
-        memory = choose_rows(opens, critic.initial_memory(len(opens)), memories[-1])
-    shape = (turns, games, len(seats))
-    return Values(rows, value.view(shape), after.view(shape[1:]), None if final is None else final.view(shape), memory)
-
-
-def unknown_endings(trajectory: Trajectory, seats: list[int]) -> Tensor | None:
-    """Returns where games are truncated while a seat waits, (T, B, seats); None: nowhere. See `gae`."""
-    if trajectory.final_acting is None:
-        return None
-    return trajectory.truncated[..., None] & ~trajectory.final_acting[..., seats]
-
-
-def course_of(part: SeatBatch, memory: Memory) -> Course:
-    """Returns the course of the sequences of some seats, which start with a memory (B * seats, …)."""
-    trajectory, turns = part.trajectory, len(part.trajectory.done)
-    opens = torch.cat([torch.zeros_like(trajectory.done[:1]), trajectory.done[:-1]])
-    seat_opens = opens.repeat_interleave(len(part.seats), dim=1)
-    return Course(memory, seat_opens, part.flat(trajectory.acting).view(turns, -1))
-
-
-def collate(
-    policy: Policy, part: SeatBatch, values: Values, advantage: Tensor, shared_rows: bool, memory: Memory
-) -> tuple[PolicyBatch, CriticBatch]:
-    """Returns the data of a policy and of its critic, by the policy's unit; advantage is (T, B, seats).
-
-    With `shared_rows` both have the same rows. `memory` is the critic's memory at the first turn.
-    """
-    trajectory = part.trajectory
-    turns, games, _ = trajectory.reward.shape
-    if shared_rows:
-        rows = values.rows
-    else:
-        seat = torch.tensor(part.seats, device=advantage.device).repeat(turns * games)
-        rows = policy.encode(part.flat(trajectory.observation), seat)
-    legal = None if trajectory.legal is None else part.flat(trajectory.legal)
-    action, log_prob, acting = (part.flat(each) for each in (trajectory.action, trajectory.log_prob, trajectory.acting))
-    decisions = PolicyBatch(rows, legal, action, log_prob, advantage.flatten())
-    estimates = CriticBatch(values.rows, (advantage + values.value).flatten(), values.value.flatten())
-    if policy.unit == "sequence":
-        memory_in_play = join_seats([trajectory.memory[seat] for seat in part.seats])
-        return in_order(decisions, turns, course_of(part, memory_in_play)), in_order(
-            estimates, turns, course_of(part, memory)
-        )
-    if trajectory.draws is not None:
-        team = Team(acting.view(-1, len(part.seats)), map_tree(lambda each: each.flatten(0, 1), trajectory.draws))
-        return in_teams(decisions, team), in_teams(estimates, team._replace(draws=None))
-    if acting.all():
-        return decisions, estimates
-    return select_units(decisions, acting), select_units(estimates, acting)
-
-
-def in_order(batch: Batch, turns: int, course: Course) -> Batch:
-    """Returns rows (T * N, …) as sequences (T, N, …), with their course."""
-    columns = [None if each is None else each.unflatten(0, (turns, -1)) for each in batch[:-2]]
-    return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
-
-
-def in_teams(batch: Batch, team: Team) -> Batch:
-    """Returns rows (N * P, …) as joint decisions (N, P, …) of a team."""
-    columns = [None if each is None else each.unflatten(0, team.acting.shape) for each in batch[:-2]]
-    return type(batch)(*columns, None, team)  # type: ignore[call-arg, arg-type]
+    joined = map_tree(lambda *each: torch.cat(each, dim=1), *zip(opens, acting, log_probs, strict=True))
+    return Course(trees[0], joined[0], joined[1], trees[1], joined[2])

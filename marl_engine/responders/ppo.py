@@ -22,7 +22,6 @@ from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.threads import run_concurrently
-from marl_engine.numerics.trees import map_tree, same_layout
 from marl_engine.policies.mixtures.population import learnable_policies
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.actor_critic import NORMALISATIONS, ActorCritic
@@ -30,17 +29,15 @@ from marl_engine.responders.batches import (
     CriticBatch,
     PolicyBatch,
     SeatBatch,
-    collate,
     concatenate,
     count_units,
-    course_of,
-    estimate_values,
     fill_legal,
+    has_decisions,
     merge_terms,
     select_decisions,
     select_units,
-    unknown_endings,
 )
+from marl_engine.responders.collation import collate, course_of, estimate_values, unknown_endings
 from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.responders.sequential import SequentialRatios
@@ -49,7 +46,6 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import (
     UNREGULARISED,
     Game,
-    Memory,
     Metrics,
     Objective,
     Opponents,
@@ -140,7 +136,7 @@ class PPO:
             ratios.include(policy, parts[policy])
         work = Work(steps=self.num_envs * self.rollout_length * len(trajectories))
         self.work.update(work)
-        metrics |= {name: sum(each[name] for each in results) / len(results) for name in results[0]}
+        metrics |= mean_metrics(results)
         metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
         return Step(metrics, work, trajectories)
 
@@ -175,17 +171,19 @@ class PPO:
     def _learn(
         self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm], ratios: SequentialRatios
     ) -> Metrics:
-        """Updates one policy and its critic, in parallel."""
-        learner = self._learner(policy)
+        """Updates one policy and its critic, in parallel, unless there is no decision to learn from."""
+        learner, parts = self._learner(policy), [part._replace(ratio=ratios.of(part)) for part in parts]
         decided, estimated = zip(
             *(self._batches(learner, part, [other for other, _ in terms]) for part in parts), strict=True
         )
-        decisions, scale = self._scale_advantage(concatenate(fill_legal(decided)))
-        decisions = ratios.multiply(decisions, policy, parts)
-        estimates = learner.renormalise(concatenate(estimated))
+        decisions, estimates = concatenate(fill_legal(decided)), concatenate(estimated)
+        if not has_decisions(decisions, slice(None)):
+            return {}
+        decisions, scale = self._scale_advantage(decisions)
+        estimates = learner.renormalise(estimates)
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
         decisions = merge_terms(decisions, terms)
-        minibatches = self._minibatches(count_units(decisions))
+        minibatches = self._minibatches(decisions)
         lessons = (
             (learner.policy_optimiser, lambda index: self._policy_loss(policy, terms, select_units(decisions, index))),
             (learner.critic_optimiser, lambda index: self._critic_loss(learner, select_units(estimates, index))),
@@ -194,12 +192,13 @@ class PPO:
         learner.observe(decisions, estimates)
         return {name: number for metrics in results for name, number in metrics.items()}
 
-    def _minibatches(self, units: int) -> list[Tensor | slice]:
-        """Returns the units of each minibatch of all epochs, in random order."""
+    def _minibatches(self, batch: PolicyBatch) -> list[Tensor | slice]:
+        """Returns the units of each minibatch of all epochs, in random order; those without decisions are left out."""
         if self.minibatches == 1:
             return [slice(None)] * self.epochs
-        orders = [torch.randperm(units, generator=self.generator) for _ in range(self.epochs)]
-        return [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
+        orders = [torch.randperm(count_units(batch), generator=self.generator) for _ in range(self.epochs)]
+        parts = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
+        return [index for index in parts if has_decisions(batch, index)]
 
     def _descend(
         self,
@@ -217,12 +216,15 @@ class PPO:
         return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
     def _scale_advantage(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
-        """Standardises advantages, if configured; returns the scale of a unit of payoff, too."""
-        if not self.normalise_advantage:
-            return decisions, self.payoff_scale
-        advantage = select_decisions(decisions, decisions.advantage)
-        unit = advantage.std(unbiased=False).item() + 1e-8
-        return decisions._replace(advantage=(decisions.advantage - advantage.mean()) / unit), self.payoff_scale / unit
+        """Standardises advantages, if configured, and multiplies them by ratios; returns the scale of payoff, too."""
+        advantage, scale = decisions.advantage, self.payoff_scale
+        if self.normalise_advantage:
+            among = select_decisions(decisions, advantage)
+            unit = among.std(unbiased=False).item() + 1e-8
+            advantage, scale = (advantage - among.mean()) / unit, scale / unit
+        if decisions.ratio is not None:
+            advantage = advantage * decisions.ratio
+        return decisions._replace(advantage=advantage, ratio=None), scale
 
     @torch.no_grad()
     def _batches(
@@ -232,40 +234,31 @@ class PPO:
 
         Updates the memories of the critic and of `others`, the policies that the learner is regularised towards.
         """
-        trajectory, seats = part.trajectory, part.seats
-        remembered, course = None, None
-        if learner.policy.unit == "sequence":
-            remembered = self._critic_memory(learner, part.lineup, len(part.after.done) * len(seats))
-            course = course_of(part, remembered)
+        trajectory, seats, remembered = part.trajectory, part.seats, learner.critic_memory(part)
+        course = None if learner.policy.unit != "sequence" else course_of(part, remembered)
         values = estimate_values(learner.critic, part, self.critic == "joint", course)
         learner.memory[part.lineup] = values.memory
+        after, acts_after = values.after, part.after.acting[:, seats]
+        if part.after.alive is not None:
+            left = ~part.after.alive[:, seats]
+            after, acts_after = after.masked_fill(left, 0), acts_after | left
         earned = trajectory.reward + self.schedules["shaping"].at(self.work["steps"]) * trajectory.shaping
-        advantage = gae(
+        advantages = gae(
             self.payoff_scale * earned[..., seats],
             values.value,
             trajectory.done,
             trajectory.acting[..., seats],
-            after=values.after if part.after.alive is None else values.after * part.after.alive[:, seats],
-            acts_after=part.after.acting[:, seats],
-            ending=None if values.final is None else values.final * trajectory.truncated[..., None],
+            after=after,
+            acts_after=acts_after,
+            ending=values.final,
             alive=None if trajectory.alive is None else trajectory.alive[..., seats],
             unknown=unknown_endings(trajectory, seats),
             discount=self.discount,
             gae_lambda=self.gae_lambda,
         )
         shared_rows = self.critic == "own" and learner.policy.encodes_like_critic
-        decisions, estimates = collate(learner.policy, part, values, advantage, shared_rows, remembered)
+        decisions, estimates = collate(learner.policy, part, values, advantages, shared_rows, remembered)
         return learner.add_others(decisions, others, part), estimates
-
-    def _critic_memory(self, learner: ActorCritic, lineup: str, count: int) -> Memory:
-        """Returns the critic's memory of a line-up, (count, …)."""
-        initial = learner.critic.initial_memory(count)
-        remembered = learner.memory.get(lineup)
-        return map_tree(
-            lambda fresh, each: each.to(fresh.device),
-            initial,
-            remembered if same_layout(remembered, initial) else initial,
-        )
 
     def _policy_loss(
         self, policy: Policy, terms: Sequence[KLTerm], batch: PolicyBatch
@@ -293,3 +286,10 @@ class PPO:
         unit, error = learner.value_unit, VALUE_LOSSES[self.value_loss]
         loss = error(batch.values(learner.critic), target, before, self.value_width * unit).mean() / unit**2
         return loss, {"loss/value": loss.detach()}
+
+
+def mean_metrics(several: Sequence[Metrics]) -> Metrics:
+    """Returns the mean of each metric over those that report it."""
+    names = dict.fromkeys(name for each in several for name in each)
+    numbers = {name: [each[name] for each in several if name in each] for name in names}
+    return {name: sum(each) / len(each) for name, each in numbers.items()}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from marl_engine.responders.batches import PolicyBatch, SeatBatch
+from marl_engine.responders.batches import SeatBatch
 from marl_engine.rollout.likelihood import action_log_probs
 from marl_engine.types import Policy
 
@@ -36,16 +36,9 @@ class SequentialRatios:
             return list(groups)
         return [groups[place] for place in torch.randperm(len(groups), generator=generator).tolist()]
 
-    def multiply(self, decisions: PolicyBatch, policy: Policy, parts: Sequence[SeatBatch]) -> PolicyBatch:
-        """Returns the decisions of a policy in some line-ups with advantages multiplied by the ratios there."""
-        if not self.product:
-            return decisions
-        factors = [
-            align_decisions(policy, part, self._ratio(part)[..., None].expand_as(part.trajectory.log_prob))
-            for part in parts
-        ]
-        along = 0 if decisions.course is None else 1
-        return decisions._replace(advantage=decisions.advantage * torch.cat(factors, dim=along))
+    def of(self, part: SeatBatch) -> Tensor | None:
+        """Returns the ratios so far in a line-up, (T, B); None if no policy has learned yet."""
+        return self._ratio(part) if self.product else None
 
     @torch.no_grad()
     def include(self, policy: Policy, parts: Sequence[SeatBatch]) -> None:
@@ -53,18 +46,9 @@ class SequentialRatios:
         for part in parts if self.sequential else ():
             trajectory, ratio = part.trajectory, self._ratio(part)
             for seat in part.seats:
-                old = trajectory.log_prob[..., seat] * trajectory.acting[..., seat]
-                ratio = ratio * (action_log_probs(policy, trajectory, seat) - old).exp()
+                change = action_log_probs(policy, trajectory, seat) - trajectory.log_prob[..., seat]
+                ratio = ratio * change.exp().where(trajectory.acting[..., seat], 1)
             self.product[part.lineup] = ratio
 
     def _ratio(self, part: SeatBatch) -> Tensor:
-        """Returns the ratios so far in the decisions of a line-up (T, B)."""
         return self.product.get(part.lineup, torch.ones_like(part.trajectory.log_prob[..., 0]))
-
-
-def align_decisions(policy: Policy, part: SeatBatch, each: Tensor) -> Tensor:
-    """Returns the numbers (T, B, P) of the decisions of a policy in the layout of its batch; see `batches.collate`."""
-    flat, acting = part.flat(each), part.flat(part.trajectory.acting)
-    if policy.unit == "sequence":
-        return flat.unflatten(0, (len(each), -1))
-    return flat if acting.all() else flat[acting]

@@ -124,7 +124,7 @@ def test_the_last_decision_of_a_seat_that_waits_at_a_time_limit_is_not_learned_f
     assert trajectory.truncated[2].all()
     assert trajectory.final_acting[2].tolist() == [[False, True]] * 5
     reward = torch.tensor([1.0, 10.0, 100.0]).view(3, 1, 1).expand(3, 1, 2).contiguous()
-    advantage = gae(
+    advantage, known = gae(
         reward,
         torch.full((3, 1, 2), 2.0),
         torch.tensor([[False], [False], [True]]),
@@ -135,5 +135,6 @@ def test_the_last_decision_of_a_seat_that_waits_at_a_time_limit_is_not_learned_f
         discount=0.5,
         gae_lambda=0.5,
     )
+    assert known[:, 0].tolist() == [[True, False], [False, True], [False, False]]
     assert advantage[:, 0, 0].tolist() == [1 + 10 + 0.5 * 2 - 2, 0.0, 0.0]
     assert advantage[:, 0, 1].tolist() == [0.0, 10 + 100 + 0.5 * 8 - 2, 0.0]

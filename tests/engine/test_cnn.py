@@ -14,7 +14,7 @@ from marl_engine.numerics.rng import derive_seeds, draw_uniforms
 from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
-from marl_engine.responders.batches import critic_view
+from marl_engine.responders.collation import critic_view
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.rollout import score
 from marl_engine.types import Turn

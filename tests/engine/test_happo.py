@@ -7,11 +7,16 @@ import torch
 from settings import Setting, configuration
 from toys import Matrix
 
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.bayes_net import BayesNetSpec
+from marl_engine.policies.mixtures.geometric import mix_geometrically
+from marl_engine.policies.mixtures.population import mix_members
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders.batches import SeatBatch
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.sequential import SequentialRatios
-from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.likelihood import action_log_probs
+from marl_engine.rollout.rollout import Trajectory, play
 from marl_engine.runs.factory import build
 
 PAYOFF = torch.tensor([[0.0, 2.0], [2.0, -1.0]])  # who alone plays action 1 earns 2 for both
@@ -74,16 +79,18 @@ def test_sequential_updates_improve_a_team_where_joint_updates_harm_it(seed):
 def test_advantages_are_multiplied_by_the_ratios_of_those_that_have_learned():
     profile, responder, parts = start(True, 0, epochs=2, learning_rate=0.05)
     (part,), (other,) = (parts[policy] for policy in profile)
-    decisions, _ = responder._batches(responder._learner(profile[1]), other)
     ratios = SequentialRatios(sequential=True)
-    assert ratios.multiply(decisions, profile[1], [other]) is decisions
+    assert ratios.of(other) is None
     responder._learn(profile[0], [part], [], ratios)
     ratios.include(profile[0], [part])
     now = profile[0](torch.ones(1, 1))[0].log_probs.exp()[0]
     ratio = (now / START)[part.trajectory.action[0, :, 0]]
     assert (ratio - 1).abs().max() > 0.01
-    multiplied = ratios.multiply(decisions, profile[1], [other])
-    torch.testing.assert_close(multiplied.advantage, decisions.advantage * ratio.detach(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ratios.of(other)[0], ratio.detach(), atol=1e-6, rtol=1e-5)
+    decisions, _ = responder._batches(responder._learner(profile[1]), other._replace(ratio=ratios.of(other)))
+    plain, _ = responder._scale_advantage(decisions._replace(ratio=None))
+    multiplied, _ = responder._scale_advantage(decisions)
+    torch.testing.assert_close(multiplied.advantage, plain.advantage * ratio.detach(), atol=1e-6, rtol=1e-5)
 
 
 def weights_after(game, policy, policy_keys, **fields):
@@ -112,8 +119,23 @@ def test_sequences_and_turns_line_up(game, policy):
     components = build({**config, "policy": config["policy"] | {"shared": False}})
     profile, responder = components.profile, components.responder
     _, parts, _ = responder._play(profile, None)
-    decided, _ = responder._batches(responder._learner(profile[1]), parts[profile[1]][0])
-    ratios = SequentialRatios(sequential=True)
-    ratios.include(profile[0], parts[profile[0]])
-    multiplied = ratios.multiply(decided, profile[1], parts[profile[1]])
-    torch.testing.assert_close(multiplied.advantage, decided.advantage, atol=1e-5, rtol=1e-5)
+    ratios, part = SequentialRatios(sequential=True), parts[profile[1]][0]
+    trajectory = part.trajectory
+    unused = trajectory._replace(log_prob=trajectory.log_prob.masked_fill(~trajectory.acting, torch.nan))
+    ratios.include(profile[0], [each._replace(trajectory=unused) for each in parts[profile[0]]])
+    decided, _ = responder._batches(responder._learner(profile[1]), part._replace(ratio=ratios.of(part)))
+    torch.testing.assert_close(decided.ratio, torch.ones_like(decided.advantage), atol=1e-5, rtol=1e-5)
+
+
+def test_policies_without_probabilities_of_single_actions_are_refused():
+    """Those of a mixture depend on what it did before, and those of a team on the other seats."""
+    game, seeds = Matrix(PAYOFF), derive_seeds(0, 3)
+    members = [MLPSpec(hidden=(4,)).profile(game) for _ in range(2)]
+    mixture = mix_members([list(seat) for seat in zip(*members, strict=True)], [[0.5, 0.5]] * 2)
+    team = BayesNetSpec([[0, 1]], hidden=[4]).profile(game)
+    for profile, words in ((mixture, "those before"), (team, "those of other seats")):
+        trajectory, *_ = play(game, profile, game.reset(seeds), seeds, 0, 2)
+        with pytest.raises(ValueError, match=f"no probabilities of single actions: they depend on {words}"):
+            action_log_probs(profile[0], trajectory, 0)
+    with pytest.raises(ValueError, match="policies of a team have no geometric mixture"):
+        mix_geometrically(team, team, 0.5)

@@ -23,9 +23,9 @@ from marl_engine.numerics.schedules import parse_schedule
 def advantages(
     reward, value, done, *, after=0.0, acts=True, ending=None, acting=None, alive=None, discount=0.5, gae_lambda=0.5
 ):
-    """Returns advantages of one seat in one game."""
+    """Returns advantages of one seat in one game, None where a decision is not learned from."""
     column = torch.tensor(reward).view(-1, 1, 1)
-    return gae(
+    result = gae(
         column,
         torch.tensor(value).view(-1, 1, 1),
         torch.tensor(done).view(-1, 1),
@@ -36,7 +36,10 @@ def advantages(
         alive=None if alive is None else torch.tensor(alive).view(-1, 1, 1),
         discount=discount,
         gae_lambda=gae_lambda,
-    )[:, 0, 0].tolist()
+    )
+    assert (result.advantage[~result.known] == 0).all()
+    columns = (each[:, 0, 0].tolist() for each in result)
+    return [number if known else None for number, known in zip(*columns, strict=True)]
 
 
 def test_advantages_by_hand():
@@ -62,27 +65,31 @@ def test_gae_is_the_td_error_at_lambda_0_and_the_return_at_lambda_1():
 def test_a_decision_earns_everything_until_the_seats_next_one():
     """Turn 1 belongs to the other seat: its reward counts for the decision of turn 0."""
     result = advantages([1.0, 10.0, 2.0], [3.0, 99.0, 5.0], [False] * 3, after=8.0, acting=[True, False, True])
-    assert result == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), 0.0, 2 + 0.5 * 8 - 5]
+    assert result == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (2 + 0.5 * 8 - 5), None, 2 + 0.5 * 8 - 5]
 
 
-def test_decisions_with_unknown_outcome_have_no_advantage():
+def test_decisions_with_unknown_outcome_are_not_learned_from():
     """The seat acts at turns 0 and 2 and waits after that; its critic has no value for what it sees then."""
     turns = {"acting": [True, False, True, False], "after": 8.0, "acts": False}
     reward, value, on = [1.0, 10.0, 2.0, 7.0], [3.0, 99.0, 5.0, 99.0], [False] * 4
-    assert advantages(reward, value, on, **turns) == [1 + 10 + 0.5 * 5 - 3, 0.0, 0.0, 0.0]
+    assert advantages(reward, value, on, **turns) == [1 + 10 + 0.5 * 5 - 3, None, None, None]
     over = [False, False, False, True]  # now it is known
-    assert advantages(reward, value, over, **turns) == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (9 - 5), 0.0, 9 - 5, 0.0]
+    assert advantages(reward, value, over, **turns) == [1 + 10 + 0.5 * 5 - 3 + 0.25 * (9 - 5), None, 9 - 5, None]
 
 
 def test_departed_seats_earn_and_bootstrap_nothing():
     """It leaves at turn 0. At turn 1 the others earn 100 and play on, or are truncated, or open the next game."""
     left, seats = {"acting": [True, False], "alive": [True, False]}, [1.0, 100.0]
-    assert advantages(seats, [2.0, 9.0], [False, False], after=8.0, **left) == [1 - 2, 0]
-    assert advantages(seats, [2.0, 9.0], [False, True], ending=[0.0, 8.0], **left) == [1 - 2, 0]
+    assert advantages(seats, [2.0, 9.0], [False, False], after=8.0, **left) == [1 - 2, None]
+    assert advantages(seats, [2.0, 9.0], [False, True], ending=[0.0, 8.0], **left) == [1 - 2, None]
     back = {"acting": [True, False, True], "alive": [True, False, True]}
-    assert advantages([*seats, 3.0], [2.0, 9.0, 4.0], [False, True, False], after=8.0, **back) == [1 - 2, 0, 3 + 4 - 4]
+    assert advantages([*seats, 3.0], [2.0, 9.0, 4.0], [False, True, False], after=8.0, **back) == [
+        1 - 2,
+        None,
+        3 + 4 - 4,
+    ]
     waits = advantages(seats, [2.0, 9.0], [False, False], after=8.0, acting=[True, False], alive=[True, True])
-    assert waits == [1 + 100 + 0.5 * 8 - 2, 0]  # who only waits is paid, and goes on
+    assert waits == [1 + 100 + 0.5 * 8 - 2, None]  # who only waits is paid, and goes on
 
 
 def test_clipped_surrogate_by_hand():
@@ -165,6 +172,12 @@ def test_schedules():
     falling = parse_schedule({"start": 1.0, "end": 0.5, "over": 100}, "rate")
     assert [falling.at(steps) for steps in (0, 50, 100, 1000)] == [1.0, 0.75, 0.5, 0.5]
     assert parse_schedule(3, "rate").at(10**9) == 3.0
-    for wrong in ({"start": 1.0}, "high", -1.0, {"start": 1.0, "end": -1.0, "over": 5}):
-        with pytest.raises(ValueError, match=r"rate(\.end)? must be"):
+    for wrong in (
+        {"start": 1.0},
+        "high",
+        -1.0,
+        {"start": 1.0, "end": -1.0, "over": 5},
+        {"start": 1.0, "end": 0.0, "over": 0},
+    ):
+        with pytest.raises(ValueError, match=r"rate(\.end|\.over)? must be"):
             parse_schedule(wrong, "rate")

@@ -1,17 +1,19 @@
 """PPO on games whose solution is known."""
 
+import math
 from copy import deepcopy
 from itertools import islice
 
 import pytest
 import torch
 from contracts import parts
-from toys import Leaving, Matrix
+from toys import Alternating, Leaving, Matrix
 
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.responders.batches import critic_view
+from marl_engine.policies.recurrent import RecurrentSpec
+from marl_engine.responders.collation import course_of, critic_view, estimate_values
 from marl_engine.responders.ppo import PPO
 from marl_engine.types import Objective, Opponents, Turn
 from solvers.mirror_descent.mirror_prox import MirrorProx
@@ -146,15 +148,85 @@ def test_values_bootstrap_where_a_game_was_truncated():
     assert value == pytest.approx(4.0, abs=0.1)
 
 
-def test_the_value_of_a_leaving_seat_is_its_return_until_then():
-    """It earns 1 in each of two turns, and nothing of the 100 in the last turn."""
-    profile, learner = responder(Leaving(torch.ones(2, 2), patience=4), num_envs=2, rollout_length=7, gae_lambda=0.0)
+@pytest.mark.parametrize("turns", [6, 7])
+def test_the_value_of_a_leaving_seat_is_its_return_until_then(turns):
+    """It earns 1 in each of two turns, the last of which may be the sixth, and nothing of the 100 in the last turn."""
+    game = Leaving(torch.ones(2, 2), patience=4)
+    profile, learner = responder(game, num_envs=2, rollout_length=turns, gae_lambda=0.0)
     _, shares, _ = learner._play(profile, None)
     critic = learner._learner(profile[1])
     _, batch = learner._batches(critic, shares[profile[1]][0])
     value = critic.critic(torch.ones(1, 1)).item()
     expected = [[1 + 0.99 * value] * 2, [1.0] * 2, [1 + 0.99 * value] * 2, [1.0] * 2]
     torch.testing.assert_close(batch.target, torch.tensor(expected).flatten())
+
+
+class Staggered(Matrix):
+    """Copies are truncated at different turns; `final` has a meaning only where they are."""
+
+    def reset(self, seeds):
+        return self.restore({"clock": torch.arange(len(seeds)) % self.patience})
+
+    def _turn(self, reward, done):
+        turn = super()._turn(reward, done)
+        shown = turn.observation * self.clock[:, None, None]
+        final = torch.where(done[:, None, None], torch.full_like(shown, self.patience), self.elsewhere)
+        return turn._replace(observation=shown, final=final)
+
+
+@pytest.mark.parametrize("spec", [MLPSpec(hidden=(8,)), RecurrentSpec(hidden=(8,), units=4)])
+def test_last_observations_are_evaluated_only_where_games_are_truncated(spec):
+    batches = []
+    for elsewhere in (0.0, torch.nan):
+        torch.manual_seed(0)
+        Staggered.elsewhere = elsewhere
+        game = Staggered(PENNIES, patience=4)
+        profile, learner = spec.profile(game), PPO(game, spec, num_envs=6, rollout_length=5)
+        _, shares, _ = learner._play(profile, None)
+        (part,) = shares[profile[0]]
+        critic = learner._learner(profile[0])
+        batches.append(learner._batches(critic, part)[1])
+    assert torch.equal(batches[0].target, batches[1].target)
+    cut, turns = part.trajectory.truncated, part.trajectory.done.shape[0]
+    course = course_of(part, critic.critic.initial_memory(12)) if critic.policy.unit == "sequence" else None
+    values = estimate_values(critic.critic, part, False, course)
+    assert (values.final[~cut] == 0).all()
+    rows = critic.critic.encode(torch.full((12, 1), 4.0), torch.tensor([0, 1]).repeat(6))
+    for turn in range(turns):
+        memory = () if course is None else (critic.critic.unroll(values.rows.view(5, 12, -1), *course[:3])[1][turn],)
+        value = critic.critic(rows, *memory)
+        expected = (value if course is None else value[0]).view(6, 2)[cut[turn]]
+        torch.testing.assert_close(values.final[turn][cut[turn]], expected)
+
+
+def test_a_policy_without_decisions_does_not_learn():
+    """Seat 0 moves alone. The other policy has no metrics, and the first one's are not averaged with them."""
+    game = Alternating(torch.eye(2))
+    profile, learner = responder(game, rollout_length=1)
+    weights = [deepcopy(policy.state_dict()) for policy in profile]
+    metrics = learner.respond(profile).metrics
+    assert metrics["entropy"] == pytest.approx(math.log(2), abs=1e-3)
+    changed = [
+        any(not torch.equal(each, before[name]) for name, each in policy.state_dict().items())
+        for policy, before in zip(profile, weights, strict=True)
+    ]
+    assert changed == [True, False]
+
+
+def test_sequences_without_decisions_are_left_out():
+    """Four sequences in four minibatches: in those of seat 1 nobody acts."""
+    torch.manual_seed(0)
+    game, spec = Alternating(torch.eye(2)), RecurrentSpec(hidden=(4,), units=4)
+    learner = PPO(game, spec, num_envs=2, rollout_length=3, minibatches=4)
+    metrics = learner.respond(spec.profile(game)).metrics
+    assert metrics["entropy"] == pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_rollouts_without_known_outcomes_are_not_learned_from():
+    """Of one turn each: seat 0 moves in the first, and waits in the second, in which seat 1 ends the game."""
+    profile, learner = responder(Alternating(torch.eye(2), patience=2), rollout_length=1)
+    learned = ["loss/policy" in learner.respond(profile).metrics for _ in range(4)]
+    assert learned == [False, True, False, True]
 
 
 def test_mappo_sees_all_seats_own_first():

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from contracts import check_going_on, check_learning
+from contracts import check_going_on, check_learning, known_outcomes
 from settings import Setting, configuration
-from toys import Matrix
+from toys import Matrix, Walk
 
 from marl_engine.losses.ppo import VALUE_LOSSES
 from marl_engine.networks.normalisation import LEAST_VALUE_STD, LIMIT, NormalisedCritic, RunningMoments
 from marl_engine.policies.cnn import CNNSpec
-from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.policies.mixtures.geometric import extrapolate, freeze, interpolate_weights
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.policies.weights import load_profile_state, profile_state
@@ -153,8 +153,8 @@ def test_statistics_are_those_of_what_was_learned_from(game):
     network = profile[0].network
     for _ in range(3):
         (trajectory,) = components.responder.respond(profile).batch
-        seats = torch.arange(len(profile)).expand(trajectory.acting.shape)[trajectory.acting]
-        encoded = network.encode(trajectory.observation[trajectory.acting], seats)
+        known = known_outcomes(trajectory, components.responder.lineups.streams[0].turn)
+        encoded = network.encode(trajectory.observation[known], known.nonzero()[:, 2])
         rows.append(network._features(encoded[:, 0]) if game == "kuhn_poker" else encoded)
     features = torch.cat(rows)[:, : len(network.normaliser.moments.mean)].double()
     torch.testing.assert_close(network.normaliser.moments.mean, features.mean(0))
@@ -183,3 +183,23 @@ def test_a_frozen_copy_keeps_its_statistics_and_a_saved_player_has_them():
     fresh = build(config).profile
     load_profile_state(fresh, profile_state(profile))
     torch.testing.assert_close(means(fresh[0]), means(profile[0]), atol=0, rtol=0)
+
+
+def test_averages_of_networks_normalise_observations_as_the_newest_does():
+    """Statistics are neither averaged nor extrapolated, which could make variances negative."""
+    spec, profiles = MLPSpec(hidden=(4,), normalise_observations=True), []
+    for spread in (5.0, 3.0, 1.0):
+        profiles.append(spec.profile(Walk()))
+        profiles[-1][0].observe(spread * torch.tensor([[-1.0, 1.0], [1.0, 1.0]])[:, :1] + spread)
+    start, end, profile = profiles
+    mean, bias = (
+        (lambda each: each[0].network.normaliser.moments.mean.item()),
+        (lambda each: each[0].network.biases[-1]),
+    )
+    for number, each in enumerate(profiles):
+        bias(each).data.fill_(number)
+    extrapolate(profile, start, end, 0.5)
+    assert (mean(profile), bias(profile).tolist()) == (3.0, [1.5, 1.5])
+    interpolate_weights(profile, start, 0.5)
+    assert (mean(profile), bias(profile).tolist()) == (5.0, [0.75, 0.75])
+    torch.testing.assert_close(profile[0].state_dict()["network.normaliser.moments.variance"].item(), 25.0)

@@ -18,7 +18,7 @@ from marl_engine.errors import Halted, Notice, Refused
 from marl_engine.losses.gae import gae
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.responders.batches import unknown_endings
+from marl_engine.responders.collation import unknown_endings
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.game_contract import check_game, random_actions
 from marl_engine.rollout.rollout import play
@@ -67,7 +67,7 @@ def test_a_decision_is_credited_with_all_rewards_until_the_agents_next_one():
     game, turns = play_relay()
     before, after = turns[:-1], turns[1:]
     stack = lambda name, several: torch.stack([getattr(turn, name) for turn in several])  # noqa: E731
-    advantage = gae(
+    advantage, known = gae(
         stack("reward", after),
         torch.zeros(6, 1, 3),
         stack("done", after),
@@ -78,7 +78,13 @@ def test_a_decision_is_credited_with_all_rewards_until_the_agents_next_one():
         unknown=(stack("truncated", after)[..., None] & ~turns[-1].final_acting),
         discount=1.0,
         gae_lambda=1.0,
-    )[:, 0]
+    )
+    advantage, known = advantage[:, 0], known[:, 0]
+    assert known.T.tolist() == [
+        [True, False, False, True, False, False],
+        [False, True, False, False, False, False],
+        [False, False, True, False, True, False],
+    ]
     assert advantage[:, 0].tolist() == [12 + 11, 0, 0, 11, 0, 0]
     assert advantage[:, 1].tolist() == [0, 10, 0, 0, 0, 0]
     assert advantage[:, 2].tolist() == [0, 0, 10 + 11 + 5, 0, 11 + 5, 0]

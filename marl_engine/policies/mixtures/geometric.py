@@ -56,7 +56,7 @@ def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profil
     """The geometric mixture ~ profile^(1 - weight) * other^weight, decision by decision, or token by token.
 
     A policy that sits in several seats gives one mixture there. Raises ValueError for policies whose actions consist of
-    several numbers, and for mixtures of a population, whose memory depends on what they did.
+    several numbers, for those of teams, and for mixtures of a population, whose memory depends on what they did.
     """
     if all(policy.generates for policy in [*profile, *other]):
         return [GeometricMixture(one, two, weight) for one, two in zip(profile, other, strict=True)]  # type: ignore[arg-type]
@@ -68,6 +68,8 @@ def mix_geometrically(profile: Profile, other: Profile, weight: float) -> Profil
         raise ValueError(
             "policies whose actions consist of several numbers have no geometric mixture; their game does not fit"
         )
+    if any(policy.unit == "team" for policy in [*profile, *other]):
+        raise ValueError("policies of a team have no geometric mixture: their seats see each other's actions")
     if any(type(policy).remember is not Policy.remember for policy in [*profile, *other]):
         raise ValueError("mixtures of a population have no geometric mixture; take one of their members")
     pairs = list(zip(profile, other, strict=True))
@@ -85,14 +87,32 @@ def extrapolate(profile: Profile, start: Profile, end: Profile, share: float) ->
         fill_tables(profile, geometric_mean_strategy(end, start, -share))
         return
     interpolate_weights(profile, end, 1.0)
-    interpolate_weights(profile, start, -share)
+    lerp_weights(profile, start, -share)
 
 
 @torch.no_grad()
 def interpolate_weights(profile: Profile, other: Profile, weight: float) -> None:
-    """Moves the numbers of each policy a share `weight` of the way towards those of another profile's."""
+    """Moves the weights of each policy a share `weight` of the way towards those of another profile's.
+
+    What describes observations, such as their running mean, is copied from the other profile.
+    """
+    lerp_weights(profile, other, weight)
     for policy, target in dict(zip(profile, other, strict=True)).items():
-        numbers = target.state_dict()
+        numbers, learned = target.state_dict(), learned_weights(policy)
         for name, each in policy.state_dict().items():
-            if each.is_floating_point():  # other buffers describe observations and are equal
-                each.lerp_(numbers[name], weight)
+            if name not in learned:
+                each.copy_(numbers[name])
+
+
+@torch.no_grad()
+def lerp_weights(profile: Profile, other: Profile, weight: float) -> None:
+    """Moves the weights of each policy, and nothing else; see `interpolate_weights`."""
+    for policy, target in dict(zip(profile, other, strict=True)).items():
+        numbers = learned_weights(target)
+        for name, each in learned_weights(policy).items():
+            each.lerp_(numbers[name], weight)
+
+
+def learned_weights(policy: Policy) -> dict[str, Tensor]:
+    """Returns the parameters of a policy; those of a table, which has none, are its probabilities."""
+    return dict(policy.named_parameters()) or policy.state_dict()
