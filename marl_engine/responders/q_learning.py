@@ -28,16 +28,22 @@ from marl_engine.losses.value_decomposition import (
     td_target,
 )
 from marl_engine.networks.mlp import MLP
-from marl_engine.numerics.adam import Adam
+from marl_engine.numerics.adam import Adam, flatten_parameters
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.action_values import best_actions
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
-from marl_engine.responders.batches import critic_view
+from marl_engine.responders.collation import critic_view
 from marl_engine.responders.regulariser import check_objective
-from marl_engine.responders.replay_buffer import ReplayBuffer, TeamTransitions
+from marl_engine.responders.replay_buffer import (
+    ReplayBuffer,
+    TeamTransitions,
+    check_buffer,
+    follow,
+    last_observations,
+)
 from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Profile, Step, Turn, Work
@@ -99,7 +105,7 @@ class TeamLearner:
     def __init__(self, profile: Profile, value: TeamValue):
         self.profile, self.value, self.mixer, self.slow = list(profile), value, value.mixer, deepcopy(value)
         self.optimiser = Adam(value)
-        self.followed = Adam(self.slow).vector.data
+        self.followed = flatten_parameters(self.slow)[0].data
 
     def observe(self, observation: Tensor) -> None:
         """Takes observations (N, P, …) into the statistics of the networks and of their slow copies."""
@@ -148,8 +154,9 @@ class QLearning:
         check_fields("responder", self, "gradient_norm", above=0, infinite=True)
         check_fields("responder", self, "discount", "target_tau", least=0, most=1)
         check_choices("responder", self, mixer=MIXERS)
-        name, spaces = type(self.game).__name__, spaces_of(self.game)
-        if spaces is None or spaces.action.is_box or spaces.action.branches:
+        check_buffer(self.memory, self.num_envs * self.rollout_length, self.warm_up)
+        name, action = type(self.game).__name__, spaces_of(self.game).action
+        if action.is_box or action.branches:
             raise ValueError(f"{name} has no actions that are numbered, one for each seat, as Q-learning needs")
         if not self.network.action_values:
             raise ValueError("policy.action_values must be true for Q-learning")
@@ -161,7 +168,6 @@ class QLearning:
         self.work, self.supports = Work(steps=0), frozenset[str]()
         self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers on any device
         self.stream = Stream(deepcopy(self.game), derive_seeds(self.seed, self.num_envs, self.device))
-        self.memory = max(self.memory, self.num_envs * self.rollout_length)
         self.replay = ReplayBuffer(self.memory, empty_transitions(self.stream.turn))
         self.learner: TeamLearner | None = None
 
@@ -268,18 +274,10 @@ def team_transitions(trajectory: Trajectory, after: Turn, reward: Tensor) -> Tea
     legal = torch.ones_like(after.legal).expand(len(reward), *after.legal.shape)
     legal = legal if trajectory.legal is None else trajectory.legal
     over, cut = trajectory.done & ~trajectory.truncated, trajectory.truncated
-    following = follow(trajectory.observation, after.observation)
-    if trajectory.final is not None:
-        following = torch.where(cut.view(*cut.shape, *[1] * (following.ndim - 2)), trajectory.final, following)
     acting_after = follow(trajectory.acting, after.acting) | cut[..., None]
     for mask in (each for each in (trajectory.final_acting, trajectory.alive) if each is not None):
         acting_after &= mask | ~cut[..., None]
     legal_after = torch.where(cut[..., None, None], legal, follow(legal, after.legal))
     before = (trajectory.observation, trajectory.acting, trajectory.action)
-    columns = (*before, reward, following, acting_after, legal_after, over.to(reward.dtype))
+    columns = (*before, reward, last_observations(trajectory, after), acting_after, legal_after, over.to(reward.dtype))
     return TeamTransitions._make(each.flatten(0, 1) for each in columns)
-
-
-def follow(before: Tensor, last: Tensor) -> Tensor:
-    """Returns what comes after each of T turns (T, …): the next of them, and `last` (…)."""
-    return torch.cat([before[1:], last[None]])

@@ -1,4 +1,4 @@
-"""Replay buffers, and the twin critics of off-policy learning with continuous actions."""
+"""Replay buffers, what comes after decisions, and the twin critics of learning with continuous actions."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -7,14 +7,18 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from marl_engine.numerics.checks import check_number
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.types import Turn
+
 
 class Transitions(NamedTuple):
     """N transitions of one player."""
 
-    observation: Tensor  # (N, O)
+    observation: Tensor  # (N, O) encoded
     action: Tensor  # (N, D)
     reward: Tensor  # (N,)
-    after: Tensor  # (N, O)
+    after: Tensor  # (N, O) encoded
     over: Tensor  # (N,) 1 if the game ended by its rules, 0 if it went on or was truncated
 
 
@@ -64,6 +68,26 @@ class ReplayBuffer(Generic[Moves]):
         self.seen = state["seen"]
         for stored, saved in zip(self.moves, state["moves"], strict=True):
             stored[: len(self)] = saved
+
+
+def check_buffer(memory: int, decisions: int, warm_up: int) -> None:
+    """Raises ValueError if a replay buffer has no room for so many new transitions, and for a warm-up below 0."""
+    check_number("responder.warm_up", warm_up, least=0, whole=True)
+    if memory < decisions:
+        raise ValueError(f"responder.memory must be at least {decisions}, the decisions added at once, not {memory}")
+
+
+def follow(before: Tensor, last: Tensor) -> Tensor:
+    """Returns what comes after each of T turns (T, …): the next of them, and `last` (…)."""
+    return torch.cat([before[1:], last[None]])
+
+
+def last_observations(trajectory: Trajectory, after: Turn) -> Tensor:
+    """Returns the observations (T, B, P, …) after each decision; those of truncated games are their last ones."""
+    following, cut = follow(trajectory.observation, after.observation), trajectory.truncated
+    if trajectory.final is None:
+        return following
+    return torch.where(cut.view(*cut.shape, *[1] * (following.ndim - 2)), trajectory.final, following)
 
 
 class TwinCritic(nn.Module):

@@ -18,15 +18,24 @@ from torch import Tensor
 
 from marl_engine.capabilities import spaces_of
 from marl_engine.extensive_form.regularised import BEHAVIORAL
-from marl_engine.numerics.adam import Adam
+from marl_engine.numerics.adam import Adam, flatten_parameters
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.distributions.gaussian import Squashed
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.network import indicated_seats
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.regulariser import check_objective, kl_terms
-from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
+from marl_engine.responders.replay_buffer import (
+    ReplayBuffer,
+    Transitions,
+    TwinCritic,
+    actor_loss,
+    check_buffer,
+    last_observations,
+    soft_target,
+)
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Policy, Profile, Step, Work
 
@@ -39,7 +48,7 @@ class Actor:
     def __init__(self, policy: Policy, twins: TwinCritic):
         self.policy, self.twins, self.slow = policy, twins, deepcopy(twins)
         self.optimiser, self.twins_optimiser = Adam(policy), Adam(twins)
-        self.followed = Adam(self.slow).vector.data
+        self.followed = flatten_parameters(self.slow)[0].data
 
 
 @dataclass
@@ -73,8 +82,9 @@ class SAC:
         check_fields("responder", self, "num_envs", "rollout_length", "updates", "batch", "memory", least=1, whole=True)
         check_fields("responder", self, "payoff_scale", above=0)
         check_fields("responder", self, "discount", "target_tau", least=0, most=1)
-        name, spaces = type(self.game).__name__, spaces_of(self.game)
-        if spaces is None or not spaces.action.is_box:
+        check_buffer(self.memory, self.num_envs, self.warm_up)
+        name = type(self.game).__name__
+        if not spaces_of(self.game).action.is_box:
             raise ValueError(f"{name} has no continuous actions: SAC needs bounds in `spaces.action`")
         if not self.network.squashed:
             raise ValueError("policy.squashed must be true for SAC")
@@ -86,7 +96,8 @@ class SAC:
         self.form = None
         self.work, self.supports = Work(steps=0), frozenset({"anchor", "magnet"})
         self.generator = torch.Generator().manual_seed(self.seed)  # the same numbers on any device
-        self.features = math.prod(self.game.observation_shape)
+        seats = indicated_seats(self.game, self.network.seat_indicator, self.network.shared)
+        self.features = math.prod(self.game.observation_shape) + seats
         widths = ((self.features,), (self.game.actions,), (), (self.features,), ())
         empty = Transitions._make(torch.empty(0, *width, device=self.device) for width in widths)
         self.replay = ReplayBuffer(self.memory, empty)
@@ -146,14 +157,14 @@ class SAC:
     def _play(self, stream: Stream, profile: Profile) -> Tensor | None:
         """Plays a decision in every game and stores it; returns the payoffs (num_envs, 1) of games that ended."""
         trajectory, returns = stream.play(profile, 1)
-        after = stream.turn.observation if trajectory.final is None else trajectory.final[0]
-        over = (trajectory.done & ~trajectory.truncated)[0].float()
-        observation, reward = (
-            trajectory.observation[0].flatten(1).float(),
-            self.payoff_scale * trajectory.reward[0, :, 0],
+        seat = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+        rows, after = (
+            profile[0].encode(each[0, :, 0].float(), seat)
+            for each in (trajectory.observation, last_observations(trajectory, stream.turn))
         )
-        profile[0].observe(observation)
-        self.replay.add(Transitions(observation, trajectory.action[0, :, 0], reward, after.flatten(1).float(), over))
+        profile[0].observe(rows)
+        reward, over = self.payoff_scale * trajectory.reward[0, :, 0], trajectory.done & ~trajectory.truncated
+        self.replay.add(Transitions(rows, trajectory.action[0, :, 0], reward, after, over[0].float()))
         return returns
 
     def _update(self, actor: Actor, near: Sequence[tuple[Policy, float]]) -> Tensor:

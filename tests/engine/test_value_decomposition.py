@@ -241,3 +241,13 @@ def test_who_cannot_learn_so_is_refused():
     control = build(configuration(Setting("control", "self_play", "network", "ippo"))).game
     with pytest.raises(ValueError, match="has no actions that are numbered"):
         QLearning(control, MLPSpec(action_values=True))
+
+
+def test_a_buffer_without_room_for_a_rollout_is_refused():
+    network = MLPSpec(hidden=(8,), action_values=True)
+    with pytest.raises(
+        ValueError, match=r"responder\.memory must be at least 512, the decisions added at once, not 511"
+    ):
+        QLearning(Matrix(PENALTIES), network, memory=511)
+    with pytest.raises(ValueError, match=r"responder\.warm_up must be a whole number of 0 or more, not -1"):
+        QLearning(Matrix(PENALTIES), network, warm_up=-1)

@@ -244,6 +244,36 @@ class Parabola:
         return Turn(zero[..., None], always, always[..., 0], earned, zero, done, ~done)
 
 
+class Numbers(Parabola):
+    """Copy b observes b; copies with odd numbers are truncated in every turn, at 100 + b."""
+
+    def step(self, actions):
+        shown = torch.arange(len(actions), dtype=torch.float32)[:, None, None]
+        odd = shown[:, 0, 0] % 2 == 1
+        final = torch.where(odd[:, None, None], 100 + shown, torch.nan)  # it has no meaning elsewhere
+        return super().step(actions)._replace(observation=shown, done=odd, truncated=odd, final=final)
+
+
+@pytest.mark.parametrize("indicator", [False, True])
+def test_transitions_go_to_the_last_observation_of_each_truncated_game(indicator):
+    """Observations are stored as networks read them: with the seat, if they are told it."""
+    network = MLPSpec(hidden=(8,), squashed=True, seat_indicator=indicator)
+    game, fields = Numbers(), {"num_envs": 4, "rollout_length": 2, "batch": 4, "warm_up": 0}
+    responder = SAC(game, network, memory=4, **fields)
+    assert responder.respond(network.profile(game)).metrics["loss/value"] >= 0
+    seat = [1.0] * indicator
+    assert responder.replay.moves.observation.tolist() == [[0.0, *seat], [1.0, *seat], [2.0, *seat], [3.0, *seat]]
+    assert responder.replay.moves.after.tolist() == [[0.0, *seat], [101.0, *seat], [2.0, *seat], [103.0, *seat]]
+    with pytest.raises(ValueError, match=r"responder\.memory must be at least 4, the decisions added at once, not 3"):
+        SAC(game, network, memory=3, **fields)
+
+
+class HalfLine(Parabola):
+    """Its actions have no upper bound."""
+
+    spaces = Spaces((1,), ActionSpace(1, torch.tensor([0.0]), torch.tensor([torch.inf])))
+
+
 @pytest.mark.parametrize("magnet_weight", [0.0, 0.1])
 def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
     """At pi ~ [exp(payoff) magnet^w]^(1 / (bonus + w)), which is nearly Gaussian away from the edges."""
@@ -286,6 +316,10 @@ def test_a_step_that_comes_to_nothing_and_policies_that_cannot_be_squashed_are_r
         MDPO(step_size={"start": 1.0, "end": 0.0, "over": 100})
     with pytest.raises(ValueError, match=r"policy\.squashed must be true for SAC"):
         SAC(Parabola(), MLPSpec())
+    with pytest.raises(
+        ValueError, match=r"policy\.squashed needs finite bounds, and the actions of HalfLine have none"
+    ):
+        MLPSpec(squashed=True).profile(HalfLine())
     with pytest.raises(ValueError, match=r"Overcooked has no continuous actions: SAC needs bounds"):
         SAC(parts(game="overcooked").game, MLPSpec(squashed=True))
 
