@@ -100,14 +100,14 @@ def validate_fields(values: Any, kind: type, place: str, apart: Container[str] =
 
     Raises Refused for an unknown key or a wrong type.
     """
-    types = get_type_hints(kind)
+    types = declared_types(kind)
     check_keys(values, kind, place, apart)
     validated = {}
     for key, value in values.items():
         if isinstance(value, float) and math.isnan(value):
             raise Refused(f"{place}{key} must be a number, not {value}")
         try:
-            validated[key] = converter(types[key]).validate_python(value)
+            validated[key] = converter(types.get(key, Any)).validate_python(value)
         except ValidationError as error:
             message = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
             message = message.replace("'str' instances are not allowed as a Sequence value", f"Input should be {LIST}")

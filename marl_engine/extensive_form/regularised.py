@@ -38,8 +38,13 @@ def regularised_strategy(
     """
     with np.errstate(divide="ignore"):
         logit = value + sum(weight * np.log(other) for weight, other in penalties)
+    return softmax_strategy(form, logit, sum(weight for weight, _ in penalties))
+
+
+def softmax_strategy(form: SequenceForm, logit: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Returns the strategy (S,) ~ exp(logit / temperature) for logits (S,), normalised in each information set."""
     strategy = np.ones_like(logit)
-    fill_softmax(form, logit, sum(weight for weight, _ in penalties), strategy)
+    fill_softmax(form, logit, temperature, strategy)
     return strategy
 
 

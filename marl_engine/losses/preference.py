@@ -100,7 +100,7 @@ def leave_one_out(wins: Tensor, penalty: Tensor, within: bool) -> Tensor:
 def standardised(wins: Tensor, penalty: Tensor, within: bool) -> Tensor:
     """Returns (wins - mean) / standard deviation within the group: GRPO (Shao et al. 2024, arXiv:2402.03300).
 
-    This changes W.
+    Dividing by the standard deviation changes the strength W of regularisation.
     """
     return (wins - wins.mean(-1, keepdim=True)) / (wins.std(-1, unbiased=False, keepdim=True) + 1e-6)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import ExtensiveGame
+from marl_engine.extensive_form.regularised import softmax_strategy
 from marl_engine.extensive_form.sequence_form import (
     SequenceForm,
     behavior_strategy,
@@ -88,14 +89,8 @@ def stack_tables(profile: Sequence[Any]) -> np.ndarray:
 
 def geometric_mean_strategy(profile: Sequence[Any], other: Sequence[Any], weight: float) -> np.ndarray:
     """The strategy (S,) ~ profile^(1 - weight) * other^weight in each information set; beyond the profile below 0."""
-    form = profile[0].form
     one, two = (np.log(np.maximum(stack_tables(each), TINY)) for each in (profile, other))
-    starts, players = form.first[:-1].astype(np.int64), form.players
-    logit = (1 - weight) * one + weight * two
-    highest = np.repeat(np.maximum.reduceat(logit, starts), np.diff(form.first))
-    mixture = np.exp(logit[players:] - highest)
-    total = np.add.reduceat(mixture, starts - players)
-    return np.concatenate([np.ones(players), mixture / np.repeat(total, np.diff(form.first))])
+    return softmax_strategy(profile[0].form, (1 - weight) * one + weight * two)
 
 
 def average_strategy(members: Sequence[Sequence[Any]], weights: Sequence[Any]) -> np.ndarray:

@@ -66,8 +66,8 @@ class ExactResponder:
         """See `Responder`. All seats move simultaneously."""
         check_objective(self, opponents, objective)
         form = form_of(self.form, objective.payoff)
-        own, work = stack_tables(profile), Work(queries=1)
         members, weights = opponents or Opponents([profile])
+        own, work = stack_tables(profile), Work(queries=len(members))
         plans = [realization_plan(form, stack_tables(member)) for member in members]
         value = weighted_sum([gradient_of(form, plan) for plan in plans], weights)
         terms = [(weight, stack_tables(other)) for other, weight in kl_terms(objective)]

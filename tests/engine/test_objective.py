@@ -119,6 +119,12 @@ def test_queries_of_exact_solvers(solver, iterations, work):
     assert sum((step.work for step in steps), Work()) == work
 
 
+def test_a_payoff_is_queried_against_each_opponent():
+    profile = TabularSpec().profile(game := PreferenceMatrix("rock_paper_scissors"))
+    opponents = Opponents([freeze(profile), freeze(profile)], (0.5, 0.5))
+    assert ExactResponder(game).respond(profile, opponents).work == {"queries": 2}
+
+
 def test_lola_counts_the_gradients_of_both_players():
     game = RepeatedGame()
     responder, profile = GradientAscent(game), SoftmaxTableSpec().profile(game)

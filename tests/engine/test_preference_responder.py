@@ -473,6 +473,22 @@ def test_unusable_settings_are_refused_when_learning(keys, against):
         learn_with()
 
 
+def test_a_loss_without_its_regulariser_is_refused_before_anything_is_compared():
+    _, profile, _, responder = make_responder(loss="squared")
+    with pytest.raises(ValueError, match=r"responder\.loss=squared needs a regulariser"):
+        responder.respond(profile)
+    assert responder.referee.queries == 0
+
+
+def test_the_loss_is_the_mean_over_the_minibatches_that_there_are():
+    """Two prompts make two minibatches, if there should be more."""
+    losses = []
+    for minibatches in (2, 5):
+        _, profile, reference, responder = make_responder(prompts=2, minibatches=minibatches)
+        losses.append(near(responder, profile, reference).metrics["loss/policy"])
+    assert losses[0] == losses[1] != 0
+
+
 @pytest.mark.parametrize(
     "choices",
     [

@@ -121,9 +121,10 @@ def save_atomically(causal: Any, tokenizer: Any, folder: Path) -> None:
         save_model(causal, tokenizer, temporary)
         os.replace(temporary, folder)
     except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
         if not folder.is_dir():  # otherwise another process has saved it
             raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, **keys: Any) -> None:

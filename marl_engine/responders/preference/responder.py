@@ -122,25 +122,25 @@ class PreferenceResponder:
         """Collects one batch, then learns from it for `epochs`; see `Responder`. Raises Diverged, Halted."""
         check_objective(self, opponents, objective)
         learner = get_language_policy(profile)
-        self._check(opponents)
+        regularisers = [(weight, other[0]) for other, weight in kl_terms(objective)]
+        self._check(opponents, bool(regularisers))
         start, before = perf_counter(), self.referee.queries
         if self.online or self.last_batch is None:
             self.last_batch = self.collector.collect(learner, opponents)
         work = Work(queries=self.referee.queries - before)
         self.work.update(work)
-        middle = perf_counter()
-        regularisers = [(weight, other[0]) for other, weight in kl_terms(objective)]
-        if not regularisers and self.loss not in ("reinforce", "simple"):
+        end_of_play = perf_counter()
+        has_magnet = objective.magnet_weight > 0 and objective.magnet is not None
+        metrics = self._learn(learner, self.last_batch, regularisers, has_magnet)
+        metrics |= {"seconds/play": end_of_play - start, "seconds/learn": perf_counter() - end_of_play}
+        return Step(metrics, work, self.last_batch)
+
+    def _check(self, opponents: Opponents | None, regularised: bool) -> None:
+        """Raises ValueError if the loss or the pairs do not suit the presence or absence of what else is given."""
+        if not regularised and self.loss not in ("reinforce", "simple"):
             raise ValueError(
                 f"responder.loss={self.loss} needs a regulariser: set solver.magnet_weight or solver.step_size"
             )
-        has_magnet = objective.magnet_weight > 0 and objective.magnet is not None
-        metrics = self._learn(learner, self.last_batch, regularisers, has_magnet)
-        metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
-        return Step(metrics, work, self.last_batch)
-
-    def _check(self, opponents: Opponents | None) -> None:
-        """Raises ValueError if the loss or the pairs do not suit the presence or absence of an opponent."""
         if opponents is None and self.pairs == "across":
             raise ValueError("responder.pairs=across needs a solver with an opponent, like xpo; use product")
         if opponents is None and self.answers < 2:
@@ -217,28 +217,28 @@ class PreferenceResponder:
         """
         near = [(self._log_probs_under(learner, other, batch.answers), weight) for weight, other in regularisers]
         losses: list[Tensor] = []
-        for _ in range(self.epochs):
-            for index in torch.randperm(len(batch.verdicts.wins), generator=self.generator).chunk(self.minibatches):
-                # While the learner equals a regulariser, their log-probabilities must be equal, too: rounding would
-                # give a tiny gradient, which Adam turns into a full step.
-                near_now = [
-                    (None if policies_equal(learner, policy) else log_probs, weight)
-                    for (_, policy), (log_probs, weight) in zip(regularisers, near, strict=True)
-                ]
-                parts = self._micro_losses(learner, batch, index, near_now, losses)
-                self._optimiser(learner).step(parts, self.schedule.at(self.work["queries"]), self.gradient_norm)
-        loss = torch.stack(losses).sum().item() / (self.epochs * self.minibatches)
-        metrics = {"loss/policy": loss} | self.costs()
+        orders = [torch.randperm(len(batch.verdicts.wins), generator=self.generator) for _ in range(self.epochs)]
+        minibatches = [index for order in orders for index in order.chunk(self.minibatches)]
+        for index in minibatches:
+            # While the learner equals a regulariser, their log-probabilities must be equal, too: rounding would give a
+            # tiny gradient, which Adam turns into a full step.
+            near_now = [
+                (None if policies_equal(learner, policy) else log_probs, weight)
+                for (_, policy), (log_probs, weight) in zip(regularisers, near, strict=True)
+            ]
+            parts = self._micro_losses(learner, batch, index, near_now, losses)
+            self._optimiser(learner).step(parts, self.schedule.at(self.work["queries"]), self.gradient_norm)
+        metrics = {"loss/policy": torch.stack(losses).sum().item() / len(minibatches)} | self.costs()
         if not self.online:
             return metrics  # the answers are old and say nothing about the present learner
         metrics["win_rate/opponent"] = float(batch.verdicts.wins[:, : self.answers].mean())
         own = batch.answers.mask.view(*batch.verdicts.wins.shape, -1)[:, : self.answers]
         metrics["length"] = own.sum(-1).float().mean().item()
         if has_magnet:
-            reference = near[0][0]
-            log_ratio = batch.answers.log_prob.sum(-1) - (0 if reference is None else reference.sum(-1))
-            own_kl = log_ratio.view(batch.verdicts.wins.shape)[:, : self.answers]
-            metrics["kl/reference"] = 0.0 if reference is None else own_kl.mean().item()
+            metrics["kl/reference"] = 0.0  # unless the magnet differs from the learner
+            if (reference := near[0][0]) is not None:
+                log_ratio = batch.answers.log_prob.sum(-1) - reference.sum(-1)
+                metrics["kl/reference"] = log_ratio.view(batch.verdicts.wins.shape)[:, : self.answers].mean().item()
         return metrics
 
     def _micro_losses(
