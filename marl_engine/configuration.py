@@ -33,7 +33,7 @@ def outside(default: Any = MISSING, *, folders: bool = True) -> Any:
 
 
 LIST = "a list, like [64,64]"
-DOES = {
+REQUIRED_METHODS = {
     "game": ("step", "prefers"),  # one of them
     "policy": ("profile",),
     "responder": ("respond",),
@@ -85,9 +85,9 @@ def fits(kind: Any, value: Any) -> bool:
     return True
 
 
-def check_keys(values: Any, kind: type, place: str, apart: Container[str] = ()) -> None:
-    """Raises Refused for a key that is no field of a dataclass, or one of those in `apart`."""
-    names = [field.name for field in fields(kind) if field.init and field.name not in apart]  # type: ignore[arg-type]
+def check_keys(values: Any, kind: type, place: str, excluded: Container[str] = ()) -> None:
+    """Raises Refused for a key that is no field of a dataclass, or one of those in `excluded`."""
+    names = [field.name for field in fields(kind) if field.init and field.name not in excluded]  # type: ignore[arg-type]
     if not isinstance(values, Mapping):
         raise Refused(f"{place.rstrip('.')} must have the keys {', '.join(names)}, not be {values!r}")
     for key in values:
@@ -95,13 +95,13 @@ def check_keys(values: Any, kind: type, place: str, apart: Container[str] = ()) 
             raise unknown(key, place, names)
 
 
-def validate_fields(values: Any, kind: type, place: str, apart: Container[str] = ()) -> dict[str, Any]:
-    """Returns the values converted to the types of a dataclass's fields, except those in `apart`.
+def validate_fields(values: Any, kind: type, place: str, excluded: Container[str] = ()) -> dict[str, Any]:
+    """Returns the values converted to the types of a dataclass's fields, except those in `excluded`.
 
     Raises Refused for an unknown key or a wrong type.
     """
     types = declared_types(kind)
-    check_keys(values, kind, place, apart)
+    check_keys(values, kind, place, excluded)
     validated = {}
     for key, value in values.items():
         if isinstance(value, float) and math.isnan(value):
@@ -122,10 +122,10 @@ def instantiate(section: str, values: Mapping[str, Any], **parts: Any) -> Any:
     arguments = {key: value for key, value in values.items() if key != "_target_"}
     kind = class_of(target)
     noun = section.rpartition(".")[2]
-    if not any(hasattr(kind, name) for name in DOES[noun]):
-        raise Refused(f"{section}._target_ {target!r} is no {noun}: it has no {' or '.join(DOES[noun])}")
+    if not any(hasattr(kind, name) for name in REQUIRED_METHODS[noun]):
+        raise Refused(f"{section}._target_ {target!r} is no {noun}: it has no {' or '.join(REQUIRED_METHODS[noun])}")
     if is_dataclass(kind):
-        arguments = validate_fields(arguments, kind, f"{section}.", apart=parts)
+        arguments = validate_fields(arguments, kind, f"{section}.", excluded=parts)
     try:
         return kind(**arguments, **parts)
     except (ValueError, TypeError) as error:

@@ -21,7 +21,7 @@ def clipped_surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor,
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
 
 
-class Pull(NamedTuple):
+class KLPenalty(NamedTuple):
     """Several KL terms as one: sum_k w_k KL(pi || pi_k) = E_pi[weight * log pi - target]."""
 
     weight: float  # sum_k w_k
@@ -31,7 +31,7 @@ class Pull(NamedTuple):
 class Surrogate(NamedTuple):
     """The loss of a policy and quantities to report; all scalars."""
 
-    loss: Tensor  # surrogate - bonus * entropy + pull
+    loss: Tensor  # surrogate - bonus * entropy + KL penalty
     surrogate: Tensor
     entropy: Tensor
     kl: Tensor  # from the policy that acted, estimated by E[r - 1 - log r]
@@ -45,12 +45,12 @@ def surrogate(
     *,
     clip: float,
     bonus: float,
-    pull: Pull | None = None,
+    kl_penalty: KLPenalty | None = None,
 ) -> Surrogate:
     """Returns the loss, the clipped surrogate, the entropy and the KL divergence, as means over rows.
 
-    The loss is the clipped surrogate minus `bonus` times the entropy, plus the pull, if there is one. With a pull, `pi`
-    is categorical.
+    The loss is the clipped surrogate minus `bonus` times the entropy, plus the KL penalty, if there is one. With it,
+    `pi` is categorical.
     """
     log_prob, entropy = pi.log_prob(action), pi.entropy().mean()
     clipped = clipped_surrogate(log_prob, old_log_prob, advantage, clip).mean()
@@ -58,9 +58,9 @@ def surrogate(
         log_ratio = log_prob - old_log_prob
         kl = (log_ratio.exp() - 1 - log_ratio).mean()
     loss = clipped - bonus * entropy
-    if pull is not None:
-        finite = pull.target if pi.legal is None else pull.target.masked_fill(~pi.legal, 0)
-        loss = loss - pull.weight * entropy - (pi.log_probs.exp() * finite).sum(-1).mean()
+    if kl_penalty is not None:
+        finite = kl_penalty.target if pi.legal is None else kl_penalty.target.masked_fill(~pi.legal, 0)
+        loss = loss - kl_penalty.weight * entropy - (pi.log_probs.exp() * finite).sum(-1).mean()
     return Surrogate(loss, clipped.detach(), entropy.detach(), kl)
 
 
@@ -136,15 +136,15 @@ def fused_surrogate(
     *,
     clip: float,
     bonus: float,
-    pull: Pull | None = None,
+    kl_penalty: KLPenalty | None = None,
 ) -> Surrogate:
     """Computes `surrogate` in one compiled pass for categorical distributions on the CPU.
 
     As 50 small operations it took half of the learning time.
     """
     if not isinstance(pi, Categorical) or pi.logits.is_cuda:
-        return surrogate(pi, action, old_log_prob, advantage, clip=clip, bonus=bonus, pull=pull)
-    weight, target = (0.0, None) if pull is None else pull
+        return surrogate(pi, action, old_log_prob, advantage, clip=clip, bonus=bonus, kl_penalty=kl_penalty)
+    weight, target = (0.0, None) if kl_penalty is None else kl_penalty
     return Surrogate(*_Compiled.apply(pi.logits, action, old_log_prob, advantage, clip, bonus + weight, target))
 
 

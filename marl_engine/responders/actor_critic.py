@@ -9,7 +9,7 @@ from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.trees import choose_rows, map_tree, match_layout, spread_rows
 from marl_engine.policies.weights import digest_weights
 from marl_engine.responders.batches import CriticBatch, PolicyBatch, SeatBatch, select_decisions
-from marl_engine.responders.collation import course_of
+from marl_engine.responders.collation import sequences_of
 from marl_engine.types import Memory, Policy
 
 NORMALISATIONS = ("none", "running", "popart")  # of values
@@ -66,17 +66,17 @@ class ActorCritic:
         batch. If it was not in that batch, like a copy of the learner made since, it starts with the learner's memory,
         or with its initial memory if the layouts differ.
         """
-        if batch.course is None:
+        if batch.sequences is None:
             return batch
-        known, (_, opens, acting, *_) = self.others.get(part.lineup, {}), course_of(part, None)
+        known, (_, opens, acting, *_) = self.others.get(part.lineup, {}), sequences_of(part, None)
         over = part.after.done.repeat_interleave(len(part.seats))
-        memories = tuple(begin_memory(other, known, batch.course.memory, len(over)) for other in others)
+        memories = tuple(begin_memory(other, known, batch.sequences.memory, len(over)) for other in others)
         self.others[part.lineup], log_probs = {}, []
         for other, memory in zip(others, memories, strict=True):
             distribution, last = other.unroll(batch.rows, batch.legal, memory, opens, acting)
             note_memory(self.others[part.lineup], other, choose_rows(over, other.initial_memory(len(over)), last))
             log_probs.append(map_tree(partial(spread_rows, mask=acting), distribution.log_probs))
-        return batch._replace(course=batch.course._replace(others=memories, log_probs=tuple(log_probs)))
+        return batch._replace(sequences=batch.sequences._replace(others=memories, log_probs=tuple(log_probs)))
 
 
 def begin_memory(policy: Policy, known: Mapping[str, Memory], learner: Memory, count: int) -> Memory:

@@ -35,7 +35,7 @@ class SeatBatch(NamedTuple):
         return select_seats(each.flatten(0, 1), self.seats, each.shape[2])
 
 
-class Course(NamedTuple):
+class Sequences(NamedTuple):
     """The structure of N sequences of T turns."""
 
     memory: Memory  # (N, …) before the first turn
@@ -53,7 +53,7 @@ class Team(NamedTuple):
 
 
 class PolicyBatch(NamedTuple):
-    """Data of a policy: N decisions; with a course N sequences of T turns, and with a team N joint decisions.
+    """Data of a policy: N decisions; with `sequences` N sequences of T turns, and with a team N joint decisions.
 
     Shapes are then (T, N, …) or (N, P, …) instead of (N, …).
     """
@@ -64,8 +64,8 @@ class PolicyBatch(NamedTuple):
     log_prob: Tensor  # (N,) when it was taken
     advantage: Tensor  # (N,)
     ratio: Tensor | None = None  # (N,) by which advantages are multiplied once they are standardised
-    target: Tensor | None = None  # (N, A) of KL terms; see `losses.ppo.Pull`
-    course: Course | None = None
+    target: Tensor | None = None  # (N, A) of KL terms; see `losses.ppo.KLPenalty`
+    sequences: Sequences | None = None
     team: Team | None = None
 
     def distribution(self, policy: Policy) -> Distribution:
@@ -77,18 +77,18 @@ class PolicyBatch(NamedTuple):
         if self.team is not None:
             acting, draws = self.team
             return as_team(policy).team_distribution(self.rows, self.legal, acting, self.action, draws)
-        if self.course is not None:
-            return policy.unroll(self.rows, self.legal, *self.course[:3])[0], None
+        if self.sequences is not None:
+            return policy.unroll(self.rows, self.legal, *self.sequences[:3])[0], None
         return policy(self.rows, self.legal)[0], None
 
     def distribution_of(self, other: Policy, number: int) -> Distribution:
         """Returns the distributions of the policy of KL term `number`."""
         if self.team is not None and other.unit == "team":
             return self.distribution(other)
-        if self.course is None:
+        if self.sequences is None:
             legal = None if self.legal is None else select_decisions(self, self.legal)
             return other(select_decisions(self, self.rows), legal)[0]
-        memory, (_, opens, acting, *_) = self.course.others[number], self.course
+        memory, (_, opens, acting, *_) = self.sequences.others[number], self.sequences
         return other.unroll(self.rows, self.legal, memory, opens, acting)[0]
 
 
@@ -98,8 +98,8 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
 
     There is none if there are no terms, or distributions are not categorical.
     """
-    if batch.course is not None:
-        log_probs = list(batch.course.log_probs)
+    if batch.sequences is not None:
+        log_probs = list(batch.sequences.log_probs)
     else:
         log_probs = [batch.distribution_of(term.policy, number).log_probs for number, term in enumerate(terms)]
     weighted = [term.weight * each for term, each in zip(terms, log_probs, strict=True) if each is not None]
@@ -108,7 +108,9 @@ def merge_terms(batch: PolicyBatch, terms: Sequence[KLTerm]) -> PolicyBatch:
     target = reduce(torch.add, weighted)
     if batch.team is not None:
         target = spread_rows(target, batch.team.acting)
-    return batch._replace(target=target, course=batch.course and batch.course._replace(others=(), log_probs=()))
+    return batch._replace(
+        target=target, sequences=batch.sequences and batch.sequences._replace(others=(), log_probs=())
+    )
 
 
 class CriticBatch(NamedTuple):
@@ -117,14 +119,14 @@ class CriticBatch(NamedTuple):
     rows: Tensor  # (N, ...) encoded observations
     target: Tensor  # (N,)
     value: Tensor  # (N,) before learning
-    course: Course | None = None
+    sequences: Sequences | None = None
     team: Team | None = None
 
     def values(self, critic: Any) -> Tensor:
         """Returns the values (N,) of the decisions of the batch."""
-        if self.course is None:
+        if self.sequences is None:
             return critic(select_decisions(self, self.rows))[:, 0]
-        return critic.unroll(self.rows, *self.course[:3])[0][..., 0][self.course.acting]
+        return critic.unroll(self.rows, *self.sequences[:3])[0][..., 0][self.sequences.acting]
 
 
 Batch = TypeVar("Batch", PolicyBatch, CriticBatch)
@@ -132,32 +134,32 @@ Batch = TypeVar("Batch", PolicyBatch, CriticBatch)
 
 def count_units(batch: Batch) -> int:
     """Returns the number of decisions or sequences that minibatches are made of."""
-    return batch.rows.shape[0 if batch.course is None else 1]
+    return batch.rows.shape[0 if batch.sequences is None else 1]
 
 
 def select_units(batch: Batch, index: Tensor | slice) -> Batch:
     """Returns some of the decisions, by number, mask or slice, or some of the sequences."""
-    if batch.course is None:
+    if batch.sequences is None:
         columns = [None if each is None else each[index] for each in batch[:-2]]
         team = batch.team and Team(*map_tree(lambda each: each[index], batch.team))
         return type(batch)(*columns, None, team)  # type: ignore[call-arg, arg-type]
-    memory, opens, acting, others, _ = batch.course
+    memory, opens, acting, others, _ = batch.sequences
     memory, others = map_tree(lambda each: each[index], (memory, others))
-    course = Course(memory, opens[:, index], acting[:, index], others)
+    sequences = Sequences(memory, opens[:, index], acting[:, index], others)
     columns = [None if each is None else each[:, index] for each in batch[:-2]]
-    return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
+    return type(batch)(*columns, sequences)  # type: ignore[call-arg, arg-type]
 
 
 def decisions_of(batch: Batch) -> Tensor | None:
     """Returns which of the entries of a batch (T, N) or (N, P) are decisions; None: all entries of a batch (N,)."""
-    structure = batch.course or batch.team
+    structure = batch.sequences or batch.team
     return None if structure is None else structure.acting
 
 
 def has_decisions(batch: PolicyBatch, index: Tensor | slice) -> bool:
     """Whether there is a decision among some units of a batch."""
-    if batch.course is not None:
-        return bool(batch.course.acting[:, index].any())
+    if batch.sequences is not None:
+        return bool(batch.sequences.acting[:, index].any())
     return batch.advantage[index].numel() > 0 if batch.team is None else bool(batch.team.acting[index].any())
 
 
@@ -180,24 +182,24 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     """Concatenates batches; lists of differences are padded to the same length."""
     if len(batches) == 1:
         return batches[0]
-    along, columns = 0 if batches[0].course is None else 1, []
+    along, columns = 0 if batches[0].sequences is None else 1, []
     for each in zip(*(batch[:-2] for batch in batches), strict=True):
         if each[0] is not None and each[0].dtype == torch.int32:
             longest = max(lists.shape[-1] for lists in each)
             each = tuple(F.pad(lists, (0, longest - lists.shape[-1]), value=END) for lists in each)
         columns.append(None if each[0] is None else torch.cat(each, dim=along))
-    course = concatenate_courses([batch.course for batch in batches])
+    sequences = concatenate_sequences([batch.sequences for batch in batches])
     teams = [batch.team for batch in batches if batch.team is not None]
     team = Team(*map_tree(lambda *each: torch.cat(each), *teams)) if teams else None
-    return type(batches[0])(*columns, course, team)  # type: ignore[call-arg, arg-type]
+    return type(batches[0])(*columns, sequences, team)  # type: ignore[call-arg, arg-type]
 
 
-def concatenate_courses(courses: Sequence[Course | None]) -> Course | None:
-    """Concatenates the courses of sequences; None if there are none."""
-    several = [each for each in courses if each is not None]
+def concatenate_sequences(parts: Sequence[Sequences | None]) -> Sequences | None:
+    """Concatenates the structures of sequences; None if there are none."""
+    several = [each for each in parts if each is not None]
     if not several:
         return None
     memory, opens, acting, others, log_probs = zip(*several, strict=True)
     trees = map_tree(lambda *each: torch.cat(each), *zip(memory, others, strict=True))
     joined = map_tree(lambda *each: torch.cat(each, dim=1), *zip(opens, acting, log_probs, strict=True))
-    return Course(trees[0], joined[0], joined[1], trees[1], joined[2])
+    return Sequences(trees[0], joined[0], joined[1], trees[1], joined[2])

@@ -10,10 +10,10 @@ from marl_engine.losses.gae import Advantages
 from marl_engine.numerics.trees import choose_rows, map_tree, spread_rows
 from marl_engine.responders.batches import (
     Batch,
-    Course,
     CriticBatch,
     PolicyBatch,
     SeatBatch,
+    Sequences,
     Team,
     select_units,
 )
@@ -42,8 +42,8 @@ def critic_view(observation: Tensor, seats: list[int], joint: bool) -> Tensor:
     return torch.stack([observation.roll(-seat, dims=1) for seat in seats], dim=1).flatten(0, 1)
 
 
-def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | None) -> Values:
-    """Returns the critic's values in a stretch of play; with a course, given the observations before."""
+def estimate_values(critic: Any, part: SeatBatch, joint: bool, sequences: Sequences | None) -> Values:
+    """Returns the critic's values in a stretch of play; with `sequences`, given the observations before."""
     trajectory, seats = part.trajectory, part.seats
     turns, games, _ = trajectory.reward.shape
     seat = torch.tensor(seats, device=trajectory.reward.device).repeat(turns * games)
@@ -55,12 +55,12 @@ def estimate_values(critic: Any, part: SeatBatch, joint: bool, course: Course | 
     rows, last, cut = show(trajectory.observation.flatten(0, 1)), show(part.after.observation), trajectory.truncated
     final_rows = show(trajectory.final[cut]) if trajectory.final is not None and cut.any() else None
     final = memory = None
-    if course is None:
+    if sequences is None:
         value, after = critic(rows), critic(last)
         if final_rows is not None:
             final = critic(final_rows)
     else:
-        value, memories = critic.unroll(rows.unflatten(0, (turns, -1)), *course[:3])
+        value, memories = critic.unroll(rows.unflatten(0, (turns, -1)), *sequences[:3])
         after, _ = critic(last, memories[-1])
         if final_rows is not None:
             final, _ = critic(final_rows, select_memory(memories, cut))
@@ -83,10 +83,10 @@ def unknown_endings(trajectory: Trajectory, seats: list[int]) -> Tensor | None:
     return trajectory.truncated[..., None] & ~trajectory.final_acting[..., seats]
 
 
-def course_of(part: SeatBatch, memory: Memory) -> Course:
-    """Returns the course of the sequences of some seats, which start with a memory (B * seats, …)."""
+def sequences_of(part: SeatBatch, memory: Memory) -> Sequences:
+    """Returns the structure of the sequences of some seats, which start with a memory (B * seats, …)."""
     opens = part.trajectory.opens.repeat_interleave(len(part.seats), dim=1)
-    return Course(memory, opens, part.flat(part.trajectory.acting).view(len(opens), -1))
+    return Sequences(memory, opens, part.flat(part.trajectory.acting).view(len(opens), -1))
 
 
 def collate(
@@ -111,9 +111,9 @@ def collate(
     decisions = PolicyBatch(rows, legal, action, log_prob, advantage, ratio)
     estimates = CriticBatch(values.rows, advantage + values.value.flatten(), values.value.flatten())
     if policy.unit == "sequence":
-        course = course_of(part, memory)._replace(acting=known.view(turns, -1))
+        sequences = sequences_of(part, memory)._replace(acting=known.view(turns, -1))
         memory_in_play = join_seats([trajectory.memory[seat] for seat in part.seats])
-        return in_order(decisions, course._replace(memory=memory_in_play)), in_order(estimates, course)
+        return in_order(decisions, sequences._replace(memory=memory_in_play)), in_order(estimates, sequences)
     if trajectory.draws is not None:
         team = Team(known.view(-1, len(part.seats)), map_tree(lambda each: each.flatten(0, 1), trajectory.draws))
         return in_teams(decisions, team), in_teams(estimates, team._replace(draws=None))
@@ -122,10 +122,10 @@ def collate(
     return select_units(decisions, known), select_units(estimates, known)
 
 
-def in_order(batch: Batch, course: Course) -> Batch:
-    """Returns rows (T * N, …) as sequences (T, N, …), with their course."""
-    columns = [None if each is None else each.unflatten(0, course.acting.shape) for each in batch[:-2]]
-    return type(batch)(*columns, course)  # type: ignore[call-arg, arg-type]
+def in_order(batch: Batch, sequences: Sequences) -> Batch:
+    """Returns rows (T * N, …) as sequences (T, N, …), with their structure."""
+    columns = [None if each is None else each.unflatten(0, sequences.acting.shape) for each in batch[:-2]]
+    return type(batch)(*columns, sequences)  # type: ignore[call-arg, arg-type]
 
 
 def in_teams(batch: Batch, team: Team) -> Batch:

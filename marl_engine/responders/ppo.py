@@ -17,7 +17,7 @@ from torch import Tensor
 from marl_engine.capabilities import CriticSpec, capabilities_of
 from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.losses.gae import gae
-from marl_engine.losses.ppo import VALUE_LOSSES, Pull, fused_surrogate
+from marl_engine.losses.ppo import VALUE_LOSSES, KLPenalty, fused_surrogate
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
@@ -37,7 +37,7 @@ from marl_engine.responders.batches import (
     select_decisions,
     select_units,
 )
-from marl_engine.responders.collation import collate, course_of, estimate_values, unknown_endings
+from marl_engine.responders.collation import collate, estimate_values, sequences_of, unknown_endings
 from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.responders.sequential import SequentialRatios
@@ -128,7 +128,7 @@ class PPO:
                 check_memories(policy, [others[seats[0]]])
         start = perf_counter()
         trajectories, parts, metrics = self._play(profile, opponents, objective)
-        middle = perf_counter()
+        end_of_play = perf_counter()
         results, near, ratios = [], kl_terms(objective), SequentialRatios(self.sequential)
         for policy, seats in ratios.order(group_by_policy(profile), self.generator):
             terms = [KLTerm(others[seats[0]], weight) for others, weight in near]
@@ -137,7 +137,7 @@ class PPO:
         work = Work(steps=self.num_envs * self.rollout_length * len(trajectories))
         self.work.update(work)
         metrics |= mean_metrics(results)
-        metrics |= {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}
+        metrics |= {"seconds/play": end_of_play - start, "seconds/learn": perf_counter() - end_of_play}
         return Step(metrics, work, trajectories)
 
     def snapshot(self, profile: Profile) -> Snapshot:
@@ -184,11 +184,13 @@ class PPO:
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
         decisions = merge_terms(decisions, terms)
         minibatches = self._minibatches(decisions)
-        lessons = (
+        losses = (
             (learner.policy_optimiser, lambda index: self._policy_loss(policy, terms, select_units(decisions, index))),
             (learner.critic_optimiser, lambda index: self._critic_loss(learner, select_units(estimates, index))),
         )
-        results = run_concurrently(*(partial(self._descend, descent, minibatches, loss) for descent, loss in lessons))
+        results = run_concurrently(
+            *(partial(self._descend, optimiser, minibatches, loss) for optimiser, loss in losses)
+        )
         learner.observe(decisions, estimates)
         return {name: number for metrics in results for name, number in metrics.items()}
 
@@ -202,7 +204,7 @@ class PPO:
 
     def _descend(
         self,
-        descent: Adam,
+        optimiser: Adam,
         minibatches: Sequence[Tensor | slice],
         loss: Callable[[Tensor | slice], tuple[Tensor, dict[str, Tensor]]],
     ) -> Metrics:
@@ -210,8 +212,8 @@ class PPO:
         learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
         record = []
         for index in minibatches:
-            down, measurements = loss(index)
-            descent.step(down, learning_rate, self.gradient_norm)
+            objective, measurements = loss(index)
+            optimiser.step(objective, learning_rate, self.gradient_norm)
             record.append(measurements)
         return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
@@ -235,8 +237,8 @@ class PPO:
         Updates the memories of the critic and of `others`, the policies that the learner is regularised towards.
         """
         trajectory, seats, remembered = part.trajectory, part.seats, learner.critic_memory(part)
-        course = None if learner.policy.unit != "sequence" else course_of(part, remembered)
-        values = estimate_values(learner.critic, part, self.critic == "joint", course)
+        sequences = None if learner.policy.unit != "sequence" else sequences_of(part, remembered)
+        values = estimate_values(learner.critic, part, self.critic == "joint", sequences)
         learner.memory[part.lineup] = values.memory
         after, acts_after = values.after, part.after.acting[:, seats]
         if part.after.alive is not None:
@@ -269,12 +271,12 @@ class PPO:
             select_decisions(batch, each) for each in (batch.action, batch.log_prob, batch.advantage)
         )
         bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
-        pull = None
+        kl_penalty = None
         if batch.target is not None:
-            pull = Pull(sum(term.weight for term in terms), select_decisions(batch, batch.target))
-        result = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, pull=pull)
+            kl_penalty = KLPenalty(sum(term.weight for term in terms), select_decisions(batch, batch.target))
+        result = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, kl_penalty=kl_penalty)
         loss = result.loss if penalty is None else result.loss + penalty
-        for number, (other, weight) in enumerate(terms if pull is None else ()):
+        for number, (other, weight) in enumerate(terms if kl_penalty is None else ()):
             with torch.no_grad():
                 there = batch.distribution_of(other, number)
             loss = loss + weight * pi.kl(there).mean()

@@ -2,10 +2,10 @@
 
 The team's payoff is the mean of its seats' payoffs. With mixer=sum it is VDN (Sunehag et al. 2017, arXiv:1706.05296),
 with mixer=monotonic QMIX (Rashid et al. 2018, arXiv:1803.11485). Both use double Q-learning (van Hasselt et al. 2016,
-arXiv:1509.06461): the learner chooses the next action, and a slow copy of the learner says what it is worth. In a game
-of one seat this is a deep Q-network. Departures from the code of QMIX: policies have no memory; transitions are
-replayed, not episodes; the slow copy moves a little in each update; one network with one hidden layer yields all
-weights of the mixer; the observations of all seats take the place of the state of the game.
+arXiv:1509.06461): the learner chooses the next action, and a target network, which follows the learner slowly, gives
+its value. In a game of one seat this is a deep Q-network. Departures from the code of QMIX: policies have no memory;
+transitions are replayed, not episodes; the target network moves a little in each update; one network with one hidden
+layer yields all weights of the mixer; the observations of all seats take the place of the state of the game.
 """
 
 from collections.abc import Iterator, Sequence
@@ -98,20 +98,20 @@ class TeamValue(nn.Module):
 
 
 class TeamLearner:
-    """The value that learns, its slow copy, and the optimiser. Networks of seats are saved with the profile."""
+    """The value that learns, its target network, and the optimiser. Networks of seats are saved with the profile."""
 
-    STATE = ("mixer", "slow", "optimiser")
+    STATE = ("mixer", "target", "optimiser")
 
     def __init__(self, profile: Profile, value: TeamValue):
-        self.profile, self.value, self.mixer, self.slow = list(profile), value, value.mixer, deepcopy(value)
+        self.profile, self.value, self.mixer, self.target = list(profile), value, value.mixer, deepcopy(value)
         self.optimiser = Adam(value)
-        self.followed = flatten_parameters(self.slow)[0].data
+        self.target_parameters = flatten_parameters(self.target)[0].data
 
     def observe(self, observation: Tensor) -> None:
-        """Takes observations (N, P, …) into the statistics of the networks and of their slow copies."""
+        """Takes observations (N, P, …) into the statistics of the networks and of the target network."""
         self.value.observe(observation)
-        for slow, own in zip(self.slow.buffers(), self.value.buffers(), strict=True):
-            slow.copy_(own)
+        for target, own in zip(self.target.buffers(), self.value.buffers(), strict=True):
+            target.copy_(own)
 
 
 @dataclass
@@ -140,7 +140,7 @@ class QLearning:
     discount: float = 0.99  # gamma
     epsilon: Any = 0.05  # probability of a random action in play
     shaping: Any = 0.0  # weight of the game's shaping rewards
-    target_tau: float = 0.01  # tau: step of the slow copy in an update
+    target_tau: float = 0.01  # tau: step of the target network in an update
     payoff_scale: float = 0.1  # factor on payoffs
     gradient_norm: float = 10.0
     mixer: str = "monotonic"  # or sum
@@ -180,13 +180,15 @@ class QLearning:
         trajectory, metrics = self._play(profile)
         work = Work(steps=self.num_envs * self.rollout_length)
         self.work.update(work)
-        middle = perf_counter()
+        end_of_play = perf_counter()
         if self.work["steps"] >= self.warm_up:
             losses = [self._update(learner) for _ in range(self.updates)]
             metrics |= {"loss/value": torch.stack(losses).mean().item()}
         if self.network.normalise_observations:
             learner.observe(trajectory.observation.flatten(0, 1))
-        return Step(metrics | {"seconds/play": middle - start, "seconds/learn": perf_counter() - middle}, work)
+        return Step(
+            metrics | {"seconds/play": end_of_play - start, "seconds/learn": perf_counter() - end_of_play}, work
+        )
 
     def snapshot(self, profile: Profile) -> Snapshot:
         """See `Responder`."""
@@ -229,22 +231,29 @@ class QLearning:
         return trajectory, metrics
 
     def _update(self, learner: TeamLearner) -> Tensor:
-        """Takes a gradient step on a batch of transitions, and moves the slow copy; returns the loss."""
+        """Takes a gradient step on a batch of transitions, and moves the target network; returns the loss."""
         index = torch.randint(len(self.replay), (self.batch,), generator=self.generator).to(self.device)
-        moves = self.replay.take(index)
-        values = learner.value.own_values(moves.observation)
-        value = learner.value.mix(choose_values(values, moves.action, moves.acting), moves.observation)
-        loss = 0.5 * ((value - self.target(learner, moves)) ** 2).mean()
+        transitions = self.replay.take(index)
+        values = learner.value.own_values(transitions.observation)
+        value = learner.value.mix(
+            choose_values(values, transitions.action, transitions.acting), transitions.observation
+        )
+        loss = 0.5 * ((value - self.target(learner, transitions)) ** 2).mean()
         learner.optimiser.step(loss, self.schedules["learning_rate"].at(self.work["steps"]), self.gradient_norm)
-        learner.followed.lerp_(learner.optimiser.vector.data, self.target_tau)
+        learner.target_parameters.lerp_(learner.optimiser.vector.data, self.target_tau)
         return loss.detach()
 
     @torch.no_grad()
-    def target(self, learner: TeamLearner, moves: TeamTransitions) -> Tensor:
-        """Returns the targets (N,) of the team's value: the slow value of the actions that the learner finds best."""
-        best = best_actions(learner.value.own_values(moves.after), moves.legal_after)
-        values = choose_values(learner.slow.own_values(moves.after), best, moves.acting_after)
-        return td_target(moves.reward, moves.over, learner.slow.mix(values, moves.after), self.discount)
+    def target(self, learner: TeamLearner, transitions: TeamTransitions) -> Tensor:
+        """Returns the targets (N,) of the team's value.
+
+        They are the values that the target network gives to the actions that the learner finds best.
+        """
+        best = best_actions(learner.value.own_values(transitions.after), transitions.legal_after)
+        values = choose_values(learner.target.own_values(transitions.after), best, transitions.acting_after)
+        return td_target(
+            transitions.reward, transitions.over, learner.target.mix(values, transitions.after), self.discount
+        )
 
 
 @contextmanager

@@ -35,38 +35,40 @@ class TeamTransitions(NamedTuple):
     over: Tensor  # (N,) 1 if the game ended by its rules, 0 if it went on or was truncated
 
 
-Moves = TypeVar("Moves", Transitions, TeamTransitions)
+AnyTransitions = TypeVar("AnyTransitions", Transitions, TeamTransitions)
 
 
-class ReplayBuffer(Generic[Moves]):
+class ReplayBuffer(Generic[AnyTransitions]):
     """The last `most` transitions, of the kind, shapes and types of `empty`, which has none."""
 
-    def __init__(self, most: int, empty: Moves):
-        self.moves: Moves = type(empty)(*(each.new_empty(most, *each.shape[1:]) for each in empty))
+    def __init__(self, most: int, empty: AnyTransitions):
+        self.transitions: AnyTransitions = type(empty)(*(each.new_empty(most, *each.shape[1:]) for each in empty))
         self.most, self.seen = most, 0
 
     def __len__(self) -> int:
         return min(self.seen, self.most)
 
-    def add(self, moves: Moves) -> None:
+    def add(self, transitions: AnyTransitions) -> None:
         """Adds at most as many transitions as fit in; the oldest are overwritten."""
-        place = torch.arange(self.seen, self.seen + len(moves.reward), device=moves.reward.device) % self.most
-        for stored, new in zip(self.moves, moves, strict=True):
+        place = (
+            torch.arange(self.seen, self.seen + len(transitions.reward), device=transitions.reward.device) % self.most
+        )
+        for stored, new in zip(self.transitions, transitions, strict=True):
             stored[place] = new
-        self.seen += len(moves.reward)
+        self.seen += len(transitions.reward)
 
-    def take(self, index: Tensor) -> Moves:
+    def take(self, index: Tensor) -> AnyTransitions:
         """Returns the transitions at places (N,)."""
-        return type(self.moves)(*(each[index] for each in self.moves))
+        return type(self.transitions)(*(each[index] for each in self.transitions))
 
     def state(self) -> dict[str, Any]:
         """Returns what has been filled of the memory; see `get_state`."""
-        return {"seen": self.seen, "moves": [each[: len(self)] for each in self.moves]}
+        return {"seen": self.seen, "transitions": [each[: len(self)] for each in self.transitions]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Fills the memory again; see `set_state`."""
         self.seen = state["seen"]
-        for stored, saved in zip(self.moves, state["moves"], strict=True):
+        for stored, saved in zip(self.transitions, state["transitions"], strict=True):
             stored[: len(self)] = saved
 
 

@@ -41,14 +41,14 @@ from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Policy,
 
 
 class Actor:
-    """A policy, its twin critics, their slowly moving copy, and the optimisers."""
+    """A policy, its twin critics, their target critics, and the optimisers."""
 
-    STATE = ("twins", "slow", "optimiser", "twins_optimiser")
+    STATE = ("critics", "target", "optimiser", "critics_optimiser")
 
-    def __init__(self, policy: Policy, twins: TwinCritic):
-        self.policy, self.twins, self.slow = policy, twins, deepcopy(twins)
-        self.optimiser, self.twins_optimiser = Adam(policy), Adam(twins)
-        self.followed = flatten_parameters(self.slow)[0].data
+    def __init__(self, policy: Policy, critics: TwinCritic):
+        self.policy, self.critics, self.target = policy, critics, deepcopy(critics)
+        self.optimiser, self.critics_optimiser = Adam(policy), Adam(critics)
+        self.target_parameters = flatten_parameters(self.target)[0].data
 
 
 @dataclass
@@ -75,7 +75,7 @@ class SAC:
     learning_rate: Any = 1e-3
     discount: float = 0.99  # gamma
     entropy_bonus: Any = 0.02  # lambda of MDPO, alpha of SAC; in scaled payoff
-    target_tau: float = 0.005  # tau: step of the slow critics in an update
+    target_tau: float = 0.005  # tau: step of the target critics in an update
     payoff_scale: float = 0.1  # factor on payoffs
 
     def __post_init__(self) -> None:
@@ -150,8 +150,8 @@ class SAC:
         if self.actor is None or self.actor.policy is not policy:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                twins = TwinCritic(self.features + self.game.actions, self.network.hidden).to(self.device)
-            self.actor = Actor(policy, twins)
+                critics = TwinCritic(self.features + self.game.actions, self.network.hidden).to(self.device)
+            self.actor = Actor(policy, critics)
         return self.actor
 
     def _play(self, stream: Stream, profile: Profile) -> Tensor | None:
@@ -168,16 +168,16 @@ class SAC:
         return returns
 
     def _update(self, actor: Actor, near: Sequence[tuple[Policy, float]]) -> Tensor:
-        """Updates critics, policy and the slow critics; returns value loss, policy loss and entropy, (3,)."""
+        """Updates critics, policy and the target critics; returns value loss, policy loss and entropy, (3,)."""
         index = torch.randint(len(self.replay), (self.batch,), generator=self.generator).to(self.device)
-        moves = self.replay.take(index)
+        transitions = self.replay.take(index)
         learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
         bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
-        value_loss = self._critics_loss(actor, moves, bonus)
-        actor.twins_optimiser.step(value_loss, learning_rate, math.inf)
-        loss, log_prob = self._policy_loss(actor, moves.observation, near, bonus)
+        value_loss = self._critics_loss(actor, transitions, bonus)
+        actor.critics_optimiser.step(value_loss, learning_rate, math.inf)
+        loss, log_prob = self._policy_loss(actor, transitions.observation, near, bonus)
         actor.optimiser.step(loss, learning_rate, math.inf)
-        actor.followed.lerp_(actor.twins_optimiser.vector.data, self.target_tau)
+        actor.target_parameters.lerp_(actor.critics_optimiser.vector.data, self.target_tau)
         return torch.stack([value_loss.detach(), loss.detach(), -log_prob.detach().mean()])
 
     def _sample_transitions(self, policy: Policy, rows: Tensor) -> tuple[Squashed, Tensor]:
@@ -186,14 +186,16 @@ class SAC:
         normal = torch.randn(pi.inner.mean.shape, generator=self.generator).to(self.device)
         return pi, pi.inner.from_normal(normal)
 
-    def _critics_loss(self, actor: Actor, moves: Transitions, bonus: float) -> Tensor:
+    def _critics_loss(self, actor: Actor, transitions: Transitions, bonus: float) -> Tensor:
         """Returns the mean squared distance of both values from the soft target."""
         with torch.no_grad():
-            pi, inner = self._sample_transitions(actor.policy, moves.after)
-            value = actor.slow(moves.after, pi.squash(inner))
-            likely = pi.log_prob_of(inner)
-            target = soft_target(moves.reward, moves.over, value, likely, discount=self.discount, bonus=bonus)
-        return ((actor.twins(moves.observation, moves.action) - target) ** 2).mean()
+            pi, inner = self._sample_transitions(actor.policy, transitions.after)
+            value = actor.target(transitions.after, pi.squash(inner))
+            log_prob = pi.log_prob_of(inner)
+            target = soft_target(
+                transitions.reward, transitions.over, value, log_prob, discount=self.discount, bonus=bonus
+            )
+        return ((actor.critics(transitions.observation, transitions.action) - target) ** 2).mean()
 
     def _policy_loss(
         self, actor: Actor, rows: Tensor, near: Sequence[tuple[Policy, float]], bonus: float
@@ -202,8 +204,8 @@ class SAC:
         pi, inner = self._sample_transitions(actor.policy, rows)
         log_prob = pi.log_prob_of(inner)
         others = [other(rows)[0].log_prob_of(inner) for other, _ in near]
-        actor.twins.requires_grad_(False)
-        value = actor.twins(rows, pi.squash(inner))
+        actor.critics.requires_grad_(False)
+        value = actor.critics(rows, pi.squash(inner))
         loss = actor_loss(log_prob, value, others, [weight for _, weight in near], bonus)
-        actor.twins.requires_grad_(True)
+        actor.critics.requires_grad_(True)
         return loss, log_prob

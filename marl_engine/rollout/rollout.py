@@ -88,8 +88,8 @@ class Seating:
         first = decided[0][0]
         action = torch.empty(self.games, self.players, *first.shape[2:], dtype=first.dtype, device=noise.device)
         log_prob = torch.empty(self.games, self.players, device=noise.device)
-        for (_, seats), (chosen, likely) in zip(self.groups, decided, strict=True):
-            action[:, seats], log_prob[:, seats] = chosen, likely
+        for (_, seats), (actions, log_probs) in zip(self.groups, decided, strict=True):
+            action[:, seats], log_prob[:, seats] = actions, log_probs
         return action, log_prob
 
     def seat_memory(self, turn: Turn) -> SeatMemory:

@@ -68,7 +68,7 @@ def make_responder(
         arguments["runner"] = runner
     if is_dataclass(kind):
         keys = {key: value for key, value in section.items() if key != "_target_"}
-        check_keys(keys, kind, "responder.", apart=arguments)
+        check_keys(keys, kind, "responder.", excluded=arguments)
     check_parts(kind.__name__, declared_types(kind), game=game, network=spec)
     responder: Responder = instantiate("responder", section, **arguments)
     return responder

@@ -41,7 +41,7 @@ def stretch(responder, profile, *others):
 def log_probs(batch, other):
     """How likely another policy is to choose what was chosen (T, N)."""
     with torch.no_grad():
-        return batch.distribution_of(other, 0).log_prob(batch.action[batch.course.acting]).view(batch.action.shape)
+        return batch.distribution_of(other, 0).log_prob(batch.action[batch.sequences.acting]).view(batch.action.shape)
 
 
 @pytest.mark.parametrize("units", [8, 6])

@@ -7,7 +7,7 @@ import torch
 
 from marl_engine.losses.gae import gae
 from marl_engine.losses.ppo import (
-    Pull,
+    KLPenalty,
     clipped_surrogate,
     clipped_value_error,
     fused_surrogate,
@@ -99,9 +99,9 @@ def test_clipped_surrogate_by_hand():
     assert clipped_surrogate(new, old, advantage, 0.2).tolist() == pytest.approx([-1.2, -0.5, 1.5, 0.8])
 
 
-@pytest.mark.parametrize("pulled", [False, True])
+@pytest.mark.parametrize("penalised", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_compiled_surrogate_is_the_formula(masked, pulled):
+def test_the_compiled_surrogate_is_the_formula(masked, penalised):
     """Loss, gradient and metrics agree with torch's on rows inside, above and below the clipping range."""
     torch.manual_seed(0)
     logits = torch.randn(500, 6, requires_grad=True)
@@ -111,17 +111,17 @@ def test_the_compiled_surrogate_is_the_formula(masked, pulled):
     action = pi.mode()
     old, advantage = pi.log_prob(action).detach() + 0.4 * torch.randn(500), torch.randn(500)
     other = Categorical(torch.randn(500, 6), pi.legal)
-    pull = Pull(0.7, 0.7 * other.log_probs) if pulled else None
+    kl_penalty = KLPenalty(0.7, 0.7 * other.log_probs) if penalised else None
     results = []
     for way in (surrogate, fused_surrogate):
         logits.grad = None
         pi = Categorical(logits, legal if masked else None)
-        result = way(pi, action, old, advantage, clip=0.2, bonus=0.3, pull=pull)
+        result = way(pi, action, old, advantage, clip=0.2, bonus=0.3, kl_penalty=kl_penalty)
         result.loss.backward()
         results.append((*result, logits.grad.clone()))
     for formula, fast in zip(*results, strict=True):
         torch.testing.assert_close(formula, fast, atol=1e-6, rtol=1e-4)
-    terms = 0.7 * pi.kl(other).mean() if pulled else torch.zeros(())
+    terms = 0.7 * pi.kl(other).mean() if penalised else torch.zeros(())
     plain = surrogate(pi, action, old, advantage, clip=0.2, bonus=0.3).loss
     torch.testing.assert_close(results[1][0] - plain, terms, atol=1e-6, rtol=1e-4)
 

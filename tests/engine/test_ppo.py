@@ -13,7 +13,7 @@ from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
-from marl_engine.responders.collation import course_of, critic_view, estimate_values
+from marl_engine.responders.collation import critic_view, estimate_values, sequences_of
 from marl_engine.responders.ppo import PPO
 from marl_engine.types import Objective, Opponents, Turn
 from solvers.mirror_descent.mirror_prox import MirrorProx
@@ -188,14 +188,16 @@ def test_last_observations_are_evaluated_only_where_games_are_truncated(spec):
         batches.append(learner._batches(critic, part)[1])
     assert torch.equal(batches[0].target, batches[1].target)
     cut, turns = part.trajectory.truncated, part.trajectory.done.shape[0]
-    course = course_of(part, critic.critic.initial_memory(12)) if critic.policy.unit == "sequence" else None
-    values = estimate_values(critic.critic, part, False, course)
+    sequences = sequences_of(part, critic.critic.initial_memory(12)) if critic.policy.unit == "sequence" else None
+    values = estimate_values(critic.critic, part, False, sequences)
     assert (values.final[~cut] == 0).all()
     rows = critic.critic.encode(torch.full((12, 1), 4.0), torch.tensor([0, 1]).repeat(6))
     for turn in range(turns):
-        memory = () if course is None else (critic.critic.unroll(values.rows.view(5, 12, -1), *course[:3])[1][turn],)
+        memory = (
+            () if sequences is None else (critic.critic.unroll(values.rows.view(5, 12, -1), *sequences[:3])[1][turn],)
+        )
         value = critic.critic(rows, *memory)
-        expected = (value if course is None else value[0]).view(6, 2)[cut[turn]]
+        expected = (value if sequences is None else value[0]).view(6, 2)[cut[turn]]
         torch.testing.assert_close(values.final[turn][cut[turn]], expected)
 
 

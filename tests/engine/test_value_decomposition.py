@@ -164,10 +164,10 @@ def transitions(count, players, legal_after, over):
 
 
 def test_a_single_seat_has_the_target_of_a_double_deep_q_network():
-    """The learner finds action 2 best, then 1; the slow copy says what these are worth."""
+    """The learner finds action 2 best, then 1; the target network says what these are worth."""
     profile, responder = learner_of(Solo(torch.zeros(3, 3)), "sum", discount=0.9)
     learner = responder._learner(profile)
-    for value, numbers in ((learner.value, [1.0, 2.0, 3.0]), (learner.slow, [10.0, 20.0, 30.0])):
+    for value, numbers in ((learner.value, [1.0, 2.0, 3.0]), (learner.target, [10.0, 20.0, 30.0])):
         weight, bias = value.networks[0].output_layer()
         weight.data.zero_()
         bias.data.copy_(torch.tensor(numbers))
@@ -199,10 +199,10 @@ class Counting(Matrix):
 def test_transitions_lead_to_the_next_observation_or_to_the_last_one_of_a_truncated_game():
     profile, responder = learner_of(Counting(torch.ones(2, 2), patience=3), "sum", num_envs=2, rollout_length=4)
     trajectory, _ = responder.stream.play(profile, 4)
-    moves = team_transitions(trajectory, responder.stream.turn, trajectory.reward.mean(-1))
-    assert moves.observation[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
-    assert moves.after[:, 0, 0].tolist() == [1, 1, 2, 2, 3, 3, 1, 1]
-    assert not moves.over.any()
+    transitions = team_transitions(trajectory, responder.stream.turn, trajectory.reward.mean(-1))
+    assert transitions.observation[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
+    assert transitions.after[:, 0, 0].tolist() == [1, 1, 2, 2, 3, 3, 1, 1]
+    assert not transitions.over.any()
 
 
 def test_exploration_is_uniform_over_legal_actions_and_none_where_there_is_no_epsilon():
@@ -219,7 +219,7 @@ def test_exploration_is_uniform_over_legal_actions_and_none_where_there_is_no_ep
 def test_policies_explore_in_learning_only():
     profile, responder = learner_of(Matrix(PENALTIES), "monotonic", epsilon=1.0)
     responder.respond(profile)
-    assert len(responder.replay.moves.action[: len(responder.replay)].unique(dim=0)) == 9
+    assert len(responder.replay.transitions.action[: len(responder.replay)].unique(dim=0)) == 9
     assert all(policy.epsilon == 0 for policy in profile)
 
 
@@ -232,7 +232,7 @@ def test_statistics_of_observations_are_those_of_the_slow_copy_too(mixer):
     learner = components.responder._learner(components.profile)
     moments = components.profile[0].network.normaliser.moments
     assert moments.weight == 3 * 4 * 8 * 2
-    assert torch.equal(learner.slow.networks[0].normaliser.moments.mean, moments.mean)
+    assert torch.equal(learner.target.networks[0].normaliser.moments.mean, moments.mean)
 
 
 def test_who_cannot_learn_so_is_refused():

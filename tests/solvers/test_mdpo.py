@@ -223,10 +223,10 @@ def test_the_oldest_moves_are_forgotten():
         each = first + torch.arange(3.0)
         replay.add(Transitions(each[:, None], each[:, None], each, each[:, None], each))
     assert len(replay) == 5
-    assert sorted(replay.moves.reward.tolist()) == [1, 2, 3, 4, 5]
+    assert sorted(replay.transitions.reward.tolist()) == [1, 2, 3, 4, 5]
     other = ReplayBuffer(5, empty)
     set_state(other, get_state(replay))
-    assert torch.equal(other.take(torch.arange(5)).reward, replay.moves.reward)
+    assert torch.equal(other.take(torch.arange(5)).reward, replay.transitions.reward)
 
 
 class Parabola:
@@ -262,8 +262,8 @@ def test_transitions_go_to_the_last_observation_of_each_truncated_game(indicator
     responder = SAC(game, network, memory=4, **fields)
     assert responder.respond(network.profile(game)).metrics["loss/value"] >= 0
     seat = [1.0] * indicator
-    assert responder.replay.moves.observation.tolist() == [[0.0, *seat], [1.0, *seat], [2.0, *seat], [3.0, *seat]]
-    assert responder.replay.moves.after.tolist() == [[0.0, *seat], [101.0, *seat], [2.0, *seat], [103.0, *seat]]
+    assert responder.replay.transitions.observation.tolist() == [[0.0, *seat], [1.0, *seat], [2.0, *seat], [3.0, *seat]]
+    assert responder.replay.transitions.after.tolist() == [[0.0, *seat], [101.0, *seat], [2.0, *seat], [103.0, *seat]]
     with pytest.raises(ValueError, match=r"responder\.memory must be at least 4, the decisions added at once, not 3"):
         SAC(game, network, memory=3, **fields)
 

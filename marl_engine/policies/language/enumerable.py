@@ -52,8 +52,8 @@ class EnumerableLM(LanguagePolicy):
         return EnumerableDecodingState(self.logits.detach().log_softmax(-1), len(rows))
 
     def log_probs(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        likely = self.logits.log_softmax(-1)[self.prefixes(tokens)]
-        return likely.gather(-1, tokens[..., None])[..., 0]
+        log_probs = self.logits.log_softmax(-1)[self.prefixes(tokens)]
+        return log_probs.gather(-1, tokens[..., None])[..., 0]
 
     def decode(self, tokens: Tensor, mask: Tensor) -> list[Any]:
         return (tokens * self.place).sum(-1).tolist()

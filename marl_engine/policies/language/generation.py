@@ -80,16 +80,16 @@ def generate(writer: LanguagePolicy, rows: Tensor, seeds: Tensor, greedy: bool =
 
     With `greedy` the most probable token is taken each time.
     """
-    sheet, unfinished = writer.start_decoding(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+    state, unfinished = writer.start_decoding(rows), torch.ones(len(rows), dtype=torch.bool, device=rows.device)
     record, ends = [], torch.tensor(writer.ends, dtype=torch.int64, device=rows.device)
     for noise in draw_uniforms(seeds, 0, writer.length, 1)[..., 0]:
-        token, log_prob = choose(Categorical(sheet.logits), noise, greedy)
+        token, log_prob = choose(Categorical(state.logits), noise, greedy)
         token = unfinished * token
         record.append((token, unfinished, unfinished * log_prob))
         unfinished = unfinished & ~torch.isin(token, ends)
         if len(record) == writer.length or not unfinished.any():
             break
-        sheet.append(token)
+        state.append(token)
     tokens, mask, log_prob = (torch.stack(each, dim=-1) for each in zip(*record, strict=True))
     return Completions(rows, tokens, mask, log_prob, writer.decode(tokens, mask))
 
