@@ -4,7 +4,7 @@
 
 The entrants are random strategies. The time is that of a whole tournament: all games, the store of matches, all ratings
 with their intervals, and the report. Two threads play, as with `threads=2`. OpenSpiel plays the same game between two
-tabular policies by its C++ loop over bots (`pyspiel.evaluate_bots`), in an environment of its own (`make peers`). It is
+uniform policies by its C++ loop over bots (`pyspiel.evaluate_bots`), in an environment of its own (`make peers`). It is
 measured before and after; games per CPU-second are compared, which for the tournament include everything above.
 
 The last line is JSON; a ratio above 1 means that marl_engine is faster.
@@ -93,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(2)
     rows = []
     for case in options.cases:
-        name = "leduc_poker" if case == "leduc_poker" else "blotto(coins=5)"
+        name = GAMES[case]["name"]
         with TemporaryDirectory() as folder:
             hold(make_field(GAMES[case], 4), 10, Path(folder) / "compile")
             before = run_peer(ENVIRONMENT, SCRIPT, name, options.seconds)["games_per_second"]

@@ -1,4 +1,4 @@
-"""Plays games between two tabular policies by OpenSpiel's loop over bots; prints games per CPU-second as JSON.
+"""Plays games between two uniform policies by OpenSpiel's loop over bots; prints games per CPU-second as JSON.
 
 python openspiel_matches.py GAME SECONDS
 """
@@ -14,10 +14,9 @@ def main() -> None:
     """Plays for a number of CPU seconds."""
     name, seconds = sys.argv[1], float(sys.argv[2])
     game = pyspiel.load_game(name)
-    simultaneous = game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS
-    if simultaneous:  # bots play in turn
-        game = pyspiel.convert_to_turn_based(game)
-    policy = pyspiel.UniformRandomPolicy(game) if simultaneous else pyspiel.get_uniform_policy(game)
+    if game.get_type().dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
+        game = pyspiel.convert_to_turn_based(game)  # bots play in turn
+    policy = pyspiel.UniformRandomPolicy(game)  # faster than a table, which is asked by strings
     bots = [pyspiel.make_policy_bot(game, player, player, policy) for player in range(2)]
     games, start = 0, time.process_time()
     while time.process_time() - start < seconds:

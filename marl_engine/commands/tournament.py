@@ -1,7 +1,7 @@
 """marl-tournament: plays entrants against each other, rates them, and writes a report."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -105,23 +105,17 @@ def hold(words: Sequence[str], section: Mapping[str, Any] | None, options: Tourn
     folder, console = tournament_folder(options.run), new_console()
     torch.set_num_threads(choose_threads(options.threads))
     field = enter(words, section)
-    with closing(MatchStore(folder)) as store:
-        event = Tournament(field, store, **{key: getattr(options, key) for key in OPTIONS})
-        console.print(f"{len(field.entrants)} entrants, {describe_game(field.section)}, in {folder}")
-        try:
-            play(event, console)
-        except Interrupted:
-            if len(INTERRUPTION.signals) > 1:
-                raise
-            console.print("all matches that were played are kept; the same command goes on")
-            with INTERRUPTION.limit(GRACE):
+    try:
+        with closing(MatchStore(folder)) as store:
+            event = Tournament(field, store, **{key: getattr(options, key) for key in OPTIONS})
+            console.print(f"{len(field.entrants)} entrants, {describe_game(field.section)}, in {folder}")
+            interrupted = not play(event, console)
+            with INTERRUPTION.limit(GRACE) if interrupted else nullcontext():
                 conclude(event, folder, options, console)
-            return INTERRUPTION.code
-        except Halted as error:
-            console.print(f"stopped: {describe(error)}; all matches that were played before are kept", style="red")
-            return FAILED
-        conclude(event, folder, options, console)
-    return 0
+    except Halted as error:
+        console.print(f"stopped: {describe(error)}; all matches that were played before are kept", style="red")
+        return FAILED
+    return INTERRUPTION.code if interrupted else 0
 
 
 def tournament_folder(name: str) -> Path:
@@ -145,8 +139,20 @@ def describe_game(section: Mapping[str, Any]) -> str:
     return f"{name} ({detail})" if detail else name
 
 
-def play(event: Any, console: Any) -> None:
-    """Plays what is missing, with a progress display."""
+def play(event: Any, console: Any) -> bool:
+    """Plays what is missing, with a progress display; returns whether it was played to the end."""
+    try:
+        play_with_display(event, console)
+    except Interrupted:
+        if len(INTERRUPTION.signals) > 1:
+            raise
+        console.print("all matches that were played are kept; the same command goes on")
+        return False
+    return True
+
+
+def play_with_display(event: Any, console: Any) -> None:
+    """Plays what is missing, and shows how far it is."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from marl_engine.view.progress import PLAIN_EVERY
@@ -201,15 +207,18 @@ def list_facts(event: Any, ranking: Any) -> list[tuple[str, str]]:
 
 
 def draw_replays(event: Any, ranking: Any, folder: Path, count: int) -> list[tuple[str, Path]]:
-    """Draws games of the best entrant with the next ones; returns captions and files. Empty if it cannot be drawn."""
+    """Draws games of the best entrant with the next ones, without bots; returns captions and files.
+
+    Empty if the game cannot be drawn.
+    """
     from marl_engine.capabilities import capabilities_of
     from marl_engine.view.plots import render_game, save_gif
 
-    entrants = [event.field.entrants[each] for each in ranking.order]
-    if not count or capabilities_of(event.field.game).drawable is None:
+    entrants = [each for each in map(event.field.entrants.__getitem__, ranking.order) if each.bot is None]
+    if not count or len(entrants) < 2 or capabilities_of(event.field.game).drawable is None:
         return []
     best, replays = entrants[0], list[tuple[str, Path]]()
-    for other in [each for each in entrants[1:] if each.bot is None and best.bot is None][:count]:
+    for other in entrants[1 : count + 1]:
         path = folder / f"replay_{len(replays)}.gif"
         save_gif(render_game(event.field.game, [best.profile[0], *other.profile[1:]], event.seed), path)
         replays.append((f"{best.name} (first seat) and {other.name}", path))

@@ -24,11 +24,12 @@ class Ranking(NamedTuple):
 def rank(results: Results, seed: int = 0) -> Ranking:
     """Returns all ratings of results.
 
-    In a team nobody wins, so there are no Elo and OpenSkill ratings, but the payoff of each entrant with itself.
+    In a team nobody wins, so there are no Elo, OpenSkill and alpha-Rank ratings, but the payoff of each entrant with
+    itself.
     """
     payoff = rate_payoff(results)
     if results.team:
-        ratings = [payoff, rate_self_play(results), *rate_nash(results, seed), rate_alpha_rank(results, seed)]
+        ratings = [payoff, rate_self_play(results), *rate_nash(results, seed)]
     else:
         ratings = [payoff, rate_elo(results), rate_cyclic_elo(results), rate_skill(results, seed)]
         ratings += [*rate_nash(results, seed), rate_alpha_rank(results, seed)]

@@ -90,11 +90,13 @@ def enter(words: Sequence[str], section: Mapping[str, Any] | None = None) -> Fie
     game = instantiate("game", local, device="cpu")
     check_game(game)
     entrants: list[Entrant] = []
+    loaded: set[RunEntry] = set()
     for word, each in entries.items():
-        if each:
-            entrants += [one for entry in each for one in load_run(runs[entry], configs[entry.path], game)]
-        else:
-            entrants.append(make_baseline(word, game))
+        for entry in each:
+            entrants += [] if entry in loaded else load_run(runs[entry], configs[entry.path], game)
+        loaded |= set(each)
+        entrants += [] if each else [make_baseline(word, game)]
+    check_names([each.name for each in entrants])
     if len(entrants) < 2:
         raise Refused(f"a tournament has two entrants or more, not {len(entrants)}; add one, such as random")
     return Field(game, chosen, entrants)
@@ -135,6 +137,13 @@ def check_same_game(section: Mapping[str, Any], chosen: Mapping[str, Any], path:
             f"all entrants must play one game, but {path} has game.{key}={section.get(key)} and {other} "
             f"{chosen.get(key)}; leave one of them out"
         )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises Refused if two entrants have the same name."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Refused(f"two entrants are called {twice}; rename the folder of one of them")
 
 
 def check_game(game: Any) -> None:

@@ -193,7 +193,7 @@ def test_a_team_is_rated_by_whom_it_can_play_with():
     """Two conventions: pairs of one convention earn 1, others 0. The third entrant plays half of each."""
     payoff = np.array([[1, 0, 0.5], [0, 1, 0.5], [0.5, 0.5, 0.5]])
     ranking = rank(expectations(payoff)._replace(team=True))
-    assert [each.key for each in ranking.ratings] == ["payoff", "self_play", "nash", "skill_nash", "alpha_rank"]
+    assert [each.key for each in ranking.ratings] == ["payoff", "self_play", "nash", "skill_nash"]
     np.testing.assert_allclose(rating(ranking, "payoff").value, [0.25, 0.25, 0.5])
     np.testing.assert_allclose(rating(ranking, "self_play").value, [1, 1, 0.5])
     assert ranking.order == (2, 0, 1)
