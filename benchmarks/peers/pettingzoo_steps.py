@@ -1,8 +1,8 @@
 """Measures steps per CPU-second of a PettingZoo environment, with random actions, with and without SuperSuit.
 
-Called by `benchmarks/pettingzoo_speed.py` with the Python of the peer's environment:
-`pettingzoo_steps.py plain|supersuit MODULE SECONDS`. A step moves all agents, or one where agents move in turn. Prints
-one line of JSON.
+Called by `pettingzoo_speed.py` and `mpe_speed.py` with the Python of the peer's environment:
+`pettingzoo_steps.py plain|supersuit MODULE`. A step moves all agents, or one where agents move in turn. Answers each
+line of its input, a number of seconds, with a line of JSON.
 """
 
 import json
@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -56,15 +57,16 @@ def step_vectors(env: Any) -> Iterator[int]:
             yield COPIES
 
 
-def measure(way: str, module: str, seconds: float) -> float:
-    """Returns steps of one environment per CPU-second."""
+def play(way: str, module: str) -> Iterator[int]:
+    """Plays without end; yields numbers of steps."""
     parts = vars(import_module(module))
     if "parallel_env" not in parts:
-        steps = step_in_turn(parts["env"]())
-    else:
-        steps = (step_vectors if way == "supersuit" else step_together)(parts["parallel_env"]())
-    for _ in range(WARM_UP):
-        next(steps)
+        return step_in_turn(parts["env"]())
+    return (step_vectors if way == "supersuit" else step_together)(parts["parallel_env"]())
+
+
+def measure(steps: Iterator[int], seconds: float) -> float:
+    """Returns steps of one environment per CPU-second."""
     total, start = 0, time.process_time()
     while time.process_time() < start + seconds:
         total += next(steps)
@@ -74,4 +76,7 @@ def measure(way: str, module: str, seconds: float) -> float:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    print(json.dumps({"steps": measure(sys.argv[1], sys.argv[2], float(sys.argv[3]))}))
+    endless = play(*sys.argv[1:])
+    list(islice(endless, WARM_UP))
+    for line in sys.stdin:
+        print(json.dumps({"steps": measure(endless, float(line))}), flush=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from games.pettingzoo.copies import Batch, Copy, Rows, place_rows, rows_of
-from games.pettingzoo.names import Maker
+from games.pettingzoo.names import Maker, preset_of
 from games.pettingzoo.pace import choose_workers
 from games.pettingzoo.spaces import layout_of
 from games.pettingzoo.workers import Episode, WorkerBatch, own_traceback, report_failure
@@ -39,6 +39,7 @@ class PettingZoo:
 
     env: str = "mpe2.simple_spread_v3"  # a module, a part of its name, or a function: my_package:make
     arguments: dict[str, Any] = field(default_factory=dict)  # of the environment
+    pixels: int | None = None  # observations are pictures: every so many-th row and column, scaled to [0, 1]
     workers: int | None = None  # processes that step the copies; 0: this one; null: whichever is faster
     patience: float = 60.0  # seconds after which a worker that does not answer is replaced
     device: str = "cpu"
@@ -52,9 +53,11 @@ class PettingZoo:
     def __post_init__(self) -> None:
         if self.workers is not None:
             check_fields("game", self, "workers", least=0, whole=True)
+        if self.pixels is not None:
+            check_fields("game", self, "pixels", least=1, whole=True)
         check_fields("game", self, "patience", above=0)
         self.maker = Maker(self.env, self.arguments)
-        self.layout = layout_of(self.maker.make())
+        self.layout = layout_of(self.maker.make(), self.pixels)
         self.players, self.actions = self.layout.legal.shape
         self.observation_shape = self.layout.shape
         low, high = (None if each is None else torch.from_numpy(each) for each in (self.layout.low, self.layout.high))
@@ -66,6 +69,12 @@ class PettingZoo:
         self.past: list[np.ndarray] = []  # actions (B, P, …) of the last steps, as many as the longest episode has
         self.screen: Copy | None = None  # the copy that is drawn
         self.give_back: Callable[[], Any] = bool  # called when the batch is no longer used
+
+    @staticmethod
+    def better_preset(values: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Returns the preset with settings for an environment, and why it is taken; None if there is none."""
+        preset = preset_of(str(values.get("env", PettingZoo.env)))
+        return None if preset is None else (preset, f"{values.get('env', PettingZoo.env)} has settings of its own")
 
     def describe(self) -> str:
         """Says how copies are stepped, which is measured first if it is not given."""
@@ -179,7 +188,7 @@ class PettingZoo:
 
     def __getstate__(self) -> dict[str, Any]:
         """Other processes make their own environments."""
-        fields = {name: vars(self)[name] for name in ("env", "arguments", "workers", "patience", "device")}
+        fields = {name: vars(self)[name] for name in ("env", "arguments", "pixels", "workers", "patience", "device")}
         return {"fields": fields, "state": None if self.batch is None else self.state()}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -218,7 +227,7 @@ class PettingZoo:
     def _make_batch(self, count: int) -> Batch | WorkerBatch:
         workers = min(self._count_workers(), count)
         if workers:
-            return WorkerBatch(self.maker, self.layout, count, workers, self.patience)
+            return WorkerBatch(self.maker, self.layout, self.pixels, count, workers, self.patience)
         return Batch(self.maker, self.layout, place_rows(self.layout, count))
 
     def _clear(self, done: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """Finds PettingZoo environments by name, and makes them.
 
-A name is that of a module (`mpe2.simple_spread_v3`), a part of it (`connect_four`, `classic/connect_four-v3`), or that
-of a function that makes an environment (`my_package:make`).
+A name is that of a module (`mpe2.simple_spread_v3`), a part of it (`connect_four`, `classic/connect_four-v3`), a package
+with the name of one of its teams in Gymnasium (`lbforaging.Foraging-8x8-2p-2f-coop-v3`), or that of a function that
+makes an environment (`my_package:make`).
 """
 
 import os
@@ -23,7 +24,27 @@ EXTRAS = {  # packages of environments, and the extra of this package that insta
     "pettingzoo.classic": "classic",
     "pettingzoo.butterfly": "butterfly",
     "pettingzoo.sisl": "sisl",
+    "lbforaging": "lbforaging",
+    "rware": "rware",
 }
+TEAMS = ("lbforaging", "rware")  # packages of Gymnasium's environments of teams
+PRESETS = (  # of environments, in configs/game/pettingzoo: a module without its version, or the package of a team
+    "connect_four",
+    "cooperative_pong",
+    "knights_archers_zombies",
+    "lbforaging",
+    "leduc_holdem",
+    "multiwalker",
+    "pistonball",
+    "pursuit",
+    "rware",
+    "simple_reference",
+    "simple_speaker_listener",
+    "simple_spread",
+    "simple_tag",
+    "texas_holdem",
+    "tictactoe",
+)
 LISTED = 5  # names in a suggestion
 
 
@@ -56,6 +77,9 @@ class Maker:
 
 def find_factory(name: str) -> Callable[..., Any]:
     """Returns the function that makes an environment. Raises Refused."""
+    package, _, team = name.replace("/", ".").partition(".")
+    if package in TEAMS:
+        return load_team(package, team)
     path, _, function = name.partition(":")
     module = load_module(path if function else module_name(name))
     choices = (function,) if function else ("parallel_env", "env")
@@ -64,6 +88,15 @@ def find_factory(name: str) -> Callable[..., Any]:
         raise Refused(f"game.env={name}: {module.__name__} has no function {' or '.join(choices)}")
     factory: Callable[..., Any] = found
     return factory
+
+
+def load_team(package: str, name: str) -> Callable[..., Any]:
+    """Returns the function that makes an environment of Gymnasium. Raises Refused."""
+    if find_root(package) is None or find_root("pettingzoo") is None:
+        raise Refused(f"game.env={package}.{name} needs {package}; {install_line(EXTRAS[package])}")
+    from games.pettingzoo.teams import find_team
+
+    return find_team(package, name)
 
 
 def module_name(name: str) -> str:
@@ -84,6 +117,13 @@ def module_name(name: str) -> str:
         f"there is no environment {name!r}; choose from {', '.join(nearest_names(short, names))}, … ({len(names)} in "
         "all), or name a function that makes one, as in game.env=my_package:make"
     )
+
+
+def preset_of(name: str) -> str | None:
+    """Returns the preset with settings for an environment; None if it has none."""
+    parts = without_version(name.replace("/", ".").replace("-v", "_v")).split(".")
+    known = next((each for each in (parts[0], parts[-1]) if each in PRESETS), None)
+    return None if known is None else f"pettingzoo/{known}"
 
 
 def without_version(name: str) -> str:
@@ -152,8 +192,9 @@ def install_line(extra: str) -> str:
 def explain_arguments(name: str, arguments: Mapping[str, Any], error: TypeError) -> Refused:
     """Returns the error for arguments that an environment does not take, with those that it takes."""
     factory = find_factory(name)
-    described = factory if ":" in name else vars(load_module(module_name(name))).get("raw_env", factory)
-    parameters = signature(described).parameters.values()
+    opaque = name.startswith(TEAMS)  # it passes its arguments on
+    described = factory if opaque or ":" in name else vars(load_module(module_name(name))).get("raw_env", factory)
+    parameters = () if opaque else signature(described).parameters.values()
     names = [each.name for each in parameters if each.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)]
     strange = next((key for key in arguments if key not in names), None)
     if strange is not None and names:

@@ -41,18 +41,25 @@ class Choices(NamedTuple):
     read: Read
 
 
-def layout_of(env: Any) -> Layout:
-    """Returns the layout of an environment. Raises Refused for agents or spaces that cannot be played."""
+def layout_of(env: Any, pixels: int | None = None) -> Layout:
+    """Returns the layout of an environment. Raises Refused for agents or spaces that cannot be played.
+
+    With `pixels`, observations are pictures, of which every so many-th row and column is shown, scaled to [0, 1].
+    """
     name, agents = str(env), tuple(getattr(env, "possible_agents", ()))
     if not agents:
         raise Refused(f"{name} does not list its possible_agents, so there are no seats for them")
     seen, done = ([of(agent) for agent in agents] for of in (env.observation_space, env.action_space))
+    if pixels is not None:
+        seen = [shrink_space(name, space, pixels) for space in seen]
     bare = [without_mask(space) for space in seen]
     shapes = [shape_of(name, space) for space in bare]
     alike = len(set(shapes)) == 1
     shape = shapes[0] if alike else (max(int(np.prod(each)) for each in shapes),)
     bytes_only = all(is_bytes(space) for space in bare)
     writes = tuple(masked_write(*each, alike) for each in zip(seen, bare, shapes, strict=True))
+    if pixels is not None:
+        writes = tuple(shrink_write(each, pixels) for each in writes)
     groups = group_equal(list(zip(seen, done, strict=True)))
     common = (agents, shape, np.dtype(np.uint8 if bytes_only else np.float32))
     kinds = {type(space).__name__ for space in done}
@@ -89,6 +96,22 @@ def without_mask(space: Any) -> Any:
         return space
     rest = {key: each for key, each in space.spaces.items() if key != MASK}
     return next(iter(rest.values())) if len(rest) == 1 else spaces.Dict(rest)
+
+
+def shrink_space(name: str, space: Any, pixels: int) -> Any:
+    """Returns the space of a picture with fewer pixels. Raises Refused for observations that are no pictures."""
+    from gymnasium import spaces
+
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3 or space.dtype != np.uint8:
+        raise Refused(f"game.pixels is for pictures, bytes of (height, width, channels); {name} shows {space}")
+    height, width, channels = space.shape
+    return spaces.Box(0.0, 1.0, (-(-height // pixels), -(-width // pixels), channels), np.float32)
+
+
+def shrink_write(write: Write, pixels: int) -> Write:
+    """Returns the function that writes a picture with fewer pixels."""
+    scale = np.float32(1 / 255)
+    return lambda observation, row: write(observation[::pixels, ::pixels] * scale, row)
 
 
 def shape_of(name: str, space: Any) -> tuple[int, ...]:

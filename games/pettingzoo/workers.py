@@ -1,8 +1,8 @@
 """Copies of an environment in worker processes, which share the arrays of turns and actions with the game.
 
 A worker that dies, or takes longer than `patience` seconds for a step, is replaced, and the new worker plays the
-actions of its copies again. If the new worker fails in the same step, the copies start new episodes, and the old ones
-count as truncated in this step.
+actions of its copies again. If the new worker fails in the same step, a third one starts new episodes of the copies,
+and the old ones count as truncated in this step. If the third one fails, too, the run stops.
 """
 
 import signal
@@ -34,12 +34,12 @@ class Lost(Exception):
     """A worker has died, or has not answered in time."""
 
 
-def serve(pipe: Connection, maker: Maker, memory: Any, copies: int, first: int, last: int) -> None:
+def serve(pipe: Connection, maker: Maker, pixels: int | None, memory: Any, copies: int, first: int, last: int) -> None:
     """Runs in a worker: plays the copies from `first` to `last` as it is told, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the game decides when to stop
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            layout = layout_of(maker.make())
+            layout = layout_of(maker.make(), pixels)
             rows = place_rows(layout, copies, memory)
             batch = Batch(maker, layout, Rows(*(each[first:last] for each in rows)))
         except Exception:
@@ -72,11 +72,11 @@ def report_failure(name: str, text: str) -> Halted:
 class Worker:
     """A process with some of the copies. Raises Lost if it does not answer."""
 
-    def __init__(self, maker: Maker, memory: Any, copies: int, first: int, last: int):
+    def __init__(self, maker: Maker, pixels: int | None, memory: Any, copies: int, first: int, last: int):
         context = get_context("spawn")
         self.name, self.first, self.last = maker.name, first, last
         self.pipe, other = context.Pipe()
-        arguments = (other, maker, memory, copies, first, last)
+        arguments = (other, maker, pixels, memory, copies, first, last)
         self.process = context.Process(target=serve, args=arguments, daemon=True)
         self.process.start()
         other.close()
@@ -115,11 +115,12 @@ class WorkerBatch:
         self,
         maker: Maker,
         layout: Layout,
+        pixels: int | None,
         copies: int,
         workers: int,
         patience: float,
     ):
-        self.maker, self.copies, self.patience = maker, copies, patience
+        self.maker, self.pixels, self.copies, self.patience = maker, pixels, copies, patience
         self.memory = get_context("spawn").RawArray("b", count_bytes(layout, copies))
         self.rows = place_rows(layout, copies, self.memory)
         edges = np.linspace(0, copies, min(workers, copies) + 1).astype(int).tolist()
@@ -128,7 +129,7 @@ class WorkerBatch:
             worker.receive(STARTS)
 
     def _start(self, first: int, last: int) -> Worker:
-        return Worker(self.maker, self.memory, self.copies, first, last)
+        return Worker(self.maker, self.pixels, self.memory, self.copies, first, last)
 
     def open(self, seeds: Sequence[tuple[int, int, int]]) -> None:
         """Starts episodes (copy, seed of the copy, number of the episode)."""
@@ -176,12 +177,19 @@ class WorkerBatch:
             worker = self._revive(lost, present, actions)
             fate = "and was replaced; its games go on"
         except Lost as again:
-            worker = self._revive(
-                lost, [(copy, seed, number + 1, each[:0]) for copy, seed, number, each in present], None
-            )
-            self._end_episodes(slice(lost.first, lost.last))
+            worker = self._renew(lost, present, f"{label}, and the one in its place {again}")
             fate = f"and the one in its place {again}; its games start anew"
         warnings.warn(Notice(f"{label}, {fate}"), stacklevel=2)
+        return worker
+
+    def _renew(self, lost: Worker, episodes: list[Episode], label: str) -> Worker:
+        """Returns a new worker for a lost one, whose copies start new episodes. Raises Halted."""
+        fresh = [(copy, seed, number + 1, actions[:0]) for copy, seed, number, actions in episodes]
+        try:
+            worker = self._revive(lost, fresh, None)
+        except Lost as last:
+            raise Halted(f"{label}, and a third one {last}") from last
+        self._end_episodes(slice(lost.first, lost.last))
         return worker
 
     def _revive(self, lost: Worker, episodes: list[Episode], actions: np.ndarray | None) -> Worker:

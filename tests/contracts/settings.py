@@ -26,6 +26,8 @@ from marl_engine.types import Game, Profile, Responder
 HOME = TemporaryDirectory()  # of files that presets need from outside, as long as tests run
 CONFIGS = Path(__file__).parents[2] / "configs"
 SERVED = ("preference/endpoint",)  # games whose judge is somebody else's program
+FOREIGN = tuple(name for name in presets("game") if name.startswith("pettingzoo/"))  # see test_pettingzoo_presets
+GAMES = tuple(name for name in presets("game") if name not in FOREIGN)
 GROUPS = ("game", "solver", "policy", "responder")
 SMALL = {  # keys that make a run small, where a setting has them
     "responder.num_envs": 4,
@@ -233,7 +235,7 @@ def games_by_size() -> list[str]:
         return type(game), game.players, *(each is not None for each in capabilities_of(game))
 
     first: dict[tuple[Any, ...], str] = {}
-    for name in sorted(presets("game"), key=size):
+    for name in sorted(GAMES, key=size):
         first.setdefault(kind(name), name)
     return list(first.values())
 

@@ -12,6 +12,7 @@ from contracts import check_solver
 from omegaconf import OmegaConf
 from settings import (
     CONFIGS,
+    GAMES,
     GROUPS,
     SERVED,
     SMALL,
@@ -39,10 +40,7 @@ CAPABILITY = re.compile(
 
 def test_every_combination_composes_or_names_the_missing_capability():
     messages = Counter(
-        message
-        for game in presets("game")
-        for policy in presets("policy")
-        for message in refusals(game, policy).values()
+        message for game in GAMES for policy in presets("policy") for message in refusals(game, policy).values()
     )
     accepted = messages.pop(None)
     assert not [message for message in messages if not CAPABILITY.search(message)]
@@ -87,7 +85,7 @@ def test_every_solver_runs_with_the_responders_it_goes_with(policy):
 def games_of_classes() -> list[str]:
     """The first preset of every class of games."""
     first: dict[str, str] = {}
-    for name in presets("game"):
+    for name in GAMES:
         if name not in SERVED:
             first.setdefault(preset("game", name)["game"]["_target_"], name)
     return list(first.values())

@@ -16,7 +16,7 @@ from contracts import (
     parts,
     responders_of,
 )
-from settings import SERVED, make_game, preset, presets
+from settings import GAMES, SERVED, make_game, preset, presets
 
 from marl_engine.capabilities import capabilities_of
 from marl_engine.commands.command_line.preset_files import check_optional_presets
@@ -25,7 +25,7 @@ from marl_engine.policies.language.generation import LanguagePolicy
 from marl_engine.rollout.game_contract import CHECKS
 
 
-@pytest.mark.parametrize("name", [name for name in presets("game") if name not in SERVED])
+@pytest.mark.parametrize("name", [name for name in GAMES if name not in SERVED])
 def test_game(name):
     game = make_game(name)
     for check in [check_words] if capabilities_of(game).spaces is None else [*CHECKS, check_reopenings]:

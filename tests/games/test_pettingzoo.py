@@ -11,7 +11,7 @@ import torch
 from command_runs import marl_train
 from foreign_worlds import Mixed
 
-from games.pettingzoo import names
+from games.pettingzoo import names, pace
 from games.pettingzoo.copies import episode_seed
 from games.pettingzoo.game import PettingZoo
 from marl_engine.errors import Halted, Notice, Refused
@@ -230,6 +230,35 @@ def test_worker_processes_play_the_same_games(tmp_path):
     for one, two, three in zip(*turns, strict=True):
         for first, second, third in zip(one, two, three, strict=True):
             assert first is second is third is None or (torch.equal(first, third) and torch.equal(second, third))
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_a_worker_that_fails_twice_starts_new_episodes(tmp_path, times):
+    """The first worker dies in the fifth step, and the second one as well when it comes to that step again."""
+    arguments = {"file": str(tmp_path / "lost"), "way": "dies", "times": times}
+    game = PettingZoo("foreign_worlds:Frail", arguments, workers=1)
+    turn = game.reset(derive_seeds(0, 2))
+    for step in range(4):
+        turn = game.step(random_actions(game, turn, step))
+    with pytest.warns(Notice, match=r"worker 1 of 1 .* and the one in its place died .*; its games start anew"):
+        turn = game.step(random_actions(game, turn, 4))
+    assert (turn.done.all(), turn.truncated.all()) == (True, True)
+    assert not turn.final_acting.any()  # nothing is bootstrapped
+    assert not turn.reward.any()
+    assert game.openings.tolist() == [1, 1]
+    assert torch.equal(turn.observation, torch.zeros(2, 3, 2))
+    for step in range(4):
+        turn = game.step(random_actions(game, turn, step))
+        assert (turn.observation.amax((1, 2)) == step + 1).all()
+
+
+def test_processes_step_a_slow_environment(monkeypatch):
+    monkeypatch.setattr(pace, "count_free_cores", lambda: 2)
+    assert PettingZoo("foreign_worlds:Relay").describe() == "in process"
+    slow = PettingZoo("foreign_worlds:Slow")
+    assert slow.describe() == "in 2 worker processes"
+    slow.reset(derive_seeds(0, 2))
+    assert len(slow.batch.workers) == 2
 
 
 def test_an_exception_of_an_environment_is_shown_with_its_own_traceback(tmp_path, capsys):

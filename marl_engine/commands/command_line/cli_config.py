@@ -86,6 +86,8 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
         config, refusal = compose_presets(name, words_of_game, folder), error
     game = config.get("game")
     better = better_preset(game) if isinstance(game, Mapping) and "_target_" in game else None
+    if better is not None and f"game={better[0]}" in words:
+        better = None
     if better is None and refusal is not None:
         raise refusal
     if better is None:
