@@ -1,8 +1,8 @@
 """Finds PettingZoo environments by name, and makes them.
 
-A name is that of a module (`mpe2.simple_spread_v3`), a part of it (`connect_four`, `classic/connect_four-v3`), a package
-with the name of one of its teams in Gymnasium (`lbforaging.Foraging-8x8-2p-2f-coop-v3`), or that of a function that
-makes an environment (`my_package:make`).
+A name is that of a module (`mpe2.simple_spread_v3`), a part of it (`connect_four`, `classic/connect_four-v3`), a
+package with the name of one of its teams in Gymnasium (`lbforaging.Foraging-8x8-2p-2f-coop-v3`), or that of a function
+that makes an environment (`my_package:make`).
 """
 
 import os
