@@ -54,3 +54,11 @@ def test_preferences_that_go_in_circles(tmp_path):
     assert gaps["online DPO"] > 2 * gaps["start"]
     assert max(beaten["self-play"], beaten["Nash-MD"]) < 0.57
     assert min(beaten["best response"], beaten["online DPO"]) > 0.59
+
+
+def test_teams_that_see_each_other_earn_more(tmp_path):
+    """More edges, better equilibria; stations that never see who sends fall silent, and earn nothing."""
+    prices, returns = run_notebook("04_bayesian_networks.ipynb", tmp_path)
+    assert prices["complete"] - prices["none"] >= 0.05
+    assert prices["none"] < prices["line"] < prices["complete"]
+    assert min(returns["complete"], returns["learned, annealed"]) > 1.5 > 0.5 > returns["MAPPO"]
