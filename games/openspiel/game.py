@@ -35,6 +35,7 @@ from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Turn
 
 RAREST = 1e-3  # smallest probability of games with a decision; play reopens games until it has one
+PRESETS = {"connect_four": "connect_four", "dark_hex(board_size=3)": "dark_hex_3x3"}  # of games played through states
 LISTED = 10_000  # names of information sets that are compared for a suggestion
 
 
@@ -71,10 +72,11 @@ class OpenSpiel:
     @staticmethod
     def better_preset(values: Mapping[str, Any]) -> tuple[str, str] | None:
         """Returns the preset with which a game is played that does not fit into memory, and why; None if it fits."""
+        name = str(values.get("name", OpenSpiel.name))
         try:
-            compile_game(str(values.get("name", OpenSpiel.name)))
+            compile_game(name)
         except Uncompiled as reason:
-            return "openspiel_states", str(reason).partition(";")[0]
+            return PRESETS.get(name, "openspiel_states"), str(reason).partition(";")[0]
         except ValueError:  # it is refused when the game is made
             pass
         return None

@@ -6,9 +6,8 @@ way is the same to the bit. A saved copy consists of the decisions in the unfini
 before that game. They are enough to play the game again, because chance then repeats itself.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,15 +15,14 @@ import torch
 from torch import Tensor
 
 from games.openspiel.bots import act, bots_for, slow_bots_for
+from games.openspiel.chance import chance_noise, sample
 from games.openspiel.load import load_game
+from games.openspiel.openings import draw_moves, pick_move
 from games.openspiel.views import make_view
 from marl_engine.configuration import outside
-from marl_engine.extensive_form.tree_play import CHANCE_STREAM
-from marl_engine.numerics.rng import draw_uniforms, mix_bits
 from marl_engine.types import Turn
 
 CHANCE, SIMULTANEOUS, TERMINAL = -1, -2, -4  # pyspiel.PlayerId
-BLOCK = 64  # chance draws whose noise is computed together
 MOST_IDLE = 1000  # games in a row in which nobody decides anything
 
 
@@ -35,13 +33,6 @@ class Outcome(NamedTuple):
     done: np.ndarray  # (B,) bool
 
 
-def chance_noise(seed: int, draws: int) -> Iterator[float]:
-    """Yields the uniform numbers of chance in a copy, after a number of draws."""
-    key = mix_bits(torch.tensor([seed]) ^ int(CHANCE_STREAM))
-    for first in count(draws, BLOCK):
-        yield from draw_uniforms(key, first, BLOCK, 1).flatten().tolist()
-
-
 @dataclass
 class OpenSpielStates:
     """Any game of OpenSpiel by its own string, such as "connect_four", played through states.
@@ -49,13 +40,17 @@ class OpenSpielStates:
     Observations (B, P, …) float32 are OpenSpiel's tensors, of information states or of observations, for seats that
     act; others see zeros. Tensors with three axes (planes, height, width) are turned into images (height, width,
     planes). In simultaneous moves all seats act that have a choice. Rewards are paid as they arise. If chance ends a
-    game before anybody decides, the next one opens at once.
+    game before anybody decides, the next one opens at once. The level of a copy is an opening of random moves; see
+    `openings`.
 
     Raises ValueError for an unknown game, and for one without such tensors or without explicit chances.
     """
 
+    STATE = ("seeds", "opened", "moves")  # of any length; see `state`
+
     name: str = outside("phantom_ttt", folders=False)
     observation: str | None = None  # information_state or observation; None: the former, where there is one
+    seat_planes: Sequence[int] | None = None  # (P,) the plane of each seat's pieces; see `views.View`
     device: str = "cpu"
 
     players: int = field(init=False)
@@ -70,7 +65,7 @@ class OpenSpielStates:
         from pyspiel import GameType
 
         self.players, self.actions = self.game.num_players(), self.game.num_distinct_actions()
-        self.view = make_view(self.name, self.game, self.observation)
+        self.view = make_view(self.name, self.game, self.observation, self.seat_planes)
         self.observation_shape = self.view.shape
         self.stepwise = self.game.get_type().reward_model == GameType.RewardModel.REWARDS
         self.bots, self.slow_bots = bots_for(self.game), slow_bots_for(self.game)
@@ -79,14 +74,24 @@ class OpenSpielStates:
 
     def __reduce__(self) -> Any:
         """Copies, also those for other processes, load the game anew and replay the saved state."""
-        return restore_game, (self.name, self.observation, self.device, self.state())
+        return restore_game, (self.name, self.observation, self.seat_planes, self.device, self.state())
 
-    def reset(self, seeds: Tensor) -> Turn:
-        """Opens as many copies as there are seeds; chance in copy b is a function of seeds[b]."""
+    def reset(self, seeds: Tensor, levels: Tensor | None = None) -> Turn:
+        """Opens as many copies as there are seeds, at levels (B, 2); chance in copy b is a function of seeds[b]."""
         self._open_all(seeds.cpu(), torch.zeros(len(seeds), dtype=torch.int64))
         outcome = self._blank_outcome()
         self.movers = [self._settle(copy, outcome) for copy in range(len(seeds))]
+        if levels is not None:
+            self._play_openings(range(len(seeds)), levels)
         return self._turn(outcome)
+
+    def restart(self, copies: Tensor, levels: Tensor) -> Turn:
+        """Plays the openings of copies (N,) whose games have just opened; see `LevelGame`."""
+        self._play_openings(copies.tolist(), levels)
+        self.views, self.legal, self.acting = (each.copy() for each in (self.views, self.legal, self.acting))
+        self.views[copies], self.legal[copies], self.acting[copies] = 0, True, False
+        self._show(copies.tolist())
+        return self._shown_turn(self._blank_outcome())
 
     def step(self, actions: Tensor) -> Turn:
         """Takes actions (B, P) int64, of which those of the seats that act count.
@@ -166,6 +171,24 @@ class OpenSpielStates:
             state = self.states[copy] = self.game.new_initial_state()
         raise ValueError(f"in {MOST_IDLE:,} games of {self.name} nobody had anything to decide")
 
+    def _play_openings(self, copies: Sequence[int], levels: Tensor) -> None:
+        """Makes the random moves of levels (N, 2) in copies (N,), without a move that would end the game.
+
+        Rewards that arise on the way are not paid.
+        """
+        for copy, moves in zip(copies, draw_moves(levels, self.players), strict=True):
+            for noise in moves:
+                state, mover = self.states[copy].clone(), self.movers[copy]
+                seats = list(range(self.players)) if mover == SIMULTANEOUS else [mover]
+                choice = pick_move(state, seats, noise)
+                state.apply_actions(choice) if mover == SIMULTANEOUS else state.apply_action(choice[0])
+                if state.is_terminal():
+                    break
+                self.states[copy] = state
+                self.movers[copy] = self._settle(copy, self._blank_outcome())
+            if self.stepwise:
+                self.earned[copy] = self.states[copy].returns()
+
     def _replay(self, copy: int, moves: list[int]) -> int:
         """Makes the moves (L,) of a saved game; returns who decides after them. Raises ValueError."""
         outcome, mover, place = self._blank_outcome(), self._settle(copy, self._blank_outcome()), 0
@@ -205,25 +228,34 @@ class OpenSpielStates:
 
     def _turn(self, outcome: Outcome) -> Turn:
         """Returns the turn that is to be played, after a step with this outcome."""
+        shape = (len(self.states), self.players)
+        self.views = np.zeros((*shape, self.view.size), np.float32)
+        self.legal, self.acting = np.ones((*shape, self.actions), bool), np.zeros(shape, bool)
+        self._show(range(len(self.states)))
+        return self._shown_turn(outcome)
+
+    def _show(self, copies: Sequence[int]) -> None:
+        """Writes what the seats of some copies observe, may do, and whether they act."""
         rows, actions, widths, shown = [], [], [], bytearray()
-        seats, read, everybody = len(self.states) * self.players, self.view.read, range(self.players)
-        for copy, (state, mover) in enumerate(zip(self.states, self.movers, strict=True)):
+        read, everybody = self.view.read, range(self.players)
+        for copy in copies:
+            state, mover = self.states[copy], self.movers[copy]
             for seat in (mover,) if mover >= 0 else everybody:
                 if choices := state.legal_actions(seat):
                     rows.append(copy * self.players + seat)
                     actions += choices
                     widths.append(len(choices))
                     shown += read(state, seat)
-        observation = np.zeros((seats, self.view.size), np.float32)
-        observation[rows] = np.frombuffer(shown, np.float32).reshape(-1, self.view.size)
-        legal, acting = np.ones((seats, self.actions), bool), np.zeros(seats, bool)
-        legal[rows], acting[rows] = False, True
+        views, legal = (each.reshape(-1, each.shape[2]) for each in (self.views, self.legal))
+        views[rows] = np.frombuffer(shown, np.float32).reshape(-1, self.view.size)
+        self.acting.reshape(-1)[rows], legal[rows] = True, False
         legal[np.repeat(np.array(rows, np.int64), widths), actions] = True
-        shape = (len(self.states), self.players)
-        self.legal, self.acting = legal.reshape(*shape, -1), acting.reshape(shape)
+
+    def _shown_turn(self, outcome: Outcome) -> Turn:
+        """Returns the turn of what has been written, after a step with this outcome."""
         reward, done = torch.from_numpy(outcome.reward), torch.from_numpy(outcome.done)
         return Turn(
-            observation=self.view.arrange(torch.from_numpy(observation)).unflatten(0, shape),
+            observation=self.view.arrange(torch.from_numpy(self.views)),
             legal=torch.from_numpy(self.legal),
             acting=torch.from_numpy(self.acting),
             reward=reward,
@@ -233,24 +265,15 @@ class OpenSpielStates:
         ).to(self.device)
 
 
-def sample(outcomes: list[tuple[int, float]], noise: float) -> int:
-    """Returns the first outcome of chance whose cumulative probability exceeds the noise."""
-    total = 0.0
-    for action, share in outcomes:
-        total += share
-        if total > noise:
-            return action
-    return outcomes[-1][0]
-
-
 def is_illegal(state: Any, seat: int, action: int) -> bool:
     """Whether a seat may not take an action; a seat without a choice takes 0 in simultaneous moves."""
     return action not in (state.legal_actions(seat) or [0])
 
 
-def restore_game(name: str, observation: str | None, device: str, state: Mapping[str, Tensor]) -> OpenSpielStates:
-    """Returns a game with saved copies."""
-    game = OpenSpielStates(name, observation, device)
+def restore_game(*arguments: Any) -> OpenSpielStates:
+    """Returns a game with saved copies, from its fields and their state."""
+    *fields, state = arguments
+    game = OpenSpielStates(*fields)
     if len(state["seeds"]):
         game.restore(state)
     return game

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from pathlib import Path
 from shlex import quote as quote_word
@@ -12,13 +12,52 @@ from typing import Any
 
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Notice
+from marl_engine.interruption import INTERRUPTION, Interrupted
 
+GRACE = 5.0  # seconds that a run stopped by a signal has for its last evaluation, and again for its pictures
 SOLVER_METRICS = ("nash_conv", "price_of_anarchy", "gap", "queries")  # metrics of the profile that only solvers measure
 
 
 def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary, exports and pictures, and prints where they are."""
-    report = run.evaluate(full=True)
+    report = evaluate_at_end(run)
+    with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
+        write_summary(run, report, reason, seconds)
+        save_artefacts(report, run.folder)
+        exports = export_policies(run, report)
+        illustrate(run)
+        print_summary(run, report, seconds, reason, console, exports)
+
+
+def evaluate_at_end(run: Any) -> Any:
+    """Returns a full report, or a short one if a signal has come or comes during the evaluation.
+
+    If the short one takes longer than GRACE seconds, the report has no metrics.
+    """
+    from marl_engine.evaluation.report import Report
+
+    try:
+        if not INTERRUPTION.signals:
+            with INTERRUPTION.defer(False):
+                return run.evaluate(full=True)
+    except Interrupted:
+        raise_if_repeated()
+    try:
+        with INTERRUPTION.limit(GRACE):
+            return run.evaluate()
+    except Interrupted:
+        raise_if_repeated()
+    return Report({}, None, ("not evaluated", f"within {GRACE:g} seconds"))
+
+
+def raise_if_repeated() -> None:
+    """Raises Interrupted if there has been more than one signal."""
+    if len(INTERRUPTION.signals) > 1:
+        raise Interrupted
+
+
+def write_summary(run: Any, report: Any, reason: str, seconds: float) -> None:
+    """Writes the results of a run, and closes its folder."""
     run.consider(report.metrics)
     scores = {**solver_metrics(run.folder.records()), **run.parts.costs(), **report.metrics}
     run.folder.summarise(
@@ -30,14 +69,10 @@ def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
             "seconds": seconds,
             "started": run.start_time,
             "exit": reason,
-            "best": run.best._asdict(),
+            "best": run.best and run.best._asdict(),
         }
     )
     run.folder.close()
-    save_artefacts(report, run.folder)
-    exports = export_policies(run, report)
-    illustrate(run)
-    print_summary(run, report, seconds, reason, console, exports)
 
 
 def save_artefacts(report: Any, folder: Any) -> None:
@@ -54,11 +89,11 @@ def save_artefacts(report: Any, folder: Any) -> None:
 def export_policies(run: Any, report: Any) -> str:
     """Saves the last and the best policy in the format of another library; returns a line that names both folders.
 
-    Does nothing and returns "" if the policy has no `export_name`. The last policy is saved in a folder of that name,
-    the best one in its subfolder best/.
+    Does nothing and returns "" if the policy has no `export_name`, or has not been evaluated. The last policy is saved
+    in a folder of that name, the best one in its subfolder best/.
     """
     policy, score = run.parts.profile[0], report.score
-    if not policy.export_name:
+    if not policy.export_name or score is None:
         return ""
     folder = run.folder.path / policy.export_name
     policy.save(folder)
@@ -81,7 +116,7 @@ def at_best(run: Any) -> Iterator[int]:
     from marl_engine.runs import checkpoint
 
     iteration, last = run.iteration, deepcopy(profile_state(run.parts.profile))  # weights are loaded in place
-    if run.best.iteration != run.iteration:
+    if run.best is not None and run.best.iteration != run.iteration:
         with suppress(checkpoint.Damaged):
             state = checkpoint.read(run.folder.checkpoints / f"{run.best.iteration:08d}")
             load_profile_state(run.parts.profile, state["profile"])

@@ -3,7 +3,7 @@
 import gc
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ PARTS = ("game", "solver", "policy", "responder", "runner")
 CONFIG = "train"
 EXAMPLE = "overcooked"  # the game whose keys --help shows by default
 GAME_KEYS = ("payoffs", "prompts", "layout", "name", "family", "env")  # keys that describe a game, files first
-GRACE = 5.0  # seconds that a run stopped by a signal has for its summary
 
 
 def main() -> None:
@@ -187,8 +186,7 @@ def run_to_end(run: Run, console: Any, is_new: bool) -> int:
         reason, seconds = run_with_display(run, console)
         if INTERRUPTION.signals:
             console.print(f"saved as iteration {run.iteration}; resume={folder.path} goes on with it")
-        with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
-            finish(run, reason, seconds, console)
+        finish(run, reason, seconds, console)
     except ValueError as error:
         if run.iteration == start:
             if is_new:

@@ -1,7 +1,8 @@
 """A convolutional network on images: convolutional layers, followed by a perceptron (LeCun et al. 1989).
 
-Images are padded with zeros, so that layers with stride 1 keep their height and width; in small grids such as the
-kitchens of Overcooked every cell counts.
+With padding, images are surrounded by zeros, so that layers with stride 1 keep their height and width; in small grids
+such as the kitchens of Overcooked every cell counts. Without padding, kernels are only placed inside the image: a kernel
+as large as a pattern on a board, such as four in a line, is applied once to each place where the pattern can be.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,23 @@ from torch import Tensor, nn
 from marl_engine.networks.mlp import MLP, activate_, append_seat
 
 
+def count_places(length: int, kernel: int, stride: int, padding: bool) -> int:
+    """Returns the number of places of a kernel along a side of an image. Raises ValueError if there are none."""
+    places = (length if padding else length - kernel + 1) + stride - 1
+    if places < stride:
+        raise ValueError(f"a kernel of {kernel} does not fit into {length} pixels without padding; take a smaller one")
+    return places // stride
+
+
 class CNN(nn.Module):
     """Maps images (N, H, W, C) of any type, and seats (N,) if `seats` > 0, to outputs (N, outputs).
 
     `shape` is (V, H, W, C): a joint critic is shown the V views (N, V, H, W, C) of all seats, which are stacked as
-    channels. There is a convolutional layer for each of `channels`, all with kernels of `kernel` x `kernel`, which must
-    be odd, and one stride. The layers of the perceptron after them have `hidden` units; it is told the seat. Weights
-    are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`.
+    channels. There is a convolutional layer for each of `channels`, all with kernels of `kernel` x `kernel`, and one
+    stride. With `padding` the kernel must be odd. The layers of the perceptron after them have `hidden` units; it is
+    told the seat. Weights are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`.
+
+    Raises ValueError if images are smaller than the kernels.
     """
 
     def __init__(
@@ -31,6 +42,7 @@ class CNN(nn.Module):
         *,
         kernel: int,
         stride: int,
+        padding: bool,
         seats: int,
         activation: str,
         gain: float,
@@ -40,11 +52,11 @@ class CNN(nn.Module):
         views, height, width, depth = shape
         self.convolutions = nn.ModuleList()
         for inside, outside in pairwise([views * depth, *channels]):
-            layer = nn.Conv2d(inside, outside, kernel, stride, kernel // 2)
+            layer = nn.Conv2d(inside, outside, kernel, stride, kernel // 2 if padding else 0)
             nn.init.orthogonal_(layer.weight, 2**0.5)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
             self.convolutions.append(layer)
-            height, width = -(-height // stride), -(-width // stride)
+            height, width = (count_places(length, kernel, stride, padding) for length in (height, width))
         features = torch.zeros(height * width * channels[-1])
         self.head = MLP(features, hidden, outputs, seats=seats, activation=activation, gain=gain)
 

@@ -14,12 +14,14 @@ from marl_engine.types import Game, Policy
 class CNNSpec:
     """Makes a profile of convolutional networks for a game with observations (H, W, C).
 
-    Raises ValueError for sizes below 1, an even kernel, an unknown activation, and observations of other shapes.
+    Raises ValueError for sizes below 1, an even kernel with padding, an unknown activation, and observations of other
+    shapes or smaller than the kernel.
     """
 
     channels: Sequence[int] = (16,)  # of each convolutional layer
     kernel: int = 3  # its height and width
     stride: int = 1
+    padding: bool = True  # with zeros; False: kernels stay inside the image
     hidden: Sequence[int] = (64,)  # units of the layers after them
     activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
@@ -28,8 +30,8 @@ class CNNSpec:
     def __post_init__(self) -> None:
         check_layers(self.hidden, self.activation)
         check_fields("policy", self, "kernel", "stride", least=1, whole=True)
-        if self.kernel % 2 == 0:
-            raise Refused(f"policy.kernel must be odd, such as 3 or 5, not {self.kernel}")
+        if self.padding and self.kernel % 2 == 0:
+            raise Refused(f"policy.kernel must be odd, such as 3 or 5, not {self.kernel}, unless policy.padding is false")
         if not self.channels or min(self.channels) < 1:
             raise Refused(
                 f"policy.channels must name at least one layer, each of 1 channel or more, not {list(self.channels)}"
@@ -62,6 +64,7 @@ class CNNSpec:
             outputs,
             kernel=self.kernel,
             stride=self.stride,
+            padding=self.padding,
             seats=indicated_seats(game, self.seat_indicator, self.shared),
             activation=self.activation,
             gain=gain,

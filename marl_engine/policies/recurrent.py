@@ -74,7 +74,7 @@ class RecurrentSpec:
             raise Refused("policy.normalise_observations does not go with policy.channels: images are not normalised")
         same = self.activation, self.shared, self.seat_indicator
         self.perceptrons = MLPSpec(self.hidden, *same, normalise_observations=self.normalise_observations)
-        self.convolutions = CNNSpec(self.channels, 3, 1, self.hidden, *same) if self.channels else None
+        self.convolutions = CNNSpec(self.channels, 3, 1, True, self.hidden, *same) if self.channels else None
 
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_engine.errors import Refused, choice, excerpt
-from marl_engine.evaluation.scores import best_of
+from marl_engine.evaluation.scores import best_of, score_of
 from marl_engine.numerics.state import load_weights
 from marl_engine.policies.weights import copy_with_profile_state, states_equal
 from marl_engine.rollout.rollout import group_by_policy
@@ -75,7 +75,8 @@ def evaluations_of(folder: RunFolder) -> list[tuple[int, Metrics]]:
         if any(name.startswith(EVALUATION) for name in record)
     }
     summary = folder.summary()
-    return sorted((evaluations | ({summary["iterations"]: summary} if summary else {})).items())
+    last = {summary["iterations"]: summary} if score_of(summary) else {}  # an interrupted run may end without a score
+    return sorted((evaluations | last).items())
 
 
 def read_checkpoint(folder: RunFolder, name: str) -> tuple[int, dict[str, Any]]:

@@ -453,6 +453,38 @@ def test_a_signal_ends_an_evaluation_too(tmp_path):
     assert "evaluation/return/mean" not in folder.records()[-1]
 
 
+def test_a_signal_during_the_last_evaluation_shortens_it(tmp_path, monkeypatch):
+    evaluate = Run.evaluate
+    monkeypatch.setattr(
+        Run, "evaluate", lambda run, full=False: (full and signal.raise_signal(signal.SIGINT)) or evaluate(run, full)
+    )
+    assert marl_train(tmp_path, *SMALL, "run=x", "iterations=2").code == 130
+    summary = RunFolder(tmp_path / "runs" / "x").summary()
+    assert (summary["exit"], summary["iterations"], summary["best"]["iteration"]) == ("iterations", 2, 2)
+    assert "return/mean" in summary
+    assert "return/greedy/mean" not in summary
+
+
+def test_a_signal_leaves_a_summary_also_if_an_evaluation_takes_too_long(tmp_path, monkeypatch):
+    """The run goes on from there, and its best iteration is one that has been evaluated."""
+    folder, keys = RunFolder(tmp_path / "runs" / "x"), ("run=x", "iterations=2", "evaluate_every=1000")
+    with monkeypatch.context() as patch:
+        patch.setattr("marl_engine.commands.summary.GRACE", 0.2)
+        patch.setattr(Run, "evaluate", lambda run, full=False: signal.raise_signal(signal.SIGINT) if full else wait())
+        done = marl_train(tmp_path, *SMALL, *keys)
+    assert done.code == 130
+    assert "not evaluated within 0.2 seconds after 2 iterations" in done.out
+    assert (folder.summary()["iterations"], folder.summary()["best"]) == (2, None)
+    assert "return/mean" not in folder.summary()
+    assert marl_train(tmp_path, "resume=runs/x", "iterations=3").code == 0
+    assert folder.summary()["best"]["iteration"] == 3
+
+
+def wait():
+    """Waits for a signal."""
+    time.sleep(60)
+
+
 def test_a_hangup_that_is_ignored_stays_so(tmp_path, monkeypatch):
     """As with nohup."""
     step = Run.step

@@ -70,7 +70,7 @@ class Pixel:
 
 def network(shape=(1, 9, 8, 2), channels=(3, 4), hidden=(5,), outputs=6, seats=0, **changes):
     torch.manual_seed(0)
-    settings = {"kernel": 3, "stride": 1, "activation": "tanh", "gain": 1.0, **changes}
+    settings = {"kernel": 3, "stride": 1, "padding": True, "activation": "tanh", "gain": 1.0, **changes}
     return CNN(shape, channels, hidden, outputs, seats=seats, **settings)
 
 
@@ -93,6 +93,20 @@ def test_features_shift_with_the_image():
     convolutions, image = network(shape=(1, 12, 12, 2)), torch.randn(3, 1, 12, 12, 2)
     before, after = convolutions.features(image), convolutions.features(image.roll((1, 2), dims=(2, 3)))
     torch.testing.assert_close(after[..., 3:-2, 4:-2], before[..., 2:-3, 2:-4])
+
+
+def test_without_padding_a_kernel_is_applied_inside_the_image_only():
+    """A kernel of 4 has 3 x 4 places on a board of 6 x 7, each a product with the 4 x 4 cells there."""
+    board = network(shape=(1, 6, 7, 3), channels=(5,), hidden=(8,), kernel=4, padding=False)
+    assert count(board) == (16 * 3 + 1) * 5 + (3 * 4 * 5 + 1) * 8 + (8 + 1) * 6
+    image = torch.randn(2, 1, 6, 7, 3)
+    (layer,), features = board.convolutions, board.features(image)
+    assert features.shape == (2, 5, 3, 4)
+    window = image[:, 0, 1:5, 2:6].permute(0, 3, 1, 2)
+    here = torch.einsum("nchw,kchw->nk", window, layer.weight) + layer.bias
+    torch.testing.assert_close(features[:, :, 1, 2], here.tanh())
+    with pytest.raises(ValueError, match="a kernel of 5 does not fit into 4 pixels without padding"):
+        network(shape=(1, 4, 7, 3), channels=(5,), kernel=5, padding=False)
 
 
 def test_a_cnn_on_one_pixel_equals_a_perceptron():

@@ -1,8 +1,8 @@
 """Pure jobs: one process and two give the same bits."""
 
-from concurrent.futures import ProcessPoolExecutor
+import math
+import os
 from itertools import islice
-from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from toys import Matrix
 from games.normal_form.games import MatrixGame
 from games.openspiel import OpenSpiel
 from games.recall import Recall
+from marl_engine.errors import Halted
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.trees import map_tree
@@ -25,32 +26,30 @@ from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.rollout import score
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.rollout.shards import Lineup, score_lineups
-from marl_engine.runners import LOCAL
+from marl_engine.runners import LOCAL, ProcessRunner
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
 
 PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 
 
-class Pool:
-    """A runner with two processes."""
+class JobCounter:
+    """A runner with two processes, which counts its jobs."""
 
-    def __init__(self, pool):
-        self.pool, self.jobs = pool, 0
+    def __init__(self):
+        self.runner, self.jobs = ProcessRunner(2), 0
 
     def map(self, job, arguments):
         arguments = list(arguments)
         self.jobs += len(arguments)
-        return list(self.pool.map(job, arguments))
+        return self.runner.map(job, arguments)
 
 
 @pytest.fixture(scope="module")
 def pool():
-    """Not forked from this process, whose threads would be missing in them, and the locks they hold for ever locked."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["marl_engine.responders"])
-    with ProcessPoolExecutor(2, context, torch.set_num_threads, (1,)) as executor:
-        yield Pool(executor)
+    counter = JobCounter()
+    yield counter
+    counter.runner.pool.shutdown()
 
 
 def test_whole_games_are_the_same_in_one_process_and_in_two(pool):
@@ -138,3 +137,16 @@ def test_payoff_cells_are_the_same_in_one_process_and_in_two(pool, games):
     assert min(one.sizes) > 1
     assert np.array_equal(one.mean, two.mean)
     assert (one.count == (np.inf if games is None else games)).all()
+
+
+def test_an_error_in_a_worker_is_raised_here(pool):
+    with pytest.raises(ValueError, match="nonnegative"):
+        pool.map(math.isqrt, [4, -4])
+
+
+def test_a_worker_that_dies_stops_the_run_and_the_next_jobs_have_new_workers():
+    runner = ProcessRunner(1)
+    with pytest.raises(Halted, match="a worker process died"):
+        runner.map(os._exit, [1, 1])
+    assert runner.map(math.isqrt, [9, 16]) == [3, 4]
+    runner.pool.shutdown()

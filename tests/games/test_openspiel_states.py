@@ -1,13 +1,15 @@
 """Games played through OpenSpiel's states are those that are compiled, and large games start, learn and resume."""
 
+import signal
 from copy import deepcopy
 
 import numpy as np
 import pyspiel
 import pytest
 import torch
+from command_runs import marl_train
 
-from games.openspiel import OpenSpiel, OpenSpielStates
+from games.openspiel import OpenSpiel, OpenSpielStates, RandomOpenings
 from games.openspiel.bots import LOOK_AHEAD, MCTS, RANDOM, look_ahead, search
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.errors import Notice, Refused
@@ -19,20 +21,31 @@ from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.strategy import extract_strategy
+from marl_engine.policies.weights import profile_state
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.game_contract import check_batching, check_restore, random_actions
 from marl_engine.rollout.rollout import play
 from marl_engine.rollout.stream import Stream
 from marl_engine.runs.factory import build
+from marl_engine.runs.folder import RunFolder
 
 COMPILED = (
     *("kuhn_poker", "kuhn_poker(players=3)", "leduc_poker", "tiny_hanabi", "liars_dice(dice_sides=3)"),
     "dark_hex(board_size=2,gameversion=adh)",
 )
-LARGE = (
-    *("connect_four", "dark_hex(board_size=3)", "phantom_ttt", "hex", "backgammon", "hanabi", "go(board_size=5)"),
-    *("leduc_poker(players=9)", "goofspiel(imp_info=True,num_cards=13,points_order=random)"),
-)
+LARGE = {  # seats, actions, shape of an observation, bots of all evaluations, bots of the last one
+    "connect_four": (2, 7, (6, 7, 3), (RANDOM, LOOK_AHEAD), (MCTS,)),
+    "dark_hex(board_size=3)": (2, 9, (162,), (RANDOM,), ()),
+    "phantom_ttt": (2, 9, (108,), (RANDOM,), ()),
+    "hex": (2, 121, (11, 11, 9), (RANDOM,), ()),
+    "backgammon": (2, 1352, (200,), (RANDOM,), ()),
+    "hanabi": (2, 20, (658,), (), ()),
+    "go(board_size=5)": (2, 26, (5, 5, 4), (RANDOM, LOOK_AHEAD), ()),
+    "leduc_poker(players=9)": (9, 3, (149,), (RANDOM,), ()),  # ten ranks
+    "goofspiel(imp_info=True,num_cards=13,points_order=random)": (2, 13, (561,), (RANDOM,), ()),
+    "oshi_zumo(horizon=50)": (2, 51, (111,), (RANDOM,), ()),
+}
+GOOFSPIEL = "goofspiel(imp_info=True,num_cards=13,points_order=random)"
 SIMULTANEOUS = "goofspiel(imp_info=True,num_cards=4,points_order=descending)"
 STEPWISE = "laser_tag"  # simultaneous moves whose order chance decides, and rewards for hits
 
@@ -142,11 +155,46 @@ def test_rewards_add_up_to_returns():
     assert total.any()
 
 
-@pytest.mark.parametrize("name", ["backgammon", "hanabi", LARGE[-1], STEPWISE])
+@pytest.mark.parametrize("name", ["backgammon", "hanabi", GOOFSPIEL, STEPWISE])
 def test_copies_are_alone_and_saved_exactly(name):
     """Also in the middle of games, with chance, simultaneous moves and rewards in every round."""
     check_batching(OpenSpielStates(name), copies=8, turns=40)
     check_restore(OpenSpielStates(name))
+
+
+def test_games_open_after_random_moves():
+    """As many as their level says; evaluations, which have no levels, start with an empty board."""
+    game, seeds = OpenSpielStates("connect_four"), derive_seeds(12, 64)
+    profile, source = MLPSpec(hidden=[4]).profile(game), RandomOpenings(longest=6)
+    stream, later = (Stream(deepcopy(game), seeds, source) for _ in range(2))
+    trajectory, _ = stream.play(profile, 60)
+    opens = torch.cat([torch.ones_like(trajectory.done[:1]), trajectory.done[:-1]])
+    pieces = trajectory.observation[opens][..., :2].sum((1, 2, 3, 4)).long()
+    assert torch.equal(pieces, trajectory.level[opens][:, 0])
+    assert (pieces.bincount(minlength=7) > len(pieces) / 14).all()
+    assert len(trajectory.level[..., 1].unique()) > 64
+    set_state(later, deepcopy(get_state(stream)))
+    one, other = (each.play(profile, 60)[0] for each in (stream, later))
+    assert torch.equal(one.observation, other.observation)
+    assert not game.reset(seeds).observation[..., :2].any()
+
+
+def test_an_opening_is_that_of_its_level():
+    """Also with chance and in simultaneous moves; it never ends a game, and what it earns is not paid."""
+    levels = torch.tensor([[5, 7], [5, 7], [5, 8], [60, 9]])
+    for name in ("connect_four", "backgammon", GOOFSPIEL, STEPWISE):
+        game, twin = OpenSpielStates(name), OpenSpielStates(name)
+        turn = game.reset(derive_seeds(13, 1).expand(4), levels)
+        assert torch.equal(turn.observation[0], turn.observation[1])
+        assert not torch.equal(turn.observation[0], turn.observation[2])
+        assert not turn.done.any()
+        assert turn.acting.any(1).all()
+        again = twin.restore(game.state())
+        actions = random_actions(game, turn, 5)
+        assert torch.equal(again.observation, turn.observation)
+        assert all(map(torch.equal, twin.step(actions)[:7], game.step(actions)[:7]))
+    with pytest.raises(ValueError, match=r"levels of OpenSpielStates are rows \(number of random moves, seed\)"):
+        game.reset(derive_seeds(13, 2), torch.tensor([1, 2]))
 
 
 def test_a_copy_of_a_game_goes_on_as_the_game():
@@ -167,6 +215,20 @@ def test_a_state_of_another_game_is_refused():
         game.restore(other.state())
 
 
+def test_each_seat_sees_its_own_pieces_first():
+    """In tic-tac-toe OpenSpiel's planes are empty cells, noughts of seat 1 and crosses of seat 0."""
+    plain, own, seeds = OpenSpielStates("tic_tac_toe"), OpenSpielStates("tic_tac_toe", None, [2, 1]), derive_seeds(14, 8)
+    board = plain.reset(seeds)
+    for actions, turn in play_randomly(own, seeds, 30):
+        board = board if actions is None else plain.step(actions)
+        expected = board.observation.clone()
+        expected[:, 1] = expected[:, 1][..., [0, 2, 1]]
+        assert torch.equal(turn.observation, expected)
+    copied = deepcopy(own).restore(own.state()).observation
+    assert torch.equal(copied, own.restore(own.state()).observation)
+    assert copied[:, 1, ..., 1:].any()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -175,6 +237,8 @@ def test_a_state_of_another_game_is_refused():
         (("connect_four", "information_state"), "game.observation must be one of observation, or null"),
         (("bargaining", "pictures"), "game.observation must be one of information_state, observation, or null"),
         (("coordinated_mp",), "'coordinated_mp' shows its players no tensors"),
+        (("connect_four", None, [0, 3]), "a plane for each of the 2 seats, out of the 3 planes of 'connect_four', or"),
+        (("phantom_ttt", None, [0, 1]), "out of the 0 planes of 'phantom_ttt'"),
     ],
 )
 def test_what_cannot_be_played_is_refused(arguments, sentence):
@@ -203,14 +267,6 @@ def test_bots_win_and_prevent_losses():
         assert look_ahead(threatened, 1, noise) == 3
 
 
-def test_bots_are_offered_where_they_can_play():
-    bots = {name: (OpenSpielStates(name).bots, OpenSpielStates(name).slow_bots) for name in LARGE}
-    assert bots["connect_four"] == ((RANDOM, LOOK_AHEAD), (MCTS,))
-    assert bots["go(board_size=5)"] == ((RANDOM, LOOK_AHEAD), ())
-    assert bots["phantom_ttt"] == bots["backgammon"] == bots["hex"] == ((RANDOM,), ())
-    assert bots["hanabi"] == ((), ())
-
-
 def test_wins():
     payoffs = torch.tensor([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])
     assert wins(payoffs, 0).tolist() == [1, 0, 0]
@@ -218,15 +274,20 @@ def test_wins():
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_large_games_start_learn_and_resume(name):
-    """A step of PPO, an evaluation, and a stretch of play that goes on exactly from a checkpoint."""
+def test_large_games_start_learn_are_evaluated_and_resume(name):
+    """A step of PPO changes the policies, bots are met, and play goes on exactly from a checkpoint."""
     keys = ("game=openspiel_states", f"game.name={name}", "policy.hidden=[8]", "episodes=2")
     parts = build(compose_config("train", [*keys, "responder.num_envs=4", "responder.rollout_length=16"]))
+    game, before = parts.game, profile_state(parts.profile)["policies"][0]
+    assert (game.players, game.actions, game.observation_shape, game.bots, game.slow_bots) == LARGE[name]
+    before = {key: value.clone() for key, value in before.items()}
     step = parts.responder.respond(parts.profile)
     assert step.work["steps"] == 64
-    report = parts.evaluator.evaluate(parts.profile)
-    assert all(np.isfinite(list(report.metrics.values())))
-    stream, later = (Stream(deepcopy(parts.game), derive_seeds(11, 4)) for _ in range(2))
+    assert any((before[key] != value).any() for key, value in profile_state(parts.profile)["policies"][0].items())
+    metrics = parts.evaluator.evaluate(parts.profile).metrics
+    assert all(np.isfinite(list(metrics.values())))
+    assert {each for each in metrics if each.startswith("win_rate/")} == {f"win_rate/{bot}" for bot in game.bots}
+    stream, later = (Stream(deepcopy(game), derive_seeds(11, 4)) for _ in range(2))
     stream.play(parts.profile, 20)
     set_state(later, deepcopy(get_state(stream)))
     one, other = (each.play(parts.profile, 20)[0] for each in (stream, later))
@@ -234,21 +295,39 @@ def test_large_games_start_learn_and_resume(name):
         assert torch.equal(getattr(one, field), getattr(other, field))
 
 
-def test_a_game_that_does_not_fit_is_played_through_its_states():
-    words = ["game=openspiel", "game.name=connect_four", "seed=3"]
-    with pytest.warns(Notice, match=r"^connect_four has about 10\^\d+ histories.*so it is played with game=openspiel_"):
+@pytest.mark.parametrize(
+    ("name", "better", "seat_planes", "policy"),
+    [("connect_four", "connect_four", [0, 1], "CNNSpec"), ("hex", "openspiel_states", None, "MLPSpec")],
+)
+def test_a_game_that_does_not_fit_is_played_through_its_states(name, better, seat_planes, policy):
+    """With its own preset, if it has one."""
+    words = ["game=openspiel", f"game.name={name}", "seed=3"]
+    with pytest.warns(Notice, match=rf"^{name} has about 10\^\d+ histories.*so it is played with game={better}$"):
         config = compose_config("train", words)
     assert config["game"] == {
         "_target_": "games.openspiel.OpenSpielStates",
-        "name": "connect_four",
+        "name": name,
         "observation": None,
+        "seat_planes": seat_planes,
     }
-    assert config["policy"]["_target_"].endswith("MLPSpec")
+    assert config["policy"]["_target_"].endswith(policy)
     assert config["responder"]["_target_"].endswith("PPO")
     assert config["seed"] == 3
     with pytest.warns(Notice), pytest.raises(Refused, match="OpenSpielStates is not in extensive form: TabularSpec"):
         build(compose_config("train", [*words, "policy=table"]))
     assert compose_config("train", ["game=openspiel"])["game"]["_target_"] == "games.openspiel.OpenSpiel"
+
+
+def test_a_signal_during_the_games_against_the_last_bot_leaves_a_summary(tmp_path, monkeypatch):
+    """It has the results against the other bots."""
+    monkeypatch.setattr("games.openspiel.bots.search", lambda state, noise: signal.raise_signal(signal.SIGINT))
+    keys = ("policy.channels=[2]", "policy.hidden=[4]", "responder.num_envs=4", "responder.rollout_length=8")
+    done = marl_train(tmp_path, "game=connect_four", *keys, "iterations=1", "episodes=2", "run=c4")
+    assert done.code == 130
+    summary = RunFolder(tmp_path / "runs" / "c4").summary()
+    assert (summary["exit"], summary["iterations"]) == ("iterations", 1)
+    assert 0 <= summary["win_rate/look_ahead"] <= 1
+    assert "win_rate/mcts_50" not in summary
 
 
 def test_learned_responses_bound_exploitability():
