@@ -1,4 +1,4 @@
-"""Random openings: games that begin with some random moves, from which learners see positions that they would not reach.
+"""Random openings: games begin with some random moves, so that learners see positions that they would not reach.
 
 In self-play both sides soon play the same few lines, and what is learned there carries over badly to games against
 other players. Random first moves are a simple form of exploring starts (Sutton and Barto 2018, section 5.3).

@@ -15,8 +15,8 @@ class View:
     """Tensors of one kind, (D,) float32 each.
 
     `shape` is that of an observation for networks. A tensor (planes, height, width) becomes an image (height, width,
-    planes). If `seat_planes` names the plane of each seat's pieces, these planes are rotated, so that each seat sees its
-    own pieces in the plane of seat 0, those of the next seat in that of seat 1, and so on.
+    planes). If `seat_planes` names the plane of each seat's pieces, these planes are rotated: each seat sees its own
+    pieces in the plane of seat 0, those of the next seat in that of seat 1, and so on.
     """
 
     def __init__(self, game: Any, kind: str, seat_planes: Sequence[int] = ()):

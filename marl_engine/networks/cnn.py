@@ -1,17 +1,35 @@
 """A convolutional network on images: convolutional layers, followed by a perceptron (LeCun et al. 1989).
 
 With padding, images are surrounded by zeros, so that layers with stride 1 keep their height and width; in small grids
-such as the kitchens of Overcooked every cell counts. Without padding, kernels are only placed inside the image: a kernel
-as large as a pattern on a board, such as four in a line, is applied once to each place where the pattern can be.
+such as the kitchens of Overcooked every cell counts. Without padding, kernels stay inside the image: one as large as a
+pattern on a board, such as four in a line, is applied once to each place where the pattern can be.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from marl_engine.networks.mlp import MLP, activate_, append_seat
+
+MANY = 4  # images for each number of an image, from which a layer is worth being written as a matrix
+
+
+def convolve(layer: nn.Conv2d, images: Tensor) -> Tensor:
+    """Applies a convolutional layer to images (N, C, H, W).
+
+    On the CPU, the layer is written as a matrix first if there are many images: it is applied to the standard basis. A
+    product with that matrix has more terms than the convolution, but takes a fraction of its time for small images.
+    """
+    size = images[0].numel() if len(images) else 0
+    if images.is_cuda or len(images) <= MANY * size:
+        return layer(images)
+    basis = torch.eye(size, dtype=images.dtype).view(size, *images.shape[1:])
+    matrix = F.conv2d(basis, layer.weight, None, layer.stride, layer.padding)  # type: ignore[arg-type]
+    bias = layer.bias.repeat_interleave(matrix[0, 0].numel())  # type: ignore[union-attr]
+    return torch.addmm(bias, images.flatten(1), matrix.flatten(1)).unflatten(1, matrix.shape[1:])
 
 
 def count_places(length: int, kernel: int, stride: int, padding: bool) -> int:
@@ -69,7 +87,7 @@ class CNN(nn.Module):
         """Returns the output (N, channels, H', W') of the last convolutional layer for images (N, V, H, W, C)."""
         hidden = images.permute(0, 1, 4, 2, 3).flatten(1, 2).to(self.head.weights[0].dtype)
         for layer in self.convolutions:
-            hidden = activate_(layer(hidden), self.activation)
+            hidden = activate_(convolve(layer, hidden), self.activation)
         return hidden
 
     def forward(self, rows: Tensor) -> Tensor:

@@ -31,7 +31,9 @@ class CNNSpec:
         check_layers(self.hidden, self.activation)
         check_fields("policy", self, "kernel", "stride", least=1, whole=True)
         if self.padding and self.kernel % 2 == 0:
-            raise Refused(f"policy.kernel must be odd, such as 3 or 5, not {self.kernel}, unless policy.padding is false")
+            raise Refused(
+                f"policy.kernel must be odd, such as 3 or 5, not {self.kernel}, unless policy.padding is false"
+            )
         if not self.channels or min(self.channels) < 1:
             raise Refused(
                 f"policy.channels must name at least one layer, each of 1 channel or more, not {list(self.channels)}"

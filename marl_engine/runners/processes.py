@@ -50,7 +50,7 @@ class ProcessRunner:
 
 
 def choose_context() -> BaseContext:
-    """Returns how workers start: as forks of a process that has torch and no threads, or anew where there is no fork."""
+    """Returns how workers start: forked from a process that has torch and no threads, or anew where none can fork."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")

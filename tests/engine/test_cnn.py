@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from games.overcooked import Overcooked
-from marl_engine.networks.cnn import CNN
+from marl_engine.networks.cnn import CNN, MANY, convolve
 from marl_engine.networks.mlp import MLP
 from marl_engine.numerics.rng import derive_seeds, draw_uniforms
 from marl_engine.policies.cnn import CNNSpec
@@ -107,6 +107,18 @@ def test_without_padding_a_kernel_is_applied_inside_the_image_only():
     torch.testing.assert_close(features[:, :, 1, 2], here.tanh())
     with pytest.raises(ValueError, match="a kernel of 5 does not fit into 4 pixels without padding"):
         network(shape=(1, 4, 7, 3), channels=(5,), kernel=5, padding=False)
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, True), (2, True), (1, False), (2, False)])
+def test_a_layer_as_a_matrix_is_the_convolution(stride, padding):
+    """Values and gradients for many images, which take the product, equal those for few, which are convolved."""
+    net = network(shape=(1, 4, 5, 2), channels=(3,), stride=stride, padding=padding).double()
+    (layer,), images = net.convolutions, torch.randn(100 * MANY, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    results = []
+    for outputs in (convolve(layer, images), torch.cat([convolve(layer, each) for each in images.split(10)])):
+        results.append((outputs, *torch.autograd.grad(outputs.sin().sum(), [images, *layer.parameters()])))
+    for product, convolution in zip(*results, strict=True):
+        torch.testing.assert_close(product, convolution)
 
 
 def test_a_cnn_on_one_pixel_equals_a_perceptron():

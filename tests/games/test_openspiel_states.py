@@ -217,7 +217,11 @@ def test_a_state_of_another_game_is_refused():
 
 def test_each_seat_sees_its_own_pieces_first():
     """In tic-tac-toe OpenSpiel's planes are empty cells, noughts of seat 1 and crosses of seat 0."""
-    plain, own, seeds = OpenSpielStates("tic_tac_toe"), OpenSpielStates("tic_tac_toe", None, [2, 1]), derive_seeds(14, 8)
+    plain, own, seeds = (
+        OpenSpielStates("tic_tac_toe"),
+        OpenSpielStates("tic_tac_toe", None, [2, 1]),
+        derive_seeds(14, 8),
+    )
     board = plain.reset(seeds)
     for actions, turn in play_randomly(own, seeds, 30):
         board = board if actions is None else plain.step(actions)
