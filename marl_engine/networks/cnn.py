@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from marl_engine.networks.mlp import MLP, activate_, append_seat
 
 MANY = 4  # images for each number of an image, from which a layer is worth being written as a matrix
+SMALL = 6  # pixels of an image for each of the kernel, up to which it is
 
 
 def convolve(layer: nn.Conv2d, images: Tensor) -> Tensor:
@@ -23,8 +24,9 @@ def convolve(layer: nn.Conv2d, images: Tensor) -> Tensor:
     On the CPU, the layer is written as a matrix first if there are many images: it is applied to the standard basis. A
     product with that matrix has more terms than the convolution, but takes a fraction of its time for small images.
     """
-    size = images[0].numel() if len(images) else 0
-    if images.is_cuda or len(images) <= MANY * size:
+    count, depth, height, width = images.shape
+    size, kernel = depth * height * width, layer.weight[0, 0].numel()
+    if images.is_cuda or count < MANY * size or height * width > SMALL * kernel:
         return layer(images)
     basis = torch.eye(size, dtype=images.dtype).view(size, *images.shape[1:])
     matrix = F.conv2d(basis, layer.weight, None, layer.stride, layer.padding)  # type: ignore[arg-type]

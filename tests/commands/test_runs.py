@@ -471,9 +471,7 @@ def test_a_signal_leaves_a_summary_also_if_an_evaluation_takes_too_long(tmp_path
     with monkeypatch.context() as patch:
         patch.setattr("marl_engine.commands.summary.GRACE", 0.2)
         patch.setattr(Run, "evaluate", lambda run, full=False: signal.raise_signal(signal.SIGINT) if full else wait())
-        done = marl_train(tmp_path, *SMALL, *keys)
-    assert done.code == 130
-    assert "not evaluated within 0.2 seconds after 2 iterations" in done.out
+        assert marl_train(tmp_path, *SMALL, *keys).code == 130
     assert (folder.summary()["iterations"], folder.summary()["best"]) == (2, None)
     assert "return/mean" not in folder.summary()
     assert marl_train(tmp_path, "resume=runs/x", "iterations=3").code == 0
