@@ -70,6 +70,9 @@ class OpenSpielStates:
         self.stepwise = self.game.get_type().reward_model == GameType.RewardModel.REWARDS
         self.bots, self.slow_bots = bots_for(self.game), slow_bots_for(self.game)
         self.states: list[Any] = []  # B of pyspiel.State
+        self.views: np.ndarray  # (B, P, D) what seats are shown in the turn that is to be played
+        self.legal: np.ndarray  # (B, P, A) bool
+        self.acting: np.ndarray  # (B, P) bool
         self._open_all(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
     def __reduce__(self) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.process import FAILED, read_keys, run_command, show_help
-from marl_engine.commands.train import CONFIG, GRACE, RUNS
+from marl_engine.commands.summary import GRACE
+from marl_engine.commands.train import CONFIG, RUNS
 from marl_engine.errors import Halted, Refused, describe
 from marl_engine.interruption import INTERRUPTION, Interrupted
 

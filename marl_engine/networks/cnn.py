@@ -7,6 +7,7 @@ pattern on a board, such as four in a line, is applied once to each place where 
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +90,7 @@ class CNN(nn.Module):
         """Returns the output (N, channels, H', W') of the last convolutional layer for images (N, V, H, W, C)."""
         hidden = images.permute(0, 1, 4, 2, 3).flatten(1, 2).to(self.head.weights[0].dtype)
         for layer in self.convolutions:
-            hidden = activate_(convolve(layer, hidden), self.activation)
+            hidden = activate_(convolve(cast(nn.Conv2d, layer), hidden), self.activation)
         return hidden
 
     def forward(self, rows: Tensor) -> Tensor:
