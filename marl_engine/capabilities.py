@@ -20,6 +20,13 @@ class Drawable(Protocol):
         """Returns a picture (H, W, 3) uint8 of one copy."""
 
 
+class NarratedGame(Game, Protocol):
+    """A game that can be told in words."""
+
+    def narrate(self, seed: int) -> Any:
+        """Returns a `play.narration.Narration` of the first game of a copy with a seed; None if it has no words."""
+
+
 class LevelGame(Game, Protocol):
     """A game whose copies have parameters of their own, their levels (B, …), such as a layout or a difficulty.
 
@@ -194,6 +201,7 @@ class JudgedResponder(Protocol):
 LACKS: dict[Any, str] = {  # messages about objects without a capability
     Game: "is not a game that is stepped",
     Drawable: "does not draw itself",
+    NarratedGame: "has no words for people",
     LevelGame: "has no levels",
     NumberedGame: "does not number its states",
     ExtensiveGame: "is not in extensive form",
@@ -218,6 +226,7 @@ class Capabilities(NamedTuple):
 
     spaces: Spaces | None  # None: it is not stepped
     drawable: Drawable | None
+    narrated: NarratedGame | None
     numbered: NumberedGame | None
     extensive: ExtensiveGame | None
     tree: TreeGame | None
@@ -234,7 +243,7 @@ def capabilities_of(game: Any) -> Capabilities:
     def narrow(protocol: type) -> Any:
         return None if missing_members(game, protocol) else game
 
-    kinds = (Drawable, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, BotGame)
+    kinds = (Drawable, NarratedGame, NumberedGame, ExtensiveGame, TreeGame, TabulatedGame, BotGame)
     spaces = None if missing_members(game, Game) else spaces_of(game)
     return Capabilities(spaces, *map(narrow, (*kinds, TextPreferenceGame, MeteredGame, DescribedGame)))
 

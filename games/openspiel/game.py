@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.openspiel.load import Uncompiled, compile_game
+from games.gambit.efg import efg_path
+from games.openspiel.load import Uncompiled, compile_game, load_sequential
+from games.openspiel.narration import Narration
 from marl_engine.configuration import outside
 from marl_engine.extensive_form.sequence_form import SequenceForm, expected_payoffs, realization_plan, uniform_strategy
 from marl_engine.extensive_form.tree_play import (
@@ -175,6 +177,10 @@ class OpenSpiel:
         """The names (I,) of information sets and of the legal actions there, as OpenSpiel has them."""
         words = np.split(self.tree.word[self.tree.label], self.legal.sum(1).cumsum()[:-1])
         return [(name, each.tolist()) for name, each in zip(self.tree.name.tolist(), words, strict=True)]
+
+    def narrate(self, seed: int) -> Narration | None:
+        """The first game of a copy with a seed, in words; None for a .efg file, whose information sets have names."""
+        return None if efg_path(self.name) else Narration(load_sequential(self.name), seed)
 
     def tabular(self, strategy: np.ndarray) -> dict[str, list[tuple[int, float]]]:
         """A strategy (S,) as what pyspiel.TabularPolicy is made from: for each information set its actions' chances."""

@@ -136,6 +136,12 @@ class OpenSpielStates:
                 self.earned[copy] = self.states[copy].returns()
         return self._turn(self._blank_outcome())
 
+    def narrate(self, seed: int) -> Any:
+        """Returns the first game of a copy with a seed, in words."""
+        from games.openspiel.narration import Narration  # which takes chance from here
+
+        return Narration(self.game, seed)
+
     def bot_actions(self, bot: str, noise: Tensor) -> Tensor:
         """Returns the actions (B, P) of a bot in the turn that is to be played, from uniform numbers (B, P)."""
         numbers, actions = noise.tolist(), torch.zeros(noise.shape, dtype=torch.int64)

@@ -21,6 +21,6 @@ def start(command: str) -> NoReturn:
     raise AssertionError("a command ends its process")
 
 
-train, plot, ask, export, tournament = (
-    partial(start, command) for command in ("train", "plot", "ask", "export", "tournament")
+train, plot, ask, export, tournament, play = (
+    partial(start, command) for command in ("train", "plot", "ask", "export", "tournament", "play")
 )

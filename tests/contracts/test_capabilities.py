@@ -18,7 +18,7 @@ from marl_engine.spaces import ActionSpace, Spaces
 NUMBERS = {"tree", "extensive", "numbered"}
 DECLARED = {
     "overcooked": {"spaces", "drawable"},
-    "kuhn_poker": {"spaces", "tabulated", *NUMBERS},
+    "kuhn_poker": {"spaces", "narrated", "tabulated", *NUMBERS},
     "matrix": {"spaces", *NUMBERS} - {"tree"},
     "iterated_prisoners_dilemma": {"spaces", "numbered"},
     "control": {"spaces"},

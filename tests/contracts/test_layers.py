@@ -19,7 +19,7 @@ FLOORS = [  # a room imports from the floors before its own, and from rooms of i
     {"games", "solvers"},
     {"runs", "ratings"},
     {"tournaments"},
-    {"view"},
+    {"view", "play"},
     {"commands"},
 ]
 LOWEST = {
@@ -45,6 +45,9 @@ LAZY = (
         "datasets",
         "openskill",
         "jinja2",
+        "starlette",
+        "uvicorn",
+        "websockets",
     ),
 )
 FILES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]

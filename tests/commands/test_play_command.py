@@ -1,0 +1,95 @@
+"""marl-play: help, refusals, and a server that ends at Ctrl-C."""
+
+import io
+import re
+import signal
+import sys
+import threading
+import urllib.request
+from contextlib import redirect_stderr, redirect_stdout
+
+import pytest
+from command_runs import CommandResult, marl_train
+
+from marl_engine.commands.play import main
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a run of a card game, and one of a control task."""
+    folder = tmp_path_factory.mktemp("home")
+    assert marl_train(folder, "game=kuhn_poker", "solver=cfr_plus", "run=kuhn", "iterations=1").code == 0
+    numbers = ("game.horizon=5", "responder.num_envs=2", "responder.rollout_length=5", "iterations=1", "episodes=1")
+    assert marl_train(folder, "game=control", *numbers, "policy.hidden=[8]", "run=pendulum").code == 0
+    return folder
+
+
+def marl_play(home, *arguments, out=None):
+    """Runs the command in this process and in a folder."""
+    out, err = out or io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(home)
+        patch.setattr(sys, "argv", ["marl-play", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+    return CommandResult(end.value.code, out.getvalue(), err.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "say which run, one and not 0: marl-play runs/NAME"),
+        (("runs/kuhn", "runs/pendulum"), "say which run, one and not 2: marl-play runs/NAME"),
+        (("runs/kuhm",), "there is no run at 'runs/kuhm'"),
+        (("../../etc",), "there is no run at '../../etc'"),
+        (("runs/kuhn", "tick=3"), "there is no key tick; choose from ticks"),
+        (("runs/kuhn", "ticks=0"), "ticks must be a finite number of at least 0.1 and at most 60, not 0.0"),
+        (("runs/kuhn", "port=70000"), "port must be a whole number of at least 0 and below 65536, not 70000"),
+        (("runs/kuhn", "rival=other"), "rival must be one of trained, initial, not 'other'"),
+        (("runs/kuhn", "host=192.0.2.1"), "host=192.0.2.1 port=0: "),
+        (("runs/kuhn", "--open"), "there is no flag --open"),
+        (("runs/pendulum",), "the actions of "),
+    ],
+)
+def test_refusals(home, arguments, sentence):
+    result = marl_play(home, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(sentence)
+    assert result.err.count("\n") == 1
+    assert not list(home.rglob("play"))
+
+
+def test_help(home):
+    result = marl_play(home, "--help")
+    assert result.code == 0
+    assert "marl-play RUN" in result.out
+    assert all(f"\n  {key} " in result.out for key in ("ticks", "greedy", "rival", "seed", "host", "port"))
+
+
+def test_the_extra_is_named_where_it_is_missing(home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    result = marl_play(home, "runs/kuhn")
+    assert (result.code, result.err) == (2, "marl-play needs a web server: pip install 'marl_engine[play]'\n")
+
+
+def test_it_serves_a_page_until_it_is_interrupted(home):
+    pytest.importorskip("uvicorn")
+
+    class Output(io.StringIO):
+        """Asks for the page when its address is printed, and then interrupts the command."""
+
+        def write(self, text):
+            if match := re.search("http://127.0.0.1:[0-9]+/", text):
+                threading.Thread(target=self.visit, args=(match[0],)).start()
+            return super().write(text)
+
+        def visit(self, address):
+            self.page = urllib.request.urlopen(address).read()
+            signal.raise_signal(signal.SIGINT)
+
+    out = Output()
+    result = marl_play(home, "runs/kuhn", out=out)
+    assert result.code == 128 + signal.SIGINT
+    assert result.out.startswith("runs/kuhn, iteration 1\nopen    http://127.0.0.1:")
+    assert result.err == "closed; what was played is in runs/kuhn/play\n"
+    assert b"<title>marl-play</title>" in out.page
