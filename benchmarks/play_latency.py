@@ -58,7 +58,7 @@ def main() -> None:
     for case, keys in CASES.items():
         config = compose_config("train", [*keys, "seed=0"])
         parts = build(config)
-        player = Player("runs/untrained", parts.profile, parts.game, config, parts.reference, 0)
+        player = Player("runs/untrained", parts.profile, parts.game, config, config, parts.reference, 0)
         with TemporaryDirectory() as folder:
             times = measure_steps(player, Path(folder), options.steps)
         for name, share in (("median", 0.5), ("1 % slowest", 0.99)):

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from marl_engine.capabilities import capabilities_of
+from marl_engine.capabilities import capabilities_of, spaces_of
 from marl_engine.errors import Refused
 from marl_engine.play.narration import Narration
 from marl_engine.play.seating import PeopleSeating
 from marl_engine.rollout.rollout import LONGEST, open_games, play_turns
-from marl_engine.spaces import ActionSpace
 from marl_engine.types import Game, Profile
 
 IDLE = ("stay", "noop", "no_action", "nothing", "wait")  # names of actions that do nothing, best first
@@ -98,7 +97,7 @@ class Table:
 
     def idle_action(self) -> int:
         """Returns the action of a seat in real time whose player does nothing."""
-        names = action_space(self.game).names
+        names = spaces_of(self.game).action.names
         return next((names.index(name) for name in IDLE if name in names), 0)
 
     def picture(self, caption: str) -> np.ndarray | None:
@@ -111,7 +110,7 @@ class Table:
         information_set = self._information_set(seat)
         if information_set is not None:
             return information_set[1]
-        names = action_space(self.game).names
+        names = spaces_of(self.game).action.names
         return [names[action] if names else str(action) for action in actions]
 
     def _information_set(self, seat: int) -> tuple[str, list[str]] | None:
@@ -127,13 +126,6 @@ class Table:
         elif not self.real_time:
             moves = {seat: {move.action: move.name for move in self.moves(seat)} for seat in self.acting}
             self.log += [(seat, names[actions[seat]]) for seat, names in moves.items()]
-
-
-def action_space(game: Game) -> ActionSpace:
-    """Returns the actions of a game that is stepped."""
-    spaces = capabilities_of(game).spaces
-    assert spaces is not None
-    return spaces.action
 
 
 def check_playable(game: Any) -> None:

@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -140,7 +141,7 @@ def cook(page, table, until):
     not (RUN / "summary.json").is_file(), reason="there is no trained cook: make browser-test trains one"
 )
 def test_a_person_and_the_agent_deliver_a_soup_across_a_reload(browser, tmp_path):
-    room = Room(load_player(RUN), tmp_path, ticks=10.0, seed=0)
+    room = Room(replace(load_player(RUN), name="runs/ci"), tmp_path, ticks=10.0, seed=0)
     with serve(room) as address, open_page(browser, address) as page:
         take_seat(page, "ann")
         (session,) = room.sessions.values()
@@ -155,7 +156,7 @@ def test_a_person_and_the_agent_deliver_a_soup_across_a_reload(browser, tmp_path
         if "SCREENSHOT" in os.environ:
             page.screenshot(path=os.environ["SCREENSHOT"])
         session.activity.pace = 0.0
-        page.wait_for_selector("#again")
+        page.wait_for_selector("#again", timeout=120_000)
         page.click("#leave")
         page.wait_for_selector("text=human:ann – ")
     (record,) = recorded(room)
