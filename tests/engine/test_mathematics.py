@@ -16,6 +16,7 @@ from marl_engine.losses.ppo import (
     surrogate,
 )
 from marl_engine.numerics.distributions.categorical import Categorical
+from marl_engine.numerics.jit import compile_inline, list_dependencies
 from marl_engine.numerics.rng import derive_seeds, draw_uniforms, mix_bits
 from marl_engine.numerics.schedules import parse_schedule
 
@@ -181,3 +182,19 @@ def test_schedules():
     ):
         with pytest.raises(ValueError, match=r"rate(\.end|\.over)? must be"):
             parse_schedule(wrong, "rate")
+
+
+def with_globals(code, **names):
+    exec(code, names)
+    return names["function"]
+
+
+def test_machine_code_is_cached_by_the_constants_it_contains():
+    """Also those of functions that are inlined, which may be in other modules."""
+    shifted = [with_globals("def function(number): return number >> BITS", BITS=bits) for bits in (23, 24)]
+    callers = [
+        with_globals("def function(number): return shift(number)", shift=compile_inline(each)) for each in shifted
+    ]
+    for one, other in (shifted, callers):
+        assert list_dependencies(one) == list_dependencies(one)
+        assert list_dependencies(one) != list_dependencies(other)
