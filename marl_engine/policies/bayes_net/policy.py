@@ -20,6 +20,7 @@ from marl_engine.errors import Refused
 from marl_engine.networks.mlp import MLP
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.distributions.categorical import Categorical
+from marl_engine.numerics.distributions.choice import choose
 from marl_engine.policies.bayes_net.graphs import FixedGraph, LearnedGraph, make_graph
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import check_layers
@@ -37,7 +38,7 @@ class BayesNetPolicy(Policy):
     `density` is the share of edges that are open: 1 for all, 0 for none.
     """
 
-    unit, encodes_like_critic = "team", True
+    unit, encodes_like_critic, draws_graphs = "team", True, True
     density: Tensor
 
     def __init__(self, trunk: MLP, head: MLP, graph: FixedGraph | LearnedGraph, players: int):
@@ -97,11 +98,8 @@ class BayesNetPolicy(Policy):
             seen = parents[games, seats].float()[..., None] * taken[:, None]
             logits = self.head(torch.cat([features[games, seats], seen.flatten(2)], dim=-1).flatten(0, 1))
             pi = Categorical(logits, None if legal is None else legal[games, seats].flatten(0, 1))
-            chosen, likely = pi.sample(noise[games, seats].flatten())
-            if greedy:
-                chosen = pi.mode()
-                likely = pi.log_prob(chosen)
-            action[games, seats], log_prob[games, seats] = chosen.view_as(seats), likely.view_as(seats)
+            chosen, chosen_log_prob = choose(pi, noise[games, seats].flatten(), greedy)
+            action[games, seats], log_prob[games, seats] = chosen.view_as(seats), chosen_log_prob.view_as(seats)
             taken[games, seats] = F.one_hot(chosen, self.head.outputs).float().view(*seats.shape, -1)
         return action, log_prob
 

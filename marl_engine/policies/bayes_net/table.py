@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from marl_engine.capabilities import TeamMarkovGame
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.distributions.categorical import Categorical
+from marl_engine.numerics.distributions.choice import choose
 from marl_engine.policies.bayes_net.exact import Parents, collect, joint_policy
 from marl_engine.policies.bayes_net.graphs import graph_parents, graph_steps, make_graph
 from marl_engine.policies.team import TeamDecision
@@ -19,7 +20,7 @@ from marl_engine.types import Memory, Policy
 class BayesNetTable(Policy):
     """A softmax table (S, A^k, A) float64 for each seat, whose k parents are fixed. Rows are (N, 2): state and seat."""
 
-    unit = "team"
+    unit, draws_graphs = "team", False
 
     def __init__(self, logits: Sequence[Tensor], graph: Any):
         super().__init__()
@@ -51,10 +52,7 @@ class BayesNetTable(Policy):
                 seen = seen * self.logits[parent].shape[-1] + action[:, parent]
             logits = self.logits[seat][rows[:, seat, 0], seen].float()
             pi = Categorical(logits, None if legal is None else legal[:, seat])
-            action[:, seat], log_prob[:, seat] = pi.sample(noise[:, seat])
-            if greedy:
-                action[:, seat] = pi.mode()
-                log_prob[:, seat] = pi.log_prob(action[:, seat])
+            action[:, seat], log_prob[:, seat] = choose(pi, noise[:, seat], greedy)
         return TeamDecision(action, log_prob)
 
 
