@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from marl_engine.capabilities import capabilities_of
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.state import set_fields, set_state
 from marl_engine.rollout.levels import CopyLevels, level_game
 from marl_engine.rollout.opponents import OpponentSeating, expand_mixtures
 from marl_engine.rollout.rollout import Seating, Seats, Trajectory, play, record
 from marl_engine.rollout.seat_memory import SeatMemory
-from marl_engine.rollout.tabulation import tabulated_game
 from marl_engine.rollout.turn_checks import check_turn
 from marl_engine.types import Game, LevelSource, Opponents, Profile, Turn
 
@@ -47,9 +47,9 @@ class Stream:
         """Plays like `play`, with an opponent in each copy that is drawn when a game opens.
 
         A game in progress keeps its place among the members, in this and later calls. A mixture of a population stands
-        for its members, unless play is tabulated, where a mixture costs no more than one policy.
+        for its members, except in games in which policies can be tabulated, where it costs no more than one policy.
         """
-        if len(opponents.members) > 1 or not self._is_tabulated(opponents.members[0], turns):
+        if not (capabilities_of(self.game).tabulated and all(policy.tabular for policy in opponents.members[0])):
             opponents = expand_mixtures(opponents)
         if len(opponents.members) == 1:
             return self.play(opponents.members[0], turns)
@@ -57,9 +57,6 @@ class Stream:
         result = self._record(seating, turns)
         self.member = seating.member
         return result
-
-    def _is_tabulated(self, profile: Profile, turns: int) -> bool:
-        return self.source is None and tabulated_game(self.game, profile, turns * len(self.seeds)) is not None
 
     def _reset(self) -> Turn:
         """Opens the first games, at levels of the source if there is one."""

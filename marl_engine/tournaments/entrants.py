@@ -25,7 +25,7 @@ from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused, choice
 from marl_engine.policies.weights import copy_with_weights, digest_weights, load_profile_state
 from marl_engine.runs.factory import local_config, make_profile
-from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.folder import RunFolder, nearby_runs
 from marl_engine.runs.saved_weights import read_best, read_checkpoint
 from marl_engine.tournaments.baselines import (
     Bot,
@@ -103,10 +103,12 @@ def enter(words: Sequence[str], section: Mapping[str, Any] | None = None) -> Fie
 
 
 def list_runs(word: str) -> list[RunEntry]:
-    """Returns the runs that a word names; none if it names something else."""
+    """Returns the runs that a word names; none if it names something else. Raises Refused for a path without runs."""
     text, _, checkpoint = word.rpartition("@") if not Path(word).exists() and "@" in word else (word, "", "")
     folder = Path(text)
     if not folder.is_dir():
+        if "/" in text and ":" not in text:
+            raise Refused(f"there is no run at {text!r}{nearby_runs(folder)}")
         return []
     inside = [folder] if (folder / "config.yaml").is_file() else sorted(f.parent for f in folder.rglob("config.yaml"))
     if not inside:
@@ -233,9 +235,10 @@ def make_baseline(word: str, game: Any) -> Entrant:
         function = import_function(word)
         policy = FunctionPolicy(word, function, game)
         return make_entrant(word, "Python function", f"{word} {digest_source(function)}", [policy] * game.players)
-    runs = [str(each.parent) for each in sorted(Path("runs").glob("*/config.yaml"))]
-    options = [RANDOM, GREEDY, *bots, *actions, *runs]
-    raise Refused(f"there is no entrant {word!r}; choose from {choice(word, options)}, or write module:function")
+    options = [RANDOM, GREEDY, *bots, *actions]
+    raise Refused(
+        f"there is no entrant {word!r}; choose from {choice(word, options)}, or write module:function or runs/NAME"
+    )
 
 
 def bots_of(game: Any) -> tuple[str, ...]:
