@@ -16,6 +16,7 @@ from marl_engine.runs.folder import write_atomically
 
 CELLS = 30  # entrants of which every pair has a cell with its number
 RADIUS, MIDDLE = 150, 200  # of the circle of the cycle graph, and its centre
+ROUNDING = 1e-9  # relative differences below it are errors of rounding
 NAMED = 24  # letters of a name in headings
 
 
@@ -90,7 +91,9 @@ def rating_cells(rating: Rating, order: Sequence[int]) -> list[Cell]:
     """Returns the column of a rating. Intervals are drawn within the range of all of them."""
     ends = np.concatenate([rating.value, rating.low, rating.high])
     ends = ends[np.isfinite(ends)]
-    least, span = (ends.min(), float(np.ptp(ends)) or 1.0) if len(ends) else (0.0, 1.0)
+    least, span = (ends.min(), float(np.ptp(ends))) if len(ends) else (0.0, 0.0)
+    if span <= ROUNDING * np.abs(ends).max(initial=1.0):
+        span = 1.0
     cells = []
     for each in order:
         value, low, high = (float(array[each]) for array in (rating.value, rating.low, rating.high))

@@ -16,7 +16,7 @@ from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.ratings import Ranking, Rating, find_cycles, rank
 from marl_engine.runs.folder import RunFolder
 from marl_engine.tournaments import Tournament
-from marl_engine.view.report import write_report
+from marl_engine.view.report import rating_cells, write_report
 
 KUHN = ("game=kuhn_poker", "policy=table", "seed=0", "iterations=4", "save_every=2", "evaluate_every=100")
 
@@ -205,3 +205,9 @@ def test_two_hundred_entrants_fit_in_a_megabyte(tmp_path):
     text = (tmp_path / "report.html").read_text()
     assert len(text.encode()) < 1_000_000
     assert Page(text).tags.count("canvas") == 1
+
+
+def test_ratings_that_differ_by_rounding_are_drawn_at_one_place():
+    value = np.array([1.0, 1.0 + 1e-15])
+    cells = rating_cells(Rating("x", "x", "x", value, value, value), [0, 1])
+    assert [cell.at for cell in cells] == [0.0, 0.0]
