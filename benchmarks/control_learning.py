@@ -25,9 +25,9 @@ from games.control.gymnasium import Control
 from games.control.trajectory_preference import CENTRE, TrajectoryPreference
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.responders.off_policy.sac import SAC
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.preference.trajectories import summaries
-from marl_engine.responders.sac import SAC
 from marl_engine.rollout.rollout import play, score
 from solvers.mirror_descent.mdpo import MDPO
 from solvers.preference.reward_model import RewardModelling

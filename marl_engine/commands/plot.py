@@ -6,7 +6,7 @@ from pathlib import Path
 
 from marl_engine.commands.command_line.cli_config import to_dict
 from marl_engine.commands.command_line.preset_files import load_config
-from marl_engine.commands.curves import (
+from marl_engine.commands.curves.curves import (
     AXES,
     LOGARITHMIC,
     MEASURES,

@@ -2,9 +2,8 @@
 
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.gradient_ascent import GradientAscent
+from marl_engine.responders.off_policy import SAC, QLearning
 from marl_engine.responders.ppo import PPO
-from marl_engine.responders.q_learning import QLearning
-from marl_engine.responders.sac import SAC
 from marl_engine.responders.team_ascent import TeamAscent
 
 __all__ = ["GradientAscent", "ExactResponder", "PPO", "QLearning", "SAC", "TeamAscent"]

@@ -8,8 +8,8 @@ import pytest
 
 from marl_engine.commands import plot, train
 from marl_engine.commands.command_line.cli_config import compose_config
-from marl_engine.commands.curve_labels import labels
-from marl_engine.commands.curves import RunRecords, build_curves, default_axis
+from marl_engine.commands.curves.curves import RunRecords, build_curves, default_axis
+from marl_engine.commands.curves.labels import labels
 from marl_engine.runs.folder import RunFolder
 from marl_engine.view import plots
 from marl_engine.view.plots import new_figure

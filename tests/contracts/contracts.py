@@ -25,8 +25,8 @@ from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.language.generation import complete
 from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.responders.batches import select_decisions
+from marl_engine.responders.off_policy.sac import SAC
 from marl_engine.responders.ppo import PPO
-from marl_engine.responders.sac import SAC
 from marl_engine.rollout.game_contract import ENOUGH, play_on, strange
 from marl_engine.rollout.rollout import Seating, Trajectory
 from marl_engine.runs.checkpoint import read, write

@@ -11,8 +11,8 @@ from toys import Matrix
 from marl_engine.losses.value_decomposition import add_values, choose_values, count_mixing_weights, mix_values
 from marl_engine.policies.action_values import explore
 from marl_engine.policies.mlp import MLPSpec
-from marl_engine.responders.q_learning import QLearning, team_transitions
-from marl_engine.responders.replay_buffer import TeamTransitions
+from marl_engine.responders.off_policy.q_learning import QLearning, team_transitions
+from marl_engine.responders.off_policy.replay_buffer import TeamTransitions
 from marl_engine.rollout.rollout import play
 from marl_engine.runs.factory import build
 from marl_engine.types import Turn

@@ -19,10 +19,16 @@ from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.responders.off_policy.replay_buffer import (
+    ReplayBuffer,
+    Transitions,
+    TwinCritic,
+    actor_loss,
+    soft_target,
+)
+from marl_engine.responders.off_policy.sac import SAC
 from marl_engine.responders.ppo import PPO
 from marl_engine.responders.regulariser import KLTerm
-from marl_engine.responders.replay_buffer import ReplayBuffer, Transitions, TwinCritic, actor_loss, soft_target
-from marl_engine.responders.sac import SAC
 from marl_engine.runs.factory import build
 from marl_engine.spaces import ActionSpace, Spaces
 from marl_engine.types import Objective, Turn

@@ -36,14 +36,14 @@ from marl_engine.policies.action_values import best_actions
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.collation import critic_view
-from marl_engine.responders.regulariser import check_objective
-from marl_engine.responders.replay_buffer import (
+from marl_engine.responders.off_policy.replay_buffer import (
     ReplayBuffer,
     TeamTransitions,
     check_buffer,
     follow,
     last_observations,
 )
+from marl_engine.responders.regulariser import check_objective
 from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Profile, Step, Turn, Work

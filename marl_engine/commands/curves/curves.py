@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.commands.curve_labels import flatten_config, labels, section_names
+from marl_engine.commands.curves.labels import flatten_config, labels, section_names
 from marl_engine.errors import Refused, choice
 from marl_engine.types import UNITS
 

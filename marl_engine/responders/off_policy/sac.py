@@ -26,8 +26,7 @@ from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import indicated_seats
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
-from marl_engine.responders.regulariser import check_objective, kl_terms
-from marl_engine.responders.replay_buffer import (
+from marl_engine.responders.off_policy.replay_buffer import (
     ReplayBuffer,
     Transitions,
     TwinCritic,
@@ -36,6 +35,7 @@ from marl_engine.responders.replay_buffer import (
     last_observations,
     soft_target,
 )
+from marl_engine.responders.regulariser import check_objective, kl_terms
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import UNREGULARISED, Game, Objective, Opponents, Policy, Profile, Step, Work
 

@@ -1,0 +1,1 @@
+"""The curves of runs, and labels that name runs by what differs between them."""
