@@ -3,8 +3,8 @@
 import io
 import re
 import signal
+import subprocess
 import sys
-import threading
 import urllib.request
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -24,9 +24,9 @@ def home(tmp_path_factory):
     return folder
 
 
-def marl_play(home, *arguments, out=None):
+def marl_play(home, *arguments):
     """Runs the command in this process and in a folder."""
-    out, err = out or io.StringIO(), io.StringIO()
+    out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(home)
         patch.setattr(sys, "argv", ["marl-play", *arguments])
@@ -75,21 +75,12 @@ def test_the_extra_is_named_where_it_is_missing(home, monkeypatch):
 def test_it_serves_a_page_until_it_is_interrupted(home):
     pytest.importorskip("uvicorn")
 
-    class Output(io.StringIO):
-        """Asks for the page when its address is printed, and then interrupts the command."""
-
-        def write(self, text):
-            if match := re.search("http://127.0.0.1:[0-9]+/", text):
-                threading.Thread(target=self.visit, args=(match[0],)).start()
-            return super().write(text)
-
-        def visit(self, address):
-            self.page = urllib.request.urlopen(address).read()
-            signal.raise_signal(signal.SIGINT)
-
-    out = Output()
-    result = marl_play(home, "runs/kuhn", out=out)
-    assert result.code == 128 + signal.SIGINT
-    assert result.out.startswith("runs/kuhn, iteration 1\nopen    http://127.0.0.1:")
-    assert result.err == "closed; what was played is in runs/kuhn/play\n"
-    assert b"<title>marl-play</title>" in out.page
+    command = [sys.executable, "-c", "from marl_engine.commands.entry import play; play()", "runs/kuhn"]
+    with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "runs/kuhn, iteration 1\n"
+        address = re.fullmatch(r"open    (http://127\.0\.0\.1:\d+/)\n", server.stdout.readline())[1]
+        page = urllib.request.urlopen(address).read()
+        server.send_signal(signal.SIGINT)
+        _, err = server.communicate(timeout=60)
+    assert b"<title>marl-play</title>" in page
+    assert (server.returncode, err) == (128 + signal.SIGINT, "closed; what was played is in runs/kuhn/play\n")
