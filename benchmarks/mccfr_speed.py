@@ -19,9 +19,10 @@ from cfr_speed import ENVIRONMENT, GAMES, time_iterations
 from side_by_side import Row, format_json, print_table, require_peers, run_peer
 
 from games.openspiel.game import OpenSpiel
+from marl_engine.extensive_form.paths import paths
 from marl_engine.extensive_form.sequence_form import behavior_strategy, nash_conv, realization_plan
 from solvers.cfr.mccfr import NO_UNIFORMS
-from solvers.cfr.tree_sampling import allocate_state, paths, traverse
+from solvers.cfr.tree_sampling import allocate_state, traverse
 
 EXPLORATION = {"external": 0.0, "outcome": 0.6}
 ITERATIONS = 10_000  # after which NashConv of the average strategies is compared

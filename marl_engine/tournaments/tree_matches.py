@@ -13,14 +13,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import ExtensiveGame, capabilities_of
-from marl_engine.numerics.jit import compile_loop
-from marl_engine.numerics.rng import mix_word
-from marl_engine.numerics.threads import split_rows
-from marl_engine.policies.strategy import extract_strategy
-from marl_engine.ratings.results import Tally
-from marl_engine.tournaments.entrants import Entrant
-from marl_engine.tournaments.matches import TIE, seatings
-from solvers.cfr.tree_sampling import (
+from marl_engine.extensive_form.paths import (
     CHANCE,
     CHILD,
     COUNT,
@@ -30,10 +23,18 @@ from solvers.cfr.tree_sampling import (
     ONE,
     ROOT,
     Paths,
+    keyed_uniform,
     paths,
+    sample_action,
     sample_chance,
-    traversal_uniform,
 )
+from marl_engine.numerics.jit import compile_inline, compile_loop
+from marl_engine.numerics.rng import mix_word
+from marl_engine.numerics.threads import split_rows
+from marl_engine.policies.strategy import extract_strategy
+from marl_engine.ratings.results import Tally
+from marl_engine.tournaments.entrants import Entrant
+from marl_engine.tournaments.matches import TIE, seatings
 
 NUMBERS = len(Tally._fields)
 
@@ -113,10 +114,10 @@ def prepare_tree_play(game: Any, entrants: list[Entrant]) -> TreePlay | None:
 def play_pairs(play: TreePlay, pairs: np.ndarray, seeds: Tensor) -> np.ndarray:
     """Returns tallies (M, 9) of pairs (M, 2) of entrants that play deals with seeds (D,)."""
     sides, tallies = seatings(play.paths.payoff.shape[1]), np.zeros((len(pairs), NUMBERS))
-    keys, nothing = seeds.numpy().view(np.uint64), np.empty(0)
+    keys = seeds.numpy().view(np.uint64)
 
     def work(_: int, begin: int, end: int) -> None:
-        play_pairs_compiled(play.paths, play.strategies, pairs, sides, keys, nothing, begin, end, tallies)
+        play_pairs_compiled(play.paths, play.strategies, pairs, sides, keys, begin, end, tallies)
 
     split_rows(work, len(pairs), at_least=1)
     return tallies
@@ -134,8 +135,21 @@ def weigh_pairs(play: TreePlay, pairs: np.ndarray) -> np.ndarray:
     return tallies
 
 
+@compile_inline
+def mean_payoffs(paths, row, side):
+    """Returns the mean payoffs at an end of the seats where `side` (P,) is True, and of the others."""
+    one, other, seats = 0.0, 0.0, 0
+    for player in range(side.size):
+        if side[player]:
+            one += paths.payoff[row, player]
+            seats += 1
+        else:
+            other += paths.payoff[row, player]
+    return one / seats, other / (side.size - seats)
+
+
 @compile_loop
-def play_pairs_compiled(paths, strategies, pairs, sides, seeds, uniforms, begin, end, tallies):
+def play_pairs_compiled(paths, strategies, pairs, sides, seeds, begin, end, tallies):
     """Adds up the games of pairs `begin` to `end`. A game is a function of the seed and the strategies."""
     for pair in range(begin, end):
         tally = tallies[pair]
@@ -145,30 +159,15 @@ def play_pairs_compiled(paths, strategies, pairs, sides, seeds, uniforms, begin,
                 key, place, history = mix_word(seeds[deal]), 0, ROOT
                 mover = paths.history[history, MOVER]
                 while mover != END:
-                    noise = traversal_uniform(uniforms, key, place)
+                    noise = keyed_uniform(key, place)
                     place += 1
                     if mover == CHANCE:
                         history = sample_chance(paths, history, noise)
                     else:
                         entrant = pairs[pair, 0 if sides[seating, mover] else 1]
-                        start, count = paths.history[history, FIRST], paths.history[history, COUNT]
-                        since, chosen = 0.0, start
-                        for sequence in range(start, start + count):
-                            share = strategies[entrant, sequence]
-                            if since <= noise and share > 0:
-                                chosen = sequence
-                            since += share
-                        history = paths.history[history, CHILD] + (chosen - start)
+                        history = sample_action(paths, strategies[entrant], history, noise)
                     mover = paths.history[history, MOVER]
-                row = paths.history[history, FIRST]
-                one, other, seats = 0.0, 0.0, 0
-                for player in range(sides.shape[1]):
-                    if sides[seating, player]:
-                        one += paths.payoff[row, player]
-                        seats += 1
-                    else:
-                        other += paths.payoff[row, player]
-                one, other = one / seats, other / (sides.shape[1] - seats)
+                one, other = mean_payoffs(paths, paths.history[history, FIRST], sides[seating])
                 first += one / sides.shape[0]
                 second += other / sides.shape[0]
                 tally[1] += 1
@@ -207,14 +206,7 @@ def weigh_pairs_compiled(paths, strategies, pairs, sides, begin, end, reach, tal
                     for number in range(count):
                         reach[child + number] = likely * strategies[entrant, start + number]
                 elif likely > 0:
-                    one, other, seats = 0.0, 0.0, 0
-                    for player in range(sides.shape[1]):
-                        if sides[seating, player]:
-                            one += paths.payoff[start, player]
-                            seats += 1
-                        else:
-                            other += paths.payoff[start, player]
-                    one, other = one / seats, other / (sides.shape[1] - seats)
+                    one, other = mean_payoffs(paths, start, sides[seating])
                     weight = likely / sides.shape[0]
                     tally[4] += weight * one
                     tally[5] += weight * other

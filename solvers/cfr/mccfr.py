@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from marl_engine.capabilities import TreeGame, capabilities_of, lack_of
+from marl_engine.extensive_form.paths import paths
 from marl_engine.extensive_form.sequence_form import behavior_strategy, realization_plan
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.state import resume_field
@@ -22,7 +23,7 @@ from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
 from marl_engine.types import Profile, Progress, Runner, Work
 from solvers.cfr.cfr import measure_both
-from solvers.cfr.tree_sampling import allocate_state, paths, traverse
+from solvers.cfr.tree_sampling import allocate_state, traverse
 
 SAMPLING = ("external", "outcome")
 NO_UNIFORMS = np.empty(0)

@@ -20,30 +20,13 @@ next player and not for the learning player, so that divisors are larger. The pr
 by; otherwise the average strategy of three players would be weighted by what the others did in each iteration.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from marl_engine.extensive_form.sequence_form import SequenceForm
+from marl_engine.extensive_form.paths import CHANCE, CHILD, COUNT, END, FIRST, MOVER, ROOT, keyed_uniform, sample_chance
 from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.rng import WORD_GOLDEN, mix_word
-
-CHANCE, END = 254, 255  # movers other than players
-MOVER, FIRST, CHILD, COUNT = range(4)  # columns of `Paths.history`
-RIGHT_11 = np.uint64(11)
-ROOT, ONE = np.uint64(0), np.uint64(1)
-
-
-class Paths(NamedTuple):
-    """A tree of N histories, renumbered so that the children of each history are adjacent.
-
-    The fields of a history are stored together, because traversals are limited by memory access. Indices are unsigned,
-    as in `SequenceForm`.
-    """
-
-    history: np.ndarray  # (N, 4) uint32: mover, first sequence (at an end: row of `payoff`), first child, children
-    since: np.ndarray  # (N,) float64: cumulative probability of the preceding siblings at a chance node
-    payoff: np.ndarray  # (ends, P) float64
 
 
 class SampleState(NamedTuple):
@@ -60,18 +43,6 @@ class SampleState(NamedTuple):
     weight: np.ndarray  # (S,) inverse probability of third players' actions
 
 
-def paths(tree: Any, form: SequenceForm) -> Paths:
-    """Returns the arrays of a tree with the information sets of a form; children are in the order of actions."""
-    order = np.concatenate([[0], tree.to])  # siblings are adjacent in `to`
-    mover, infoset, count = tree.player[order].astype(np.int64), tree.infoset[order], np.diff(tree.child)
-    first = np.where(mover >= 0, form.first[np.where(mover >= 0, infoset, 0)], infoset)
-    mover = np.select([mover == -1, mover == -2], [CHANCE, END], mover)
-    upto = np.concatenate([[0.0], np.cumsum(tree.chance)])
-    since = np.concatenate([[0.0], upto[:-1] - np.repeat(upto[tree.child[:-1]], count)])
-    history = np.stack([mover, first, tree.child[order] + 1, count[order]], axis=1)
-    return Paths(history.astype(np.uint32), since, np.ascontiguousarray(tree.payoff))
-
-
 def allocate_state(regret: np.ndarray, total: np.ndarray) -> SampleState:
     """Returns a state with working memory for a traversal."""
     node, children = np.zeros((2, len(regret)), np.uint32)
@@ -80,29 +51,9 @@ def allocate_state(regret: np.ndarray, total: np.ndarray) -> SampleState:
 
 
 @compile_inline
-def keyed_uniform(key, place):
-    """Returns the uniform number in [0, 1) at a position of the sequence with a key."""
-    return np.float64(mix_word(key + WORD_GOLDEN * np.uint64(place + 1)) >> RIGHT_11) * 2.0**-53
-
-
-@compile_inline
 def traversal_uniform(uniforms, key, place):
     """Returns the uniform number at a position of the traversal `key`, or the one that is given for it."""
     return uniforms[place] if place < uniforms.size else keyed_uniform(key, place)
-
-
-@compile_inline
-def sample_chance(paths, history, noise):
-    """Samples a child of a chance node.
-
-    The loop does not stop early, since a mispredicted branch costs more than the remaining iterations.
-    """
-    child = np.uint64(paths.history[history, CHILD])
-    outcome = child
-    for sibling in range(child + ONE, child + paths.history[history, COUNT]):
-        if paths.since[sibling] <= noise:
-            outcome = sibling
-    return outcome
 
 
 @compile_inline

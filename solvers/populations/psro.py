@@ -24,6 +24,7 @@ from torch import Tensor
 from marl_engine.capabilities import ExtensiveGame, capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.extensive_form.paths import Paths, paths, play_games
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
@@ -35,9 +36,7 @@ from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.rollout import score
 from marl_engine.runners import LOCAL
 from marl_engine.types import Game, Opponents, Profile, Progress, Responder, Runner, Work
-from solvers.cfr.tree_sampling import Paths, paths
 from solvers.normal_form.catalogue import META
-from solvers.populations.tree_rollouts import play_games
 
 NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
 LEAST = 1e-6  # smallest weight in a support

@@ -199,18 +199,18 @@ def test_round_robin_is_all_pairs():
 TALLY = np.array(Tally(2, 4, 1, 1, 0.5, -0.5, 1.25, 1.25, -1.25))
 
 
-def write_matches(folder, pipe, seed):
-    """Adds the same 300 stretches in an order of its own, and reports each one that is stored."""
+def write_matches(folder, pipe, seed, count):
+    """Adds the same stretches in an order of its own, and reports each one that is stored."""
     store = MatchStore(folder)
-    for pair in np.random.default_rng(seed).permutation(300).tolist():
+    for pair in np.random.default_rng(seed).permutation(count).tolist():
         store.add([Row(f"a{pair}", "b", 0, TALLY)])
         os.write(pipe, pair.to_bytes(2, "little"))
 
 
-def start_writer(folder, seed=0):
+def start_writer(folder, seed=0, count=300):
     """Starts a process that writes; returns it and where it reports."""
     reading, writing = os.pipe()
-    process = FORK.Process(target=write_matches, args=(folder, writing, seed))
+    process = FORK.Process(target=write_matches, args=(folder, writing, seed, count))
     process.start()
     os.close(writing)
     return process, reading
@@ -218,7 +218,7 @@ def start_writer(folder, seed=0):
 
 def test_a_writer_that_is_killed_loses_nothing_that_it_counted(tmp_path):
     MatchStore(tmp_path).close()
-    process, reading = start_writer(tmp_path)
+    process, reading = start_writer(tmp_path, count=2**16)  # which takes longer than it lives
     while len(reported := os.read(reading, 40)) < 2:
         pass
     time.sleep(0.05)

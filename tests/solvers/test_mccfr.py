@@ -8,6 +8,7 @@ import pytest
 
 from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
+from marl_engine.extensive_form.paths import paths
 from marl_engine.extensive_form.sequence_form import (
     backup_action_values,
     behavior_strategy,
@@ -19,7 +20,7 @@ from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.tabular import TabularSpec, stack_tables
 from marl_engine.responders.exact import ExactResponder
 from solvers.cfr.mccfr import MCCFR, NO_UNIFORMS
-from solvers.cfr.tree_sampling import allocate_state, paths, traverse
+from solvers.cfr.tree_sampling import allocate_state, traverse
 
 EXPLORATION = {"external": 0.0, "outcome": 0.5}
 DECKS = {"kuhn_poker": (3, 2), "kuhn_poker(players=3)": (4, 3, 2)}  # cards that chance has left at each draw

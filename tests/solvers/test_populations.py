@@ -9,17 +9,16 @@ import torch
 
 from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
+from marl_engine.extensive_form.paths import paths, play_games
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.policies.tabular import TabularSpec, average_strategy, fill_tables, stack_tables, table_plan
 from marl_engine.populations.population import Population
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
-from solvers.cfr.tree_sampling import paths
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
 from solvers.populations.fictitious_play import FictitiousPlay
 from solvers.populations.psro import PSRO, exact_payoffs, rectify_mixtures
-from solvers.populations.tree_rollouts import play_games
 
 
 def distances(solver, game, iterations):
