@@ -32,13 +32,7 @@ from scipy.stats import bootstrap, trim_mean
 from games.coordination import Coordination
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.policies.bayes_net.exact import (
-    evaluate,
-    joint_policy,
-    nash_conv,
-    optimal_value,
-    policy_gradient,
-)
+from marl_engine.policies.bayes_net.exact import evaluate, joint_policy, nash_conv, optimal_value, policy_gradient
 from marl_engine.policies.bayes_net.graphs import GRAPHS, graph_parents, make_graph
 from marl_engine.rollout.rollout import score
 from marl_engine.runs.factory import build

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE = 5.0  # seconds that work stopped by a signal has for its last evaluation, and again for its pictures
 
 
 class Interrupted(BaseException):

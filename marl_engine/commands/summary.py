@@ -12,30 +12,33 @@ from typing import Any
 
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Notice
-from marl_engine.interruption import INTERRUPTION, Interrupted
+from marl_engine.evaluation.report import Report
+from marl_engine.interruption import GRACE, INTERRUPTION, Interrupted
+from marl_engine.runs.folder import RunFolder, write_atomically
+from marl_engine.runs.run import Run
 
-GRACE = 5.0  # seconds that a run stopped by a signal has for its last evaluation, and again for its pictures
+Records = Sequence[Mapping[str, float]]
+
 SOLVER_METRICS = ("nash_conv", "price_of_anarchy", "gap", "queries")  # metrics of the profile that only solvers measure
 
 
-def finish(run: Any, reason: str, seconds: float, console: Any) -> None:
+def finish(run: Run, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary, exports and pictures, and prints where they are."""
     report = evaluate_at_end(run)
     with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
-        write_summary(run, report, reason, seconds)
+        records = run.folder.records()
+        write_summary(run, report, records, reason, seconds)
         save_artefacts(report, run.folder)
         exports = export_policies(run, report)
-        illustrate(run)
+        illustrate(run, records)
         print_summary(run, report, seconds, reason, console, exports)
 
 
-def evaluate_at_end(run: Any) -> Any:
+def evaluate_at_end(run: Run) -> Report:
     """Returns a full report, or a short one if a signal has come or comes during the evaluation.
 
     If the short one takes longer than GRACE seconds, the report has no metrics.
     """
-    from marl_engine.evaluation.report import Report
-
     try:
         if not INTERRUPTION.signals:
             with INTERRUPTION.defer(False):
@@ -56,10 +59,10 @@ def raise_if_repeated() -> None:
         raise Interrupted
 
 
-def write_summary(run: Any, report: Any, reason: str, seconds: float) -> None:
+def write_summary(run: Run, report: Report, records: Records, reason: str, seconds: float) -> None:
     """Writes the results of a run, and closes its folder."""
     run.consider(report.metrics)
-    scores = {**solver_metrics(run.folder.records()), **run.parts.costs(), **report.metrics}
+    scores = {**solver_metrics(records), **run.parts.costs(), **report.metrics}
     run.folder.summarise(
         {
             **scores,
@@ -75,10 +78,8 @@ def write_summary(run: Any, report: Any, reason: str, seconds: float) -> None:
     run.folder.close()
 
 
-def save_artefacts(report: Any, folder: Any) -> None:
+def save_artefacts(report: Report, folder: RunFolder) -> None:
     """Writes the files of a report, and removes those of earlier reports for which there is no text now."""
-    from marl_engine.runs.folder import write_atomically
-
     for each in report.artefacts:
         if each.text is None:
             (folder.path / each.name).unlink(missing_ok=True)
@@ -86,20 +87,21 @@ def save_artefacts(report: Any, folder: Any) -> None:
             write_atomically(folder.path / each.name, each.text)
 
 
-def export_policies(run: Any, report: Any) -> str:
+def export_policies(run: Run, report: Report) -> str:
     """Saves the last and the best policy in the format of another library; returns a line that names both folders.
 
     Does nothing and returns "" if the policy has no `export_name`, or has not been evaluated. The last policy is saved
     in a folder of that name, the best one in its subfolder best/.
     """
-    policy, score = run.parts.profile[0], report.score
+    policy: Any = run.parts.profile[0]
+    score = report.score
     if not policy.export_name or score is None:
         return ""
     folder = run.folder.path / policy.export_name
     policy.save(folder)
     with at_best(run) as iteration:
         policy.save(folder / "best")
-    best_score = score.value if iteration == run.iteration else run.best.score
+    best_score = score.value if run.best is None or iteration == run.iteration else run.best.score
     return (
         f"{policy.export_name} {folder} (last, {score.label} {score.value:.3f}), "
         f"{folder / 'best'} (iteration {iteration}, {best_score:.3f})"
@@ -107,7 +109,7 @@ def export_policies(run: Any, report: Any) -> str:
 
 
 @contextmanager
-def at_best(run: Any) -> Iterator[int]:
+def at_best(run: Run) -> Iterator[int]:
     """A context in which the profile has the weights of the best checkpoint; yields its iteration.
 
     If that checkpoint is damaged, the profile keeps its last weights.
@@ -127,18 +129,18 @@ def at_best(run: Any) -> Iterator[int]:
         load_profile_state(run.parts.profile, last)
 
 
-def solver_metrics(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def solver_metrics(records: Records) -> dict[str, float]:
     """Returns the solver's last distances from its solution, which an evaluation does not measure."""
     last = records[-1] if records else {}
     return {name: number for name, number in last.items() if name.partition("/")[0] in SOLVER_METRICS}
 
 
-def illustrate(run: Any) -> None:
+def illustrate(run: Run, records: Records) -> None:
     """Draws curve.png, graphs.png of a team, and replay.gif of the best checkpoint if the game is drawable."""
     from marl_engine.view import graphs, plots
 
     folder, parts = run.folder, run.parts
-    records, title = folder.records(), str(folder.path)
+    title = str(folder.path)
     plots.save_curve(records, folder.path / "curve.png", title, parts.evaluator.view.panels)
     graphs.save_graphs(records, folder.path / "graphs.png", title)
     drawable = capabilities_of(parts.game).drawable
@@ -154,7 +156,7 @@ def illustrate(run: Any) -> None:
         warnings.warn(Notice(f"no replay.gif: {name} cannot be drawn: {type(error).__name__}: {error}"), stacklevel=2)
 
 
-def print_summary(run: Any, report: Any, seconds: float, reason: str, console: Any, exports: str) -> None:
+def print_summary(run: Run, report: Report, seconds: float, reason: str, console: Any, exports: str) -> None:
     """Prints the last lines of a run: headline, files, and commands that go on from here."""
     from rich.text import Text
 
@@ -185,7 +187,7 @@ def print_summary(run: Any, report: Any, seconds: float, reason: str, console: A
     )
 
 
-def resume_key(run: Any, reason: str, seconds: float) -> str:
+def resume_key(run: Run, reason: str, seconds: float) -> str:
     """Returns the key that doubles the limit by which a run ended; none if it was interrupted, or at NashConv 0."""
     longer = {
         "steps": f" steps={2 * run.limited_work}",

@@ -9,10 +9,9 @@ from typing import Any
 
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.process import FAILED, read_keys, run_command, show_help
-from marl_engine.commands.summary import GRACE
 from marl_engine.commands.train import CONFIG, RUNS
 from marl_engine.errors import Halted, Refused, describe
-from marl_engine.interruption import INTERRUPTION, Interrupted
+from marl_engine.interruption import GRACE, INTERRUPTION, Interrupted
 
 REPORT = "report.html"
 SHOWN = 20  # entrants in the table on the screen
