@@ -117,20 +117,28 @@ class Source(NamedTuple):
     name: str
 
 
-def sources(setting: Setting) -> list[Source]:
+@cache
+def sources(setting: Setting) -> tuple[Source, ...]:
     """The presets that a setting reads, in the order of configs/train.yaml; later ones overrule earlier ones."""
     game, solver, policy, responder = setting
     read = [("responder", responder), ("policy", policy), ("game", game), ("solver", solver), ("pace", policy)]
     read += [("suit", f"{policy}_{responder}"), ("team", f"{policy}_{solver}"), ("tune", f"{game}_{responder}")]
     read += [("fit", f"{solver}_{responder}"), ("combination", f"{game}_{solver}_{responder}")]
-    return [Source(*each) for each in read]
+    return tuple(Source(*each) for each in read if preset(*each))
+
+
+@cache
+def sources_of(read: tuple[Source, ...], name: str) -> tuple[Source, ...]:
+    """Those that write a section of the configuration, or the key of this name."""
+    return tuple(each for each in read if name in preset(*each))
 
 
 def section(setting: Setting, name: str) -> str:
     """A section of the configuration of a setting, small and with what `from_outside` has, as JSON."""
-    read = tuple(each for each in sources(setting) if name in preset(*each))
-    steps = next((preset(*each)["steps"] for each in reversed(sources(setting)) if "steps" in preset(*each)), None)
-    return composed_section(name, getattr(setting, name), read, steps)
+    read = sources(setting)
+    counts = sources_of(read, "steps")
+    steps = preset(*counts[-1])["steps"] if counts else None
+    return composed_section(name, getattr(setting, name), sources_of(read, name), steps)
 
 
 @cache
@@ -191,13 +199,13 @@ def parts_of(game: str, policy: str) -> Parts | str:
     return parts
 
 
-@cache
 def refusals(game: str, policy: str) -> Mapping[Setting, str | None]:
     """Of all settings with a game and a policy, why they are refused; None where they are not."""
     settings = [Setting(game, *each) for each in product(presets("solver"), [policy], presets("responder"))]
     return {each: refusal(each) for each in settings}
 
 
+@cache
 def refusal(setting: Setting) -> str | None:
     """Why game, policies, responder and solver of a setting do not go together; None where they do."""
     game, policy = section(setting, "game"), section(setting, "policy")
@@ -266,9 +274,8 @@ def smallest(**choices: str) -> Setting | None:
     responders = [choices["responder"]] if "responder" in choices else responder_presets()
     for game in [choices["game"]] if "game" in choices else games_by_size():
         for policy in [choices["policy"]] if "policy" in choices else policies_for(game):
-            messages = refusals(game, policy)
             for setting in (Setting(game, solver, policy, responder) for responder in responders):
-                if messages[setting] is None:
+                if refusal(setting) is None:
                     return setting
     return None
 
