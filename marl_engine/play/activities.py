@@ -11,8 +11,8 @@ import numpy as np
 
 from marl_engine.errors import Refused
 from marl_engine.play.messages import Message, Press, Release
-from marl_engine.play.records import GameRecord, append_record
 from marl_engine.play.table import Table
+from marl_engine.runs.play_records import GameRecord, append_record
 from marl_engine.runs.players import Player
 
 LOG = 200  # moves that are shown

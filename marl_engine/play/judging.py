@@ -14,8 +14,8 @@ import torch
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.play.messages import Message, Prefer
-from marl_engine.play.records import append_line
 from marl_engine.policies.language.generation import complete
+from marl_engine.runs.play_records import append_line
 from marl_engine.runs.players import Player
 from marl_engine.types import Policy
 

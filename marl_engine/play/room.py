@@ -12,8 +12,8 @@ from marl_engine.errors import Refused, describe
 from marl_engine.play.activities import Activity, PlayedGame, WatchedGame
 from marl_engine.play.judging import Judging
 from marl_engine.play.messages import Leave, Message, Start, Watch
-from marl_engine.play.records import COMPARISONS, GAMES, read_records, select_record
 from marl_engine.play.table import check_playable
+from marl_engine.runs.play_records import COMPARISONS, GAMES, read_records, select_record
 from marl_engine.runs.players import Player
 
 MOST_SESSIONS = 64

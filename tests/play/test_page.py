@@ -14,8 +14,8 @@ from marl_engine.play import room as rooms
 from marl_engine.play.activities import PlayedGame, WatchedGame
 from marl_engine.play.judging import Judging
 from marl_engine.play.messages import LARGEST_MESSAGE, Prefer, Press, Release, parse_message
-from marl_engine.play.records import append_line, read_records
 from marl_engine.play.server import MOST_REFUSALS, OTHER_TAB, POLICY, TOO_BIG, bind, is_own_host, own_hosts
+from marl_engine.runs.play_records import append_line, read_records
 
 START = {"type": "start", "name": "ann", "seat": 1}
 HOSTILE = [
