@@ -15,6 +15,7 @@ WIDTH = 1.959964  # standard errors on each side of an estimate
 RESAMPLES = 1000  # bootstrap samples of a table,
 NUMBERS = 20_000_000  # fewer if they have more numbers than this
 ROUNDING = 1e-9  # differences of payoffs that may be rounding errors
+TIE = 1e-6  # the same of single games, relative to their size
 
 
 class Tally(NamedTuple):
@@ -73,6 +74,22 @@ class Rating(NamedTuple):
     low: np.ndarray  # (N,)
     high: np.ndarray  # (N,)
     notes: tuple[str, ...] = ()
+
+
+def tally_payoffs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the tally (9,) of payoffs (K, D) of two entrants in K seatings of D deals."""
+    gap = first - second
+    tie = np.abs(gap) <= TIE * (1 + np.abs(first))
+    a, b = first.mean(0), second.mean(0)
+    sums = (a.sum(), b.sum(), (a * a).sum(), (b * b).sum(), (a * b).sum())
+    return np.array(Tally(len(a), gap.size, int(((gap > 0) & ~tie).sum()), int(tie.sum()), *sums), float)
+
+
+def swap(tally: np.ndarray) -> np.ndarray:
+    """Returns tallies (…, 9) with the two entrants exchanged."""
+    deals, games, wins, draws, first, second, first_squares, second_squares, products = np.moveaxis(tally, -1, 0)
+    losses = games - wins - draws
+    return np.stack([deals, games, losses, draws, second, first, second_squares, first_squares, products], axis=-1)
 
 
 def tabulate(names: Sequence[str], tallies: np.ndarray, *, exact: bool = False) -> Results:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.ratings.results import Tally
+from marl_engine.ratings.results import tally_payoffs
 from marl_engine.rollout.rollout import Seating, score
 from marl_engine.rollout.seat_memory import SeatMemory
 from marl_engine.tournaments.baselines import Bot
@@ -23,7 +23,6 @@ from marl_engine.tournaments.entrants import Entrant
 from marl_engine.types import Game, Memory, Profile, Turn
 
 DEALS = 2**43  # separates the seeds of tournaments from those of learning and evaluation
-TIE = 1e-6  # smaller differences between payoffs, relative to their size, are rounding errors
 
 
 class Match(NamedTuple):
@@ -92,19 +91,3 @@ def side_means(payoffs: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """Returns the mean payoffs (K, D) of the seats `sides` (K, P) from payoffs (K, D, P)."""
     means: np.ndarray = (payoffs * sides[:, None]).sum(-1) / sides.sum(-1)[:, None]
     return means
-
-
-def tally_payoffs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the tally (9,) of payoffs (K, D) of two entrants in K seatings of D deals."""
-    gap = first - second
-    tie = np.abs(gap) <= TIE * (1 + np.abs(first))
-    a, b = first.mean(0), second.mean(0)
-    sums = (a.sum(), b.sum(), (a * a).sum(), (b * b).sum(), (a * b).sum())
-    return np.array(Tally(len(a), gap.size, int(((gap > 0) & ~tie).sum()), int(tie.sum()), *sums), float)
-
-
-def swap(tally: np.ndarray) -> np.ndarray:
-    """Returns tallies (…, 9) with the two entrants exchanged."""
-    deals, games, wins, draws, first, second, first_squares, second_squares, products = np.moveaxis(tally, -1, 0)
-    losses = games - wins - draws
-    return np.stack([deals, games, losses, draws, second, first, second_squares, first_squares, products], axis=-1)

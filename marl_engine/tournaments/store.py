@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marl_engine.errors import Halted, Refused
-from marl_engine.ratings.results import Tally
-from marl_engine.tournaments.matches import swap
+from marl_engine.ratings.results import Tally, swap
 
 FILE = "matches.sqlite"
 APPLICATION, LAYOUT = 0x6D61726C, 1  # "marl", in the header of the file; the number of the layout

@@ -13,10 +13,10 @@ import numpy as np
 
 from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_number
-from marl_engine.ratings.results import Results, tabulate
+from marl_engine.ratings.results import Results, swap, tabulate
 from marl_engine.runners import LOCAL
 from marl_engine.tournaments.entrants import Entrant, Field
-from marl_engine.tournaments.matches import Match, deal_seeds, play_match, seatings, swap
+from marl_engine.tournaments.matches import Match, deal_seeds, play_match, seatings
 from marl_engine.tournaments.schedules import (
     FIELD,
     ROUND_ROBIN,

@@ -9,9 +9,8 @@ from marl_engine.ratings.cycles import cyclic_share, transitive_part
 from marl_engine.ratings.elo import POINTS, decompose, fit, rate_cyclic_elo, rate_elo, win_chances
 from marl_engine.ratings.mean_payoff import rate_payoff
 from marl_engine.ratings.meta_game import find_plateau, rate_alpha_rank, rate_nash
-from marl_engine.ratings.results import WIDTH, Tally, resample
+from marl_engine.ratings.results import WIDTH, Tally, resample, swap
 from marl_engine.ratings.skill import rate_skill
-from marl_engine.tournaments.matches import swap
 
 RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])  # rock, paper, scissors
 PRISONERS = np.array([[3.0, 0.0], [5.0, 1.0]])
