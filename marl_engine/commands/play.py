@@ -10,7 +10,6 @@ from marl_engine.errors import Refused
 from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.numerics.checks import check_number
 
-FOLDER = "play"  # of records, in the folder of a run
 RIVALS = ("trained", "initial")
 HELP = """\
 marl-play: opens a local page on which people play with or against the policies of a run.
@@ -81,6 +80,7 @@ def serve(run: Path, options: PlayOptions) -> int:
     from marl_engine.numerics.threads import choose_threads
     from marl_engine.play.room import Room
     from marl_engine.play.server import bind, make_app, make_server, own_hosts
+    from marl_engine.runs.play_records import FOLDER
     from marl_engine.runs.players import load_player
 
     if not (run / "config.yaml").is_file():

@@ -27,6 +27,7 @@ Usage: marl-tournament ENTRANT ... [key=value ...]
   marl-tournament runs/psro@population exact=true         # the members of a population, without sampling
   marl-tournament runs/a@120 runs/a@last confidence=0.95  # stops when the ranking is decided
   marl-tournament rock paper scissors game=matrix
+  marl-tournament runs/a human:Ann random                 # with the games that Ann played by marl-play runs/a
   marl-tournament runs/a my_bots:careful schedule=field   # the first entrant against all others
 
 Entrants
@@ -39,6 +40,7 @@ Entrants
   rock                 an action of a game in normal form
   module:function      a Python function act(observation, legal, seat, noise) that returns actions, from arrays of N
                        rows; modules are imported from the current folder and PYTHONPATH
+  human:NAME           a person, by the games that they played on the page of marl-play with the runs that enter
 
 All entrants must play one game: that of the runs, or game=NAME with its keys, as for marl-train.
 
@@ -207,14 +209,14 @@ def list_facts(event: Any, ranking: Any) -> list[tuple[str, str]]:
 
 
 def draw_replays(event: Any, ranking: Any, folder: Path, count: int) -> list[tuple[str, Path]]:
-    """Draws games of the best entrant with the next ones, without bots; returns captions and files.
+    """Draws games of the best entrant with the next ones, without bots and people; returns captions and files.
 
     Empty if the game cannot be drawn.
     """
     from marl_engine.capabilities import capabilities_of
     from marl_engine.view.plots import render_game, save_gif
 
-    entrants = [each for each in map(event.field.entrants.__getitem__, ranking.order) if each.bot is None]
+    entrants = [each for each in map(event.field.entrants.__getitem__, ranking.order) if each.has_policies]
     if not count or len(entrants) < 2 or capabilities_of(event.field.game).drawable is None:
         return []
     best, replays = entrants[0], list[tuple[str, Path]]()

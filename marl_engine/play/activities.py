@@ -12,7 +12,7 @@ import numpy as np
 from marl_engine.errors import Refused
 from marl_engine.play.messages import Message, Press, Release
 from marl_engine.play.table import Table
-from marl_engine.runs.play_records import GameRecord, append_record
+from marl_engine.runs.play_records import PERSON, GameRecord, append_record
 from marl_engine.runs.players import Player
 
 LOG = 200  # moves that are shown
@@ -51,7 +51,7 @@ class PlayedGame:
             raise Refused(f"seat must be below {player.game.players}, not {seat}")
         self.player, self.file, self.seat, self.pace = player, file, seat, pace
         self.table = Table(player.game, player.profile, [seat], seed, viewer=seat, greedy=greedy)
-        self.names = [f"human:{name}" if each == seat else player.name for each in range(player.game.players)]
+        self.names = [f"{PERSON}{name}" if each == seat else player.name for each in range(player.game.players)]
         self.over = False
         self.held: int | None = None  # the action that is repeated in real time
         self.choice: int | None = None  # the action of the next decision

@@ -15,7 +15,7 @@ from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused
 from marl_engine.play.messages import Message, Prefer
 from marl_engine.policies.language.generation import complete
-from marl_engine.runs.play_records import append_line
+from marl_engine.runs.play_records import PERSON, append_line
 from marl_engine.runs.players import Player
 from marl_engine.types import Policy
 
@@ -32,7 +32,7 @@ class Judging:
     def __init__(self, player: Player, file: Path, *, name: str, seed: int, rival: str = "trained"):
         game = capabilities_of(player.game).text_preference
         assert game is not None
-        self.game, self.file, self.judge, self.random = game, file, f"human:{name}", Random(seed)
+        self.game, self.file, self.judge, self.random = game, file, f"{PERSON}{name}", Random(seed)
         rivals: dict[str, tuple[str, Policy]] = {
             "trained": (player.name, player.profile[-1]),
             "initial": (f"{player.name}/initial", player.reference[-1]),

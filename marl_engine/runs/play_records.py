@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from marl_engine.errors import Refused
 
-GAMES, COMPARISONS = "games.jsonl", "comparisons.jsonl"
+FOLDER, GAMES, COMPARISONS = "play", "games.jsonl", "comparisons.jsonl"
+PERSON = "human:"  # begins the name of a person, who is not a run
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,15 @@ class GameRecord:
     @property
     def seat(self) -> int:
         """The first seat that a person had."""
-        return next(seat for seat, name in enumerate(self.players) if name.startswith("human:"))
+        return next(seat for seat, name in enumerate(self.players) if name.startswith(PERSON))
 
 
 RECORD = TypeAdapter(GameRecord)
+
+
+def find_games(run: Path) -> Path:
+    """Returns the file of the games that people played with a run."""
+    return run / FOLDER / GAMES
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
@@ -69,7 +75,7 @@ def parse_record(line: bytes) -> GameRecord | None:
         return None
     seats = len(record.players)
     is_whole = len(record.payoffs) == seats and all(len(row) == seats for row in record.actions)
-    return record if is_whole and any(name.startswith("human:") for name in record.players) else None
+    return record if is_whole and any(name.startswith(PERSON) for name in record.players) else None
 
 
 def select_record(path: Path, number: int) -> GameRecord:

@@ -8,13 +8,15 @@ greedy                  the action with the largest immediate reward; it sees th
 mcts_50, look_ahead     bots of the game
 rock                    an action of a game in normal form
 module:function         a Python function; see `baselines.FunctionPolicy`
+human:NAME              a person who has played with the runs; see `people`
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,7 @@ from marl_engine.errors import Refused, choice
 from marl_engine.policies.weights import copy_with_weights, digest_weights, load_profile_state
 from marl_engine.runs.factory import local_config, make_profile
 from marl_engine.runs.folder import RunFolder, nearby_runs
+from marl_engine.runs.play_records import PERSON
 from marl_engine.runs.saved_weights import read_best, read_checkpoint
 from marl_engine.tournaments.baselines import (
     Bot,
@@ -38,6 +41,7 @@ from marl_engine.tournaments.baselines import (
     play_greedily,
     shared_actions,
 )
+from marl_engine.tournaments.people import Partner, RecordedGame, games_of
 from marl_engine.types import Game, Profile, Turn
 
 RANDOM, GREEDY = "random", "greedy"
@@ -46,13 +50,19 @@ BEST, LAST, POPULATION = "best", "last", "population"
 
 @dataclass(frozen=True, eq=False)
 class Entrant:
-    """A player in a tournament: policies of all seats, or a bot."""
+    """A player in a tournament: policies of all seats, a bot, or the recorded games of a person."""
 
     name: str
     origin: str  # where it comes from, for readers of the report
     digest: str  # equal only for entrants that play alike; identifies it among stored matches
-    profile: Profile  # a policy for each seat; that of a bot is not played
+    profile: Profile  # a policy for each seat; those of bots and people are not played
     bot: Bot | None = None
+    games: tuple[RecordedGame, ...] = ()  # of a person, who plays no others
+
+    @property
+    def has_policies(self) -> bool:
+        """Whether it is played by its policies."""
+        return self.bot is None and not self.games
 
 
 class Field(NamedTuple):
@@ -69,6 +79,13 @@ class RunEntry(NamedTuple):
     path: Path
     checkpoint: str
     name: str
+
+
+class LoadedRun(NamedTuple):
+    """The entrants of a run, and what is needed to find its games with people; None for a population."""
+
+    entrants: list[Entrant]
+    partner: Partner | None = None
 
 
 def enter(words: Sequence[str], section: Mapping[str, Any] | None = None) -> Field:
@@ -89,13 +106,13 @@ def enter(words: Sequence[str], section: Mapping[str, Any] | None = None) -> Fie
     local = local_config(RunFolder(first))["game"] if section is None and first is not None else chosen
     game = instantiate("game", local, device="cpu")
     check_game(game)
-    entrants: list[Entrant] = []
-    loaded: set[RunEntry] = set()
-    for word, each in entries.items():
-        for entry in each:
-            entrants += [] if entry in loaded else load_run(runs[entry], configs[entry.path], game)
-        loaded |= set(each)
-        entrants += [] if each else [make_baseline(word, game)]
+    loaded = {entry: load_run(named, configs[entry.path], game) for entry, named in runs.items()}
+    partners = [each.partner for each in loaded.values() if each.partner is not None]
+    several = [
+        [entrant for entry in each for entrant in loaded[entry].entrants] or [make_other(word, game, partners)]
+        for word, each in entries.items()
+    ]
+    entrants = list(dict.fromkeys(chain.from_iterable(several)))
     check_names([each.name for each in entrants])
     if len(entrants) < 2:
         raise Refused(f"a tournament has two entrants or more, not {len(entrants)}; add one, such as random")
@@ -160,19 +177,20 @@ def check_game(game: Any) -> None:
         raise Refused(f"{type(game).__name__} has one seat, so nobody meets anybody; compare its runs by marl-plot")
 
 
-def load_run(entry: RunEntry, config: Mapping[str, Any], game: Game) -> list[Entrant]:
+def load_run(entry: RunEntry, config: Mapping[str, Any], game: Game) -> LoadedRun:
     """Returns the entrants of a run: one, or the members of its population. Raises Refused."""
     profile = make_profile(instantiate("policy", config["policy"]), game)
     kind = json.dumps(config["policy"], sort_keys=True)
     iteration, state = read_state(entry)
     origin = f"{entry.path}, iteration {iteration}"
     if entry.checkpoint == POPULATION:
-        return load_population(entry, profile, state, kind, origin)
+        return LoadedRun(load_population(entry, profile, state, kind, origin))
     try:
         load_profile_state(profile, state["profile"])
     except ValueError as error:
         raise Refused(f"{entry.path} cannot enter: {error}") from error
-    return [make_entrant(entry.name, origin, kind, profile)]
+    entrant = make_entrant(entry.name, origin, kind, profile)
+    return LoadedRun([entrant], Partner(entry.path, iteration, entrant.digest))
 
 
 def read_state(entry: RunEntry) -> tuple[int, dict[str, Any]]:
@@ -219,8 +237,11 @@ def make_entrant(name: str, origin: str, kind: str, profile: Profile, bot: Bot |
     return Entrant(name, origin, digest, [policy.eval().requires_grad_(False) for policy in profile], bot)
 
 
-def make_baseline(word: str, game: Any) -> Entrant:
+def make_other(word: str, game: Any, partners: Sequence[Partner]) -> Entrant:
     """Returns the entrant that a word names, other than a run. Raises Refused."""
+    if word.startswith(PERSON):
+        entrant = make_entrant(word, "person, by recorded games", word, stand_in(game))
+        return replace(entrant, games=games_of(word, partners))
     bots, actions = bots_of(game), shared_actions(game)
     if word == RANDOM:
         return make_entrant(word, "any legal action", word, [RandomPolicy(game)] * game.players)
@@ -237,7 +258,8 @@ def make_baseline(word: str, game: Any) -> Entrant:
         return make_entrant(word, "Python function", f"{word} {digest_source(function)}", [policy] * game.players)
     options = [RANDOM, GREEDY, *bots, *actions]
     raise Refused(
-        f"there is no entrant {word!r}; choose from {choice(word, options)}, or write module:function or runs/NAME"
+        f"there is no entrant {word!r}; choose from {choice(word, options)}, or write module:function, "
+        f"{PERSON}NAME or runs/NAME"
     )
 
 

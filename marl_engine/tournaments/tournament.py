@@ -4,6 +4,7 @@ Equal seeds give equal matches, in whatever order and by however many processes 
 of the two entrants, the seed and its stretch of deals, and stretches end at fixed places.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -87,6 +88,8 @@ class Tournament:
         game, entrants = self.field.game, self.field.entrants
         self.seatings = len(seatings(game.players))
         self.deals = -(-self.games // self.seatings)
+        if self.schedule == SWISS and any(each.games for each in entrants):
+            raise Refused(f"people play no new games, so they cannot be paired by schedule={SWISS}; choose another one")
         self.tree = prepare_tree_play(game, entrants)
         self.tabular = [self.tree is not None and is_tabular(each) for each in entrants]
         if self.exact and not all(self.tabular):
@@ -103,8 +106,17 @@ class Tournament:
         """Plays what is missing, and yields how far it is after every write."""
         if self.exact:
             return
+        self._count_recorded_games()
         for stage, pairs, deals in self._stages():
             yield from self._play_stage(stage, pairs, deals)
+
+    def _count_recorded_games(self) -> None:
+        """Adds the games of people to the store, numbered for each pair, so that none is added twice."""
+        for person in self.field.entrants:
+            numbers: Counter[str] = Counter()
+            for other, tally in person.games:
+                self.store.add([Row(person.digest, other, numbers[other], tally)])
+                numbers[other] += 1
 
     def results(self, deals: int | None = None) -> Results:
         """Returns the results of all entrants, from the first `deals` deals of each pair."""
@@ -168,7 +180,8 @@ class Tournament:
     def _play_stage(self, stage: str, pairs: Sequence[Pair], deals: int) -> Iterator[StageProgress]:
         """Plays the pairs of a stage up to a number of deals."""
         ends = self.store.ends()
-        pairs = list({self._key(pair): pair for pair in pairs}.values())  # copies of an entrant share its matches
+        present = [pair for pair in pairs if not any(self.field.entrants[each].games for each in pair)]
+        pairs = list({self._key(pair): pair for pair in present}.values())  # copies of an entrant share its matches
         stretches = [each for pair in pairs for each in self._missing(pair, ends.get(self._key(pair), 0), deals)]
         stretches.sort(key=lambda each: (self._in_tree(each.pair), each.begin, each.end))
         planned = len(pairs) * deals

@@ -32,9 +32,9 @@ from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.numerics.rng import mix_word
 from marl_engine.numerics.threads import split_rows
 from marl_engine.policies.strategy import extract_strategy
-from marl_engine.ratings.results import Tally
+from marl_engine.ratings.results import TIE, Tally
 from marl_engine.tournaments.entrants import Entrant
-from marl_engine.tournaments.matches import TIE, seatings
+from marl_engine.tournaments.matches import seatings
 
 NUMBERS = len(Tally._fields)
 
@@ -92,7 +92,7 @@ def one_shot_paths(game: Any) -> Paths:
 
 def is_tabular(entrant: Entrant) -> bool:
     """Whether an entrant is a function of information sets in a numbered game."""
-    return entrant.bot is None and all(policy.tabular for policy in entrant.profile)
+    return entrant.has_policies and all(policy.tabular for policy in entrant.profile)
 
 
 def prepare_tree_play(game: Any, entrants: list[Entrant]) -> TreePlay | None:

@@ -15,6 +15,7 @@ from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.ratings import Ranking, Rating, find_cycles, rank
 from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.play_records import GameRecord, append_record, find_games
 from marl_engine.tournaments import Tournament
 from marl_engine.view.report import rating_cells, write_report
 
@@ -100,6 +101,47 @@ def test_the_same_command_goes_on_after_a_signal(runs, command, monkeypatch):
     monkeypatch.setattr(Tournament, "play", play)
     assert command(*words, "run=part")[0] == 0
     assert summary(runs, "part") == summary(runs, "whole")
+
+
+@pytest.fixture(scope="module")
+def played(runs):
+    """Ann has won 2, lost 1 and lost 1 against the last checkpoint of cfr; other games do not count."""
+    game, file = RunFolder(runs / "runs/cfr").config()["game"], find_games(runs / "runs/cfr")
+    for payoff, seat, name, iteration, greedy in [
+        (2.0, 0, "Ann", 4, False),
+        (-1.0, 1, "Ann", 4, False),
+        (-1.0, 1, "Ann", 4, False),
+        (1.0, 0, "Ann", 2, False),
+        (1.0, 0, "Ann", 4, True),
+        (1.0, 0, "Bob", 4, False),
+    ]:
+        players, payoffs = ["runs/cfr", "runs/cfr"], [-payoff, -payoff]
+        players[seat], payoffs[seat] = f"human:{name}", payoff
+        append_record(file, GameRecord(players, payoffs, 0, [[0, 0]], greedy, iteration, game, "2026-01-01T00:00:00"))
+
+
+def test_people_enter_with_the_games_that_they_have_played(runs, command, played):
+    for _ in range(2):  # the second time, games that were counted are not counted again
+        assert command("human:Ann", "runs/cfr@last", "random", "games=20", "run=people")[0] == 0
+    report = summary(runs, "people")
+    ann, cfr, random = (
+        [each["name"] for each in report["entrants"]].index(name) for name in ("human:Ann", "cfr@last", "random")
+    )
+    tables = {name: np.array(table, float) for name, table in report["tables"].items()}
+    assert tables["payoff"][ann, cfr] == pytest.approx(0.0)
+    assert tables["payoff"][cfr, ann] == pytest.approx(0.0)
+    assert (tables["games"][ann, cfr], tables["wins"][ann, cfr], tables["wins"][cfr, ann]) == (3, 1, 2)
+    assert (tables["games"][ann, random], tables["games"][cfr, random]) == (0, 20)
+
+
+def test_people_who_have_not_played_are_refused(command, played):
+    code, _, err = command("human:Eve", "runs/cfr@last", "random")
+    assert code == 2
+    assert "human:Eve has played no games with the runs that enter" in err
+    assert "Their records have human:Ann, human:Bob" in err
+    code, _, err = command("human:Ann", "runs/cfr@last", "random", "schedule=swiss")
+    assert code == 2
+    assert "people play no new games" in err
 
 
 REFUSALS = [
