@@ -7,7 +7,8 @@ for progress in tournament.play():
 print(rank(tournament.results()))
 """
 
-from marl_engine.tournaments.entrants import Entrant, Field, enter
+from marl_engine.tournaments.entrants import Entrant
+from marl_engine.tournaments.field import Field, enter
 from marl_engine.tournaments.store import MatchStore
 from marl_engine.tournaments.tournament import Tournament
 

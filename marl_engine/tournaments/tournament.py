@@ -16,7 +16,8 @@ from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_number
 from marl_engine.ratings.results import Results, swap, tabulate
 from marl_engine.runners import LOCAL
-from marl_engine.tournaments.entrants import Entrant, Field
+from marl_engine.tournaments.entrants import Entrant
+from marl_engine.tournaments.field import Field
 from marl_engine.tournaments.matches import Match, deal_seeds, play_match, seatings
 from marl_engine.tournaments.schedules import (
     FIELD,

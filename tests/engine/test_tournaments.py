@@ -15,7 +15,8 @@ from marl_engine.errors import Refused
 from marl_engine.ratings.results import Tally
 from marl_engine.tournaments import MatchStore, Tournament, enter
 from marl_engine.tournaments.baselines import FunctionPolicy, play_greedily
-from marl_engine.tournaments.entrants import Field, make_entrant
+from marl_engine.tournaments.entrants import make_entrant
+from marl_engine.tournaments.field import Field
 from marl_engine.tournaments.matches import Match, deal_seeds, play_match, seatings
 from marl_engine.tournaments.schedules import round_robin, spent_confidence, swiss_round
 from marl_engine.tournaments.store import Row
