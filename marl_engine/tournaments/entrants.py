@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused, choice
 from marl_engine.policies.weights import digest_weights
 from marl_engine.runs.play_records import PERSON
+from marl_engine.tournaments.answers import REFERENCE, is_adapter, judges_texts, load_adapter, load_reference
 from marl_engine.tournaments.baselines import (
     Bot,
     FunctionPolicy,
@@ -42,6 +44,11 @@ class Entrant:
     games: tuple[RecordedGame, ...] = ()  # of a person, who plays no others
 
     @property
+    def slow(self) -> bool:
+        """Whether its games take long: those of bots and language policies."""
+        return self.bot is not None or any(policy.generates for policy in self.profile)
+
+    @property
     def has_policies(self) -> bool:
         """Whether it is played by its policies."""
         return self.bot is None and not self.games
@@ -60,6 +67,8 @@ def make_other(word: str, game: Any, partners: Sequence[Partner]) -> Entrant:
     if word.startswith(PERSON):
         entrant = make_entrant(word, "person, by recorded games", word, stand_in(game))
         return replace(entrant, games=games_of(word, partners))
+    if judges_texts(game):
+        return make_language_entrant(word, game, partners)
     bots, actions = bots_of(game), shared_actions(game)
     if word == RANDOM:
         return make_entrant(word, "any legal action", word, [RandomPolicy(game)] * game.players)
@@ -78,6 +87,23 @@ def make_other(word: str, game: Any, partners: Sequence[Partner]) -> Entrant:
     raise Refused(
         f"there is no entrant {word!r}; choose from {choice(word, options)}, or write module:function, "
         f"{PERSON}NAME or runs/NAME"
+    )
+
+
+def make_language_entrant(word: str, game: Any, partners: Sequence[Partner]) -> Entrant:
+    """Returns the policy before training, or an adapter on the model of the first run. Raises Refused."""
+    if word != REFERENCE and not is_adapter(Path(word)):
+        raise Refused(
+            f"there is no entrant {word!r}; in a game of answers choose from {choice(word, [REFERENCE])}, or write "
+            "runs/NAME, or the folder of an adapter"
+        )
+    if not partners:
+        raise Refused(f"{word} needs a run beside it, whose model it has")
+    run = partners[0].folder
+    if word == REFERENCE:
+        return make_entrant(word, f"{run} before training", word, load_reference(run))
+    return make_entrant(
+        Path(word).name, f"adapter {word} on the model of {run}", word, load_adapter(Path(word), run, game)
     )
 
 

@@ -9,6 +9,8 @@ mcts_50, look_ahead     bots of the game
 rock                    an action of a game in normal form
 module:function         a Python function; see `baselines.FunctionPolicy`
 human:NAME              a person who has played with the runs; see `people`
+reference               in a game of answers, the policy of the first run before training
+ADAPTER                 in a game of answers, the folder of an adapter that peft saved, on the model of the first run
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +23,7 @@ from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import local_config
 from marl_engine.runs.folder import RunFolder
+from marl_engine.tournaments.answers import judges_texts
 from marl_engine.tournaments.entrants import Entrant, make_other
 from marl_engine.tournaments.trained import list_runs, load_run, name_runs
 from marl_engine.types import Game
@@ -85,9 +88,8 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_game(game: Any) -> None:
-    """Raises Refused unless a game is stepped and has several seats."""
-    missing = missing_members(game, Game)
-    if missing:
+    """Raises Refused unless a game is stepped or compares answers, and has several seats."""
+    if not judges_texts(game) and missing_members(game, Game):
         raise Refused(
             f"{type(game).__name__} is not a game that is stepped, so it has no matches; compare its runs by "
             "marl_engine.runs.cross_play"

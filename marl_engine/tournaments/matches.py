@@ -18,6 +18,7 @@ from marl_engine.numerics.rng import derive_seeds
 from marl_engine.ratings.results import tally_payoffs
 from marl_engine.rollout.rollout import Seating, score
 from marl_engine.rollout.seat_memory import SeatMemory
+from marl_engine.tournaments.answers import judge_match, judges_texts
 from marl_engine.tournaments.baselines import Bot
 from marl_engine.tournaments.entrants import Entrant
 from marl_engine.types import Game, Memory, Profile, Turn
@@ -68,6 +69,8 @@ def deal_seeds(seed: int, begin: int, end: int) -> Tensor:
 
 def play_match(match: Match) -> np.ndarray:
     """Returns the tally (9,) of a match. An entrant against itself plays all seats, once on each deal."""
+    if judges_texts(match.game):
+        return judge_match(match.game, match.first.profile, match.second.profile, match.seeds)
     if match.first.digest == match.second.digest:
         everybody = np.ones((1, match.game.players), dtype=bool)
         return tally_payoffs(*(2 * [play_seating(match, everybody[0]).mean(1, keepdims=True).T]))

@@ -39,7 +39,7 @@ from marl_engine.types import Runner
 
 FIRST_LOOK = 32  # deals before the ranking is looked at; doubled for every further look
 LONGEST = 1024  # deals in a stretch,
-LONGEST_OF_BOTS = 32  # and if a bot plays, since some of them are slow
+LONGEST_IF_SLOW = 32  # and if an entrant is slow
 PACE = 0.5  # seconds of play between two writes
 
 
@@ -199,8 +199,8 @@ class Tournament:
 
     def _missing(self, pair: Pair, begin: int, end: int) -> Iterator[Stretch]:
         """Yields the stretches of a pair from its last deal on. They end at fixed places; see `cuts`."""
-        slow = any(self.field.entrants[each].bot is not None for each in pair)
-        for stop in cuts(end, LONGEST_OF_BOTS if slow else LONGEST):
+        slow = any(self.field.entrants[each].slow for each in pair)
+        for stop in cuts(end, LONGEST_IF_SLOW if slow else LONGEST):
             if stop > begin:
                 yield Stretch(pair, begin, stop)
                 begin = stop

@@ -11,6 +11,7 @@ from marl_engine.policies.weights import copy_with_weights, load_profile_state
 from marl_engine.runs.factory import make_profile
 from marl_engine.runs.folder import RunFolder, nearby_runs
 from marl_engine.runs.saved_weights import read_best, read_checkpoint
+from marl_engine.tournaments.answers import is_adapter
 from marl_engine.tournaments.entrants import Entrant, make_entrant
 from marl_engine.tournaments.people import Partner
 from marl_engine.types import Game, Profile
@@ -37,6 +38,8 @@ def list_runs(word: str) -> list[RunEntry]:
     """Returns the runs that a word names; none if it names something else. Raises Refused for a path without runs."""
     text, _, checkpoint = word.rpartition("@") if not Path(word).exists() and "@" in word else (word, "", "")
     folder = Path(text)
+    if is_adapter(folder):
+        return []
     if not folder.is_dir():
         if "/" in text and ":" not in text:
             raise Refused(f"there is no run at {text!r}{nearby_runs(folder)}")

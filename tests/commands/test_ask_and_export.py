@@ -1,12 +1,14 @@
 """marl-ask and marl-export use only the checkpoints of a run, and agree with transformers and peft."""
 
 import io
+import json
 import sys
 from configparser import ConfigParser
 from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_runs import CommandResult, marl_train
@@ -14,6 +16,7 @@ from toy_model import build_model, written_prompts
 
 from marl_engine.commands.ask import main as marl_ask
 from marl_engine.commands.export import main as marl_export
+from marl_engine.commands.tournament import main as marl_tournament
 from marl_engine.policies.language import backbone
 
 KINDS = ("llama", "gpt2", "whole")  # the last learns all weights
@@ -201,3 +204,27 @@ def test_every_command_says_what_it_does(home):
             assert (done.code, done.err) == (0, "")
             assert done.out.startswith(f"{name}: ")
             assert "Exit codes" in done.out
+
+
+def test_language_models_meet_in_a_tournament(home):
+    """An exported adapter answers as its run does, so both have the same payoffs, and none against each other."""
+    assert run_in(home, marl_export, "runs/llama", "out=adapter", "checkpoint=best").code == 0
+    words = ("runs/llama", "adapter", "reference", "games=24", "run=cup")
+    assert run_in(home, marl_tournament, *words).code == 0
+    report = json.loads((home / "runs/cup/tournament.json").read_text())
+    names = [each["name"] for each in report["entrants"]]
+    run, adapter, reference = map(names.index, ("llama", "adapter", "reference"))
+    payoff = np.array(report["tables"]["payoff"], float)
+    np.testing.assert_allclose(np.nan_to_num(payoff + payoff.T), 0, atol=1e-12)
+    assert payoff[run, adapter] == pytest.approx(0)
+    assert payoff[run, reference] == payoff[adapter, reference] != 0
+    assert report["games"] == 72
+
+
+def test_entrants_that_are_no_language_models_are_refused(home):
+    done = run_in(home, marl_tournament, "runs/llama", "random")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "in a game of answers choose from reference, or write runs/NAME, or the folder of an adapter" in done.err
+    done = run_in(home, marl_tournament, "reference", "adapter", "game=preference/sentiment")
+    assert done.code == 2
+    assert "reference needs a run beside it, whose model it has" in done.err

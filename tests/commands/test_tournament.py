@@ -168,7 +168,11 @@ REFUSALS = [
     (("runs/cfr", "random", "run=../out"), "run must be the name of a folder inside runs/"),
     (("runs/cfr", "random", "run=cfr"), "runs/cfr is not the folder of a tournament"),
     (("random", "greedy", "game=overcooked", "game.layout=nowhere"), "nowhere"),
-    (("random", "greedy", "game=preference/sentiment"), "is not a game that is stepped"),
+    (
+        ("random", "greedy", "game=preference/sentiment"),
+        "there is no entrant 'random'; in a game of answers choose from reference",
+    ),
+    (("reference", "runs/cfr"), "there is no entrant 'reference'; choose from"),
     (("random", "greedy", "game=control"), "has one seat, so nobody meets anybody"),
     (("runs/cfr", "--loud"), "there is no flag --loud"),
 ]
