@@ -69,8 +69,9 @@ def deal_seeds(seed: int, begin: int, end: int) -> Tensor:
 
 def play_match(match: Match) -> np.ndarray:
     """Returns the tally (9,) of a match. An entrant against itself plays all seats, once on each deal."""
-    if judges_texts(match.game):
-        return judge_match(match.game, match.first.profile, match.second.profile, match.seeds)
+    game: Any = match.game
+    if judges_texts(game):
+        return judge_match(game, match.first.profile, match.second.profile, match.seeds)
     if match.first.digest == match.second.digest:
         everybody = np.ones((1, match.game.players), dtype=bool)
         return tally_payoffs(*(2 * [play_seating(match, everybody[0]).mean(1, keepdims=True).T]))
