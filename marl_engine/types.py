@@ -281,7 +281,7 @@ Result = TypeVar("Result")
 
 
 class Runner(Protocol):
-    """Runs pure jobs, which carry their seed; every runner returns the same results in the same order."""
+    """Runs pure jobs, which carry their seed. Every runner returns the same results, not to be changed, in order."""
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
 

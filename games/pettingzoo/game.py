@@ -187,9 +187,9 @@ class PettingZoo:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """Other processes make their own environments."""
-        fields = {name: vars(self)[name] for name in ("env", "arguments", "pixels", "workers", "patience", "device")}
-        return {"fields": fields, "state": None if self.batch is None else self.state()}
+        """Other processes make their own environments, and step them themselves."""
+        fields = {name: vars(self)[name] for name in ("env", "arguments", "pixels", "patience", "device")}
+        return {"fields": fields | {"workers": 0}, "state": None if self.batch is None else self.state()}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__init__(**state["fields"])  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Runs several jobs one after the other.
+"""Runs several jobs, one after the other or at the same time in the workers of a runner.
 
 A failing job does not stop the others, and a repeated sweep runs what is missing.
 
@@ -8,11 +8,13 @@ has finished, the job is done; if it was interrupted, killed or halted, the job 
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
+from io import SEEK_END, StringIO
 from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from omegaconf import OmegaConf
 
@@ -21,11 +23,24 @@ from marl_engine.commands.command_line.preset_files import load_config
 from marl_engine.commands.process import FAILED
 from marl_engine.errors import Refused, describe
 from marl_engine.interruption import INTERRUPTION
+from marl_engine.runners import LOCAL
+from marl_engine.runners.resident import is_worker
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import Input, list_inputs, read_inputs
-from marl_engine.types import main_unit
+from marl_engine.types import Argument, Result, main_unit
 
+Train = Callable[[Mapping[str, Any], Path | None], int]  # runs a configuration in a folder; returns the exit code
 IGNORED_KEYS = {"run", "resume", "overwrite", "threads"}  # keys that do not change what a run computes
+
+
+class SweepRunner(Protocol):
+    """A `Runner` that gives results as soon as there are any."""
+
+    def complete(
+        self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
+    ) -> Iterator[tuple[int, Result]]:
+        """Yields the number of each argument and the job's result for it, as the jobs end."""
+        ...
 
 
 class Job(NamedTuple):
@@ -106,24 +121,45 @@ def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
     return limit is not None and amount >= float(limit)
 
 
-def run_jobs(jobs: Sequence[Job], train: Callable[[Mapping[str, Any], Path | None], int]) -> int:
+def run_jobs(jobs: Sequence[Job], runs: Path, train: Train, runner: SweepRunner = LOCAL) -> int:
     """Runs the jobs that are not done; returns 0, 1 if a job failed, or the code of a signal."""
-    failures = []
+    failures, missing = [], []
     for number, job in enumerate(jobs, start=1):
+        head = f"job {number} of {len(jobs)}, {job.label}:"
         if job.folder and is_done(job.folder, job.config):
-            print(f"job {number} of {len(jobs)}, {job.label}: is done, in {job.folder}", flush=True)
-            continue
-        print(f"job {number} of {len(jobs)}, {job.label}:", flush=True)
-        code = attempt(job, train)
+            print(f"{head} is done, in {job.folder}", flush=True)
+        else:
+            missing.append((head, job))
+    for number, (code, text) in runner.complete(partial(run_job, runs=runs, train=train), missing):
+        if text:
+            print(text, end="", flush=True)
         if INTERRUPTION.signals:
             return code
-        failures += [job.label] if code else []
+        failures += [missing[number][1].label] if code else []
     if failures:
         print(f"{len(failures)} of {len(jobs)} jobs failed: {'; '.join(failures)}", file=sys.stderr)
     return FAILED if failures else 0
 
 
-def attempt(job: Job, train: Callable[[Mapping[str, Any], Path | None], int]) -> int:
+def run_job(headed: tuple[str, Job], runs: Path, train: Train) -> tuple[int, str]:
+    """Runs a job with a headline; returns its exit code and, from a worker, what it printed.
+
+    A worker may go on where another one died.
+    """
+    head, job = headed
+    if not is_worker():
+        print(head, flush=True)
+        return attempt(job, train), ""
+    if job.folder is None and not job.config.get("overwrite"):
+        job = job._replace(folder=folder_of(job.config, identities_in(runs), runs))
+    output = StringIO(f"{head}\n")
+    output.seek(0, SEEK_END)
+    with redirect_stdout(output), redirect_stderr(output):
+        code = attempt(job, train)
+    return code, output.getvalue()
+
+
+def attempt(job: Job, train: Train) -> int:
     """Returns the exit code of one job. Its exceptions are printed, so that the other jobs still run."""
     try:
         return train(job.config, job.folder)

@@ -10,10 +10,14 @@ from typing import Any
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.process import FAILED, read_keys, run_command, show_help
 from marl_engine.commands.train import CONFIG, RUNS
+from marl_engine.configuration import instantiate
 from marl_engine.errors import Halted, Refused, describe
 from marl_engine.interruption import GRACE, INTERRUPTION, Interrupted
+from marl_engine.runners import LOCAL
+from marl_engine.types import Runner
 
 REPORT = "report.html"
+ANY_GAME = "game=matrix"  # a configuration needs one; here only its runner counts
 SHOWN = 20  # entrants in the table on the screen
 OPTIONS = ("games", "schedule", "rounds", "confidence", "exact", "seed")  # of a tournament
 HELP = """\
@@ -56,6 +60,7 @@ Keys
   run          name of the folder in runs/ (default: tournament)
   seed         random seed (default: 0)
   threads      default: OMP_NUM_THREADS, or the number of free cores
+  runner       local (default), processes or ray, with its keys, such as runner.workers=4; plays pairs at the same time
 
 In runs/NAME: report.html, tournament.json, ratings.csv, matches.csv, and matches.sqlite with every match. Ctrl-C keeps
 all matches that were played; the same command goes on, and one with more entrants or games plays only what is new. The
@@ -90,15 +95,22 @@ def tournament(arguments: Sequence[str]) -> int:
         return 0
     keys = [word for word in arguments if "=" in word and not Path(word).exists()]
     words_of_game = [word for word in keys if word.startswith(("game=", "game."))]
-    options = read_keys([word for word in keys if word not in words_of_game], TournamentOptions)
+    words_of_runner = [word for word in keys if word.startswith(("runner=", "runner."))]
+    others = [word for word in keys if word not in (*words_of_game, *words_of_runner)]
+    options = read_keys(others, TournamentOptions)
     entrants = [word for word in arguments if word not in keys]
     if not entrants:
         raise Refused("say who plays, like marl-tournament runs/a runs/b random")
     section = compose_config(CONFIG, words_of_game)["game"] if words_of_game else None
-    return hold(entrants, section, options)
+    runner: Runner = LOCAL
+    if words_of_runner:
+        runner = instantiate("runner", compose_config(CONFIG, [ANY_GAME, *words_of_runner])["runner"])
+    return hold(entrants, section, options, runner)
 
 
-def hold(words: Sequence[str], section: Mapping[str, Any] | None, options: TournamentOptions) -> int:
+def hold(
+    words: Sequence[str], section: Mapping[str, Any] | None, options: TournamentOptions, runner: Runner = LOCAL
+) -> int:
     """Plays a tournament and writes its files; returns the exit code. Raises Refused."""
     import torch
 
@@ -111,7 +123,7 @@ def hold(words: Sequence[str], section: Mapping[str, Any] | None, options: Tourn
     field = enter(words, section)
     try:
         with closing(MatchStore(folder)) as store:
-            event = Tournament(field, store, **{key: getattr(options, key) for key in OPTIONS})
+            event = Tournament(field, store, runner=runner, **{key: getattr(options, key) for key in OPTIONS})
             console.print(f"{len(field.entrants)} entrants, {describe_game(field.section)}, in {folder}")
             interrupted = not play(event, console)
             with INTERRUPTION.limit(GRACE) if interrupted else nullcontext():

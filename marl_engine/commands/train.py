@@ -80,7 +80,21 @@ def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) 
         if plan.run and not job.folder:
             named_folder(plan.run, plan.overwrite)
         build(job.config)
-    return run_jobs(jobs, train)
+    return run_jobs(jobs, RUNS, train, sweep_runner(configs))
+
+
+def sweep_runner(configs: Sequence[Mapping[str, Any]]) -> Any:
+    """Returns the runner of a sweep: that of its jobs, without a limit of time, if they have the same."""
+    from marl_engine.capabilities import missing_members
+    from marl_engine.commands.sweep import SweepRunner
+    from marl_engine.configuration import instantiate
+    from marl_engine.runners import LOCAL
+
+    section = configs[0]["runner"]
+    if any(config["runner"] != section for config in configs):
+        return LOCAL
+    runner = instantiate("runner", {key: None if key == "timeout" else section[key] for key in section})
+    return LOCAL if missing_members(runner, SweepRunner) else runner
 
 
 def split_config(config: Mapping[str, Any]) -> tuple[RunOptions, StopRule]:

@@ -1,10 +1,10 @@
 """Games in progress, in shards: each stretch of play is a pure job for each shard, so any runner gives the same result.
 
-Each shard is one batch, so results do not depend on the number of workers. A shard contains its games: a runner with
-several processes sends them back and forth, the local one does not move them.
+Each shard is one batch, so results do not depend on the number of workers. The games of a shard stay in the worker that
+played them last; see `runners.resident`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from marl_engine.numerics.state import set_fields
 from marl_engine.numerics.trees import map_tree
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.rollout.stream import Stream
-from marl_engine.runners import LOCAL
+from marl_engine.runners import LOCAL, Resident
 from marl_engine.types import Game, LevelSource, Opponents, Runner, Turn
 
 Joined = TypeVar("Joined", Turn, Trajectory)
@@ -26,7 +27,8 @@ FILLS = {"legal": 1, "alive": 1, "final_acting": 1}  # values of fields that are
 class Stretch(NamedTuple):
     """The next `turns` decisions of a shard. The job uses up the shard: go on with the one that it returns."""
 
-    shard: Stream
+    shard: Resident[Stream]
+    source: LevelSource | None
     opponents: Opponents
     turns: int
 
@@ -34,14 +36,18 @@ class Stretch(NamedTuple):
 class Played(NamedTuple):
     """A shard after a stretch, what was played, and the payoff (games, P) of the games that ended on the way."""
 
-    shard: Stream
+    shard: Resident[Stream]
+    turn: Turn  # that the shard is to play next
     trajectory: Trajectory
     ended: Tensor | None
 
 
 def play_shard(stretch: Stretch) -> Played:
     """Plays; see `Stream.play_opponents`."""
-    return Played(stretch.shard, *stretch.shard.play_opponents(stretch.opponents, stretch.turns))
+    stream = stretch.shard.value
+    stream.source = stretch.source
+    trajectory, ended = stream.play_opponents(stretch.opponents, stretch.turns)
+    return Played(Resident(stream), stream.turn, trajectory, ended)
 
 
 class ShardedStream:
@@ -61,19 +67,24 @@ class ShardedStream:
         source: LevelSource | None = None,
     ):
         self.runner, self.source = runner, source
-        self.shards = [Stream(deepcopy(game), piece, source) for piece in seeds.split(size or len(seeds))]
+        streams = [Stream(deepcopy(game), piece, source) for piece in seeds.split(size or len(seeds))]
+        self.shards, self.turns = [Resident(stream) for stream in streams], [stream.turn for stream in streams]
 
     @property
     def turn(self) -> Turn:
         """The turn that all games are to play next."""
-        return join_games([shard.turn for shard in self.shards], 0)
+        return join_games(self.turns, 0)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restores the shards; see `set_state`."""
+        set_fields(self, state)
+        self.turns = [shard.value.turn for shard in self.shards]
 
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
         """See `Stream.play_opponents`."""
-        for shard in self.shards:
-            shard.source = self.source
-        results = self.runner.map(play_shard, [Stretch(shard, opponents, turns) for shard in self.shards])
-        self.shards = [each.shard for each in results]
+        stretches = [Stretch(shard, self.source, opponents, turns) for shard in self.shards]
+        results = self.runner.map(play_shard, stretches)
+        self.shards, self.turns = [each.shard for each in results], [each.turn for each in results]
         returns = [each.ended for each in results if each.ended is not None]
         if self.source is not None and returns:
             levels = [

@@ -2,5 +2,7 @@
 
 from marl_engine.runners.local import LOCAL, LocalRunner
 from marl_engine.runners.processes import ProcessRunner
+from marl_engine.runners.ray import RayRunner
+from marl_engine.runners.resident import Resident
 
-__all__ = ["LOCAL", "LocalRunner", "ProcessRunner"]
+__all__ = ["LOCAL", "LocalRunner", "ProcessRunner", "RayRunner", "Resident"]

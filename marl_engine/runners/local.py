@@ -1,6 +1,6 @@
 """Runs jobs in this process. A job is a pure function of its argument, so every runner gives the same results."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from marl_engine.types import Argument, Result
@@ -12,6 +12,11 @@ class LocalRunner:
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         return [job(argument) for argument in arguments]
+
+    def complete(
+        self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
+    ) -> Iterator[tuple[int, Result]]:
+        return enumerate(map(job, arguments))
 
 
 LOCAL = LocalRunner()

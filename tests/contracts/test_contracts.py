@@ -63,7 +63,7 @@ def test_a_solver_begins_anew(name):
         check_beginning_anew(parts(solver=name))
 
 
-@pytest.mark.parametrize("name", presets("runner"))
+@pytest.mark.parametrize("name", sorted(set(presets("runner")) - {"ray"}))  # tests/ray starts Ray
 def test_runner_keeps_the_order(name):
     runner = instantiate("runner", preset("runner", name)["runner"])
     assert runner.map(math.isqrt, range(5)) == [0, 1, 1, 1, 2]

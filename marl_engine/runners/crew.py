@@ -1,0 +1,187 @@
+"""The actors of a `RayRunner`: gives them jobs, replaces lost ones, and stores arrays that several jobs need."""
+
+import os
+import sys
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import chain, pairwise
+from signal import SIGKILL
+from time import monotonic
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from marl_engine.errors import Halted, Notice, excerpt
+from marl_engine.runners.packets import Packet, pack, unpack
+from marl_engine.runners.ray import Worker
+from marl_engine.types import Argument, Result
+
+ATTEMPTS = 5  # workers that a job may cost
+STALE = 16  # calls after which an array that was not used again leaves the object store
+
+
+class WorkerTraceback(Exception):
+    """The traceback of an exception in a worker, shown as its cause."""
+
+    def __str__(self) -> str:
+        return f"in a worker\n{self.args[0]}"
+
+
+class Task(NamedTuple):
+    """A job under way: its number, the worker's, and when it should have ended."""
+
+    job: int
+    worker: int
+    deadline: float
+
+
+class Crew:
+    """`count` actors with the given options. A job that takes longer than `timeout` seconds costs its worker."""
+
+    def __init__(self, count: int, timeout: float | None, options: dict[str, Any]):
+        self.timeout, self.store, self.false_starts = timeout or float("inf"), Store(), 0
+        self.kind = ray.remote(Worker).options(**options)
+        self.actors = [self.kind.remote(sys.path, os.getcwd()) for _ in range(count)]
+        self.processes: dict[int, tuple[str, int]] = {}  # node and process of each worker
+        self.starting = {actor.ready.remote(): worker for worker, actor in enumerate(self.actors)}
+
+    def complete(
+        self, job: Callable[[Argument], Result], arguments: Sequence[Argument]
+    ) -> Iterator[tuple[int, Result]]:
+        """Yields the number of each argument and the job's result for it, as the jobs end.
+
+        A worker gets neighbouring jobs, the same ones in each call, and others when it has none left. Raises an
+        exception of the job, and Halted if one costs ATTEMPTS workers or none can start. Jobs under way are then
+        abandoned.
+        """
+        messages = self.store.address([pack((job, argument)) for argument in arguments])
+        cuts = np.linspace(0, len(messages), len(self.actors) + 1).round().astype(int)
+        queues = [deque(range(*cut)) for cut in pairwise(cuts)]
+        attempts: Counter[int] = Counter()
+        missing = len(messages)
+        under_way: dict[Any, Task] = {}
+        try:
+            while missing:
+                self._give_jobs(messages, queues, under_way)
+                for reference in self._wait(under_way):
+                    task = under_way[reference]
+                    answer = self._answer(reference, task)
+                    del under_way[reference]
+                    if answer is None:
+                        queues[task.worker].appendleft(task.job)
+                        attempts[task.job] += 1
+                        self._replace(task.worker, attempts[task.job])
+                    else:
+                        missing -= 1
+                        yield task.job, read(*answer)
+        finally:
+            for task in under_way.values():
+                self._replace(task.worker)
+
+    def _give_jobs(self, messages: Sequence[Any], queues: Sequence[deque[int]], under_way: dict[Any, Task]) -> None:
+        """Gives each idle worker a job of its queue, or the last one of the longest queue."""
+        busy = {task.worker for task in under_way.values()} | set(self.starting.values())
+        idle = set(range(len(self.actors))) - busy
+        for worker in sorted(idle, key=lambda each: not queues[each]):
+            longest = max(queues, key=len)
+            if longest:
+                job = queues[worker].popleft() if queues[worker] else longest.pop()
+                reference = self.actors[worker].run.remote(*messages[job])
+                under_way[reference] = Task(job, worker, monotonic() + self.timeout)
+
+    def _wait(self, under_way: dict[Any, Task]) -> list[Any]:
+        """Waits for an answer, a deadline or a worker that has started.
+
+        Returns the tasks that have ended, or should have.
+        """
+        rest = min((task.deadline for task in under_way.values()), default=float("inf")) - monotonic()
+        ready, _ = ray.wait([*under_way, *self.starting], timeout=None if rest == float("inf") else max(rest, 0))
+        for each in ready:
+            if each in self.starting:
+                self._welcome(each)
+        late = [] if ready else [each for each, task in under_way.items() if task.deadline <= monotonic()]
+        return [each for each in ready if each in under_way] + late
+
+    def _welcome(self, start: Any) -> None:
+        """Takes note that a worker has started, or replaces it. Raises Halted if ATTEMPTS in a row could not start."""
+        worker = self.starting.pop(start)
+        try:
+            self.processes[worker] = ray.get(start)
+            self.false_starts = 0
+        except RayError as error:
+            self.false_starts += 1
+            if self.false_starts >= ATTEMPTS:
+                raise Halted(f"workers cannot start: {excerpt(str(error), 2000)}") from error
+            self._replace(worker)
+
+    def _answer(self, reference: Any, task: Task) -> Any:
+        """Returns the answer of a worker; None if it died or is late."""
+        try:
+            return ray.get(reference, timeout=0 if task.deadline <= monotonic() else None)
+        except (RayError, TimeoutError):
+            return None
+
+    def _replace(self, worker: int, attempts: int = 0) -> None:
+        """Replaces a worker, which cost a job `attempts` workers so far. Raises Halted if they are too many."""
+        ray.kill(self.actors[worker])
+        node, process = self.processes.pop(worker, ("", 0))
+        if node == ray.get_runtime_context().get_node_id():
+            with suppress(ProcessLookupError):
+                os.kill(process, SIGKILL)  # one that is stopped does not hear Ray, and keeps its processor
+        self.actors[worker] = self.kind.remote(sys.path, os.getcwd())
+        self.starting[self.actors[worker].ready.remote()] = worker
+        if attempts >= ATTEMPTS:
+            raise Halted(
+                f"a job cost {attempts} workers, which died or took more than runner.timeout={self.timeout:g} seconds; "
+                "is there enough memory for runner.workers?"
+            )
+        if attempts:
+            text = "a worker died or did not answer in time; another one does its job again"
+            warnings.warn(Notice(text), stacklevel=2)
+
+
+def read(succeeded: bool, frame: bytes, arrays: Sequence[np.ndarray]) -> Any:
+    """Returns the result of a job without copying its arrays. Raises its exception."""
+    if succeeded:
+        return unpack(frame, arrays, copy=False)
+    error, text = unpack(frame, arrays, copy=True)
+    raise error from WorkerTraceback(text)
+
+
+class Store:
+    """Arrays in Ray's object store, by content: each is stored once for all jobs and calls that use it."""
+
+    def __init__(self) -> None:
+        self.places: dict[bytes, tuple[Any, int]] = {}  # reference to a list of arrays, and the place in it
+        self.used: dict[bytes, int] = {}  # the last call that used it
+        self.calls = 0
+
+    def address(self, packets: Sequence[Packet]) -> list[tuple[Any, ...]]:
+        """Returns the arguments of `Worker.run` for each packet. Arrays that are in several packets are stored."""
+        self.calls += 1
+        digests = [[blake2b(array, digest_size=16).digest() for array in packet.arrays] for packet in packets]
+        counts = Counter(digest for each in digests for digest in set(each))
+        every = dict(zip(chain(*digests), chain(*(packet.arrays for packet in packets)), strict=True))
+        new = [digest for digest, number in counts.items() if number > 1 and digest not in self.places]
+        if new:
+            reference = ray.put([every[digest] for digest in new])
+            self.places |= {digest: (reference, place) for place, digest in enumerate(new)}
+        self.used |= dict.fromkeys(counts, self.calls)
+        self.used = {digest: call for digest, call in self.used.items() if call > self.calls - STALE}
+        self.places = {digest: place for digest, place in self.places.items() if digest in self.used}
+        return [self._message(packet, each) for packet, each in zip(packets, digests, strict=True)]
+
+    def _message(self, packet: Packet, digests: Sequence[bytes]) -> tuple[Any, ...]:
+        """Returns the pickle, its arrays or their places, and the stored lists that they are in."""
+        places = [self.places.get(digest) for digest in digests]
+        stores = list(dict.fromkeys(place[0] for place in places if place is not None))
+        arrays = [
+            array if place is None else (stores.index(place[0]), place[1])
+            for array, place in zip(packet.arrays, places, strict=True)
+        ]
+        return packet.frame, arrays, *stores

@@ -1,0 +1,158 @@
+"""Runs jobs in Ray actors, on this machine or a cluster, with the results of every other runner in the same order.
+
+The actors are long-lived: they keep what they have compiled, and the games that they play (see `resident`). Arrays that
+several jobs need, such as the weights of a policy, are put into Ray's object store once and not again until they
+change. Results come back without copies, in memory that cannot be written.
+
+What matters lives in the process of the run. An actor that dies or does not answer is replaced, and its job is done
+again by another one, with the same result.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marl_engine.errors import Refused, describe, excerpt
+from marl_engine.interruption import SIGNALS
+from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.threads import count_free_cores
+from marl_engine.runners.packets import Packet, pack, unpack
+from marl_engine.runners.resident import become_worker, is_worker
+from marl_engine.types import Argument, Result
+
+INSTALL = "runner=ray needs Ray: pip install 'marl_engine[ray]'"
+PACKAGES = ("marl_engine", "games", "solvers", "configs")  # that travel to a cluster
+LOCAL_SETTINGS = {  # of a Ray that this process starts; it reads them when it is imported
+    "RAY_AUTH_MODE": "disabled",  # nobody else uses it, and tokens would be written to the home folder
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # the run waits for its workers, so they are as urgent as itself
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass
+class RayRunner:
+    """Runs jobs in `workers` actors, which start with the first jobs and use one thread each.
+
+    A single job runs in the process of the run, and jobs of a job in its worker. Raises Refused if Ray is not installed
+    and ValueError for numbers out of range.
+    """
+
+    workers: int | None = None  # None: as many as there are free cores, or processors in a running cluster
+    address: str | None = None  # of a running cluster: auto, host:port or ray://host:port; None: Ray starts here
+    timeout: float | None = 600  # seconds after which an actor that does not answer is replaced; None: never
+    num_gpus: float = 0  # of an actor; several can share one
+    runtime_env: dict[str, Any] | None = None  # of actors in a running cluster; None: with this engine's packages
+    crew: Any = field(init=False, default=None)  # the actors
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            check_fields("runner", self, "workers", least=1, whole=True)
+        if self.timeout is not None:
+            check_fields("runner", self, "timeout", above=0)
+        check_fields("runner", self, "num_gpus", least=0)
+        if find_spec("ray") is None:
+            raise Refused(INSTALL)
+
+    def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
+        """Returns the results of a job for each argument; see `Crew.complete`."""
+        return [result for _, result in sorted(self.complete(job, arguments), key=itemgetter(0))]
+
+    def complete(
+        self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
+    ) -> Iterator[tuple[int, Result]]:
+        """Yields the number of each argument and its result as the jobs end; see `Crew.complete`."""
+        jobs = list(arguments)
+        if len(jobs) < 2 or is_worker():
+            yield from enumerate(map(job, jobs))
+            return
+        if self.crew is None:
+            from marl_engine.runners.crew import Crew
+
+            count = connect(self.address, self.workers, self.runtime_env)
+            self.crew = Crew(count, self.timeout, {"num_cpus": 1, "num_gpus": self.num_gpus})
+        yield from self.crew.complete(job, jobs)
+
+
+def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, Any] | None = None) -> int:
+    """Starts Ray or joins a running cluster, unless this process has done so; returns the number of workers.
+
+    Raises Refused if there is no cluster at the address.
+    """
+    if address is None:
+        for name, value in LOCAL_SETTINGS.items():
+            os.environ.setdefault(name, value)
+    import ray
+
+    count = workers or count_free_cores()
+    if not ray.is_initialized():
+        import signal
+
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        options: dict[str, Any] = {"num_cpus": count, "include_dashboard": False}
+        if address is not None:
+            options = {"address": address, "runtime_env": runtime_env or {"py_modules": find_packages()}}
+        try:
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise Refused(f"runner.address={address}: {excerpt(describe(error))}") from error
+        finally:
+            for number, handler in handlers.items():  # Ray replaces some
+                signal.signal(number, handler)
+    return count if address is None else workers or int(ray.cluster_resources().get("CPU", 1))
+
+
+def find_packages() -> list[str]:
+    """Returns the folders of this engine's packages."""
+    specs = [find_spec(name) for name in PACKAGES]
+    return [str(Path(place)) for spec in specs if spec is not None for place in spec.submodule_search_locations or ()]
+
+
+class Worker:
+    """The actor. It imports from the folders of the run where they exist."""
+
+    def __init__(self, path: Iterable[str], folder: str):
+        become_worker()
+        torch.set_num_threads(1)
+        with suppress(OSError):
+            os.chdir(folder)
+        sys.path += [each for each in path if each not in sys.path]
+
+    def ready(self) -> tuple[str, int]:
+        """Returns the node of Ray and the number of this process."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def run(self, frame: bytes, arrays: list[Any], *stores: list[Any]) -> tuple[bool, bytes, list[Any]]:
+        """Runs a job; returns whether it succeeded, and the packet of its result or exception.
+
+        An array is given as such, or as its place in one of the stores.
+        """
+        whole = [stores[each[0]][each[1]] if isinstance(each, tuple) else each for each in arrays]
+        try:
+            job, argument = unpack(frame, whole, copy=True)
+            return True, *pack(job(argument))
+        except Exception as error:
+            return False, *pack_error(error)
+
+
+def pack_error(error: Exception) -> Packet:
+    """Returns the packet of an exception and its traceback. One that cannot be pickled becomes a RuntimeError."""
+    frames = error.__traceback__.tb_next if error.__traceback__ else None  # without the worker's
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    try:
+        packet = pack((error, text))
+        unpack(*packet, copy=True)
+    except Exception:
+        return pack((RuntimeError(f"{type(error).__name__}: {error}"), text))
+    return packet

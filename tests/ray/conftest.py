@@ -1,0 +1,27 @@
+"""Ray, started once for all tests here."""
+
+import pytest
+
+pytest.importorskip("ray", reason="there is no Ray: make ray-test installs it")
+
+import ray
+
+from marl_engine.runners.ray import RayRunner, connect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster():
+    """A cluster on this machine for up to eight workers, which wait most of the time."""
+    connect(None, 8)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def one():
+    return RayRunner(1)
+
+
+@pytest.fixture(scope="session")
+def two():
+    return RayRunner(2)

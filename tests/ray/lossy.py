@@ -1,0 +1,67 @@
+"""Games and jobs that lose their worker once, or fail."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from toys import Matrix
+
+PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+
+
+@dataclass
+class Lossy(Matrix):
+    """Sends its process a signal in its eighth step, the first time that a copy of it comes there.
+
+    Each object that is made from a pickled state adds a line to the file `made`.
+    """
+
+    folder: str = ""
+    number: int = signal.SIGKILL
+    steps: int = 0
+
+    def step(self, actions):
+        self.steps += 1
+        if self.steps == 8 and self.number:
+            try:
+                (Path(self.folder) / "lost").touch(exist_ok=False)
+                os.kill(os.getpid(), self.number)
+            except FileExistsError:
+                pass
+        return super().step(actions)
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        with open(Path(self.folder) / "made", "a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+@dataclass
+class Failing(Matrix):
+    """Raises an exception in its third step."""
+
+    payoff: torch.Tensor | None = None
+    steps: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self):
+        self.payoff = PENNIES
+        super().__post_init__()
+
+    def step(self, actions):
+        self.steps += 1
+        if self.steps == 3:
+            raise ArithmeticError("the third step")
+        return super().step(actions)
+
+
+def die(argument):
+    """Kills its process, if that is a worker."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def always_north(observation, legal, seat, noise):
+    """An entrant of tournaments: moves north."""
+    return legal.argmax(-1)

@@ -1,0 +1,77 @@
+"""Signals and errors in runs whose Ray is their own, or a running cluster."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_runs import SMALL, assert_same_run, marl_train
+
+ROOT = Path(__file__).parents[2]
+RAY = ("runner=ray", "runner.workers=2", "responder.shard=1", "save_every=2")
+COMMAND = "from marl_engine.commands.entry import train; train()"
+MARK = "MARL_ENGINE_TEST"  # an environment variable that the processes of a run inherit
+
+
+def start(home, *words):
+    """Starts a run in a process of its own, whose descendants can be told by their environment."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/ray"), str(ROOT / "tests/fixtures")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", MARK: str(home)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *words], cwd=home, env=environment, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def descendants(home):
+    """Returns the numbers of the processes of a run."""
+    numbers = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={home}\0".encode() in (path / "environ").read_bytes():
+                numbers.append(int(path.name))
+        except OSError:  # it has ended
+            continue
+    return numbers
+
+
+def await_that(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process_and_goes_on_with_the_same_bits(number, tmp_path):
+    """Ray's helpers need seconds to end, and more of them if nobody told them to."""
+    shared = set(os.listdir("/dev/shm"))
+    process = start(tmp_path, *SMALL, *RAY, "run=x")
+    await_that(lambda: process.poll() is not None or list(tmp_path.glob("runs/x/checkpoints/0*")), 200)
+    assert len(descendants(tmp_path)) > 3
+    process.send_signal(number)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == (128 + number if number == signal.SIGINT else -number), err
+    await_that(lambda: not descendants(tmp_path), 240)
+    assert not {each for each in set(os.listdir("/dev/shm")) - shared if "plasma" in each or "ray" in each}
+    if number == signal.SIGINT:
+        assert "resume=runs/x goes on with it" in out
+        assert err == ""
+    last = max(int(each.name) for each in tmp_path.glob("runs/x/checkpoints/0*")) + 2
+    assert marl_train(tmp_path, "resume=runs/x", f"iterations={last}").code == 0
+    assert marl_train(tmp_path, *SMALL, "responder.shard=1", "save_every=2", "run=y", f"iterations={last}").code == 0
+    assert_same_run(tmp_path / "runs/x", tmp_path / "runs/y", last)
+
+
+def test_an_error_in_a_game_is_shown_once_and_ends_the_run_that_joined_a_cluster(tmp_path, cluster):
+    words = ("game=overcooked", "game._target_=lossy.Failing", "policy.hidden=[8]", *RAY, "runner.address=auto")
+    process = start(tmp_path, *words, "responder.num_envs=4", "responder.rollout_length=8", "run=x")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert err.count("in step\n    raise ArithmeticError") == 1
+    assert err.rstrip().endswith("ArithmeticError: the third step")
+    assert json.dumps(err).count("Error") < 12

@@ -1,0 +1,197 @@
+"""Ray gives the results of the local runner, bit for bit, also when workers are lost."""
+
+import math
+import os
+import signal
+import sys
+from itertools import islice
+
+import numpy as np
+import pytest
+import ray
+import torch
+from command_runs import SMALL, assert_same_run, marl_train
+from lossy import PENNIES, Lossy, die
+
+from games.normal_form.games import MatrixGame
+from games.recall import Recall
+from marl_engine.errors import Halted, Notice, Refused
+from marl_engine.evaluation.returns import ReturnEvaluator
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.trees import map_tree
+from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.recurrent import RecurrentSpec
+from marl_engine.policies.tabular import TabularSpec
+from marl_engine.responders.exact import ExactResponder
+from marl_engine.responders.ppo import PPO
+from marl_engine.rollout.levels import Stages
+from marl_engine.rollout.sharded_stream import ShardedStream
+from marl_engine.runners import LOCAL, RayRunner, packets
+from marl_engine.runners.crew import ATTEMPTS, Crew, Store
+from marl_engine.types import Opponents
+from solvers.populations.psro import PSRO
+
+
+def assert_same_trees(first, second):
+    map_tree(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), tuple(first), tuple(second))
+
+
+def learn(runner):
+    """Returns the trajectories and the weights of three steps against opponents, with memory, levels and shards."""
+    torch.manual_seed(0)
+    network, game = RecurrentSpec(units=8, hidden=(8,)), Recall(delay=2)
+    profile, opponents = network.profile(game), Opponents([freeze(network.profile(game)) for _ in range(2)], (0.3, 0.7))
+    levels = Stages([1, 2], threshold=0.3, games=20)
+    settings = {"num_envs": 20, "rollout_length": 7, "minibatches": 2, "learning_rate": 0.01, "shard": 8}
+    learner = PPO(game, network, runner=runner, levels=levels, **settings)
+    steps = [learner.respond(profile, opponents) for _ in range(3)]
+    return [each for step in steps for each in step.batch], [each.detach() for each in profile[0].parameters()]
+
+
+@pytest.mark.parametrize("workers", ["one", "two"])
+def test_learning_is_the_same_with_any_number_of_workers(workers, request):
+    (ours, own), (reference, weights) = learn(request.getfixturevalue(workers)), learn(LOCAL)
+    assert all(map(torch.equal, own, weights))
+    for first, second in zip(ours, reference, strict=True):
+        assert_same_trees(first, second)
+
+
+def test_evaluations_and_payoff_cells_are_the_same(two):
+    torch.manual_seed(0)
+    network, game = MLPSpec(hidden=(8,)), Recall(delay=2)
+    profile, reference = (network.profile(game) for _ in range(2))
+    first, second = (ReturnEvaluator(game, reference, runner, 1500).evaluate(profile) for runner in (LOCAL, two))
+    assert first.metrics == second.metrics
+    populations = []
+    for runner in (LOCAL, two):
+        solver, game = PSRO(games=50), MatrixGame(name="rock_paper_scissors")
+        list(islice(solver.solve(TabularSpec().profile(game), ExactResponder(game), runner), 3))
+        populations.append(solver.population)
+    assert np.array_equal(populations[0].mean, populations[1].mean)
+    assert min(populations[1].sizes) > 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_has_the_metrics_and_checkpoints_of_a_local_one(workers, tmp_path):
+    words = (*SMALL, "responder.shard=1", "save_every=2", "iterations=4")
+    assert marl_train(tmp_path, *words, "run=local").code == 0
+    done = marl_train(tmp_path, *words, "run=ray", "runner=ray", f"runner.workers={workers}")
+    assert (done.code, done.err) == (0, "")
+    assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/local", 4)
+
+
+def play(runner, folder, number):
+    """Returns what two shards of a game that loses its worker play in five stretches."""
+    torch.manual_seed(0)
+    game = Lossy(PENNIES, patience=3, folder=str(folder), number=number)
+    opponents = Opponents([MLPSpec(hidden=(8,)).profile(game)])
+    stream = ShardedStream(game, derive_seeds(0, 8), runner, 4)
+    return [stream.play_opponents(opponents, 3) for _ in range(5)], stream.turn
+
+
+def test_games_stay_in_their_workers(two, tmp_path):
+    """The state of each shard is unpickled once in all five stretches, and never here, where the game is copied."""
+    play(two, tmp_path, 0)
+    processes = (tmp_path / "made").read_text().split()
+    workers = [each for each in processes if each != str(os.getpid())]
+    assert len(workers) == len(set(workers)) == 2
+    (tmp_path / "made").unlink()
+    play(LOCAL, tmp_path, 0)
+    assert len((tmp_path / "made").read_text().split()) == len(processes) - len(workers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_hangs_changes_no_bit(number, two, tmp_path):
+    """It is lost in the middle of the third stretch. A stopped process answers nothing and must be killed."""
+    two.crew = two.crew or Crew(2, None, {"num_cpus": 1})
+    two.crew.timeout = 40 if number == signal.SIGSTOP else math.inf
+    try:
+        with pytest.warns(Notice, match="another one does its job again"):
+            stretches, turn = play(two, tmp_path, number)
+    finally:
+        two.crew.timeout = math.inf
+    reference, last = play(LOCAL, tmp_path, 0)
+    assert (tmp_path / "lost").exists()
+    assert_same_trees(turn, last)
+    for (trajectory, ended), (other, returns) in zip(stretches, reference, strict=True):
+        assert_same_trees(trajectory, other)
+        assert_same_trees([ended], [returns])
+
+
+def test_a_job_that_costs_too_many_workers_stops_the_run_and_the_next_jobs_run(one, monkeypatch):
+    monkeypatch.setattr("marl_engine.runners.crew.ATTEMPTS", 2)
+    with pytest.warns(Notice), pytest.raises(Halted, match="a job cost 2 workers"):
+        one.map(die, [1, 2])
+    assert one.map(math.isqrt, [9, 16]) == [3, 4]
+    assert ATTEMPTS > 2
+
+
+def test_an_error_in_a_job_is_raised_here_with_its_traceback(two):
+    with pytest.raises(ValueError, match="nonnegative") as raised:
+        two.map(math.isqrt, [4, -4, 9])
+    assert "math domain error" in str(raised.value.__cause__) or "nonnegative" in str(raised.value.__cause__)
+    assert two.map(math.isqrt, [4, 9]) == [2, 3]
+
+
+def test_classes_and_functions_of_a_notebook_travel(two):
+    """Whatever is defined in __main__ does not exist in other processes."""
+    shift = 2
+    assert two.map(lambda number: number + shift, [1, 2, 3]) == [3, 4, 5]
+
+
+def test_weights_are_stored_once_until_they_change(cluster):
+    """Two jobs with equal weights share one object, in this call and the next; other weights are stored anew."""
+    store, weights = Store(), torch.rand(64, 64)
+    jobs = [packets.pack(("job", number, weights)) for number in range(2)]
+    first, second = store.address(jobs), store.address(jobs)
+    places = {message[1][0] for message in first + second}
+    assert len(places) == 1
+    assert len({message[2] for message in first + second}) == 1
+    weights[0] += 1
+    (third, _), stored = store.address([packets.pack(weights)] * 2), ray.get(first[0][2])[0]
+    assert third[2] != first[0][2]
+    assert packets.unpack(third[0], ray.get(third[2]), copy=True).equal(weights)
+    assert not np.array_equal(stored, ray.get(third[2])[0])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.rand(3, 100, 50).transpose(0, 2),
+        torch.rand(4, 5)[:, ::2],
+        torch.rand(5000).bfloat16(),
+        torch.rand(30, 300).argsort(-1).expand(2, 30, 300),
+        torch.zeros(0, 3),
+        torch.tensor(7),
+        torch.nn.Linear(100, 60, bias=False).weight,
+        np.arange(5000.0).reshape(50, 100).T,
+    ],
+    ids=str,
+)
+def test_packets_keep_values_and_the_order_of_axes_in_memory(value):
+    again = packets.unpack(*packets.pack(value), copy=True)
+    assert (type(again), again.dtype, again.shape) == (type(value), value.dtype, value.shape)
+    assert bool((torch.as_tensor(again) == torch.as_tensor(value)).all())
+    if value.size and 0 not in (strides := value.stride() if isinstance(value, torch.Tensor) else value.strides):
+        own = again.stride() if isinstance(again, torch.Tensor) else again.strides
+        assert sorted(range(value.ndim), key=own.__getitem__) == sorted(range(value.ndim), key=strides.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"workers": 0}, "runner.workers must be a whole number"),
+        ({"timeout": 0}, "runner.timeout must be a finite number above 0"),
+        ({"num_gpus": -1}, "runner.num_gpus must be a finite number"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(settings, sentence):
+    with pytest.raises(Refused, match=sentence):
+        RayRunner(**settings)
+
+
+def test_without_ray_there_is_an_install_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(Refused, match=r"pip install 'marl_engine\[ray\]'"):
+        RayRunner()
