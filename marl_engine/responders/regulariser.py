@@ -32,6 +32,14 @@ def check_supports(responder: Responder, name: str, *needs: str) -> None:
         )
 
 
+def check_plays(responder: Responder, name: str) -> None:
+    """Raises ValueError if a responder learns without playing games. `name` is that of the solver."""
+    if "steps" not in responder.work:
+        raise ValueError(
+            f"{name} needs a responder that plays games, such as responder=ippo, not {type(responder).__name__}"
+        )
+
+
 def check_objective(responder: Responder, opponents: Opponents | None, objective: Objective) -> None:
     """Raises ValueError if a responder does not support the opponents or terms of an objective."""
     asks = {

@@ -1,7 +1,19 @@
-"""Populations of strategies: PSRO, double oracle, fictitious play."""
+"""Populations of strategies: PSRO, double oracle, fictitious play, and zero-shot coordination."""
 
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
+from solvers.populations.e3t import E3T
+from solvers.populations.fictitious_coplay import FictitiousCoPlay
 from solvers.populations.fictitious_play import FictitiousPlay
+from solvers.populations.league import League
+from solvers.populations.maximum_entropy import MaximumEntropyPopulation
 from solvers.populations.psro import PSRO
 
-__all__ = ["PSRO", "AnytimeDoubleOracle", "FictitiousPlay"]
+__all__ = [
+    "E3T",
+    "PSRO",
+    "AnytimeDoubleOracle",
+    "FictitiousCoPlay",
+    "FictitiousPlay",
+    "League",
+    "MaximumEntropyPopulation",
+]

@@ -1,0 +1,113 @@
+"""Partners for zero-shot coordination: pairs that learn by self-play, and their checkpoints of different skill.
+
+Strouse et al. 2021 (arXiv:2110.08176, section 3) keep three checkpoints of a pair: the initial one, the last one, and
+one in between that earns half as much as the last. Weaker partners make a best response to them robust. Departure: the
+one in between is where the return is nearest to the middle of first and last return, so that games with negative
+payoffs have such a checkpoint too.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+
+from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.policies.weights import copy_with_profile_state, copy_with_weights, profile_state
+from marl_engine.responders.learner import Learner
+from marl_engine.types import UNREGULARISED, Objective, Opponents, Policy, Profile, Progress, Responder, Step
+
+SKILLS = 3  # checkpoints of a pair: initial, half of the return, final
+CANDIDATES = 12  # checkpoints that are kept while a pair learns, from which that in between is chosen
+
+
+class Pair:
+    """A team that learns by self-play, for a number of steps of the responder.
+
+    While it learns it keeps up to CANDIDATES of its checkpoints, with the mean returns at those times.
+    """
+
+    STATE = ("learner", "trained", "candidates", "returns", "latest")
+
+    def __init__(self, responder: Responder, number: int, steps: int):
+        self.learner = Learner(responder, number)
+        self.steps, self.trained = steps, 0
+        self.latest = nan  # the mean return of the games that ended last
+        self.candidates: list[dict[str, Any]] = []  # as `profile_state`
+        self.returns: list[float] = []
+        self._keep()
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has learned for all its steps."""
+        return self.trained >= self.steps
+
+    def learn(self, objective: Objective = UNREGULARISED) -> Step:
+        """Takes one step of self-play."""
+        step = self.learner.learn(objective=objective)
+        self.trained += 1
+        self.latest = step.metrics.get("return/mean", self.latest)
+        if isnan(self.returns[0]):
+            self.returns[0] = self.latest
+        if self.is_trained or self.trained % max(1, self.steps // (CANDIDATES - 1)) == 0:
+            self._keep()
+        return step
+
+    def checkpoints(self) -> list[Profile]:
+        """Returns the initial team, the one in between, and the final one, frozen."""
+        places = (0, choose_half(self.returns), -1)
+        return [copy_with_profile_state(self.learner.profile, self.candidates[place]) for place in places]
+
+    def _keep(self) -> None:
+        self.candidates.append(deepcopy(profile_state(self.learner.profile)))
+        self.returns.append(self.latest)
+
+
+def choose_half(returns: Sequence[float]) -> int:
+    """Returns the place of the return that is nearest to the middle of the first and the last one; the first such."""
+    numbers = np.nan_to_num(np.array(returns))
+    return int(np.abs(numbers - (numbers[0] + numbers[-1]) / 2).argmin())
+
+
+class Pool:
+    """Frozen teams that a learner may meet; all consist of policies like those of `profile`."""
+
+    STATE = ("members",)
+
+    def __init__(self, profile: Profile):
+        self.profile = profile
+        self.members: list[list[Policy]] = [[] for _ in profile]  # of each seat; member k sits in all of them
+
+    def __len__(self) -> int:
+        return len(self.members[0])
+
+    def add(self, team: Profile) -> None:
+        """Adds a copy of a team."""
+        for policies, policy in zip(self.members, team, strict=True):
+            policies += freeze([policy])
+
+    def add_all(self, teams: Iterable[Profile]) -> None:
+        """Adds copies of several teams."""
+        for team in teams:
+            self.add(team)
+
+    def opponents(self, weights: Sequence[float] | None = None) -> Opponents:
+        """Returns the teams with weights, which are equal by default."""
+        teams = [list(team) for team in zip(*self.members, strict=True)]
+        return Opponents(teams, [1 / len(teams)] * len(teams) if weights is None else weights)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Makes the members from copies of the policies of the profile; see `set_state`."""
+        pairs = zip(self.profile, state["members"], strict=True)
+        self.members = [[copy_with_weights(policy, weights) for weights in saved] for policy, saved in pairs]
+
+
+def respond_to_pool(
+    profile: Profile, responder: Responder, pool: Pool, iterations: Iterator[int]
+) -> Iterator[Progress]:
+    """Trains a profile with all members of a pool, drawn with equal probability; yields progress without end."""
+    opponents = pool.opponents()
+    for iteration in iterations:
+        step = responder.respond(profile, opponents)
+        yield Progress(iteration, profile, step.metrics | {"members": float(len(pool))}, step.work)
