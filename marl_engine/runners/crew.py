@@ -164,7 +164,7 @@ class Store:
     def address(self, packets: Sequence[Packet]) -> list[tuple[Any, ...]]:
         """Returns the arguments of `Worker.run` for each packet. Arrays that are in several packets are stored."""
         self.calls += 1
-        digests = [[blake2b(array, digest_size=16).digest() for array in packet.arrays] for packet in packets]
+        digests = [[blake2b(array.data, digest_size=16).digest() for array in packet.arrays] for packet in packets]
         counts = Counter(digest for each in digests for digest in set(each))
         every = dict(zip(chain(*digests), chain(*(packet.arrays for packet in packets)), strict=True))
         new = [digest for digest, number in counts.items() if number > 1 and digest not in self.places]
