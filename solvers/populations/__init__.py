@@ -1,4 +1,4 @@
-"""Populations of strategies: PSRO, double oracle, fictitious play, and zero-shot coordination."""
+"""Populations of strategies: PSRO, double oracle, (neural) fictitious play, and zero-shot coordination."""
 
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
 from solvers.populations.e3t import E3T
@@ -6,10 +6,12 @@ from solvers.populations.fictitious_coplay import FictitiousCoPlay
 from solvers.populations.fictitious_play import FictitiousPlay
 from solvers.populations.league import League
 from solvers.populations.maximum_entropy import MaximumEntropyPopulation
+from solvers.populations.nfsp import NFSP
 from solvers.populations.psro import PSRO
 
 __all__ = [
     "E3T",
+    "NFSP",
     "PSRO",
     "AnytimeDoubleOracle",
     "FictitiousCoPlay",

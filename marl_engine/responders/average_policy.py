@@ -1,0 +1,129 @@
+"""Average policies: networks that learn by supervision how a learner has acted on average.
+
+Heinrich and Silver 2016 (arXiv:1603.01121, section 3.2). The negative log-likelihood of the decisions in a reservoir is
+minimised, which is a uniform sample of all decisions so far. In an information set each of the learner's strategies
+counts as often as it led there. Against opponents that stay the same, the policy thus approaches the average in
+sequence form, of which theory speaks.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from marl_engine.numerics.adam import Adam
+from marl_engine.numerics.reservoir import Reservoir
+from marl_engine.numerics.state import get_fields, set_fields
+from marl_engine.policies.weights import load_profile_state, profile_state
+from marl_engine.rollout.rollout import Trajectory, group_by_policy
+from marl_engine.types import Policy, Profile, Responder
+
+NORM = 1.0  # largest norm of a gradient
+
+
+class Decisions(NamedTuple):
+    """N decisions of a policy."""
+
+    observation: Tensor  # (N, …) in the game's own type
+    seat: Tensor  # (N,) int64
+    legal: Tensor  # (N, A) bool
+    action: Tensor  # (N, …)
+
+
+class AveragePolicy:
+    """A policy that learns from a reservoir of the decisions made in some seats of a game with A actions."""
+
+    STATE = ("optimiser", "reservoir")
+
+    def __init__(self, policy: Policy, seats: Sequence[int], actions: int, capacity: int, seed: int):
+        self.policy, self.seats, self.actions = policy, seats, actions
+        self.optimiser, self.reservoir = Adam(policy), Reservoir(capacity, seed)
+
+    def add(self, trajectories: Sequence[Trajectory]) -> None:
+        """Adds the decisions of its seats: those of seat p in trajectory p, or those of all seats in a single one."""
+        for seat in self.seats:
+            trajectory = trajectories[seat if len(trajectories) > 1 else 0]
+            self.reservoir.add(select_decisions(trajectory, seat, self.actions))
+
+    def fit(self, updates: int, batch: int, learning_rate: float) -> float:
+        """Takes gradient steps on batches drawn from the reservoir; returns the mean loss. Raises Diverged."""
+        losses = []
+        for _ in range(updates):
+            observation, seat, legal, action = self.reservoir.sample(batch)
+            distribution, _ = self.policy(self.policy.encode(observation, seat), legal)
+            loss = -distribution.log_prob(action).mean()
+            self.optimiser.step(loss, learning_rate, NORM)
+            losses.append(loss.detach())
+        return torch.stack(losses).mean().item()
+
+
+def select_decisions(trajectory: Trajectory, seat: int, actions: int) -> Decisions:
+    """Returns the decisions of one seat in a stretch of play."""
+    acting = trajectory.acting[..., seat]
+    observation, action = (each[:, :, seat][acting] for each in (trajectory.observation, trajectory.action))
+    legal = torch.ones(len(action), actions, dtype=torch.bool, device=action.device)
+    if trajectory.legal is not None:
+        legal = trajectory.legal[:, :, seat][acting]
+    return Decisions(observation, torch.full((len(action),), seat, device=action.device), legal, action)
+
+
+class AveragedLearner:
+    """A copy of a profile that learns by a responder of its own, while the profile itself becomes its average.
+
+    The responder has the settings of the given one, which learns nothing: that one belongs to the profile.
+    """
+
+    STATE = ("profile", "responder", "averages")
+
+    def __init__(self, average: Profile, responder: Responder, capacity: int):
+        self.profile: Profile = deepcopy(average)
+        self.responder: Responder = replace(cast(Any, responder))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(responder.seed)
+            responder.prepare(average)  # now rather than when it is saved, since optimisers move parameters in memory
+            self.responder.prepare(self.profile)
+        self.averages = [
+            AveragePolicy(policy, seats, responder.game.actions, capacity, responder.seed + number)
+            for number, (policy, seats) in enumerate(group_by_policy(average))
+        ]
+
+    def add(self, trajectories: Sequence[Trajectory]) -> None:
+        """Adds what the learner played to the reservoirs; see `AveragePolicy.add`."""
+        for average in self.averages:
+            average.add(trajectories)
+
+    def fit(self, updates: int, batch: int, learning_rate: float) -> float:
+        """Fits the average policies; returns the mean loss. Raises Diverged."""
+        return sum(each.fit(updates, batch, learning_rate) for each in self.averages) / len(self.averages)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the fields, with the profile as `profile_state`; see `get_state`."""
+        self.responder.prepare(self.profile)
+        return {**get_fields(self), "profile": profile_state(self.profile)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restores the profile, then what learns it; see `set_state`."""
+        load_profile_state(self.profile, state["profile"])
+        self.responder.prepare(self.profile)
+        set_fields(self, state, self.STATE[1:])
+
+
+def check_average(profile: Profile, responder: Responder, name: str) -> None:
+    """Raises ValueError unless the responder learns from play, by policies whose decisions can be learned singly.
+
+    `name` is the solver's.
+    """
+    if "steps" not in responder.work:
+        raise ValueError(
+            f"{name} averages decisions that were played, and {type(responder).__name__} plays no games; "
+            "use responder=ippo"
+        )
+    for policy in profile:
+        if policy.unit != "decision" or policy.generates or not list(policy.parameters()):
+            raise ValueError(
+                f"{name} learns the average of single decisions by gradients, as {type(policy).__name__} cannot; use "
+                "policy=network or policy=cnn"
+            )

@@ -1,0 +1,83 @@
+"""Reservoirs keep every item with equal probability, and a policy fitted to one is the average of what was played."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+
+from games.openspiel import OpenSpiel
+from marl_engine.numerics.reservoir import Reservoir
+from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.state import get_state, set_state
+from marl_engine.policies import MLPSpec
+from marl_engine.policies.mixtures.population import mix_members
+from marl_engine.policies.strategy import extract_strategy
+from marl_engine.responders.average_policy import AveragePolicy
+from marl_engine.rollout.stream import Stream
+
+
+def test_every_item_is_kept_with_equal_probability():
+    """30 items in batches of 1 to 8, 10 places: each is kept in a third of 3000 reservoirs, within 5 standard errors,
+    and each pair as often as in samples without replacement.
+    """
+    trials, items, capacity = 3000, torch.arange(30), 10
+    kept = np.zeros((trials, 30))
+    for trial in range(trials):
+        reservoir = Reservoir(capacity, seed=trial)
+        for part in items.split([1, 8, 5, 7, 1, 8]):
+            reservoir.add([part])
+        kept[trial, reservoir.columns[0].numpy()] = 1
+    assert (kept.sum(1) == capacity).all()
+    share, pair = capacity / 30, capacity * (capacity - 1) / (30 * 29)
+    assert np.abs(kept.mean(0) - share).max() < 5 * (share * (1 - share) / trials) ** 0.5
+    together = (kept.T @ kept / trials)[~np.eye(30, dtype=bool)]
+    assert np.abs(together - pair).max() < 5 * (pair * (1 - pair) / trials) ** 0.5
+
+
+def test_rows_stay_together_and_samples_are_uniform():
+    reservoir = Reservoir(100, seed=1)
+    for part in torch.arange(2000).split(170):
+        reservoir.add([part, 3 * part[:, None]])
+    assert (len(reservoir), reservoir.seen) == (100, 2000)
+    item, triple = reservoir.sample(20_000)
+    assert torch.equal(triple[:, 0], 3 * item)
+    counts = np.unique(item.numpy(), return_counts=True)[1]
+    assert len(counts) == 100
+    assert np.abs(counts - 200).max() < 5 * 200**0.5
+
+
+def test_a_reservoir_goes_on_where_it_was_saved():
+    first = Reservoir(20, seed=3)
+    first.add([torch.arange(15)])
+    second = Reservoir(20)
+    set_state(second, deepcopy(get_state(first)))
+    for each in (first, second):
+        each.add([torch.arange(15, 90)])
+    assert torch.equal(first.columns[0], second.columns[0])
+    assert torch.equal(first.sample(9)[0], second.sample(9)[0])
+
+
+def test_the_average_policy_is_the_average_in_sequence_form():
+    """In each seat of Kuhn poker two networks play a third one, three games of the first to one of the second. A policy
+    fitted to a reservoir of their decisions plays the strategy whose realization plan is the mean of theirs, not the
+    mean of their strategies.
+    """
+    game, spec = OpenSpiel("kuhn_poker"), MLPSpec(hidden=(32,))
+    torch.manual_seed(6)
+    first, second, other = (spec.profile(game) for _ in range(3))
+    with torch.no_grad():
+        for weights in (each for profile in (first, second, other) for each in profile[0].parameters()):
+            weights.add_(0.3 * torch.randn_like(weights))
+    average = spec.profile(game)
+    learner = AveragePolicy(average[0], range(2), game.actions, capacity=100_000, seed=0)
+    streams = [Stream(game, derive_seeds(seat, 1000)) for seat in range(2)]
+    for profile in 3 * [first, first, second, first]:
+        pairs = [profile[0], other[1]], [other[0], profile[1]]
+        learner.add([stream.play(pair, 30)[0] for stream, pair in zip(streams, pairs, strict=True)])
+    for learning_rate in (0.01, 0.001):
+        learner.fit(100, 4096, learning_rate)
+    members = [list(each) for each in zip(first, second, strict=True)]
+    expected = extract_strategy(game, mix_members(members, [(0.75, 0.25)] * 2))
+    naive = 0.75 * extract_strategy(game, first) + 0.25 * extract_strategy(game, second)
+    np.testing.assert_allclose(extract_strategy(game, average), expected, atol=0.05)
+    assert np.abs(naive - expected).max() > 0.1
