@@ -250,7 +250,8 @@ class Responder(Protocol):
     device: str
     form: Any  # the game's sequence form, to measure NashConv; None: not measured
     work: Work  # of all steps so far
-    supports: frozenset[str]  # any of "opponents", "mixtures" (among opponents), "anchor", "magnet", "payoff"
+    supports: frozenset[str]  # any of "opponents", "mixtures" (among opponents), "anchor", "magnet", "payoff", and
+    # "trajectories" (a step returns what was played as its batch: one for each line-up of a learning seat)
     divergence: str  # how its KL terms are summed in a game tree: one of `extensive_form.regularised.GAPS`
 
     def respond(

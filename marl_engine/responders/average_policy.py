@@ -18,8 +18,9 @@ from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.reservoir import Reservoir
 from marl_engine.numerics.state import get_fields, set_fields
 from marl_engine.policies.weights import load_profile_state, profile_state
+from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
-from marl_engine.types import Policy, Profile, Responder
+from marl_engine.types import UNREGULARISED, Objective, Opponents, Policy, Profile, Responder, Step
 
 NORM = 1.0  # largest norm of a gradient
 
@@ -112,18 +113,46 @@ class AveragedLearner:
 
 
 def check_average(profile: Profile, responder: Responder, name: str) -> None:
-    """Raises ValueError unless the responder learns from play, by policies whose decisions can be learned singly.
+    """Raises ValueError unless the responder returns what it played, by policies whose decisions can be learned singly.
 
     `name` is the solver's.
     """
-    if "steps" not in responder.work:
-        raise ValueError(
-            f"{name} averages decisions that were played, and {type(responder).__name__} plays no games; "
-            "use responder=ippo"
-        )
+    check_supports(responder, name, "trajectories")
     for policy in profile:
         if policy.unit != "decision" or policy.generates or not list(policy.parameters()):
             raise ValueError(
                 f"{name} learns the average of single decisions by gradients, as {type(policy).__name__} cannot; use "
                 "policy=network or policy=cnn"
             )
+
+
+class Recorder:
+    """A responder that keeps what was played in its last step, in `batch`."""
+
+    STATE = ("responder",)
+
+    def __init__(self, responder: Responder):
+        self.responder = responder
+        self.batch: Any = None
+        self.game, self.seed, self.device, self.form = responder.game, responder.seed, responder.device, responder.form
+        self.work, self.supports, self.divergence = responder.work, responder.supports, responder.divergence
+
+    def respond(
+        self, profile: Profile, opponents: Opponents | None = None, objective: Objective = UNREGULARISED
+    ) -> Step:
+        """See `Responder`."""
+        step = self.responder.respond(profile, opponents, objective)
+        self.batch = step.batch
+        return step
+
+    def snapshot(self, profile: Profile) -> Any:
+        """See `Responder`."""
+        return self.responder.snapshot(profile)
+
+    def rollback(self, profile: Profile, snapshot: Any) -> None:
+        """See `Responder`."""
+        self.responder.rollback(profile, snapshot)
+
+    def prepare(self, profile: Profile) -> None:
+        """See `Responder`."""
+        self.responder.prepare(profile)

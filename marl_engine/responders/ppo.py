@@ -112,7 +112,8 @@ class PPO:
         }
         extensive = capabilities_of(self.game).extensive
         self.form = None if extensive is None or extensive.form.sequences > LARGEST else extensive.form
-        self.work, self.supports = Work(steps=0), frozenset({"opponents", "mixtures", "anchor", "magnet", "payoff"})
+        terms = ("opponents", "mixtures", "anchor", "magnet", "payoff")
+        self.work, self.supports = Work(steps=0), frozenset({*terms, "trajectories"})
         copies = StreamSettings(self.num_envs, self.shard, self.seed, self.device)
         self.lineups = Lineups(self.game, copies, self.runner, make_source(self.levels))
         self.learners: dict[Policy, ActorCritic] = {}
