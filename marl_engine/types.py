@@ -250,8 +250,7 @@ class Responder(Protocol):
     device: str
     form: Any  # the game's sequence form, to measure NashConv; None: not measured
     work: Work  # of all steps so far
-    supports: frozenset[str]  # any of "opponents", "mixtures" (among opponents), "anchor", "magnet", "payoff", and
-    # "trajectories" (a step returns what was played as its batch: one for each line-up of a learning seat)
+    supports: frozenset[str]  # of "opponents", "mixtures" (of them), "anchor", "magnet", "payoff", "trajectories"
     divergence: str  # how its KL terms are summed in a game tree: one of `extensive_form.regularised.GAPS`
 
     def respond(
