@@ -1,17 +1,17 @@
-# make train | test | test-slow | ray-test | browser-test | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
+# make train | test | test-slow | ray-test | rllib-test | browser-test | lint | language | peers | figures          extra arguments: make train ARGS="game.layout=coord_ring"
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 
-.PHONY: train test test-slow ray-test browser-test lint language peers figures
+.PHONY: train test test-slow ray-test rllib-test browser-test lint language peers figures
 
 train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/slow --ignore tests/ray $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/slow --ignore tests/ray --ignore tests/rllib $(ARGS)
 
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev
@@ -20,6 +20,10 @@ test-slow: .venv/installed-dev
 # Rollouts and jobs in Ray actors, which are killed, stopped and made to fail.
 ray-test: .venv/installed-ray
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ray $(ARGS)
+
+# Games in RLlib, which has an environment of its own.
+rllib-test: .peers/rllib/installed-engine
+	OMP_NUM_THREADS=1 .peers/rllib/bin/python -m pytest tests/rllib $(ARGS)
 
 # A person and a trained cook in a real browser, Debian's Chromium, which is installed if there is none.
 browser-test: .venv/installed-browser
@@ -84,4 +88,8 @@ peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*
 	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.peers/rllib/installed-engine: .peers/rllib/installed setup.cfg
+	.peers/rllib/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rllib]' pytest
 	@touch $@

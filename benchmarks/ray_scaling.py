@@ -27,7 +27,7 @@ from marl_engine.policies.mlp import MLPSpec
 from marl_engine.rollout.sharded_stream import ShardedStream, Stretch, play_shard
 from marl_engine.runners import RayRunner
 from marl_engine.runners.packets import Packet, pack
-from marl_engine.types import Game, Opponents
+from marl_engine.types import Game, Opponents, Runner
 
 GAMES, SHARDS = 64, 4
 WORKERS = (1, 2, 4, 10, 100, 1000)
@@ -37,7 +37,7 @@ STRETCHES = 20  # that are simulated
 CASES = {
     "overcooked, 64 steps": (lambda: Overcooked(), 64),
     "overcooked, 400 steps": (lambda: Overcooked(), 400),
-    "mpe2.simple_spread_v3, 64 steps": (lambda: PettingZoo("mpe2.simple_spread_v3", workers=0), 64),
+    "mpe2.simple_spread_v3, 16 steps": (lambda: PettingZoo("mpe2.simple_spread_v3", workers=0), 16),
 }
 
 
@@ -56,11 +56,11 @@ def size(packet: Packet) -> int:
     return len(packet.frame) + sum(map(len, packet.arrays))
 
 
-def measure(game: Game, turns: int, stretches: int, workers: int) -> Costs:
+def measure(game: Game, turns: int, stretches: int, runner: Runner) -> Costs:
     """Returns the costs of a job, as means over stretches after the first two."""
     torch.manual_seed(0)
     opponents = Opponents([MLPSpec(hidden=[64, 64]).profile(game)])
-    runner, seeds = RayRunner(workers), derive_seeds(0, GAMES)
+    seeds = derive_seeds(0, GAMES)
     alone, stream = (ShardedStream(game, seeds, size=GAMES // SHARDS) for _ in range(2))
     stream.runner = runner
     for each in (alone, stream):
@@ -76,7 +76,6 @@ def measure(game: Game, turns: int, stretches: int, workers: int) -> Costs:
     job = Stretch(stream.shards[0], None, opponents, turns)
     weights, down = size(pack(opponents)), size(pack((play_shard, job)))
     up = size(pack(play_shard(Stretch(alone.shards[0], None, opponents, turns))))
-    del runner, stream
     return Costs(down - weights, weights, up, worker / stretches / SHARDS, driver / stretches / SHARDS)
 
 
@@ -99,17 +98,17 @@ def main() -> None:
     """Measures and simulates, and prints tables and a line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--stretches", type=int, default=20, help="measured stretches (default 20)")
+    parser.add_argument("--stretches", type=int, default=5, help="measured stretches (default 5)")
     parser.add_argument("--workers", type=int, default=2, help="actors (default 2)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = []
+    runner, rows = RayRunner(options.workers), list[dict[str, Any]]()
     table = Table(title=f"{GAMES} games in {SHARDS} shards, network of two layers of 64 units")
     for head in ("case", "down, kB", "weights, kB", "up, kB", "worker, ms", "driver, ms", *map(str, WORKERS)):
         table.add_column(head, justify="right")
     for case in options.cases:
         make, turns = CASES[case]
-        costs = measure(make(), turns, options.stretches, options.workers)
+        costs = measure(make(), turns, options.stretches, runner)
         speeds = {workers: simulate(costs, workers) * costs.worker / workers for workers in WORKERS}
         rows.append({"case": case, **costs._asdict(), "busy": speeds})
         numbers = (costs.down / 1e3, costs.weights / 1e3, costs.up / 1e3, costs.worker * 1e3, costs.driver * 1e3)
