@@ -121,8 +121,8 @@ def check_average(profile: Profile, responder: Responder, name: str) -> None:
     for policy in profile:
         if policy.unit != "decision" or policy.generates or not list(policy.parameters()):
             raise ValueError(
-                f"{name} learns the average of single decisions by gradients, as {type(policy).__name__} cannot; use "
-                "policy=network or policy=cnn"
+                f"{name} fits the average to single decisions by gradients, and {type(policy).__name__} does not learn "
+                "from these; use policy=network or policy=cnn"
             )
 
 
