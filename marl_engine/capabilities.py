@@ -198,6 +198,15 @@ class JudgedResponder(Protocol):
         """Returns a prompt and the learner's last answer to it; empty if there is none."""
 
 
+class PopulationSolver(Protocol):
+    """A solver that grows a population."""
+
+    matches: Any  # a `populations.MatchFile` that keeps what is played, given during a run; otherwise None
+
+    def artefacts(self) -> Sequence[Any]:
+        """Returns what is written about the population at the end of a run, as `evaluation.report.Artefact`s."""
+
+
 LACKS: dict[Any, str] = {  # messages about objects without a capability
     Game: "is not a game that is stepped",
     Drawable: "does not draw itself",
@@ -218,6 +227,7 @@ LACKS: dict[Any, str] = {  # messages about objects without a capability
     DescribedGame: "does not say how it is run",
     CriticSpec: "makes no critics",
     JudgedResponder: "asks no judge",
+    PopulationSolver: "grows no population",
 }
 
 

@@ -25,6 +25,8 @@ SOLVER_METRICS = ("nash_conv", "price_of_anarchy", "gap", "queries")  # metrics 
 def finish(run: Run, reason: str, seconds: float, console: Any) -> None:
     """Evaluates, writes the summary, exports and pictures, and prints where they are."""
     report = evaluate_at_end(run)
+    if run.parts.population is not None:
+        report = report._replace(artefacts=[*report.artefacts, *run.parts.population.artefacts()])
     with INTERRUPTION.limit(GRACE) if INTERRUPTION.signals else nullcontext():
         records = run.folder.records()
         write_summary(run, report, records, reason, seconds)
@@ -137,12 +139,13 @@ def solver_metrics(records: Records) -> dict[str, float]:
 
 def illustrate(run: Run, records: Records) -> None:
     """Draws curve.png, graphs.png of a team, and replay.gif of the best checkpoint if the game is drawable."""
-    from marl_engine.view import graphs, plots
+    from marl_engine.view import graphs, plots, populations
 
     folder, parts = run.folder, run.parts
     title = str(folder.path)
     plots.save_curve(records, folder.path / "curve.png", title, parts.evaluator.view.panels)
     graphs.save_graphs(records, folder.path / "graphs.png", title)
+    populations.save_population(folder.path, title)
     drawable = capabilities_of(parts.game).drawable
     if drawable is None:
         return
@@ -175,6 +178,8 @@ def print_summary(run: Run, report: Report, seconds: float, reason: str, console
         say(f"watch   {path / 'replay.gif'}")
     if (path / "graphs.png").exists():
         say(f"graphs  {path / 'graphs.png'}")
+    if (path / "population.png").exists():
+        say(f"members {path / 'population.png'}")
     for each in report.artefacts:
         if each.text is not None:
             say(f"{each.verb:<7} {path / each.name}")

@@ -5,27 +5,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.numerics.state import set_fields
+from marl_engine.numerics.state import set_state
 from marl_engine.policies.mixtures.geometric import freeze
-from marl_engine.policies.weights import copy_with_weights, weights_equal
+from marl_engine.policies.weights import copy_with_weights, digest_weights, weights_equal
+from marl_engine.populations.matches import Match, MatchFile
+from marl_engine.populations.payoffs import PayoffTable, Place, Tally
 from marl_engine.types import Policy, Profile, Runner
+
+TOGETHER = 16  # cells that are played between two writes
 
 
 class Cell(NamedTuple):
-    """A combination of members whose payoffs are to be measured: a pure job's argument."""
+    """Games of a combination of members that are to be played: a pure job's argument."""
 
     members: Profile
-    number: int  # cells that were filled before it
+    begin: int = 0  # number of the first game
+    games: int | None = None  # None: payoffs are computed, not played
+
+
+Measure = Callable[[Cell], Tally]  # a pure function
 
 
 class Population:
-    """Seat p has n_p members. A cell of the payoff table is a combination of members, one for each seat."""
+    """Seat p has n_p members. A cell of the payoff table is a combination of members, one for each seat.
 
-    STATE = ("members", "mean", "count")
+    In a `symmetric` population all seats have the same members, and only one of the cells that differ by an exchange of
+    seats is played.
+    """
 
-    def __init__(self, players: int):
+    STATE = ("members", "payoffs")
+
+    def __init__(self, players: int, symmetric: bool = False):
         self.members: list[list[Policy]] = [[] for _ in range(players)]
-        self.mean, self.count = empty_table(players)
+        self.payoffs = PayoffTable(players, symmetric)
+        self.digests: dict[Policy, str] = {}  # of members
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -35,31 +48,65 @@ class Population:
     def grow(self, newcomers: Profile, seats: Sequence[int] | None = None, *, again: bool = False) -> int:
         """Adds a copy of the policy of each seat, or of the given seats; returns how many were added.
 
-        A policy that equals a member is added only if `again` is true.
+        A policy that equals a member is added only if `again` is true. In a symmetric population the policy of the
+        first of these seats becomes a member of all.
         """
-        added = 0
-        for seat in range(len(newcomers)) if seats is None else seats:
+        added, chosen = 0, list(range(len(newcomers)) if seats is None else seats)
+        for seat in chosen[:1] if self.payoffs.symmetric else chosen:
             if again or not any(weights_equal(newcomers[seat], member) for member in self.members[seat]):
-                self.members[seat] += freeze([newcomers[seat]])
+                (member,) = freeze([newcomers[seat]])
+                for members in self.members if self.payoffs.symmetric else [self.members[seat]]:
+                    members.append(member)
                 added += 1
-        margins = [(0, new - old) for new, old in zip(self.sizes, self.count.shape, strict=True)]
-        self.mean, self.count = np.pad(self.mean, [(0, 0), *margins]), np.pad(self.count, margins)
+        self.payoffs.grow(self.sizes)
         return added
 
-    def fill(self, runner: Runner, measure: Callable[[Cell], tuple[np.ndarray, float]]) -> int:
-        """Fills every empty cell and returns how many there were.
+    def fill(self, runner: Runner, measure: Measure, games: int | None = None, matches: MatchFile | None = None) -> int:
+        """Plays `games` games in every empty cell, or computes its payoffs; returns how many cells there were."""
+        return self.play(self.payoffs.empty(), runner, measure, games, matches)
 
-        `measure` is a pure function: the payoffs (P,) of a cell, and of how many games they are the mean.
+    def play(
+        self,
+        places: Sequence[Place],
+        runner: Runner,
+        measure: Measure,
+        games: int | None = None,
+        matches: MatchFile | None = None,
+    ) -> int:
+        """Plays `games` more games in some cells; returns how many cells there were.
+
+        Games that are in the file of matches already are taken from there, and all others are added to it.
         """
-        filled = int((self.count > 0).sum())
-        empty = [tuple(cell) for cell in np.argwhere(self.count == 0)]
-        cells = [
-            Cell([options[index] for options, index in zip(self.members, cell, strict=True)], filled + number)
-            for number, cell in enumerate(empty)
-        ]
-        for cell, (payoffs, games) in zip(empty, runner.map(measure, cells), strict=True):
-            self.mean[(slice(None), *cell)], self.count[cell] = payoffs, games
-        return len(empty)
+        for start in range(0, len(places), TOGETHER):
+            cells = {place: self._cell(place, games) for place in places[start : start + TOGETHER]}
+            for place, tally in zip(cells, self._tallies(list(cells.items()), runner, measure, matches), strict=True):
+                self.payoffs.add(place, tally)
+        return len(places)
+
+    def _cell(self, place: Place, games: int | None) -> Cell:
+        """Returns the next games of a cell."""
+        members = [options[number] for options, number in zip(self.members, place, strict=True)]
+        return Cell(members) if games is None else Cell(members, int(self.payoffs.games[place]), games)
+
+    def _tallies(
+        self, cells: Sequence[tuple[Place, Cell]], runner: Runner, measure: Measure, matches: MatchFile | None
+    ) -> list[Tally]:
+        """Returns the tallies of cells, from the file of matches or by play."""
+        if matches is None or any(cell.games is None for _, cell in cells):
+            return runner.map(measure, [cell for _, cell in cells])
+        keys = [Match(self._digests(cell), cell.begin, cell.games or 0) for _, cell in cells]
+        stored = matches.find(keys)
+        new = {key: cell for key, (_, cell) in zip(keys, cells, strict=True) if key not in stored}
+        played = dict(zip(new, runner.map(measure, new.values()), strict=True))
+        matches.add(played)
+        return [stored[key] if key in stored else played[key] for key in keys]
+
+    def _digests(self, cell: Cell) -> tuple[str, ...]:
+        """Returns the digests of the members of a cell."""
+        for member in cell.members:
+            if member not in self.digests:
+                self.digests[member] = digest_weights(member)
+        return tuple(self.digests[member] for member in cell.members)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Makes the members from copies of the first ones, and restores the table; see `set_state`."""
@@ -67,13 +114,9 @@ class Population:
             [copy_with_weights(members[0], weights) for weights in saved]
             for members, saved in zip(self.members, state["members"], strict=True)
         ]
-        self.mean, self.count = empty_table(len(self.members))
-        set_fields(self, state, ("mean", "count"))
-
-
-def empty_table(players: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the payoffs of each seat (P, n_0, n_1, …), and numbers of games (n_0, n_1, …), infinite if exact."""
-    return np.zeros((players, *[0] * players)), np.zeros([0] * players)
+        if self.payoffs.symmetric:
+            self.members = [list(self.members[0]) for _ in self.members]
+        set_state(self.payoffs, state["payoffs"])
 
 
 def support(mixtures: Sequence[np.ndarray], least: float = 1e-6) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from marl_engine.capabilities import JudgedResponder, missing_members
+from marl_engine.capabilities import JudgedResponder, PopulationSolver, missing_members
 from marl_engine.configuration import check_keys, class_of, declared_types, instantiate
 from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
@@ -46,6 +46,7 @@ class Components:
     evaluator: Evaluator
     costs: Callable[[], Metrics] = dict  # returns the costs of a judge in all sessions, if there is one
     quote: Callable[[], str] = str  # returns the learner's last answer, if it generates text
+    population: PopulationSolver | None = None  # the solver, if it grows a population
 
 
 def make_profile(spec: Any, game: Game) -> Profile:
@@ -104,6 +105,9 @@ def build(config: Mapping[str, Any]) -> Components:
     if not missing_members(responder, JudgedResponder):
         judge: Any = responder
         parts.costs, parts.quote = judge.costs, judge.quote
+    if not missing_members(solver, PopulationSolver):
+        grower: Any = solver
+        parts.population = grower
     return parts
 
 

@@ -1,6 +1,7 @@
 """A run: iterates a solver, logs metrics, evaluates, saves, stops and resumes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from math import inf, isfinite
 from time import perf_counter, time
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 
-from marl_engine.capabilities import ExtensiveGame, lack_of
+from marl_engine.capabilities import ExtensiveGame, PopulationSolver, lack_of
 from marl_engine.errors import Diverged, Halted, Refused
 from marl_engine.evaluation.report import Report
 from marl_engine.evaluation.scores import Best, best_of
@@ -16,6 +17,7 @@ from marl_engine.interruption import INTERRUPTION, Interrupted
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.numerics.state_checks import check_like
 from marl_engine.policies.weights import load_profile_state, profile_state
+from marl_engine.populations import MatchFile
 from marl_engine.runs import checkpoint
 from marl_engine.runs.factory import Components
 from marl_engine.runs.folder import RunFolder
@@ -180,7 +182,7 @@ class Run:
         progress = self.parts.solver.solve(
             self.parts.profile, self.parts.responder, self.parts.runner, after=self.iteration
         )
-        with INTERRUPTION.defer():
+        with INTERRUPTION.defer(), keep_matches(self.parts.population, self.folder):
             while (reason := self.stop_reason(perf_counter() - start)) is None:
                 since = perf_counter()
                 show(self.step(next(progress), start, since))
@@ -216,6 +218,17 @@ class Run:
         ):
             self.save(perf_counter() - start)
         return record
+
+
+@contextmanager
+def keep_matches(solver: PopulationSolver | None, folder: RunFolder) -> Iterator[None]:
+    """A context in which a solver that grows a population keeps its matches in a file of the folder."""
+    if solver is None:
+        yield
+        return
+    with closing(MatchFile(folder.path)) as solver.matches:
+        yield
+    solver.matches = None
 
 
 def check_metrics(progress: Progress, folder: RunFolder) -> None:

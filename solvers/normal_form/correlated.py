@@ -8,7 +8,7 @@ distribution:
     CCE  the sum of these over a                                        <= 0   for all players, a'
 
 A linear objective therefore gives a linear programme (HiGHS, sparse), and maximum entropy a conic programme
-(`entropy.py`).
+(`entropy.py`), and maximum Gini impurity a quadratic one (`gini.py`).
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from marl_engine.numerics.checks import check_distributions
 from solvers.normal_form.entropy import max_entropy
+from solvers.normal_form.gini import max_gini
 from solvers.normal_form.regrets import in_range, subtract_least
 
 METHODS = {"ce": "highs-ds", "cce": "highs-ipm"}  # the faster method for many sparse conditions, and for few dense ones
@@ -122,3 +123,8 @@ def correlated_equilibrium(payoffs: np.ndarray, kind: str = "ce", objective: np.
 def max_entropy_correlated(payoffs: np.ndarray, kind: str = "ce") -> np.ndarray:
     """Returns the "ce" or "cce" (A, B, …) with the largest entropy. Raises ValueError."""
     return max_entropy(conditions(in_range(payoffs), kind)).reshape(np.shape(payoffs)[1:])
+
+
+def max_gini_correlated(payoffs: np.ndarray, kind: str = "ce") -> np.ndarray:
+    """Returns the "ce" or "cce" (A, B, …) with the largest Gini impurity, 1 - sum of squares. Raises ValueError."""
+    return max_gini(conditions(in_range(payoffs), kind)).reshape(np.shape(payoffs)[1:])

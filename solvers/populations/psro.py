@@ -7,66 +7,60 @@ solved again. With the Nash equilibrium of the meta-game this is the double orac
 again. `rectified` (Balduzzi et al. 2019, arXiv:1901.08106, Algorithm 4) trains a newcomer for each member in the
 support, only against opponents to whom this member does not lose.
 
-A newcomer starts from the first member, and is trained for `oracle_steps` steps of the responder; an exact responder
-needs one step.
+A newcomer is trained for `oracle_steps` steps of the responder; an exact responder needs one step. In a symmetric game
+with one policy for all seats, the population has one list of members for all of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
-from math import inf
 
 import numpy as np
-from torch import Tensor
 
-from marl_engine.capabilities import ExtensiveGame, capabilities_of
-from marl_engine.errors import Refused
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.extensive_form.paths import Paths, paths, play_games
-from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
-from marl_engine.numerics.checks import check_fields
-from marl_engine.numerics.rng import derive_seeds
+from marl_engine.evaluation.report import Artefact
+from marl_engine.numerics.checks import check_choices
 from marl_engine.numerics.state import resume_field
-from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, mix_members
-from marl_engine.policies.strategy import extract_strategy
-from marl_engine.populations.population import Cell, Population, support
+from marl_engine.policies.mixtures.population import become_mixture, mix_members
+from marl_engine.populations.matches import MatchFile
+from marl_engine.populations.population import Population
+from marl_engine.populations.uncertainty import product_joint
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.rollout.rollout import score
 from marl_engine.runners import LOCAL
-from marl_engine.types import Game, Opponents, Profile, Progress, Responder, Runner, Work
+from marl_engine.types import Opponents, Profile, Progress, Responder, Runner
 from solvers.normal_form.catalogue import META
+from solvers.populations.meta_game import MetaGame, check_population_fields, make_meta_game
+from solvers.populations.oracles import FIRST, STARTS, found_population, start_newcomers, train
+from solvers.populations.summary import summarise
 
 NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
 LEAST = 1e-6  # smallest weight in a support
-CELLS = 2**41  # separates games of cells from those of learning and scoring
 
 Mixtures = list[np.ndarray]  # of the members of each seat
-Payoffs = tuple[np.ndarray, float]  # mean payoffs (P,) and the number of games; infinite if exact
 
 
 @dataclass
 class PSRO:
     """Plays against: the meta-equilibrium of its population. Anchored to: nothing. Yields that equilibrium.
 
-    Raises ValueError for an unknown meta-solver, and for numbers below 1.
+    Raises ValueError for an unknown meta-solver or start, and for numbers out of range.
     """
 
     STATE = ("population",)
 
     meta: str = NASH  # how the meta-game is solved
-    games: int | None = None  # in each cell of the payoff table; null: exact payoffs
+    games: int | None = None  # in each cell of the payoff table; None: exact payoffs where the tree is known, or 100
     oracle_steps: int = 1  # steps of the responder for each newcomer
+    start: str = FIRST  # member that a newcomer starts from: first, last, or likeliest in the meta-equilibrium
+    refine: int = 0  # cells that are played again in an iteration, where the meta-equilibrium is most uncertain
+    draws: int = 100  # of the bootstrap of the meta-equilibrium, where payoffs are sampled
 
     def __post_init__(self) -> None:
-        if self.meta not in (*META, RECTIFIED):
-            raise ValueError(f"solver.meta must be one of {', '.join([*META, RECTIFIED])}, not {self.meta!r}")
-        check_fields("solver", self, "oracle_steps", least=1, whole=True)
-        if self.games is not None:  # otherwise payoffs are exact
-            check_fields("solver", self, "games", least=1, whole=True)
+        check_choices("solver", self, meta=(*META, RECTIFIED), start=STARTS)
+        check_population_fields(self)
         self.population: Population | None = None
-        self.paths: Paths | None = None  # of a tree, where games are played fast
+        self.meta_game: MetaGame | None = None
+        self.matches: MatchFile | None = None  # see `capabilities.PopulationSolver`
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -74,88 +68,44 @@ class PSRO:
         """See `Solver`. The profile is the first member of each seat."""
         check_supports(responder, type(self).__name__, "opponents", "mixtures")
         mix_members([[policy] for policy in profile], [[1.0]] * len(profile))  # raises for policies without mixtures
-        if self.games is None and capabilities_of(responder.game).extensive is None:
-            raise ValueError(f"{type(responder.game).__name__} has no exact payoffs; set solver.games, such as 1000")
         if self.meta == RECTIFIED and len(profile) != 2:
             raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
-        population = Population(len(profile))
-        population.grow(begin_newcomers(profile))
-        population = resume_field(self, "population", population, after)
-        game = capabilities_of(responder.game).tree if self.games else None
-        self.paths = None if game is None else paths(game.tree, game.form)
-        work = self.fill(population, responder, runner)
-        mixtures = self.solve_meta_game(population)
+        population = resume_field(self, "population", found_population(profile, responder), after)
+        meta_game = self.meta_game = self._meta_game(population, responder, runner)
+        _, work = meta_game.complete(after)
         for iteration in count(after + 1):
             new, earlier = 0, [*map(list, population.members)]
-            for seats, opponents in self.opponents(population, mixtures):
-                newcomers = begin_newcomers([members[0] for members in earlier])
-                mixture = Opponents([mix_members(earlier, opponents)])
-                for _ in range(self.oracle_steps):
-                    work += responder.respond(newcomers, mixture).work
+            for seats, mixtures in self.opponents(population, meta_game.mixtures):
+                newcomers = start_newcomers(earlier, meta_game.mixtures, self.start, population.payoffs.symmetric)
+                opponents = Opponents([mix_members(earlier, mixtures)])
+                step = train(responder, newcomers, opponents, self.oracle_steps)
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
-            work += self.fill(population, responder, runner)
-            mixtures = self.solve_meta_game(population)
-            become_mixture(profile, population.members, mixtures)
-            metrics = {
-                "members": float(np.mean(population.sizes)),
-                "newcomers": float(new),
-                "support": support(mixtures),
-            }
+                work += step.work
+            metrics, played = meta_game.complete(iteration)
+            become_mixture(profile, population.members, meta_game.mixtures)
+            metrics = step.metrics | metrics | {"newcomers": float(new)}
             distance = measure_nash_conv(responder, profile, iterate="mixture")
-            yield Progress(iteration, profile, metrics | distance, work)
-            work = Work()
-
-    def solve_meta_game(self, population: Population) -> Mixtures:
-        """Returns the mixture (n_p,) of each seat p over its members.
-
-        Raises Refused if the meta-solver cannot solve the game.
-        """
-        try:
-            return META[NASH if self.meta == RECTIFIED else self.meta](population.mean)
-        except ValueError as error:
-            raise Refused(f"solver.meta={self.meta}: {error}") from error
+            yield Progress(iteration, profile, metrics | distance, work + played)
+            work.clear()
 
     def opponents(self, population: Population, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:
         """Yields the seats whose newcomers are trained, with the mixtures of all seats as opponents."""
         if self.meta == RECTIFIED:
-            yield from rectify_mixtures(population.mean, mixtures)
+            yield from rectify_mixtures(population.payoffs.mean, mixtures)
         else:
             yield range(len(mixtures)), mixtures
 
-    def fill(self, population: Population, responder: Responder, runner: Runner) -> Work:
-        """Measures the empty cells of the payoff table, one query each."""
-        return Work(queries=population.fill(runner, self.measure(responder)))
+    def artefacts(self) -> list[Artefact]:
+        """See `PopulationSolver`."""
+        return [] if self.meta_game is None else summarise(self.meta_game)
 
-    def measure(self, responder: Responder) -> Callable[[Cell], Payoffs]:
-        """Returns the function that measures a cell: exactly, or by games, on the tree if there is one."""
-        if self.games is None:
-            return partial(exact_payoffs, game=responder.game)
-        sampled = partial(sampled_payoffs, game=responder.game, seed=responder.seed, games=self.games)
-        return sampled if self.paths is None else partial(tree_payoffs, paths=self.paths, **sampled.keywords)
-
-
-def exact_payoffs(cell: Cell, game: ExtensiveGame) -> Payoffs:
-    """Returns the expected payoffs (P,) of a cell."""
-    return expected_payoffs(game.form, realization_plan(game.form, extract_strategy(game, cell.members))), inf
-
-
-def sampled_payoffs(cell: Cell, game: Game, seed: int, games: int) -> Payoffs:
-    """Returns the mean payoffs (P,) of a cell in a number of games."""
-    return score(deepcopy(game), cell.members, cell_seeds(cell, seed, games)).double().mean(0).numpy(), games
-
-
-def tree_payoffs(cell: Cell, paths: Paths, game: ExtensiveGame, seed: int, games: int) -> Payoffs:
-    """Returns the same for games played on their tree."""
-    seeds = cell_seeds(cell, seed, games).numpy().view(np.uint64)
-    return play_games(paths, extract_strategy(game, cell.members), seeds).mean(0), games
-
-
-def cell_seeds(cell: Cell, seed: int, games: int) -> Tensor:
-    """Returns the seeds (games,) of a cell."""
-    return derive_seeds(seed + CELLS * (cell.number + 1), games)
+    def _meta_game(self, population: Population, responder: Responder, runner: Runner) -> MetaGame:
+        """Returns the meta-game of a population."""
+        method = META[NASH if self.meta == RECTIFIED else self.meta]
+        return make_meta_game(self, population, responder, runner, lambda payoffs: product_joint(method(payoffs)))
 
 
 def rectify_mixtures(mean: np.ndarray, mixtures: Mixtures) -> Iterator[tuple[Sequence[int], Mixtures]]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("marl_engine", "games", "solvers")
 FLOORS = [  # a room imports from the floors before its own, and from rooms of its own floor that do not import from it
     {"types", "errors", "spaces", "capabilities", "configuration", "interruption"},
-    {"numerics", "runners"},
+    {"numerics", "runners", "storage"},
     {"networks", "losses", "extensive_form"},
     {"policies", "rollout"},
     {"responders", "populations", "evaluation"},

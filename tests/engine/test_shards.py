@@ -135,8 +135,8 @@ def test_payoff_cells_are_the_same_in_one_process_and_in_two(pool, games):
     one, two = populations
     assert one.sizes == two.sizes
     assert min(one.sizes) > 1
-    assert np.array_equal(one.mean, two.mean)
-    assert (one.count == (np.inf if games is None else games)).all()
+    assert np.array_equal(one.payoffs.mean, two.payoffs.mean)
+    assert (one.payoffs.games == (np.inf if games is None else games)).all()
 
 
 def test_an_error_in_a_worker_is_raised_here(pool):

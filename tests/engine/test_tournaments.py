@@ -257,7 +257,7 @@ def test_matches_are_only_added(tmp_path):
     assert Tally(*store.tallies(2)["a", "x"]).deals == 2
     for statement in ("DELETE FROM matches", "UPDATE matches SET wins = 0"):
         with pytest.raises(sqlite3.IntegrityError, match="only added"):
-            store.connection.execute(statement)
+            store.file.connection.execute(statement)
 
 
 def test_other_files_and_impossible_numbers_are_refused(tmp_path):

@@ -12,13 +12,14 @@ from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.paths import paths, play_games
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.policies.tabular import TabularSpec, average_strategy, fill_tables, stack_tables, table_plan
+from marl_engine.populations.measures import compute_payoffs
 from marl_engine.populations.population import Population
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.runners import LOCAL
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
 from solvers.populations.fictitious_play import FictitiousPlay
-from solvers.populations.psro import PSRO, exact_payoffs, rectify_mixtures
+from solvers.populations.psro import PSRO, rectify_mixtures
 
 
 def distances(solver, game, iterations):
@@ -110,21 +111,24 @@ def test_exact_cells_are_entries_of_the_matrix(random_game):
     rows, columns = (
         [int(member.strategy.argmax()) for member in seat[1:]] for seat in solver.population.members
     )  # the first is uniform
-    assert np.isinf(solver.population.count).all()
-    assert solver.population.mean[:, 1:, 1:] == pytest.approx(game.earns.numpy()[:, rows][:, :, columns], abs=1e-9)
+    assert np.isinf(solver.population.payoffs.games).all()
+    assert solver.population.payoffs.mean[:, 1:, 1:] == pytest.approx(
+        game.earns.numpy()[:, rows][:, :, columns], abs=1e-9
+    )
 
 
 def test_sampled_cells_are_near_exact_ones():
     game = OpenSpiel("leduc_poker")
     solver, profile = PSRO(games=1000), TabularSpec().profile(game)
     list(islice(solver.solve(profile, ExactResponder(game)), 4))
-    measured, exact = solver.population, Population(2)
-    exact.members = measured.members
-    exact.mean, exact.count = np.zeros_like(measured.mean), np.zeros_like(measured.count)
-    exact.fill(LOCAL, partial(exact_payoffs, game=game))
-    assert (measured.count == 1000).all()
-    assert np.abs(measured.mean - exact.mean).max() < 5 * 5 / 1000**0.5  # payoffs have a deviation below 5
-    assert np.abs(measured.mean - exact.mean).mean() > 0
+    measured, exact = solver.population.payoffs, Population(2)
+    exact.members = solver.population.members
+    exact.payoffs.grow(exact.sizes)
+    exact.fill(LOCAL, partial(compute_payoffs, game=game))
+    errors = np.abs(measured.mean - exact.payoffs.mean)[measured.error() > 0] / measured.error()[measured.error() > 0]
+    assert (measured.games == 1000).all()
+    assert errors.max() < 4.5
+    assert 0.5 < errors.mean() < 1.1  # that of a standard normal distribution is .8
 
 
 def test_playouts_earn_what_plans_say():
@@ -182,7 +186,7 @@ def test_a_population_takes_nobody_twice_unless_asked():
     fill_tables(profile, np.array([1, 1, 1, 0, 0, 1.0]))
     assert population.grow(profile) == 2
     assert population.sizes == (2, 3)
-    assert population.mean.shape == (2, 2, 3)
+    assert population.payoffs.mean.shape == (2, 2, 3)
 
 
 def test_only_zero_sum_games_are_taken_for_such():
@@ -212,6 +216,6 @@ def test_psro_of_three_players_fills_every_cell():
     solver, profile = PSRO(), TabularSpec().profile(game)
     values = [step.metrics["nash_conv"] for step in islice(solver.solve(profile, ExactResponder(game)), 12)]
     sizes = solver.population.sizes
-    assert solver.population.mean.shape == (3, *sizes)
-    assert (solver.population.count > 0).all()
+    assert solver.population.payoffs.mean.shape == (3, *sizes)
+    assert (solver.population.payoffs.games > 0).all()
     assert values[-1] < values[0] / 3
