@@ -24,11 +24,9 @@ def correlated_gap(
     strategies. Both are 0 at such an equilibrium.
     """
     form, owner = game.form, owners(game.form)
-    earned, values = np.zeros(form.players), {}
-    plans = [
-        [member_plan(game, member, seat) if weight > 0 else None for member, weight in zip(own, chances, strict=True)]
-        for seat, (own, chances) in enumerate(zip(members, seat_chances(joint), strict=True))
-    ]
+    earned = np.zeros(form.players)
+    values: dict[tuple[int, int], np.ndarray] = {}  # what deviations earn, by seat and recommended member
+    plans = [[member_plan(game, member, seat) for member in own] for seat, own in enumerate(members)]
     for place in map(tuple, np.argwhere(joint > 0).tolist()):
         plan = np.ones(form.sequences)
         for seat, number in enumerate(place):
@@ -49,8 +47,3 @@ def member_plan(game: ExtensiveGame, member: Policy, seat: int) -> np.ndarray:
     """Returns the realization plan (n,) of a member on the sequences of its seat."""
     span = seat_sequences(game.form, seat)
     return seat_plan(game.form, extract_seat_strategies(game, member, [seat])[0], span)
-
-
-def seat_chances(joint: np.ndarray) -> list[np.ndarray]:
-    """Returns the probabilities (n_p,) of each seat's members."""
-    return [np.moveaxis(joint, seat, 0).reshape(size, -1).sum(1) for seat, size in enumerate(joint.shape)]

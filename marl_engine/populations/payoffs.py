@@ -4,13 +4,11 @@ Shapes: P seats; seat p has n_p members, and a cell (k_0, k_1, …) is a combina
 merged without loss of digits (Chan, Golub and LeVeque 1979).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from marl_engine.numerics.state import set_fields
 
 Place = tuple[int, ...]  # of a cell: the number of a member of each seat
 
@@ -80,12 +78,14 @@ class PayoffTable:
 
     def tally(self, place: Place) -> Tally:
         """Returns the tally of a cell."""
-        return Tally(float(self.games[place]), self.mean[(slice(None), *place)], self.scatter[(..., *place)])
+        index: Any = (..., *place)
+        return Tally(float(self.games[index]), self.mean[index], self.scatter[index])
 
     def add(self, place: Place, tally: Tally) -> None:
         """Adds the games of a tally to a cell, and to those that are equal to it by symmetry."""
         if not self.symmetric:
-            return self._write(place, merge_tallies(self.tally(place), tally))
+            self._write(place, merge_tallies(self.tally(place), tally))
+            return
         total = merge_tallies(self.tally(place), average_equal_seats(place, tally))
         for seats in exchanges(self.players):
             order = list(seats)
@@ -93,8 +93,8 @@ class PayoffTable:
             self._write(tuple(place[seat] for seat in seats), exchanged)
 
     def _write(self, place: Place, tally: Tally) -> None:
-        self.games[place] = tally.games
-        self.mean[(slice(None), *place)], self.scatter[(..., *place)] = tally.mean, tally.scatter
+        index: Any = (..., *place)
+        self.games[index], self.mean[index], self.scatter[index] = tally
 
     def covariance(self) -> np.ndarray:
         """Returns the covariances (P, P, n_0, n_1, …) of the errors of the mean payoffs in each cell: 0 if exact.
@@ -111,10 +111,6 @@ class PayoffTable:
     def error(self) -> np.ndarray:
         """Returns the standard errors (P, n_0, n_1, …) of the mean payoffs."""
         return np.sqrt(np.einsum("pp...->p...", self.covariance()))
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores the cells, of which a new table has none; see `set_state`."""
-        set_fields(self, state)
 
 
 def exchanges(players: int) -> Iterator[Place]:

@@ -116,6 +116,7 @@ class Population:
         ]
         if self.payoffs.symmetric:
             self.members = [list(self.members[0]) for _ in self.members]
+        self.payoffs = PayoffTable(len(self.members), self.payoffs.symmetric)
         set_state(self.payoffs, state["payoffs"])
 
 

@@ -7,7 +7,7 @@ played again.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from marl_engine.populations.population import Measure, Population, support
 from marl_engine.populations.uncertainty import Uncertainty, bootstrap, marginals, most_uncertain
 from marl_engine.types import Game, Metrics, Responder, Runner, Work
 from solvers.normal_form.correlated import cce_regrets
+from solvers.populations.oracles import check_steps
 
 GAMES = 100  # of each cell, where payoffs are not exact and the number is not given
 
@@ -29,7 +30,7 @@ class PopulationFields(Protocol):
 
     meta: str  # how the meta-game is solved
     games: int | None  # in each cell of the payoff table; None: exact payoffs where the tree is known, or GAMES
-    oracle_steps: int  # steps of the responder for each newcomer
+    oracle_steps: Any  # steps of the responder for each newcomer
     refine: int  # cells that are played again in an iteration
     draws: int  # of the bootstrap
     matches: MatchFile | None  # where matches are kept
@@ -68,26 +69,28 @@ class MetaGame:
         """Returns the distribution (n_p,) over the members of each seat in the solution."""
         return marginals(self.joint)
 
+    def open(self) -> Work:
+        """Plays the cells that are empty and solves the meta-game; returns the number of cells that were played."""
+        played = self.population.fill(self.runner, self.measure, self.games, self.matches)
+        self.joint = self.solve(self.population.payoffs.mean)
+        return Work(queries=played)
+
     def complete(self, iteration: int) -> tuple[Metrics, Work]:
-        """Plays what is missing, solves the meta-game, and plays the most uncertain cells again.
+        """Plays the cells of newcomers, solves the meta-game, and plays the most uncertain cells again.
 
         Returns metrics and the number of cells that were played. Raises Refused if the meta-solver fails.
         """
-        payoffs = self.population.payoffs
-        before = np.pad(
-            self.joint, [(0, new - old) for new, old in zip(self.population.sizes, self.joint.shape, strict=True)]
-        )
-        played = self.population.fill(self.runner, self.measure, self.games, self.matches)
-        metrics = {"newcomers/gain": float(cce_regrets(payoffs.mean, before).sum())} if before.any() else {}
-        self.joint = self.solve(payoffs.mean)
+        payoffs, before = self.population.payoffs, self.joint
+        work = self.open()
+        metrics = {"newcomers/gain": gain_of_newcomers(payoffs.mean, before)}
         generator = np.random.default_rng((self.seed, iteration))
         self.uncertainty = bootstrap(payoffs, self.solve, self.joint, self.draws, generator)
         if self.refine and self.games is not None:
             places = most_uncertain(payoffs, self.uncertainty.importance, self.games, self.refine)
-            played += self.population.play(places, self.runner, self.measure, self.games, self.matches)
+            work["queries"] += self.population.play(places, self.runner, self.measure, self.games, self.matches)
             self.joint = self.solve(payoffs.mean)
             self.uncertainty = bootstrap(payoffs, self.solve, self.joint, self.draws, generator)
-        return metrics | self.metrics(self.uncertainty), Work(queries=played)
+        return metrics | self.metrics(self.uncertainty), work
 
     def solve(self, payoffs: np.ndarray) -> np.ndarray:
         """Returns the solution (n_0, n_1, …) of payoffs (P, n_0, n_1, …). Raises Refused if the meta-solver fails."""
@@ -108,6 +111,16 @@ class MetaGame:
                     f"meta/value/{seat}/high": float(value.high[seat]),
                 }
         return metrics if self.games is None else metrics | {"meta/uncertainty": uncertainty.distance}
+
+
+def gain_of_newcomers(payoffs: np.ndarray, joint: np.ndarray) -> float:
+    """Returns the sum over seats of what the best newcomer gains against the solution before it came.
+
+    Payoffs are (P, n_0, n_1, …), and the joint distribution has fewer members or as many. In a two-player game this is
+    a lower bound of the NashConv of that solution, up to errors of sampled payoffs.
+    """
+    margins = [(0, new - old) for new, old in zip(payoffs.shape[1:], joint.shape, strict=True)]
+    return float(cce_regrets(payoffs, np.pad(joint, margins)).sum())
 
 
 def make_meta_game(
@@ -136,7 +149,8 @@ def make_meta_game(
 
 def check_population_fields(solver: PopulationFields) -> None:
     """Raises ValueError for fields of a solver that grows a population, if they are out of range."""
-    check_fields("solver", solver, "oracle_steps", "draws", least=1, whole=True)
+    check_steps(solver.oracle_steps)
+    check_fields("solver", solver, "draws", least=1, whole=True)
     check_fields("solver", solver, "refine", least=0, whole=True)
     if vars(solver)["games"] is not None:  # otherwise the number is chosen by the game
         check_fields("solver", solver, "games", least=1, whole=True)

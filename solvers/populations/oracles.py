@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from marl_engine.capabilities import capabilities_of
+from marl_engine.numerics.checks import check_number
+from marl_engine.numerics.schedules import parse_schedule
 from marl_engine.policies.mixtures.population import begin_newcomers
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TablePolicy
 from marl_engine.populations.population import Population
-from marl_engine.types import Opponents, Policy, Profile, Responder, Step, Work
+from marl_engine.types import Game, Opponents, Policy, Profile, Responder, Step, Work
 
 FIRST, LAST, LIKELIEST = STARTS = "first", "last", "likeliest"  # members that a newcomer may start from
 
@@ -35,6 +37,19 @@ def train(responder: Responder, newcomers: Profile, opponents: Opponents, steps:
     return Step(step.metrics, work)
 
 
+def check_steps(steps: Any) -> None:
+    """Raises ValueError unless steps are a whole number of 1 or more, or a schedule of such."""
+    parse_schedule(steps, "solver.oracle_steps")
+    numbers = {f".{part}": steps[part] for part in ("start", "end")} if isinstance(steps, dict) else {"": steps}
+    for part, number in numbers.items():
+        check_number(f"solver.oracle_steps{part}", number, least=1, whole=True)
+
+
+def count_steps(steps: Any, iteration: int) -> int:
+    """Returns the steps of the responder in an iteration, from a number or a schedule over iterations."""
+    return round(parse_schedule(steps, "solver.oracle_steps").at(iteration))
+
+
 def tabulate_opponents(game: Any, opponents: Opponents) -> Opponents:
     """Returns opponents that play the same, of which those that are functions of an information set are tables.
 
@@ -51,11 +66,13 @@ def tabulate_opponents(game: Any, opponents: Opponents) -> Opponents:
     return Opponents(members, opponents.weights)
 
 
-def found_population(profile: Profile, responder: Responder) -> Population:
-    """Returns a population whose first members are the policies of a profile.
+def is_symmetric(profile: Profile, game: Game) -> bool:
+    """Whether seats can share their members: the game is symmetric, and one policy sits in all seats."""
+    return game.symmetric and len(set(profile)) == 1
 
-    It is symmetric if the game is, and one policy sits in all seats.
-    """
-    population = Population(len(profile), responder.game.symmetric and len(set(profile)) == 1)
+
+def found_population(profile: Profile, symmetric: bool) -> Population:
+    """Returns a population whose first members are the policies of a profile."""
+    population = Population(len(profile), symmetric)
     population.grow(begin_newcomers(profile))
     return population

@@ -14,6 +14,7 @@ with one policy for all seats, the population has one list of members for all of
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,15 @@ from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner
 from solvers.normal_form.catalogue import META
 from solvers.populations.meta_game import MetaGame, check_population_fields, make_meta_game
-from solvers.populations.oracles import FIRST, STARTS, found_population, start_newcomers, train
+from solvers.populations.oracles import (
+    FIRST,
+    STARTS,
+    count_steps,
+    found_population,
+    is_symmetric,
+    start_newcomers,
+    train,
+)
 from solvers.populations.summary import summarise
 
 NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
@@ -46,11 +55,11 @@ class PSRO:
     Raises ValueError for an unknown meta-solver or start, and for numbers out of range.
     """
 
-    STATE = ("population",)
+    STATE = ("symmetric", "population")
 
     meta: str = NASH  # how the meta-game is solved
     games: int | None = None  # in each cell of the payoff table; None: exact payoffs where the tree is known, or 100
-    oracle_steps: int = 1  # steps of the responder for each newcomer
+    oracle_steps: Any = 1  # steps of the responder for each newcomer; may be a schedule over iterations
     start: str = FIRST  # member that a newcomer starts from: first, last, or likeliest in the meta-equilibrium
     refine: int = 0  # cells that are played again in an iteration, where the meta-equilibrium is most uncertain
     draws: int = 100  # of the bootstrap of the meta-equilibrium, where payoffs are sampled
@@ -58,6 +67,7 @@ class PSRO:
     def __post_init__(self) -> None:
         check_choices("solver", self, meta=(*META, RECTIFIED), start=STARTS)
         check_population_fields(self)
+        self.symmetric: bool | None = None  # whether all seats have the same members
         self.population: Population | None = None
         self.meta_game: MetaGame | None = None
         self.matches: MatchFile | None = None  # see `capabilities.PopulationSolver`
@@ -73,15 +83,16 @@ class PSRO:
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
-        population = resume_field(self, "population", found_population(profile, responder), after)
+        symmetric = resume_field(self, "symmetric", is_symmetric(profile, responder.game), after)
+        population = resume_field(self, "population", found_population(profile, symmetric), after)
         meta_game = self.meta_game = self._meta_game(population, responder, runner)
-        _, work = meta_game.complete(after)
+        work = meta_game.open()
         for iteration in count(after + 1):
             new, earlier = 0, [*map(list, population.members)]
             for seats, mixtures in self.opponents(population, meta_game.mixtures):
-                newcomers = start_newcomers(earlier, meta_game.mixtures, self.start, population.payoffs.symmetric)
+                newcomers = start_newcomers(earlier, meta_game.mixtures, self.start, symmetric)
                 opponents = Opponents([mix_members(earlier, mixtures)])
-                step = train(responder, newcomers, opponents, self.oracle_steps)
+                step = train(responder, newcomers, opponents, count_steps(self.oracle_steps, iteration))
                 new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
                 work += step.work
             metrics, played = meta_game.complete(iteration)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+from copy import deepcopy
 from itertools import islice
 from multiprocessing import get_context
 
@@ -13,18 +14,22 @@ import torch
 from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
 from marl_engine.errors import Refused
+from marl_engine.numerics.state import get_state, set_state
+from marl_engine.policies import MLPSpec
 from marl_engine.policies.tabular import TabularSpec
+from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.populations import MatchFile, PayoffTable, Population
 from marl_engine.populations.matches import Match
 from marl_engine.populations.measures import choose_measure
 from marl_engine.populations.payoffs import Tally, exact_tally, merge_tallies, tally_games
 from marl_engine.populations.uncertainty import bootstrap, draw_errors, most_uncertain, product_joint
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.responders.ppo import PPO
 from marl_engine.runners import LOCAL
 from solvers.normal_form.nash import nash
 from solvers.normal_form.regrets import in_range
 from solvers.normal_form.supports import pure_equilibrium
-from solvers.populations import PSRO
+from solvers.populations import JPSRO, PSRO
 
 FORK = get_context("fork")
 
@@ -248,3 +253,38 @@ def test_games_of_a_cell_do_not_depend_on_how_they_are_batched():
             population.play([(0, 0)], LOCAL, choose_measure(game, games, 0), games)
     assert both[0].payoffs.games[0, 0] == both[1].payoffs.games[0, 0] == 20
     assert both[0].payoffs.mean == pytest.approx(both[1].payoffs.mean, abs=1e-15)
+
+
+@pytest.mark.parametrize("kind", [PSRO, JPSRO])
+def test_a_population_of_networks_goes_on_with_the_same_bits(kind):
+    """In a symmetric game the seats share members, and so they do after the run was resumed."""
+    ends = []
+    for stops in ((4,), (2, 4)):
+        torch.manual_seed(0)
+        state, done = None, 0
+        for stop in stops:
+            game, spec = MatrixGame("rock_paper_scissors"), MLPSpec(hidden=[8])
+            solver, profile = kind(games=30, refine=1, draws=5, start="last"), spec.profile(game)
+            responder = PPO(game, spec, num_envs=4, rollout_length=8, minibatches=2)
+            if state is not None:
+                load_profile_state(profile, state["profile"])
+                set_state(responder, state["responder"])
+                set_state(solver, state["solver"])
+                torch.set_rng_state(state["torch"])
+            *_, last = islice(solver.solve(profile, responder, after=done), stop - done)
+            responder.prepare(profile)
+            state = {
+                "profile": deepcopy(profile_state(profile)),
+                "responder": deepcopy(get_state(responder)),
+                "solver": deepcopy(get_state(solver)),
+                "torch": torch.get_rng_state(),
+            }
+            done = stop
+        ends.append((last.metrics, solver.population))
+    (one, first), (two, second) = ends
+    assert {name: one[name] for name in one if "second" not in name} == {
+        name: two[name] for name in two if "second" not in name
+    }
+    assert np.array_equal(first.payoffs.scatter, second.payoffs.scatter)
+    assert first.payoffs.symmetric
+    assert np.array_equal(first.payoffs.mean[0], first.payoffs.mean[1].T)
