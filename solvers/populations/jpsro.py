@@ -42,7 +42,6 @@ from solvers.populations.oracles import (
     start_newcomers,
     train,
 )
-from solvers.populations.summary import summarise
 
 CCE, CE = KINDS = "cce", "ce"
 SELECTIONS: dict[str, Callable[..., np.ndarray]] = {
@@ -123,7 +122,7 @@ class JPSRO:
 
     def artefacts(self) -> list[Artefact]:
         """See `PopulationSolver`."""
-        return [] if self.meta_game is None else summarise(self.meta_game)
+        return [] if self.meta_game is None else self.meta_game.artefacts()
 
     def _gap(self, responder: Responder, meta_game: MetaGame) -> Metrics:
         """Returns the gap of the joint distribution in the whole game, if the responder has its sequence form."""

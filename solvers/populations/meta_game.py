@@ -13,10 +13,12 @@ import numpy as np
 
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused
+from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_fields
 from marl_engine.populations.matches import MatchFile
 from marl_engine.populations.measures import choose_measure
 from marl_engine.populations.population import Measure, Population, support
+from marl_engine.populations.summary import summarise
 from marl_engine.populations.uncertainty import Uncertainty, bootstrap, marginals, most_uncertain
 from marl_engine.types import Game, Metrics, Responder, Runner, Work
 from solvers.normal_form.correlated import cce_regrets
@@ -98,6 +100,12 @@ class MetaGame:
             return self.solver(payoffs)
         except ValueError as error:
             raise Refused(f"solver.meta={self.name}: {error}") from error
+
+    def artefacts(self) -> list[Artefact]:
+        """Returns what is written about the population; nothing if no iteration was completed."""
+        if self.uncertainty is None:
+            return []
+        return summarise(self.population, self.uncertainty, self.name, self.games is not None)
 
     def metrics(self, uncertainty: Uncertainty) -> Metrics:
         """Returns the size of the population and the value of the meta-game, with its interval if it is uncertain."""

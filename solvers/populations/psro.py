@@ -40,7 +40,6 @@ from solvers.populations.oracles import (
     start_newcomers,
     train,
 )
-from solvers.populations.summary import summarise
 
 NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
 LEAST = 1e-6  # smallest weight in a support
@@ -111,7 +110,7 @@ class PSRO:
 
     def artefacts(self) -> list[Artefact]:
         """See `PopulationSolver`."""
-        return [] if self.meta_game is None else summarise(self.meta_game)
+        return [] if self.meta_game is None else self.meta_game.artefacts()
 
     def _meta_game(self, population: Population, responder: Responder, runner: Runner) -> MetaGame:
         """Returns the meta-game of a population."""

@@ -40,6 +40,7 @@ SMALL = {  # keys that make a run small, where a setting has them
     "responder.prompts": 4,
     "policy.hidden": [16, 16],
     "solver.oracle_steps": 2,
+    "solver.draws": 3,
     "solver.pairs": 1,
     "solver.pair_steps": 2,
     "solver.generation": 2,

@@ -5,22 +5,23 @@ import json
 import numpy as np
 
 from marl_engine.evaluation.report import Artefact
-from marl_engine.populations.uncertainty import CONFIDENCE, Interval
-from solvers.populations.meta_game import MetaGame
+from marl_engine.populations.population import Population
+from marl_engine.populations.uncertainty import CONFIDENCE, Interval, Uncertainty
 
 FILE = "population.json"
 DIGITS = 6
+LEAST = 1e-6  # smallest probability of a member that counts
 
 
-def summarise(meta_game: MetaGame) -> list[Artefact]:
-    """Returns the artefact with payoffs, games, standard errors, and the meta-equilibrium with its intervals."""
-    uncertainty, payoffs = meta_game.uncertainty, meta_game.population.payoffs
-    if uncertainty is None:
-        return []
-    sampled = meta_game.games is not None
+def summarise(population: Population, uncertainty: Uncertainty, meta_solver: str, sampled: bool) -> list[Artefact]:
+    """Returns the artefact with payoffs, games, standard errors, and the meta-equilibrium with its intervals.
+
+    `sampled` tells whether payoffs were played, so that intervals have a width.
+    """
+    payoffs = population.payoffs
     table = {
-        "members": list(meta_game.population.sizes),
-        "meta_solver": meta_game.name,
+        "members": list(population.sizes),
+        "meta_solver": meta_solver,
         "symmetric": payoffs.symmetric,
         "confidence": CONFIDENCE if sampled else None,
         "value": write_interval(uncertainty.value),
@@ -30,18 +31,17 @@ def summarise(meta_game: MetaGame) -> list[Artefact]:
         "games": payoffs.games.astype(int).tolist() if sampled else None,
     }
     rows = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in table.items())
-    return [Artefact(FILE, "table", f"{{\n{rows}\n}}\n", lines_of(meta_game))]
+    return [Artefact(FILE, "table", f"{{\n{rows}\n}}\n", lines_of(uncertainty, sampled))]
 
 
-def lines_of(meta_game: MetaGame) -> list[str]:
-    """Returns a line for each seat: the size of its population, its mixture and what it earns."""
-    assert meta_game.uncertainty is not None
-    value, lines = meta_game.uncertainty.value, []
-    for seat, (size, mixture) in enumerate(zip(meta_game.population.sizes, meta_game.mixtures, strict=True)):
+def lines_of(uncertainty: Uncertainty, sampled: bool) -> list[str]:
+    """Returns a line for each seat: how many members it has, how many it mixes, and what it earns."""
+    value, lines = uncertainty.value, []
+    for seat, weights in enumerate(uncertainty.weights):
         earns = f"{value.estimate[seat]:.4g}"
-        if meta_game.games is not None:
+        if sampled:
             earns += f" ({CONFIDENCE:.0%} interval {value.low[seat]:.4g} to {value.high[seat]:.4g})"
-        played = f"{(mixture > 1e-6).sum()} of {size} members"
+        played = f"{(weights.estimate > LEAST).sum()} of {len(weights.estimate)} members"
         lines.append(f"player {seat} mixes {played}; among members it earns {earns}")
     return lines
 
