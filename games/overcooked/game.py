@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from games.overcooked import layouts, rules
+from games.overcooked.cook_rules import Plan
+from games.overcooked.cooks import COOKS, cook_distribution, make_plan
 from marl_engine.configuration import outside
 from marl_engine.numerics.threads import split_rows
 from marl_engine.spaces import ActionSpace, Spaces
@@ -42,6 +45,8 @@ class Overcooked:
     observation_shape: tuple[int, ...] = field(init=False)
     spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False, default=False)  # cooks start at different places
+    bots: tuple[str, ...] = field(init=False, default=())
+    slow_bots: tuple[str, ...] = field(init=False, default=tuple(COOKS))  # scripted cooks; see `cooks`
 
     def __post_init__(self) -> None:
         if not 1 <= self.horizon < 2**15:
@@ -90,6 +95,15 @@ class Overcooked:
         step = self._step_on_cuda if self.rows.is_cuda else self._step_on_cores
         step(actions.contiguous(), observation, reward, shaping, done)
         return self._turn(observation, reward, shaping, done)
+
+    def bot_actions(self, bot: str, noise: Tensor) -> Tensor:
+        """Returns the actions (B, P) of a scripted cook, from uniform numbers (B, P)."""
+        distribution = cook_distribution(self.kitchen, self._cook_plan, self.rows, COOKS[bot])
+        return distribution.sample(noise.cpu().flatten())[0].view_as(noise).to(noise.device)
+
+    @cached_property
+    def _cook_plan(self) -> Plan:
+        return make_plan(self.kitchen)
 
     def render(self, copy: int = 0, caption: str = "") -> np.ndarray:
         """Returns a picture (H, W, 3) uint8 of kitchen `copy`. The default caption is its step."""

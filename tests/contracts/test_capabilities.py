@@ -17,7 +17,7 @@ from marl_engine.spaces import ActionSpace, Spaces
 
 NUMBERS = {"tree", "extensive", "numbered"}
 DECLARED = {
-    "overcooked": {"spaces", "drawable"},
+    "overcooked": {"spaces", "drawable", "bots"},
     "kuhn_poker": {"spaces", "narrated", "tabulated", *NUMBERS},
     "matrix": {"spaces", *NUMBERS} - {"tree"},
     "iterated_prisoners_dilemma": {"spaces", "numbered"},
