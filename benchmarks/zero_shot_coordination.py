@@ -33,7 +33,7 @@ from marl_engine.numerics.rng import derive_seeds
 from marl_engine.runners import LOCAL
 from marl_engine.runs.factory import build
 from marl_engine.types import Profile
-from solvers.populations.partners import SKILLS
+from solvers.zero_shot.partners import SKILLS
 
 SMALL = {  # keys of games that are learned in seconds
     "convention": [

@@ -15,7 +15,7 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.schedules import parse_schedule
 from marl_engine.numerics.state import resume_field
-from marl_engine.responders.average_policy import AveragedLearner, Recorder, check_average
+from marl_engine.responders.learners.average_policy import AveragedLearner, Recorder, check_average
 from marl_engine.runners import LOCAL
 from marl_engine.types import Profile, Progress, Responder, Runner, Solver
 

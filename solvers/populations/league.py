@@ -26,13 +26,13 @@ from marl_engine.evaluation.report import deviations
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import resume_field, set_fields
-from marl_engine.responders.learner import Learner, check_learners
+from marl_engine.responders.learners.learner import Learner, check_learners
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.runners import LOCAL
 from marl_engine.types import Metrics, Opponents, Profile, Progress, Responder, Runner, Work
 from solvers.populations.matchmaking import WinRates, count_wins, f_hard, f_var, prioritise
-from solvers.populations.partners import Pool
+from solvers.populations.pool import Pool
 
 MATCHES = 2**45  # separates the games that measure win rates from those of learning
 SELF_PLAY, PRIORITISED, FORGOTTEN = 0.35, 0.5, 0.15  # shares of the main agent's games

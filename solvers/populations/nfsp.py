@@ -20,7 +20,7 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.schedules import parse_schedule
 from marl_engine.numerics.state import resume_field
 from marl_engine.policies.mixtures.population import mix_members
-from marl_engine.responders.average_policy import AveragedLearner, check_average
+from marl_engine.responders.learners.average_policy import AveragedLearner, check_average
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner

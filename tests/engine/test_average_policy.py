@@ -12,7 +12,7 @@ from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies import MLPSpec
 from marl_engine.policies.mixtures.population import mix_members
 from marl_engine.policies.strategy import extract_strategy
-from marl_engine.responders.average_policy import AveragePolicy
+from marl_engine.responders.learners.average_policy import AveragePolicy
 from marl_engine.rollout.stream import Stream
 
 

@@ -15,8 +15,8 @@ from marl_engine.rollout.likelihood import action_log_probs
 from marl_engine.rollout.rollout import play, score
 from marl_engine.runs.factory import build
 from solvers.populations.matchmaking import WinRates, count_wins, f_hard, f_var, prioritise
-from solvers.populations.maximum_entropy import add_entropy
-from solvers.populations.partners import Pair, choose_half
+from solvers.zero_shot.maximum_entropy import add_entropy
+from solvers.zero_shot.partners import Pair, choose_half
 
 TINY = ("policy.units=16", "policy.hidden=[16]", "responder.num_envs=16", "responder.rollout_length=10")
 PAIRS = ("solver.pairs=2", "solver.pair_steps=3")

@@ -15,11 +15,12 @@ from itertools import count
 
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import resume_field
-from marl_engine.responders.learner import check_learners
+from marl_engine.responders.learners.learner import check_learners
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Profile, Progress, Responder, Runner
-from solvers.populations.partners import SKILLS, Pair, Pool, respond_to_pool
+from solvers.populations.pool import Pool
+from solvers.zero_shot.partners import SKILLS, Pair, respond_to_pool
 
 
 @dataclass

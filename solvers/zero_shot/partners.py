@@ -6,17 +6,17 @@ one in between is where the return is nearest to the middle of first and last re
 payoffs have such a checkpoint too.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from math import isnan, nan
 from typing import Any
 
 import numpy as np
 
-from marl_engine.policies.mixtures.geometric import freeze
-from marl_engine.policies.weights import copy_with_profile_state, copy_with_weights, profile_state
-from marl_engine.responders.learner import Learner
-from marl_engine.types import UNREGULARISED, Objective, Opponents, Policy, Profile, Progress, Responder, Step
+from marl_engine.policies.weights import copy_with_profile_state, profile_state
+from marl_engine.responders.learners.learner import Learner
+from marl_engine.types import UNREGULARISED, Objective, Profile, Progress, Responder, Step
+from solvers.populations.pool import Pool
 
 SKILLS = 3  # checkpoints of a pair: initial, half of the return, final
 CANDIDATES = 12  # checkpoints that are kept while a pair learns, from which that in between is chosen
@@ -68,39 +68,6 @@ def choose_half(returns: Sequence[float]) -> int:
     """Returns the place of the return that is nearest to the middle of the first and the last one; the first such."""
     numbers = np.nan_to_num(np.array(returns))
     return int(np.abs(numbers - (numbers[0] + numbers[-1]) / 2).argmin())
-
-
-class Pool:
-    """Frozen teams that a learner may meet; all consist of policies like those of `profile`."""
-
-    STATE = ("members",)
-
-    def __init__(self, profile: Profile):
-        self.profile = profile
-        self.members: list[list[Policy]] = [[] for _ in profile]  # of each seat; member k sits in all of them
-
-    def __len__(self) -> int:
-        return len(self.members[0])
-
-    def add(self, team: Profile) -> None:
-        """Adds a copy of a team."""
-        for policies, policy in zip(self.members, team, strict=True):
-            policies += freeze([policy])
-
-    def add_all(self, teams: Iterable[Profile]) -> None:
-        """Adds copies of several teams."""
-        for team in teams:
-            self.add(team)
-
-    def opponents(self, weights: Sequence[float] | None = None) -> Opponents:
-        """Returns the teams with weights, which are equal by default."""
-        teams = [list(team) for team in zip(*self.members, strict=True)]
-        return Opponents(teams, [1 / len(teams)] * len(teams) if weights is None else weights)
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Makes the members from copies of the policies of the profile; see `set_state`."""
-        pairs = zip(self.profile, state["members"], strict=True)
-        self.members = [[copy_with_weights(policy, weights) for weights in saved] for policy, saved in pairs]
 
 
 def respond_to_pool(
