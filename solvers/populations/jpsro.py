@@ -9,8 +9,8 @@ Of the many equilibria the one with the largest Gini impurity, entropy or sum of
 unique.
 
 A profile has a policy for each seat, and no correlation device. The run's profile plays the marginals: each seat draws
-its own member. The gap of the joint distribution is the metric `cce_gap` or `ce_gap`, and the joint distribution is
-part of the checkpoint.
+its own member. The gap of the joint distribution is the metric `cce_gap` or `ce_gap`, and a resumed run solves
+the joint distribution again from the table.
 """
 
 from collections.abc import Callable, Iterator, Sequence
