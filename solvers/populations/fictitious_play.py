@@ -14,7 +14,7 @@ from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, mix_members
+from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, check_mixable
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Work
@@ -39,7 +39,7 @@ class FictitiousPlay:
     ) -> Iterator[Progress]:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "mixtures")
-        mix_members([[policy] for policy in profile], [[1.0]] * len(profile))  # raises for policies without mixtures
+        check_mixable(profile)
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -25,7 +25,7 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_choices
 from marl_engine.numerics.state import resume_field
-from marl_engine.policies.mixtures.population import become_mixture, mix_members
+from marl_engine.policies.mixtures.population import become_mixture, check_mixable
 from marl_engine.populations.matches import MatchFile
 from marl_engine.populations.population import Population
 from marl_engine.responders.regulariser import check_supports
@@ -84,7 +84,7 @@ class JPSRO:
     ) -> Iterator[Progress]:
         """See `Solver`. The profile is the first member of each seat."""
         check_supports(responder, type(self).__name__, "opponents", "mixtures")
-        mix_members([[policy] for policy in profile], [[1.0]] * len(profile))  # raises for policies without mixtures
+        check_mixable(profile)
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:

@@ -30,7 +30,7 @@ def start_newcomers(
 
 def train(responder: Responder, newcomers: Profile, opponents: Opponents, steps: int) -> Step:
     """Trains newcomers in place by some steps of the responder; returns the last metrics, and the work of all."""
-    fixed, work = tabulate_opponents(responder.game, opponents), Work()
+    fixed, work = tabulate_opponents(responder.game, opponents, responder.device), Work()
     for _ in range(steps):
         step = responder.respond(newcomers, fixed)
         work += step.work
@@ -50,7 +50,7 @@ def count_steps(steps: Any, iteration: int) -> int:
     return round(parse_schedule(steps, "solver.oracle_steps").at(iteration))
 
 
-def tabulate_opponents(game: Any, opponents: Opponents) -> Opponents:
+def tabulate_opponents(game: Any, opponents: Opponents, device: str) -> Opponents:
     """Returns opponents that play the same, of which those that are functions of an information set are tables.
 
     A mixture of networks then costs no more than a look-up. Opponents in other games are returned as they are.
@@ -60,7 +60,7 @@ def tabulate_opponents(game: Any, opponents: Opponents) -> Opponents:
         return opponents
     strategies = [extract_strategy(extensive, profile) for profile in opponents.members]
     members: list[Profile] = [
-        [TablePolicy(extensive.form, extensive.legal, seat, strategy) for seat in range(game.players)]
+        [TablePolicy(extensive.form, extensive.legal, seat, strategy).to(device) for seat in range(game.players)]
         for strategy in strategies
     ]
     return Opponents(members, opponents.weights)

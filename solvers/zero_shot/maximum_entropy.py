@@ -24,7 +24,7 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import resume_field
 from marl_engine.responders.learners.learner import check_learners
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.rollout.likelihood import action_log_probs
+from marl_engine.rollout.likelihood import action_log_probs, check_likelihood
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Payoff, Profile, Progress, Responder, Runner
@@ -57,6 +57,8 @@ class MaximumEntropyPopulation:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents", "payoff")
         check_learners(responder, type(self).__name__)
+        for policy in profile:
+            check_likelihood(policy)
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

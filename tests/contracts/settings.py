@@ -41,6 +41,7 @@ SMALL = {  # keys that make a run small, where a setting has them
     "policy.hidden": [16, 16],
     "solver.oracle_steps": 2,
     "solver.draws": 3,
+    "solver.games": 8,
     "solver.pairs": 1,
     "solver.pair_steps": 2,
     "solver.generation": 2,

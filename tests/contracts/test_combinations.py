@@ -32,9 +32,9 @@ from marl_engine.errors import Refused
 from marl_engine.runs.factory import build
 
 CAPABILITY = re.compile(
-    r" (goes with|has no|is not|does not|makes no|must be|is for games (in which|of two players)|is for two-player) "
+    r" (goes with|has no|is not|does not|makes no|must be|is for games in which|is for two-player) "
     "|needs (a responder that (supports|plays games)|language policies)|policies that answer can be mixed"
-    "|cannot be members of a mixture|have no geometric mixture"
+    "|is for games of two players|cannot be members of a mixture|have no geometric mixture"
 )
 
 

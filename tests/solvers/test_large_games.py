@@ -23,7 +23,7 @@ SOLVERS = {
     "inpo": (),
     "nfsp": ("solver.batch=32", "solver.reservoir=500"),
     "reservoir_average": ("solver.batch=32", "solver.reservoir=500"),
-    "psro": ("solver.oracle_steps=2", "solver.games=8"),
+    "psro": ("solver.oracle_steps=2", "solver.games=8", "solver.meta=uniform"),  # all members are played
 }
 
 

@@ -71,18 +71,23 @@ class MixturePolicy(Policy):
 def mix_members(members: Sequence[Sequence[Policy]], mixtures: Sequence[Any]) -> Profile:
     """Returns the profile in which each seat draws one of its members (K,) with its weights (K,).
 
-    Members with weight 0 are left out, and mixtures among members are resolved. Raises ValueError for language
-    policies and for policies whose actions consist of several numbers.
+    Members with weight 0 are left out, and mixtures among members are resolved. Raises ValueError; see
+    `check_mixable`.
     """
     if all(isinstance(policy, TablePolicy) for policies in members for policy in policies):
         profile = freeze([policies[0] for policies in members])
         fill_tables(profile, average_strategy(members, mixtures))
         return profile
-    if any(policy.generates for policies in members for policy in policies):
-        raise ValueError("language policies cannot be members of a mixture")
-    if any(policy.noise_shape for policies in members for policy in policies):
-        raise ValueError("policies whose actions consist of several numbers cannot be members of a mixture")
+    check_mixable([policy for policies in members for policy in policies])
     return [_mix(*each) for each in zip(members, mixtures, strict=True)]
+
+
+def check_mixable(policies: Sequence[Policy]) -> None:
+    """Raises ValueError for language policies and for policies whose actions consist of several numbers."""
+    if any(policy.generates for policy in policies):
+        raise ValueError("language policies cannot be members of a mixture")
+    if any(policy.noise_shape for policy in policies):
+        raise ValueError("policies whose actions consist of several numbers cannot be members of a mixture")
 
 
 def _mix(members: Sequence[Policy], mixture: Sequence[float]) -> MixturePolicy:
