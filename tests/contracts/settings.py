@@ -42,6 +42,8 @@ SMALL = {  # keys that make a run small, where a setting has them
     "solver.oracle_steps": 2,
     "solver.draws": 3,
     "solver.games": 8,
+    "solver.batch": 32,
+    "solver.updates": 2,
     "solver.pairs": 1,
     "solver.pair_steps": 2,
     "solver.generation": 2,
