@@ -41,7 +41,6 @@ SMALL = {  # keys that make a run small, where a setting has them
     "policy.hidden": [16, 16],
     "solver.oracle_steps": 2,
     "solver.draws": 3,
-    "solver.games": 8,
     "solver.batch": 32,
     "solver.updates": 2,
     "solver.pairs": 1,
