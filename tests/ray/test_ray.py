@@ -68,7 +68,7 @@ def test_evaluations_and_payoff_cells_are_the_same(two):
         solver, game = PSRO(games=50), MatrixGame(name="rock_paper_scissors")
         list(islice(solver.solve(TabularSpec().profile(game), ExactResponder(game), runner), 3))
         populations.append(solver.population)
-    assert np.array_equal(populations[0].mean, populations[1].mean)
+    assert np.array_equal(populations[0].payoffs.mean, populations[1].payoffs.mean)
     assert min(populations[1].sizes) > 1
 
 
