@@ -113,7 +113,7 @@ def test_help(marl_train, tmp_path):
         "responder: answers, ascent, exact, happo, ippo, mappo, mdpo, off_policy, qmix, vdn",
         "policy: bayes_net, cnn, gru, language",
         "preference: conflict, control, cycle",
-        "pdcfr_plus, psro, r_nad, reward_model, rloo, self_play, simpo",
+        "pdcfr_plus, psro, r_nad, reservoir_average, reward_model",
         "nash_ema, nash_md, nash_prox",
         "overwrite=true",
         "Exit codes: 0 done, 1 failed, 2 refused, 130, 143 or 129 stopped by SIGINT, SIGTERM or SIGHUP",
