@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from marl_engine.numerics.checks import check_distributions
-from solvers.normal_form.entropy import max_entropy
-from solvers.normal_form.gini import max_gini
 from solvers.normal_form.regrets import in_range, subtract_least
+from solvers.normal_form.selection import max_entropy, max_gini
 
 METHODS = {"ce": "highs-ds", "cce": "highs-ipm"}  # the faster method for many sparse conditions, and for few dense ones
 EXACT = 1e-10  # tolerance of HiGHS

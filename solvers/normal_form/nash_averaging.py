@@ -12,8 +12,8 @@ It departs from the paper in how p is computed: by linear programming if the equ
 import numpy as np
 
 from marl_engine.numerics.checks import check_finite
-from solvers.normal_form.entropy import max_entropy
 from solvers.normal_form.nash import zero_sum
+from solvers.normal_form.selection import max_entropy
 
 NONE = 1e-9  # smaller probabilities, gains and losses count as zero, relative to payoff ranges
 

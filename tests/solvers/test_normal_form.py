@@ -17,7 +17,6 @@ from solvers.normal_form.alpha_rank import alpha_rank, alpha_rank_symmetric, mar
 from solvers.normal_form.catalogue import META
 from solvers.normal_form.correlated import cce_regrets, ce_regrets, correlated_equilibrium, max_entropy_correlated
 from solvers.normal_form.dynamics import fictitious_play, projected_replicator, regret_matching, replicator
-from solvers.normal_form.entropy import max_entropy
 from solvers.normal_form.enumeration import all_equilibria, distinct_rows
 from solvers.normal_form.logit import logit_equilibrium, logit_limit, logit_path
 from solvers.normal_form.nash import (
@@ -31,6 +30,7 @@ from solvers.normal_form.nash import (
 )
 from solvers.normal_form.nash_averaging import nash_averaging, nash_averaging_tasks
 from solvers.normal_form.regrets import in_range, nash_conv, regrets, uniform_strategies, values
+from solvers.normal_form.selection import max_entropy
 from solvers.normal_form.solver import NormalForm, payoff_array
 from solvers.normal_form.supports import pure_equilibrium, refine
 
