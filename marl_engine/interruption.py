@@ -28,6 +28,7 @@ class Interruption:
     def __init__(self) -> None:
         self.signals: list[int] = []  # received
         self.deferrals: list[bool] = []  # of the active contexts, innermost last
+        self.loading = False
 
     @property
     def code(self) -> int:
@@ -46,6 +47,17 @@ class Interruption:
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
+
+    @contextmanager
+    def load_modules(self) -> Iterator[None]:
+        """Context in which a signal ends the process without an exception, which could reach C++ code of a library
+        that is being imported. That of torch aborts the process then.
+        """
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
 
     @contextmanager
     def defer(self, deferred: bool = True) -> Iterator[None]:
@@ -81,6 +93,9 @@ class Interruption:
             self._end(number, frame)
 
     def _end(self, number: int, frame: FrameType | None) -> NoReturn:
+        if self.loading:
+            os.write(2, b"interrupted\n")
+            os._exit(self.code)
         raise Interrupted
 
 

@@ -14,7 +14,9 @@ def start(command: str) -> NoReturn:
     """Loads a command and runs it. Exit code: that of the command, or 128 + the number of an earlier signal."""
     try:
         with INTERRUPTION.listen():
-            import_module(f"marl_engine.commands.{command}").main()
+            with INTERRUPTION.load_modules():
+                module = import_module(f"marl_engine.commands.{command}")
+            module.main()
     except (Interrupted, KeyboardInterrupt):  # the latter before anything listens
         print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTION.code) from None

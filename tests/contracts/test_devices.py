@@ -43,6 +43,11 @@ def test_the_pretended_gpu_refuses_what_a_real_one_refuses():
         results += [deepcopy(layer).weight, layer.weight.grad, here.to(there), torch.arange(2, device=there.device)]
         assert {each.device for each in results} == {torch.device("cuda:0")}
         assert {each.device.type for each in (there.cpu(), here * 2, here.copy_(there))} == {"cpu"}
+        with torch.device("meta"):
+            shape = torch.ones(3)
+        assert shape.device.type == "meta"
+        assert torch.zeros_like(shape, device="cpu").tolist() == [0, 0, 0]
+        assert torch.zeros_like(shape, device="cuda").device.type == "cuda"
 
 
 def solvers_to_test():
