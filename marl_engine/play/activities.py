@@ -53,7 +53,7 @@ class PlayedGame:
         self.table = Table(player.game, player.profile, [seat], seed, viewer=seat, greedy=greedy)
         self.names = [f"{PERSON}{name}" if each == seat else player.name for each in range(player.game.players)]
         self.over = False
-        self.held: int | None = None  # the action that is repeated in real time
+        self.repeated: int | None = None  # the action that is repeated in real time
         self.choice: int | None = None  # the action of the next decision
 
     def waits(self) -> bool:
@@ -61,12 +61,12 @@ class PlayedGame:
 
     def take(self, message: Message) -> None:
         if isinstance(message, Release):
-            self.held = None
+            self.repeated = None
             return
         if not isinstance(message, Press):
             raise Refused(f"a game takes no message {message.type!r}")
         self.table.check(self.seat, message.action)
-        self.choice = self.held = message.action
+        self.choice = self.repeated = message.action
 
     def advance(self) -> None:
         choices, self.choice = self._choices(), None
@@ -90,7 +90,7 @@ class PlayedGame:
         """Returns the action of the person's seat, if it is to move: in real time the last one, or that of idleness."""
         if self.seat not in self.table.acting:
             return {}
-        options = (self.choice, self.held, self.table.idle_action())
+        options = (self.choice, self.repeated, self.table.idle_action())
         return {self.seat: next(action for action in options if action is not None)}
 
 

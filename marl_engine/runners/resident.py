@@ -37,26 +37,26 @@ class Resident(Generic[Value]):
     """A value, or its pickled state in a process that has not used it yet. Pickling uses up the value in a worker."""
 
     def __init__(self, value: Value | None = None, key: tuple[int, int] | None = None, data: Any = None):
-        self.held, self.key, self.data = value, key, data
+        self.unpickled, self.key, self.data = value, key, data
 
     @property
     def value(self) -> Value:
         """The value: the one that this worker kept, or one made from the state."""
-        if self.held is None:
+        if self.unpickled is None:
             kept = None if self.key is None else KEPT.pop(self.key, None)
-            self.held = pickle.loads(self.data) if kept is None else kept
+            self.unpickled = pickle.loads(self.data) if kept is None else kept
             self.key = self.data = None  # the value will change
-        return self.held
+        return self.unpickled
 
     def pack(self, dump: Callable[[Value], Any] = pickle.dumps) -> tuple[tuple[int, int] | None, Any]:
         """Returns the key under which this worker keeps the value, and its state as bytes-like data."""
-        if self.held is None:
+        if self.unpickled is None:
             return self.key, self.data
-        data = dump(self.held)
+        data = dump(self.unpickled)
         if not WORKS:
             return None, data
         key = os.getpid(), next(NUMBERS)
-        KEPT[key] = self.held
+        KEPT[key] = self.unpickled
         if len(KEPT) > MOST:
             KEPT.popitem(last=False)
         return key, data
@@ -66,7 +66,7 @@ class Resident(Generic[Value]):
 
     def state(self) -> Any:
         """Returns the state of the value, for a checkpoint; the worker keeps the value."""
-        return get_state(pickle.loads(self.data) if self.held is None else self.held)
+        return get_state(pickle.loads(self.data) if self.unpickled is None else self.unpickled)
 
     def restore(self, state: Any) -> Any:
         """Restores the value; see `set_state`."""
