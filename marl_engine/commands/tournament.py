@@ -51,8 +51,9 @@ Entrants
 All entrants must play one game: that of the runs, or game=NAME with its keys, as for marl-train.
 
 Keys
-  games        games of each pair, over both seatings (default: 200); at most, with confidence=
-  schedule     round_robin (default), field: the first entrant against all others, or swiss
+  games        games of each pair, over all seatings (default: 200); at most, with confidence=
+  schedule     round_robin (default), field: the first entrant against all others, swiss, or in games with more than
+               two seats free_for_all: a different entrant in each seat
   rounds       of a Swiss tournament (default: enough for a single winner, and two more)
   confidence   such as 0.95: play on until the ranking by mean payoff is decided with this confidence
   exact        true: compute expectations over the whole game tree, and play nothing

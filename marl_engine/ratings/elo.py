@@ -1,5 +1,7 @@
 """Elo ratings by maximum likelihood in the model of Bradley and Terry, and Elo with further dimensions for cycles.
 
+In games of more than two entrants the model is that of Plackett and Luce; see `plackett_luce`.
+
 P(i beats j) = 1 / (1 + exp(-(r_i - r_j))), with r in units of 400 / ln 10 points (Elo 1978; Bradley and Terry 1952). A
 draw counts as half a win for both. The likelihood is concave and is maximised by Newton's method. It has a finite
 maximum if and only if no group of entrants won every game against all others (Ford 1957). If one did, every entrant is
@@ -10,8 +12,12 @@ antisymmetric. It is computed here from the logits of all pairs, of which r are 
 from the largest singular values of the rest; these come in equal pairs.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
+from marl_engine.ratings.plackett_luce import derive, list_choices
 from marl_engine.ratings.results import WIDTH, Rating, Results
 
 POINTS = 400 / np.log(10)  # of Elo, for one unit of log-odds
@@ -28,7 +34,10 @@ def rate_elo(results: Results) -> Rating:
     """Returns Elo ratings; the intervals are those of the likelihood's curvature, and zero for exact results."""
     score = np.where(results.met, results.wins + results.draws / 2, 0.0)
     group, open_ended = find_groups(score)
-    rating, error = fit(score, group, FURTHER_DRAWS if open_ended else 0.0)
+    slopes = partial(derivatives, score=score, games=score + score.T)
+    if results.lineups is not None:
+        slopes = partial(derive, choices=list_choices(results.lineups))
+    rating, error = fit(slopes, group, FURTHER_DRAWS if open_ended else 0.0)
     alone = np.bincount(group)[group] == 1
     rating, error = np.where(alone, np.nan, rating), np.where(alone, np.nan, 0.0 if results.exact else error)
     value, width = POINTS * rating, POINTS * WIDTH * error
@@ -72,35 +81,41 @@ def find_groups(score: np.ndarray) -> tuple[np.ndarray, bool]:
     return group, parts > groups
 
 
-def fit(score: np.ndarray, group: np.ndarray, further: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ratings (N,) in log-odds and their standard errors, for scores (N, N): wins and half of the draws.
+Slopes = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""The gradient (N,) of a log-likelihood at ratings (N,), and the Fisher information (N, N)."""
+
+
+def fit(slopes: Slopes, group: np.ndarray, further: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ratings (N,) in log-odds of the largest likelihood, and their standard errors.
 
     The mean of each group is 0. Everybody has `further` draws against an opponent of rating 0.
     """
-    count = len(score)
-    games, same = score + score.T, group[:, None] == group
+    same = group[:, None] == group
     centre = same / np.bincount(group)[group]
-    rating = np.zeros(count)
+    rating = np.zeros(len(group))
     for _ in range(STEPS):
-        gradient, information = derivatives(rating, score, games, further)
+        gradient, information = with_further_draws(slopes, rating, further)
         step = np.linalg.solve(information + centre, gradient - centre @ rating * (further == 0))
         rating = rating + step * min(1.0, LONGEST_STEP / max(np.abs(step).max(initial=0.0), 1e-300))
         if np.abs(step).max(initial=0.0) < CLOSE:
             break
-    _, information = derivatives(rating, score, games, further)
+    _, information = with_further_draws(slopes, rating, further)
     variance = np.diagonal(np.linalg.inv(information + centre)) - np.diagonal(centre) * (further == 0)
     return rating - centre @ rating, np.sqrt(np.maximum(variance, 0.0))
 
 
-def derivatives(
-    rating: np.ndarray, score: np.ndarray, games: np.ndarray, further: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the gradient (N,) of the log-likelihood and the Fisher information (N, N)."""
-    chance = win_chances(rating[:, None] - rating)
+def with_further_draws(slopes: Slopes, rating: np.ndarray, further: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `slopes` returns, with `further` draws of everybody against an opponent of rating 0."""
+    gradient, information = slopes(rating)
     own = win_chances(rating)
+    return gradient - further * (own - 0.5), information + np.diag(further * own * (1 - own))
+
+
+def derivatives(rating: np.ndarray, score: np.ndarray, games: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the slopes for scores (N, N), wins and half of the draws, and numbers of games."""
+    chance = win_chances(rating[:, None] - rating)
     weight = games * chance * (1 - chance)
-    information = np.diag(weight.sum(1) + further * own * (1 - own)) - weight
-    return (score - games * chance).sum(1) - further * (own - 0.5), information
+    return (score - games * chance).sum(1), np.diag(weight.sum(1)) - weight
 
 
 def win_chances(log_odds: np.ndarray) -> np.ndarray:

@@ -5,10 +5,13 @@ the lead in payoff against each other, half of it for each side, so that it is d
 the entrants are agents and their partners are tasks (Balduzzi et al. 2018, appendix D).
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
+from marl_engine.ratings.lineups import draw_means, payoff_places
 from marl_engine.ratings.results import Rating, Results, interval, resample
-from solvers.normal_form.alpha_rank import alpha_rank_symmetric
+from solvers.normal_form.alpha_rank import alpha_rank, alpha_rank_symmetric, marginals
 from solvers.normal_form.nash_averaging import nash_averaging, nash_averaging_tasks
 
 SOLUTIONS = 4000  # bootstrap samples times entrants
@@ -24,6 +27,12 @@ RANK = (
     "Share of time that a population which imitates what earns more spends with this entrant (alpha-Rank), at the "
     "smallest selection intensity from which on it stays the same."
 )
+RANK_OF_SEATS = (
+    "Share of time that populations, one for each seat, which imitate what earns more spend with this entrant "
+    "(alpha-Rank), at the smallest selection intensity from which on it stays the same."
+)
+NOT_ALL_MET = "It is not computed: not all entrants have met each other."
+WITHOUT_COPIES = "It is not computed: it needs games with copies of entrants, which are played if there are few."
 
 
 def rate_nash(results: Results, seed: int = 0) -> list[Rating]:
@@ -64,18 +73,37 @@ def without_self_play(payoff: np.ndarray) -> np.ndarray:
 
 
 def rate_alpha_rank(results: Results, seed: int = 0) -> Rating:
-    """Returns the masses of alpha-Rank; without numbers unless all have met."""
-    count = len(results.names)
-    title = ("alpha_rank", "α-Rank", RANK)
-    if not results.met[~np.eye(count, dtype=bool)].all():
-        return without_numbers(*title, count)
-    alphas, masses = sweep_alpha(results.payoff)
+    """Returns the masses of alpha-Rank; without numbers unless all have met, in line-ups also with copies."""
+    count, lineups = len(results.names), results.lineups
+    draws = max(20, min(200, SOLUTIONS // count))
+    if lineups is None:
+        title = ("alpha_rank", "α-Rank", RANK)
+        if not results.met[~np.eye(count, dtype=bool)].all():
+            return without_numbers(*title, count)
+        samples = map(prepare, resample(results, seed, most=draws))
+        return rate_by_alpha_rank(title, prepare(results.payoff), samples, alpha_rank_symmetric, results.exact)
+    title = ("alpha_rank", "α-Rank", RANK_OF_SEATS)
+    places = payoff_places(lineups, count)
+    if places is None:
+        return without_numbers(*title, count, WITHOUT_COPIES)
+    samples = (each[places] for each in draw_means(lineups, draws, seed))
+    return rate_by_alpha_rank(title, lineups.mean[places], samples, rank_seats, results.exact)
+
+
+def rate_by_alpha_rank(
+    title: tuple[str, str, str],
+    payoffs: np.ndarray,
+    samples: Iterable[np.ndarray],
+    method: Callable[[np.ndarray, float], np.ndarray],
+    exact: bool,
+) -> Rating:
+    """Returns the masses that a method gives to entrants for payoffs and selection intensities, where they settle."""
+    scale = largest_gain(payoffs)
+    alphas = ALPHAS / scale if scale > 1e-300 else ALPHAS
+    masses = np.array([method(payoffs, float(alpha)) for alpha in alphas])
     chosen = find_plateau(masses)
-    samples = resample(results, seed, most=max(20, min(200, SOLUTIONS // count)))
     value = masses[chosen]
-    ends = (value, value)
-    if not results.exact:
-        ends = interval(np.array([alpha_rank_symmetric(prepare(each), alphas[chosen]) for each in samples]))
+    ends = (value, value) if exact else interval(np.array([method(each, float(alphas[chosen])) for each in samples]))
     stays = chosen < len(alphas) - 1
     note = f"Read at alpha = {alphas[chosen]:.3g}" + (
         "." if stays else ", the largest of the sweep: it has not settled."
@@ -83,17 +111,22 @@ def rate_alpha_rank(results: Results, seed: int = 0) -> Rating:
     return Rating(*title, value, *ends, (note,))
 
 
+def largest_gain(payoffs: np.ndarray) -> float:
+    """Returns what a mutant can gain at most, for payoffs (N, N) of a population, or (P, N, N, …) of seats."""
+    if payoffs.ndim == 2:
+        return float(np.abs(payoffs - payoffs.T).max(initial=0.0))
+    return max(float(np.ptp(each, axis=seat).max(initial=0.0)) for seat, each in enumerate(payoffs))
+
+
 def prepare(payoff: np.ndarray) -> np.ndarray:
     """Returns payoffs (N, N) with 0 on the diagonal, which alpha-Rank does not use."""
     return np.where(np.eye(len(payoff), dtype=bool), 0.0, payoff)
 
 
-def sweep_alpha(payoff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns selection intensities (K,) and the masses (K, N) of alpha-Rank for them, for payoffs (N, N)."""
-    table = prepare(payoff)
-    scale = max(float(np.abs(table - table.T).max(initial=0.0)), 1e-300)
-    alphas = ALPHAS / scale if scale > 1e-300 else ALPHAS
-    return alphas, np.array([alpha_rank_symmetric(table, float(alpha)) for alpha in alphas])
+def rank_seats(payoffs: np.ndarray, alpha: float) -> np.ndarray:
+    """Returns the masses (N,) of alpha-Rank with a population for each seat, as means over seats."""
+    masses: np.ndarray = np.mean(marginals(alpha_rank(payoffs, alpha)), axis=0)
+    return masses
 
 
 def find_plateau(masses: np.ndarray) -> int:
@@ -102,7 +135,7 @@ def find_plateau(masses: np.ndarray) -> int:
     return int(np.flatnonzero(far)[-1]) + 1 if far.any() else 0
 
 
-def without_numbers(key: str, title: str, meaning: str, count: int) -> Rating:
+def without_numbers(key: str, title: str, meaning: str, count: int, reason: str = NOT_ALL_MET) -> Rating:
     """Returns a rating without numbers."""
     none = np.full(count, np.nan)
-    return Rating(key, title, meaning, none, none, none, ("It is not computed: not all entrants have met each other.",))
+    return Rating(key, title, meaning, none, none, none, (reason,))

@@ -4,10 +4,22 @@ A *deal* is one seed, with which a pair of entrants plays one game in every seat
 moves, so the standard errors of payoffs are those of means over deals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from marl_engine.ratings.lineups import (
+    TIE,
+    Lineup,
+    Lineups,
+    LineupTally,
+    count_wins,
+    draw_means,
+    gather_lineups,
+    pair_payoffs,
+    sum_pairs,
+)
 
 CONFIDENCE = 0.95  # of the intervals of ratings
 QUANTILES = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
@@ -15,7 +27,6 @@ WIDTH = 1.959964  # standard errors on each side of an estimate
 RESAMPLES = 1000  # bootstrap samples of a table,
 NUMBERS = 20_000_000  # fewer if they have more numbers than this
 ROUNDING = 1e-9  # differences of payoffs that may be rounding errors
-TIE = 1e-6  # the same of single games, relative to their size
 
 
 class Tally(NamedTuple):
@@ -35,7 +46,8 @@ class Tally(NamedTuple):
 class Results(NamedTuple):
     """Results of N entrants against each other; entry (i, j) is what i achieved against j.
 
-    In a game of a team all seats are paid the same; then i and j play together, and (i, i) is i with itself.
+    In a game of a team all seats are paid the same; then i and j play together, and (i, i) is i with itself. With
+    line-ups, entry (i, j) is what i achieved in all games in which it met j, beside others.
     """
 
     names: tuple[str, ...]
@@ -47,6 +59,7 @@ class Results(NamedTuple):
     covariance: np.ndarray  # (N, N) of the mean payoffs of i and of j
     team: bool = False
     exact: bool = False  # payoffs and shares of wins are expectations; `games` is 1 for each pair
+    lineups: Lineups | None = None  # from which the tables are made; None: entrants met in pairs
 
     @property
     def met(self) -> np.ndarray:
@@ -115,13 +128,37 @@ def tabulate(names: Sequence[str], tallies: np.ndarray, *, exact: bool = False) 
     return Results(tuple(names), games, wins, draws, mean, *errors, team, exact)
 
 
+def tabulate_lineups(names: Sequence[str], tallies: Mapping[Lineup, LineupTally], *, exact: bool = False) -> Results:
+    """Returns the results of line-ups of more than two entrants."""
+    lineups, count = gather_lineups(tallies), len(names)
+    wins, draws = count_wins(lineups)
+    shape = wins.shape
+    met, games, won, drawn = (
+        sum_pairs(lineups, count, each)
+        for each in (np.ones(shape), wins + draws + wins.transpose(0, 2, 1), wins, draws)
+    )
+    variance = sum_pairs(lineups, count, np.broadcast_to(np.einsum("mpp->mp", lineups.covariance)[:, :, None], shape))
+    share = met if exact else 1.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        games, won, drawn = (np.nan_to_num(each / share) for each in (games, won, drawn))
+        stderr, covariance = np.sqrt(variance) / met, sum_pairs(lineups, count, lineups.covariance) / met**2
+    payoff = pair_payoffs(lineups, count, [lineups.mean])[0]
+    varies = np.ptp(lineups.mean) > ROUNDING or variance.max(initial=0.0) > ROUNDING
+    team = bool(np.allclose(drawn, games) and varies)
+    return Results(tuple(names), games, won, drawn, payoff, stderr, covariance, team, exact, lineups)
+
+
 def resample(results: Results, seed: int = 0, most: int = RESAMPLES) -> np.ndarray:
     """Returns payoffs (R, N, N) as other tournaments of the same size could have had them.
 
     A parametric bootstrap: the two mean payoffs of each pair are drawn from a normal distribution with their standard
-    errors and their covariance. Entries of pairs that have not met stay nan.
+    errors and their covariance, and those of line-ups likewise. Entries of pairs that have not met stay nan.
     """
     count = len(results.names)
+    if results.lineups is not None:
+        lineups = results.lineups
+        size = max(20, min(most, NUMBERS // max(count**2, lineups.covariance.size)))
+        return pair_payoffs(lineups, count, draw_means(lineups, size, seed))
     random = np.random.default_rng(seed)
     upper = np.triu_indices(count)
     lower = upper[::-1]

@@ -35,24 +35,47 @@ def rate_skill(results: Results, seed: int = 0) -> Rating:
     return Rating("skill", "OpenSkill", MEANING, value, value - width, value + width, (note,))
 
 
-def sample_games(results: Results, random: np.random.Generator) -> np.ndarray:
-    """Returns games (M, 3): two entrants, and 1, 0 or -1 if the first one won, drew or lost."""
-    one, other = np.nonzero(np.triu(results.met))
-    share = np.stack([results.wins[one, other], results.draws[one, other], results.wins[other, one]], axis=1)
-    share = share / share.sum(1, keepdims=True)
-    total = results.games[one, other].sum() if not results.exact else MOST_GAMES
-    count = int(min(total, max(MOST_GAMES, len(one)), 20_000))
-    if not len(one):
-        return np.zeros((0, 3), int)
-    pair = np.concatenate([np.tile(np.arange(len(one)), count // len(one)), random.permutation(len(one))])[:count]
-    outcome = (random.random(len(pair))[:, None] >= share[pair].cumsum(1)[:, :2]).sum(1)
-    return np.stack([one[pair], other[pair], 1 - outcome], axis=1)
+Game = tuple[tuple[int, ...], tuple[float, ...]]
+"""The entrants of a game and their places, of which the lower one is the better one."""
 
 
-def play_in_order(model: Any, games: np.ndarray, count: int, seed: int) -> tuple[list[float], list[float]]:
-    """Returns means (N,) and standard deviations (N,) of skills after games (M, 3) in a random order."""
+def sample_games(results: Results, random: np.random.Generator) -> list[Game]:
+    """Returns a sample of games, equally many of each pair or line-up."""
+    kinds = list_outcomes(results)
+    total = MOST_GAMES if results.exact else sum(weights.sum() for _, _, weights in kinds)
+    count = int(min(total, max(MOST_GAMES, len(kinds)), 20_000))
+    if not kinds:
+        return []
+    numbers = np.concatenate([np.tile(np.arange(len(kinds)), count // len(kinds)), random.permutation(len(kinds))])
+    chances = random.random(count)
+    games = []
+    for number, chance in zip(numbers[:count].tolist(), chances.tolist(), strict=True):
+        entrants, places, weights = kinds[number]
+        outcome = np.searchsorted(weights.cumsum() / weights.sum(), chance, side="right")
+        games.append((entrants, places[min(int(outcome), len(places) - 1)]))
+    return games
+
+
+def list_outcomes(results: Results) -> list[tuple[tuple[int, ...], list[tuple[float, ...]], np.ndarray]]:
+    """Returns for each pair or line-up of different entrants the places that they had, and in how many games."""
+    if (lineups := results.lineups) is not None:
+        return [
+            (tuple(lineups.entrants[row].tolist()), list(orders), np.array(list(orders.values())))
+            for row, orders in enumerate(lineups.orders)
+            if lineups.different[row]
+        ]
+    pairs = np.argwhere(np.triu(results.met)).tolist()
+    tables = (results.wins, results.draws, results.wins.T)
+    places = [(0, 2), (1, 1), (2, 0)]
+    return [((one, other), places, np.array([each[one, other] for each in tables])) for one, other in pairs]
+
+
+def play_in_order(model: Any, games: list[Game], count: int, seed: int) -> tuple[list[float], list[float]]:
+    """Returns means (N,) and standard deviations (N,) of skills after games in a random order."""
     skills = [model.rating() for _ in range(count)]
-    for one, other, outcome in np.random.default_rng(seed).permutation(games).tolist():
-        ranks = [1 - outcome, 1 + outcome]  # the lower rank is the better one
-        (skills[one],), (skills[other],) = model.rate([[skills[one]], [skills[other]]], ranks=ranks)
+    for number in np.random.default_rng(seed).permutation(len(games)):
+        entrants, places = games[number]
+        rated = model.rate([[skills[each]] for each in entrants], ranks=list(places))
+        for entrant, (skill,) in zip(entrants, rated, strict=True):
+            skills[entrant] = skill
     return [each.mu for each in skills], [each.sigma for each in skills]

@@ -5,9 +5,11 @@ seating, so that neither luck nor the seat favours an entrant. With two seats th
 entrant sits once in each seat while the other one sits in all others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
+from itertools import takewhile
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,10 @@ from marl_engine.tournaments.entrants import Entrant
 from marl_engine.types import Game, Memory, Profile, Turn
 
 DEALS = 2**43  # separates the seeds of tournaments from those of learning and evaluation
+FIRST_LOOK = 32  # deals before the ranking is looked at; doubled for every further look
+LONGEST = 1024  # deals in a stretch,
+LONGEST_IF_SLOW = 32  # and if an entrant is slow
+PACE = 0.5  # seconds of play between two writes
 
 
 class Match(NamedTuple):
@@ -82,16 +88,79 @@ def play_match(match: Match) -> np.ndarray:
 
 def play_seating(match: Match, side: np.ndarray) -> np.ndarray:
     """Returns payoffs (D, P) in a seating whose seats `side` (P,) belong to the first entrant."""
-    seated = [match.first if own else match.second for own in side]
+    return play_seated(match.game, [match.first if own else match.second for own in side], match.seeds)
+
+
+def play_seated(game: Any, seated: Sequence[Entrant], seeds: Tensor) -> np.ndarray:
+    """Returns payoffs (D, P) of games with seeds (D,) in which P entrants sit in the seats."""
     profile, bots = [each.profile[seat] for seat, each in enumerate(seated)], [each.bot for each in seated]
-    game: Any = deepcopy(match.game)
+    game = deepcopy(game)
     if any(bot is not None for bot in bots):
         take_seats = partial(EntrantSeating, game=game, bots=bots)
-        return score(game, profile, match.seeds, take_seats=take_seats).double().numpy()
-    return score(game, profile, match.seeds).double().numpy()
+        return score(game, profile, seeds, take_seats=take_seats).double().numpy()
+    return score(game, profile, seeds).double().numpy()
 
 
 def side_means(payoffs: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """Returns the mean payoffs (K, D) of the seats `sides` (K, P) from payoffs (K, D, P)."""
     means: np.ndarray = (payoffs * sides[:, None]).sum(-1) / sides.sum(-1)[:, None]
     return means
+
+
+class Stretch(NamedTuple):
+    """Deals `begin` to `end` of some entrants, which one job plays."""
+
+    entrants: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class StageProgress(NamedTuple):
+    """How far a stage of a tournament is."""
+
+    stage: str
+    games: int  # played, those in the store included
+    planned: int
+
+
+def list_stretches(entrants: tuple[int, ...], begin: int, end: int, slow: bool) -> Iterator[Stretch]:
+    """Yields the stretches of entrants from deal `begin` to `end`. They end at fixed places; see `cuts`."""
+    for stop in cuts(end, LONGEST_IF_SLOW if slow else LONGEST):
+        if stop > begin:
+            yield Stretch(entrants, begin, stop)
+            begin = stop
+
+
+def cuts(end: int, longest: int) -> Iterator[int]:
+    """Yields where stretches up to `end` stop: at 32, 64, 128, … deals, at multiples of `longest`, and at the end."""
+    at = 0
+    while at < end:
+        look = FIRST_LOOK
+        while look <= at:
+            look *= 2
+        at = min(look, at - at % longest + longest, end)
+        yield at
+
+
+def play_stretches(
+    stage: str,
+    stretches: Sequence[Stretch],
+    planned: int,
+    seatings: int,
+    alike: Callable[[Stretch, Stretch], bool],
+    play: Callable[[Sequence[Stretch]], None],
+) -> Iterator[StageProgress]:
+    """Plays the stretches of a stage with `planned` deals in order, and yields how far it is after every write.
+
+    `play` plays and stores some stretches that are `alike` and follow each other, as many as take about `PACE` seconds.
+    """
+    played = planned - sum(each.end - each.begin for each in stretches)
+    yield StageProgress(stage, played * seatings, planned * seatings)
+    size = 1  # stretches between two writes
+    while stretches:
+        begin, together = perf_counter(), list(takewhile(partial(alike, stretches[0]), stretches[:size]))
+        play(together)
+        stretches = stretches[len(together) :]
+        played += sum(each.end - each.begin for each in together)
+        size = max(1, min(2 * size, int(size * PACE / max(perf_counter() - begin, 1e-9))))
+        yield StageProgress(stage, played * seatings, planned * seatings)

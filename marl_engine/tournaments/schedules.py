@@ -1,5 +1,7 @@
 """Who plays whom: round robin, one against the field, and Swiss; and which entrants need more games.
 
+Games of more than two entrants have a schedule of their own; see `lineups`.
+
 A schedule is a pure function of the results so far, so a tournament that is resumed makes the same choices again.
 """
 
@@ -13,8 +15,8 @@ from marl_engine.ratings.results import Results
 
 Pair = tuple[int, int]
 
-ROUND_ROBIN, FIELD, SWISS = "round_robin", "field", "swiss"
-SCHEDULES = (ROUND_ROBIN, FIELD, SWISS)
+ROUND_ROBIN, FIELD, SWISS, FREE_FOR_ALL = "round_robin", "field", "swiss", "free_for_all"
+SCHEDULES = (ROUND_ROBIN, FIELD, SWISS, FREE_FOR_ALL)
 
 
 def round_robin(count: int) -> list[Pair]:

@@ -1,7 +1,8 @@
-"""The results of a tournament as files: tournament.json, ratings.csv and matches.csv."""
+"""The results of a tournament as files: tournament.json, ratings.csv, matches.csv; lineups.csv of a free-for-all."""
 
 import csv
 import json
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,21 @@ from typing import Any
 import numpy as np
 
 from marl_engine.ratings import Ranking
+from marl_engine.ratings.lineups import Lineups
 from marl_engine.runs.folder import versions, write_atomically
 from marl_engine.tournaments.tournament import Tournament
 
-JSON, RATINGS, MATCHES = "tournament.json", "ratings.csv", "matches.csv"
+JSON, RATINGS, MATCHES, LINEUPS = "tournament.json", "ratings.csv", "matches.csv", "lineups.csv"
 
 
 def write_files(folder: Path, tournament: Tournament, ranking: Ranking) -> None:
-    """Writes the three files into a folder; each is replaced at once."""
+    """Writes the files into a folder; each is replaced at once."""
     text = json.dumps(describe(tournament, ranking), indent=1, allow_nan=False)
     write_atomically(folder / JSON, text + "\n")
     write_atomically(folder / RATINGS, ratings_table(ranking))
     write_atomically(folder / MATCHES, matches_table(ranking))
+    if ranking.results.lineups is not None:
+        write_atomically(folder / LINEUPS, lineups_table(ranking.results.names, ranking.results.lineups))
 
 
 def describe(tournament: Tournament, ranking: Ranking) -> dict[str, Any]:
@@ -60,7 +64,9 @@ def describe(tournament: Tournament, ranking: Ranking) -> dict[str, Any]:
 
 
 def count_games(ranking: Ranking) -> int:
-    """Returns the number of games between different entrants, and of teams with themselves."""
+    """Returns the number of games between different entrants, and of teams with themselves; of all line-ups."""
+    if (lineups := ranking.results.lineups) is not None:
+        return round(sum(sum(orders.values()) for orders in lineups.orders))
     games = ranking.results.games
     return int(games.sum() + np.trace(games)) // 2
 
@@ -94,6 +100,17 @@ def matches_table(ranking: Ranking) -> str:
             if results.games[one, other] > 0 and (one != other or results.team):
                 cells = (getattr(results, name)[one, other] for name in ("games", "wins", "draws", "payoff", "stderr"))
                 rows.append([results.names[one], results.names[other], *map(plain, cells)])
+    return to_csv(rows)
+
+
+def lineups_table(names: Sequence[str], lineups: Lineups) -> str:
+    """Returns a line for each entrant of each line-up, with mean payoff and standard error, as CSV."""
+    rows = [["lineup", "entrant", "games", "payoff", "stderr"]]
+    errors = np.sqrt(np.einsum("mpp->mp", lineups.covariance))
+    for number, (entrants, orders) in enumerate(zip(lineups.entrants, lineups.orders, strict=True)):
+        for place, entrant in enumerate(entrants):
+            cells = (sum(orders.values()), lineups.mean[number, place], errors[number, place])
+            rows.append([str(number), names[entrant], *map(plain, cells)])
     return to_csv(rows)
 
 

@@ -7,8 +7,6 @@ of the two entrants, the seed and its stretch of deals, and stretches end at fix
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,9 +16,22 @@ from marl_engine.ratings.results import Results, swap, tabulate
 from marl_engine.runners import LOCAL
 from marl_engine.tournaments.entrants import Entrant
 from marl_engine.tournaments.field import Field
-from marl_engine.tournaments.matches import Match, deal_seeds, play_match, seatings
+from marl_engine.tournaments.lineups import FreeForAll
+from marl_engine.tournaments.lineups.store import LineupStore
+from marl_engine.tournaments.matches import (
+    FIRST_LOOK,
+    Match,
+    StageProgress,
+    Stretch,
+    deal_seeds,
+    list_stretches,
+    play_match,
+    play_stretches,
+    seatings,
+)
 from marl_engine.tournaments.schedules import (
     FIELD,
+    FREE_FOR_ALL,
     ROUND_ROBIN,
     SCHEDULES,
     SWISS,
@@ -36,27 +47,6 @@ from marl_engine.tournaments.schedules import (
 from marl_engine.tournaments.store import MatchStore, Row
 from marl_engine.tournaments.tree_matches import NUMBERS, is_tabular, play_pairs, prepare_tree_play, weigh_pairs
 from marl_engine.types import Runner
-
-FIRST_LOOK = 32  # deals before the ranking is looked at; doubled for every further look
-LONGEST = 1024  # deals in a stretch,
-LONGEST_IF_SLOW = 32  # and if an entrant is slow
-PACE = 0.5  # seconds of play between two writes
-
-
-class Stretch(NamedTuple):
-    """Deals `begin` to `end` of a pair, which one job plays."""
-
-    pair: Pair
-    begin: int
-    end: int
-
-
-class StageProgress(NamedTuple):
-    """How far a stage of a tournament is."""
-
-    stage: str
-    games: int  # played, those in the store included
-    planned: int
 
 
 @dataclass
@@ -84,8 +74,9 @@ class Tournament:
                 raise Refused(f"rounds= is for schedule={SWISS}; leave it out")
         if self.confidence is not None:
             check_number("confidence", self.confidence, above=0.5, below=1)
-            if self.schedule == SWISS or self.exact:
-                raise Refused(f"confidence= does not go with {'exact=true' if self.exact else f'schedule={SWISS}'}")
+            if self.schedule in (SWISS, FREE_FOR_ALL) or self.exact:
+                other = "exact=true" if self.exact else f"schedule={self.schedule}"
+                raise Refused(f"confidence= does not go with {other}")
         game, entrants = self.field.game, self.field.entrants
         self.seatings = len(seatings(game.players))
         self.deals = -(-self.games // self.seatings)
@@ -95,8 +86,14 @@ class Tournament:
         self.tabular = [self.tree is not None and is_tabular(each) for each in entrants]
         if self.exact and not all(self.tabular):
             raise Refused(self._why_not_exact())
+        self.free_for_all = self._free_for_all() if self.schedule == FREE_FOR_ALL else None
         self.store.agree(game=dict(self.field.section), seed=self.seed)
         self.store.introduce((each.digest, each.name, each.origin) for each in entrants)
+
+    def _free_for_all(self) -> FreeForAll:
+        """Returns the tournament of line-ups. Raises Refused."""
+        store = LineupStore(self.store.file.path.parent)
+        return FreeForAll(self.field, store, self.games, self.exact, self.seed, self.runner, self.tree, self.tabular)
 
     @property
     def names(self) -> list[str]:
@@ -106,6 +103,9 @@ class Tournament:
     def play(self) -> Iterator[StageProgress]:
         """Plays what is missing, and yields how far it is after every write."""
         if self.exact:
+            return
+        if self.free_for_all is not None:
+            yield from self.free_for_all.play()
             return
         self._count_recorded_games()
         for stage, pairs, deals in self._stages():
@@ -121,6 +121,8 @@ class Tournament:
 
     def results(self, deals: int | None = None) -> Results:
         """Returns the results of all entrants, from the first `deals` deals of each pair."""
+        if self.free_for_all is not None:
+            return self.free_for_all.results()
         entrants = self.field.entrants
         tallies = np.zeros((len(entrants), len(entrants), NUMBERS))
         if self.exact:
@@ -184,49 +186,34 @@ class Tournament:
         present = [pair for pair in pairs if not any(self.field.entrants[each].games for each in pair)]
         pairs = list({self._key(pair): pair for pair in present}.values())  # copies of an entrant share its matches
         stretches = [each for pair in pairs for each in self._missing(pair, ends.get(self._key(pair), 0), deals)]
-        stretches.sort(key=lambda each: (self._in_tree(each.pair), each.begin, each.end))
-        planned = len(pairs) * deals
-        played = planned - sum(each.end - each.begin for each in stretches)
-        yield StageProgress(stage, played * self.seatings, planned * self.seatings)
-        size = 1  # stretches between two writes
-        while stretches:
-            begin, alike = perf_counter(), [each for each in stretches[:size] if self._alike(each, stretches[0])]
-            self.store.add(self._play(alike))
-            stretches = stretches[len(alike) :]
-            played += sum(each.end - each.begin for each in alike)
-            size = max(1, min(2 * size, int(size * PACE / max(perf_counter() - begin, 1e-9))))
-            yield StageProgress(stage, played * self.seatings, planned * self.seatings)
+        stretches.sort(key=lambda each: (self._in_tree(each.entrants), each.begin, each.end))
+        yield from play_stretches(stage, stretches, len(pairs) * deals, self.seatings, self._alike, self._play)
 
     def _missing(self, pair: Pair, begin: int, end: int) -> Iterator[Stretch]:
-        """Yields the stretches of a pair from its last deal on. They end at fixed places; see `cuts`."""
-        slow = any(self.field.entrants[each].slow for each in pair)
-        for stop in cuts(end, LONGEST_IF_SLOW if slow else LONGEST):
-            if stop > begin:
-                yield Stretch(pair, begin, stop)
-                begin = stop
+        """Returns the stretches of a pair from its last deal on."""
+        return list_stretches(pair, begin, end, any(self.field.entrants[each].slow for each in pair))
 
-    def _play(self, stretches: Sequence[Stretch]) -> list[Row]:
-        """Plays stretches that are alike, and returns what is to be stored."""
-        _, begin, end = stretches[0]
+    def _play(self, stretches: Sequence[Stretch]) -> None:
+        """Plays stretches that are alike, and stores them."""
+        pairs, (_, begin, end) = [each.entrants for each in stretches], stretches[0]
         seeds, entrants = deal_seeds(self.seed, begin, end), self.field.entrants
-        if self._in_tree(stretches[0].pair) and self.tree is not None:
-            tallies = play_pairs(self.tree, np.array([each.pair for each in stretches]), seeds)
+        if self._in_tree(pairs[0]) and self.tree is not None:
+            tallies = play_pairs(self.tree, np.array(pairs), seeds)
         else:
-            pairs = [(entrants[one], entrants[other]) for (one, other), _, _ in stretches]
-            matches = [Match(self.field.game, first, second, seeds) for first, second in pairs]
+            matches = [Match(self.field.game, entrants[one], entrants[other], seeds) for one, other in pairs]
             tallies = np.array(self.runner.map(play_match, matches))
-        return [
+        self.store.add(
             Row(entrants[one].digest, entrants[other].digest, begin, tally)
-            for ((one, other), _, _), tally in zip(stretches, tallies, strict=True)
-        ]
+            for (one, other), tally in zip(pairs, tallies, strict=True)
+        )
 
-    def _in_tree(self, pair: Pair) -> bool:
+    def _in_tree(self, pair: tuple[int, ...]) -> bool:
         """Whether a pair is played by the compiled loop."""
         return all(self.tabular[each] for each in pair)
 
     def _alike(self, one: Stretch, other: Stretch) -> bool:
         """Whether two stretches can be played together."""
-        return one[1:] == other[1:] and self._in_tree(one.pair) == self._in_tree(other.pair)
+        return one[1:] == other[1:] and self._in_tree(one.entrants) == self._in_tree(other.entrants)
 
     def _key(self, pair: Pair) -> tuple[str, str]:
         """Returns the digests of a pair, the smaller one first."""
@@ -240,17 +227,6 @@ class Tournament:
             return f"exact=true needs a game whose tree is in memory, unlike {kind}; leave it out"
         other: Entrant = next(e for e, known in zip(self.field.entrants, self.tabular, strict=True) if not known)
         return f"exact=true needs entrants that are strategies, unlike {other.name}; leave out one of them"
-
-
-def cuts(end: int, longest: int) -> Iterator[int]:
-    """Yields where stretches up to `end` stop: at 32, 64, 128, … deals, at multiples of `longest`, and at the end."""
-    at = 0
-    while at < end:
-        look = FIRST_LOOK
-        while look <= at:
-            look *= 2
-        at = min(look, at - at % longest + longest, end)
-        yield at
 
 
 def restrict(results: Results, pairs: Sequence[Pair]) -> Results:

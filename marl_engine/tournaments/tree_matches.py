@@ -113,11 +113,11 @@ def prepare_tree_play(game: Any, entrants: list[Entrant]) -> TreePlay | None:
 
 def play_pairs(play: TreePlay, pairs: np.ndarray, seeds: Tensor) -> np.ndarray:
     """Returns tallies (M, 9) of pairs (M, 2) of entrants that play deals with seeds (D,)."""
-    sides, tallies = seatings(play.paths.payoff.shape[1]), np.zeros((len(pairs), NUMBERS))
+    slots, tallies = pair_slots(play), np.zeros((len(pairs), NUMBERS))
     keys = seeds.numpy().view(np.uint64)
 
     def work(_: int, begin: int, end: int) -> None:
-        play_pairs_compiled(play.paths, play.strategies, pairs, sides, keys, begin, end, tallies)
+        play_pairs_compiled(play.paths, play.strategies, pairs, slots, keys, begin, end, tallies)
 
     split_rows(work, len(pairs), at_least=1)
     return tallies
@@ -125,51 +125,76 @@ def play_pairs(play: TreePlay, pairs: np.ndarray, seeds: Tensor) -> np.ndarray:
 
 def weigh_pairs(play: TreePlay, pairs: np.ndarray) -> np.ndarray:
     """Returns the expected tallies (M, 9) of a single deal of pairs (M, 2), over all paths of the tree."""
-    sides, tallies = seatings(play.paths.payoff.shape[1]), np.zeros((len(pairs), NUMBERS))
+    slots, tallies = pair_slots(play), np.zeros((len(pairs), NUMBERS))
     reach = np.zeros((torch.get_num_threads(), len(play.paths.history)))
 
     def work(share: int, begin: int, end: int) -> None:
-        weigh_pairs_compiled(play.paths, play.strategies, pairs, sides, begin, end, reach[share], tallies)
+        weigh_pairs_compiled(play.paths, play.strategies, pairs, slots, begin, end, reach[share], tallies)
 
     split_rows(work, len(pairs), at_least=1)
     return tallies
 
 
+def pair_slots(play: TreePlay) -> np.ndarray:
+    """Returns who of a pair, 0 or 1, sits in each seat of each seating, (K, P)."""
+    return np.where(seatings(play.paths.payoff.shape[1]), 0, 1)
+
+
 @compile_inline
-def mean_payoffs(paths, row, side):
-    """Returns the mean payoffs at an end of the seats where `side` (P,) is True, and of the others."""
+def play_to_end(paths, strategies, entrants, slots, seed):
+    """Returns the row of `payoff` of a game, a function of the seed. Seat p is played by entrants[slots[p]]."""
+    key, place, history = mix_word(seed), 0, ROOT
+    mover = paths.history[history, MOVER]
+    while mover != END:
+        noise = keyed_uniform(key, place)
+        place += 1
+        if mover == CHANCE:
+            history = sample_chance(paths, history, noise)
+        else:
+            history = sample_action(paths, strategies[entrants[slots[mover]]], history, noise)
+        mover = paths.history[history, MOVER]
+    return paths.history[history, FIRST]
+
+
+@compile_inline
+def spread_reach(paths, strategies, entrants, slots, history, reach):
+    """Writes the probabilities of the children of a history; those of its own are known. Ends have no children."""
+    mover, start = paths.history[history, MOVER], paths.history[history, FIRST]
+    child, count = paths.history[history, CHILD], paths.history[history, COUNT]
+    if mover == CHANCE:
+        for number in range(count):
+            later = paths.since[child + number + ONE] if number + ONE < count else 1.0
+            reach[child + number] = reach[history] * (later - paths.since[child + number])
+    elif mover != END:
+        for number in range(count):
+            reach[child + number] = reach[history] * strategies[entrants[slots[mover]], start + number]
+
+
+@compile_inline
+def mean_payoffs(paths, row, slots):
+    """Returns the mean payoffs at an end of the seats with slot 0, and of the others."""
     one, other, seats = 0.0, 0.0, 0
-    for player in range(side.size):
-        if side[player]:
+    for player in range(slots.size):
+        if slots[player] == 0:
             one += paths.payoff[row, player]
             seats += 1
         else:
             other += paths.payoff[row, player]
-    return one / seats, other / (side.size - seats)
+    return one / seats, other / (slots.size - seats)
 
 
 @compile_loop
-def play_pairs_compiled(paths, strategies, pairs, sides, seeds, begin, end, tallies):
+def play_pairs_compiled(paths, strategies, pairs, slots, seeds, begin, end, tallies):
     """Adds up the games of pairs `begin` to `end`. A game is a function of the seed and the strategies."""
     for pair in range(begin, end):
         tally = tallies[pair]
         for deal in range(seeds.size):
             first, second = 0.0, 0.0
-            for seating in range(sides.shape[0]):
-                key, place, history = mix_word(seeds[deal]), 0, ROOT
-                mover = paths.history[history, MOVER]
-                while mover != END:
-                    noise = keyed_uniform(key, place)
-                    place += 1
-                    if mover == CHANCE:
-                        history = sample_chance(paths, history, noise)
-                    else:
-                        entrant = pairs[pair, 0 if sides[seating, mover] else 1]
-                        history = sample_action(paths, strategies[entrant], history, noise)
-                    mover = paths.history[history, MOVER]
-                one, other = mean_payoffs(paths, paths.history[history, FIRST], sides[seating])
-                first += one / sides.shape[0]
-                second += other / sides.shape[0]
+            for seating in range(slots.shape[0]):
+                row = play_to_end(paths, strategies, pairs[pair], slots[seating], seeds[deal])
+                one, other = mean_payoffs(paths, row, slots[seating])
+                first += one / slots.shape[0]
+                second += other / slots.shape[0]
                 tally[1] += 1
                 if np.abs(one - other) <= TIE * (1 + np.abs(one)):
                     tally[3] += 1
@@ -184,30 +209,20 @@ def play_pairs_compiled(paths, strategies, pairs, sides, seeds, begin, end, tall
 
 
 @compile_loop
-def weigh_pairs_compiled(paths, strategies, pairs, sides, begin, end, reach, tallies):
+def weigh_pairs_compiled(paths, strategies, pairs, slots, begin, end, reach, tallies):
     """Adds up all paths of the tree for pairs `begin` to `end`; `reach` (N,) is working memory.
 
     Children come after their parents, so one pass computes the probabilities of all histories.
     """
     for pair in range(begin, end):
         tally = tallies[pair]
-        for seating in range(sides.shape[0]):
+        for seating in range(slots.shape[0]):
             reach[0] = 1.0
             for history in range(paths.history.shape[0]):
-                mover, start = paths.history[history, MOVER], paths.history[history, FIRST]
-                child, count = paths.history[history, CHILD], paths.history[history, COUNT]
-                likely = reach[history]
-                if mover == CHANCE:
-                    for number in range(count):
-                        later = paths.since[child + number + ONE] if number + ONE < count else 1.0
-                        reach[child + number] = likely * (later - paths.since[child + number])
-                elif mover != END:
-                    entrant = pairs[pair, 0 if sides[seating, mover] else 1]
-                    for number in range(count):
-                        reach[child + number] = likely * strategies[entrant, start + number]
-                elif likely > 0:
-                    one, other = mean_payoffs(paths, start, sides[seating])
-                    weight = likely / sides.shape[0]
+                spread_reach(paths, strategies, pairs[pair], slots[seating], history, reach)
+                if paths.history[history, MOVER] == END and reach[history] > 0:
+                    one, other = mean_payoffs(paths, paths.history[history, FIRST], slots[seating])
+                    weight = reach[history] / slots.shape[0]
                     tally[4] += weight * one
                     tally[5] += weight * other
                     if np.abs(one - other) <= TIE * (1 + np.abs(one)):

@@ -66,6 +66,7 @@ def write_report(path: Path, title: str, ranking: Ranking, facts: Sequence[tuple
             facts=facts,
             verdict=ranking.cycles.verdict,
             team=results.team,
+            several=results.lineups is not None,
             names=[results.names[each] for each in order],
             short=[shorten(results.names[each]) for each in order],
             ratings=ranking.ratings,
@@ -148,13 +149,15 @@ def heat_cells(ranking: Ranking, order: Sequence[int]) -> list[list[Cell]]:
 def describe_pair(ranking: Ranking, one: int, other: int) -> str:
     """Returns the result of one entrant against another in words."""
     results = ranking.results
-    pair = f"{results.names[one]} {'with' if results.team else 'against'} {results.names[other]}"
+    relation = "with" if results.team else "against" if results.lineups is None else "in games with"
+    pair = f"{results.names[one]} {relation} {results.names[other]}"
     if not results.games[one, other]:
         return f"{pair}: no games"
     payoff = f"{pair}: {results.payoff[one, other]:.4g}"
     if results.exact:
         return f"{payoff} (expectation)"
-    won = "" if results.team else f", won {results.wins[one, other] / results.games[one, other]:.0%}"
+    verb = "won" if results.lineups is None else "earned more in"
+    won = "" if results.team else f", {verb} {results.wins[one, other] / results.games[one, other]:.0%}"
     return f"{payoff} ± {results.stderr[one, other]:.2g}{won} of {results.games[one, other]:,.0f} games"
 
 

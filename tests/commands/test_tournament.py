@@ -103,6 +103,24 @@ def test_the_same_command_goes_on_after_a_signal(runs, command, monkeypatch):
     assert summary(runs, "part") == summary(runs, "whole")
 
 
+def test_a_free_for_all_is_rated_and_reported(runs, command):
+    words = ("random", "greedy", "builtins:len", "game=openspiel", "game.name=kuhn_poker(players=3)")
+    assert command(*words, "schedule=free_for_all")[0] == 2
+    code, _, err = command("random", f"{__name__}:first", f"{__name__}:last", *words[3:], *FREE)
+    assert (code, err) == (0, "")
+    report = summary(runs, "free")
+    assert report["games"] == 10 * 18  # one line-up of three, nine with copies; three deals of six seatings each
+    assert np.array(report["tables"]["games"]).tolist() == [
+        [18 * (i != j) + 18 * (i == j) for j in range(3)] for i in range(3)
+    ]
+    assert sum(report["ratings"]["alpha_rank"]["value"]) == pytest.approx(1)
+    with open(runs / "runs/free/lineups.csv") as file:
+        assert len(list(csv.DictReader(file))) == 3 * 10
+    text = (runs / "runs/free/report.html").read_text()
+    assert "Mean payoff of the row in games with the column" in text
+    assert "earned more in" in text
+
+
 @pytest.fixture(scope="module")
 def played(runs):
     """Ann has won 2, lost 1 and lost 1 against the last checkpoint of cfr; other games do not count."""
@@ -144,6 +162,19 @@ def test_people_who_have_not_played_are_refused(command, played):
     assert "people play no new games" in err
 
 
+FREE = ("schedule=free_for_all", "games=16", "run=free")
+
+
+def first(observation, legal, seat, noise):
+    """Takes the first legal action."""
+    return legal.argmax(1)
+
+
+def last(observation, legal, seat, noise):
+    """Takes the last legal action."""
+    return legal.shape[1] - 1 - legal[:, ::-1].argmax(1)
+
+
 REFUSALS = [
     ((), "say who plays, like marl-tournament runs/a runs/b random"),
     (("runs/cfr",), "a tournament has two entrants or more, not 1"),
@@ -159,7 +190,8 @@ REFUSALS = [
     (("runs/cfr", "nowhere:act"), "nowhere:act is not an importable function"),
     (("runs/cfr", "random", "games=0"), "games must be a whole number of 1 or more, not 0"),
     (("runs/cfr", "random", "game_s=1"), "there is no key game_s; choose from games"),
-    (("runs/cfr", "random", "schedule=robin"), "schedule must be one of round_robin, field, swiss"),
+    (("runs/cfr", "random", "schedule=robin"), "schedule must be one of round_robin, field, swiss, free_for_all"),
+    (("runs/cfr", "random", "schedule=free_for_all"), "is for games with more than two seats, unlike OpenSpiel"),
     (("runs/cfr", "random", "rounds=3"), "rounds= is for schedule=swiss"),
     (("runs/cfr", "random", "confidence=2"), "confidence must be"),
     (("runs/cfr", "random", "confidence=0.9", "exact=true"), "confidence= does not go with exact=true"),

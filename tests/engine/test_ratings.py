@@ -1,12 +1,14 @@
 """Ratings of small tables of results, checked against values known by hand or from the theory."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from result_tables import expectations, results_of
 
 from marl_engine.ratings import find_cycles, rank
 from marl_engine.ratings.cycles import cyclic_share, transitive_part
-from marl_engine.ratings.elo import POINTS, decompose, fit, rate_cyclic_elo, rate_elo, win_chances
+from marl_engine.ratings.elo import POINTS, decompose, derivatives, fit, rate_cyclic_elo, rate_elo, win_chances
 from marl_engine.ratings.mean_payoff import rate_payoff
 from marl_engine.ratings.meta_game import find_plateau, rate_alpha_rank, rate_nash
 from marl_engine.ratings.results import WIDTH, Tally, resample, swap
@@ -50,7 +52,8 @@ def test_a_draw_is_half_a_win_for_both():
 def test_maximum_likelihood_recovers_the_ratings_that_made_the_scores():
     true = np.array([1.5, 0.5, 0.0, -2.0])
     games = np.array([[0, 7, 3, 9], [7, 0, 0, 4], [3, 0, 0, 5], [9, 4, 5, 0]])  # two of them have not met
-    found, _ = fit(games * win_chances(true[:, None] - true), np.zeros(4, int))
+    score = games * win_chances(true[:, None] - true)
+    found, _ = fit(partial(derivatives, score=score, games=games), np.zeros(4, int))
     np.testing.assert_allclose(found, true, atol=1e-8)
 
 

@@ -17,10 +17,9 @@ from marl_engine.tournaments import MatchStore, Tournament, enter
 from marl_engine.tournaments.baselines import FunctionPolicy, play_greedily
 from marl_engine.tournaments.entrants import make_entrant
 from marl_engine.tournaments.field import Field
-from marl_engine.tournaments.matches import Match, deal_seeds, play_match, seatings
+from marl_engine.tournaments.matches import Match, cuts, deal_seeds, play_match, seatings
 from marl_engine.tournaments.schedules import round_robin, spent_confidence, swiss_round
 from marl_engine.tournaments.store import Row
-from marl_engine.tournaments.tournament import cuts
 from marl_engine.tournaments.tree_matches import play_pairs, prepare_tree_play, weigh_pairs
 
 KUHN = {"_target_": "games.openspiel.OpenSpiel", "name": "kuhn_poker"}
