@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from warnings import warn
 
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.process import FAILED, read_keys, run_command, show_help
 from marl_engine.commands.train import CONFIG, RUNS
 from marl_engine.configuration import instantiate
-from marl_engine.errors import Halted, Refused, describe
+from marl_engine.errors import Halted, Notice, Refused, describe
 from marl_engine.interruption import GRACE, INTERRUPTION, Interrupted
 from marl_engine.runners import LOCAL
 from marl_engine.types import Runner
@@ -57,7 +58,7 @@ Keys
   rounds       of a Swiss tournament (default: enough for a single winner, and two more)
   confidence   such as 0.95: play on until the ranking by mean payoff is decided with this confidence
   exact        true: compute expectations over the whole game tree, and play nothing
-  replays      pictures of so many games of the best entrants, if the game can be drawn (default: 0)
+  replays      number of matches of which a game is drawn in the report, if the game can be drawn (default: 2)
   run          name of the folder in runs/ (default: tournament)
   seed         random seed (default: 0)
   threads      default: OMP_NUM_THREADS, or the number of free cores
@@ -79,7 +80,7 @@ class TournamentOptions:
     rounds: int | None = None
     confidence: float | None = None
     exact: bool = False
-    replays: int = 0
+    replays: int = 2
     run: str = "tournament"
     seed: int = 0
     threads: int | None = None
@@ -199,7 +200,7 @@ def conclude(event: Any, folder: Path, options: TournamentOptions, console: Any)
         return
     ranking = rank(results, options.seed)
     write_files(folder, event, ranking)
-    replays = draw_replays(event, ranking, folder, options.replays)
+    replays = draw(event, ranking, folder, options.replays)
     write_report(folder / REPORT, f"Tournament {folder.name}", ranking, list_facts(event, ranking), replays)
     print_ranking(ranking, console)
     console.print(f"report {folder / REPORT}")
@@ -223,23 +224,18 @@ def list_facts(event: Any, ranking: Any) -> list[tuple[str, str]]:
     ]
 
 
-def draw_replays(event: Any, ranking: Any, folder: Path, count: int) -> list[tuple[str, Path]]:
-    """Draws games of the best entrant with the next ones, without bots and people; returns captions and files.
+def draw(event: Any, ranking: Any, folder: Path, count: int) -> list[tuple[str, Path]]:
+    """Returns captions and files of replays; none if drawing fails."""
+    from marl_engine.view.replays import draw_replays
 
-    Empty if the game cannot be drawn.
-    """
-    from marl_engine.capabilities import capabilities_of
-    from marl_engine.view.plots import render_game, save_gif
-
-    entrants = [each for each in map(event.field.entrants.__getitem__, ranking.order) if each.has_policies]
-    if not count or len(entrants) < 2 or capabilities_of(event.field.game).drawable is None:
+    try:
+        return draw_replays(event, ranking, folder, count)
+    except (OSError, Halted):
+        raise
+    except Exception as error:  # errors of the game's drawing must not lose the report
+        name = type(event.field.game).__name__
+        warn(Notice(f"no replays: {name} cannot be drawn: {type(error).__name__}: {error}"), stacklevel=2)
         return []
-    best, replays = entrants[0], list[tuple[str, Path]]()
-    for other in entrants[1 : count + 1]:
-        path = folder / f"replay_{len(replays)}.gif"
-        save_gif(render_game(event.field.game, [best.profile[0], *other.profile[1:]], event.seed), path)
-        replays.append((f"{best.name} (first seat) and {other.name}", path))
-    return replays
 
 
 def print_ranking(ranking: Any, console: Any) -> None:

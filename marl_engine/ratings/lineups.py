@@ -4,7 +4,7 @@ On each deal the entrants of a line-up change seats until each of them has sat i
 deal are means over these seatings. A game also has an order: who earned most, who came second, and so on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import combinations_with_replacement, permutations, product
 from typing import NamedTuple
 
@@ -63,7 +63,7 @@ class Lineups(NamedTuple):
     def different(self) -> np.ndarray:
         """Returns which line-ups (M,) have as many entrants as seats."""
         ordered = np.sort(self.entrants, axis=1)
-        return (np.diff(ordered, axis=1) > 0).all(1)
+        return np.all(np.diff(ordered, axis=1) > 0, axis=1)
 
 
 def gather_lineups(tallies: Mapping[Lineup, LineupTally]) -> Lineups:
@@ -120,7 +120,7 @@ def count_wins(lineups: Lineups) -> tuple[np.ndarray, np.ndarray]:
     return wins, draws
 
 
-def pair_payoffs(lineups: Lineups, count: int, means: Sequence[np.ndarray]) -> np.ndarray:
+def pair_payoffs(lineups: Lineups, count: int, means: Iterable[np.ndarray]) -> np.ndarray:
     """Returns payoffs (R, N, N) of the row in games with the column, for mean payoffs (R, M, P).
 
     All line-ups in which two entrants met have the same weight. Entries of pairs that have not met are nan.

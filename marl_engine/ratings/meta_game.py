@@ -80,8 +80,8 @@ def rate_alpha_rank(results: Results, seed: int = 0) -> Rating:
         title = ("alpha_rank", "α-Rank", RANK)
         if not results.met[~np.eye(count, dtype=bool)].all():
             return without_numbers(*title, count)
-        samples = map(prepare, resample(results, seed, most=draws))
-        return rate_by_alpha_rank(title, prepare(results.payoff), samples, alpha_rank_symmetric, results.exact)
+        tables = map(prepare, resample(results, seed, most=draws))
+        return rate_by_alpha_rank(title, prepare(results.payoff), tables, alpha_rank_symmetric, results.exact)
     title = ("alpha_rank", "α-Rank", RANK_OF_SEATS)
     places = payoff_places(lineups, count)
     if places is None:
@@ -102,13 +102,14 @@ def rate_by_alpha_rank(
     alphas = ALPHAS / scale if scale > 1e-300 else ALPHAS
     masses = np.array([method(payoffs, float(alpha)) for alpha in alphas])
     chosen = find_plateau(masses)
-    value = masses[chosen]
-    ends = (value, value) if exact else interval(np.array([method(each, float(alphas[chosen])) for each in samples]))
+    low = high = value = masses[chosen]
+    if not exact:
+        low, high = interval(np.array([method(each, float(alphas[chosen])) for each in samples]))
     stays = chosen < len(alphas) - 1
     note = f"Read at alpha = {alphas[chosen]:.3g}" + (
         "." if stays else ", the largest of the sweep: it has not settled."
     )
-    return Rating(*title, value, *ends, (note,))
+    return Rating(*title, value, low, high, (note,))
 
 
 def largest_gain(payoffs: np.ndarray) -> float:

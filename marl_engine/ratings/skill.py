@@ -35,7 +35,7 @@ def rate_skill(results: Results, seed: int = 0) -> Rating:
     return Rating("skill", "OpenSkill", MEANING, value, value - width, value + width, (note,))
 
 
-Game = tuple[tuple[int, ...], tuple[float, ...]]
+Game = tuple[tuple[int, ...], tuple[int, ...]]
 """The entrants of a game and their places, of which the lower one is the better one."""
 
 
@@ -56,7 +56,7 @@ def sample_games(results: Results, random: np.random.Generator) -> list[Game]:
     return games
 
 
-def list_outcomes(results: Results) -> list[tuple[tuple[int, ...], list[tuple[float, ...]], np.ndarray]]:
+def list_outcomes(results: Results) -> list[tuple[tuple[int, ...], list[tuple[int, ...]], np.ndarray]]:
     """Returns for each pair or line-up of different entrants the places that they had, and in how many games."""
     if (lineups := results.lineups) is not None:
         return [
@@ -66,7 +66,7 @@ def list_outcomes(results: Results) -> list[tuple[tuple[int, ...], list[tuple[fl
         ]
     pairs = np.argwhere(np.triu(results.met)).tolist()
     tables = (results.wins, results.draws, results.wins.T)
-    places = [(0, 2), (1, 1), (2, 0)]
+    places: list[tuple[int, ...]] = [(0, 2), (1, 1), (2, 0)]
     return [((one, other), places, np.array([each[one, other] for each in tables])) for one, other in pairs]
 
 

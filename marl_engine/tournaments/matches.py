@@ -18,7 +18,7 @@ from torch import Tensor
 
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.ratings.results import tally_payoffs
-from marl_engine.rollout.rollout import Seating, score
+from marl_engine.rollout.rollout import Seating, Seats, score
 from marl_engine.rollout.seat_memory import SeatMemory
 from marl_engine.tournaments.answers import judge_match, judges_texts
 from marl_engine.tournaments.baselines import Bot
@@ -93,12 +93,17 @@ def play_seating(match: Match, side: np.ndarray) -> np.ndarray:
 
 def play_seated(game: Any, seated: Sequence[Entrant], seeds: Tensor) -> np.ndarray:
     """Returns payoffs (D, P) of games with seeds (D,) in which P entrants sit in the seats."""
-    profile, bots = [each.profile[seat] for seat, each in enumerate(seated)], [each.bot for each in seated]
     game = deepcopy(game)
-    if any(bot is not None for bot in bots):
-        take_seats = partial(EntrantSeating, game=game, bots=bots)
-        return score(game, profile, seeds, take_seats=take_seats).double().numpy()
-    return score(game, profile, seeds).double().numpy()
+    profile, take_seats = seat_entrants(game, seated)
+    return score(game, profile, seeds, take_seats=take_seats).double().numpy()
+
+
+def seat_entrants(game: Game, seated: Sequence[Entrant]) -> tuple[Profile, Callable[..., Seats]]:
+    """Returns the profile of P entrants in the seats of a game, and how they take them; see `rollout.score`."""
+    profile, bots = [each.profile[seat] for seat, each in enumerate(seated)], [each.bot for each in seated]
+    if all(bot is None for bot in bots):
+        return profile, Seating
+    return profile, partial(EntrantSeating, game=game, bots=bots)
 
 
 def side_means(payoffs: np.ndarray, sides: np.ndarray) -> np.ndarray:

@@ -1,17 +1,18 @@
 """Pictures of a run: the learning curve, and a game as an animation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from marl_engine.capabilities import Drawable
 from marl_engine.evaluation.report import Panel
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.rollout.rollout import Seating, open_games, play_turns
+from marl_engine.rollout.rollout import Seating, Seats, open_games, play_turns
 from marl_engine.runs.folder import metric_column
 from marl_engine.types import Game, Profile, main_unit
 
@@ -48,13 +49,23 @@ def save_curve(records: Sequence[Mapping[str, float]], path: Path, title: str, p
     figure.savefig(path, dpi=130)
 
 
-@torch.no_grad()
 def render_game(game: Game, profile: Profile, seed: int = 0, longest: int = 1000) -> list[np.ndarray]:
     """Returns the frames (H, W, 3) uint8 of one game with sampled actions."""
-    game = deepcopy(game)
+    return draw_frames(deepcopy(game), profile, derive_seeds(seed, 1), longest)
+
+
+@torch.no_grad()
+def draw_frames(
+    game: Game,
+    profile: Profile,
+    seeds: Tensor,
+    longest: int = 1000,
+    take_seats: Callable[[Profile, int, torch.device], Seats] = Seating,
+) -> list[np.ndarray]:
+    """Returns the frames (H, W, 3) uint8 of the game with a seed (1,), which is played here; see `rollout.score`."""
     drawable = cast(Drawable, game)
-    turn, seeds = open_games(game, derive_seeds(seed, 1))
-    seating = Seating(profile, 1, seeds.device)
+    turn, seeds = open_games(game, seeds)
+    seating = take_seats(profile, 1, seeds.device)
     pictures, earned = [drawable.render(caption="step 0   score 0")], 0.0
     for clock, decision in enumerate(play_turns(game, seating, turn, seeds, turns=longest - 1), 1):
         if decision.after.done.any():

@@ -7,6 +7,8 @@ import pytest
 
 from marl_engine.ratings import rank
 from marl_engine.ratings.results import Tally, tabulate
+from marl_engine.tournaments import MatchStore, Tournament, enter
+from marl_engine.view.replays import MOST_BYTES, draw_replays
 from marl_engine.view.report import write_report
 
 sync_api = pytest.importorskip(
@@ -44,8 +46,8 @@ def show(request, browser, tmp_path):
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
 
-    def open_report(payoff, names):
-        write_report(tmp_path / "report.html", "Cup", ranking_of(payoff, names), [("game", "toy")])
+    def open_report(payoff, names, replays=()):
+        write_report(tmp_path / "report.html", "Cup", ranking_of(payoff, names), [("game", "toy")], replays)
         page.goto((tmp_path / "report.html").as_uri())
         return page
 
@@ -80,3 +82,32 @@ def test_a_large_table_is_drawn_and_answers_the_pointer(show):
     page.locator("#payoffs").scroll_into_view_if_needed()
     page.locator("#payoffs").hover(position={"x": box["width"] - 2, "y": 2})
     assert page.locator("#tip").inner_text() == "e59 against e0: 59 ± 0"
+
+
+def still(observation, legal, seat, noise):
+    """Stands still."""
+    return np.full(len(seat), 4)
+
+
+def left(observation, legal, seat, noise):
+    """Walks to the left."""
+    return np.full(len(seat), 3)
+
+
+def test_replays_are_drawn_in_the_report(show, tmp_path):
+    """Games are played again; the browser decodes their pictures, which are in the page."""
+    section = {"_target_": "games.overcooked.Overcooked", "layout": "cramped_room", "horizon": 40}
+    words = ["random", f"{__name__}:still", f"{__name__}:left"]
+    tournament = Tournament(enter(words, section), MatchStore(tmp_path), games=8)
+    for _ in tournament.play():
+        pass
+    replays = draw_replays(tournament, rank(tournament.results()), tmp_path, 2)
+    for _, path in replays:
+        assert path.stat().st_size < MOST_BYTES
+    page = show(np.eye(3), words, replays)
+    page.locator("figure img").nth(1).scroll_into_view_if_needed()
+    drawn = page.locator("figure img").evaluate_all("each => each.map(i => i.complete && i.naturalWidth > 100)")
+    assert drawn == [True, True]
+    captions = page.locator("figcaption").all_inner_texts()
+    assert [text.partition(".")[0] for text in captions] == ["The best and the next", "The best and another"]
+    assert page.evaluate("document.body.scrollWidth") <= 1200

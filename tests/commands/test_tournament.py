@@ -104,9 +104,7 @@ def test_the_same_command_goes_on_after_a_signal(runs, command, monkeypatch):
 
 
 def test_a_free_for_all_is_rated_and_reported(runs, command):
-    words = ("random", "greedy", "builtins:len", "game=openspiel", "game.name=kuhn_poker(players=3)")
-    assert command(*words, "schedule=free_for_all")[0] == 2
-    code, _, err = command("random", f"{__name__}:first", f"{__name__}:last", *words[3:], *FREE)
+    code, _, err = command("random", f"{__name__}:first", f"{__name__}:last", *THREE, *FREE)
     assert (code, err) == (0, "")
     report = summary(runs, "free")
     assert report["games"] == 10 * 18  # one line-up of three, nine with copies; three deals of six seatings each
@@ -162,6 +160,7 @@ def test_people_who_have_not_played_are_refused(command, played):
     assert "people play no new games" in err
 
 
+THREE = ("game=openspiel", "game.name=kuhn_poker(players=3)")
 FREE = ("schedule=free_for_all", "games=16", "run=free")
 
 
