@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 ARGS ?=
 
 .PHONY: train test test-slow ray-test rllib-test browser-test lint language peers figures
@@ -15,7 +15,7 @@ test: .venv/installed-dev
 
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile tests/slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/slow $(ARGS)
 
 # Rollouts and jobs in Ray actors, which are killed, stopped and made to fail.
 ray-test: .venv/installed-ray
@@ -87,9 +87,9 @@ peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*
-	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement $<
 	@touch $@
 
 .peers/rllib/installed-engine: .peers/rllib/installed setup.cfg
-	.peers/rllib/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rllib]' pytest
+	.peers/rllib/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[rllib]' pytest
 	@touch $@

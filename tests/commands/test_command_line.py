@@ -168,9 +168,8 @@ def run_in(folder, *arguments, **environment):
     )
 
 
-@pytest.mark.parametrize("package", [True, False], ids=["package", "folder"])
-@pytest.mark.parametrize("place", ["", "elsewhere"])
-def test_folders_with_names_of_our_packages_do_not_interfere(tmp_path, package, place):
+@pytest.mark.parametrize(("place", "package"), [("", True), ("elsewhere", False)], ids=["package", "folder elsewhere"])
+def test_folders_with_names_of_our_packages_do_not_interfere(tmp_path, place, package):
     for name in ("configs", "games", "solvers"):
         (tmp_path / place / name).mkdir(parents=True)
         if package:

@@ -121,7 +121,7 @@ def test_the_pull_stops_where_the_formula_says(term, normalise):
     game = Matrix(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))  # seat 1 does not matter: q = (0, 1) for seat 0
     profile, learner = responder(
         game,
-        learning_rate={"start": 0.02, "end": 0.001, "over": 200_000},
+        learning_rate={"start": 0.02, "end": 0.001, "over": 80_000},
         normalise_advantage=normalise,
         payoff_scale=0.5,
         discount=0.0,
@@ -131,7 +131,7 @@ def test_the_pull_stops_where_the_formula_says(term, normalise):
         other[0].network.biases[-1].copy_(torch.tensor([0.5, 0.0]))
     pull = 0.8
     magnet, anchor = Objective(magnet=other, magnet_weight=pull), Objective(anchor=other, step_size=1 / pull)
-    for _ in range(200):
+    for _ in range(80):
         learner.respond(profile, objective=magnet if term == "magnet" else anchor)
     expected = torch.softmax(probabilities(other[0]).log() + torch.tensor([0.0, 1.0]) / pull, -1)
     torch.testing.assert_close(probabilities(profile[0]), expected, atol=0.03, rtol=0)

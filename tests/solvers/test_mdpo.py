@@ -289,7 +289,7 @@ def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
     magnet = freeze(profile)
     with torch.no_grad():
         magnet[0].network.biases[-1].copy_(torch.tensor([-0.25, -1.0]))  # about -1/2, and a deviation of 0.7
-    rates = {"start": 3e-3, "end": 3e-4, "over": 12_000}
+    rates = {"start": 3e-3, "end": 3e-4, "over": 8_000}
     responder = SAC(
         game,
         network,
@@ -301,7 +301,7 @@ def test_what_learns_off_policy_ends_where_the_formula_says(magnet_weight):
         learning_rate=rates,
         updates=1,
     )
-    while responder.work["steps"] < 3200:
+    while responder.work["steps"] < 2400:
         responder.respond(profile, objective=Objective(magnet=magnet, magnet_weight=magnet_weight))
     grid = torch.linspace(-1.99, 1.99, 400)[:, None]
     with torch.no_grad():
