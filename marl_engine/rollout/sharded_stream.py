@@ -47,7 +47,7 @@ def play_shard(stretch: Stretch) -> Played:
     stream = stretch.shard.value
     stream.source = stretch.source
     trajectory, ended = stream.play_opponents(stretch.opponents, stretch.turns)
-    return Played(Resident(stream), stream.turn, trajectory, ended)
+    return Played(stretch.shard, stream.turn, trajectory, ended)
 
 
 class ShardedStream:

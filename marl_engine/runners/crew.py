@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import ray
 from ray.exceptions import RayError
+from ray.util.client import ray as client
 
 from marl_engine.errors import Halted, Notice, excerpt
 from marl_engine.runners.packets import Packet, pack, unpack
@@ -22,6 +23,7 @@ from marl_engine.runners.ray import Worker
 from marl_engine.types import Argument, Result
 
 ATTEMPTS = 5  # workers that a job may cost
+PATIENCE = 60.0  # seconds without any worker after which the run says what it waits for
 STALE = 16  # calls after which an array that was not used again leaves the object store
 
 
@@ -41,13 +43,15 @@ class Task(NamedTuple):
 
 
 class Crew:
-    """`count` actors with the given options. A job that takes longer than `timeout` seconds costs its worker."""
+    """`count` actors, each with a CPU and `num_gpus` GPUs. A job that takes longer than `timeout` seconds costs one."""
 
-    def __init__(self, count: int, timeout: float | None, options: dict[str, Any]):
+    def __init__(self, count: int, timeout: float | None = None, num_gpus: float = 0):
         self.timeout, self.store, self.false_starts = timeout or float("inf"), Store(), 0
-        self.kind = ray.remote(Worker).options(**options)
+        self.kind = ray.remote(Worker).options(num_cpus=1, num_gpus=num_gpus)
         self.actors = [self.kind.remote(sys.path, os.getcwd()) for _ in range(count)]
         self.processes: dict[int, tuple[str, int]] = {}  # node and process of each worker
+        self.node = None if client.is_connected() else ray.get_runtime_context().get_node_id()  # of this process
+        self.num_gpus, self.loss = num_gpus, ""  # why the last worker was lost
         self.starting = {actor.ready.remote(): worker for worker, actor in enumerate(self.actors)}
 
     def complete(
@@ -100,12 +104,21 @@ class Crew:
         Returns the tasks that have ended, or should have.
         """
         rest = min((task.deadline for task in under_way.values()), default=float("inf")) - monotonic()
-        ready, _ = ray.wait([*under_way, *self.starting], timeout=None if rest == float("inf") else max(rest, 0))
+        rest = max(rest, 0) if self.processes else PATIENCE
+        ready, _ = ray.wait([*under_way, *self.starting], timeout=None if rest == float("inf") else rest)
+        if not (ready or self.processes):
+            warnings.warn(Notice(self._describe_wait()), stacklevel=2)
         for each in ready:
             if each in self.starting:
                 self._welcome(each)
         late = [] if ready else [each for each, task in under_way.items() if task.deadline <= monotonic()]
         return [each for each in ready if each in under_way] + late
+
+    def _describe_wait(self) -> str:
+        """Returns what the cluster lacks, or is busy with, while no worker can start."""
+        free = ray.available_resources()
+        has = " and ".join(f"{free.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+        return f"no worker has started yet: each needs 1 CPU and {self.num_gpus:g} GPU, and the cluster has {has} free"
 
     def _welcome(self, start: Any) -> None:
         """Takes note that a worker has started, or replaces it. Raises Halted if ATTEMPTS in a row could not start."""
@@ -120,25 +133,27 @@ class Crew:
             self._replace(worker)
 
     def _answer(self, reference: Any, task: Task) -> Any:
-        """Returns the answer of a worker; None if it died or is late."""
+        """Returns the answer of a worker; None if it died or is late. The reason is noted in `loss`."""
+        late = task.deadline <= monotonic()
         try:
-            return ray.get(reference, timeout=0 if task.deadline <= monotonic() else None)
-        except (RayError, TimeoutError):
+            return ray.get(reference, timeout=0 if late else None)
+        except (RayError, TimeoutError) as error:
+            self.loss = f"took more than runner.timeout={self.timeout:g} seconds" if late else f"died: {error}"
             return None
 
     def _replace(self, worker: int, attempts: int = 0) -> None:
         """Replaces a worker, which cost a job `attempts` workers so far. Raises Halted if they are too many."""
         ray.kill(self.actors[worker])
         node, process = self.processes.pop(worker, ("", 0))
-        if node == ray.get_runtime_context().get_node_id():
+        if node == self.node:
             with suppress(ProcessLookupError):
                 os.kill(process, SIGKILL)  # one that is stopped does not hear Ray, and keeps its processor
         self.actors[worker] = self.kind.remote(sys.path, os.getcwd())
         self.starting[self.actors[worker].ready.remote()] = worker
         if attempts >= ATTEMPTS:
             raise Halted(
-                f"a job cost {attempts} workers, which died or took more than runner.timeout={self.timeout:g} seconds; "
-                "is there enough memory for runner.workers?"
+                f"a job cost {attempts} workers; is there enough memory for runner.workers? The last one "
+                f"{excerpt(self.loss, 500)}"
             )
         if attempts:
             text = "a worker died or did not answer in time; another one does its job again"

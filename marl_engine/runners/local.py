@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 
 from marl_engine.types import Argument, Result
 
@@ -17,6 +18,11 @@ class LocalRunner:
         self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
     ) -> Iterator[tuple[int, Result]]:
         return enumerate(map(job, arguments))
+
+
+def in_order(results: Iterable[tuple[int, Result]]) -> list[Result]:
+    """Returns the results of `complete`, in the order of the arguments."""
+    return [result for _, result in sorted(results, key=itemgetter(0))]
 
 
 LOCAL = LocalRunner()

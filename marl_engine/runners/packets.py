@@ -70,8 +70,8 @@ def packer_kind() -> Any:
             if type(value) is Tensor and is_plain(value):
                 return reduce_tensor(value)
             if type(value) is Resident:
-                key, data = value.pack(dump_whole)
-                return Resident, (None, key, np.frombuffer(data, np.uint8))
+                name, mark, data = value.pack(dump_whole)
+                return Resident, (None, name, mark, np.frombuffer(data, np.uint8))
             return super().reducer_override(value)
 
     return Packer

@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
-from operator import itemgetter
 from threading import Thread
 
 import torch
@@ -17,6 +17,7 @@ import torch
 from marl_engine.errors import Halted
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
+from marl_engine.runners.local import in_order
 from marl_engine.runners.resident import become_worker, is_worker
 from marl_engine.types import Argument, Result
 
@@ -31,6 +32,7 @@ class ProcessRunner:
 
     workers: int | None = None  # None: as many as there are free cores
     pool: ProcessPoolExecutor | None = field(init=False, default=None)
+    end: Connection | None = field(init=False, default=None)  # whatever is sent on it ends the workers
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -38,27 +40,45 @@ class ProcessRunner:
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         """Returns the results of a job for each argument. Raises Halted if a worker dies."""
-        return [result for _, result in sorted(self.complete(job, arguments), key=itemgetter(0))]
+        return in_order(self.complete(job, arguments))
 
     def complete(
         self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
     ) -> Iterator[tuple[int, Result]]:
-        """Yields the number of each argument and its result as the jobs end. Raises Halted if a worker dies."""
+        """Yields the number of each argument and its result as the jobs end. Raises Halted if a worker dies.
+
+        If not all results are taken, because of an exception of a job or a signal, the other jobs are abandoned.
+        """
         jobs = list(arguments)
         if len(jobs) < 2 or is_worker():
             yield from enumerate(map(job, jobs))
             return
-        if self.pool is None:
-            workers = self.workers or count_free_cores()
-            self.pool = ProcessPoolExecutor(workers, choose_context(), prepare_worker)
-        messages = [pickle.dumps((job, argument)) for argument in jobs]  # tensors do not go through shared memory,
-        try:  # which can be small
-            numbers = {self.pool.submit(run_message, message): number for number, message in enumerate(messages)}
+        pool = self.pool = self.pool or self._start()
+        # Pickled here, since the pool would move tensors through shared memory, which can be small.
+        messages = [pickle.dumps((job, argument)) for argument in jobs]
+        numbers = {pool.submit(run_message, message): number for number, message in enumerate(messages)}
+        try:
             for future in as_completed(numbers):
-                yield numbers[future], pickle.loads(future.result())
+                result = pickle.loads(future.result())
+                yield numbers.pop(future), result
         except BrokenProcessPool as error:
-            self.pool = None
             raise Halted("a worker process died; is there enough memory for runner.workers?") from error
+        finally:
+            if numbers:
+                self._abandon(pool)
+
+    def _start(self) -> ProcessPoolExecutor:
+        """Returns a pool whose workers end with this process, or when something is sent on `end`."""
+        context = choose_context()
+        heard, self.end = context.Pipe(duplex=False)
+        return ProcessPoolExecutor(self.workers or count_free_cores(), context, prepare_worker, (heard,))
+
+    def _abandon(self, pool: ProcessPoolExecutor) -> None:
+        """Ends the workers, whatever they do. This process could not end before their jobs otherwise."""
+        if self.end is not None:
+            self.end.send_bytes(b"end")
+        pool.shutdown(wait=False, cancel_futures=True)
+        self.pool = None
 
 
 def choose_context() -> BaseContext:
@@ -76,17 +96,17 @@ def run_message(message: bytes) -> bytes:
     return pickle.dumps(job(argument))
 
 
-def prepare_worker() -> None:
-    """Leaves Ctrl-C to the process of the run, ends with it, and uses one thread."""
+def prepare_worker(end: Connection) -> None:
+    """Leaves Ctrl-C to the process of the run, and uses one thread. See `end_with_run` for `end`."""
     become_worker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    Thread(target=end_with_parent, daemon=True).start()
+    Thread(target=end_with_run, args=(end,), daemon=True).start()
 
 
-def end_with_parent() -> None:
-    """Ends this process when the process of the run has ended in any way."""
+def end_with_run(end: Connection) -> None:
+    """Ends this process when the process of the run has ended in any way, or when something was sent on `end`."""
     parent = parent_process()
     if parent is not None:
-        parent.join()
+        wait([parent.sentinel, end])
         os._exit(1)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from marl_engine.errors import Refused, describe, excerpt
 from marl_engine.interruption import SIGNALS
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
+from marl_engine.runners.local import in_order
 from marl_engine.runners.packets import Packet, pack, unpack
 from marl_engine.runners.resident import become_worker, is_worker
 from marl_engine.types import Argument, Result
@@ -65,7 +65,7 @@ class RayRunner:
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         """Returns the results of a job for each argument; see `Crew.complete`."""
-        return [result for _, result in sorted(self.complete(job, arguments), key=itemgetter(0))]
+        return in_order(self.complete(job, arguments))
 
     def complete(
         self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
@@ -79,7 +79,9 @@ class RayRunner:
             from marl_engine.runners.crew import Crew
 
             count = connect(self.address, self.workers, self.runtime_env)
-            self.crew = Crew(count, self.timeout, {"num_cpus": 1, "num_gpus": self.num_gpus})
+            if self.address is None:
+                check_gpus(count, self.num_gpus)
+            self.crew = Crew(count, self.timeout, self.num_gpus)
         yield from self.crew.complete(job, jobs)
 
 
@@ -109,6 +111,18 @@ def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, 
             for number, handler in handlers.items():  # Ray replaces some
                 signal.signal(number, handler)
     return count if address is None else workers or int(ray.cluster_resources().get("CPU", 1))
+
+
+def check_gpus(workers: int, share: float) -> None:
+    """Raises Refused if this machine has too few GPUs for a share of one for each worker, who could never start."""
+    import ray
+
+    number = ray.cluster_resources().get("GPU", 0)
+    if workers * share > number:
+        raise Refused(
+            f"runner.num_gpus={share:g} for each of {workers} workers is more than the {number:g} GPUs that Ray finds "
+            "here; choose fewer runner.workers, or a smaller share"
+        )
 
 
 def find_packages() -> list[str]:

@@ -3,22 +3,23 @@
 A job returns a resident value together with its pickled state. The state is sent to the next job; if the worker still
 has the value, it is used as it is, otherwise it is made anew from the state. So a worker can be lost at any time, and
 values that take long to make, such as environments in which actions are played again, are made only if that happens.
+
+A value has a name for life, and each of its states a mark of its own. A worker keeps one state for each name, and uses
+it only for a job that comes with the same mark: another worker may have gone on with the value in the meantime.
 """
 
-import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import count
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
 from marl_engine.numerics.state import get_state, set_state
 
 Value = TypeVar("Value")
 MOST = 256  # values that a worker keeps
 
-KEPT: OrderedDict[tuple[int, int], Any] = OrderedDict()  # in a worker: its values, by process and number
-NUMBERS = count()
+KEPT: OrderedDict[str, tuple[str, Any]] = OrderedDict()  # in a worker: marks and values, by name
 WORKS = False  # whether this process is a worker
 
 
@@ -36,30 +37,32 @@ def is_worker() -> bool:
 class Resident(Generic[Value]):
     """A value, or its pickled state in a process that has not used it yet. Pickling uses up the value in a worker."""
 
-    def __init__(self, value: Value | None = None, key: tuple[int, int] | None = None, data: Any = None):
-        self.unpickled, self.key, self.data = value, key, data
+    def __init__(self, value: Value | None = None, name: str = "", mark: str | None = None, data: Any = None):
+        self.unpickled, self.name, self.mark, self.data = value, name or uuid4().hex, mark, data
 
     @property
     def value(self) -> Value:
         """The value: the one that this worker kept, or one made from the state."""
         if self.unpickled is None:
-            kept = None if self.key is None else KEPT.pop(self.key, None)
-            self.unpickled = pickle.loads(self.data) if kept is None else kept
-            self.key = self.data = None  # the value will change
+            mark, kept = KEPT.pop(self.name, (None, None))
+            self.unpickled = kept if kept is not None and mark == self.mark else pickle.loads(self.data)
+            self.mark = self.data = None  # the value will change
         return self.unpickled
 
-    def pack(self, dump: Callable[[Value], Any] = pickle.dumps) -> tuple[tuple[int, int] | None, Any]:
-        """Returns the key under which this worker keeps the value, and its state as bytes-like data."""
+    def pack(self, dump: Callable[[Value], Any] = pickle.dumps) -> tuple[str, str | None, Any]:
+        """Returns the name of the value, the mark under which this worker keeps it, and its state as bytes-like data.
+
+        The mark is None if no worker has it.
+        """
         if self.unpickled is None:
-            return self.key, self.data
-        data = dump(self.unpickled)
-        if not WORKS:
-            return None, data
-        key = os.getpid(), next(NUMBERS)
-        KEPT[key] = self.unpickled
-        if len(KEPT) > MOST:
-            KEPT.popitem(last=False)
-        return key, data
+            return self.name, self.mark, self.data
+        data, mark = dump(self.unpickled), None
+        if WORKS:
+            mark = uuid4().hex
+            KEPT[self.name] = mark, self.unpickled
+            if len(KEPT) > MOST:
+                KEPT.popitem(last=False)
+        return self.name, mark, data
 
     def __reduce__(self) -> Any:
         return Resident, (None, *self.pack())

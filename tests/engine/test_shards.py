@@ -1,7 +1,11 @@
 """Pure jobs: one process and two give the same bits."""
 
 import math
+import multiprocessing
 import os
+import pickle
+import time
+from collections import OrderedDict
 from itertools import islice
 
 import numpy as np
@@ -26,7 +30,7 @@ from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.rollout import score
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.rollout.shards import Lineup, score_lineups
-from marl_engine.runners import LOCAL, ProcessRunner
+from marl_engine.runners import LOCAL, ProcessRunner, Resident, resident
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
 
@@ -139,9 +143,48 @@ def test_payoff_cells_are_the_same_in_one_process_and_in_two(pool, games):
     assert (one.payoffs.games == (np.inf if games is None else games)).all()
 
 
-def test_an_error_in_a_worker_is_raised_here(pool):
+def test_an_error_in_a_worker_is_raised_here_and_the_next_jobs_run(pool):
     with pytest.raises(ValueError, match="nonnegative"):
         pool.map(math.isqrt, [4, -4])
+    assert pool.map(math.isqrt, [4, 9]) == [2, 3]
+
+
+def test_jobs_whose_results_are_not_taken_are_abandoned():
+    """A sweep that is stopped by a signal does not wait for the runs in its workers."""
+    runner = ProcessRunner(2)
+    results = runner.complete(time.sleep, [0, 600, 600])
+    assert next(results) == (0, None)
+    workers, pool = multiprocessing.active_children(), runner.pool
+    assert len(workers) >= 2
+    results.close()
+    since = time.monotonic()
+    pool.shutdown()  # as at the end of the process, which waits for its workers
+    assert time.monotonic() - since < 60
+    assert runner.map(math.isqrt, [9, 16]) == [3, 4]
+    runner.pool.shutdown()
+
+
+def test_a_worker_goes_on_with_a_value_only_where_that_was_left(monkeypatch):
+    """A value moves from one worker to another and back. The first one must not go on with what it has kept, and keeps
+    it no longer. Nor may a worker take the value of another name, though all workers count alike.
+    """
+    monkeypatch.setattr(resident, "WORKS", True)
+    homes = OrderedDict(), OrderedDict()
+
+    def work(home, value, *numbers):
+        """Adds numbers to a list in one of two workers; returns what comes back from it."""
+        monkeypatch.setattr(resident, "KEPT", home)
+        here = pickle.loads(value)
+        here.value.extend(numbers)
+        return pickle.dumps(here)
+
+    first, second = (pickle.dumps(Resident(None, data=pickle.dumps([number]))) for number in (10, 20))
+    first, second = work(homes[0], first, 11), work(homes[1], second, 21)
+    first, second = work(homes[1], first, 12), work(homes[0], second, 22)
+    first, second = work(homes[0], first, 13), work(homes[1], second, 23)
+    assert [len(home) for home in homes] == [2, 2]  # one state of each value
+    monkeypatch.setattr(resident, "KEPT", OrderedDict())
+    assert [pickle.loads(each).value for each in (first, second)] == [[10, 11, 12, 13], [20, 21, 22, 23]]
 
 
 def test_a_worker_that_dies_stops_the_run_and_the_next_jobs_have_new_workers():

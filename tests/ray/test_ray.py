@@ -27,7 +27,7 @@ from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.sharded_stream import ShardedStream
-from marl_engine.runners import LOCAL, RayRunner, packets
+from marl_engine.runners import LOCAL, RayRunner, crew, packets
 from marl_engine.runners.crew import ATTEMPTS, Crew, Store
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
@@ -104,7 +104,7 @@ def test_games_stay_in_their_workers(two, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_dies_or_hangs_changes_no_bit(number, two, tmp_path):
     """It is lost in the middle of the third stretch. A stopped process answers nothing and must be killed."""
-    two.crew = two.crew or Crew(2, None, {"num_cpus": 1})
+    two.crew = two.crew or Crew(2)
     two.crew.timeout = 40 if number == signal.SIGSTOP else math.inf
     try:
         with pytest.warns(Notice, match="another one does its job again"):
@@ -121,10 +121,37 @@ def test_a_worker_that_dies_or_hangs_changes_no_bit(number, two, tmp_path):
 
 def test_a_job_that_costs_too_many_workers_stops_the_run_and_the_next_jobs_run(one, monkeypatch):
     monkeypatch.setattr("marl_engine.runners.crew.ATTEMPTS", 2)
-    with pytest.warns(Notice), pytest.raises(Halted, match="a job cost 2 workers"):
+    with pytest.warns(Notice), pytest.raises(Halted, match=r"a job cost 2 workers; .* The last one died"):
         one.map(die, [1, 2])
     assert one.map(math.isqrt, [9, 16]) == [3, 4]
     assert ATTEMPTS > 2
+
+
+def test_gpus_that_this_machine_lacks_are_refused(cluster):
+    """Workers that need them would never start."""
+    with pytest.raises(Refused, match=r"runner.num_gpus=0.5 for each of 2 workers is more than the 0 GPUs"):
+        RayRunner(2, num_gpus=0.5).map(math.isqrt, [4, 9])
+
+
+def test_processes_of_another_machine_are_not_killed_here(cluster, monkeypatch):
+    """A run that joins a cluster from outside is on none of its machines."""
+    with monkeypatch.context() as outside:
+        outside.setattr(crew.client, "is_connected", lambda: True)
+        lone = Crew(1)
+    assert dict(lone.complete(math.isqrt, [9, 16])) == {0: 3, 1: 4}
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda *signal: killed.append(signal))
+    lone._replace(0)
+    assert killed == []
+
+
+def test_a_run_that_waits_for_processors_says_so(cluster, monkeypatch):
+    monkeypatch.setattr(crew, "PATIENCE", 0.1)
+    lone = Crew(1)
+    with pytest.warns(
+        Notice, match=r"no worker has started yet: each needs 1 CPU and 0 GPU, and the cluster has \d+ CPU"
+    ):
+        assert len(list(lone.complete(math.isqrt, [9, 16]))) == 2
 
 
 def test_an_error_in_a_job_is_raised_here_with_its_traceback(two):
