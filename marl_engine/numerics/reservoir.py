@@ -15,13 +15,14 @@ from torch import Tensor
 class Reservoir:
     """At most `capacity` of the items added so far, each kept with probability capacity / `seen`.
 
-    An item is a row of several columns, tensors (N, …) whose shapes and types are those that are added first.
+    An item is a row of several columns, tensors (N, …) on a device, whose shapes and types are those that are added
+    first.
     """
 
     STATE = ("seen", "columns", "generator")
 
-    def __init__(self, capacity: int, seed: int = 0):
-        self.capacity, self.seen = capacity, 0
+    def __init__(self, capacity: int, seed: int = 0, device: str = "cpu"):
+        self.capacity, self.device, self.seen = capacity, device, 0
         self.columns: list[Tensor] = []  # (capacity, …), of which the first `len(self)` rows are filled
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -57,7 +58,9 @@ class Reservoir:
             stored[: len(self)] = saved
 
     def _allocate(self, columns: Sequence[Tensor]) -> None:
-        self.columns = [each.new_empty(self.capacity, *each.shape[1:]) for each in columns]
+        self.columns = [
+            torch.empty(self.capacity, *each.shape[1:], dtype=each.dtype, device=self.device) for each in columns
+        ]
 
     def _draw_places(self, count: int) -> tuple[Tensor, Tensor]:
         """Returns which of `count` new items are kept (M,), and their places (M,), all different.

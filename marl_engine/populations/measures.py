@@ -42,7 +42,7 @@ def compute_payoffs(cell: Cell, game: ExtensiveGame) -> Tally:
 
 def play_turns_of_cell(cell: Cell, game: Game, seed: int) -> Tally:
     """Plays the games of a cell, turn by turn."""
-    return tally_games(score(deepcopy(game), cell.members, cell_seeds(cell, seed)).double().numpy())
+    return tally_games(score(deepcopy(game), cell.members, cell_seeds(cell, seed)).cpu().double().numpy())
 
 
 def play_tree_of_cell(cell: Cell, paths: Paths, game: ExtensiveGame, seed: int) -> Tally:

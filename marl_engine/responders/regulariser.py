@@ -36,7 +36,8 @@ def check_plays(responder: Responder, name: str) -> None:
     """Raises ValueError if a responder learns without playing games. `name` is that of the solver."""
     if "steps" not in responder.work:
         raise ValueError(
-            f"{name} needs a responder that plays games, such as responder=ippo, not {type(responder).__name__}"
+            f"{name} needs a responder that plays games, such as responder=ippo with policy=network, not "
+            f"{type(responder).__name__}"
         )
 
 

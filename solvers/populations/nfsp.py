@@ -51,8 +51,8 @@ class NFSP:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, type(self).__name__, "opponents", "mixtures")
         check_average(profile, responder, type(self).__name__)
+        check_supports(responder, type(self).__name__, "opponents", "mixtures")
         return self._solve(profile, responder, after)
 
     def _solve(self, average: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -20,6 +20,15 @@ RUNS = {
     "networks on a tree": ["game=kuhn_poker", "policy=network", "responder=ippo", *SMALL],
     "off-policy": ["game=control", "game.horizon=20", "policy=squashed", "responder=off_policy", *OFF_POLICY],
     "a language model": [*WORDS, "solver=nash_md"],
+    "an average of networks": ["game=kuhn_poker", "policy=network", "solver=nfsp", "solver.batch=8", *SMALL],
+    "sampled payoffs": [
+        "game=matrix",
+        "policy=network",
+        "solver=psro",
+        "solver.games=8",
+        "solver.oracle_steps=1",
+        *SMALL,
+    ],
 }
 
 

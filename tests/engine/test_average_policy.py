@@ -3,9 +3,12 @@
 from copy import deepcopy
 
 import numpy as np
+import pytest
 import torch
 
 from games.openspiel import OpenSpiel
+from marl_engine.commands.command_line.cli_config import compose_config
+from marl_engine.errors import Refused
 from marl_engine.numerics.reservoir import Reservoir
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, set_state
@@ -14,6 +17,7 @@ from marl_engine.policies.mixtures.population import mix_members
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.responders.learners.average_policy import AveragePolicy
 from marl_engine.rollout.stream import Stream
+from marl_engine.runs.factory import build
 
 
 def test_every_item_is_kept_with_equal_probability():
@@ -69,7 +73,7 @@ def test_the_average_policy_is_the_average_in_sequence_form():
         for weights in (each for profile in (first, second, other) for each in profile[0].parameters()):
             weights.add_(0.3 * torch.randn_like(weights))
     average = spec.profile(game)
-    learner = AveragePolicy(average[0], range(2), game.actions, capacity=100_000, seed=0)
+    learner = AveragePolicy(average[0], range(2), game.actions, Reservoir(100_000))
     streams = [Stream(game, derive_seeds(seat, 1000)) for seat in range(2)]
     for profile in 3 * [first, first, second, first]:
         pairs = [profile[0], other[1]], [other[0], profile[1]]
@@ -81,3 +85,27 @@ def test_the_average_policy_is_the_average_in_sequence_form():
     naive = 0.75 * extract_strategy(game, first) + 0.25 * extract_strategy(game, second)
     np.testing.assert_allclose(extract_strategy(game, average), expected, atol=0.05)
     assert np.abs(naive - expected).max() > 0.1
+
+
+def test_an_average_learns_the_statistics_by_which_it_normalises_observations():
+    game, spec = OpenSpiel("kuhn_poker"), MLPSpec(hidden=(8,), normalise_observations=True)
+    (policy,) = set(spec.profile(game))
+    learner = AveragePolicy(policy, range(2), game.actions, Reservoir(100))
+    learner.add([Stream(game, derive_seeds(0, 20)).play([policy] * 2, 10)[0]])
+    learner.fit(3, 32, 0.01)
+    assert policy.network.normaliser.moments.weight == 3 * 32
+
+
+@pytest.mark.parametrize(
+    ("solver", "sentence"),
+    [
+        ("nfsp", "TablePolicy does not learn from these; use policy=network"),
+        ("reservoir_average", "TablePolicy does not learn from these; use policy=network"),
+        ("league", "a responder that plays games, such as responder=ippo with policy=network"),
+    ],
+)
+def test_a_refusal_names_all_that_has_to_change(solver, sentence):
+    """With the policy comes the responder."""
+    with pytest.raises(Refused, match=sentence):
+        build(compose_config("train", ["game=kuhn_poker", f"solver={solver}"]))
+    build(compose_config("train", ["game=kuhn_poker", f"solver={solver}", "policy=network", "responder.num_envs=2"]))

@@ -39,9 +39,9 @@ class AveragePolicy:
 
     STATE = ("optimiser", "reservoir")
 
-    def __init__(self, policy: Policy, seats: Sequence[int], actions: int, capacity: int, seed: int):
-        self.policy, self.seats, self.actions = policy, seats, actions
-        self.optimiser, self.reservoir = Adam(policy), Reservoir(capacity, seed)
+    def __init__(self, policy: Policy, seats: Sequence[int], actions: int, reservoir: Reservoir):
+        self.policy, self.seats, self.actions, self.reservoir = policy, seats, actions, reservoir
+        self.optimiser = Adam(policy)
 
     def add(self, trajectories: Sequence[Trajectory]) -> None:
         """Adds the decisions of its seats: those of seat p in trajectory p, or those of all seats in a single one."""
@@ -54,9 +54,11 @@ class AveragePolicy:
         losses = []
         for _ in range(updates):
             observation, seat, legal, action = self.reservoir.sample(batch)
-            distribution, _ = self.policy(self.policy.encode(observation, seat), legal)
+            rows = self.policy.encode(observation, seat)
+            distribution, _ = self.policy(rows, legal)
             loss = -distribution.log_prob(action).mean()
             self.optimiser.step(loss, learning_rate, NORM)
+            self.policy.observe(rows)
             losses.append(loss.detach())
         return torch.stack(losses).mean().item()
 
@@ -87,7 +89,9 @@ class AveragedLearner:
             responder.prepare(average)  # now rather than when it is saved, since optimisers move parameters in memory
             self.responder.prepare(self.profile)
         self.averages = [
-            AveragePolicy(policy, seats, responder.game.actions, capacity, responder.seed + number)
+            AveragePolicy(
+                policy, seats, responder.game.actions, Reservoir(capacity, responder.seed + number, responder.device)
+            )
             for number, (policy, seats) in enumerate(group_by_policy(average))
         ]
 
@@ -115,15 +119,15 @@ class AveragedLearner:
 def check_average(profile: Profile, responder: Responder, name: str) -> None:
     """Raises ValueError unless the responder returns what it played, by policies whose decisions can be learned singly.
 
-    `name` is the solver's.
+    `name` is the solver's. Policies come first, since they decide which responders there are.
     """
-    check_supports(responder, name, "trajectories")
     for policy in profile:
         if policy.unit != "decision" or policy.generates or not list(policy.parameters()):
             raise ValueError(
                 f"{name} fits the average to single decisions by gradients, and {type(policy).__name__} does not learn "
                 "from these; use policy=network or policy=cnn"
             )
+    check_supports(responder, name, "trajectories")
 
 
 class Recorder:
