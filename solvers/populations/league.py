@@ -8,15 +8,16 @@ copies of them:
     main exploiter    the main agent, or if it hardly ever wins against that, frozen mains by `f_var`
     league exploiter  the whole league by `f_hard`
 
-After every `generation` iterations the main agent joins the league. An exploiter joins it, and begins anew, if it beats
-its opponents in `beaten` of games, or after `patience` generations. Departures: win rates are measured in games of
-their own; exploiters begin with new weights, since there are no supervised ones. For two-player zero-sum games.
+The main agent joins the league at first, and after every `generation` iterations. An exploiter then joins it, and
+begins anew, if it beats its opponents in `beaten` of games, or after `patience` generations. Departures: win rates are
+measured in games of their own, when a generation ends; exploiters begin with new weights, since there are no supervised
+ones. For two-player zero-sum games.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,24 @@ HOPELESS = 0.1  # win rate against the main agent below which an exploiter learn
 MAIN = 0  # of the kinds of members; an exploiter's kind is its place among the exploiters, plus 1
 
 
+@dataclass
+class Arena:
+    """Plays `games` games of a learner from each seat with each opponent, and counts these matches."""
+
+    responder: Responder
+    runner: Runner
+    games: int
+    matches: int = 0
+
+    def win_rates(self, learner: Profile, opponents: Sequence[Profile]) -> list[float]:
+        """Returns how often a learner beats each opponent (n,)."""
+        self.matches += len(opponents)
+        seeds = derive_seeds(self.responder.seed + MATCHES, self.games).to(self.responder.device)
+        lineups = [Lineup(each) for opponent in opponents for each in deviations(learner, opponent)]
+        payoffs = iter(score_lineups(self.runner, self.responder.game, lineups, seeds))
+        return [count_wins(list(islice(payoffs, len(learner)))) for _ in opponents]
+
+
 class Exploiter:
     """A learner that joins the league from time to time; `rates` are its win rates against the members."""
 
@@ -49,6 +68,16 @@ class Exploiter:
         self.responder, self.number, self.learner = responder, number, Learner(responder, number)
         self.rates, self.against_main = WinRates(), 0.5
         self.age = 0  # generations since it began
+
+    def measure(self, arena: Arena, members: Sequence[Profile], main: Profile) -> None:
+        """Plays matches with all members of the league and with the main agent."""
+        self.rates.record(arena.win_rates(self.learner.profile, members))
+        (self.against_main,) = arena.win_rates(self.learner.profile, [main])
+
+    def measure_newcomers(self, arena: Arena, members: Sequence[Profile]) -> None:
+        """Plays matches with the members of the league that it has not met."""
+        known = len(self.rates.wins)
+        self.rates.record(arena.win_rates(self.learner.profile, members[known:]), known)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Makes the learner with the saved number, and restores all; see `set_state`."""
@@ -97,7 +126,7 @@ class League:
             self.kinds, self.begun = [], len(exploiters)
         for iteration in count(after + 1):
             work = Work()
-            if not len(league) or iteration % self.generation == 0:
+            if (iteration - 1) % self.generation == 0:
                 work += self.begin_generation(profile, responder, runner)
             step = responder.respond(profile, oppose_main(profile, league, rates))
             first, second = exploiters
@@ -113,29 +142,32 @@ class League:
         assert league is not None
         assert rates is not None
         assert exploiters is not None
+        arena, opens = Arena(responder, runner, self.games), not len(league)
         league.add(profile)
         self.kinds.append(MAIN)
+        for each in exploiters:
+            each.measure(arena, league.opponents().members, profile)
+        if not opens:
+            self.replace_exploiters(league, exploiters, responder)
+        members = league.opponents().members
+        rates.record(arena.win_rates(profile, members))
+        for each in exploiters:
+            if each.rates.wins:
+                each.measure_newcomers(arena, members)
+            else:
+                each.measure(arena, members, profile)
+        return Work(queries=arena.matches)
+
+    def replace_exploiters(self, league: Pool, exploiters: list[Exploiter], responder: Responder) -> None:
+        """Lets exploiters join the league that have done their work or run out of time; others begin in their place."""
         for place, each in enumerate(exploiters):
             each.age += 1
-            wins = each.against_main if place == 0 else float(each.rates.rates().mean()) if each.rates.wins else 0.0
-            if len(self.kinds) > 1 and (wins >= self.beaten or each.age >= self.patience):
+            wins = each.against_main if place == 0 else float(each.rates.rates().mean())
+            if wins >= self.beaten or each.age >= self.patience:
                 league.add(each.learner.profile)
                 self.kinds.append(place + 1)
                 exploiters[place] = Exploiter(responder, self.begun)
                 self.begun += 1
-        members = league.opponents().members
-        for learner, record in ((profile, rates), *((each.learner.profile, each.rates) for each in exploiters)):
-            record.record([self.play_match(learner, member, responder, runner) for member in members])
-        for each in exploiters:
-            each.against_main = self.play_match(each.learner.profile, profile, responder, runner)
-        matches = (1 + len(exploiters)) * len(members) + len(exploiters)
-        return Work(queries=matches)
-
-    def play_match(self, learner: Profile, member: Profile, responder: Responder, runner: Runner) -> float:
-        """Returns how often a learner beats a member, in games from both seats."""
-        seeds = derive_seeds(responder.seed + MATCHES, self.games).to(responder.device)
-        lineups = [Lineup(each) for each in deviations(learner, member)]
-        return count_wins(score_lineups(runner, responder.game, lineups, seeds))
 
     def describe(self, league: Pool, rates: WinRates, exploiters: list[Exploiter]) -> Metrics:
         """Returns the size of the league by kind, and the win rates of its learners."""

@@ -54,12 +54,12 @@ class WinRates:
         self.wins: list[float] = []
         self.matches: list[float] = []
 
-    def record(self, results: Sequence[float]) -> None:
-        """Adds a match against each member (n,): the share of games won. Members after those known are new."""
-        new = len(results) - len(self.wins)
+    def record(self, results: Sequence[float], first: int = 0) -> None:
+        """Adds a match against each member from number `first` on: the share of games won. Unknown members are new."""
+        new = first + len(results) - len(self.wins)
         self.wins, self.matches = [*self.wins, *[0.0] * new], [*self.matches, *[0.0] * new]
-        self.wins = [self.decay * old + result for old, result in zip(self.wins, results, strict=True)]
-        self.matches = [self.decay * old + 1 for old in self.matches]
+        self.wins[first:] = [self.decay * old + result for old, result in zip(self.wins[first:], results, strict=True)]
+        self.matches[first:] = [self.decay * old + 1 for old in self.matches[first:]]
 
     def rates(self) -> np.ndarray:
         """Returns the estimates (n,)."""

@@ -19,13 +19,13 @@ from marl_engine.types import UNREGULARISED, Objective, Profile, Progress, Respo
 from solvers.populations.pool import Pool
 
 SKILLS = 3  # checkpoints of a pair: initial, half of the return, final
-CANDIDATES = 12  # checkpoints that are kept while a pair learns, from which that in between is chosen
+PARTS = 11  # of a pair's steps; a checkpoint is kept after each, and that in between is one of them
 
 
 class Pair:
     """A team that learns by self-play, for a number of steps of the responder.
 
-    While it learns it keeps up to CANDIDATES of its checkpoints, with the mean returns at those times.
+    While it learns it keeps a checkpoint after every steps // PARTS steps, with the mean return at that time.
     """
 
     STATE = ("learner", "trained", "candidates", "returns", "latest")
@@ -50,7 +50,7 @@ class Pair:
         self.latest = step.metrics.get("return/mean", self.latest)
         if isnan(self.returns[0]):
             self.returns[0] = self.latest
-        if self.is_trained or self.trained % max(1, self.steps // (CANDIDATES - 1)) == 0:
+        if self.is_trained or self.trained % max(1, self.steps // PARTS) == 0:
             self._keep()
         return step
 
@@ -65,9 +65,13 @@ class Pair:
 
 
 def choose_half(returns: Sequence[float]) -> int:
-    """Returns the place of the return that is nearest to the middle of the first and the last one; the first such."""
-    numbers = np.nan_to_num(np.array(returns))
-    return int(np.abs(numbers - (numbers[0] + numbers[-1]) / 2).argmin())
+    """Returns the place of the return that is nearest to the middle of the first and the last one; the first such.
+
+    Returns that are not known (nan) are passed over, and 0 is returned if none is known.
+    """
+    numbers = np.array(returns)
+    gaps = np.abs(numbers - (numbers[0] + numbers[-1]) / 2)
+    return int(np.nan_to_num(gaps, nan=np.inf).argmin())
 
 
 def respond_to_pool(

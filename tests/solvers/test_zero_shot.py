@@ -1,6 +1,7 @@
 """Partners for strangers: pairs and their checkpoints, population entropy, mistakes, and matchmaking of a league."""
 
 from itertools import islice
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ def test_win_rates_begin_at_a_half_and_forget():
     np.testing.assert_allclose(rates.rates(), [0.75])  # (1 + 1/2) / (1 + 1)
     rates.record([0.0, 0.5])
     np.testing.assert_allclose(rates.rates(), [1.0 / 2.5, 0.5])  # (1/2 + 1/2) / (1/2 + 1 + 1)
+    rates.record([1.0], first=2)
+    np.testing.assert_allclose(rates.rates(), [1.0 / 2.5, 0.5, 0.75])  # the others are as they were
     payoffs = [torch.tensor([[1.0, -1.0], [1.0, -1.0]]), torch.tensor([[0.0, 0.0], [2.0, -2.0]])]
     assert count_wins(payoffs) == pytest.approx((1 + 1 + 0.5 + 0) / 4)
 
@@ -60,6 +63,8 @@ def test_the_checkpoint_in_between_earns_half_as_much():
     assert choose_half([0.0, 1.0, 4.0, 9.0, 10.0]) == 2
     assert choose_half([-4.0, -3.0, 0.0, 2.0]) == 2
     assert choose_half([5.0]) == 0
+    assert choose_half([-9.0, np.nan, -6.0, 3.0]) == 2  # what a checkpoint earned whose games had not ended is unknown
+    assert choose_half([np.nan, np.nan]) == 0
 
 
 def test_pairs_of_different_numbers_differ_and_keep_their_beginning():
@@ -125,12 +130,38 @@ def test_partners_of_other_kinds_learn(solver):
     assert 0 <= score(components.game, components.profile, derive_seeds(1, 4)).mean() <= 10
 
 
+def make_league(*keys):
+    """Returns the components of a small league in Kuhn poker."""
+    keys = ("solver.generation=2", "solver.games=8", "responder.num_envs=8", *keys)
+    return build(compose_config("train", ["game=kuhn_poker", "policy=network", "solver=league", *keys]))
+
+
 def test_a_league_grows_by_mains_and_exploiters():
-    keys = ("solver.generation=2", "solver.games=8", "solver.patience=1", "responder.num_envs=8")
-    components = build(compose_config("train", ["game=kuhn_poker", "policy=network", "solver=league", *keys]))
+    components = make_league("solver.patience=1")
     record = advance(components, 5)
     league = components.solver
     assert league.kinds == [0, 0, 1, 2, 0, 1, 2]
-    assert [step.metrics["members"] for step in record] == [1, 4, 4, 7, 7]
+    assert [step.metrics["members"] for step in record] == [1, 1, 4, 4, 7]
     assert [each.number for each in league.exploiters] == [4, 5]
     assert record[0].work["queries"] == 3 + 2  # the first member, and the main agent against each exploiter
+
+
+def test_exploiters_have_as_many_generations_as_their_patience():
+    """They join by what they win when a generation ends; those that win too little stay for `patience` generations."""
+    components = make_league("solver.patience=2", "solver.beaten=1.0")
+    league, record = components.solver, advance(components, 5)
+    assert league.kinds == [0, 0, 0, 1, 2]
+    assert [step.metrics["members"] for step in record] == [1, 1, 2, 2, 5]
+    assert all(len(rates.wins) == 5 for rates in (league.rates, *(each.rates for each in league.exploiters)))
+
+
+def test_an_exploiter_joins_by_the_win_rate_that_it_has_reached():
+    """The main exploiter wins nothing until its first generation has ended, and everything from then on."""
+    components = make_league("solver.patience=9", "solver.beaten=0.9", "solver.generation=1")
+    league, won = components.solver, {"rate": 0.0}
+    league_of = components.solver.solve(components.profile, components.responder)
+    with patch("solvers.populations.league.count_wins", lambda payoffs: won["rate"]):
+        next(league_of)
+        won["rate"] = 1.0
+        next(league_of)
+    assert league.kinds == [0, 0, 1]
