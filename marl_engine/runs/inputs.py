@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from functools import reduce
@@ -85,6 +85,11 @@ def read_inputs(folder: Path) -> list[Input]:
         return [Input(**fields) for fields in json.loads(index.read_bytes())] if index.exists() else []
     except (ValueError, TypeError) as error:
         raise Refused(f"{index} is damaged: {error}") from error
+
+
+def game_files(inputs: Iterable[Input]) -> list[tuple[str, str]]:
+    """Returns key and digest of the inputs of a game. They are equal for runs that play the same game."""
+    return [(each.key, each.digest) for each in inputs if each.key.startswith("game.")]
 
 
 def localise(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], list[str]]:

@@ -21,6 +21,7 @@ from marl_engine.policies.weights import load_profile_state
 from marl_engine.runners import LOCAL
 from marl_engine.runs.factory import build, local_config, make_responder
 from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.inputs import game_files, read_inputs
 from marl_engine.runs.saved_weights import read_best
 from marl_engine.types import Game, Metrics, Profile
 
@@ -94,9 +95,13 @@ class CrossPlay(NamedTuple):
 def cross_play(players: Sequence[Player], episodes: int = 128) -> CrossPlay:
     """Plays all pairs of players, `episodes` games for each seat. Raises Refused if their games differ."""
     first = players[0]
+    files = game_files(read_inputs(Path(first.name)))
     for player in players:
         if player.config["game"] != first.config["game"]:
             raise Refused(f"{player.name} plays another game than {first.name}: {player.config['game']}")
+        if (own := game_files(read_inputs(Path(player.name)))) != files:
+            keys = ", ".join(key for key, _ in own)
+            raise Refused(f"{player.name} plays another game than {first.name}: {keys} had other content")
     pairs = first.make_evaluator(episodes).compare([player.profile for player in players])
     mean, stderr = np.moveaxis(np.array(pairs), -1, 0)
     return CrossPlay([player.name for player in players], mean, stderr)

@@ -23,6 +23,7 @@ from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import local_config
 from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.inputs import game_files, list_inputs, read_inputs
 from marl_engine.tournaments.answers import judges_texts
 from marl_engine.tournaments.entrants import Entrant, make_other
 from marl_engine.tournaments.trained import list_runs, load_run, name_runs
@@ -50,8 +51,11 @@ def enter(words: Sequence[str], section: Mapping[str, Any] | None = None) -> Fie
     first = next(iter(configs), None)
     chosen = configs[first]["game"] if section is None and first is not None else section
     assert chosen is not None
+    origin = first if section is None else None
+    files = game_files(list_inputs({"game": chosen}) if origin is None else read_inputs(origin))
     for path, config in configs.items():
-        check_same_game(config["game"], chosen, path, first if section is None else None)
+        check_same_game(config["game"], chosen, path, origin)
+        check_same_files(game_files(read_inputs(path)), files, path, origin)
     local = local_config(RunFolder(first))["game"] if section is None and first is not None else chosen
     game = instantiate("game", local, device="cpu")
     check_game(game)
@@ -77,6 +81,21 @@ def check_same_game(section: Mapping[str, Any], chosen: Mapping[str, Any], path:
         raise Refused(
             f"all entrants must play one game, but {path} has game.{key}={section.get(key)} and {other} "
             f"{chosen.get(key)}; leave one of them out"
+        )
+
+
+def check_same_files(
+    files: Sequence[tuple[str, str]], chosen: Sequence[tuple[str, str]], path: Path, first: Path | None
+) -> None:
+    """Raises Refused if a run's game was made of other files than the chosen one, although their names are the same.
+
+    Both are those of `game_files`.
+    """
+    if files != chosen:
+        keys, other = ", ".join(key for key, _ in files), "now" if first is None else f"for {first}"
+        raise Refused(
+            f"all entrants must play one game, but {keys} had other content for {path} than {other}; leave one of them "
+            "out"
         )
 
 

@@ -23,6 +23,7 @@ from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.players import cross_play, load_player
 from marl_engine.runs.saved_weights import load_saved_profile, warm_start
+from marl_engine.tournaments import enter
 
 SMALL = (
     *("responder.num_envs=16", "responder.rollout_length=16", "responder.minibatches=1", "policy.hidden=[8]"),
@@ -102,6 +103,23 @@ def test_cross_play_by_games_is_zero_sum_and_knows_the_better_walker(home):
 def test_players_of_different_games_do_not_meet(home):
     with pytest.raises(Refused, match="plays another game than"):
         cross_play([load_player(home / f"runs/{name}") for name in ("walk", "cfr")])
+
+
+def test_players_of_games_from_other_files_do_not_meet(tmp_path):
+    """The file has the same name for both runs, and other payoffs."""
+    table = tmp_path / "game.csv"
+    for name, text in (("one", "0.5,0.9\n0.1,0.5\n"), ("other", "0.5,0.1\n0.9,0.5\n"), ("again", "0.5,0.1\n0.9,0.5\n")):
+        table.write_text(text)
+        words = ("game=preference/file", f"game.payoffs={table}", "solver=nash_md", "iterations=1", f"run={name}")
+        assert marl_train(tmp_path, *words).code == 0
+    one, other, again = (load_player(tmp_path / "runs" / name) for name in ("one", "other", "again"))
+    assert len(cross_play([other, again]).names) == 2
+    with pytest.raises(Refused, match=r"runs/other plays another game than .*runs/one: game.payoffs had other content"):
+        cross_play([one, other])
+    with pytest.raises(Refused, match=r"game.payoffs had other content for .*runs/other than for .*runs/one; leave"):
+        enter([one.name, other.name])
+    with pytest.raises(Refused, match=r"game.payoffs had other content for .*runs/one than now"):
+        enter([one.name, "random"], one.config["game"])
 
 
 def test_a_run_begins_with_the_best_weights_of_another(home, tmp_path):
