@@ -56,7 +56,6 @@ class Game(Protocol):
 
         If the first game of a copy ends before anyone has acted, the turn is done, with the rewards of that game.
         """
-        ...
 
     def step(self, actions: Tensor) -> Turn:
         """Takes actions (B, P) int64, (B, P, K) int64 of K choices, or (B, P, D) float32.
@@ -92,10 +91,7 @@ class Distribution(Protocol):
         """Log-probabilities of all actions, (N, A); None if these are several choices, or continuous."""
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns actions (N,) and log-probabilities (N,), from uniform numbers (N,).
-
-        Equal noise gives equal actions.
-        """
+        """Returns actions (N,) and log-probabilities (N,) from uniform numbers (N,); equal noise, equal actions."""
 
     def mode(self) -> Tensor:
         """Returns the most probable actions (N,)."""
@@ -261,7 +257,6 @@ class Responder(Protocol):
         The other seats are played by the opponents, or if there are none by the profile itself. Raises ValueError for
         terms that are not in `supports`.
         """
-        ...
 
     def snapshot(self, profile: Profile) -> Any:
         """Returns copies of policies and optimisers, for `rollback` after a look-ahead."""
@@ -281,9 +276,15 @@ Result = TypeVar("Result")
 
 
 class Runner(Protocol):
-    """Runs pure jobs, which carry their seed. Every runner returns the same results, not to be changed, in order."""
+    """Runs pure jobs, which carry their seed. Every runner gives the same results, which are not to be changed.
+
+    `complete` yields each result with the number of its argument, as the jobs end; `map` returns all in order.
+    """
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]: ...
+    def complete(
+        self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
+    ) -> Iterator[tuple[int, Result]]: ...
 
 
 class Solver(Protocol):
@@ -297,4 +298,3 @@ class Solver(Protocol):
 
         Raises ValueError when called, not when first iterated, if profile and responder do not suit the solver.
         """
-        ...

@@ -8,13 +8,13 @@ has finished, the job is done; if it was interrupted, killed or halted, the job 
 
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from io import SEEK_END, StringIO
 from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
@@ -27,20 +27,10 @@ from marl_engine.runners import LOCAL
 from marl_engine.runners.resident import is_worker
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import Input, list_inputs, read_inputs
-from marl_engine.types import Argument, Result, main_unit
+from marl_engine.types import Runner, main_unit
 
 Train = Callable[[Mapping[str, Any], Path | None], int]  # runs a configuration in a folder; returns the exit code
 IGNORED_KEYS = {"run", "resume", "overwrite", "threads"}  # keys that do not change what a run computes
-
-
-class SweepRunner(Protocol):
-    """A `Runner` that gives results as soon as there are any."""
-
-    def complete(
-        self, job: Callable[[Argument], Result], arguments: Iterable[Argument]
-    ) -> Iterator[tuple[int, Result]]:
-        """Yields the number of each argument and the job's result for it, as the jobs end."""
-        ...
 
 
 class Job(NamedTuple):
@@ -121,7 +111,7 @@ def is_done(folder: Path, config: Mapping[str, Any]) -> bool:
     return limit is not None and amount >= float(limit)
 
 
-def run_jobs(jobs: Sequence[Job], runs: Path, train: Train, runner: SweepRunner = LOCAL) -> int:
+def run_jobs(jobs: Sequence[Job], runs: Path, train: Train, runner: Runner = LOCAL) -> int:
     """Runs the jobs that are not done; returns 0, 1 if a job failed, or the code of a signal."""
     failures, missing = [], []
     for number, job in enumerate(jobs, start=1):
@@ -144,12 +134,13 @@ def run_jobs(jobs: Sequence[Job], runs: Path, train: Train, runner: SweepRunner 
 def run_job(headed: tuple[str, Job], runs: Path, train: Train) -> tuple[int, str]:
     """Runs a job with a headline; returns its exit code and, from a worker, what it printed.
 
-    A worker may go on where another one died.
+    A worker uses one thread, unless `threads` is given, and may go on where another one died.
     """
     head, job = headed
     if not is_worker():
         print(head, flush=True)
         return attempt(job, train), ""
+    job = job._replace(config={**job.config, "threads": job.config.get("threads") or 1})  # it is one of several workers
     if job.folder is None and not job.config.get("overwrite"):
         job = job._replace(folder=folder_of(job.config, identities_in(runs), runs))
     output = StringIO(f"{head}\n")

@@ -22,7 +22,7 @@ from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import INPUTS
 from marl_engine.runs.run import Run, RunOptions, StopRule
-from marl_engine.types import Game
+from marl_engine.types import Game, Runner
 
 RUNS = Path("runs")
 PARTS = ("game", "solver", "policy", "responder", "runner")
@@ -83,18 +83,16 @@ def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) 
     return run_jobs(jobs, RUNS, train, sweep_runner(configs))
 
 
-def sweep_runner(configs: Sequence[Mapping[str, Any]]) -> Any:
+def sweep_runner(configs: Sequence[Mapping[str, Any]]) -> Runner:
     """Returns the runner of a sweep: that of its jobs, without a limit of time, if they have the same."""
-    from marl_engine.capabilities import missing_members
-    from marl_engine.commands.sweep import SweepRunner
     from marl_engine.configuration import instantiate
     from marl_engine.runners import LOCAL
 
     section = configs[0]["runner"]
     if any(config["runner"] != section for config in configs):
         return LOCAL
-    runner = instantiate("runner", {key: None if key == "timeout" else section[key] for key in section})
-    return LOCAL if missing_members(runner, SweepRunner) else runner
+    runner: Runner = instantiate("runner", {key: None if key == "timeout" else section[key] for key in section})
+    return runner
 
 
 def split_config(config: Mapping[str, Any]) -> tuple[RunOptions, StopRule]:

@@ -70,26 +70,37 @@ def sample_action(paths, strategy, history, noise):
     return paths.history[history, CHILD] + (chosen - first)
 
 
+@compile_inline
+def play_to_end(paths, strategies, entrants, slots, seed):
+    """Returns the row of `payoff` of a game, a function of the seed.
+
+    Seat p follows row entrants[slots[p]] of strategies (N, S).
+    """
+    key, place, history = mix_word(seed), 0, ROOT
+    mover = paths.history[history, MOVER]
+    while mover != END:
+        noise = keyed_uniform(key, place)
+        place += 1
+        if mover == CHANCE:
+            history = sample_chance(paths, history, noise)
+        else:
+            history = sample_action(paths, strategies[entrants[slots[mover]]], history, noise)
+        mover = paths.history[history, MOVER]
+    return paths.history[history, FIRST]
+
+
 def play_games(paths: Paths, strategy: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Returns payoffs (B, P) of a game for each seed (B,) uint64; all players follow a strategy (S,)."""
     earned = np.empty((len(seeds), paths.payoff.shape[1]))
-    play_games_compiled(paths, strategy, seeds, earned)
+    everybody = np.zeros(earned.shape[1], np.int64)
+    play_games_compiled(paths, strategy[None], everybody, seeds, earned)
     return earned
 
 
 @compile_loop
-def play_games_compiled(paths, strategy, seeds, earned):
-    """Writes the payoffs of game b, a function of seeds[b], into earned[b]."""
+def play_games_compiled(paths, strategies, slots, seeds, earned):
+    """Writes the payoffs of game b, a function of seeds[b], into earned[b]; slots (P,) are those of `play_to_end`."""
     for game in range(seeds.size):
-        key, place, history = mix_word(seeds[game]), 0, ROOT
-        mover = paths.history[history, MOVER]
-        while mover != END:
-            noise = keyed_uniform(key, place)
-            place += 1
-            if mover == CHANCE:
-                history = sample_chance(paths, history, noise)
-            else:
-                history = sample_action(paths, strategy, history, noise)
-            mover = paths.history[history, MOVER]
+        end = play_to_end(paths, strategies, slots, slots, seeds[game])
         for player in range(earned.shape[1]):
-            earned[game, player] = paths.payoff[paths.history[history, FIRST], player]
+            earned[game, player] = paths.payoff[end, player]

@@ -23,13 +23,14 @@ from marl_engine.rollout.seat_memory import SeatMemory
 from marl_engine.tournaments.answers import judge_match, judges_texts
 from marl_engine.tournaments.baselines import Bot
 from marl_engine.tournaments.entrants import Entrant
-from marl_engine.types import Game, Memory, Profile, Turn
+from marl_engine.types import Argument, Game, Memory, Profile, Result, Runner, Turn
 
 DEALS = 2**43  # separates the seeds of tournaments from those of learning and evaluation
 FIRST_LOOK = 32  # deals before the ranking is looked at; doubled for every further look
 LONGEST = 1024  # deals in a stretch,
 LONGEST_IF_SLOW = 32  # and if an entrant is slow
 PACE = 0.5  # seconds of play between two writes
+TOGETHER = 256  # jobs that a runner is given at once
 
 
 class Match(NamedTuple):
@@ -153,19 +154,42 @@ def play_stretches(
     planned: int,
     seatings: int,
     alike: Callable[[Stretch, Stretch], bool],
-    play: Callable[[Sequence[Stretch]], None],
+    play: Callable[[Sequence[Stretch]], Iterator[int]],
 ) -> Iterator[StageProgress]:
     """Plays the stretches of a stage with `planned` deals in order, and yields how far it is after every write.
 
-    `play` plays and stores some stretches that are `alike` and follow each other, as many as take about `PACE` seconds.
+    `play` plays stretches that are `alike` and follow each other, and yields how many it has just stored.
     """
     played = planned - sum(each.end - each.begin for each in stretches)
     yield StageProgress(stage, played * seatings, planned * seatings)
-    size = 1  # stretches between two writes
     while stretches:
-        begin, together = perf_counter(), list(takewhile(partial(alike, stretches[0]), stretches[:size]))
-        play(together)
+        together = list(takewhile(partial(alike, stretches[0]), stretches))
         stretches = stretches[len(together) :]
-        played += sum(each.end - each.begin for each in together)
+        for number in play(together):
+            played += number * (together[0].end - together[0].begin)
+            yield StageProgress(stage, played * seatings, planned * seatings)
+
+
+def portions(stretches: Sequence[Stretch]) -> Iterator[Sequence[Stretch]]:
+    """Yields stretches in portions that take about PACE seconds each, by the time until the next one is asked for."""
+    size = 1
+    while stretches:
+        begin = perf_counter()
+        yield stretches[:size]
+        stretches = stretches[size:]
         size = max(1, min(2 * size, int(size * PACE / max(perf_counter() - begin, 1e-9))))
-        yield StageProgress(stage, played * seatings, planned * seatings)
+
+
+def play_jobs(
+    runner: Runner, job: Callable[[Argument], Result], arguments: Sequence[Argument], stretches: Sequence[Stretch]
+) -> Iterator[tuple[list[Stretch], list[Result]]]:
+    """Runs a job for each stretch; yields stretches and results as they end, about every PACE seconds."""
+    for place in range(0, len(stretches), TOGETHER):
+        ended, results, since = list[Stretch](), list[Result](), perf_counter()
+        for number, result in runner.complete(job, arguments[place : place + TOGETHER]):
+            ended.append(stretches[place + number])
+            results.append(result)
+            if perf_counter() - since > PACE:
+                yield ended, results
+                ended, results, since = [], [], perf_counter()
+        yield ended, results

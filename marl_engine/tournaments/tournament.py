@@ -7,8 +7,10 @@ of the two entrants, the seed and its stretch of deals, and stretches end at fix
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_number
@@ -25,8 +27,10 @@ from marl_engine.tournaments.matches import (
     Stretch,
     deal_seeds,
     list_stretches,
+    play_jobs,
     play_match,
     play_stretches,
+    portions,
     seatings,
 )
 from marl_engine.tournaments.schedules import (
@@ -193,19 +197,28 @@ class Tournament:
         """Returns the stretches of a pair from its last deal on."""
         return list_stretches(pair, begin, end, any(self.field.entrants[each].slow for each in pair))
 
-    def _play(self, stretches: Sequence[Stretch]) -> None:
-        """Plays stretches that are alike, and stores them."""
-        pairs, (_, begin, end) = [each.entrants for each in stretches], stretches[0]
-        seeds, entrants = deal_seeds(self.seed, begin, end), self.field.entrants
-        if self._in_tree(pairs[0]) and self.tree is not None:
-            tallies = play_pairs(self.tree, np.array(pairs), seeds)
-        else:
-            matches = [Match(self.field.game, entrants[one], entrants[other], seeds) for one, other in pairs]
-            tallies = np.array(self.runner.map(play_match, matches))
-        self.store.add(
-            Row(entrants[one].digest, entrants[other].digest, begin, tally)
-            for (one, other), tally in zip(pairs, tallies, strict=True)
-        )
+    def _play(self, stretches: Sequence[Stretch]) -> Iterator[int]:
+        """Plays stretches that are alike, and stores them; yields how many were stored at a time."""
+        entrants = self.field.entrants
+        for some, tallies in self._tallies(stretches, deal_seeds(self.seed, stretches[0].begin, stretches[0].end)):
+            self.store.add(
+                Row(entrants[one].digest, entrants[other].digest, begin, tally)
+                for ((one, other), begin, _), tally in zip(some, tallies, strict=True)
+            )
+            yield len(some)
+
+    def _tallies(self, stretches: Sequence[Stretch], seeds: Tensor) -> Iterator[tuple[Sequence[Stretch], Any]]:
+        """Yields stretches that are alike with their tallies (9,), as they are played."""
+        if self._in_tree(stretches[0].entrants) and self.tree is not None:
+            for some in portions(stretches):
+                yield some, play_pairs(self.tree, np.array([each.entrants for each in some]), seeds)
+            return
+        entrants = self.field.entrants
+        matches = [
+            Match(self.field.game, entrants[one], entrants[other], seeds)
+            for one, other in (each.entrants for each in stretches)
+        ]
+        yield from play_jobs(self.runner, play_match, matches, stretches)
 
     def _in_tree(self, pair: tuple[int, ...]) -> bool:
         """Whether a pair is played by the compiled loop."""

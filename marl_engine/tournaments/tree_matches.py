@@ -21,15 +21,11 @@ from marl_engine.extensive_form.paths import (
     FIRST,
     MOVER,
     ONE,
-    ROOT,
     Paths,
-    keyed_uniform,
     paths,
-    sample_action,
-    sample_chance,
+    play_to_end,
 )
 from marl_engine.numerics.jit import compile_inline, compile_loop
-from marl_engine.numerics.rng import mix_word
 from marl_engine.numerics.threads import split_rows
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.ratings.results import TIE, Tally
@@ -138,22 +134,6 @@ def weigh_pairs(play: TreePlay, pairs: np.ndarray) -> np.ndarray:
 def pair_slots(play: TreePlay) -> np.ndarray:
     """Returns who of a pair, 0 or 1, sits in each seat of each seating, (K, P)."""
     return np.where(seatings(play.paths.payoff.shape[1]), 0, 1)
-
-
-@compile_inline
-def play_to_end(paths, strategies, entrants, slots, seed):
-    """Returns the row of `payoff` of a game, a function of the seed. Seat p is played by entrants[slots[p]]."""
-    key, place, history = mix_word(seed), 0, ROOT
-    mover = paths.history[history, MOVER]
-    while mover != END:
-        noise = keyed_uniform(key, place)
-        place += 1
-        if mover == CHANCE:
-            history = sample_chance(paths, history, noise)
-        else:
-            history = sample_action(paths, strategies[entrants[slots[mover]]], history, noise)
-        mover = paths.history[history, MOVER]
-    return paths.history[history, FIRST]
 
 
 @compile_inline

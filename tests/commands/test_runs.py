@@ -27,7 +27,7 @@ from command_runs import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from games.overcooked import Overcooked
-from marl_engine.commands.sweep import is_done
+from marl_engine.commands.sweep import Job, is_done, run_job
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import KEEP, RunFolder, metric_column
 from marl_engine.runs.run import Run
@@ -204,6 +204,17 @@ def test_a_sweep_goes_on_with_a_job_that_was_stopped(tmp_path, monkeypatch):
     assert marl_train(tmp_path, *SMALL, "save_every=1", "iterations=8", "run=whole").code == 0
     assert_same_run(tmp_path / "runs" / "whole", tmp_path / "runs" / "of_0", 8)
     assert checkpoints(tmp_path / "runs" / "of_1")[0] == 8
+
+
+def test_a_run_in_a_worker_has_one_thread_unless_told_otherwise(tmp_path, monkeypatch):
+    """Several runs share the cores."""
+    monkeypatch.setattr("marl_engine.runners.resident.WORKS", True)
+    threads = []
+    for number in (None, 3):
+        job = Job("seed=0", {"threads": number, "overwrite": True}, None)
+        result = run_job(("head", job), tmp_path, lambda config, folder: threads.append(config["threads"]) or 0)
+        assert result == (0, "head\n")
+    assert threads == [1, 3]
 
 
 def test_a_sweep_looks_at_its_folders_first(short_run, copy):

@@ -32,6 +32,11 @@ def passive(observation, legal, seat, noise):
     return legal.argmax(1)
 
 
+def active(observation, legal, seat, noise):
+    """Takes the last legal action: bets in Kuhn poker."""
+    return legal.shape[1] - 1 - legal[:, ::-1].argmax(1)
+
+
 def play(words, section, folder, **options):
     """Plays a tournament, and returns it and its results."""
     store = MatchStore(folder)
@@ -53,6 +58,24 @@ def test_every_entrant_sits_in_every_seat():
     assert three.shape == (6, 3)
     assert (three.sum(0) == 3).all()
     assert sorted(three.sum(1).tolist()) == [1, 1, 1, 2, 2, 2]
+
+
+def test_slow_matches_are_given_to_the_runner_together(tmp_path, monkeypatch):
+    """A runner can play them at the same time, and each is stored as soon as it has been played."""
+    monkeypatch.setattr("marl_engine.tournaments.matches.PACE", 0.0)
+    given, stored = [], []
+
+    class Counter:
+        def complete(self, job, arguments):
+            given.append(len(arguments))
+            for number, argument in enumerate(arguments):
+                yield number, job(argument)
+                stored.append(len(stored_rows(tmp_path)))
+
+    words = [f"{__name__}:passive", f"{__name__}:active", "random"]
+    play(words, KUHN, tmp_path, games=64, runner=Counter())
+    assert given == [3]
+    assert stored == [1, 2, 3]
 
 
 def test_rock_paper_scissors_by_hand(tmp_path):

@@ -9,18 +9,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import comb
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from marl_engine.errors import Refused
-from marl_engine.ratings.lineups import Lineup, LineupTally
+from marl_engine.ratings.lineups import Lineup
 from marl_engine.ratings.results import Results, tabulate_lineups
 from marl_engine.runners import LOCAL
 from marl_engine.tournaments.field import Field
 from marl_engine.tournaments.lineups.designs import choose_lineups, williams_design, with_copies
 from marl_engine.tournaments.lineups.matches import LineupMatch, play_lineup, play_lineups_on_tree, weigh_lineups
 from marl_engine.tournaments.lineups.store import Digests, LineupStore
-from marl_engine.tournaments.matches import StageProgress, Stretch, deal_seeds, list_stretches, play_stretches
+from marl_engine.tournaments.matches import (
+    StageProgress,
+    Stretch,
+    deal_seeds,
+    list_stretches,
+    play_jobs,
+    play_stretches,
+    portions,
+)
 from marl_engine.tournaments.tree_matches import TreePlay
 from marl_engine.types import Runner
 
@@ -120,17 +130,22 @@ class FreeForAll:
         stretches.sort(key=lambda each: each.begin)
         yield from play_stretches(stage, stretches, len(several) * self.deals, self.seatings, self._alike, self._play)
 
-    def _play(self, stretches: Sequence[Stretch]) -> None:
-        """Plays stretches that are alike, and stores them."""
-        lineups, (_, begin, end) = [each.entrants for each in stretches], stretches[0]
-        seeds = deal_seeds(self.seed, begin, end)
-        if self._in_tree(lineups[0]) and self.tree is not None:
-            tallies = play_lineups_on_tree(self.tree, np.array(lineups), seeds)
-        else:
-            entrants = [[self.field.entrants[each] for each in lineup] for lineup in lineups]
-            tallies = self.runner.map(play_lineup, [LineupMatch(self.field.game, each, seeds) for each in entrants])
-        by_digests: dict[Digests, LineupTally] = dict(zip(map(self._digests, lineups), tallies, strict=True))
-        self.store.add(begin, by_digests)
+    def _play(self, stretches: Sequence[Stretch]) -> Iterator[int]:
+        """Plays stretches that are alike, and stores them; yields how many were stored at a time."""
+        begin, end = stretches[0].begin, stretches[0].end
+        for some, tallies in self._tallies(stretches, deal_seeds(self.seed, begin, end)):
+            self.store.add(begin, dict(zip((self._digests(each.entrants) for each in some), tallies, strict=True)))
+            yield len(some)
+
+    def _tallies(self, stretches: Sequence[Stretch], seeds: Tensor) -> Iterator[tuple[Sequence[Stretch], Any]]:
+        """Yields stretches that are alike with their tallies, as they are played."""
+        if self._in_tree(stretches[0].entrants) and self.tree is not None:
+            for some in portions(stretches):
+                yield some, play_lineups_on_tree(self.tree, np.array([each.entrants for each in some]), seeds)
+            return
+        entrants = [[self.field.entrants[each] for each in stretch.entrants] for stretch in stretches]
+        matches = [LineupMatch(self.field.game, each, seeds) for each in entrants]
+        yield from play_jobs(self.runner, play_lineup, matches, stretches)
 
     def _in_tree(self, lineup: Lineup) -> bool:
         """Whether a line-up is played by the compiled loop."""

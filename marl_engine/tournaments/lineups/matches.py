@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.extensive_form.paths import END, FIRST, MOVER
+from marl_engine.extensive_form.paths import END, FIRST, MOVER, play_to_end
 from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.threads import split_rows
 from marl_engine.ratings.lineups import LineupTally, tally_lineup, weigh_lineup
 from marl_engine.tournaments.entrants import Entrant
 from marl_engine.tournaments.lineups.designs import williams_design
 from marl_engine.tournaments.matches import play_seated
-from marl_engine.tournaments.tree_matches import TreePlay, play_to_end, spread_reach
+from marl_engine.tournaments.tree_matches import TreePlay, spread_reach
 from marl_engine.types import Game
 
 
