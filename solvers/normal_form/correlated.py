@@ -7,8 +7,8 @@ distribution:
     CE   sum over others of p(a, others) (u(a', others) - u(a, others)) <= 0   for all players, a, a'
     CCE  the sum of these over a                                        <= 0   for all players, a'
 
-A linear objective therefore gives a linear programme (HiGHS, sparse), and maximum entropy a conic programme
-(`entropy.py`), and maximum Gini impurity a quadratic one (`gini.py`).
+A linear objective therefore gives a linear programme (HiGHS, sparse), maximum entropy a conic programme, and maximum
+Gini impurity a quadratic one (both in `selection.py`).
 """
 
 from typing import Any

@@ -6,7 +6,7 @@ skill = A p is 0 for agents in its support and at most 0 for all others. For age
 equilibrium on each side (appendix D).
 
 It departs from the paper in how p is computed: by linear programming if the equilibrium is unique, otherwise by
-`entropy.py`.
+`selection.py`.
 """
 
 import numpy as np

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from marl_engine.capabilities import capabilities_of
-from marl_engine.errors import Refused
+from marl_engine.errors import Halted, Refused
 from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_fields
 from marl_engine.populations.matches import MatchFile
@@ -80,7 +80,7 @@ class MetaGame:
     def complete(self, iteration: int) -> tuple[Metrics, Work]:
         """Plays the cells of newcomers, solves the meta-game, and plays the most uncertain cells again.
 
-        Returns metrics and the number of cells that were played. Raises Refused if the meta-solver fails.
+        Returns metrics and the number of cells that were played. Raises what `solve` raises.
         """
         payoffs, before = self.population.payoffs, self.joint
         work = self.open()
@@ -95,11 +95,16 @@ class MetaGame:
         return metrics | self.metrics(self.uncertainty), work
 
     def solve(self, payoffs: np.ndarray) -> np.ndarray:
-        """Returns the solution (n_0, n_1, …) of payoffs (P, n_0, n_1, …). Raises Refused if the meta-solver fails."""
+        """Returns the solution (n_0, n_1, …) of payoffs (P, n_0, n_1, …).
+
+        Raises Refused if the meta-solver does not take such payoffs, and Halted if it fails.
+        """
         try:
             return self.solver(payoffs)
         except ValueError as error:
             raise Refused(f"solver.meta={self.name}: {error}") from error
+        except RuntimeError as error:
+            raise Halted(f"solver.meta={self.name}: {error}") from error
 
     def artefacts(self) -> list[Artefact]:
         """Returns what is written about the population; nothing if no iteration was completed."""
