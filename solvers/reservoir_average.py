@@ -12,10 +12,10 @@ from typing import Any
 
 from marl_engine.configuration import instantiate
 from marl_engine.evaluation.exploitability import measure_nash_conv
-from marl_engine.numerics.checks import check_fields
+from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import parse_schedule
 from marl_engine.numerics.state import resume_field
-from marl_engine.responders.learners.average_policy import AveragedLearner, Recorder, check_average
+from marl_engine.responders.learners.average_policy import POWERS, UNIFORM, AveragedLearner, Recorder, check_average
 from marl_engine.runners import LOCAL
 from marl_engine.types import Profile, Progress, Responder, Runner, Solver
 
@@ -24,19 +24,21 @@ from marl_engine.types import Profile, Progress, Responder, Runner, Solver
 class ReservoirAverage:
     """Plays as the other solver does. Yields the average.
 
-    Raises ValueError for numbers below 1.
+    Raises ValueError for numbers below 1 and an unknown averaging.
     """
 
     STATE = ("solver", "learner")
 
     solver: Any  # the other solver, or a section of a configuration that names it
     reservoir: int = 1_000_000  # decisions that the average policies learn from
+    averaging: str = UNIFORM  # weights of decisions in the average: uniform, linear or quadratic in time
     updates: int = 8  # gradient steps of the average policies in an iteration
     batch: int = 4096  # decisions in each of them
     learning_rate: Any = 1e-3  # of the average policies
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "reservoir", "updates", "batch", least=1, whole=True)
+        check_choices("solver", self, averaging=POWERS)
         self.schedule = parse_schedule(self.learning_rate, "solver.learning_rate")
         self.solver: Solver = (
             instantiate("solver.solver", self.solver) if isinstance(self.solver, Mapping) else self.solver
@@ -52,7 +54,9 @@ class ReservoirAverage:
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, average: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
-        learner = resume_field(self, "learner", AveragedLearner(average, responder, self.reservoir), after)
+        learner = resume_field(
+            self, "learner", AveragedLearner(average, responder, self.reservoir, self.averaging), after
+        )
         recorder = Recorder(learner.responder)
         for progress in self.solver.solve(learner.profile, recorder, runner, after):
             responder.work.update(progress.work)

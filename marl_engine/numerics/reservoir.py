@@ -1,7 +1,9 @@
-"""A reservoir: a uniform sample, of fixed size, of all items that were ever added.
+"""A reservoir: a random sample, of fixed size, of all items that were ever added.
 
 Vitter 1985, "Random sampling with a reservoir" (ACM Transactions on Mathematical Software 11:37, algorithm R). The n-th
-item takes a random place with probability capacity / n, so that every item is kept with equal probability.
+item takes a random place with probability capacity / n, so that every item is kept with equal probability. If this
+probability is p + 1 times as large, the n-th item is kept in proportion to n^p, as in Chao 1982, "A general purpose
+unequal probability sampling plan" (Biometrika 69:653).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,9 @@ from torch import Tensor
 
 
 class Reservoir:
-    """At most `capacity` of the items added so far, each kept with probability capacity / `seen`.
+    """At most `capacity` of the items added so far, the n-th one kept with a probability in proportion to n^`power`.
+
+    This holds from (`power` + 1) * `capacity` items on; before, the last ones are kept with higher probability.
 
     An item is a row of several columns, tensors (N, …) on a device, whose shapes and types are those that are added
     first.
@@ -21,8 +25,8 @@ class Reservoir:
 
     STATE = ("seen", "columns", "generator")
 
-    def __init__(self, capacity: int, seed: int = 0, device: str = "cpu"):
-        self.capacity, self.device, self.seen = capacity, device, 0
+    def __init__(self, capacity: int, seed: int = 0, device: str = "cpu", power: int = 0):
+        self.capacity, self.device, self.power, self.seen = capacity, device, power, 0
         self.columns: list[Tensor] = []  # (capacity, …), of which the first `len(self)` rows are filled
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -39,7 +43,7 @@ class Reservoir:
         self.seen += len(columns[0])
 
     def sample(self, count: int) -> list[Tensor]:
-        """Returns the columns (count, …) of items drawn uniformly, with replacement, in the order of memory."""
+        """Returns the columns (count, …) of items drawn with replacement, in the order of memory."""
         index = torch.randint(len(self), (count,), generator=self.generator).sort().values
         return [each[index] for each in self.columns]
 
@@ -68,7 +72,7 @@ class Reservoir:
         Of several items that draw the same place the last one is kept, as if they came one after the other.
         """
         number = torch.arange(self.seen, self.seen + count)  # of items before each
-        draw = torch.rand(count, generator=self.generator, dtype=torch.float64) * (number + 1)
+        draw = torch.rand(count, generator=self.generator, dtype=torch.float64) * (number + 1) / (self.power + 1)
         place = torch.where(number < self.capacity, number, draw.long()).numpy()
         item = np.flatnonzero(place < self.capacity)[::-1]
         places, first = np.unique(place[item], return_index=True)

@@ -38,6 +38,21 @@ def test_every_item_is_kept_with_equal_probability():
     assert np.abs(together - pair).max() < 5 * (pair * (1 - pair) / trials) ** 0.5
 
 
+@pytest.mark.parametrize("power", [1, 2])
+def test_later_items_are_kept_more_often(power):
+    """The n-th in proportion to n^power, up to terms of the order 1 / n; counted in five parts."""
+    trials, count, capacity = 3000, 200, 10
+    kept = np.zeros(count)
+    for trial in range(trials):
+        reservoir = Reservoir(capacity, trial, power=power)
+        for part in torch.arange(count).split(40):
+            reservoir.add([part])
+        kept[reservoir.columns[0].numpy()] += 1 / trials
+    ends = np.linspace(0, 1, 6)
+    expected = capacity * np.diff(ends ** (power + 1))
+    assert np.abs(kept.reshape(5, 40).sum(1) - expected).max() < 0.15
+
+
 def test_rows_stay_together_and_samples_are_uniform():
     reservoir = Reservoir(100, seed=1)
     for part in torch.arange(2000).split(170):

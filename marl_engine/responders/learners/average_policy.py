@@ -3,7 +3,8 @@
 Heinrich and Silver 2016 (arXiv:1603.01121, section 3.2). The negative log-likelihood of the decisions in a reservoir is
 minimised, which is a uniform sample of all decisions so far. In an information set each of the learner's strategies
 counts as often as it led there. Against opponents that stay the same, the policy thus approaches the average in
-sequence form, of which theory speaks.
+sequence form, of which theory speaks. Linear and quadratic averaging keep later decisions more often, and forget the
+first strategies sooner, as CFR+ does (Tammelin 2014, arXiv:1407.5042).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from marl_engine.rollout.rollout import Trajectory, group_by_policy
 from marl_engine.types import UNREGULARISED, Objective, Opponents, Policy, Profile, Responder, Step
 
 NORM = 1.0  # largest norm of a gradient
+UNIFORM = "uniform"
+POWERS = {UNIFORM: 0, "linear": 1, "quadratic": 2}  # of time, in the weights of an average
 
 
 class Decisions(NamedTuple):
@@ -81,7 +84,7 @@ class AveragedLearner:
 
     STATE = ("profile", "responder", "averages")
 
-    def __init__(self, average: Profile, responder: Responder, capacity: int):
+    def __init__(self, average: Profile, responder: Responder, capacity: int, averaging: str = UNIFORM):
         self.profile: Profile = deepcopy(average)
         self.responder: Responder = replace(cast(Any, responder))
         with torch.random.fork_rng(devices=[]):
@@ -90,7 +93,10 @@ class AveragedLearner:
             self.responder.prepare(self.profile)
         self.averages = [
             AveragePolicy(
-                policy, seats, responder.game.actions, Reservoir(capacity, responder.seed + number, responder.device)
+                policy,
+                seats,
+                responder.game.actions,
+                Reservoir(capacity, responder.seed + number, responder.device, POWERS[averaging]),
             )
             for number, (policy, seats) in enumerate(group_by_policy(average))
         ]
