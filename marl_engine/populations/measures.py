@@ -1,7 +1,8 @@
 """How the payoffs of a cell are measured: computed, played turn by turn, or played along the game's tree.
 
-A measure is a pure job of a `Cell`, so that every runner gives the same payoffs. Game n has the same seed in all cells
-(common random numbers), since cells are compared with each other.
+A measure is a pure job of a `Cell`, so that every runner gives the same payoffs. Each cell has seeds of its own. Their
+errors are therefore independent, as `uncertainty` takes them to be: with common seeds all cells would share the luck of
+the deals, and intervals of values would be much too narrow.
 """
 
 from copy import deepcopy
@@ -14,7 +15,7 @@ from torch import Tensor
 from marl_engine.capabilities import ExtensiveGame, capabilities_of
 from marl_engine.extensive_form.paths import Paths, paths, play_games
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
-from marl_engine.numerics.rng import derive_seeds
+from marl_engine.numerics.rng import derive_seeds, mix_bits
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.populations.payoffs import Tally, exact_tally, tally_games
 from marl_engine.populations.population import Cell, Measure
@@ -54,4 +55,4 @@ def play_tree_of_cell(cell: Cell, paths: Paths, game: ExtensiveGame, seed: int) 
 def cell_seeds(cell: Cell, seed: int) -> Tensor:
     """Returns the seeds (games,) of the games of a cell."""
     end = cell.begin + (cell.games or 0)
-    return derive_seeds(seed + CELLS, end)[cell.begin :]
+    return mix_bits(derive_seeds(seed + CELLS, end)[cell.begin :] + cell.stream)

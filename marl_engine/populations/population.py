@@ -1,6 +1,7 @@
 """A population: frozen policies (members) for every seat, and the payoff table of their combinations."""
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Cell(NamedTuple):
     members: Profile
     begin: int = 0  # number of the first game
     games: int | None = None  # None: payoffs are computed, not played
+    stream: int = 0  # separates the seeds of its games from those of other combinations
 
 
 Measure = Callable[[Cell], Tally]  # a pure function
@@ -86,7 +88,11 @@ class Population:
     def _cell(self, place: Place, games: int | None) -> Cell:
         """Returns the next games of a cell."""
         members = [options[number] for options, number in zip(self.members, place, strict=True)]
-        return Cell(members) if games is None else Cell(members, int(self.payoffs.games[place]), games)
+        if games is None:
+            return Cell(members)
+        names = " ".join(self._digests(members)).encode()
+        stream = int.from_bytes(blake2b(names, digest_size=7).digest(), "little")
+        return Cell(members, int(self.payoffs.games[place]), games, stream)
 
     def _tallies(
         self, cells: Sequence[tuple[Place, Cell]], runner: Runner, measure: Measure, matches: MatchFile | None
@@ -94,19 +100,19 @@ class Population:
         """Returns the tallies of cells, from the file of matches or by play."""
         if matches is None or any(cell.games is None for _, cell in cells):
             return runner.map(measure, [cell for _, cell in cells])
-        keys = [Match(self._digests(cell), cell.begin, cell.games or 0) for _, cell in cells]
+        keys = [Match(self._digests(cell.members), cell.begin, cell.games or 0) for _, cell in cells]
         stored = matches.find(keys)
         new = {key: cell for key, (_, cell) in zip(keys, cells, strict=True) if key not in stored}
         played = dict(zip(new, runner.map(measure, new.values()), strict=True))
         matches.add(played)
         return [stored[key] if key in stored else played[key] for key in keys]
 
-    def _digests(self, cell: Cell) -> tuple[str, ...]:
+    def _digests(self, members: Profile) -> tuple[str, ...]:
         """Returns the digests of the members of a cell."""
-        for member in cell.members:
+        for member in members:
             if member not in self.digests:
                 self.digests[member] = digest_weights(member)
-        return tuple(self.digests[member] for member in cell.members)
+        return tuple(self.digests[member] for member in members)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Makes the members from copies of the first ones, and restores the table; see `set_state`."""

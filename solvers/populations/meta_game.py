@@ -104,7 +104,7 @@ class MetaGame:
         except ValueError as error:
             raise Refused(f"solver.meta={self.name}: {error}") from error
         except RuntimeError as error:
-            raise Halted(f"solver.meta={self.name}: {error}") from error
+            raise Halted(f"solver.meta={self.name}: {error}; choose another way to solve the meta-game") from error
 
     def artefacts(self) -> list[Artefact]:
         """Returns what is written about the population; nothing if no iteration was completed."""

@@ -136,6 +136,25 @@ def test_intervals_of_exact_payoffs_have_no_width():
         assert np.array_equal(interval.low, interval.high)
 
 
+def test_the_bootstrap_knows_how_much_a_value_varies_from_seed_to_seed():
+    """The value of a fixed mixture in Kuhn poker, where the deals are most of the luck, in 60 tables."""
+    game, random = OpenSpiel("kuhn_poker"), np.random.default_rng(0)
+    values, deviations = [], []
+    for seed in range(60):
+        population = Population(2)
+        for number in range(3):
+            profile, generator = TabularSpec().profile(game), np.random.default_rng(number)
+            for policy in profile:
+                rows = [row[row >= 0] for row in policy.place]
+                for row in rows:
+                    policy.strategy[row] = torch.from_numpy(generator.dirichlet(np.ones(len(row))))
+            population.grow(profile)
+        population.fill(LOCAL, choose_measure(game, 50, seed), 50)
+        values.append(population.payoffs.mean[0].mean())
+        deviations.append(draw_errors(population.payoffs, 200, random)[:, 0].mean((1, 2)).std())
+    assert np.mean(deviations) == pytest.approx(np.std(values), rel=0.3)  # 3 standard errors of the latter
+
+
 def test_games_go_where_the_equilibrium_is_uncertain():
     """Of two equally probable cells the one with the larger error, and none that is never played."""
     payoffs = table_of(np.array([[1.0, -1.0, 5.0], [-1.0, 1.0, 5.0]]), 0.01)
