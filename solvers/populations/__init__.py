@@ -5,6 +5,7 @@ from solvers.populations.fictitious_play import FictitiousPlay
 from solvers.populations.jpsro import JPSRO
 from solvers.populations.league import League
 from solvers.populations.nfsp import NFSP
+from solvers.populations.pipeline_psro import PipelinePSRO
 from solvers.populations.psro import PSRO
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "AnytimeDoubleOracle",
     "FictitiousPlay",
     "League",
+    "PipelinePSRO",
 ]

@@ -82,9 +82,17 @@ class MetaGame:
 
         Returns metrics and the number of cells that were played. Raises what `solve` raises.
         """
-        payoffs, before = self.population.payoffs, self.joint
-        work = self.open()
-        metrics = {"newcomers/gain": gain_of_newcomers(payoffs.mean, before)}
+        before, work = self.joint, self.open()
+        gain = gain_of_newcomers(self.population.payoffs.mean, before)
+        metrics, again = self.refine_solution(iteration)
+        return metrics | {"newcomers/gain": gain}, work + again
+
+    def refine_solution(self, iteration: int) -> tuple[Metrics, Work]:
+        """Measures how uncertain the solution is, and plays the most uncertain cells again.
+
+        Returns metrics and the number of cells that were played. Raises Refused if the meta-solver fails.
+        """
+        payoffs, work = self.population.payoffs, Work(queries=0)
         generator = np.random.default_rng((self.seed, iteration))
         self.uncertainty = bootstrap(payoffs, self.solve, self.joint, self.draws, generator)
         if self.refine and self.games is not None:
@@ -92,7 +100,7 @@ class MetaGame:
             work["queries"] += self.population.play(places, self.runner, self.measure, self.games, self.matches)
             self.joint = self.solve(payoffs.mean)
             self.uncertainty = bootstrap(payoffs, self.solve, self.joint, self.draws, generator)
-        return metrics | self.metrics(self.uncertainty), work
+        return self.metrics(self.uncertainty), work
 
     def solve(self, payoffs: np.ndarray) -> np.ndarray:
         """Returns the solution (n_0, n_1, …) of payoffs (P, n_0, n_1, …).

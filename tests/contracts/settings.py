@@ -46,6 +46,7 @@ SMALL = {  # keys that make a run small, where a setting has them
     "solver.pairs": 1,
     "solver.pair_steps": 2,
     "solver.generation": 2,
+    "solver.active": 2,
     "policy.rank": 2,
     "game.horizon": 8,
     "game.workers": 0,

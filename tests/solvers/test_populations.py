@@ -19,6 +19,7 @@ from marl_engine.runners import LOCAL
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
 from solvers.populations.fictitious_play import FictitiousPlay
+from solvers.populations.pipeline_psro import PipelinePSRO
 from solvers.populations.psro import PSRO, rectify_mixtures
 
 
@@ -75,6 +76,32 @@ def test_double_oracle_ends_at_the_equilibrium_of_kuhn(solver):
     assert expected_payoffs(game.form, realization_plan(game.form, stack_tables(profile))) == pytest.approx(
         [-1 / 18, 1 / 18], abs=1e-9
     )
+
+
+def test_a_pipeline_of_one_level_is_psro():
+    """It fixes an exact response in every second iteration, when it has gained no more; three levels are faster."""
+    game = OpenSpiel("kuhn_poker")
+    expected, _ = distances(PSRO(), game, 8)
+    one, metrics = distances(PipelinePSRO(active=1, patience=1), game, 16)
+    assert one[::2] == pytest.approx(expected, abs=1e-9)
+    assert one[1::2] == pytest.approx(expected, abs=1e-9)
+    assert metrics["lowest/gain"] == pytest.approx(0, abs=1e-9)
+    three, _ = distances(PipelinePSRO(active=3, patience=1), game, 10)
+    assert three[7] > 1e-3 > three[9]
+    assert (three[1:7] <= one[1:7] + 1e-9).mean() > 0.5
+
+
+def test_each_level_responds_to_all_below():
+    """From rock, paper is the first response; one iteration later the next level beats both with scissors."""
+    game = MatrixGame("rock_paper_scissors")
+    game.start = np.array([1, 1, 1, 0, 0, 1, 0, 0.0])
+    solver = PipelinePSRO(active=2, patience=9)
+    plays = []
+    for _ in islice(solver.solve(TabularSpec().profile(game), ExactResponder(game)), 2):
+        plays.append([int(level.profile[0].strategy.argmax()) for level in solver.levels])
+    assert plays == [[1, 1], [1, 2]]
+    assert solver.population.sizes == (1, 1)
+    assert solver.meta_game.mixtures[0] == pytest.approx([1 / 3, 1 / 3, 1 / 3], abs=1e-6)
 
 
 def test_anytime_double_oracle_never_increases_where_double_oracle_does(random_game):
