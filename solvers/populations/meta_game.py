@@ -90,7 +90,7 @@ class MetaGame:
     def refine_solution(self, iteration: int) -> tuple[Metrics, Work]:
         """Measures how uncertain the solution is, and plays the most uncertain cells again.
 
-        Returns metrics and the number of cells that were played. Raises Refused if the meta-solver fails.
+        Returns metrics and the number of cells that were played. Raises what `solve` raises.
         """
         payoffs, work = self.population.payoffs, Work(queries=0)
         generator = np.random.default_rng((self.seed, iteration))

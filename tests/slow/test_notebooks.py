@@ -62,3 +62,12 @@ def test_teams_that_see_each_other_earn_more(tmp_path):
     assert prices["complete"] - prices["none"] >= 0.05
     assert prices["none"] < prices["line"] < prices["complete"]
     assert min(returns["complete"], returns["learned, annealed"]) > 1.5 > 0.5 > returns["MAPPO"]
+
+
+def test_the_best_cook_is_the_one_that_nobody_trained(tmp_path):
+    """Co-play earns more with others than self-play, and much more beside a random partner."""
+    cross, beside = run_notebook("05_tournament.ipynb", tmp_path)
+    assert next(iter(cross)) == "cook_100"
+    self_play = "self-play 1", "self-play 2"
+    assert cross["co-play"] > 1.2 * max(cross[name] for name in self_play)
+    assert beside["co-play"] > 2 * max(beside[name] for name in self_play)

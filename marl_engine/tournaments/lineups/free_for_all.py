@@ -93,7 +93,9 @@ class FreeForAll:
         """Yields the stages: a title, and line-ups with entrants in the order of their digests."""
         before = [lineup for digests in played for lineup in self._lineups_of(digests)]
         different = [each for each in before if len(set(each)) == self.players]
-        chosen = choose_lineups(self.count, self.players, self.shared, different)
+        chosen = choose_lineups(self.count, self.players, self.shared)
+        if not {tuple(sorted(each)) for each in different} <= set(chosen):  # there were fewer entrants or games
+            chosen = choose_lineups(self.count, self.players, self.shared, different)
         yield "games", [self._order(each) for each in chosen]
         copies = with_copies(self.count, self.players) if self.count**self.players <= PROFILES else []
         if not copies and (self.exact or self._is_team()):
