@@ -126,7 +126,7 @@ class League:
             self.kinds, self.begun = [], len(exploiters)
         for iteration in count(after + 1):
             work = Work()
-            if (iteration - 1) % self.generation == 0:
+            if not len(league) or (iteration - 1) % self.generation == 0:
                 work += self.begin_generation(profile, responder, runner)
             step = responder.respond(profile, oppose_main(profile, league, rates))
             first, second = exploiters
