@@ -91,5 +91,5 @@ peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/
 	@touch $@
 
 .peers/rllib/installed-engine: .peers/rllib/installed setup.cfg
-	.peers/rllib/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[rllib]' pytest
+	.peers/rllib/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[rllib,openspiel]' pytest
 	@touch $@

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 
 from marl_engine.spaces import ActionSpace, Spaces
-from marl_engine.types import Game, Metrics, Turn
+from marl_engine.types import Game, Metrics, Responder, Turn
 
 
 class Drawable(Protocol):
@@ -198,6 +198,12 @@ class JudgedResponder(Protocol):
         """Returns a prompt and the learner's last answer to it; empty if there is none."""
 
 
+class AlgorithmResponder(Responder, Protocol):
+    """A responder that runs an algorithm of another library."""
+
+    algorithm: str  # its name there
+
+
 class PopulationSolver(Protocol):
     """A solver that grows a population."""
 
@@ -227,6 +233,7 @@ LACKS: dict[Any, str] = {  # messages about objects without a capability
     DescribedGame: "does not say how it is run",
     CriticSpec: "makes no critics",
     JudgedResponder: "asks no judge",
+    AlgorithmResponder: "runs no algorithm of RLlib",
     PopulationSolver: "grows no population",
 }
 

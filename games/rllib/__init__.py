@@ -1,5 +1,6 @@
-"""Games as environments of RLlib."""
+"""RLlib as a neighbour: games as its environments, its algorithms as responders, and its checkpoints as policies."""
 
 from games.rllib.export import to_rllib
+from games.rllib.responder import RLlibResponder
 
-__all__ = ["to_rllib"]
+__all__ = ["RLlibResponder", "to_rllib"]

@@ -45,6 +45,8 @@ Entrants
   rock                 an action of a game in normal form
   module:function      a Python function act(observation, legal, seat, noise) that returns actions, from arrays of N
                        rows; modules are imported from the current folder and PYTHONPATH
+  rllib:PATH           a checkpoint of RLlib, trained in the environment of `games.rllib.to_rllib`; @NAME is one of its
+                       modules. It is a pickle, which runs code when it is read
   reference            in a game of answers, the policy of the first run before training
   FOLDER               in a game of answers, an adapter that peft saved (as by marl-export), on the model of that run
   human:NAME           a person, by the games that they played on the page of marl-play with the runs that enter

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from marl_engine.capabilities import (
     LACKS,
+    AlgorithmResponder,
     CriticSpec,
     DifferentiableGame,
     ExtensiveGame,
@@ -35,6 +36,7 @@ CHOICES: dict[Any, tuple[str, ...]] = {  # presets with a capability
     PreferenceGame: ("game=preference/tiny", "game=preference/sentiment"),
     MatrixPreferenceGame: ("game=preference/tiny",),
     TextPreferenceGame: ("game=preference/sentiment",),
+    AlgorithmResponder: ("responder=rllib",),
     TrajectoryPreferenceGame: ("game=preference/control",),
     CriticSpec: ("policy=network",),
 }
@@ -50,6 +52,7 @@ PRESETS = {  # the preset of a class
     "PPO": "responder=ippo",
     "SAC": "responder=off_policy",
     "QLearning": "responder=qmix",
+    "RLlibResponder": "responder=rllib",
     "ExactResponder": "responder=exact",
     "GradientAscent": "responder=ascent",
     "PreferenceResponder": "responder=answers",

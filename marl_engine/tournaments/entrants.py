@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from games.rllib.export import import_rllib
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused, choice
 from marl_engine.policies.weights import digest_weights
@@ -30,6 +31,7 @@ from marl_engine.tournaments.people import Partner, RecordedGame, games_of
 from marl_engine.types import Game, Profile, Turn
 
 RANDOM, GREEDY = "random", "greedy"
+RLLIB = "rllib:"  # before the path of a checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,8 @@ def make_other(word: str, game: Any, partners: Sequence[Partner]) -> Entrant:
     if word.startswith(PERSON):
         entrant = make_entrant(word, "person, by recorded games", word, stand_in(game))
         return replace(entrant, games=games_of(word, partners))
+    if word.startswith(RLLIB):
+        return make_rllib_entrant(word, game)
     if judges_texts(game):
         return make_language_entrant(word, game, partners)
     bots, actions = bots_of(game), shared_actions(game)
@@ -86,8 +90,15 @@ def make_other(word: str, game: Any, partners: Sequence[Partner]) -> Entrant:
     options = [RANDOM, GREEDY, *bots, *actions]
     raise Refused(
         f"there is no entrant {word!r}; choose from {choice(word, options)}, or write module:function, "
-        f"{PERSON}NAME or runs/NAME"
+        f"{PERSON}NAME, {RLLIB}PATH or runs/NAME"
     )
+
+
+def make_rllib_entrant(word: str, game: Any) -> Entrant:
+    """Returns the entrant of a checkpoint of RLlib. Raises Refused."""
+    path = word.removeprefix(RLLIB)
+    profile = import_rllib("checkpoints", word).load_checkpoint(path, game)
+    return make_entrant(word, f"checkpoint of RLlib at {path}", RLLIB, profile)
 
 
 def make_language_entrant(word: str, game: Any, partners: Sequence[Partner]) -> Entrant:

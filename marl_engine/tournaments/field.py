@@ -8,6 +8,7 @@ greedy                  the action with the largest immediate reward; it sees th
 mcts_50, look_ahead     bots of the game
 rock                    an action of a game in normal form
 module:function         a Python function; see `baselines.FunctionPolicy`
+rllib:PATH              a checkpoint of RLlib; see `games.rllib.checkpoints`
 human:NAME              a person who has played with the runs; see `people`
 reference               in a game of answers, the policy of the first run before training
 ADAPTER                 in a game of answers, the folder of an adapter that peft saved, on the model of the first run

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_runs import marl_train
 from settings import preset, presets
 
 from marl_engine.commands import plot
@@ -238,6 +239,18 @@ def test_sweep(assert_refused, override):
 )
 def test_incompatible_parts(assert_refused, overrides, phrase):
     assert phrase in assert_refused(*overrides)
+
+
+def test_a_library_that_is_not_installed(monkeypatch, tmp_path):
+    """It is missed when learning begins, so that runs that need it can be looked at without it."""
+    monkeypatch.setitem(sys.modules, "ray.rllib.algorithms.algorithm", None)
+    done = marl_train(tmp_path, "game=matrix", "solver=rllib", "run=x", "iterations=1")
+    assert done.code == 2
+    assert done.err.startswith(
+        "responder=rllib needs RLlib: pip install 'marl_engine[rllib]', in an environment of its"
+    )
+    assert len(done.err.splitlines()) == 1
+    assert not list((tmp_path / "runs").rglob("*.json*"))
 
 
 def test_sweep_into_one_folder(assert_refused):

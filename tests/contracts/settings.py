@@ -16,12 +16,21 @@ from omegaconf import OmegaConf
 from toy_model import build_model
 
 from marl_engine.capabilities import capabilities_of
+from marl_engine.commands.command_line import preset_files
 from marl_engine.commands.command_line.cli_config import drop_unknown_keys
-from marl_engine.commands.command_line.preset_files import keys_of_classes, presets
+from marl_engine.commands.command_line.preset_files import keys_of_classes
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.runs.factory import check_solver, make_profile, make_responder
 from marl_engine.types import Game, Profile, Responder
+
+APART = ("rllib",)  # presets that need an environment of their own; see tests/rllib
+
+
+def presets(group: str) -> list[str]:
+    """The names of a group's presets, without those that are tested elsewhere."""
+    return [name for name in preset_files.presets(group) if name not in APART]
+
 
 HOME = TemporaryDirectory()  # of files that presets need from outside, as long as tests run
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from inspect import Parameter, signature
+from operator import eq
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,13 +32,16 @@ from marl_engine.errors import Notice, Refused, choice, describe, excerpt, unkno
 from marl_engine.runs.folder import RunFolder, nearby_runs
 
 TARGET_KEY = re.compile(r"(game|game\.judge|policy|responder|solver|runner)\._target_")
-OPEN_SECTIONS = ("game.judge.options.", "game.arguments")  # sections with arbitrary keys: of endpoints and PettingZoo
+OPEN_SECTIONS = (  # sections with arbitrary keys: of endpoints, PettingZoo and RLlib
+    *("game.judge.options.", "game.arguments", "responder.training"),
+)
 GAME_CHOICES = ("game", "game._target_")
 DEFAULT_STEPS = 1_000_000  # default for a game without a preset
 FIXED_KEYS = {  # keys that cannot change when a run is resumed
     *("game", "policy", "solver", "responder", "runner", "seed", "run", "overwrite", "init"),
-    *("responder._target_", "responder.num_envs", "responder.critic"),
+    *("responder._target_", "responder.num_envs", "responder.critic", "responder.algorithm"),
 }
+OmegaConf.register_new_resolver("equal", eq, replace=True)  # in presets: whether two values are equal
 
 
 def refuse(message: object) -> NoReturn:
