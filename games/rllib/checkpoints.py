@@ -5,6 +5,7 @@ RLlib writes checkpoints as pickles, which run code when they are read: load onl
 
 import pickle
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -39,31 +40,30 @@ class ModulePolicy(Policy):
 
     def __init__(self, name: str, module: Any, game: Game):
         super().__init__()
-        table = Table(game, dicts=False)
-        own, seen = module.observation_space, table.observation_spaces["player_0"]
+        table, first = Table(game, dicts=False), "player_0"
+        own, shape = module.observation_space, table.seen.shape[1:]
         self.masks = isinstance(own, spaces.Dict)
         own = own["observations"] if self.masks and "observations" in own.spaces else own
         if module.is_stateful():
             raise Refused(f"{name} has memory; only modules without memory can play here")
-        if own.shape not in (seen.shape, (int(np.prod(seen.shape)),)):
-            raise Refused(f"{name} observes {own}, and to_rllib shows {seen}; connectors of RLlib are not applied")
-        if module.action_space != table.action_spaces["player_0"]:
-            raise Refused(
-                f"{name} chooses from {module.action_space}, and the game has {table.action_spaces['player_0']}"
-            )
+        if own.shape not in (shape, (prod(shape),)):
+            shown = table.observation_spaces[first]
+            raise Refused(f"{name} observes {own}, and to_rllib shows {shown}; connectors of RLlib are not applied")
+        if module.action_space != table.action_spaces[first]:
+            raise Refused(f"{name} chooses from {module.action_space}, and the game has {table.action_spaces[first]}")
         self.module, self.space, self.shape = module, table.space, own.shape
         self.dtype = torch.from_numpy(np.empty(0, own.dtype)).dtype
         numbered = capabilities_of(game).numbered
         self.features, self.tabular = None if numbered is None else numbered.features.float(), numbered is not None
-        self.noise_shape = self.space.low.shape if self.space.low is not None else (len(self.space.branches),)
-        self.noise_shape = tuple(self.noise_shape) if self.space.is_box or self.space.branches else ()
+        numbers = self.space.size if self.space.is_box else len(self.space.branches)
+        self.noise_shape = (numbers,) if numbers else ()
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Returns observations (N, …) as `to_rllib` shows them."""
         if self.features is not None:
             number = observation[:, 0].long()
             observation = self.features[number.clamp(min=0)] * (number >= 0)[:, None]
-        return observation.to(self.dtype).unflatten(0, (-1,)).reshape(-1, *self.shape)
+        return observation.to(self.dtype).reshape(-1, *self.shape)
 
     @torch.no_grad()
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Any, Memory]:
