@@ -1,5 +1,6 @@
 """An algorithm of RLlib with the policies of a profile as its modules."""
 
+import atexit
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,7 +9,6 @@ from itertools import count
 from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple
-from weakref import finalize
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Trainer:
             self.algorithm = config.build_algo(use_copy=False)
         except ValueError as error:
             raise Refused(f"RLlib refuses responder.training: {excerpt(str(error))}") from error
-        self.stop = finalize(self, self.algorithm.stop)  # also when Python ends
+        atexit.register(self.stop)  # before Ray itself ends
         with suppress(OSError):
             Path(self.algorithm.logdir).rmdir()  # an empty folder in the user's home
 
@@ -112,6 +112,11 @@ class Trainer:
         played = [each for each in group.foreach_env_runner(take_played) if each is not None]
         self._store()
         return losses_of(result, self.names.values()), join(played)
+
+    def stop(self) -> None:
+        """Ends the processes of the algorithm."""
+        atexit.unregister(self.stop)
+        self.algorithm.stop()
 
     def _load(self) -> None:
         """Loads the weights of the policies into the algorithm, if others have changed them."""
