@@ -62,7 +62,7 @@ def make_responder(game, algorithm, **settings):
     return RLlibResponder(game, spec, algorithm=algorithm, **small | settings), spec.profile(game)
 
 
-@pytest.mark.parametrize(("algorithm", "iterations"), [("PPO", 3), ("APPO", 3), ("IMPALA", 4), ("DQN", 4), ("SAC", 5)])
+@pytest.mark.parametrize(("algorithm", "iterations"), [("PPO", 3), ("APPO", 3), ("IMPALA", 4), ("DQN", 4)])
 def test_every_algorithm_learns_when_seats_move_in_turn_and_actions_are_illegal(algorithm, iterations):
     """The team earns 1 whenever the first seat takes its second action, in two of the four turns of a game."""
     responder, profile = make_responder(Turns(), algorithm)
@@ -83,11 +83,10 @@ def test_actions_of_numbers_are_learned(algorithm):
     assert metrics[-1]["return/mean"] > metrics[0]["return/mean"] + 0.5
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "DQN"])
-def test_seats_learn_best_responses_to_opponents(algorithm):
+def test_seats_learn_best_responses_to_opponents():
     """Against rock and against scissors, drawn with 9/10 and 1/10, paper earns 0.8."""
     game = MatrixGame(name="rock_paper_scissors")
-    responder, profile = make_responder(game, algorithm)
+    responder, profile = make_responder(game, "DQN")
     rock, scissors = make_pure(game, [0, 0]), make_pure(game, [2, 2])
     for _ in range(6):
         metrics = responder.respond(profile, Opponents([rock, scissors], (0.9, 0.1))).metrics
