@@ -222,7 +222,7 @@ def list_facts(event: Any, ranking: Any) -> list[tuple[str, str]]:
         ("entrants", f"{len(event.field.entrants):,}"),
         ("games", games),
         ("schedule", event.schedule.replace("_", " ")),
-        ("seed", f"{event.seed}; all pairs play the same deals"),
+        ("seed", f"{event.seed}; each pair plays the same deals in all seatings"),
     ]
 
 

@@ -1,13 +1,15 @@
 """Matches: the games of two entrants on some deals, as pure jobs that every runner plays alike.
 
-A deal is one seed. All pairs play the same deals (common random numbers), and on each of them one game in every
-seating, so that neither luck nor the seat favours an entrant. With two seats there are two seatings. With more, each
-entrant sits once in each seat while the other one sits in all others.
+A deal is one seed. On each deal a pair plays one game in every seating (common random numbers), so that neither luck
+nor the seat favours an entrant. With two seats there are two seatings. With more, each entrant sits once in each seat
+while the other one sits in all others. Each pair has deals of its own, so that the errors of pairs are independent, as
+ratings take them to be: with common deals an entrant would be lucky or unlucky against all opponents at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
+from hashlib import blake2b
 from itertools import takewhile
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -69,9 +71,15 @@ def seatings(players: int) -> np.ndarray:
     return alone if players == 2 else np.concatenate([alone, ~alone])
 
 
-def deal_seeds(seed: int, begin: int, end: int) -> Tensor:
-    """Returns the seeds of deals `begin` to `end` of a tournament."""
-    return derive_seeds(seed + DEALS, end)[begin:]
+def deal_seeds(seed: int, begin: int, end: int, entrants: Sequence[Entrant] = ()) -> Tensor:
+    """Returns the seeds of deals `begin` to `end` of some entrants, in any order, or those that all have in common."""
+    return derive_seeds(seed + DEALS, end)[begin:] ^ (deal_key(entrants) if entrants else 0)
+
+
+def deal_key(entrants: Sequence[Entrant]) -> int:
+    """Returns 64 bits, as a signed number, by which the seeds of entrants differ from those that all have in common."""
+    digests = " ".join(sorted(each.digest for each in entrants))
+    return int.from_bytes(blake2b(digests.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def play_match(match: Match) -> np.ndarray:

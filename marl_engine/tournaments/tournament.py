@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from marl_engine.errors import Refused
 from marl_engine.numerics.checks import check_number
 from marl_engine.ratings.results import Results, swap, tabulate
 from marl_engine.runners import LOCAL
+from marl_engine.tournaments.answers import judges_texts
 from marl_engine.tournaments.entrants import Entrant
 from marl_engine.tournaments.field import Field
 from marl_engine.tournaments.lineups import FreeForAll
@@ -25,6 +25,7 @@ from marl_engine.tournaments.matches import (
     Match,
     StageProgress,
     Stretch,
+    deal_key,
     deal_seeds,
     list_stretches,
     play_jobs,
@@ -200,23 +201,25 @@ class Tournament:
     def _play(self, stretches: Sequence[Stretch]) -> Iterator[int]:
         """Plays stretches that are alike, and stores them; yields how many were stored at a time."""
         entrants = self.field.entrants
-        for some, tallies in self._tallies(stretches, deal_seeds(self.seed, stretches[0].begin, stretches[0].end)):
+        for some, tallies in self._tallies(stretches):
             self.store.add(
                 Row(entrants[one].digest, entrants[other].digest, begin, tally)
                 for ((one, other), begin, _), tally in zip(some, tallies, strict=True)
             )
             yield len(some)
 
-    def _tallies(self, stretches: Sequence[Stretch], seeds: Tensor) -> Iterator[tuple[Sequence[Stretch], Any]]:
+    def _tallies(self, stretches: Sequence[Stretch]) -> Iterator[tuple[Sequence[Stretch], Any]]:
         """Yields stretches that are alike with their tallies (9,), as they are played."""
+        game, (_, begin, end) = self.field.game, stretches[0]
+        pairs = [[self.field.entrants[each] for each in stretch.entrants] for stretch in stretches]
         if self._in_tree(stretches[0].entrants) and self.tree is not None:
+            seeds, keys = deal_seeds(self.seed, begin, end), dict(zip(stretches, map(deal_key, pairs), strict=True))
             for some in portions(stretches):
-                yield some, play_pairs(self.tree, np.array([each.entrants for each in some]), seeds)
+                numbers, own = np.array([each.entrants for each in some]), np.array([keys[each] for each in some])
+                yield some, play_pairs(self.tree, numbers, seeds, own)
             return
-        entrants = self.field.entrants
         matches = [
-            Match(self.field.game, entrants[one], entrants[other], seeds)
-            for one, other in (each.entrants for each in stretches)
+            Match(game, *pair, deal_seeds(self.seed, begin, end, () if judges_texts(game) else pair)) for pair in pairs
         ]
         yield from play_jobs(self.runner, play_match, matches, stretches)
 

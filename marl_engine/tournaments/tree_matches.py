@@ -107,13 +107,13 @@ def prepare_tree_play(game: Any, entrants: list[Entrant]) -> TreePlay | None:
     return TreePlay(tree, strategies)
 
 
-def play_pairs(play: TreePlay, pairs: np.ndarray, seeds: Tensor) -> np.ndarray:
-    """Returns tallies (M, 9) of pairs (M, 2) of entrants that play deals with seeds (D,)."""
+def play_pairs(play: TreePlay, pairs: np.ndarray, seeds: Tensor, keys: np.ndarray) -> np.ndarray:
+    """Returns tallies (M, 9) of pairs (M, 2) of entrants that play deals with seeds (D,) ^ `keys` (M,) int64."""
     slots, tallies = pair_slots(play), np.zeros((len(pairs), NUMBERS))
-    keys = seeds.numpy().view(np.uint64)
+    deals, keys = seeds.numpy().view(np.uint64), keys.view(np.uint64)
 
     def work(_: int, begin: int, end: int) -> None:
-        play_pairs_compiled(play.paths, play.strategies, pairs, slots, keys, begin, end, tallies)
+        play_pairs_compiled(play.paths, play.strategies, pairs, slots, deals, keys, begin, end, tallies)
 
     split_rows(work, len(pairs), at_least=1)
     return tallies
@@ -164,14 +164,14 @@ def mean_payoffs(paths, row, slots):
 
 
 @compile_loop
-def play_pairs_compiled(paths, strategies, pairs, slots, seeds, begin, end, tallies):
+def play_pairs_compiled(paths, strategies, pairs, slots, seeds, keys, begin, end, tallies):
     """Adds up the games of pairs `begin` to `end`. A game is a function of the seed and the strategies."""
     for pair in range(begin, end):
         tally = tallies[pair]
         for deal in range(seeds.size):
             first, second = 0.0, 0.0
             for seating in range(slots.shape[0]):
-                row = play_to_end(paths, strategies, pairs[pair], slots[seating], seeds[deal])
+                row = play_to_end(paths, strategies, pairs[pair], slots[seating], seeds[deal] ^ keys[pair])
                 one, other = mean_payoffs(paths, row, slots[seating])
                 first += one / slots.shape[0]
                 second += other / slots.shape[0]

@@ -51,7 +51,7 @@ def draw_replays(tournament: Tournament, ranking: Ranking, folder: Path, count: 
         replay = find_typical(tournament, ranking.results, match)
         copy = deepcopy(game)
         profile, take_seats = seat_entrants(copy, replay.seated)
-        seeds = deal_seeds(tournament.seed, replay.deal, replay.deal + 1)
+        seeds = deal_seeds(tournament.seed, replay.deal, replay.deal + 1, entrants_of(tournament, match))
         path = folder / f"replay_{number}.gif"
         save_small_gif(draw_frames(copy, profile, seeds, take_seats=take_seats), path)
         replays.append((describe(match, replay), path))
@@ -94,14 +94,20 @@ def find_typical(tournament: Tournament, results: Results, match: Match) -> Repl
     """Returns the game of the first deals with a result that is closest to the mean result of a match."""
     one, other = match.entrants[:2]
     mean = (results.payoff if results.team else results.lead)[one, other]
-    seeds, replays = deal_seeds(tournament.seed, 0, min(DEALS, tournament.deals)), list[tuple[float, Replay]]()
-    for places in list_seatings(len(match.entrants), tournament.field.game.players):
-        seated = [tournament.field.entrants[match.entrants[place]] for place in places]
+    entrants, replays = entrants_of(tournament, match), list[tuple[float, Replay]]()
+    seeds = deal_seeds(tournament.seed, 0, min(DEALS, tournament.deals), entrants)
+    for places in list_seatings(len(entrants), tournament.field.game.players):
+        seated = [entrants[place] for place in places]
         payoffs = play_seated(tournament.field.game, seated, seeds)  # (D, P)
         own, others = (payoffs[:, places == place].mean(1) for place in (0, 1))
         far = np.abs((own if results.team else own - others) - mean)
         replays += [(distance, Replay(seated, deal, payoffs[deal])) for deal, distance in enumerate(far.tolist())]
     return min(replays, key=lambda each: each[0])[1]
+
+
+def entrants_of(tournament: Tournament, match: Match) -> list[Entrant]:
+    """Returns the entrants of a match."""
+    return [tournament.field.entrants[each] for each in match.entrants]
 
 
 def list_seatings(count: int, players: int) -> Iterator[np.ndarray]:

@@ -87,9 +87,9 @@ def test_a_replay_is_a_game_of_the_match_that_is_close_to_its_mean(event):
     results = event.results()
     match = choose_matches(rank(results), (True,) * 3)[0]
     replay = find_typical(event, results, match)
+    entrants = [event.field.entrants[each] for each in match.entrants]
     played = [
-        play_seated(event.field.game, [event.field.entrants[each] for each in seats], deal_seeds(0, 0, 4))
-        for seats in (match.entrants, match.entrants[::-1])
+        play_seated(event.field.game, seated, deal_seeds(0, 0, 4, entrants)) for seated in (entrants, entrants[::-1])
     ]
     earned = np.concatenate(played)[:, 0]  # of all eight games of the pair
     mean = results.payoff[match.entrants]

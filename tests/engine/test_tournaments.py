@@ -11,7 +11,9 @@ import pytest
 import torch
 from toys import Matrix
 
+from games.openspiel import OpenSpiel
 from marl_engine.errors import Refused
+from marl_engine.policies import TabularSpec
 from marl_engine.ratings.results import Tally
 from marl_engine.tournaments import MatchStore, Tournament, enter
 from marl_engine.tournaments.baselines import FunctionPolicy, play_greedily
@@ -50,6 +52,28 @@ def stored_rows(folder):
     """Returns the rows of a store without times."""
     with sqlite3.connect(folder / "matches.sqlite") as connection:
         return connection.execute("SELECT one, other, begin, deals, games, wins, draws, first FROM matches").fetchall()
+
+
+def test_mean_payoffs_vary_as_much_as_their_errors_say(tmp_path):
+    """Of six random strategies in Kuhn poker, over 60 tournaments with 100 games of each pair."""
+    game = OpenSpiel("kuhn_poker")
+    torch.manual_seed(0)
+    profiles = [TabularSpec().profile(game) for _ in range(6)]
+    for policy in (policy for profile in profiles for policy in profile):
+        chance = torch.rand(len(policy.strategy) // 2, dtype=torch.float64)
+        policy.strategy.copy_(torch.stack([chance, 1 - chance], dim=1).flatten())
+    entrants = [make_entrant(str(number), "", str(number), profile) for number, profile in enumerate(profiles)]
+    field = Field(game, KUHN, entrants)
+    means, errors = [], []
+    for seed in range(60):
+        tournament = Tournament(field, MatchStore(tmp_path / str(seed)), games=100, seed=seed)
+        for _ in tournament.play():
+            pass
+        results = tournament.results()
+        assert all(tournament.tabular)
+        means.append(np.nanmean(results.payoff, axis=1))
+        errors.append(np.sqrt(np.nansum(results.stderr**2, axis=1)) / 5)
+    assert np.std(means, axis=0, ddof=1).mean() == pytest.approx(np.mean(errors), rel=0.15)
 
 
 def test_every_entrant_sits_in_every_seat():
@@ -99,7 +123,7 @@ def test_sampled_and_exact_results_agree(tmp_path):
     play_on_tree.strategies[1] = passes
     pair = np.array([[0, 1]])
     exact = Tally(*weigh_pairs(play_on_tree, pair)[0])
-    on_tree = Tally(*play_pairs(play_on_tree, pair, deal_seeds(0, 0, 2000))[0])
+    on_tree = Tally(*play_pairs(play_on_tree, pair, deal_seeds(0, 0, 2000), np.zeros(1, np.int64))[0])
     assert legal.sum(1).max() == 2
     assert exact.first == pytest.approx(-exact.second)
     for wins, draws, games, mean, error in (

@@ -12,7 +12,6 @@ from math import comb
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from marl_engine.errors import Refused
 from marl_engine.ratings.lineups import Lineup
@@ -25,6 +24,7 @@ from marl_engine.tournaments.lineups.store import Digests, LineupStore
 from marl_engine.tournaments.matches import (
     StageProgress,
     Stretch,
+    deal_key,
     deal_seeds,
     list_stretches,
     play_jobs,
@@ -134,19 +134,23 @@ class FreeForAll:
 
     def _play(self, stretches: Sequence[Stretch]) -> Iterator[int]:
         """Plays stretches that are alike, and stores them; yields how many were stored at a time."""
-        begin, end = stretches[0].begin, stretches[0].end
-        for some, tallies in self._tallies(stretches, deal_seeds(self.seed, begin, end)):
-            self.store.add(begin, dict(zip((self._digests(each.entrants) for each in some), tallies, strict=True)))
+        for some, tallies in self._tallies(stretches):
+            self.store.add(
+                stretches[0].begin, dict(zip((self._digests(each.entrants) for each in some), tallies, strict=True))
+            )
             yield len(some)
 
-    def _tallies(self, stretches: Sequence[Stretch], seeds: Tensor) -> Iterator[tuple[Sequence[Stretch], Any]]:
+    def _tallies(self, stretches: Sequence[Stretch]) -> Iterator[tuple[Sequence[Stretch], Any]]:
         """Yields stretches that are alike with their tallies, as they are played."""
+        _, begin, end = stretches[0]
+        lineups = [[self.field.entrants[each] for each in stretch.entrants] for stretch in stretches]
         if self._in_tree(stretches[0].entrants) and self.tree is not None:
+            seeds, keys = deal_seeds(self.seed, begin, end), dict(zip(stretches, map(deal_key, lineups), strict=True))
             for some in portions(stretches):
-                yield some, play_lineups_on_tree(self.tree, np.array([each.entrants for each in some]), seeds)
+                numbers, own = np.array([each.entrants for each in some]), np.array([keys[each] for each in some])
+                yield some, play_lineups_on_tree(self.tree, numbers, seeds, own)
             return
-        entrants = [[self.field.entrants[each] for each in stretch.entrants] for stretch in stretches]
-        matches = [LineupMatch(self.field.game, each, seeds) for each in entrants]
+        matches = [LineupMatch(self.field.game, each, deal_seeds(self.seed, begin, end, each)) for each in lineups]
         yield from play_jobs(self.runner, play_lineup, matches, stretches)
 
     def _in_tree(self, lineup: Lineup) -> bool:

@@ -35,14 +35,16 @@ def play_lineup(match: LineupMatch) -> LineupTally:
     return tally_lineup(np.stack(payoffs, axis=1))
 
 
-def play_lineups_on_tree(play: TreePlay, lineups: np.ndarray, seeds: Tensor) -> list[LineupTally]:
-    """Returns the tallies of line-ups (M, P) of entrants that play deals with seeds (D,) along the tree."""
-    players, keys = lineups.shape[1], seeds.numpy().view(np.uint64)
+def play_lineups_on_tree(play: TreePlay, lineups: np.ndarray, seeds: Tensor, keys: np.ndarray) -> list[LineupTally]:
+    """Returns the tallies of line-ups (M, P) of entrants that play deals with seeds (D,) ^ `keys` (M,) int64 along the
+    tree.
+    """
+    players, deals, keys = lineups.shape[1], seeds.numpy().view(np.uint64), keys.view(np.uint64)
     design = williams_design(players)
-    payoffs = np.empty((len(lineups), len(keys), len(design), players))
+    payoffs = np.empty((len(lineups), len(deals), len(design), players))
 
     def work(_: int, begin: int, end: int) -> None:
-        play_lineups_compiled(play.paths, play.strategies, lineups, design, keys, begin, end, payoffs)
+        play_lineups_compiled(play.paths, play.strategies, lineups, design, deals, keys, begin, end, payoffs)
 
     split_rows(work, len(lineups), at_least=1)
     return [tally_lineup(each) for each in payoffs]
@@ -65,12 +67,12 @@ def weigh_lineups(play: TreePlay, lineups: np.ndarray) -> list[LineupTally]:
 
 
 @compile_loop
-def play_lineups_compiled(paths, strategies, lineups, design, seeds, begin, end, payoffs):
+def play_lineups_compiled(paths, strategies, lineups, design, seeds, keys, begin, end, payoffs):
     """Writes the payoffs (M, D, K, P) of the entrants of line-ups `begin` to `end`."""
     for lineup in range(begin, end):
         for deal in range(seeds.size):
             for seating in range(design.shape[0]):
-                row = play_to_end(paths, strategies, lineups[lineup], design[seating], seeds[deal])
+                row = play_to_end(paths, strategies, lineups[lineup], design[seating], seeds[deal] ^ keys[lineup])
                 for seat in range(design.shape[1]):
                     payoffs[lineup, deal, seating, design[seating, seat]] = paths.payoff[row, seat]
 
