@@ -74,5 +74,7 @@ def test_presets_that_sentences_name_exist_and_have_the_capability():
 def part(group, name):
     """Builds the object of a preset."""
     words = [f"game={name}"] if group == "game" else ["game=overcooked", f"{group}={name}"]
-    keys = {"device": "cpu"} if group == "game" else {}
-    return instantiate(group, compose_config("train", words)[group], **keys)
+    config = compose_config("train", words)
+    if group == "responder":
+        return build(config).responder
+    return instantiate(group, config[group], **({"device": "cpu"} if group == "game" else {}))
