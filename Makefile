@@ -15,7 +15,7 @@ test: .venv/installed-dev
 
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal tests/slow $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadgroup tests/slow $(ARGS)
 
 # Rollouts and jobs in Ray actors, which are killed, stopped and made to fail.
 ray-test: .venv/installed-ray

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("install")  # one worker, since all tests share one installation
 ROOT = Path(__file__).parents[2]
 SOURCES = ("marl_engine", "games", "solvers", "configs")
 FILES = ("pyproject.toml", "setup.cfg", "README.md")
@@ -61,7 +62,7 @@ def installation(wheel, tmp_path_factory):
     """A new environment with the wheel and its dependencies."""
     target = tmp_path_factory.mktemp("installed")
     done([sys.executable, "-m", "venv", target], target)
-    options = ("--quiet", "--disable-pip-version-check", "--constraint", ROOT / "constraints.txt")
+    options = ("--quiet", "--disable-pip-version-check", "--no-compile", "--constraint", ROOT / "constraints.txt")
     done([target / "bin" / "python", "-m", "pip", "install", *options, wheel], target, PYTHONPATH="")
     return target
 
@@ -110,7 +111,7 @@ def test_help(marl_train, tmp_path):
         "resume=runs/NAME",
         "-m seed=0,1,2",
         "openspiel, openspiel_states, oshi_zumo, overcooked",
-        "responder: answers, ascent, exact, happo, ippo, mappo, mdpo, off_policy, qmix, vdn",
+        "responder: answers, ascent, exact, happo, ippo, mappo, mdpo, off_policy, qmix, rllib, vdn",
         "policy: bayes_net, cnn, gru, language",
         "preference: conflict, control, cycle",
         "pdcfr_plus, psro, r_nad, reservoir_average, reward_model",
