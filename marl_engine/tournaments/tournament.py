@@ -211,7 +211,8 @@ class Tournament:
     def _tallies(self, stretches: Sequence[Stretch]) -> Iterator[tuple[Sequence[Stretch], Any]]:
         """Yields stretches that are alike with their tallies (9,), as they are played."""
         game, (_, begin, end) = self.field.game, stretches[0]
-        pairs = [[self.field.entrants[each] for each in stretch.entrants] for stretch in stretches]
+        entrants = self.field.entrants
+        pairs = [(entrants[one], entrants[other]) for one, other in (each.entrants for each in stretches)]
         if self._in_tree(stretches[0].entrants) and self.tree is not None:
             seeds, keys = deal_seeds(self.seed, begin, end), dict(zip(stretches, map(deal_key, pairs), strict=True))
             for some in portions(stretches):
