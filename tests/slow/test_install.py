@@ -114,7 +114,7 @@ def test_help(marl_train, tmp_path):
         "responder: answers, ascent, exact, happo, ippo, mappo, mdpo, off_policy, qmix, rllib, vdn",
         "policy: bayes_net, cnn, gru, language",
         "preference: conflict, control, cycle",
-        "pdcfr_plus, psro, r_nad, reservoir_average, reward_model",
+        "pdcfr_plus, pipeline_psro, psro, r_nad, reservoir_average, reward_model, rllib",
         "nash_ema, nash_md, nash_prox",
         "overwrite=true",
         "Exit codes: 0 done, 1 failed, 2 refused, 130, 143 or 129 stopped by SIGINT, SIGTERM or SIGHUP",
