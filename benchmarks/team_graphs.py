@@ -214,12 +214,12 @@ def draw_curves(axes: Any, name: str, teams: dict[str, list[dict[str, Any]]]) ->
         steps, middle = curves[0, :, 0] / 1000, interquartile_mean(curves[..., 1], axis=0)
         axes.plot(steps, middle, color=COLOURS[team], label=team)
         axes.fill_between(steps, *bootstrap_interval(curves[..., 1]), color=COLOURS[team], alpha=0.2, linewidth=0)
-        ends += [*middle[len(middle) // 3 :]]
+        ends += [*middle[9 * len(middle) // 10 :]]  # what is near the end is to be told apart
     for rule, value in TASKS[name].rules:
         axes.axhline(value, color="grey", linestyle=":")
         axes.annotate(rule, (0.01, value), xycoords=("axes fraction", "data"), fontsize=7, va="bottom")
         ends.append(value)
-    margin = 0.08 * (max(ends) - min(ends))
+    margin = 0.3 * (max(ends) - min(ends))
     axes.set(title=name, xlabel="thousand steps", ylim=(min(ends) - margin, max(ends) + margin))
     axes.grid(alpha=0.3)
 
