@@ -188,6 +188,23 @@ def portions(stretches: Sequence[Stretch]) -> Iterator[Sequence[Stretch]]:
         size = max(1, min(2 * size, int(size * PACE / max(perf_counter() - begin, 1e-9))))
 
 
+def play_on_tree(
+    seed: int,
+    entrants: Sequence[Entrant],
+    stretches: Sequence[Stretch],
+    play: Callable[[np.ndarray, Tensor, np.ndarray], Any],
+) -> Iterator[tuple[Sequence[Stretch], Any]]:
+    """Yields stretches that are alike with their results, in portions.
+
+    `play` returns the results of M stretches, from the numbers of their entrants, the seeds of the deals that all have
+    in common, and the keys (M,) of their own; see `deal_key`.
+    """
+    seeds = deal_seeds(seed, stretches[0].begin, stretches[0].end)
+    for some in portions(stretches):
+        keys = [deal_key([entrants[number] for number in each.entrants]) for each in some]
+        yield some, play(np.array([each.entrants for each in some]), seeds, np.array(keys))
+
+
 def play_jobs(
     runner: Runner, job: Callable[[Argument], Result], arguments: Sequence[Argument], stretches: Sequence[Stretch]
 ) -> Iterator[tuple[list[Stretch], list[Result]]]:

@@ -7,6 +7,7 @@ of the two entrants, the seed and its stretch of deals, and stretches end at fix
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,12 @@ from marl_engine.tournaments.matches import (
     Match,
     StageProgress,
     Stretch,
-    deal_key,
     deal_seeds,
     list_stretches,
     play_jobs,
     play_match,
+    play_on_tree,
     play_stretches,
-    portions,
     seatings,
 )
 from marl_engine.tournaments.schedules import (
@@ -210,15 +210,11 @@ class Tournament:
 
     def _tallies(self, stretches: Sequence[Stretch]) -> Iterator[tuple[Sequence[Stretch], Any]]:
         """Yields stretches that are alike with their tallies (9,), as they are played."""
-        game, (_, begin, end) = self.field.game, stretches[0]
-        entrants = self.field.entrants
-        pairs = [(entrants[one], entrants[other]) for one, other in (each.entrants for each in stretches)]
+        game, entrants, (_, begin, end) = self.field.game, self.field.entrants, stretches[0]
         if self._in_tree(stretches[0].entrants) and self.tree is not None:
-            seeds, keys = deal_seeds(self.seed, begin, end), dict(zip(stretches, map(deal_key, pairs), strict=True))
-            for some in portions(stretches):
-                numbers, own = np.array([each.entrants for each in some]), np.array([keys[each] for each in some])
-                yield some, play_pairs(self.tree, numbers, seeds, own)
+            yield from play_on_tree(self.seed, entrants, stretches, partial(play_pairs, self.tree))
             return
+        pairs = [(entrants[one], entrants[other]) for one, other in (each.entrants for each in stretches)]
         matches = [
             Match(game, *pair, deal_seeds(self.seed, begin, end, () if judges_texts(game) else pair)) for pair in pairs
         ]

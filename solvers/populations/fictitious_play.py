@@ -14,10 +14,10 @@ from itertools import count
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.numerics.checks import check_fields
-from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, check_mixable
-from marl_engine.responders.regulariser import check_supports
+from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Work
+from solvers.populations.oracles import check_oracles
 
 
 @dataclass
@@ -38,8 +38,7 @@ class FictitiousPlay:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`."""
-        check_supports(responder, type(self).__name__, "opponents", "mixtures")
-        check_mixable(profile)
+        check_oracles(profile, responder, type(self).__name__)
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -8,10 +8,12 @@ import numpy as np
 from marl_engine.capabilities import capabilities_of
 from marl_engine.numerics.checks import check_number
 from marl_engine.numerics.schedules import parse_schedule
-from marl_engine.policies.mixtures.population import begin_newcomers
+from marl_engine.numerics.state import resume_field
+from marl_engine.policies.mixtures.population import begin_newcomers, check_mixable
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TablePolicy
 from marl_engine.populations.population import Population
+from marl_engine.responders.regulariser import check_supports
 from marl_engine.types import Game, Opponents, Policy, Profile, Responder, Step, Work
 
 FIRST, LAST, LIKELIEST = STARTS = "first", "last", "likeliest"  # members that a newcomer may start from
@@ -64,6 +66,24 @@ def tabulate_opponents(game: Any, opponents: Opponents, device: str) -> Opponent
         for strategy in strategies
     ]
     return Opponents(members, opponents.weights)
+
+
+def check_oracles(profile: Profile, responder: Responder, name: str) -> None:
+    """Raises ValueError unless a responder trains newcomers against mixtures of such policies.
+
+    `name` is that of the solver.
+    """
+    check_supports(responder, name, "opponents", "mixtures")
+    check_mixable(profile)
+
+
+def resume_population(solver: Any, profile: Profile, game: Game, after: int) -> tuple[Population, bool]:
+    """Returns the population that a solver goes on with, and whether its seats share their members.
+
+    They are the solver's fields `population` and `symmetric`. After iteration 0 the population is new.
+    """
+    symmetric = resume_field(solver, "symmetric", is_symmetric(profile, game), after)
+    return resume_field(solver, "population", found_population(profile, symmetric), after), symmetric
 
 
 def is_symmetric(profile: Profile, game: Game) -> bool:

@@ -29,17 +29,16 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.state import resume_field, set_fields
-from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, check_mixable, mix_members
+from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, mix_members
 from marl_engine.populations.matches import MatchFile
 from marl_engine.populations.population import Population
 from marl_engine.populations.uncertainty import marginals, product_joint
 from marl_engine.responders.learners.learner import Learner
-from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Step, Work
 from solvers.normal_form.catalogue import META
 from solvers.populations.meta_game import MetaGame, check_population_fields, gain_of_newcomers, make_meta_game
-from solvers.populations.oracles import count_steps, found_population, is_symmetric, train
+from solvers.populations.oracles import check_oracles, count_steps, resume_population, train
 
 
 class Level:
@@ -106,13 +105,11 @@ class PipelinePSRO:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`. The profile is the first member of each seat."""
-        check_supports(responder, type(self).__name__, "opponents", "mixtures")
-        check_mixable(profile)
+        check_oracles(profile, responder, type(self).__name__)
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
-        symmetric = resume_field(self, "symmetric", is_symmetric(profile, responder.game), after)
-        fixed = resume_field(self, "population", found_population(profile, symmetric), after)
+        fixed, _ = resume_population(self, profile, responder.game, after)
         first = [each[0] for each in fixed.members]
         fresh = [Level(first, responder, number) for number in range(self.active)]
         levels = resume_field(self, "levels", fresh, after)

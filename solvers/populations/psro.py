@@ -21,12 +21,10 @@ import numpy as np
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_choices
-from marl_engine.numerics.state import resume_field
-from marl_engine.policies.mixtures.population import become_mixture, check_mixable, mix_members
+from marl_engine.policies.mixtures.population import become_mixture, mix_members
 from marl_engine.populations.matches import MatchFile
 from marl_engine.populations.population import Population
 from marl_engine.populations.uncertainty import product_joint
-from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner
 from solvers.normal_form.catalogue import META
@@ -34,9 +32,9 @@ from solvers.populations.meta_game import MetaGame, check_population_fields, mak
 from solvers.populations.oracles import (
     FIRST,
     STARTS,
+    check_oracles,
     count_steps,
-    found_population,
-    is_symmetric,
+    resume_population,
     start_newcomers,
     train,
 )
@@ -75,15 +73,13 @@ class PSRO:
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
     ) -> Iterator[Progress]:
         """See `Solver`. The profile is the first member of each seat."""
-        check_supports(responder, type(self).__name__, "opponents", "mixtures")
-        check_mixable(profile)
+        check_oracles(profile, responder, type(self).__name__)
         if self.meta == RECTIFIED and len(profile) != 2:
             raise ValueError(f"solver.meta=rectified is for two seats, not {len(profile)}; use solver.meta=nash")
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
-        symmetric = resume_field(self, "symmetric", is_symmetric(profile, responder.game), after)
-        population = resume_field(self, "population", found_population(profile, symmetric), after)
+        population, symmetric = resume_population(self, profile, responder.game, after)
         meta_game = self.meta_game = self._meta_game(population, responder, runner)
         work = meta_game.open()
         for iteration in count(after + 1):

@@ -7,6 +7,7 @@ also meet others, which completes the payoff table of the game of choosing an en
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import comb
 from typing import Any
@@ -24,12 +25,11 @@ from marl_engine.tournaments.lineups.store import Digests, LineupStore
 from marl_engine.tournaments.matches import (
     StageProgress,
     Stretch,
-    deal_key,
     deal_seeds,
     list_stretches,
     play_jobs,
+    play_on_tree,
     play_stretches,
-    portions,
 )
 from marl_engine.tournaments.tree_matches import TreePlay
 from marl_engine.types import Runner
@@ -142,15 +142,12 @@ class FreeForAll:
 
     def _tallies(self, stretches: Sequence[Stretch]) -> Iterator[tuple[Sequence[Stretch], Any]]:
         """Yields stretches that are alike with their tallies, as they are played."""
-        _, begin, end = stretches[0]
-        lineups = [[self.field.entrants[each] for each in stretch.entrants] for stretch in stretches]
+        game, entrants, (_, begin, end) = self.field.game, self.field.entrants, stretches[0]
         if self._in_tree(stretches[0].entrants) and self.tree is not None:
-            seeds, keys = deal_seeds(self.seed, begin, end), dict(zip(stretches, map(deal_key, lineups), strict=True))
-            for some in portions(stretches):
-                numbers, own = np.array([each.entrants for each in some]), np.array([keys[each] for each in some])
-                yield some, play_lineups_on_tree(self.tree, numbers, seeds, own)
+            yield from play_on_tree(self.seed, entrants, stretches, partial(play_lineups_on_tree, self.tree))
             return
-        matches = [LineupMatch(self.field.game, each, deal_seeds(self.seed, begin, end, each)) for each in lineups]
+        lineups = [[entrants[each] for each in stretch.entrants] for stretch in stretches]
+        matches = [LineupMatch(game, each, deal_seeds(self.seed, begin, end, each)) for each in lineups]
         yield from play_jobs(self.runner, play_lineup, matches, stretches)
 
     def _in_tree(self, lineup: Lineup) -> bool:
