@@ -81,6 +81,19 @@ class RunFolder:
             self.log_file = self.metrics.open("a", encoding="utf-8")
         self.log_file.write(json.dumps(record) + "\n")
         self.log_file.flush()
+        self.add_scalars(record)
+
+    def replace_last(self, record: Mapping[str, float]) -> None:
+        """Replaces the last record of metrics.jsonl, before any is appended. A kill leaves the old or the new one."""
+        self.write_records([*self.records()[:-1], record])
+        self.add_scalars(record)
+
+    def write_records(self, records: Iterable[Mapping[str, float]]) -> None:
+        """Writes metrics.jsonl anew."""
+        write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+
+    def add_scalars(self, record: Mapping[str, float]) -> None:
+        """Adds a record to TensorBoard; the first one of this object hides what an earlier run wrote from there on."""
         if self.scalars is None:
             self.scalars = Scalars(self.path / "tensorboard", first_step=int(record[main_unit(record)]))
         self.scalars.add(record)
@@ -107,7 +120,7 @@ class RunFolder:
                 file.writelines(line + b"\n" for line in bad)
         records = [record for record in self.records() if record["iteration"] <= iteration]
         if self.metrics.exists():
-            write_atomically(self.metrics, "".join(json.dumps(record) + "\n" for record in records))
+            self.write_records(records)
         count = "1 bad line of {} is" if len(bad) == 1 else f"{len(bad)} bad lines of {{}} are"
         return [f"{count.format(self.metrics)} now in {self.path / DAMAGED_LINES}"] if bad else []
 

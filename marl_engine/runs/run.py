@@ -183,11 +183,22 @@ class Run:
             self.parts.profile, self.parts.responder, self.parts.runner, after=self.iteration
         )
         with INTERRUPTION.defer(), keep_matches(self.parts.population, self.folder):
+            self.complete_last_record()
             while (reason := self.stop_reason(perf_counter() - start)) is None:
                 since = perf_counter()
                 show(self.step(next(progress), start, since))
             self.save(perf_counter() - start)
         return reason, perf_counter() - start
+
+    def complete_last_record(self) -> None:
+        """Evaluates the restored iteration if that was due, but a signal ended the evaluation."""
+        records = self.folder.records()
+        last, now = (int(record["iteration"]) for record in ({"iteration": 0.0}, *records)[-2:]) if records else (0, 0)
+        evaluated = any(name.startswith(EVALUATION) for record in records[-1:] for name in record)
+        if now == self.iteration and passes_multiple(last, now, self.plan.evaluate_every) and not evaluated:
+            evaluation = self.evaluate_unless_interrupted()
+            self.consider(evaluation)
+            self.folder.replace_last(records[-1] | evaluation_record(evaluation))
 
     def step(self, progress: Progress, start: float, since: float) -> dict[str, float]:
         """Evaluates, logs and saves one iteration.
@@ -205,7 +216,7 @@ class Run:
         try:
             if passes_multiple(last, self.iteration, self.plan.evaluate_every):
                 evaluation = self.evaluate_unless_interrupted()
-                record |= {f"{EVALUATION}{name}": number for name, number in evaluation.items()}
+                record |= evaluation_record(evaluation)
                 self.consider(evaluation)
         except Halted:
             self.save(perf_counter() - start)
@@ -229,6 +240,11 @@ def keep_matches(solver: PopulationSolver | None, folder: RunFolder) -> Iterator
     with closing(MatchFile(folder.path)) as solver.matches:
         yield
     solver.matches = None
+
+
+def evaluation_record(metrics: Metrics) -> dict[str, float]:
+    """Returns the metrics of an evaluation by their names in a record."""
+    return {f"{EVALUATION}{name}": number for name, number in metrics.items()}
 
 
 def check_metrics(progress: Progress, folder: RunFolder) -> None:

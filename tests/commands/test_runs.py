@@ -464,6 +464,20 @@ def test_a_signal_ends_an_evaluation_too(tmp_path):
     assert "evaluation/return/mean" not in folder.records()[-1]
 
 
+def test_an_evaluation_that_a_signal_ended_is_made_up_for_by_the_resumed_run(tmp_path, monkeypatch, full_run):
+    """Also where TensorBoard shows it; the record is that of a run that nobody stopped."""
+    folder = RunFolder(tmp_path / "runs" / "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "evaluate", lambda run, full=False: signal.raise_signal(signal.SIGINT) or wait())
+        patch.setattr("marl_engine.commands.summary.GRACE", 0.2)
+        assert marl_train(tmp_path, *SMALL, "run=x", "save_every=2", "iterations=8").code == 130
+    assert "evaluation/return/mean" not in folder.records()[-1]
+    assert marl_train(tmp_path, "resume=runs/x", "iterations=8").code == 0
+    assert_same_run(full_run, folder.path, 8)
+    assert scalars(folder.path, "evaluation/return/mean")[0] == 64
+    assert 64 in scalars(folder.path, "loss/value")
+
+
 def test_a_signal_during_the_last_evaluation_shortens_it(tmp_path, monkeypatch):
     evaluate = Run.evaluate
     monkeypatch.setattr(
