@@ -5,6 +5,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 ARGS ?=
 
+# Compiled modules are kept, also where the environment forbids it: without them, each process that imports torch and
+# Hydra compiles 2,000 files, for longer than most tests take.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: train test test-slow ray-test rllib-test browser-test lint language peers figures
 
 train: .venv/installed

@@ -1,5 +1,12 @@
 """Common settings: one thread for torch, so that tests give the same results everywhere."""
 
+import os
+
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Three processes for two cores, since many tests wait for commands, signals and servers."""
+    return (os.cpu_count() or 1) * 3 // 2
