@@ -162,7 +162,7 @@ def prepare(
     import torch
 
     from marl_engine.policies.weights import profile_state
-    from marl_engine.runs.factory import build
+    from marl_engine.runs.factory import build, note_idle_workers
     from marl_engine.runs.inputs import check_outside, copy_inputs, list_inputs, localise
 
     torch.set_num_threads(config["threads"])
@@ -172,6 +172,7 @@ def prepare(
     initial = RunFolder(folder.path / "initial")  # initial weights from another run
     start = initial.path if plan.init and resume else plan.init
     parts = build({**local, "seed": plan.seed, "init": start})  # the seed as an integer, even if given as 1e3
+    note_idle_workers(parts)
     run = Run(parts, plan, stop, folder)
     if resume:
         for note in [*notes, *restore_run(run)]:

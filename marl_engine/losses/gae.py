@@ -1,4 +1,7 @@
-"""Generalised advantage estimation for any order of moves (Schulman et al. 2016, arXiv:1506.02438, equation 16)."""
+"""Generalised advantage estimation for any order of moves (Schulman et al. 2016, arXiv:1506.02438, equation 16).
+
+With the ratios of V-trace it corrects for play by an older policy (Espeholt et al. 2018, arXiv:1802.01561, section 4).
+"""
 
 from typing import NamedTuple
 
@@ -27,6 +30,7 @@ def gae(
     ending: Tensor | None,
     alive: Tensor | None = None,
     unknown: Tensor | None = None,
+    rho: Tensor | None = None,
     discount: float,
     gae_lambda: float,
 ) -> Advantages:
@@ -46,6 +50,16 @@ def gae(
     its game goes on and the seat does not act again; the seat's decisions before it bootstrap from V_t. The same holds
     if the game is truncated while the seat waits: `unknown` (T, B, P) is True at the end of such games; None means
     nowhere.
+
+    If another policy mu played, `rho` (T, B, P) are the ratios min(1, pi / mu) of the decisions of a seat; None means
+    1. Then
+
+        A_t = delta_t + discount * gae_lambda * rho_next * A_next,
+
+    where rho_t A_t is v_t - V_t of V-trace: equation 1 with both truncations at 1, and lambda in c as in remark 2. So
+    V_t + rho_t A_t are the targets of the critic, and rho_t A_t multiplies the gradient of log pi. Departure from the
+    paper: with gae_lambda < 1 the latter bootstraps from (1 - lambda) V_next + lambda v_next, not from v_next, so that
+    it is GAE where all ratios are 1.
     """
     arrays = [each.cpu().numpy() for each in (reward, value, done, acting, after)]
     ends = torch.zeros(1, 1, 1).expand(reward.shape) if ending is None else ending.cpu()
@@ -54,13 +68,14 @@ def gae(
     acts = torch.ones_like(after, dtype=torch.bool) if acts_after is None else acts_after
     advantage, known = np.zeros(reward.shape, np.float32), np.zeros(reward.shape, bool)
     masks = (there.numpy(), acts.cpu().numpy(), hidden.numpy())
-    _sweep(*arrays, ends.numpy(), *masks, np.float32(discount), np.float32(gae_lambda), advantage, known)
+    ratio = None if rho is None else rho.cpu().numpy()
+    _sweep(*arrays, ends.numpy(), *masks, np.float32(discount), np.float32(gae_lambda), ratio, advantage, known)
     return Advantages(*(torch.from_numpy(each).to(reward.device) for each in (advantage, known)))
 
 
 @compile_loop
 def _sweep(
-    reward, value, done, acting, after, ending, alive, acts_after, unknown, discount, gae_lambda, advantage, known
+    reward, value, done, acting, after, ending, alive, acts_after, unknown, discount, gae_lambda, rho, advantage, known
 ):
     turns, games, players = reward.shape
     for game in range(games):
@@ -81,4 +96,6 @@ def _sweep(
                         delta = earned + discount * next_value - value[turn, game, seat]
                         next_advantage = delta + discount * gae_lambda * next_advantage
                         advantage[turn, game, seat], known[turn, game, seat] = next_advantage, True
+                        if rho is not None:
+                            next_advantage *= rho[turn, game, seat]
                     next_value, earned, waits = value[turn, game, seat], np.float32(0), False

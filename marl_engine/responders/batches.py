@@ -18,7 +18,7 @@ from marl_engine.numerics.trees import map_tree, spread_rows
 from marl_engine.policies.team import as_team
 from marl_engine.responders.regulariser import KLTerm
 from marl_engine.rollout.rollout import Trajectory, select_seats
-from marl_engine.types import Distribution, Memory, Policy, Turn
+from marl_engine.types import Distribution, Memory, Metrics, Policy, Turn
 
 
 class SeatBatch(NamedTuple):
@@ -29,6 +29,8 @@ class SeatBatch(NamedTuple):
     seats: list[int]
     lineup: str = "0"  # the name of the line-up that played it: its number
     ratio: Tensor | None = None  # (T, B) by which advantages are multiplied; see `SequentialRatios`
+    stale: bool = False  # whether it was played with the policies before the last update; see `overlap`
+    rho: Tensor | None = None  # (T, B, seats) truncated ratios of V-trace; see `gae`
 
     def flat(self, each: Tensor) -> Tensor:
         """Returns the rows (T * B * seats, …) of these seats, from (T, B, P, …)."""
@@ -203,3 +205,10 @@ def concatenate_sequences(parts: Sequence[Sequences | None]) -> Sequences | None
     trees = map_tree(lambda *each: torch.cat(each), *zip(memory, others, strict=True))
     joined = map_tree(lambda *each: torch.cat(each, dim=1), *zip(opens, acting, log_probs, strict=True))
     return Sequences(trees[0], joined[0], joined[1], trees[1], joined[2])
+
+
+def mean_metrics(several: Sequence[Metrics]) -> Metrics:
+    """Returns the mean of each metric over those that report it."""
+    names = dict.fromkeys(name for each in several for name in each)
+    numbers = {name: [each[name] for each in several if name in each] for name in names}
+    return {name: sum(each) / len(each) for name, each in numbers.items()}

@@ -108,8 +108,12 @@ def collate(
     action, log_prob = part.flat(trajectory.action), part.flat(trajectory.log_prob)
     ratio = None if part.ratio is None else part.flat(part.ratio[..., None].expand_as(trajectory.log_prob))
     advantage, known = (each.flatten() for each in advantages)
+    error = advantage
+    if part.rho is not None:
+        rho = part.rho.flatten()
+        ratio, error = rho if ratio is None else rho * ratio, rho * advantage
     decisions = PolicyBatch(rows, legal, action, log_prob, advantage, ratio)
-    estimates = CriticBatch(values.rows, advantage + values.value.flatten(), values.value.flatten())
+    estimates = CriticBatch(values.rows, error + values.value.flatten(), values.value.flatten())
     if policy.unit == "sequence":
         sequences = sequences_of(part, memory)._replace(acting=known.view(turns, -1))
         memory_in_play = join_seats([trajectory.memory[seat] for seat in part.seats])

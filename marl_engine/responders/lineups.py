@@ -1,6 +1,7 @@
 """The games that a learner plays: a stream of copies for each line-up of learners and opponents."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -8,12 +9,14 @@ from torch import Tensor
 
 from marl_engine.configuration import instantiate
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.numerics.state import set_fields
+from marl_engine.numerics.state import get_fields, get_state, set_fields
 from marl_engine.responders.batches import SeatBatch
+from marl_engine.responders.overlap import Ahead, check_policies
 from marl_engine.rollout.levels import level_game
 from marl_engine.rollout.opponents import seat_learner
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
-from marl_engine.rollout.sharded_stream import ShardedStream
+from marl_engine.rollout.sharded_stream import ShardedStream, Stretch
+from marl_engine.runners import overlapping
 from marl_engine.types import Game, LevelSource, Metrics, Opponents, Payoff, Policy, Profile, Runner
 
 STREAMS = 1000  # separates the seeds of streams from those of the next seed
@@ -26,6 +29,13 @@ class StreamSettings(NamedTuple):
     shard: int | None
     seed: int
     device: str
+
+
+class Lineup(NamedTuple):
+    """Who plays in a stream, and the seats that learn from it."""
+
+    players: Opponents
+    learning: list[int]
 
 
 def make_source(levels: Any) -> LevelSource | None:
@@ -45,6 +55,8 @@ class Lineups:
     def __init__(self, game: Game, copies: StreamSettings, runner: Runner, source: LevelSource | None):
         self.game, self.copies, self.runner, self.source = game, copies, runner, source
         self.streams: list[ShardedStream] = []
+        overlap = overlapping(runner)
+        self.ahead = None if overlap is None else Ahead(overlap)
         if source is not None:
             level_game(game)
 
@@ -53,35 +65,80 @@ class Lineups:
     ) -> tuple[list[Trajectory], dict[Policy, list[SeatBatch]], Metrics]:
         """The play of each line-up, what each policy learns from it, and the mean payoff of games that ended.
 
-        Without opponents all seats learn in one line-up; with opponents each seat learns in its own.
+        Without opponents all seats learn in one line-up; with opponents each seat learns in its own. If play overlaps
+        with learning, the next stretch begins.
         """
         seats = range(self.game.players)
-        lineups = [(Opponents([profile]), list(seats))]
-        if opponents is not None:
-            lineups = [(seat_learner(opponents, profile, seat), [seat]) for seat in seats]
+        lineups = self._lineups(profile, opponents)
+        played, metrics = self._play(profile, opponents, turns)
         parts: dict[Policy, list[SeatBatch]] = {}
         trajectories: list[Trajectory] = []
         earned: list[list[Tensor]] = [[] for _ in seats]
-        for number, stream in enumerate(self._streams(len(lineups))):
-            lineup, learning = lineups[number]
-            trajectory, returns = stream.play_opponents(lineup, turns)
+        for number, (stream, (trajectory, returns)) in enumerate(zip(self.streams, played, strict=False)):
             if payoff is not None:
                 trajectory = trajectory._replace(reward=payoff.on_trajectory(trajectory))
             trajectories.append(trajectory)
+            stale = metrics.get("staleness", 0) > 0
             for policy, here in group_by_policy(profile):
-                own = [seat for seat in here if seat in learning]
+                own = [seat for seat in here if seat in lineups[number].learning]
                 if own:
-                    parts.setdefault(policy, []).append(SeatBatch(trajectory, stream.turn, own, str(number)))
+                    part = SeatBatch(trajectory, stream.turn, own, str(number), stale=stale)
+                    parts.setdefault(policy, []).append(part)
             if returns is not None:
-                for seat in learning:
+                for seat in lineups[number].learning:
                     earned[seat].append(returns[:, seat])
         means = {f"return/{seat}": torch.cat(each).mean().item() for seat, each in enumerate(earned) if each}
-        return trajectories, parts, means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
+        metrics |= means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
+        return trajectories, parts, metrics
+
+    def _lineups(self, profile: Profile, opponents: Opponents | None) -> list[Lineup]:
+        """Returns the line-ups in which a profile learns."""
+        seats = range(self.game.players)
+        if opponents is None:
+            return [Lineup(Opponents([profile]), list(seats))]
+        return [Lineup(seat_learner(opponents, profile, seat), [seat]) for seat in seats]
+
+    def _play(
+        self, profile: Profile, opponents: Opponents | None, turns: int
+    ) -> tuple[list[tuple[Trajectory, Tensor | None]], Metrics]:
+        """Returns the next stretch of each line-up, and how old it is if play overlaps with learning."""
+        lineups = self._lineups(profile, opponents)
+        streams = self._streams(len(lineups))
+
+        def play() -> list[tuple[Trajectory, Tensor | None]]:
+            return [each.play_opponents(lineup, turns) for each, (lineup, _) in zip(streams, lineups, strict=True)]
+
+        def plan(players: Profile) -> list[Stretch]:
+            pairs = zip(streams, self._lineups(players, opponents), strict=True)
+            return [stretch for stream, (lineup, _) in pairs for stretch in stream.stretches(lineup, turns)]
+
+        if self.ahead is None:
+            return play(), {}
+        check_policies(profile)
+        results = self.ahead.take(profile, opponents, plan)
+        if results is None:
+            played = play()
+        else:
+            each = iter(results)
+            played = [stream.advance(list(islice(each, len(stream.shards)))) for stream in streams]
+        self.ahead.start(profile, opponents, plan)
+        return played, {"staleness": float(results is not None)}
+
+    def note_update(self, profile: Profile) -> None:
+        """Takes note of the policies that a step leaves, if play overlaps with learning."""
+        if self.ahead is not None:
+            self.ahead.note_update(profile)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the state for a checkpoint."""
+        return get_fields(self) | ({} if self.ahead is None else {"ahead": get_state(self.ahead)})
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Creates the streams, as many as were saved, and restores all; see `set_state`."""
         self._streams(len(state["streams"]))
         set_fields(self, state)
+        if self.ahead is not None:
+            self.ahead.restore(state["ahead"])
 
     def _streams(self, count: int) -> list[ShardedStream]:
         """Returns as many streams as there are line-ups, each with seeds of its own."""

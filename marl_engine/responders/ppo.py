@@ -33,16 +33,18 @@ from marl_engine.responders.batches import (
     count_units,
     fill_legal,
     has_decisions,
+    mean_metrics,
     merge_terms,
     select_decisions,
     select_units,
 )
 from marl_engine.responders.collation import collate, estimate_values, sequences_of, unknown_endings
 from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
+from marl_engine.responders.overlap import correct, measure_correction
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.responders.sequential import SequentialRatios
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
-from marl_engine.runners import LOCAL
+from marl_engine.runners import LOCAL, overlapping
 from marl_engine.types import (
     UNREGULARISED,
     Game,
@@ -106,6 +108,8 @@ class PPO:
         check_choices("responder", self, critic=CRITICS, value_loss=VALUE_LOSSES, value_normalisation=NORMALISATIONS)
         if self.shard is not None:
             check_fields("responder", self, "shard", least=1, whole=True)
+        elif overlapping(self.runner):
+            raise ValueError("runner.overlap=true needs responder.shard=GAMES, the number of games that a worker plays")
         self.schedules: dict[str, Schedule] = {
             name: parse_schedule(vars(self)[name], f"responder.{name}")
             for name in ("learning_rate", "entropy_bonus", "shaping")
@@ -135,6 +139,7 @@ class PPO:
             terms = [KLTerm(others[seats[0]], weight) for others, weight in near]
             results.append(self._learn(policy, parts[policy], terms, ratios))
             ratios.include(policy, parts[policy])
+        self.lineups.note_update(profile)
         work = Work(steps=self.num_envs * self.rollout_length * len(trajectories))
         self.work.update(work)
         metrics |= mean_metrics(results)
@@ -173,13 +178,15 @@ class PPO:
         self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm], ratios: SequentialRatios
     ) -> Metrics:
         """Updates one policy and its critic, in parallel, unless there is no decision to learn from."""
-        learner, parts = self._learner(policy), [part._replace(ratio=ratios.of(part)) for part in parts]
+        learner = self._learner(policy)
+        parts = [correct(policy, part._replace(ratio=ratios.of(part))) for part in parts]
         decided, estimated = zip(
             *(self._batches(learner, part, [other for other, _ in terms]) for part in parts), strict=True
         )
         decisions, estimates = concatenate(fill_legal(decided)), concatenate(estimated)
         if not has_decisions(decisions, slice(None)):
             return {}
+        correction = measure_correction(parts)
         decisions, scale = self._scale_advantage(decisions)
         estimates = learner.renormalise(estimates)
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
@@ -193,7 +200,7 @@ class PPO:
             *(partial(self._descend, optimiser, minibatches, loss) for optimiser, loss in losses)
         )
         learner.observe(decisions, estimates)
-        return {name: number for metrics in results for name, number in metrics.items()}
+        return {name: number for metrics in (*results, correction) for name, number in metrics.items()}
 
     def _minibatches(self, batch: PolicyBatch) -> list[Tensor | slice]:
         """Returns the units of each minibatch of all epochs, in random order; those without decisions are left out."""
@@ -256,6 +263,7 @@ class PPO:
             ending=values.final,
             alive=None if trajectory.alive is None else trajectory.alive[..., seats],
             unknown=unknown_endings(trajectory, seats),
+            rho=part.rho,
             discount=self.discount,
             gae_lambda=self.gae_lambda,
         )
@@ -289,10 +297,3 @@ class PPO:
         unit, error = learner.value_unit, VALUE_LOSSES[self.value_loss]
         loss = error(batch.values(learner.critic), target, before, self.value_width * unit).mean() / unit**2
         return loss, {"loss/value": loss.detach()}
-
-
-def mean_metrics(several: Sequence[Metrics]) -> Metrics:
-    """Returns the mean of each metric over those that report it."""
-    names = dict.fromkeys(name for each in several for name in each)
-    numbers = {name: [each[name] for each in several if name in each] for name in names}
-    return {name: sum(each) / len(each) for name, each in numbers.items()}

@@ -82,8 +82,14 @@ class ShardedStream:
 
     def play_opponents(self, opponents: Opponents, turns: int) -> tuple[Trajectory, Tensor | None]:
         """See `Stream.play_opponents`."""
-        stretches = [Stretch(shard, self.source, opponents, turns) for shard in self.shards]
-        results = self.runner.map(play_shard, stretches)
+        return self.advance(self.runner.map(play_shard, self.stretches(opponents, turns)))
+
+    def stretches(self, opponents: Opponents, turns: int) -> list[Stretch]:
+        """Returns the jobs of the next `turns` decisions, one for each shard."""
+        return [Stretch(shard, self.source, opponents, turns) for shard in self.shards]
+
+    def advance(self, results: Sequence[Played]) -> tuple[Trajectory, Tensor | None]:
+        """Moves on to where jobs have come; returns what `Stream.play_opponents` returns."""
         self.shards, self.turns = [each.shard for each in results], [each.turn for each in results]
         returns = [each.ended for each in results if each.ended is not None]
         if self.source is not None and returns:

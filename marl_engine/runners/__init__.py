@@ -1,8 +1,9 @@
 """Runners execute independent jobs."""
 
+from marl_engine.runners.background import BackgroundRunner, overlapping
 from marl_engine.runners.local import LOCAL, LocalRunner
 from marl_engine.runners.processes import ProcessRunner
 from marl_engine.runners.ray import RayRunner
 from marl_engine.runners.resident import Resident
 
-__all__ = ["LOCAL", "LocalRunner", "ProcessRunner", "RayRunner", "Resident"]
+__all__ = ["LOCAL", "BackgroundRunner", "LocalRunner", "ProcessRunner", "RayRunner", "Resident", "overlapping"]

@@ -9,7 +9,15 @@ from marl_engine.types import Argument, Result
 
 @dataclass(frozen=True)
 class LocalRunner:
-    """Runs jobs one after the other in this process."""
+    """Runs jobs one after the other in this process. Raises ValueError if they are to overlap."""
+
+    overlap: bool = False
+
+    def __post_init__(self) -> None:
+        if self.overlap:
+            raise ValueError(
+                "runner.overlap=true needs workers that play while this process learns: choose runner=ray or processes"
+            )
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         return [job(argument) for argument in arguments]

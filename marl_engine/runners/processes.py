@@ -3,7 +3,7 @@
 import os
 import pickle
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -11,12 +11,14 @@ from multiprocessing import get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from threading import Thread
+from typing import Any
 
 import torch
 
 from marl_engine.errors import Halted
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
+from marl_engine.runners.background import Background
 from marl_engine.runners.local import in_order
 from marl_engine.runners.resident import become_worker, is_worker
 from marl_engine.types import Argument, Result
@@ -31,8 +33,10 @@ class ProcessRunner:
     """
 
     workers: int | None = None  # None: as many as there are free cores
+    overlap: bool = False  # learners learn while workers play; see `responders.overlap`
     pool: ProcessPoolExecutor | None = field(init=False, default=None)
     end: Connection | None = field(init=False, default=None)  # whatever is sent on it ends the workers
+    background: Background[Any] | None = field(init=False, default=None)  # the last jobs that were started
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -53,6 +57,21 @@ class ProcessRunner:
         if len(jobs) < 2 or is_worker():
             yield from enumerate(map(job, jobs))
             return
+        if self.background is not None:
+            self.background.end()
+        yield from self._complete(job, jobs)
+
+    def start(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> Callable[[], list[Result]]:
+        """Begins jobs in the workers; the function that it returns waits for their results. See `BackgroundRunner`."""
+        jobs = list(arguments)
+        if is_worker():
+            return lambda: [job(each) for each in jobs]
+        self.pool = self.pool or self._start()
+        self.background = Background(lambda: in_order(self._complete(job, jobs)), self.background)
+        return self.background.take
+
+    def _complete(self, job: Callable[[Argument], Result], jobs: Sequence[Argument]) -> Iterator[tuple[int, Result]]:
+        """See `complete`."""
         pool = self.pool = self.pool or self._start()
         # Pickled here, since the pool would move tensors through shared memory, which can be small.
         messages = [pickle.dumps((job, argument)) for argument in jobs]

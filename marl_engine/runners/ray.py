@@ -24,6 +24,7 @@ from marl_engine.errors import Refused, describe, excerpt
 from marl_engine.interruption import SIGNALS
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
+from marl_engine.runners.background import Background
 from marl_engine.runners.local import in_order
 from marl_engine.runners.packets import Packet, pack, unpack
 from marl_engine.runners.resident import become_worker, is_worker
@@ -52,7 +53,9 @@ class RayRunner:
     timeout: float | None = 600  # seconds after which an actor that does not answer is replaced; None: never
     num_gpus: float = 0  # of an actor; several can share one
     runtime_env: dict[str, Any] | None = None  # of actors in a running cluster; None: with this engine's packages
+    overlap: bool = False  # learners learn while workers play; see `responders.overlap`
     crew: Any = field(init=False, default=None)  # the actors
+    background: Background[Any] | None = field(init=False, default=None)  # the last jobs that were started
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -75,6 +78,21 @@ class RayRunner:
         if len(jobs) < 2 or is_worker():
             yield from enumerate(map(job, jobs))
             return
+        if self.background is not None:
+            self.background.end()
+        yield from self._actors().complete(job, jobs)
+
+    def start(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> Callable[[], list[Result]]:
+        """Begins jobs in the actors; the function that it returns waits for their results. See `BackgroundRunner`."""
+        jobs = list(arguments)
+        if is_worker():
+            return lambda: [job(each) for each in jobs]
+        crew = self._actors()
+        self.background = Background(lambda: in_order(crew.complete(job, jobs)), self.background)
+        return self.background.take
+
+    def _actors(self) -> Any:
+        """Returns the `Crew`, which starts if there is none."""
         if self.crew is None:
             from marl_engine.runners.crew import Crew
 
@@ -82,7 +100,7 @@ class RayRunner:
             if self.address is None:
                 check_gpus(count, self.num_gpus)
             self.crew = Crew(count, self.timeout, self.num_gpus)
-        yield from self.crew.complete(job, jobs)
+        return self.crew
 
 
 def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, Any] | None = None) -> int:

@@ -3,6 +3,7 @@
 In each section `_target_` names a class, and the other keys are its fields.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ import torch
 
 from marl_engine.capabilities import JudgedResponder, PopulationSolver, missing_members
 from marl_engine.configuration import check_keys, class_of, declared_types, instantiate
-from marl_engine.errors import Refused
+from marl_engine.errors import Notice, Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.weights import load_profile_state
-from marl_engine.runners import LOCAL
+from marl_engine.responders.overlap import check_policies
+from marl_engine.runners import LOCAL, BackgroundRunner, overlapping
+from marl_engine.runners.resident import is_worker
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import localise
 from marl_engine.runs.requirements import check_parts
@@ -67,6 +70,11 @@ def make_responder(
     arguments: dict[str, Any] = {"game": game, "network": spec, "seed": seed, "device": device}
     if "runner" in declared_types(kind):
         arguments["runner"] = runner
+    elif overlapping(runner):
+        raise Refused(
+            f"runner.overlap=true needs a responder whose games are played by workers, such as responder=ippo or "
+            f"mappo, not {kind.__name__}"
+        )
     if is_dataclass(kind):
         keys = {key: value for key, value in section.items() if key != "_target_"}
         check_keys(keys, kind, "responder.", excluded=arguments)
@@ -99,6 +107,8 @@ def build(config: Mapping[str, Any]) -> Components:
     responder = make_responder(config["responder"], game, network, runner, seed=config["seed"], device=config["device"])
     solver = instantiate("solver", config["solver"])
     check_solver(solver, profile, responder)
+    if overlapping(runner):
+        check_policies(profile)
     reference = freeze(profile)
     evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
     parts = Components(game, profile, responder, solver, runner, reference, evaluator)
@@ -109,6 +119,17 @@ def build(config: Mapping[str, Any]) -> Components:
         grower: Any = solver
         parts.population = grower
     return parts
+
+
+def note_idle_workers(parts: Components) -> None:
+    """Warns if the games that a responder learns from are not divided among the workers of the runner."""
+    undivided = vars(parts.responder).get("shard", 0) is None
+    if undivided and isinstance(parts.runner, BackgroundRunner) and not is_worker():
+        text = (
+            "the workers of the runner do not play for learning, as responder.shard is not set; it is the number of "
+            "games in a job, such as responder.shard=16"
+        )
+        warnings.warn(Notice(text), stacklevel=2)
 
 
 def local_config(folder: RunFolder) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.commands.train import main
 from marl_engine.errors import Refused
 from marl_engine.runs import load_player
-from marl_engine.runs.factory import build
+from marl_engine.runs.factory import build, note_idle_workers
 from marl_engine.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ KEYS = [
     ("responder.learning_rate={begin:1}", "no key responder.learning_rate.begin", "responder.learning_rate.start"),
     ("stop.second=5", "no key stop.second", "choose from stop.seconds"),
     ("solver.rounds=1", "no key solver.rounds", "solver has no keys"),
-    ("runner.workers=1", "no key runner.workers", "runner has no keys"),
+    ("runner.workers=1", "no key runner.workers", "choose from runner.overlap"),
     ("game.layout.x=1", "no key game.layout.x", "game.layout has no keys"),
     ("+game.device=cuda", "no key game.device", "game.layout"),
     ("~seed", "cannot take away seed"),
@@ -235,10 +236,39 @@ def test_sweep(assert_refused, override):
         (("game=kuhn_poker", "solver=cfr", "solver.stride=0"), "solver.stride must be a whole number of 1 or more"),
         (("game=kuhn_poker", "solver=cfr", "stop.nash_conv=0"), "stop.nash_conv must be above 0"),
         (("game=overcooked", *SMALL, "stop.nash_conv=1"), "Overcooked is not in extensive form: stop.nash_conv needs "),
+        (
+            ("game=overcooked", *SMALL, "runner.overlap=true"),
+            "runner.overlap=true needs workers that play while this process learns: choose runner=ray or processes",
+        ),
+        (
+            ("game=overcooked", *SMALL, "runner=processes", "runner.overlap=true"),
+            "runner.overlap=true needs responder.shard=GAMES, the number of games that a worker plays",
+        ),
+        (
+            ("game=kuhn_poker", "solver=cfr", "runner=processes", "runner.overlap=true"),
+            "runner.overlap=true needs a responder whose games are played by workers, such as responder=ippo or mappo",
+        ),
+        (
+            (
+                *("game=aloha", "solver=bayes_net", "responder=mappo", "policy=bayes_net", "steps=9"),
+                *("runner=processes", "runner.overlap=true", "responder.shard=4", "run=x"),
+            ),
+            "runner.overlap=true needs probabilities of single actions, which BayesNetPolicy does not have",
+        ),
     ],
 )
 def test_incompatible_parts(assert_refused, overrides, phrase):
     assert phrase in assert_refused(*overrides)
+
+
+@pytest.mark.parametrize(("words", "notices"), [((), 1), (("responder.shard=1",), 0), (("runner=local",), 0)])
+def test_workers_that_do_not_play_are_noticed(words, notices):
+    """Without `responder.shard` all games are one job, which is played in the process of the run."""
+    parts = build(compose_config("train", ["game=overcooked", "runner=processes", *words]))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        note_idle_workers(parts)
+    assert sum("workers of the runner do not play" in str(each.message) for each in heard) == notices
 
 
 def test_a_library_that_is_not_installed(monkeypatch, tmp_path):

@@ -30,7 +30,7 @@ from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.rollout import score
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.rollout.shards import Lineup, score_lineups
-from marl_engine.runners import LOCAL, ProcessRunner, Resident, resident
+from marl_engine.runners import LOCAL, ProcessRunner, Resident, processes, resident
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
 
@@ -105,6 +105,30 @@ def test_learning_is_the_same_in_one_process_and_in_two(pool, against):
     for first, second in zip(one[1], two[1], strict=True):
         map_tree(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), tuple(first), tuple(second))
     assert one[1][-1].level.max() == 2
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_play_ahead_is_the_same_in_one_process_and_in_two(pool, against, monkeypatch):
+    """A worker is a process that runs jobs of a job itself, when their results are needed."""
+    monkeypatch.setattr(pool.runner, "overlap", True)
+    two = learn(pool.runner, 8, against)
+    monkeypatch.setattr(processes, "is_worker", lambda: True)
+    one = learn(pool.runner, 8, against)
+    assert all(map(torch.equal, one[0], two[0]))
+    assert one[2] == two[2]
+    assert two[2]["staleness"] == 1
+    for first, second in zip(one[1], two[1], strict=True):
+        map_tree(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), tuple(first), tuple(second))
+
+
+def test_other_jobs_wait_for_those_in_the_background(pool):
+    """Results come in the order of arguments. An exception is that of the jobs which raised it only."""
+    take, fails = pool.runner.start(math.isqrt, [4, 9, 16]), pool.runner.start(math.isqrt, [4, -4])
+    assert pool.runner.map(math.isqrt, [25, 36]) == [5, 6]
+    assert take() == [2, 3, 4]
+    with pytest.raises(ValueError, match="nonnegative"):
+        fails()
+    assert pool.runner.start(math.isqrt, [49])() == [7]
 
 
 @pytest.mark.parametrize("against", [False, True])

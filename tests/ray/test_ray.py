@@ -29,6 +29,7 @@ from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.runners import LOCAL, RayRunner, crew, packets
 from marl_engine.runners.crew import ATTEMPTS, Crew, Store
+from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
 
@@ -79,6 +80,20 @@ def test_a_run_has_the_metrics_and_checkpoints_of_a_local_one(workers, tmp_path)
     done = marl_train(tmp_path, *words, "run=ray", "runner=ray", f"runner.workers={workers}")
     assert (done.code, done.err) == (0, "")
     assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/local", 4)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_plays_ahead_has_the_bits_of_any_other_also_if_it_is_resumed(workers, tmp_path):
+    """The other one plays ahead in two processes, and is not stopped."""
+    words = (*SMALL, "responder.shard=1", "save_every=2", "runner.overlap=true")
+    assert marl_train(tmp_path, *words, "run=other", "runner=processes", "runner.workers=2", "iterations=5").code == 0
+    ray_words = (*words, "run=ray", "runner=ray", f"runner.workers={workers}")
+    assert marl_train(tmp_path, *ray_words, "iterations=3").code == 0
+    done = marl_train(tmp_path, "resume=runs/ray", "iterations=5")
+    assert (done.code, done.err) == (0, "")
+    assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/other", 5)
+    records = RunFolder(tmp_path / "runs/ray").records()
+    assert [record["staleness"] for record in records] == [0, 1, 1, 1, 1]
 
 
 def play(runner, folder, number):
