@@ -39,6 +39,7 @@ language: .venv/installed-language
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/shellcheck .ci/run docs/cluster/slurm.sh
 	$(BIN)/mypy
 
 # The pictures of README and docs: a team trained anew, and the curves of what the learning benchmark recorded.

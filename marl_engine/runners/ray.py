@@ -118,7 +118,11 @@ def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, 
         import signal
 
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        options: dict[str, Any] = {"num_cpus": count, "include_dashboard": False}
+        options: dict[str, Any] = {
+            "address": "local",
+            "num_cpus": count,
+            "include_dashboard": False,
+        }  # not one that runs
         if address is not None:
             options = {"address": address, "runtime_env": runtime_env or {"py_modules": find_packages()}}
         try:

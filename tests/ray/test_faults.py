@@ -17,14 +17,17 @@ COMMAND = "from marl_engine.commands.entry import train; train()"
 MARK = "MARL_ENGINE_TEST"  # an environment variable that the processes of a run inherit
 
 
-def start(home, *words):
-    """Starts a run in a process of its own, whose descendants can be told by their environment."""
+def start_process(home, command, **environment):
+    """Starts a process whose descendants can be told by their environment."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests/ray"), str(ROOT / "tests/fixtures")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", MARK: str(home)}
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", MARK: str(home), **environment}
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *words], cwd=home, env=environment, stdout=pipe, stderr=pipe, text=True
-    )
+    return subprocess.Popen(command, cwd=home, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def start(home, *words, **environment):
+    """Starts a run in a process of its own."""
+    return start_process(home, [sys.executable, "-c", COMMAND, *words], **environment)
 
 
 def descendants(home):
@@ -50,7 +53,7 @@ def await_that(condition, seconds):
 def test_a_stopped_run_leaves_no_process_and_goes_on_with_the_same_bits(number, tmp_path):
     """Ray's helpers need seconds to end, and more of them if nobody told them to."""
     shared = set(os.listdir("/dev/shm"))
-    process = start(tmp_path, *SMALL, *RAY, "run=x")
+    process = start(tmp_path, *SMALL, *RAY, "run=x", RAY_ADDRESS="127.0.0.1:9")  # not joined: no runner.address
     await_that(lambda: process.poll() is not None or list(tmp_path.glob("runs/x/checkpoints/0*")), 200)
     assert len(descendants(tmp_path)) > 3
     process.send_signal(number)
