@@ -9,8 +9,10 @@ again by another one, with the same result.
 """
 
 import os
+import shutil
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from typing import Any
 
 import torch
 
-from marl_engine.errors import Refused, describe, excerpt
+from marl_engine.errors import Notice, Refused, describe, excerpt
 from marl_engine.interruption import SIGNALS
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
@@ -32,6 +34,7 @@ from marl_engine.types import Argument, Result
 
 INSTALL = "runner=ray needs Ray: pip install 'marl_engine[ray]'"
 PACKAGES = ("marl_engine", "games", "solvers", "configs")  # that travel to a cluster
+SHARED_MEMORY = Path("/dev/shm")
 LOCAL_SETTINGS = {  # of a Ray that this process starts; it reads them when it is imported
     "RAY_AUTH_MODE": "disabled",  # nobody else uses it, and tokens would be written to the home folder
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -118,11 +121,9 @@ def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, 
         import signal
 
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        options: dict[str, Any] = {
-            "address": "local",
-            "num_cpus": count,
-            "include_dashboard": False,
-        }  # not one that runs
+        options: dict[str, Any] = {"num_cpus": count, "include_dashboard": False}
+        options["address"] = "local"  # also where RAY_ADDRESS names a cluster that runs
+        shared = shutil.disk_usage(SHARED_MEMORY).free if address is None and SHARED_MEMORY.exists() else None
         if address is not None:
             options = {"address": address, "runtime_env": runtime_env or {"py_modules": find_packages()}}
         try:
@@ -132,7 +133,21 @@ def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, 
         finally:
             for number, handler in handlers.items():  # Ray replaces some
                 signal.signal(number, handler)
+        if shared is not None:
+            check_shared_memory(shared, ray.cluster_resources().get("object_store_memory", 0))
     return count if address is None else workers or int(ray.cluster_resources().get("CPU", 1))
+
+
+def check_shared_memory(free: float, wanted: float) -> None:
+    """Warns if the object store, of `wanted` bytes, does not fit: Ray has put it on the disk then."""
+    if free < wanted:
+        warnings.warn(
+            Notice(
+                f"{SHARED_MEMORY} has {free / 1e9:.2f} GB free, and Ray's object store takes {wanted / 1e9:.2f} GB, so "
+                f"it is on the disk, which is slower; in Docker, --shm-size={wanted / 0.9e9:.1f}g makes room"
+            ),
+            stacklevel=2,
+        )
 
 
 def check_gpus(workers: int, share: float) -> None:

@@ -78,3 +78,15 @@ def test_an_error_in_a_game_is_shown_once_and_ends_the_run_that_joined_a_cluster
     assert err.count("in step\n    raise ArithmeticError") == 1
     assert err.rstrip().endswith("ArithmeticError: the third step")
     assert json.dumps(err).count("Error") < 12
+
+
+def test_a_small_shared_memory_works_and_is_reported(tmp_path):
+    """In a name space of its own, whose /dev/shm has 32 MB, as in Docker 64."""
+    small = 'mount -t tmpfs -o size=32M none /dev/shm && exec "$@"'
+    words = [*SMALL, *RAY, "iterations=2", "run=x"]
+    command = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", small, "bash"]
+    process = start_process(tmp_path, [*command, sys.executable, "-c", COMMAND, *words])
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert err.startswith("/dev/shm has 0.03 GB free, and Ray's object store takes")
+    assert "after 2 iterations" in out
