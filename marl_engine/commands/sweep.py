@@ -30,7 +30,7 @@ from marl_engine.runs.inputs import Input, list_inputs, read_inputs
 from marl_engine.types import Runner, main_unit
 
 Train = Callable[[Mapping[str, Any], Path | None], int]  # runs a configuration in a folder; returns the exit code
-IGNORED_KEYS = {"run", "resume", "overwrite", "threads"}  # keys that do not change what a run computes
+IGNORED_KEYS = {"run", "resume", "overwrite", "threads", "mirror"}  # keys that do not change what a run computes
 
 
 class Job(NamedTuple):

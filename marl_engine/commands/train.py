@@ -22,6 +22,7 @@ from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import INPUTS
 from marl_engine.runs.run import Run, RunOptions, StopRule
+from marl_engine.storage import Mirror, fetch_folder, is_url
 from marl_engine.types import Game, Runner
 
 RUNS = Path("runs")
@@ -48,7 +49,8 @@ def dispatch(arguments: Sequence[str]) -> int:
         if line.flags:
             raise Refused(f"resume={folders[0]} goes on with one run; leave out {', '.join(line.flags)}")
         words_left = [word for word in line.words if not word.startswith("resume=")]
-        return train(resume_config(Path(folders[0]), words_left), Path(folders[0]))
+        folder = fetch_folder(folders[0], RUNS) if is_url(folders[0]) else Path(folders[0])
+        return train(resume_config(folder, words_left), folder)
     if line.action in (None, "run"):
         return train(compose_config(CONFIG, line.words, line.presets))
     if line.action == "multirun":
@@ -150,6 +152,10 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     config = {**config, "threads": choose_threads(plan.threads)}  # saved, so that resuming is bit-identical
     folder = RunFolder(resume or (named_folder(plan.run, plan.overwrite) if plan.run else dated_folder()))
     with lock_folder(folder.path):
+        if plan.mirror:
+            folder.mirror = Mirror(plan.mirror, folder.path)
+            if not resume and not plan.overwrite:
+                folder.mirror.check_free()
         run = prepare(config, plan, stop, folder, resume is not None, console)
         console.print(f"{describe_run(config, run.parts.game)}, in {folder.path}")
         return run_to_end(run, console, resume is None)
@@ -200,6 +206,7 @@ def run_to_end(run: Run, console: Any, is_new: bool) -> int:
         if INTERRUPTION.signals:
             console.print(f"saved as iteration {run.iteration}; resume={folder.path} goes on with it")
         finish(run, reason, seconds, console)
+        folder.update_mirror()
     except ValueError as error:
         if run.iteration == start:
             if is_new:

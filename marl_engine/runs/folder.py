@@ -17,6 +17,7 @@ from marl_engine.errors import Refused, choice
 from marl_engine.runs import checkpoint
 from marl_engine.runs.lock import LOCK
 from marl_engine.runs.scalars import Scalars
+from marl_engine.storage.mirror import Mirror
 from marl_engine.types import main_unit
 
 KEEP = 3  # checkpoints that are kept, besides the best one
@@ -31,6 +32,7 @@ class RunFolder:
     """runs/NAME: config.yaml, metrics.jsonl, tensorboard/, checkpoints/, summary.json, and pictures."""
 
     path: Path
+    mirror: Mirror | None = field(default=None, repr=False)  # keeps a copy elsewhere
     log_file: TextIO | None = field(default=None, init=False, repr=False)
     scalars: Scalars | None = field(default=None, init=False, repr=False)
 
@@ -128,6 +130,12 @@ class RunFolder:
         """Writes a checkpoint; removes all but the newest valid ones and the best."""
         checkpoint.write(self.checkpoints, iteration, state)
         checkpoint.prune(self.checkpoints, KEEP, always=best)
+        self.update_mirror()
+
+    def update_mirror(self) -> None:
+        """Copies what has changed, if there is a mirror."""
+        if self.mirror is not None:
+            self.mirror.update()
 
     def latest(self) -> tuple[int, dict[str, Any], list[str]]:
         """Returns iteration and state of the newest valid checkpoint, and notes on newer, damaged ones.

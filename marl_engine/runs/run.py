@@ -57,6 +57,7 @@ class RunOptions:
     evaluate_every: int = 50
     save_every: int = 50
     episodes: int = 128
+    mirror: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
