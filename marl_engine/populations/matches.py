@@ -37,17 +37,28 @@ class Match(NamedTuple):
 
 
 class MatchFile:
-    """The matches in a folder. Raises Refused if the file there is something else."""
+    """The matches in a folder. Its file is made with the first match, so payoffs that are computed leave none.
+
+    Raises Refused if the file there is something else.
+    """
 
     def __init__(self, folder: Path):
-        self.file = AppendOnlyFile(folder / FILE, TABLES, "matches", LAYOUT)
+        self.path = folder / FILE
+        self.file = self._open() if self.path.exists() else None
+
+    def _open(self) -> AppendOnlyFile:
+        return AppendOnlyFile(self.path, TABLES, "matches", LAYOUT)
 
     def close(self) -> None:
         """Closes the file."""
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
     def add(self, tallies: Mapping[Match, Tally]) -> None:
         """Adds matches, all or none. Those that are there already are ignored."""
+        if not tallies:
+            return
+        self.file = self.file or self._open()
         rows = [
             (" ".join(members), begin, games, write_numbers(tally.mean), write_numbers(tally.scatter), time())
             for (members, begin, games), tally in tallies.items()
@@ -56,6 +67,9 @@ class MatchFile:
 
     def find(self, matches: Iterable[Match]) -> dict[Match, Tally]:
         """Returns the tallies of those matches that are in the file. Raises Refused for damaged ones."""
+        if self.file is None and not self.path.exists():
+            return {}
+        self.file = self.file or self._open()
         query = "SELECT mean, scatter FROM matches WHERE members = ? AND begin = ? AND games = ?"
         tallies = {}
         for match in matches:
@@ -72,7 +86,7 @@ class MatchFile:
             numbers = (np.empty(0), np.empty(0))
         shapes = [each.shape for each in numbers]
         if shapes != [(players,), (players, players)] or not all(np.isfinite(each).all() for each in numbers):
-            raise Refused(f"{self.file.path} is damaged: a match has no valid payoffs; choose another run=")
+            raise Refused(f"{self.path} is damaged: a match has no valid payoffs; choose another run=")
         return Tally(match.games, *numbers)
 
 

@@ -231,6 +231,7 @@ def write_until_killed(folder, pipe):
 
 def test_a_killed_writer_loses_no_match_that_it_counted(tmp_path):
     MatchFile(tmp_path).close()
+    assert not list(tmp_path.iterdir())  # the file is made with the first match
     reading, writing = os.pipe()
     processes = [FORK.Process(target=write_until_killed, args=(tmp_path, writing)) for _ in range(2)]
     for process in processes:
