@@ -1,6 +1,7 @@
 """Copies of run folders on object storage: that of fsspec in memory."""
 
 import shutil
+from unittest.mock import Mock
 
 import pytest
 from command_runs import SMALL, assert_same_run, contents, marl_train
