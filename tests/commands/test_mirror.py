@@ -52,9 +52,7 @@ def test_another_machine_goes_on_and_keeps_the_copy(whole, tmp_path, storage, da
 
 def test_a_storage_that_does_not_answer_costs_a_sentence(tmp_path, storage, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(
-            MemoryFileSystem, "put_file", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("no answer"))
-        )
+        patch.setattr(MemoryFileSystem, "put_file", Mock(side_effect=ConnectionError("no answer")))
         done = marl_train(tmp_path, *KEYS, f"mirror={MEMORY}", "iterations=3")
     assert done.code == 0
     assert "memory://bucket/x is behind runs/x: " in done.err
