@@ -1,6 +1,7 @@
 """marl-train: trains with a game, a solver, a policy and a responder, and writes a run folder."""
 
 import gc
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -54,6 +55,8 @@ def dispatch(arguments: Sequence[str]) -> int:
     if line.action in (None, "run"):
         return train(compose_config(CONFIG, line.words, line.presets))
     if line.action == "multirun":
+        if any(word.startswith("pbt.members=") for word in line.words):
+            return evolve(line.words, line.presets)
         jobs = sweep_jobs(line.words)
         return sweep(jobs, [compose_config(CONFIG, job, line.presets) for job in jobs])
     words = hydra_overrides(parse_overrides(line.words))
@@ -85,6 +88,24 @@ def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) 
     return run_jobs(jobs, RUNS, train, sweep_runner(configs))
 
 
+def evolve(words: Sequence[str], presets: Path | None) -> int:
+    """Runs population-based training; returns the exit code. Raises Refused."""
+    from marl_engine.commands.pbt import PBTOptions, Population, read_choices, train_population
+    from marl_engine.runs.factory import build
+
+    config, choices = read_choices(words, lambda each: compose_config(CONFIG, each, presets))
+    plan, _ = split_config(config)
+    section = PBTOptions(**validate_fields(config["pbt"], PBTOptions, "pbt."))
+    if plan.run is None or plan.iterations is None:
+        raise Refused("pbt needs run=, the name of its folder, and iterations=, the length of the run of each member")
+    folder = RUNS / plan.run
+    if plan.overwrite and (folder / "population.json").is_file():
+        shutil.rmtree(folder)
+    build(config)
+    base = {**config, "overwrite": False, "pbt": None}
+    return train_population(Population(folder, base, choices, section), plan.iterations, train, sweep_runner([config]))
+
+
 def sweep_runner(configs: Sequence[Mapping[str, Any]]) -> Runner:
     """Returns the runner of a sweep: that of its jobs, without a limit of time, if they have the same."""
     from marl_engine.configuration import instantiate
@@ -102,7 +123,7 @@ def split_config(config: Mapping[str, Any]) -> tuple[RunOptions, StopRule]:
     for part in PARTS:
         if not isinstance(config.get(part), Mapping):
             raise Refused(f"{part} must be the name of a preset, not {config.get(part)!r}")
-    options = {key: value for key, value in config.items() if key not in (*PARTS, "stop")}
+    options = {key: value for key, value in config.items() if key not in (*PARTS, "stop", "pbt")}
     return RunOptions(**validate_fields(options, RunOptions, "")), StopRule(
         **validate_fields(config.get("stop"), StopRule, "stop.")
     )
@@ -146,6 +167,8 @@ def train(config: Mapping[str, Any], resume: Path | None = None) -> int:
     from marl_engine.view.progress import new_console
 
     plan, stop = split_config(config)
+    if (config.get("pbt") or {}).get("members") is not None:
+        raise Refused("pbt.members needs -m and several values, such as responder.learning_rate=1e-4,3e-4,1e-3")
     console = new_console()
     if plan.check:
         return report_contract(config, console)
