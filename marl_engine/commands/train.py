@@ -76,7 +76,7 @@ def show_by_hydra(config: DictConfig) -> None:
 
 def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) -> int:
     """Checks and then runs the jobs of a sweep; returns the exit code. Raises Refused."""
-    from marl_engine.commands.sweep import jobs_of, run_jobs
+    from marl_engine.commands.sweeps.grid import jobs_of, run_jobs
     from marl_engine.runs.factory import build
 
     jobs = jobs_of(words, configs, RUNS)
@@ -90,7 +90,7 @@ def sweep(words: Sequence[Sequence[str]], configs: Sequence[Mapping[str, Any]]) 
 
 def evolve(words: Sequence[str], presets: Path | None) -> int:
     """Runs population-based training; returns the exit code. Raises Refused."""
-    from marl_engine.commands.pbt import PBTOptions, Population, read_choices, train_population
+    from marl_engine.commands.sweeps.population import PBTOptions, Population, read_choices, train_population
     from marl_engine.runs.factory import build
 
     config, choices = read_choices(words, lambda each: compose_config(CONFIG, each, presets))

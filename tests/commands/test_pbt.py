@@ -6,7 +6,7 @@ import random
 import pytest
 from command_runs import assert_same_checkpoint, contents, marl_train
 
-from marl_engine.commands.pbt import FILE, PBTOptions, Population, change, read_choices
+from marl_engine.commands.sweeps.population import FILE, PBTOptions, Population, change, read_choices
 from marl_engine.commands.train import CONFIG, compose_config
 
 GAME = ("-m", "game=overcooked", "game.horizon=12", "threads=1", "policy.hidden=[8]", "episodes=2")

@@ -27,7 +27,7 @@ from command_runs import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from games.overcooked import Overcooked
-from marl_engine.commands.sweep import Job, is_done, run_job
+from marl_engine.commands.sweeps.grid import Job, is_done, run_job
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import KEEP, RunFolder, metric_column
 from marl_engine.runs.run import Run

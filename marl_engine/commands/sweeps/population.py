@@ -23,7 +23,7 @@ from marl_engine.commands.command_line.cli_config import FIXED_KEYS, to_dict
 from marl_engine.commands.command_line.overrides import parse_overrides
 from marl_engine.commands.command_line.preset_files import load_config
 from marl_engine.commands.process import FAILED
-from marl_engine.commands.sweep import Job, Train, run_job
+from marl_engine.commands.sweeps.grid import Job, Train, run_job
 from marl_engine.errors import Refused
 from marl_engine.evaluation.scores import score_of
 from marl_engine.interruption import INTERRUPTION
