@@ -1,7 +1,7 @@
 """Adam over the parameters of one module as one vector (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -60,15 +60,23 @@ class Adam:
         self.steps = 0
         self.mean, self.square = torch.zeros_like(self.vector.data), torch.zeros_like(self.vector.data)
 
-    def step(self, loss: Tensor | Iterable[Tensor], learning_rate: float, norm: float) -> None:
+    def step(
+        self,
+        loss: Tensor | Iterable[Tensor],
+        learning_rate: float,
+        norm: float,
+        change: Callable[[Tensor], None] | None = None,
+    ) -> None:
         """Takes one step on a loss, or on the sum of several losses, which are backpropagated one at a time to save
-        memory.
+        memory. `change` may change the gradient before its norm is clipped.
 
         Raises Diverged, and changes nothing, if the gradient is not finite.
         """
         gradient = self.gradient.zero_()
         for part in [loss] if isinstance(loss, Tensor) else loss:
             part.backward()
+        if change is not None:
+            change(gradient)
         length = gradient.norm().item()
         if not math.isfinite(length):
             raise Diverged("the loss is not finite; try a smaller responder.learning_rate or another seed")

@@ -139,6 +139,13 @@ def count_units(batch: Batch) -> int:
     return batch.rows.shape[0 if batch.sequences is None else 1]
 
 
+def count_decisions(batch: Batch, index: Tensor) -> int:
+    """Returns the number of decisions in some units."""
+    if batch.sequences is not None:
+        return int(batch.sequences.acting[:, index].sum())
+    return len(index) if batch.team is None else int(batch.team.acting[index].sum())
+
+
 def select_units(batch: Batch, index: Tensor | slice) -> Batch:
     """Returns some of the decisions, by number, mask or slice, or some of the sequences."""
     if batch.sequences is None:

@@ -88,14 +88,12 @@ def digest_opponents(opponents: Opponents | None) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def check_policies(profile: Profile) -> None:
-    """Raises Refused for policies that cannot learn from what is one update old."""
+def check_policies(profile: Profile, key: str = "runner.overlap=true") -> None:
+    """Raises Refused for policies of teams, whose losses are no sums over decisions. `key` needs others."""
     for policy in profile:
         if policy.unit == "team":
-            raise Refused(
-                f"runner.overlap=true needs probabilities of single actions, which {type(policy).__name__} does not "
-                "have; choose runner.overlap=false, or policy=network"
-            )
+            name = type(policy).__name__
+            raise Refused(f"{key} needs policies that decide for single seats, such as policy=network, not {name}")
 
 
 @torch.no_grad()

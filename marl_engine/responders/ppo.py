@@ -5,9 +5,8 @@ observation it is IPPO (de Witt et al. 2020, arXiv:2011.09533), with one of all 
 2022, arXiv:2103.01955). If policies learn one after the other it is HAPPO; see `responders.sequential`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -17,11 +16,10 @@ from torch import Tensor
 from marl_engine.capabilities import CriticSpec, capabilities_of
 from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.losses.gae import gae
-from marl_engine.losses.ppo import VALUE_LOSSES, KLPenalty, fused_surrogate
+from marl_engine.losses.ppo import VALUE_LOSSES
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
-from marl_engine.numerics.threads import run_concurrently
 from marl_engine.policies.mixtures.population import learnable_policies
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.actor_critic import NORMALISATIONS, ActorCritic
@@ -36,15 +34,15 @@ from marl_engine.responders.batches import (
     mean_metrics,
     merge_terms,
     select_decisions,
-    select_units,
 )
 from marl_engine.responders.collation import collate, estimate_values, sequences_of, unknown_endings
 from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
 from marl_engine.responders.overlap import correct, measure_correction
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.responders.sequential import SequentialRatios
+from marl_engine.responders.updates import PPOUpdate, learn_together
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
-from marl_engine.runners import LOCAL, overlapping
+from marl_engine.runners import LOCAL, make_gang, overlapping
 from marl_engine.types import (
     UNREGULARISED,
     Game,
@@ -121,6 +119,7 @@ class PPO:
         copies = StreamSettings(self.num_envs, self.shard, self.seed, self.device)
         self.lineups = Lineups(self.game, copies, self.runner, make_source(self.levels))
         self.learners: dict[Policy, ActorCritic] = {}
+        self.gang = make_gang(self.runner)
         self.generator = torch.Generator().manual_seed(self.seed)
 
     def respond(
@@ -191,16 +190,20 @@ class PPO:
         estimates = learner.renormalise(estimates)
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
         decisions = merge_terms(decisions, terms)
-        minibatches = self._minibatches(decisions)
-        losses = (
-            (learner.policy_optimiser, lambda index: self._policy_loss(policy, terms, select_units(decisions, index))),
-            (learner.critic_optimiser, lambda index: self._critic_loss(learner, select_units(estimates, index))),
-        )
-        results = run_concurrently(
-            *(partial(self._descend, optimiser, minibatches, loss) for optimiser, loss in losses)
-        )
+        parts_of_update = learner, terms, decisions, estimates, self._minibatches(decisions)
+        if self.gang is None:
+            metrics = self._update().learn(*parts_of_update)
+        else:
+            metrics = learn_together(self.gang, self._update(), *parts_of_update)
         learner.observe(decisions, estimates)
-        return {name: number for metrics in (*results, correction) for name, number in metrics.items()}
+        return metrics | correction
+
+    def _update(self) -> PPOUpdate:
+        """Returns the hyperparameters of an update after the work done so far."""
+        learning_rate, bonus = (
+            self.schedules[name].at(self.work["steps"]) for name in ("learning_rate", "entropy_bonus")
+        )
+        return PPOUpdate(self.clip, bonus, self.value_loss, self.value_width, learning_rate, self.gradient_norm)
 
     def _minibatches(self, batch: PolicyBatch) -> list[Tensor | slice]:
         """Returns the units of each minibatch of all epochs, in random order; those without decisions are left out."""
@@ -209,21 +212,6 @@ class PPO:
         orders = [torch.randperm(count_units(batch), generator=self.generator) for _ in range(self.epochs)]
         parts = [index.to(self.device) for order in orders for index in order.chunk(self.minibatches)]
         return [index for index in parts if has_decisions(batch, index)]
-
-    def _descend(
-        self,
-        optimiser: Adam,
-        minibatches: Sequence[Tensor | slice],
-        loss: Callable[[Tensor | slice], tuple[Tensor, dict[str, Tensor]]],
-    ) -> Metrics:
-        """A step down the loss of each minibatch; returns the means of what the losses report."""
-        learning_rate = self.schedules["learning_rate"].at(self.work["steps"])
-        record = []
-        for index in minibatches:
-            objective, measurements = loss(index)
-            optimiser.step(objective, learning_rate, self.gradient_norm)
-            record.append(measurements)
-        return {name: torch.stack([each[name] for each in record]).mean().item() for name in record[0]}
 
     def _scale_advantage(self, decisions: PolicyBatch) -> tuple[PolicyBatch, float]:
         """Standardises advantages, if configured, and multiplies them by ratios; returns the scale of payoff, too."""
@@ -270,30 +258,3 @@ class PPO:
         shared_rows = self.critic == "own" and learner.policy.encodes_like_critic
         decisions, estimates = collate(learner.policy, part, values, advantages, shared_rows, remembered)
         return learner.add_others(decisions, others, part), estimates
-
-    def _policy_loss(
-        self, policy: Policy, terms: Sequence[KLTerm], batch: PolicyBatch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the loss of clipped surrogate, entropy bonus and KL terms, and metrics."""
-        pi, penalty = batch.evaluate(policy)
-        action, log_prob, advantage = (
-            select_decisions(batch, each) for each in (batch.action, batch.log_prob, batch.advantage)
-        )
-        bonus = self.schedules["entropy_bonus"].at(self.work["steps"])
-        kl_penalty = None
-        if batch.target is not None:
-            kl_penalty = KLPenalty(sum(term.weight for term in terms), select_decisions(batch, batch.target))
-        result = fused_surrogate(pi, action, log_prob, advantage, clip=self.clip, bonus=bonus, kl_penalty=kl_penalty)
-        loss = result.loss if penalty is None else result.loss + penalty
-        for number, (other, weight) in enumerate(terms if kl_penalty is None else ()):
-            with torch.no_grad():
-                there = batch.distribution_of(other, number)
-            loss = loss + weight * pi.kl(there).mean()
-        return loss, {"entropy": result.entropy, "loss/policy": result.surrogate, "kl/last": result.kl}
-
-    def _critic_loss(self, learner: ActorCritic, batch: CriticBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The distance of values from their targets, in units of `value_unit`."""
-        target, before = select_decisions(batch, batch.target), select_decisions(batch, batch.value)
-        unit, error = learner.value_unit, VALUE_LOSSES[self.value_loss]
-        loss = error(batch.values(learner.critic), target, before, self.value_width * unit).mean() / unit**2
-        return loss, {"loss/value": loss.detach()}

@@ -19,6 +19,7 @@ from marl_engine.errors import Halted
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
 from marl_engine.runners.background import Background
+from marl_engine.runners.gang import Gang
 from marl_engine.runners.local import in_order
 from marl_engine.runners.resident import become_worker, is_worker
 from marl_engine.types import Argument, Result
@@ -34,13 +35,16 @@ class ProcessRunner:
 
     workers: int | None = None  # None: as many as there are free cores
     overlap: bool = False  # learners learn while workers play; see `responders.overlap`
+    learners: int = 1  # processes that learn together, besides the workers; see `runners.gang`
     pool: ProcessPoolExecutor | None = field(init=False, default=None)
     end: Connection | None = field(init=False, default=None)  # whatever is sent on it ends the workers
+    gang: Gang | None = field(init=False, default=None)
     background: Background[Any] | None = field(init=False, default=None)  # the last jobs that were started
 
     def __post_init__(self) -> None:
         if self.workers is not None:
             check_fields("runner", self, "workers", least=1, whole=True)
+        check_fields("runner", self, "learners", least=1, whole=True)
 
     def map(self, job: Callable[[Argument], Result], arguments: Iterable[Argument]) -> list[Result]:
         """Returns the results of a job for each argument. Raises Halted if a worker dies."""
@@ -69,6 +73,10 @@ class ProcessRunner:
         self.pool = self.pool or self._start()
         self.background = Background(lambda: in_order(self._complete(job, jobs)), self.background)
         return self.background.take
+
+    def for_learners(self) -> "tuple[ProcessRunner, str]":
+        """See `GangRunner`."""
+        return ProcessRunner(self.learners), "127.0.0.1"
 
     def _complete(self, job: Callable[[Argument], Result], jobs: Sequence[Argument]) -> Iterator[tuple[int, Result]]:
         """See `complete`."""

@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from marl_engine.interruption import SIGNALS
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
 from marl_engine.runners.background import Background
+from marl_engine.runners.gang import Gang
 from marl_engine.runners.local import in_order
 from marl_engine.runners.packets import Packet, pack, unpack
 from marl_engine.runners.resident import become_worker, is_worker
@@ -57,7 +58,9 @@ class RayRunner:
     num_gpus: float = 0  # of an actor; several can share one
     runtime_env: dict[str, Any] | None = None  # of actors in a running cluster; None: with this engine's packages
     overlap: bool = False  # learners learn while workers play; see `responders.overlap`
+    learners: int = 1  # actors that learn together, besides the workers; see `runners.gang`
     crew: Any = field(init=False, default=None)  # the actors
+    gang: Gang | None = field(init=False, default=None)
     background: Background[Any] | None = field(init=False, default=None)  # the last jobs that were started
 
     def __post_init__(self) -> None:
@@ -66,6 +69,7 @@ class RayRunner:
         if self.timeout is not None:
             check_fields("runner", self, "timeout", above=0)
         check_fields("runner", self, "num_gpus", least=0)
+        check_fields("runner", self, "learners", least=1, whole=True)
         if find_spec("ray") is None:
             raise Refused(INSTALL)
 
@@ -94,22 +98,36 @@ class RayRunner:
         self.background = Background(lambda: in_order(crew.complete(job, jobs)), self.background)
         return self.background.take
 
+    def for_learners(self) -> "tuple[RayRunner, str]":
+        """See `GangRunner`."""
+        self._connect()
+        import ray
+
+        host = "127.0.0.1" if self.address is None else ray.util.get_node_ip_address()
+        return replace(self, workers=self.learners, learners=1, overlap=False), host
+
+    def _connect(self) -> int:
+        """See `connect`."""
+        return connect(self.address, self.workers, self.runtime_env, self.learners if self.learners > 1 else 0)
+
     def _actors(self) -> Any:
         """Returns the `Crew`, which starts if there is none."""
         if self.crew is None:
             from marl_engine.runners.crew import Crew
 
-            count = connect(self.address, self.workers, self.runtime_env)
+            count = self._connect()
             if self.address is None:
                 check_gpus(count, self.num_gpus)
             self.crew = Crew(count, self.timeout, self.num_gpus)
         return self.crew
 
 
-def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, Any] | None = None) -> int:
+def connect(
+    address: str | None, workers: int | None, runtime_env: Mapping[str, Any] | None = None, learners: int = 0
+) -> int:
     """Starts Ray or joins a running cluster, unless this process has done so; returns the number of workers.
 
-    Raises Refused if there is no cluster at the address.
+    A Ray that starts has processors for them and for learners. Raises Refused if there is no cluster at the address.
     """
     if address is None:
         for name, value in LOCAL_SETTINGS.items():
@@ -121,7 +139,7 @@ def connect(address: str | None, workers: int | None, runtime_env: Mapping[str, 
         import signal
 
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        options: dict[str, Any] = {"num_cpus": count, "include_dashboard": False}
+        options: dict[str, Any] = {"num_cpus": count + learners, "include_dashboard": False}
         options["address"] = "local"  # also where RAY_ADDRESS names a cluster that runs
         shared = shutil.disk_usage(SHARED_MEMORY).free if address is None and SHARED_MEMORY.exists() else None
         if address is not None:

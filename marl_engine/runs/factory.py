@@ -18,7 +18,7 @@ from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.weights import load_profile_state
 from marl_engine.responders.overlap import check_policies
-from marl_engine.runners import LOCAL, BackgroundRunner, overlapping
+from marl_engine.runners import LOCAL, BackgroundRunner, make_gang, overlapping
 from marl_engine.runners.resident import is_worker
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import localise
@@ -62,6 +62,11 @@ def make_profile(spec: Any, game: Game) -> Profile:
     return profile
 
 
+def special_key(runner: Runner) -> str:
+    """Returns the key of a runner that not all responders and policies go with; empty if it has none."""
+    return "runner.overlap=true" if overlapping(runner) else "runner.learners above 1" if make_gang(runner) else ""
+
+
 def make_responder(
     section: Mapping[str, Any], game: Game, spec: Any, runner: Runner = LOCAL, *, seed: int, device: str
 ) -> Responder:
@@ -70,10 +75,10 @@ def make_responder(
     arguments: dict[str, Any] = {"game": game, "network": spec, "seed": seed, "device": device}
     if "runner" in declared_types(kind):
         arguments["runner"] = runner
-    elif overlapping(runner):
+    elif key := special_key(runner):
         raise Refused(
-            f"runner.overlap=true needs a responder whose games are played by workers, such as responder=ippo or "
-            f"mappo, not {kind.__name__}"
+            f"{key} needs a responder that learns from games played by workers, such as responder=ippo or mappo, not "
+            f"{kind.__name__}"
         )
     if is_dataclass(kind):
         keys = {key: value for key, value in section.items() if key != "_target_"}
@@ -107,8 +112,8 @@ def build(config: Mapping[str, Any]) -> Components:
     responder = make_responder(config["responder"], game, network, runner, seed=config["seed"], device=config["device"])
     solver = instantiate("solver", config["solver"])
     check_solver(solver, profile, responder)
-    if overlapping(runner):
-        check_policies(profile)
+    if key := special_key(runner):
+        check_policies(profile, key)
     reference = freeze(profile)
     evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
     parts = Components(game, profile, responder, solver, runner, reference, evaluator)

@@ -246,14 +246,28 @@ def test_sweep(assert_refused, override):
         ),
         (
             ("game=kuhn_poker", "solver=cfr", "runner=processes", "runner.overlap=true"),
-            "runner.overlap=true needs a responder whose games are played by workers, such as responder=ippo or mappo",
+            "runner.overlap=true needs a responder that learns from games played by workers, such as responder=ippo or",
         ),
         (
+            ("game=kuhn_poker", "solver=cfr", "runner=processes", "runner.learners=2"),
+            "runner.learners above 1 needs a responder that learns from games played by workers, such as responder=",
+        ),
+        (
+            ("game=overcooked", *SMALL, "runner=processes", "runner.learners=0"),
+            "runner.learners must be a whole number",
+        ),
+        *(
             (
-                *("game=aloha", "solver=bayes_net", "responder=mappo", "policy=bayes_net", "steps=9"),
-                *("runner=processes", "runner.overlap=true", "responder.shard=4", "run=x"),
-            ),
-            "runner.overlap=true needs probabilities of single actions, which BayesNetPolicy does not have",
+                (
+                    *("game=aloha", "solver=bayes_net", "responder=mappo", "policy=bayes_net", "steps=9"),
+                    *("runner=processes", key, "responder.shard=4"),
+                ),
+                f"{name} needs policies that decide for single seats, such as policy=network, not BayesNetPolicy",
+            )
+            for key, name in (
+                ("runner.overlap=true", "runner.overlap=true"),
+                ("runner.learners=2", "runner.learners above 1"),
+            )
         ),
     ],
 )

@@ -45,8 +45,8 @@ def test_before_the_first_step_the_ratio_is_one_and_the_divergence_zero():
     batch, _ = learner._scale_advantage(batch)
     with torch.no_grad():
         pi, _ = components.profile[0](batch.rows)
-        _, measurements = learner._policy_loss(components.profile[0], [], batch)
-        _, narrow = learner._policy_loss(
+        _, measurements = learner._update().policy_loss(components.profile[0], [], batch)
+        _, narrow = learner._update().policy_loss(
             components.profile[0], [], batch._replace(advantage=torch.ones(len(batch.action)))
         )
     torch.testing.assert_close(pi.log_prob(batch.action), batch.log_prob, atol=1e-6, rtol=0)

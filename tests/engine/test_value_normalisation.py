@@ -104,7 +104,7 @@ def test_the_loss_is_that_of_normalised_values(loss):
     mean, std = learner.normalised.moments.mean, learner.normalised.moments.std
     value, target, old = ((each - mean) / std for each in (batch.values(learner.critic), batch.target, batch.value))
     expected = VALUE_LOSSES[loss](value, target, old, responder.value_width).mean()
-    torch.testing.assert_close(responder._critic_loss(learner, batch)[0], expected)
+    torch.testing.assert_close(responder._update().critic_loss(learner.critic, learner.value_unit, batch)[0], expected)
 
 
 def learned_value(scale, normalisation):

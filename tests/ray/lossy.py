@@ -65,3 +65,16 @@ def die(argument):
 def always_north(observation, legal, seat, noise):
     """An entrant of tournaments: moves north."""
     return legal.argmax(-1)
+
+
+def add_ranks(folder, group):
+    """Returns the sum of all ranks plus 1. The last worker kills itself before, the first time in a folder."""
+    if group.rank == group.size - 1:
+        try:
+            (Path(folder) / "lost").touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+        except FileExistsError:
+            pass
+    total = torch.tensor([group.rank + 1])
+    group.add(total)
+    return total.item(), os.getpid()

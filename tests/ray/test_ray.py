@@ -11,7 +11,7 @@ import pytest
 import ray
 import torch
 from command_runs import SMALL, assert_same_run, marl_train
-from lossy import PENNIES, Lossy, die
+from lossy import PENNIES, Lossy, add_ranks, die
 
 from games.normal_form.games import MatrixGame
 from games.recall import Recall
@@ -27,7 +27,7 @@ from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.sharded_stream import ShardedStream
-from marl_engine.runners import LOCAL, RayRunner, crew, packets
+from marl_engine.runners import LOCAL, RayRunner, crew, make_gang, packets
 from marl_engine.runners.crew import ATTEMPTS, Crew, Store
 from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Opponents
@@ -94,6 +94,26 @@ def test_a_run_that_plays_ahead_has_the_bits_of_any_other_also_if_it_is_resumed(
     assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/other", 5)
     records = RunFolder(tmp_path / "runs/ray").records()
     assert [record["staleness"] for record in records] == [0, 1, 1, 1, 1]
+
+
+def test_learners_that_die_are_replaced(tmp_path):
+    """In an update, which the other learner cannot end, and between two."""
+    gang = make_gang(RayRunner(1, learners=2))
+    with pytest.warns(Notice, match="a learner was lost; its update is done again"):
+        first = gang.run(add_ranks, str(tmp_path))
+    assert [each[0] for each in first] == [3, 3]
+    assert gang.run(add_ranks, str(tmp_path)) == first
+    os.kill(first[0][1], signal.SIGKILL)
+    with pytest.warns(Notice):
+        assert [each[0] for each in gang.run(add_ranks, str(tmp_path))] == [3, 3]
+
+
+def test_a_run_with_two_learners_has_the_same_bits_in_actors_and_in_processes(tmp_path):
+    words = (*SMALL, "responder.shard=2", "iterations=4", "runner.overlap=true", "runner.learners=2")
+    for runner in ("processes", "ray"):
+        done = marl_train(tmp_path, *words, f"runner={runner}", "runner.workers=1", f"run={runner}")
+        assert (done.code, done.err) == (0, "")
+    assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/processes", 4)
 
 
 def play(runner, folder, number):

@@ -98,7 +98,7 @@ def test_the_first_step_of_the_responder_is_the_policy_gradient(game):
     responder.schedules["entropy_bonus"].start = responder.schedules["entropy_bonus"].value = 0.0
     terms = [KLTerm(freeze(components.profile)[0], 7.0)]
     losses = (
-        lambda: responder._policy_loss(policy, terms, batch)[0],
+        lambda: responder._update().policy_loss(policy, terms, batch)[0],
         lambda: -(policy(batch.rows, batch.legal)[0].log_prob(batch.action) * batch.advantage).mean(),
     )
     slopes = [torch.autograd.grad(loss(), list(policy.parameters())) for loss in losses]
