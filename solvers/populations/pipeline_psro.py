@@ -12,9 +12,10 @@ fixed; on each of the `active` levels above, a policy of every seat still learns
     The result is the meta-equilibrium of the whole ladder.
 
 A level that becomes the lowest one has learned against nearly the opponents that it has now, so it needs few further
-steps; with one active level this is PSRO. In each iteration opponents are the policies of its beginning, so levels do
-not depend on their order. Departures: they learn one after another in one process, and a plateau is measured by what
-the lowest level gains against the equilibrium below it, in the payoff table.
+steps; with one active level this is PSRO. In each iteration opponents are the policies of its beginning, so the levels
+are jobs that do not depend on each other, and a runner with workers trains them at the same time. Departures: they wait
+for each other at the end of an iteration, and a plateau is measured by what the lowest level gains against the
+equilibrium below it, in the payoff table.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,12 +29,12 @@ import numpy as np
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_choices, check_fields
-from marl_engine.numerics.state import resume_field, set_fields
+from marl_engine.numerics.state import get_state, resume_field, set_fields, set_state
 from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, mix_members
 from marl_engine.populations.matches import MatchFile
 from marl_engine.populations.population import Population
 from marl_engine.populations.uncertainty import marginals, product_joint
-from marl_engine.responders.learners.learner import Learner
+from marl_engine.responders.learners.learner import Learner, play_locally
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Step, Work
 from solvers.normal_form.catalogue import META
@@ -42,7 +43,10 @@ from solvers.populations.oracles import check_oracles, count_steps, resume_popul
 
 
 class Level:
-    """An active level: a policy of each seat that learns, and what it gained against the equilibrium below it."""
+    """An active level: a policy of each seat that learns, and what it gained against the equilibrium below it.
+
+    A worker gets the level's state and makes the rest anew, as a resumed run does.
+    """
 
     STATE = ("profile", "responder", "number", "best", "waited")
 
@@ -56,10 +60,6 @@ class Level:
             self.profile, self.responder = learner.profile, learner.responder
         self.best, self.waited = 0.0, 0  # largest gain as the lowest level, and iterations since it grew
 
-    def train(self, opponents: Opponents, steps: int) -> Step:
-        """Trains its policies by some steps of the responder."""
-        return train(self.responder or self.shared, self.profile, opponents, steps)
-
     def stalls(self, gain: float, progress: float, patience: int) -> bool:
         """Whether its gain has grown by no more than `progress` for `patience` iterations."""
         grows = gain > self.best + progress
@@ -70,6 +70,16 @@ class Level:
         """Makes the policies with the saved number, and restores all; see `set_state`."""
         vars(self).update(vars(Level(self.first, self.shared, state["number"])))
         set_fields(self, state)
+
+    def __reduce__(self) -> Any:
+        return make_level, (self.first, self.shared, self.number, get_state(self))
+
+
+def make_level(first: Profile, responder: Any, number: int, state: Mapping[str, Any]) -> Level:
+    """Returns a level with a state."""
+    level = Level(first, responder, number)
+    set_state(level, state)
+    return level
 
 
 @dataclass
@@ -111,19 +121,20 @@ class PipelinePSRO:
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
         fixed, _ = resume_population(self, profile, responder.game, after)
         first = [each[0] for each in fixed.members]
-        fresh = [Level(first, responder, number) for number in range(self.active)]
+        alone = responder if self.active == 1 else play_locally(responder)  # several play their games where they learn
+        fresh = [Level(first, alone, number) for number in range(self.active)]
         levels = resume_field(self, "levels", fresh, after)
         ladder, work = self.climb(fixed, levels, responder, runner)
         for iteration in count(after + 1):
             steps = count_steps(self.oracle_steps, iteration)
-            for place, level in enumerate(levels):
-                step = level.train(opponents_below(ladder, len(levels) - place), steps)
-                work += step.work
+            jobs = [(level, opponents_below(ladder, len(levels) - place), steps) for place, level in enumerate(levels)]
+            for place, (level, step) in enumerate(runner.map(train_level, jobs)):
+                levels[place], work = level, work + step.work
             ladder, played = self.climb(fixed, levels, responder, runner)
             gain = gain_of_lowest(ladder, len(levels))
             if levels[0].stalls(gain, self.progress, self.patience):
                 fixed.grow(levels[0].profile)
-                levels[:] = [*levels[1:], Level(first, responder, levels[-1].number + 1)]
+                levels[:] = [*levels[1:], Level(first, alone, levels[-1].number + 1)]
                 ladder, again = self.climb(fixed, levels, responder, runner)
                 played += again
             metrics, again = ladder.refine_solution(iteration)
@@ -155,6 +166,12 @@ class PipelinePSRO:
         """Returns the meta-game of a population."""
         method = META[self.meta]
         return make_meta_game(self, population, responder, runner, lambda payoffs: product_joint(method(payoffs)))
+
+
+def train_level(job: tuple[Level, Opponents, int]) -> tuple[Level, Step]:
+    """Trains the policies of a level by some steps of its responder; returns it, a copy if a worker trained it."""
+    level, opponents, steps = job
+    return level, train(level.responder or level.shared, level.profile, opponents, steps)
 
 
 def equilibrium_below(ladder: MetaGame, levels: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_fields
 from marl_engine.responders.regulariser import check_plays
+from marl_engine.runners import LOCAL
 from marl_engine.types import UNREGULARISED, Objective, Opponents, Profile, Responder, Step
 
 LEARNERS = 2**44  # separates the seeds of learners from those of games
@@ -39,6 +40,11 @@ class Learner:
         """Returns the state for a checkpoint."""
         self.responder.prepare(self.profile)
         return get_fields(self)
+
+
+def play_locally(responder: Any) -> Any:
+    """Returns a copy of a responder that runs its jobs where it is, or the responder if it has no runner."""
+    return replace(responder, runner=LOCAL) if "runner" in vars(responder) else responder
 
 
 def check_learners(responder: Any, name: str) -> None:
