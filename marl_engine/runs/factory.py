@@ -127,8 +127,8 @@ def build(config: Mapping[str, Any]) -> Components:
 
 
 def note_idle_workers(parts: Components) -> None:
-    """Warns if the games that a responder learns from are not divided among the workers of the runner."""
-    undivided = vars(parts.responder).get("shard", 0) is None
+    """Warns if the workers of a runner get no games to learn from, nor the matches of a population."""
+    undivided = vars(parts.responder).get("shard", 0) is None and parts.population is None
     if undivided and isinstance(parts.runner, BackgroundRunner) and not is_worker():
         text = (
             "the workers of the runner do not play for learning, as responder.shard is not set; it is the number of "
