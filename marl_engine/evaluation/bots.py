@@ -7,7 +7,13 @@ from torch import Tensor
 
 from marl_engine.capabilities import BotGame
 from marl_engine.evaluation.report import RETURNS, Panel, Report, View
-from marl_engine.evaluation.returns import SEED, ReturnEvaluator, mean_and_error, mean_over_seats
+from marl_engine.evaluation.returns import (
+    SEED,
+    ReturnEvaluator,
+    mean_and_error,
+    mean_over_seats,
+    summarise_pairs,
+)
 from marl_engine.evaluation.scores import BOT, score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.shards import Lineup, score_lineups
@@ -32,25 +38,32 @@ class BotEvaluator:
         """See `Evaluator`. A full report also has games with greedy actions, and games against slow bots."""
         metrics = dict(self.returns.evaluate(profile, iteration=iteration, full=full).metrics)
         for bot in (*self.game.bots, *(self.game.slow_bots if full else ())):
-            metrics |= self._play(profile, bot)
+            sampled, returns = self._play(profile, bot)
+            metrics |= sampled
+            if bot == self.game.bots[-1]:
+                metrics |= summarise_pairs(BOT, returns)
             if full:
-                metrics |= {f"{name}/greedy": each for name, each in self._play(profile, bot, greedy=True).items()}
-        last = self.game.bots[-1]
-        metrics |= {f"{BOT}/{name}": metrics[f"return/{last}/{name}"] for name in ("mean", "stderr")}
+                greedy, _ = self._play(profile, bot, greedy=True)
+                metrics |= {f"{name}/greedy": each for name, each in greedy.items()}
         return Report(metrics, score_of(metrics), headline(metrics, self.game, self.episodes))
 
     def compare(self, profiles: Sequence[Profile]) -> list[list[tuple[float, float]]]:
         """See `Evaluator`."""
         return self.returns.compare(profiles)
 
-    def _play(self, profile: Profile, bot: str, greedy: bool = False) -> Metrics:
-        """Returns the share of games won and the return against a bot, as means over the seats."""
+    def _play(self, profile: Profile, bot: str, greedy: bool = False) -> tuple[Metrics, Tensor]:
+        """Returns the share of games won and the return against a bot, and the returns (N,) of single games.
+
+        All are means over the seats.
+        """
         seats = range(self.game.players)
         lineups = [Lineup(profile, greedy, bot, seat) for seat in seats]
         results = score_lineups(self.runner, self.game, lineups, derive_seeds(SEED, self.episodes))
         won = torch.stack([wins(payoffs, seat) for seat, payoffs in enumerate(results)])
-        mean, error = mean_and_error(mean_over_seats(results))
-        return {f"win_rate/{bot}": won.mean().item(), f"return/{bot}/mean": mean, f"return/{bot}/stderr": error}
+        returns = mean_over_seats(results)
+        mean, error = mean_and_error(returns)
+        metrics = {f"win_rate/{bot}": won.mean().item(), f"return/{bot}/mean": mean, f"return/{bot}/stderr": error}
+        return metrics, returns
 
 
 def wins(payoffs: Tensor, seat: int) -> Tensor:

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from marl_engine.capabilities import groups_of
 from marl_engine.evaluation.report import RETURNS, Report, View, deviations
-from marl_engine.evaluation.scores import INITIAL, score_of
+from marl_engine.evaluation.scores import BLOCK, INITIAL, score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.types import Game, Metrics, Profile, Runner
 
 SEED = 2**40  # evaluation shares no seed with training
+BLOCKS = 16  # of games, whose mean returns are kept so that evaluations can be compared game by game
 ROUNDING = 1e-5  # relative to the largest payoff; smaller differences are rounding errors
 
 
@@ -95,6 +96,17 @@ def summarise(name: str, payoffs: Tensor) -> Metrics:
     return {f"{name}/mean": mean, f"{name}/stderr": error}
 
 
+def summarise_pairs(name: str, numbers: Tensor) -> Metrics:
+    """Returns the mean of numbers (N,) of N games, its standard error, and the means of blocks of games, as metrics.
+
+    Games with the same seeds are in the same block in every evaluation; see `scores.error_of_difference`.
+    """
+    mean, error = mean_and_error(numbers)
+    blocks = numbers.tensor_split(min(BLOCKS, len(numbers)))
+    means = {f"{name}/{BLOCK}/{number}": block.mean().item() for number, block in enumerate(blocks)}
+    return {f"{name}/mean": mean, f"{name}/stderr": error} | means
+
+
 def mean_and_error(numbers: Tensor) -> tuple[float, float]:
     """Returns the mean of numbers (N,) and its standard error, which is 0 for a single number."""
     error = numbers.std(unbiased=True).item() / len(numbers) ** 0.5 if len(numbers) > 1 else 0.0
@@ -136,5 +148,4 @@ def play_against_initial(
     games = torch.cat([payoffs, *results])
     if not (sums_are_constant(games) and seats_differ(games)):  # equal payoffs: a team that has not earned anything yet
         return {}
-    mean, error = mean_and_error(mean_over_seats(results))
-    return {f"{INITIAL}/mean": mean, f"{INITIAL}/stderr": error}
+    return summarise_pairs(INITIAL, mean_over_seats(results))

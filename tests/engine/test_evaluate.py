@@ -12,7 +12,7 @@ from games.control import Control
 from games.normal_form import MatrixGame
 from marl_engine.evaluation import exact, make_evaluator
 from marl_engine.evaluation.returns import play_against_initial
-from marl_engine.evaluation.scores import best_of
+from marl_engine.evaluation.scores import best_of, error_of_difference
 from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.strategy import extract_strategy
@@ -83,6 +83,33 @@ def test_the_last_is_the_best_where_the_fixed_measure_does_not_say_otherwise():
     assert best_of(against(0.0, 0.8, 0.9, 0.75))[2] == "return/initial/mean"
 
 
+def test_evaluations_with_the_same_games_are_compared_game_by_game():
+    """The later profile earns 0.1 less in each block of games: worse, although luck moves both by more than that."""
+    luck = [0.9, -0.9, 0.3, -0.3]
+
+    def evaluation(score):
+        blocks = {f"return/initial/block/{number}": score + each for number, each in enumerate(luck)}
+        return {"return/mean": 0.0, "return/initial/mean": score, "return/initial/stderr": 0.3, **blocks}
+
+    evaluations = [(1, evaluation(0.9)), (2, evaluation(0.8))]
+    assert best_of(evaluations)[:2] == (1, 0.9)
+    metrics = evaluations[1][1]
+    metrics["return/initial/block/0"] -= 0.8  # the differences are now 0.9, 0.1, 0.1 and 0.1
+    assert error_of_difference(evaluations[0][1], metrics, "return/initial/mean") == pytest.approx(0.2)
+    assert best_of(evaluations)[:2] == (2, 0.8)
+
+
+def test_the_error_of_a_difference_is_that_of_the_same_games():
+    """Two policies that are nearly alike choose the same actions in most games with equal seeds."""
+    initial, first, second = (Always(each) for each in ([0.5, 0.5], [0.9, 0.1], [0.85, 0.15]))
+    payoff = [[0.0, 1.0], [-1.0, 0.0]]
+    results = [evaluate_profile(payoff, False, [each] * 2, [initial] * 2) for each in (first, second)]
+    independent = (sum(each["return/initial/stderr"] ** 2 for each in results)) ** 0.5
+    assert error_of_difference(*results, "return/initial/mean") < 0.6 * independent
+    blocks = [each for name, each in results[0].items() if name.startswith("return/initial/block/")]
+    assert np.mean(blocks) == pytest.approx(results[0]["return/initial/mean"], abs=1e-6)
+
+
 def test_the_best_of_equal_scores_is_the_last():
     """NashConv, where less is better, and returns: the highest, and the last of equal ones."""
     distances = [(number, {"nash_conv": each, "return/mean": 0.0}) for number, each in enumerate([0.3, 0.1, 0.1, 0.2])]
@@ -147,7 +174,8 @@ def test_seats_that_win_and_lose_the_same_games_have_no_error():
     won = torch.tensor([1.0, -1.0, 1.0, 1.0])
     results = [torch.stack([won, -won], dim=1)] * 2
     metrics = play_against_initial([None] * 2, [None] * 2, results[0], lambda lineups: results)
-    assert metrics == {"return/initial/mean": 0.0, "return/initial/stderr": 0.0}
+    assert set(metrics) >= {"return/initial/mean", "return/initial/stderr", "return/initial/block/3"}
+    assert set(metrics.values()) == {0.0}
 
 
 def test_profiles_of_an_extensive_game_are_tabulated_once(monkeypatch):
