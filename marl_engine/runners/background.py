@@ -42,9 +42,9 @@ class Background(Generic[Result]):
         except BaseException as error:
             self.error = error
 
-    def end(self) -> None:
-        """Waits until the call has ended, also by an exception."""
-        self.thread.join()
+    def end(self, timeout: float | None = None) -> None:
+        """Waits until the call has ended, also by an exception, but not longer than `timeout` seconds."""
+        self.thread.join(timeout)
 
     def take(self) -> Result:
         """Waits for the call; returns its result, once, or raises its exception."""

@@ -51,7 +51,7 @@ class Crew:
         self.actors = [self.kind.remote(sys.path, os.getcwd()) for _ in range(count)]
         self.processes: dict[int, tuple[str, int]] = {}  # node and process of each worker
         self.node = None if client.is_connected() else ray.get_runtime_context().get_node_id()  # of this process
-        self.num_gpus, self.loss = num_gpus, ""  # why the last worker was lost
+        self.num_gpus, self.loss, self.closed = num_gpus, "", False  # why the last worker was lost
         self.starting = {actor.ready.remote(): worker for worker, actor in enumerate(self.actors)}
 
     def complete(
@@ -72,7 +72,10 @@ class Crew:
         try:
             while missing:
                 self._give_jobs(messages, queues, under_way)
-                for reference in self._wait(under_way):
+                ended = self._wait(under_way)
+                if self.closed:
+                    return
+                for reference in ended:
                     task = under_way[reference]
                     answer = self._answer(reference, task)
                     del under_way[reference]
@@ -86,6 +89,12 @@ class Crew:
         finally:
             for task in under_way.values():
                 self._replace(task.worker)
+
+    def close(self) -> None:
+        """Ends all workers. Jobs under way are abandoned, without an exception."""
+        self.closed = True
+        for actor in self.actors:
+            ray.kill(actor)
 
     def _give_jobs(self, messages: Sequence[Any], queues: Sequence[deque[int]], under_way: dict[Any, Task]) -> None:
         """Gives each idle worker a job of its queue, or the last one of the longest queue."""
@@ -143,6 +152,8 @@ class Crew:
 
     def _replace(self, worker: int, attempts: int = 0) -> None:
         """Replaces a worker, which cost a job `attempts` workers so far. Raises Halted if they are too many."""
+        if self.closed:
+            return
         ray.kill(self.actors[worker])
         node, process = self.processes.pop(worker, ("", 0))
         if node == self.node:

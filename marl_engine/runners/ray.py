@@ -8,6 +8,7 @@ What matters lives in the process of the run. An actor that dies or does not ans
 again by another one, with the same result.
 """
 
+import atexit
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import torch
 
@@ -36,6 +38,7 @@ from marl_engine.types import Argument, Result
 INSTALL = "runner=ray needs Ray: pip install 'marl_engine[ray]'"
 PACKAGES = ("marl_engine", "games", "solvers", "configs")  # that travel to a cluster
 SHARED_MEMORY = Path("/dev/shm")
+GRACE = 10.0  # seconds in which jobs in the background end with the process
 LOCAL_SETTINGS = {  # of a Ray that this process starts; it reads them when it is imported
     "RAY_AUTH_MODE": "disabled",  # nobody else uses it, and tokens would be written to the home folder
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -95,6 +98,8 @@ class RayRunner:
         if is_worker():
             return lambda: [job(each) for each in jobs]
         crew = self._actors()
+        if self.background is None:
+            atexit.register(end_background, ref(self))  # before Ray ends, which was imported earlier
         self.background = Background(lambda: in_order(crew.complete(job, jobs)), self.background)
         return self.background.take
 
@@ -120,6 +125,14 @@ class RayRunner:
                 check_gpus(count, self.num_gpus)
             self.crew = Crew(count, self.timeout, self.num_gpus)
         return self.crew
+
+
+def end_background(runner: "ref[RayRunner]") -> None:
+    """Ends the jobs of a runner in the background, if there are some, and their thread, which would start Ray again."""
+    here = runner()
+    if here is not None and here.background is not None:
+        here.crew.close()
+        here.background.end(GRACE)
 
 
 def connect(

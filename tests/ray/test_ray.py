@@ -4,6 +4,8 @@ import math
 import os
 import signal
 import sys
+import time
+import weakref
 from itertools import islice
 
 import numpy as np
@@ -29,6 +31,7 @@ from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.runners import LOCAL, RayRunner, crew, make_gang, packets
 from marl_engine.runners.crew import ATTEMPTS, Crew, Store
+from marl_engine.runners.ray import end_background
 from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
@@ -114,6 +117,16 @@ def test_a_run_with_two_learners_has_the_same_bits_in_actors_and_in_processes(tm
         done = marl_train(tmp_path, *words, f"runner={runner}", "runner.workers=1", f"run={runner}")
         assert (done.code, done.err) == (0, "")
     assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/processes", 4)
+
+
+def test_jobs_in_the_background_end_with_the_process(cluster):
+    """Their workers are not replaced, nor is Ray started again by the thread that waits for them."""
+    runner = RayRunner(1)
+    runner.start(time.sleep, [600, 600])
+    runner.crew.false_starts = ATTEMPTS  # no new worker may start
+    end_background(weakref.ref(runner))
+    assert not runner.background.thread.is_alive()
+    assert runner.background.error is None
 
 
 def play(runner, folder, number):
