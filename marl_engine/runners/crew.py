@@ -91,9 +91,9 @@ class Crew:
                 self._replace(task.worker)
 
     def close(self) -> None:
-        """Ends all workers. Jobs under way are abandoned, without an exception."""
+        """Ends all workers, unless Ray has ended. Jobs under way are abandoned, without an exception."""
         self.closed = True
-        for actor in self.actors:
+        for actor in self.actors if ray.is_initialized() else ():
             ray.kill(actor)
 
     def _give_jobs(self, messages: Sequence[Any], queues: Sequence[deque[int]], under_way: dict[Any, Task]) -> None:
