@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from weakref import ref
 
 import torch
 
@@ -28,7 +27,7 @@ from marl_engine.errors import Notice, Refused, describe, excerpt
 from marl_engine.interruption import SIGNALS
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.threads import count_free_cores
-from marl_engine.runners.background import Background
+from marl_engine.runners.background import Background, stop_all
 from marl_engine.runners.gang import Gang
 from marl_engine.runners.local import in_order
 from marl_engine.runners.packets import Packet, pack, unpack
@@ -38,7 +37,6 @@ from marl_engine.types import Argument, Result
 INSTALL = "runner=ray needs Ray: pip install 'marl_engine[ray]'"
 PACKAGES = ("marl_engine", "games", "solvers", "configs")  # that travel to a cluster
 SHARED_MEMORY = Path("/dev/shm")
-GRACE = 10.0  # seconds in which jobs in the background end with the process
 LOCAL_SETTINGS = {  # of a Ray that this process starts; it reads them when it is imported
     "RAY_AUTH_MODE": "disabled",  # nobody else uses it, and tokens would be written to the home folder
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -99,8 +97,9 @@ class RayRunner:
             return lambda: [job(each) for each in jobs]
         crew = self._actors()
         if self.background is None:
-            atexit.register(end_background, ref(self))  # before Ray ends, which was imported earlier
-        self.background = Background(lambda: in_order(crew.complete(job, jobs)), self.background)
+            atexit.unregister(stop_all)
+            atexit.register(stop_all)  # before Ray ends, which their threads would start again
+        self.background = Background(lambda: in_order(crew.complete(job, jobs)), self.background, crew.close)
         return self.background.take
 
     def for_learners(self) -> "tuple[RayRunner, str]":
@@ -125,14 +124,6 @@ class RayRunner:
                 check_gpus(count, self.num_gpus)
             self.crew = Crew(count, self.timeout, self.num_gpus)
         return self.crew
-
-
-def end_background(runner: "ref[RayRunner]") -> None:
-    """Ends the jobs of a runner in the background, if there are some, and their thread, which would start Ray again."""
-    here = runner()
-    if here is not None and here.background is not None:
-        here.crew.close()
-        here.background.end(GRACE)
 
 
 def connect(

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-import weakref
 from itertools import islice
 
 import numpy as np
@@ -30,8 +29,8 @@ from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.runners import LOCAL, RayRunner, crew, make_gang, packets
+from marl_engine.runners.background import stop_all
 from marl_engine.runners.crew import ATTEMPTS, Crew, Store
-from marl_engine.runners.ray import end_background
 from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
@@ -125,7 +124,7 @@ def test_jobs_in_the_background_end_with_the_process(cluster):
     runner.map(math.isqrt, [4, 9])
     actors = list(runner.crew.actors)
     runner.start(time.sleep, [600, 600])
-    end_background(weakref.ref(runner))
+    stop_all()
     assert not runner.background.thread.is_alive()
     assert runner.background.error is None
     assert runner.crew.actors == actors
