@@ -35,12 +35,6 @@ from marl_engine.runs.factory import build
 from marl_engine.types import Profile
 from solvers.zero_shot.partners import SKILLS
 
-SMALL = {  # keys of games that are learned in seconds
-    "convention": [
-        *("policy.units=32", "policy.hidden=[32]"),
-        *("responder.num_envs=128", "responder.rollout_length=10", "responder.learning_rate=0.01"),
-    ],
-}
 ZSC_EVAL = {  # medians of BR-Prox: self-play, FCP with pools of 36
     "overcooked/coordination_ring": (0.33, 0.86),
     "overcooked/counter_circuit": (0.18, 0.70),
@@ -65,7 +59,7 @@ class Trained(NamedTuple):
 def train(name: str, seed: int, plan: argparse.Namespace) -> Trained:
     """Trains pairs and a best response to their checkpoints."""
     keys = [f"game={name}", "solver=fcp", f"solver.pairs={plan.pairs}", f"solver.pair_steps={plan.pair_steps}"]
-    parts = build(compose_config("train", [*keys, f"seed={seed}", *SMALL.get(name, []), *plan.keys]))
+    parts = build(compose_config("train", [*keys, f"seed={seed}", *plan.keys]))
     start, steps = time.process_time(), 0
     iterations = plan.pairs * plan.pair_steps + plan.steps
     for progress in islice(parts.solver.solve(parts.profile, parts.responder), iterations):
@@ -85,14 +79,18 @@ def list_cooks(game: Any) -> dict[str, Profile]:
     return {name: [CookPolicy(game.kitchen, skill)] * game.players for name, skill in COOKS.items()}
 
 
-def measure(trained: list[Trained], place: int, episodes: int) -> dict[str, float]:
-    """Returns the mean returns of a seed with held-out partners, and their proximities."""
+def measure(trained: list[Trained], place: int, episodes: int, partners: int) -> dict[str, float]:
+    """Returns the mean returns of a seed with held-out partners, and their proximities.
+
+    The partners are the first pairs of each other seed; the pairs of the seed itself that meet them are as many.
+    """
     own, seeds = trained[place], derive_seeds(2**41, episodes)
-    strangers = [pair for number, each in enumerate(trained) if number != place for pair in each.pairs]
+    own = own._replace(pairs=own.pairs[:partners])
+    strangers = [pair for number, each in enumerate(trained) if number != place for pair in each.pairs[:partners]]
     cooks = list_cooks(own.game)
-    partners = [*strangers, *cooks.values()]
-    rows = cross_play_matrix(LOCAL, own.game, [own.response, *own.pairs], partners, seeds)
-    own_best = [np.diag(cross_play_matrix(LOCAL, own.game, [each], [each], seeds))[0] for each in partners]
+    met_by_all = [*strangers, *cooks.values()]
+    rows = cross_play_matrix(LOCAL, own.game, [own.response, *own.pairs], met_by_all, seeds)
+    own_best = [np.diag(cross_play_matrix(LOCAL, own.game, [each], [each], seeds))[0] for each in met_by_all]
     proximity = response_proximity(rows, np.maximum(rows.max(0), own_best))
     met = slice(len(strangers))
     result = {
@@ -126,15 +124,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="+", default=["convention"], help="presets, such as overcooked")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--pair-steps", type=int, default=15, help="iterations of self-play of each pair")
-    parser.add_argument("--steps", type=int, default=45, help="iterations of the best response")
-    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=40, help="iterations of the best response")
+    parser.add_argument("--partners", type=int, default=10, help="pairs of each seed that are met in the measurement")
+    parser.add_argument("--episodes", type=int, default=32)
     parser.add_argument("--keys", nargs="*", default=[], help="further keys of marl-train")
     plan, console, rows = parser.parse_args(), Console(), []
     for name in plan.games:
         trained = [train(name, seed, plan) for seed in range(plan.seeds)]
-        results = [measure(trained, place, plan.episodes) for place in range(plan.seeds)]
+        results = [measure(trained, place, plan.episodes, plan.partners) for place in range(plan.seeds)]
         print_table(name, results, trained, console)
         ours, theirs = (float(np.mean([each[key] for each in results])) for key in ("fcp", "self_play"))
         unit = "mean return with pairs of other seeds"

@@ -2,8 +2,9 @@
 
 All labels are alike, so two players who learned together agree on one of them by accident, and players who did not meet
 in learning agree no more often than chance. A player who watches its partner in the first turn can adopt the partner's
-label. It is the smallest case of zero-shot coordination; the one-shot game is in Hu et al. 2020 (arXiv:2003.02979,
-section 3).
+label, and then earns at least H - 1 of H with any partner who keeps to its label. It is the smallest case of zero-shot
+coordination; the one-shot game is in Hu et al. 2020 (arXiv:2003.02979, section 3). Like other repeated games it has
+perfect monitoring: the labels of a turn are known in the next one.
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,10 @@ from marl_engine.types import Turn
 class Convention:
     """Both seats earn 1 in each of `horizon` turns in which they choose the same label.
 
-    Observations (B, P, K + 2) float32: the label that the other seat chose in the first turn, one-hot, shown in the
-    second turn only; then whether the labels of the last turn matched, and whether this is the first turn. The label is
-    not shown again, so a player who adopts it needs memory. Raises ValueError for numbers out of range.
+    Observations (B, P, K + 2) float32: the label that the other seat chose in the last turn, one-hot, zeros in the
+    first turn; then whether the labels of the last turn matched, and whether this is the first turn. Earlier labels are
+    not shown, so a player who wants to know how its partner reacts needs memory. Raises ValueError for numbers out of
+    range.
     """
 
     actions: int = 5  # K: labels
@@ -66,7 +68,7 @@ class Convention:
     def _turn(self, reward: Tensor, done: Tensor) -> Turn:
         games = len(self.clock)
         observation = torch.zeros(games, 2, self.actions + 2, device=self.device)
-        shown = (self.clock == 1).float()[:, None, None].expand(games, 2, 1)
+        shown = (self.clock > 0).float()[:, None, None].expand(games, 2, 1)
         observation.scatter_(-1, self.labels.flip(1)[..., None], shown)
         observation[..., -2] = ((self.clock > 0) & self._match()).float()[:, None]
         observation[..., -1] = (self.clock == 0).float()[:, None]

@@ -1,4 +1,4 @@
-"""The repeated convention game: matches pay, a label is shown once, games open anew."""
+"""The repeated convention game: matches pay, labels are seen in the next turn, games open anew."""
 
 import torch
 
@@ -6,7 +6,7 @@ from games.convention import Convention
 from marl_engine.numerics.rng import derive_seeds
 
 
-def test_labels_that_match_pay_both_seats_and_the_partners_first_label_is_shown_once():
+def test_labels_that_match_pay_both_seats_and_are_seen_by_the_other_in_the_next_turn():
     game = Convention(actions=3, horizon=3)
     turn = game.reset(derive_seeds(0, 2))
     assert turn.observation.tolist() == [[[0, 0, 0, 0, 1]] * 2] * 2
@@ -15,7 +15,7 @@ def test_labels_that_match_pay_both_seats_and_the_partners_first_label_is_shown_
     assert turn.observation.tolist() == [[[0, 0, 1, 1, 0]] * 2, [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]]
     turn = game.step(torch.tensor([[0, 1], [1, 1]]))
     assert turn.reward.tolist() == [[0, 0], [1, 1]]
-    assert turn.observation.tolist() == [[[0, 0, 0, 0, 0]] * 2, [[0, 0, 0, 1, 0]] * 2]
+    assert turn.observation.tolist() == [[[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]], [[0, 1, 0, 1, 0]] * 2]
     assert not turn.done.any()
     turn = game.step(torch.tensor([[1, 1], [1, 1]]))
     assert turn.done.all()
