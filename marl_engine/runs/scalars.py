@@ -5,6 +5,7 @@ from math import inf
 from pathlib import Path
 from time import perf_counter
 
+from marl_engine.evaluation.scores import BLOCK
 from marl_engine.types import main_unit
 
 WRITE_EVERY = 0.1  # seconds: iterations may be shorter than it takes to write their metrics
@@ -25,10 +26,11 @@ class Scalars:
         self.pending: dict[str, tuple[float, int]] = {}  # number and step of each metric
 
     def add(self, record: Mapping[str, float]) -> None:
-        """Adds the metrics of a record, with its work as the step."""
+        """Adds the metrics of a record, with its work as the step, but not means of blocks of games."""
         unit = main_unit(record)
         step = int(record[unit])
-        self.pending |= {name: (number, step) for name, number in record.items() if name not in ("iteration", unit)}
+        shown = (name for name in record if name not in ("iteration", unit) and f"/{BLOCK}/" not in name)
+        self.pending |= {name: (record[name], step) for name in shown}
         if perf_counter() - self.last_write >= WRITE_EVERY:
             self.write()
 
