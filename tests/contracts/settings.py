@@ -297,8 +297,7 @@ def smallest(**choices: str) -> Setting | None:
 
 
 def configuration(setting: Setting) -> dict[str, Any]:
-    """What the factory builds a small run from. Networks are measured by few games."""
-    sections = {group: json.loads(section(setting, group)) for group in GROUPS}
-    if "games" in sections["solver"] and setting.policy != "table":
-        sections["solver"]["games"] = 4
-    return {"runner": preset("runner", "local")["runner"], "seed": 0, "device": "cpu", "episodes": 8} | sections
+    """What the factory builds a small run from."""
+    return {"runner": preset("runner", "local")["runner"], "seed": 0, "device": "cpu", "episodes": 8} | {
+        group: json.loads(section(setting, group)) for group in GROUPS
+    }
