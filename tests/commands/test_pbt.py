@@ -9,7 +9,7 @@ from command_runs import assert_same_checkpoint, contents, marl_train
 from marl_engine.commands.sweeps.population import FILE, PBTOptions, Population, change, read_choices
 from marl_engine.commands.train import CONFIG, compose_config
 
-GAME = ("-m", "game=overcooked", "game.horizon=12", "threads=1", "policy.hidden=[8]", "episodes=2")
+GAME = ("-m", "game=kuhn_poker", "policy=network", "threads=1", "policy.hidden=[8]")
 FEW = ("responder.num_envs=4", "responder.rollout_length=8", "responder.epochs=1", "responder.minibatches=2")
 VARIED = ("responder.learning_rate=1e-4,1e-3,1e-2", "responder.entropy_bonus=0.0,0.01")
 KEYS = (*GAME, *FEW, *VARIED, "pbt.members=3", "pbt.every=2", "run=pop")
@@ -74,9 +74,9 @@ def test_settings_change_by_a_fifth_or_to_a_neighbour_or_to_any_choice():
 @pytest.mark.parametrize(
     ("keys", "part"),
     [
-        ((*KEYS[1:6], "pbt.members=3", "run=x"), "pbt.members needs -m and several values"),
+        ((*KEYS[1:5], "pbt.members=3", "run=x"), "pbt.members needs -m and several values"),
         ((*GAME, "pbt.members=3", "run=x", "iterations=4"), "pbt needs values to begin with"),
-        ((*GAME, "game.horizon=12,13", "pbt.members=3", "run=x"), "not game.horizon"),
+        ((*GAME, "episodes=12,13", "pbt.members=3", "run=x"), "not episodes"),
         ((*GAME, "responder.num_envs=4,8", "pbt.members=3", "run=x"), "not responder.num_envs"),
         ((*GAME, *VARIED, "pbt.members=3", "iterations=4"), "pbt needs run="),
         ((*GAME, *VARIED, "pbt.members=1", "run=x", "iterations=4"), "pbt.members must be a whole number of 2 or more"),

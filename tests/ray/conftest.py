@@ -1,5 +1,7 @@
 """Ray, started once for all tests here."""
 
+import gc
+
 import pytest
 
 pytest.importorskip("ray", reason="there is no Ray: make ray-test installs it")
@@ -15,6 +17,14 @@ def cluster():
     connect(None, 8)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def free_workers():
+    """Ends the actors of runners that are gone; commands freeze what they find, which then is not collected."""
+    yield
+    gc.unfreeze()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
