@@ -40,7 +40,7 @@ from marl_engine.responders.lineups import Lineups, StreamSettings, make_source
 from marl_engine.responders.overlap import correct, measure_correction
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.responders.sequential import SequentialRatios
-from marl_engine.responders.updates import PPOUpdate, learn_together
+from marl_engine.responders.updates import Lesson, PPOUpdate, learn_together
 from marl_engine.rollout.rollout import Trajectory, group_by_policy
 from marl_engine.runners import LOCAL, make_gang, overlapping
 from marl_engine.types import (
@@ -190,11 +190,11 @@ class PPO:
         estimates = learner.renormalise(estimates)
         terms = [KLTerm(other, scale * weight) for other, weight in terms]
         decisions = merge_terms(decisions, terms)
-        parts_of_update = learner, terms, decisions, estimates, self._minibatches(decisions)
+        lesson = Lesson(terms, decisions, estimates, self._minibatches(decisions))
         if self.gang is None:
-            metrics = self._update().learn(*parts_of_update)
+            metrics = self._update().learn(learner, lesson)
         else:
-            metrics = learn_together(self.gang, self._update(), *parts_of_update)
+            metrics = learn_together(self.gang, self._update(), learner, lesson)
         learner.observe(decisions, estimates)
         return metrics | correction
 

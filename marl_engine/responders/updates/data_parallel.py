@@ -18,26 +18,22 @@ from torch import Tensor
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.responders.actor_critic import ActorCritic
-from marl_engine.responders.batches import CriticBatch, PolicyBatch, count_decisions, count_units
+from marl_engine.responders.batches import PolicyBatch, count_decisions, count_units
 from marl_engine.responders.overlap import check_policies
-from marl_engine.responders.regulariser import KLTerm
-from marl_engine.responders.updates.ppo_update import Loss, Minibatches, PPOUpdate
+from marl_engine.responders.updates.ppo_update import Lesson, Loss, Minibatches, PPOUpdate
 from marl_engine.runners import Gang, Group
 from marl_engine.types import Metrics, Policy
 
 
-class Lesson(NamedTuple):
-    """An update, and all that it needs."""
+class Part(NamedTuple):
+    """An update of a policy and its critic, as each learner gets it."""
 
     update: PPOUpdate
     policy: Policy
     critic: Any
     optimisers: tuple[Any, Any]  # states of those of the policy and the critic
     unit: float  # of values
-    terms: Sequence[KLTerm]
-    decisions: PolicyBatch
-    estimates: CriticBatch
-    minibatches: Minibatches
+    lesson: Lesson
 
 
 class Learned(NamedTuple):
@@ -48,21 +44,13 @@ class Learned(NamedTuple):
     optimisers: tuple[Any, ...] = ()
 
 
-def learn_together(
-    gang: Gang,
-    update: PPOUpdate,
-    learner: ActorCritic,
-    terms: Sequence[KLTerm],
-    decisions: PolicyBatch,
-    estimates: CriticBatch,
-    minibatches: Minibatches,
-) -> Metrics:
+def learn_together(gang: Gang, update: PPOUpdate, learner: ActorCritic, lesson: Lesson) -> Metrics:
     """Does what `PPOUpdate.learn` does by the processes of a gang. Raises Refused for policies of teams."""
     check_policies([learner.policy], "runner.learners above 1")
     optimisers = learner.policy_optimiser, learner.critic_optimiser
     states = get_state(optimisers[0]), get_state(optimisers[1])
-    parts = update, learner.policy, learner.critic, states, learner.value_unit, terms, decisions, estimates
-    results = gang.run(learn_part, Lesson(*parts, minibatches))
+    part = Part(update, learner.policy, learner.critic, states, learner.value_unit, lesson)
+    results = gang.run(learn_part, part)
     for optimiser, (vector, gradient), state in zip(optimisers, results[0].vectors, results[0].optimisers, strict=True):
         set_state(optimiser, state)
         optimiser.vector.data.copy_(vector)
@@ -71,12 +59,12 @@ def learn_together(
     return {name: sum(each.metrics.get(name, 0.0) for each in results) for name in names}
 
 
-def learn_part(lesson: Lesson, group: Group) -> Learned:
+def learn_part(part: Part, group: Group) -> Learned:
     """Takes all steps of an update with its part of each minibatch."""
-    update, policy, critic, states, unit, terms, decisions, estimates, minibatches = lesson
+    update, policy, critic, states, unit, lesson = part
     metrics, optimisers = Metrics(), (Adam(policy), Adam(critic))
-    losses = update.loss_of_policy(policy, terms, decisions), update.loss_of_critic(critic, unit, estimates)
-    parts = split_minibatches(decisions, minibatches, group)
+    losses = update.loss_of_policy(policy, lesson), update.loss_of_critic(critic, unit, lesson)
+    parts = split_minibatches(lesson.decisions, lesson.minibatches, group)
     for optimiser, state, loss in zip(optimisers, states, losses, strict=True):
         set_state(optimiser, state)
         metrics |= descend(update, optimiser, parts, loss, group)

@@ -19,6 +19,15 @@ Minibatches = Sequence[Tensor | slice]
 Loss = Callable[[Tensor | slice], tuple[Tensor, dict[str, Tensor]]]
 
 
+class Lesson(NamedTuple):
+    """What an update learns from."""
+
+    terms: Sequence[KLTerm]
+    decisions: PolicyBatch
+    estimates: CriticBatch
+    minibatches: Minibatches
+
+
 class PPOUpdate(NamedTuple):
     """The hyperparameters of one update."""
 
@@ -29,29 +38,23 @@ class PPOUpdate(NamedTuple):
     learning_rate: float
     gradient_norm: float
 
-    def learn(
-        self,
-        learner: ActorCritic,
-        terms: Sequence[KLTerm],
-        decisions: PolicyBatch,
-        estimates: CriticBatch,
-        minibatches: Minibatches,
-    ) -> Metrics:
+    def learn(self, learner: ActorCritic, lesson: Lesson) -> Metrics:
         """Takes a step of the policy and one of its critic, in parallel, for each minibatch; returns metrics."""
         losses = (
-            (learner.policy_optimiser, self.loss_of_policy(learner.policy, terms, decisions)),
-            (learner.critic_optimiser, self.loss_of_critic(learner.critic, learner.value_unit, estimates)),
+            (learner.policy_optimiser, self.loss_of_policy(learner.policy, lesson)),
+            (learner.critic_optimiser, self.loss_of_critic(learner.critic, learner.value_unit, lesson)),
         )
-        results = run_concurrently(*(partial(self.descend, optimiser, minibatches, loss) for optimiser, loss in losses))
+        steps = (partial(self.descend, optimiser, lesson.minibatches, loss) for optimiser, loss in losses)
+        results = run_concurrently(*steps)
         return {name: number for metrics in results for name, number in metrics.items()}
 
-    def loss_of_policy(self, policy: Policy, terms: Sequence[KLTerm], decisions: PolicyBatch) -> Loss:
+    def loss_of_policy(self, policy: Policy, lesson: Lesson) -> Loss:
         """Returns `policy_loss` as a function of the units of a minibatch."""
-        return lambda index: self.policy_loss(policy, terms, select_units(decisions, index))
+        return lambda index: self.policy_loss(policy, lesson.terms, select_units(lesson.decisions, index))
 
-    def loss_of_critic(self, critic: Any, unit: float, estimates: CriticBatch) -> Loss:
+    def loss_of_critic(self, critic: Any, unit: float, lesson: Lesson) -> Loss:
         """Returns `critic_loss` as a function of the units of a minibatch."""
-        return lambda index: self.critic_loss(critic, unit, select_units(estimates, index))
+        return lambda index: self.critic_loss(critic, unit, select_units(lesson.estimates, index))
 
     def descend(self, optimiser: Adam, minibatches: Minibatches, loss: Loss) -> Metrics:
         """A step down the loss of each minibatch; returns the means of what the losses report."""
