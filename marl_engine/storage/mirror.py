@@ -4,6 +4,7 @@ A machine that can be taken away, with its disk, leaves the copy behind, and ano
 """
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -73,10 +74,17 @@ class Mirror:
                 self.files.makedirs(target.rpartition("/")[0], exist_ok=True)
                 self.files.put_file(str(self.folder / name), target)
                 self.copied[name] = now[name]
-        for target in self.files.find(self.path):
-            if (name := relative_name(target, self.path)) not in now:
-                self.files.rm_file(target)
-                self.copied.pop(name, None)
+        for name in outdated(now, {relative_name(target, self.path) for target in self.files.find(self.path)}):
+            self.files.rm(f"{self.path}/{name}", recursive=True)
+        self.copied = now
+
+
+def outdated(here: Iterable[str], there: Iterable[str]) -> list[str]:
+    """Returns the files that are there only, or the outermost folders that have nothing else."""
+    kept = {str(place) for name in here for place in (PurePosixPath(name), *PurePosixPath(name).parents)}
+    lines = [[*reversed(PurePosixPath(name).parents), PurePosixPath(name)] for name in there]
+    gone = [next((str(place) for place in line if str(place) not in kept), None) for line in lines]
+    return sorted({place for place in gone if place is not None})
 
 
 def copying_order(name: str) -> tuple[bool, bool, str]:

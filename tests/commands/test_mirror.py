@@ -37,6 +37,13 @@ def test_the_copy_is_the_folder(tmp_path, storage):
     assert sum(name.endswith("manifest.json") for name in copies) == 3  # older checkpoints are gone there, too
 
 
+def test_a_copy_on_a_disk_has_no_folders_of_old_checkpoints(tmp_path):
+    assert marl_train(tmp_path, *KEYS, f"mirror=file://{tmp_path}/mirror", "iterations=8").code == 0
+    here, there = tmp_path / "runs/x", tmp_path / "mirror/x"
+    assert contents(here) == contents(there)
+    assert sorted(each.name for each in (there / "checkpoints").iterdir()) == ["00000004", "00000006", "00000008"]
+
+
 @pytest.mark.parametrize("damage", [None, "tensors.safetensors"])
 def test_another_machine_goes_on_and_keeps_the_copy(whole, tmp_path, storage, damage):
     """Also if the last checkpoint did not arrive whole."""
