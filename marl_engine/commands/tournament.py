@@ -38,7 +38,7 @@ Usage: marl-tournament ENTRANT ... [key=value ...]
 Entrants
   runs/NAME            a run, with its best checkpoint; @last is the newest one, @120 that of iteration 120
   FOLDER               all runs in a folder
-  runs/NAME@population the members of the population of a run, each one an entrant
+  runs/NAME@population the members of the population of a run, each one an entrant; @member_3 is one of them
   random               any legal action
   greedy               the action with the largest immediate reward (with shaping); it sees the state of the game
   look_ahead, mcts_50  bots of OpenSpiel games with perfect information

@@ -1,15 +1,21 @@
 """Checkpoints: written atomically, verified when read, and free of code.
 
 A state is a tree of dicts and lists with tensors, numbers, strings and None as leaves. Its tensors are saved in
-tensors.safetensors, the rest in state.json, and the digests of both in manifest.json. The files are written to a
-temporary folder, flushed to disk, and the folder is renamed, so that a folder with the final name is complete.
-Checkpoints that are damaged later are renamed and ignored.
+tensors.safetensors, the rest in state.json, and the digests of all files in manifest.json. Each member of a population
+has a file of its own, population/SEAT-NUMBER.safetensors, with the weights of its policy by their names. Members never
+change, so a file that an older checkpoint has already is linked, and takes no more room on the disk.
+
+The files are written to a temporary folder, flushed to disk, and the folder is renamed, so that a folder with the final
+name is complete. Checkpoints that are damaged later are renamed and ignored.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +25,9 @@ from torch import Tensor
 from marl_engine.numerics.state_checks import child_place
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+MEMBERS = "population"  # folder of the members in a checkpoint
+MEMBER_PLACE = re.compile(r"/solver/population/members/(\d+)/(\d+)/(.+)")  # of a tensor in the tree
+MEMBER_FILE = re.compile(rf"{MEMBERS}/(\d+)-(\d+)\.safetensors")
 PARTIAL, DAMAGED = ".partial-", "damaged-"
 
 Stamp = tuple[tuple[int, ...], ...]
@@ -37,10 +46,16 @@ def write(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     tensors: dict[str, Tensor] = {}
-    contents = {STATE: json.dumps(_without_tensors(state, "", tensors)).encode(), TENSORS: save(tensors)}
+    tree = json.dumps(_without_tensors(state, "", tensors)).encode()
+    contents = {STATE: tree, **{name: save(each) for name, each in split_members(tensors).items()}}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    for name, content in {**contents, MANIFEST: json.dumps(digests).encode()}.items():
-        _write_through(partial / name, content)
+    latest, first = newest_first(folder)[:1], {digests[name]: partial / name for name in reversed(contents)}
+    for name, content in contents.items():
+        sources = [first[digests[name]], *(path / name for path in latest)] if MEMBER_FILE.fullmatch(name) else []
+        _place(partial / name, content, sources)
+    _write_through(partial / MANIFEST, json.dumps(digests).encode())
+    for path in partial.glob(MEMBERS):
+        _flush(path)
     _flush(partial)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
@@ -52,7 +67,31 @@ def write(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """Returns the state that was written to `path`. Raises Damaged."""
     contents = _contents(path)
-    return _with_tensors(json.loads(contents[STATE]), "", load(contents[TENSORS]))
+    tree = json.loads(contents.pop(STATE))
+    return _with_tensors(tree, "", merge_members({name: load(content) for name, content in contents.items()}))
+
+
+def split_members(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Returns tensors, given by their places in a state, by file; those of members have the names of weights there."""
+    files: dict[str, dict[str, Tensor]] = {TENSORS: {}}
+    for place, tensor in tensors.items():
+        member = MEMBER_PLACE.fullmatch(place)
+        if member is None:
+            files[TENSORS][place] = tensor
+        else:
+            seat, number, name = member.groups()
+            files.setdefault(f"{MEMBERS}/{seat}-{number}.safetensors", {})[name] = tensor
+    return files
+
+
+def merge_members(files: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Returns the tensors of the files of `split_members` by their places in the state."""
+    tensors: dict[str, Tensor] = {}
+    for file, named in files.items():
+        member = MEMBER_FILE.fullmatch(file)
+        place = "" if member is None else "/solver/population/members/{}/{}/".format(*member.groups())
+        tensors |= {f"{place}{name}": tensor for name, tensor in named.items()}
+    return tensors
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -88,7 +127,8 @@ def _contents(path: Path) -> dict[str, bytes]:
     """Returns the files of a checkpoint by name. Raises Damaged if a digest does not match."""
     try:
         digests = json.loads((path / MANIFEST).read_bytes())
-        contents = {name: (path / name).read_bytes() for name in (STATE, TENSORS)}
+        names = (STATE, TENSORS, *filter(MEMBER_FILE.fullmatch, digests))
+        contents = {name: (path / name).read_bytes() for name in names}
         errors = [name for name, content in contents.items() if hashlib.sha256(content).hexdigest() != digests[name]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path} is damaged ({type(error).__name__})") from error
@@ -111,7 +151,8 @@ def _is_valid(path: Path) -> bool:
 
 def _stamp(path: Path) -> Stamp:
     """Returns inode, size and modification time in nanoseconds of each file."""
-    stats = (file.stat() for name in (MANIFEST, STATE, TENSORS) if (file := path / name).exists())
+    files = (*(path / name for name in (MANIFEST, STATE, TENSORS)), *sorted((path / MEMBERS).glob("*")))
+    stats = (file.stat() for file in files if file.exists())
     return tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
@@ -122,6 +163,17 @@ def _flush(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _place(path: Path, content: bytes, sources: Iterable[Path]) -> None:
+    """Writes a file, or links it to the first of some files that has the same content."""
+    path.parent.mkdir(exist_ok=True)
+    for source in sources:
+        if source.is_file() and source.read_bytes() == content:
+            with suppress(OSError):  # not every file system has links
+                os.link(source, path)
+                return
+    _write_through(path, content)
 
 
 def _write_through(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 first, second = load_player("runs/first"), load_player("runs/second")
 print(first.evaluate())
 print(first.bound_exploitability(steps=1_000_000))  # for games in which it is not computed exactly
-print(cross_play([first, second]))
+print(cross_play([first, second, load_player("runs/psro@member_3")]))
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,11 @@ from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.evaluation.best_response import LowerBound, bound_exploitability
-from marl_engine.policies.weights import load_profile_state
 from marl_engine.runners import LOCAL
 from marl_engine.runs.factory import build, local_config, make_responder
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import game_files, read_inputs
-from marl_engine.runs.saved_weights import read_best
+from marl_engine.runs.saved_weights import read_state, select_profile, split_address
 from marl_engine.types import Game, Metrics, Profile
 
 
@@ -30,13 +29,18 @@ from marl_engine.types import Game, Metrics, Profile
 class Player:
     """The policies of a run, and the game that they were trained in."""
 
-    name: str  # the run's folder
+    name: str  # the run's folder, or the address of a part of it
     profile: Profile
     game: Game
     config: dict[str, Any]
     local_config: dict[str, Any]  # with the paths of the run's own copies of input files
     reference: Profile  # the initial profile
     iteration: int  # of its checkpoint
+
+    @property
+    def folder(self) -> Path:
+        """Returns the run's folder."""
+        return split_address(self.name)[0]
 
     def evaluate(self, episodes: int = 128) -> Metrics:
         """Returns the metrics of a run's summary, from `episodes` games or answers to held-out prompts."""
@@ -59,18 +63,22 @@ def rescale_schedule(value: Any, steps: int) -> Any:
     return {**value, "over": steps} if isinstance(value, Mapping) and "over" in value else value
 
 
-def load_player(folder: str | Path) -> Player:
-    """Returns the player of a run's best checkpoint, or of the newest one if that is damaged. Raises Refused."""
-    path = Path(folder)
+def load_player(address: str | Path) -> Player:
+    """Returns the player of a run's best checkpoint, or of the newest one if that is damaged.
+
+    runs/NAME@last and runs/NAME@120 are other checkpoints, and runs/NAME@member_3 is a member of its population; see
+    `saved_weights`. Raises Refused.
+    """
+    path, part = split_address(address)
     try:
         config = RunFolder(path).config()
-        iteration, state = read_best(path)
+        iteration, state = read_state(path, part)
     except FileNotFoundError as error:
-        raise Refused(f"{folder} is not the folder of a run that has been saved: {error}") from error
+        raise Refused(f"{path} is not the folder of a run that has been saved: {error}") from error
     local = local_config(RunFolder(path))
     parts = build(local)
-    load_profile_state(parts.profile, state["profile"])
-    return Player(str(folder), parts.profile, parts.game, config, local, parts.reference, iteration)
+    profile = select_profile(parts.profile, state, path, part)
+    return Player(str(address), profile, parts.game, config, local, parts.reference, iteration)
 
 
 class CrossPlay(NamedTuple):
@@ -95,11 +103,11 @@ class CrossPlay(NamedTuple):
 def cross_play(players: Sequence[Player], episodes: int = 128) -> CrossPlay:
     """Plays all pairs of players, `episodes` games for each seat. Raises Refused if their games differ."""
     first = players[0]
-    files = game_files(read_inputs(Path(first.name)))
+    files = game_files(read_inputs(first.folder))
     for player in players:
         if player.config["game"] != first.config["game"]:
             raise Refused(f"{player.name} plays another game than {first.name}: {player.config['game']}")
-        if (own := game_files(read_inputs(Path(player.name)))) != files:
+        if (own := game_files(read_inputs(player.folder))) != files:
             keys = ", ".join(key for key, _ in own)
             raise Refused(f"{player.name} plays another game than {first.name}: {keys} had other content")
     pairs = first.make_evaluator(episodes).compare([player.profile for player in players])

@@ -3,6 +3,7 @@
 runs/NAME               a run, with its best checkpoint; a folder of runs stands for all of them
 runs/NAME@last          the newest checkpoint; @120 is that of iteration 120
 runs/NAME@population    the members of a population, such as that of PSRO, each an entrant
+runs/NAME@member_3      one of them
 random                  any legal action
 greedy                  the action with the largest immediate reward; it sees the state of the game
 mcts_50, look_ahead     bots of the game
@@ -66,7 +67,7 @@ def enter(words: Sequence[str], section: Mapping[str, Any] | None = None) -> Fie
         [entrant for entry in each for entrant in loaded[entry].entrants] or [make_other(word, game, partners)]
         for word, each in entries.items()
     ]
-    entrants = list(dict.fromkeys(chain.from_iterable(several)))
+    entrants = list({(each.name, each.digest): each for each in chain.from_iterable(several)}.values())
     check_names([each.name for each in entrants])
     if len(entrants) < 2:
         raise Refused(f"a tournament has two entrants or more, not {len(entrants)}; add one, such as random")

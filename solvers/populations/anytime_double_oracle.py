@@ -51,13 +51,13 @@ class AnytimeDoubleOracle:
     Raises ValueError for games that are not two-player zero-sum, and for a tolerance that is not above 0.
     """
 
-    STATE = ("members", "cuts")
+    STATE = ("population", "cuts")
 
     tolerance: float = 1e-6  # tolerance of mixtures, relative to the largest payoff
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "tolerance", above=0)
-        self.members: Population | None = None
+        self.population: Population | None = None
         self.cuts: list[Cuts] | None = None  # of each seat
 
     def solve(
@@ -71,7 +71,7 @@ class AnytimeDoubleOracle:
     def _solve(self, profile: Profile, responder: ExactResponder, after: int) -> Iterator[Progress]:
         form, members = responder.form, Population(2)
         members.grow(profile)
-        members = resume_field(self, "members", members, after)
+        members = resume_field(self, "population", members, after)
         cuts = resume_field(self, "cuts", [empty_cuts(form, seat) for seat in (0, 1)], after)
         for iteration in count(after + 1):
             before, mixtures, answers = count_cuts(cuts), [], []

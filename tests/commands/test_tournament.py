@@ -53,11 +53,12 @@ def summary(runs, name):
 
 
 def test_runs_populations_and_baselines_play_each_other(runs, command):
-    code, out, err = command("runs/cfr", "runs/cfr@2", "runs/psro@population", "random", "games=20", "run=cup")
+    words = ("runs/cfr", "runs/cfr@2", "runs/psro@population", "runs/psro@member_1", "random")
+    code, out, err = command(*words, "games=20", "run=cup")
     assert (code, err) == (0, "")
     report = summary(runs, "cup")
     names = {each["name"] for each in report["entrants"]}
-    assert {"cfr", "cfr@2", "psro#0", "psro#1", "random"} <= names
+    assert {"cfr", "cfr@2", "psro@member_0", "psro@member_1", "random"} <= names
     count = len(names)
     assert report["games"] == 20 * count * (count - 1) // 2
     assert f"{count} entrants, OpenSpiel (kuhn_poker), in runs/cup" in out
@@ -75,7 +76,7 @@ def test_exact_results_know_who_is_best(runs, command):
     place = {each["name"]: number for number, each in enumerate(report["entrants"])}
     payoff = np.array(report["tables"]["payoff"], float)
     np.testing.assert_allclose(payoff + payoff.T, 0, atol=1e-9)
-    np.testing.assert_allclose(payoff[place["random"]], payoff[place["psro#0"]], atol=1e-9)
+    np.testing.assert_allclose(payoff[place["random"]], payoff[place["psro@member_0"]], atol=1e-9)
     assert payoff[place["cfr"], place["random"]] > 0.05
     assert report["games"] == 0
 
@@ -186,6 +187,7 @@ REFUSALS = [
     (("runs/cfr", "randon"), "there is no entrant 'randon'; choose from random"),
     (("runs/cfr", "runs/cfr@7"), "has no checkpoint=7; choose from"),
     (("runs/cfr", "runs/cfr@population"), "runs/cfr has no population"),
+    (("runs/cfr", "runs/psro@member_99"), "runs/psro has no member_99; choose from member_"),
     (("runs/cfr", "nowhere:act"), "nowhere:act is not an importable function"),
     (("runs/cfr", "random", "games=0"), "games must be a whole number of 1 or more, not 0"),
     (("runs/cfr", "random", "game_s=1"), "there is no key game_s; choose from games"),

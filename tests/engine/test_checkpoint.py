@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from marl_engine.runs import checkpoint
 
@@ -199,3 +200,47 @@ def test_a_checkpoint_that_was_just_written_is_not_read_back(tmp_path, monkeypat
     checkpoint.prune(tmp_path, 2)
     assert reads == [2]
     assert names(tmp_path) == ["00000003", "damaged-00000002"]
+
+
+def population(*numbers):
+    """Returns a state with a population, whose members are numbers, in which two seats have the same members."""
+    members = [{"weight": torch.full((3,), float(number))} for number in numbers]
+    return {"solver": {"population": {"members": [members, list(members)], "games": torch.ones(2)}}, "number": 1}
+
+
+def test_members_have_files_of_their_own(tmp_path):
+    path = checkpoint.write(tmp_path, 1, population(0, 1))
+    assert names(path / "population") == ["0-0.safetensors", "0-1.safetensors", "1-0.safetensors", "1-1.safetensors"]
+    assert torch.equal(load_file(path / "population/1-1.safetensors")["weight"], torch.ones(3))
+    assert same(checkpoint.read(path), population(0, 1))
+
+
+def test_members_are_stored_once(tmp_path):
+    """By all checkpoints and seats that have them; what is left when older checkpoints go is whole."""
+    checkpoint.write(tmp_path, 1, population(0))
+    path = checkpoint.write(tmp_path, 2, population(0, 1))
+    assert [(path / f"population/{name}.safetensors").stat().st_nlink for name in ("0-0", "1-0", "0-1", "1-1")] == [
+        *(4, 4, 2, 2)
+    ]
+    checkpoint.prune(tmp_path, 1)
+    assert same(checkpoint.read(path), population(0, 1))
+
+
+def test_a_damaged_member_is_written_anew(tmp_path):
+    first = checkpoint.write(tmp_path, 1, population(0))
+    flip(first / "population/0-0.safetensors")
+    second = checkpoint.write(tmp_path, 2, population(0))
+    assert same(checkpoint.read(second), population(0))
+    with pytest.raises(checkpoint.Damaged, match=r"0-0\.safetensors is damaged"):
+        checkpoint.read(first)
+    checkpoint.quarantine(tmp_path)
+    assert names(tmp_path) == ["00000002", "damaged-00000001"]
+
+
+def test_members_are_written_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError("operation not permitted")
+
+    monkeypatch.setattr(checkpoint.os, "link", refuse)
+    checkpoint.write(tmp_path, 1, population(0))
+    assert same(checkpoint.read(checkpoint.write(tmp_path, 2, population(0, 1))), population(0, 1))

@@ -14,6 +14,7 @@ from toys import Matrix, Walk
 
 from games.openspiel import OpenSpiel
 from marl_engine.errors import Refused
+from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.numerics.threads import usable_cores
 from marl_engine.policies.mixtures.population import mix_members
 from marl_engine.policies.mlp import MLPSpec
@@ -41,6 +42,7 @@ def home(tmp_path_factory):
         (*WALK, "run=start", "iterations=1", "seed=1"),
         ("game=kuhn_poker", "solver=cfr_plus", "run=cfr", "iterations=300"),
         ("game=kuhn_poker", "solver=mmd", "run=first", "iterations=1"),
+        ("game=kuhn_poker", "solver=psro", "run=psro", "iterations=3", "save_every=1"),
     ):
         done = marl_train(folder, *arguments)
         assert done.code == 0, done.err
@@ -71,6 +73,37 @@ def test_a_player_without_its_best_checkpoint_is_the_newest(home, tmp_path):
     shutil.rmtree(tmp_path / "walk/checkpoints" / f"{best:08d}")
     newest = checkpoint.newest_first(tmp_path / "walk/checkpoints")[0]
     assert load_player(tmp_path / "walk").iteration == int(newest.name)
+
+
+def test_members_of_a_population_are_players(home):
+    """The first one is the profile with which the run began; the best response to it is the second."""
+    first, second = (load_player(home / f"runs/psro@member_{number}") for number in (0, 1))
+    assert alike(first.profile[0].state_dict(), first.reference[0].state_dict())
+    gains = [table_value(first.game, first, second, seat) for seat in (0, 1)]
+    assert sum(gains) == pytest.approx(first.evaluate()["nash_conv"])
+    with pytest.raises(Refused, match="has no member_9; choose from member_"):
+        load_player(home / "runs/psro@member_9")
+    with pytest.raises(Refused, match="cfr has no population"):
+        load_player(home / "runs/cfr@member_0")
+
+
+def table_value(game, first, second, seat):
+    """Returns what a seat gains if the second player sits there instead of the first."""
+    profile = [*first.profile]
+    profile[seat] = second.profile[seat]
+    payoffs = (
+        expected_payoffs(game.form, realization_plan(game.form, extract_strategy(game, each)))
+        for each in (profile, first.profile)
+    )
+    return float(np.subtract(*payoffs)[seat])
+
+
+def test_a_player_is_another_checkpoint_by_its_address(home):
+    last = load_player(home / "runs/walk@last")
+    assert last.iteration == 10
+    assert alike(last.profile[0].state_dict(), weights(home / "runs/walk", 10))
+    with pytest.raises(Refused, match="has no checkpoint=7; choose from"):
+        load_player(home / "runs/walk@7")
 
 
 def test_folders_that_are_no_runs_are_refused(home):

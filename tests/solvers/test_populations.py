@@ -142,7 +142,7 @@ def test_the_anytime_mixture_is_that_of_the_one_sided_linear_program(random_game
     solver, profile = AnytimeDoubleOracle(), TabularSpec().profile(game)
     steps, earns = solver.solve(profile, ExactResponder(game)), game.earns[0].numpy()
     for _ in range(6):
-        members = [list(each) for each in solver.members.members] if solver.members else None
+        members = [list(each) for each in solver.population.members] if solver.population else None
         values = next(steps).metrics["nash_conv"]
         if members:
             rows, columns = (np.array([table_plan(member) for member in seat]) for seat in members)
