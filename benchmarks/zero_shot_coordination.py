@@ -61,7 +61,7 @@ def train(name: str, seed: int, plan: argparse.Namespace) -> Trained:
     keys = [f"game={name}", "solver=fcp", f"solver.pairs={plan.pairs}", f"solver.pair_steps={plan.pair_steps}"]
     parts = build(compose_config("train", [*keys, f"seed={seed}", *plan.keys]))
     start, steps = time.process_time(), 0
-    iterations = plan.pairs * plan.pair_steps + plan.steps
+    iterations = plan.pair_steps + plan.steps
     for progress in islice(parts.solver.solve(parts.profile, parts.responder), iterations):
         steps += progress.work["steps"]
     pool: Any = parts.solver

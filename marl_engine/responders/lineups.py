@@ -1,6 +1,6 @@
 """The games that a learner plays: a stream of copies for each line-up of learners and opponents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from marl_engine.configuration import instantiate
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_fields, get_state, set_fields
+from marl_engine.policies.mixtures.population import is_learnable
 from marl_engine.responders.batches import SeatBatch
 from marl_engine.responders.overlap import Ahead, check_policies
 from marl_engine.rollout.levels import level_game
@@ -44,6 +45,11 @@ def make_source(levels: Any) -> LevelSource | None:
     return source
 
 
+def learning_seats(profile: Profile) -> list[int]:
+    """Returns the seats whose policies are not frozen."""
+    return [seat for seat, policy in enumerate(profile) if is_learnable(policy)]
+
+
 class Lineups:
     """Streams of games: one in which all seats learn, or one for each seat that learns against opponents.
 
@@ -65,11 +71,11 @@ class Lineups:
     ) -> tuple[list[Trajectory], dict[Policy, list[SeatBatch]], Metrics]:
         """The play of each line-up, what each policy learns from it, and the mean payoff of games that ended.
 
-        Without opponents all seats learn in one line-up; with opponents each seat learns in its own. If play overlaps
-        with learning, the next stretch begins.
+        Without opponents all seats learn in one line-up; with opponents each seat learns in its own, unless its policy
+        is frozen. If play overlaps with learning, the next stretch begins.
         """
         seats = range(self.game.players)
-        lineups = self._lineups(profile, opponents)
+        lineups = self._lineups(profile, opponents, learning_seats(profile))
         played, metrics = self._play(profile, opponents, turns)
         parts: dict[Policy, list[SeatBatch]] = {}
         trajectories: list[Trajectory] = []
@@ -91,25 +97,25 @@ class Lineups:
         metrics |= means | ({"return/mean": sum(means.values()) / len(means)} if means else {})
         return trajectories, parts, metrics
 
-    def _lineups(self, profile: Profile, opponents: Opponents | None) -> list[Lineup]:
-        """Returns the line-ups in which a profile learns."""
-        seats = range(self.game.players)
+    def _lineups(self, profile: Profile, opponents: Opponents | None, seats: Sequence[int]) -> list[Lineup]:
+        """Returns the line-ups in which some seats of a profile learn, or all of them without opponents."""
         if opponents is None:
-            return [Lineup(Opponents([profile]), list(seats))]
+            return [Lineup(Opponents([profile]), list(range(len(profile))))]
         return [Lineup(seat_learner(opponents, profile, seat), [seat]) for seat in seats]
 
     def _play(
         self, profile: Profile, opponents: Opponents | None, turns: int
     ) -> tuple[list[tuple[Trajectory, Tensor | None]], Metrics]:
         """Returns the next stretch of each line-up, and how old it is if play overlaps with learning."""
-        lineups = self._lineups(profile, opponents)
+        seats = learning_seats(profile)
+        lineups = self._lineups(profile, opponents, seats)
         streams = self._streams(len(lineups))
 
         def play() -> list[tuple[Trajectory, Tensor | None]]:
             return [each.play_opponents(lineup, turns) for each, (lineup, _) in zip(streams, lineups, strict=True)]
 
         def plan(players: Profile) -> list[Stretch]:
-            pairs = zip(streams, self._lineups(players, opponents), strict=True)
+            pairs = zip(streams, self._lineups(players, opponents, seats), strict=True)
             return [stretch for stream, (lineup, _) in pairs for stretch in stream.stretches(lineup, turns)]
 
         if self.ahead is None:

@@ -134,7 +134,8 @@ class PPO:
         trajectories, parts, metrics = self._play(profile, opponents, objective)
         end_of_play = perf_counter()
         results, near, ratios = [], kl_terms(objective), SequentialRatios(self.sequential)
-        for policy, seats in ratios.order(group_by_policy(profile), self.generator):
+        groups = [group for group in group_by_policy(profile) if group[0] in parts]  # others are frozen
+        for policy, seats in ratios.order(groups, self.generator):
             terms = [KLTerm(others[seats[0]], weight) for others, weight in near]
             results.append(self._learn(policy, parts[policy], terms, ratios))
             ratios.include(policy, parts[policy])

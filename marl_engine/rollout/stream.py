@@ -52,10 +52,12 @@ class Stream:
         if not (capabilities_of(self.game).tabulated and all(policy.tabular for policy in opponents.members[0])):
             opponents = expand_mixtures(opponents)
         if len(opponents.members) == 1:
-            return self.play(opponents.members[0], turns)
-        seating = OpponentSeating(opponents, self.seeds, self.clock, self.member, self.memory)
-        result = self._record(seating, turns)
-        self.member = seating.member
+            result = self.play(opponents.members[0], turns)
+        else:
+            seating = OpponentSeating(opponents, self.seeds, self.clock, self.member, self.memory)
+            result = self._record(seating, turns)
+            self.member = seating.member
+        self.member = torch.where(self.turn.done, -1, self.member)  # they draw in the next call: others may be there
         return result
 
     def _reset(self) -> Turn:

@@ -17,6 +17,7 @@ from marl_engine.errors import Notice, Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.weights import load_profile_state
+from marl_engine.responders.learners.learner import ConcurrentSolver
 from marl_engine.responders.overlap import check_policies
 from marl_engine.runners import LOCAL, BackgroundRunner, make_gang, overlapping
 from marl_engine.runners.resident import is_worker
@@ -127,8 +128,9 @@ def build(config: Mapping[str, Any]) -> Components:
 
 
 def note_idle_workers(parts: Components) -> None:
-    """Warns if the workers of a runner get no games to learn from, nor the matches of a population."""
+    """Warns if the workers of a runner get no games to learn from, no learners, nor the matches of a population."""
     undivided = vars(parts.responder).get("shard", 0) is None and parts.population is None
+    undivided &= not isinstance(parts.solver, ConcurrentSolver)
     if undivided and isinstance(parts.runner, BackgroundRunner) and not is_worker():
         text = (
             "the workers of the runner do not play for learning, as responder.shard is not set; it is the number of "

@@ -34,11 +34,12 @@ from solvers.populations.meta_game import MetaGame, check_population_fields, mak
 from solvers.populations.oracles import (
     FIRST,
     STARTS,
+    Oracle,
     check_oracles,
     count_steps,
     resume_population,
     start_newcomers,
-    train,
+    train_newcomers,
 )
 
 CCE, CE = KINDS = "cce", "ce"
@@ -89,14 +90,17 @@ class JPSRO:
         meta_game = self.meta_game = self._meta_game(population, responder, runner)
         work = meta_game.open()
         for iteration in count(after + 1):
-            new, earlier = 0, [*map(list, population.members)]
-            for seats, joint in self.opponents(meta_game.joint):
-                newcomers = start_newcomers(earlier, meta_game.mixtures, self.start, symmetric)
-                step = train(
-                    responder, newcomers, joint_opponents(earlier, joint), count_steps(self.oracle_steps, iteration)
+            oracles = [
+                Oracle(
+                    start_newcomers(population.members, meta_game.mixtures, self.start, symmetric),
+                    seats,
+                    joint_opponents(population.members, joint),
                 )
-                new += population.grow(newcomers, seats)
-                work += step.work
+                for seats, joint in self.opponents(meta_game.joint)
+            ]
+            step = train_newcomers(responder, oracles, count_steps(self.oracle_steps, iteration), iteration, runner)
+            new = sum(population.grow(oracle.newcomers, oracle.seats) for oracle in oracles)
+            work += step.work
             metrics, played = meta_game.complete(iteration)
             become_mixture(profile, population.members, meta_game.mixtures)
             metrics = step.metrics | metrics | {"newcomers": float(new)} | self._gap(responder, meta_game)

@@ -9,9 +9,10 @@ copies of them:
     league exploiter  the whole league by `f_hard`
 
 The main agent joins the league at first, and after every `generation` iterations. An exploiter then joins it, and
-begins anew, if it beats its opponents in `beaten` of games, or after `patience` generations. Departures: win rates are
-measured in games of their own, when a generation ends; exploiters begin with new weights, since there are no supervised
-ones. For two-player zero-sum games.
+begins anew, if it beats its opponents in `beaten` of games, or after `patience` generations. In each iteration
+opponents are the agents of its beginning, so the learners are jobs that do not depend on each other, and a runner with
+workers trains them at the same time. Departures: win rates are measured in games of their own, when a generation ends;
+exploiters begin with new weights, since there are no supervised ones. For two-player zero-sum games.
 """
 
 from collections import Counter
@@ -26,12 +27,19 @@ from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.evaluation.report import deviations
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.numerics.state import resume_field, set_fields
-from marl_engine.responders.learners.learner import Learner, check_learners
+from marl_engine.numerics.state import get_state, resume_field, set_fields, set_state
+from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.responders.learners.learner import (
+    Learner,
+    Training,
+    check_learners,
+    number_learner,
+    train_learners,
+)
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.runners import LOCAL
-from marl_engine.types import Metrics, Opponents, Profile, Progress, Responder, Runner, Work
+from marl_engine.types import Metrics, Opponents, Profile, Progress, Responder, Runner, Step, Work
 from solvers.populations.matchmaking import WinRates, count_wins, f_hard, f_var, prioritise
 from solvers.populations.pool import Pool
 
@@ -65,7 +73,7 @@ class Exploiter:
     STATE = ("learner", "rates", "against_main", "number", "age")
 
     def __init__(self, responder: Responder, number: int):
-        self.responder, self.number, self.learner = responder, number, Learner(responder, number)
+        self.responder, self.number, self.learner = responder, number, number_learner(responder, number)
         self.rates, self.against_main = WinRates(), 0.5
         self.age = 0  # generations since it began
 
@@ -81,7 +89,7 @@ class Exploiter:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Makes the learner with the saved number, and restores all; see `set_state`."""
-        self.learner = Learner(self.responder, state["number"])
+        self.learner = number_learner(self.responder, state["number"])
         set_fields(self, state)
 
 
@@ -93,6 +101,7 @@ class League:
     """
 
     STATE = ("population", "kinds", "rates", "exploiters", "begun")
+    concurrent = True
 
     generation: int = 20  # iterations, in each of which every learner takes a step of the responder
     games: int = 128  # of each seat, to measure a win rate
@@ -128,13 +137,27 @@ class League:
             work = Work()
             if not len(league) or (iteration - 1) % self.generation == 0:
                 work += self.begin_generation(profile, responder, runner)
-            step = responder.respond(profile, oppose_main(profile, league, rates))
-            first, second = exploiters
+            step = self.learn(Learner(profile, responder), runner)
             work += step.work
-            work += first.learner.learn(oppose_main_exploiter(first, profile, league, self.kinds)).work
-            work += second.learner.learn(oppose_league_exploiter(second, league)).work
             metrics = step.metrics | self.describe(league, rates, exploiters)
             yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile), work)
+
+    def learn(self, main: Learner, runner: Runner) -> Step:
+        """Trains all learners by a step each; returns the metrics of the main agent and the work of all."""
+        league, rates, exploiters = self.population, self.rates, self.exploiters
+        assert league is not None
+        assert rates is not None
+        assert exploiters is not None
+        (first, second), itself = exploiters, freeze(main.profile)
+        trainings = [
+            Training(main, oppose_main(itself, league, rates)),
+            Training(first.learner, oppose_main_exploiter(first, itself, league, self.kinds)),
+            Training(second.learner, oppose_league_exploiter(second, league)),
+        ]
+        (trained, step), (first.learner, one), (second.learner, other) = train_learners(trainings, runner, if_idle=True)
+        if trained is not main:
+            set_state(main, get_state(trained))
+        return step._replace(work=step.work + one.work + other.work)
 
     def begin_generation(self, profile: Profile, responder: Responder, runner: Runner) -> Work:
         """Freezes learners that are ready, and measures the win rates of all learners."""

@@ -1,20 +1,36 @@
-"""Oracles: newcomers of a population, and their training against fixed opponents."""
+"""Oracles: newcomers of a population, and their training against fixed opponents.
+
+A responder that plays games trains the newcomer of each seat apart, by a copy of itself which has learned nothing.
+These are jobs that do not depend on each other, so a runner with workers trains them at the same time.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from marl_engine.capabilities import capabilities_of
 from marl_engine.numerics.checks import check_number
 from marl_engine.numerics.schedules import parse_schedule
-from marl_engine.numerics.state import resume_field
+from marl_engine.numerics.state import load_weights, resume_field
+from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mixtures.population import begin_newcomers, check_mixable
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TablePolicy
 from marl_engine.populations.population import Population
+from marl_engine.responders.learners.learner import (
+    Learner,
+    SpreadResponder,
+    Training,
+    join_steps,
+    learner_seed,
+    make_learner,
+    train_learner,
+    train_learners,
+)
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.types import Game, Opponents, Policy, Profile, Responder, Step, Work
+from marl_engine.rollout.rollout import group_by_policy
+from marl_engine.types import Game, Opponents, Policy, Profile, Responder, Runner, Step
 
 FIRST, LAST, LIKELIEST = STARTS = "first", "last", "likeliest"  # members that a newcomer may start from
 
@@ -30,13 +46,40 @@ def start_newcomers(
     return begin_newcomers(chosen[:1]) * len(chosen) if symmetric else begin_newcomers(chosen)
 
 
-def train(responder: Responder, newcomers: Profile, opponents: Opponents, steps: int) -> Step:
-    """Trains newcomers in place by some steps of the responder; returns the last metrics, and the work of all."""
-    fixed, work = tabulate_opponents(responder.game, opponents, responder.device), Work()
-    for _ in range(steps):
-        step = responder.respond(newcomers, fixed)
-        work += step.work
-    return Step(step.metrics, work)
+class Oracle(NamedTuple):
+    """Newcomers, the seats whose newcomers are trained, and the opponents that they meet."""
+
+    newcomers: Profile
+    seats: Sequence[int]
+    opponents: Opponents
+
+
+def train_newcomers(
+    responder: Responder, oracles: Sequence[Oracle], steps: int, iteration: int, runner: Runner
+) -> Step:
+    """Trains newcomers in place, by some steps of the responder each; returns the mean metrics, and the work of all."""
+    fixed = [
+        oracle._replace(opponents=tabulate_opponents(responder.game, oracle.opponents, responder.device))
+        for oracle in oracles
+    ]
+    if not isinstance(responder, SpreadResponder):
+        jobs = [Training(Learner(oracle.newcomers, responder), oracle.opponents, steps) for oracle in fixed]
+        return join_steps([train_learner(job)[1] for job in jobs])
+    jobs, seed = [], learner_seed(responder.seed, iteration)
+    parts = [(oracle, *part) for oracle in fixed for part in group_by_policy(oracle.newcomers)]
+    parts = [part for part in parts if set(part[2]) & set(part[0].seats)]
+    for number, (oracle, policy, seats) in enumerate(parts):
+        others = freeze(oracle.newcomers)
+        profile = [policy if seat in seats else others[seat] for seat in range(len(others))]
+        learner = make_learner(responder, learner_seed(seed, number), profile)
+        learner.responder.work.update(responder.work)  # schedules go on
+        jobs.append(Training(learner, oracle.opponents, steps))
+    results = train_learners(jobs, runner, if_idle=True)
+    for (_, policy, seats), (learner, _) in zip(parts, results, strict=True):
+        load_weights(policy, learner.profile[seats[0]].state_dict(), "policy")
+    step = join_steps([step for _, step in results])
+    responder.work.update(step.work)
+    return step
 
 
 def check_steps(steps: Any) -> None:

@@ -29,35 +29,31 @@ import numpy as np
 from marl_engine.evaluation.exploitability import measure_nash_conv
 from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_choices, check_fields
-from marl_engine.numerics.state import get_state, resume_field, set_fields, set_state
+from marl_engine.numerics.state import resume_field, set_fields
 from marl_engine.policies.mixtures.population import become_mixture, begin_newcomers, mix_members
 from marl_engine.populations.matches import MatchFile
 from marl_engine.populations.population import Population
 from marl_engine.populations.uncertainty import marginals, product_joint
-from marl_engine.responders.learners.learner import Learner, play_locally
+from marl_engine.responders.learners.learner import Learner, Training, number_learner, train_learners
 from marl_engine.runners import LOCAL
-from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Step, Work
+from marl_engine.types import Opponents, Profile, Progress, Responder, Runner, Work
 from solvers.normal_form.catalogue import META
 from solvers.populations.meta_game import MetaGame, check_population_fields, gain_of_newcomers, make_meta_game
-from solvers.populations.oracles import check_oracles, count_steps, resume_population, train
+from solvers.populations.oracles import check_oracles, count_steps, resume_population, tabulate_opponents
 
 
 class Level:
-    """An active level: a policy of each seat that learns, and what it gained against the equilibrium below it.
+    """An active level: a policy of each seat that learns, and what it gained against the equilibrium below it."""
 
-    A worker gets the level's state and makes the rest anew, as a resumed run does.
-    """
-
-    STATE = ("profile", "responder", "number", "best", "waited")
+    STATE = ("learner", "number", "best", "waited")
 
     def __init__(self, first: Profile, responder: Any, number: int):
         self.first, self.shared, self.number = first, responder, number
-        self.responder: Any = None  # of its own if responders learn; exact ones have learned nothing to keep
-        if vars(responder).get("network") is None:
-            self.profile = begin_newcomers(first)
-        else:
-            learner = Learner(responder, number)
-            self.profile, self.responder = learner.profile, learner.responder
+        self.learner = (
+            Learner(begin_newcomers(first), responder)  # an exact one, which has learned nothing to keep
+            if vars(responder).get("network") is None
+            else number_learner(responder, number)
+        )
         self.best, self.waited = 0.0, 0  # largest gain as the lowest level, and iterations since it grew
 
     def stalls(self, gain: float, progress: float, patience: int) -> bool:
@@ -70,16 +66,6 @@ class Level:
         """Makes the policies with the saved number, and restores all; see `set_state`."""
         vars(self).update(vars(Level(self.first, self.shared, state["number"])))
         set_fields(self, state)
-
-    def __reduce__(self) -> Any:
-        return make_level, (self.first, self.shared, self.number, get_state(self))
-
-
-def make_level(first: Profile, responder: Any, number: int, state: Mapping[str, Any]) -> Level:
-    """Returns a level with a state."""
-    level = Level(first, responder, number)
-    set_state(level, state)
-    return level
 
 
 @dataclass
@@ -121,20 +107,22 @@ class PipelinePSRO:
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
         fixed, _ = resume_population(self, profile, responder.game, after)
         first = [each[0] for each in fixed.members]
-        alone = responder if self.active == 1 else play_locally(responder)  # several play their games where they learn
-        fresh = [Level(first, alone, number) for number in range(self.active)]
+        fresh = [Level(first, responder, number) for number in range(self.active)]
         levels = resume_field(self, "levels", fresh, after)
         ladder, work = self.climb(fixed, levels, responder, runner)
         for iteration in count(after + 1):
             steps = count_steps(self.oracle_steps, iteration)
-            jobs = [(level, opponents_below(ladder, len(levels) - place), steps) for place, level in enumerate(levels)]
-            for place, (level, step) in enumerate(runner.map(train_level, jobs)):
-                levels[place], work = level, work + step.work
+            jobs = [
+                Training(level.learner, opponents_below(ladder, len(levels) - place, responder), steps)
+                for place, level in enumerate(levels)
+            ]
+            for level, (learner, step) in zip(levels, train_learners(jobs, runner), strict=True):
+                level.learner, work = learner, work + step.work
             ladder, played = self.climb(fixed, levels, responder, runner)
             gain = gain_of_lowest(ladder, len(levels))
             if levels[0].stalls(gain, self.progress, self.patience):
-                fixed.grow(levels[0].profile)
-                levels[:] = [*levels[1:], Level(first, alone, levels[-1].number + 1)]
+                fixed.grow(levels[0].learner.profile)
+                levels[:] = [*levels[1:], Level(first, responder, levels[-1].number + 1)]
                 ladder, again = self.climb(fixed, levels, responder, runner)
                 played += again
             metrics, again = ladder.refine_solution(iteration)
@@ -154,7 +142,7 @@ class PipelinePSRO:
         population = Population(len(fixed.members), fixed.payoffs.symmetric)
         population.members, population.payoffs = [list(each) for each in fixed.members], deepcopy(fixed.payoffs)
         for level in levels:
-            population.grow(level.profile, again=True)
+            population.grow(level.learner.profile, again=True)
         ladder = self._meta_game(population, responder, runner)
         return ladder, work + ladder.open()
 
@@ -168,12 +156,6 @@ class PipelinePSRO:
         return make_meta_game(self, population, responder, runner, lambda payoffs: product_joint(method(payoffs)))
 
 
-def train_level(job: tuple[Level, Opponents, int]) -> tuple[Level, Step]:
-    """Trains the policies of a level by some steps of its responder; returns it, a copy if a worker trained it."""
-    level, opponents, steps = job
-    return level, train(level.responder or level.shared, level.profile, opponents, steps)
-
-
 def equilibrium_below(ladder: MetaGame, levels: int) -> np.ndarray:
     """Returns the meta-equilibrium (n_0, n_1, …) without the highest levels, whose number is given."""
     return ladder.solve(cut_table(ladder, levels))
@@ -185,11 +167,11 @@ def cut_table(ladder: MetaGame, levels: int) -> np.ndarray:
     return ladder.population.payoffs.mean[(slice(None), *(slice(size - levels) for size in sizes))]
 
 
-def opponents_below(ladder: MetaGame, levels: int) -> Opponents:
+def opponents_below(ladder: MetaGame, levels: int, responder: Responder) -> Opponents:
     """Returns the meta-equilibrium without the highest levels as opponents."""
     mixtures = marginals(equilibrium_below(ladder, levels))
     members = [own[: len(mixture)] for own, mixture in zip(ladder.population.members, mixtures, strict=True)]
-    return Opponents([mix_members(members, mixtures)])
+    return tabulate_opponents(responder.game, Opponents([mix_members(members, mixtures)]), responder.device)
 
 
 def gain_of_lowest(ladder: MetaGame, levels: int) -> float:

@@ -32,11 +32,12 @@ from solvers.populations.meta_game import MetaGame, check_population_fields, mak
 from solvers.populations.oracles import (
     FIRST,
     STARTS,
+    Oracle,
     check_oracles,
     count_steps,
     resume_population,
     start_newcomers,
-    train,
+    train_newcomers,
 )
 
 NASH, UNIFORM, RECTIFIED = "nash", "uniform", "rectified"
@@ -83,13 +84,18 @@ class PSRO:
         meta_game = self.meta_game = self._meta_game(population, responder, runner)
         work = meta_game.open()
         for iteration in count(after + 1):
-            new, earlier = 0, [*map(list, population.members)]
-            for seats, mixtures in self.opponents(population, meta_game.mixtures):
-                newcomers = start_newcomers(earlier, meta_game.mixtures, self.start, symmetric)
-                opponents = Opponents([mix_members(earlier, mixtures)])
-                step = train(responder, newcomers, opponents, count_steps(self.oracle_steps, iteration))
-                new += population.grow(newcomers, seats, again=self.meta == UNIFORM)
-                work += step.work
+            oracles = [
+                Oracle(
+                    start_newcomers(population.members, meta_game.mixtures, self.start, symmetric),
+                    seats,
+                    Opponents([mix_members(population.members, mixtures)]),
+                )
+                for seats, mixtures in self.opponents(population, meta_game.mixtures)
+            ]
+            step = train_newcomers(responder, oracles, count_steps(self.oracle_steps, iteration), iteration, runner)
+            again = self.meta == UNIFORM
+            new = sum(population.grow(oracle.newcomers, oracle.seats, again=again) for oracle in oracles)
+            work += step.work
             metrics, played = meta_game.complete(iteration)
             become_mixture(profile, population.members, meta_game.mixtures)
             metrics = step.metrics | metrics | {"newcomers": float(new)}

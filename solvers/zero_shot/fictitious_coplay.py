@@ -6,21 +6,23 @@ Strouse et al. 2021, "Collaborating with Humans without Human Data" (arXiv:2110.
        Keep three checkpoints of each: the initial one, one with half of the final return, and the final one.
     2. Train a best response to all 3 N checkpoints, drawn with equal probability, which stay as they are.
 
-The best response has to find out during a game who its partner is, so it should have memory (policy=gru).
+Pairs do not depend on each other: each takes one step in an iteration of stage 1, and a runner with workers trains them
+at the same time. The best response has to find out during a game who its partner is, so it should have memory
+(policy=gru).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import resume_field
-from marl_engine.responders.learners.learner import check_learners
+from marl_engine.responders.learners.learner import Training, check_learners, join_steps, train_learners
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
-from marl_engine.types import Profile, Progress, Responder, Runner
+from marl_engine.types import Metrics, Profile, Progress, Responder, Runner, Work
 from solvers.populations.pool import Pool
-from solvers.zero_shot.partners import SKILLS, Pair, respond_to_pool
+from solvers.zero_shot.partners import Pair, respond_to_pool
 
 
 @dataclass
@@ -30,7 +32,8 @@ class FictitiousCoPlay:
     While pairs are trained, the best response is as it was at first. Raises ValueError for numbers below 1.
     """
 
-    STATE = ("population", "pair")
+    STATE = ("population", "team")
+    concurrent = True
 
     pairs: int = 8  # N
     pair_steps: int = 250  # steps of the responder for each pair
@@ -38,7 +41,7 @@ class FictitiousCoPlay:
     def __post_init__(self) -> None:
         check_fields("solver", self, "pairs", "pair_steps", least=1, whole=True)
         self.population: Pool | None = None
-        self.pair: Pair | None = None  # that is trained at present
+        self.team: list[Pair] | None = None  # the pairs in training; none once they are trained
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -46,24 +49,28 @@ class FictitiousCoPlay:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents")
         check_learners(responder, type(self).__name__)
-        return self._solve(profile, responder, after)
+        return self._solve(profile, responder, runner, after)
 
-    def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:
+    def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
         population = resume_field(self, "population", Pool(profile), after)
         iterations = count(after + 1)
-        yield from self.train_partners(profile, responder, population, after, iterations)
+        if not len(population):
+            new = [Pair(responder, number, self.pair_steps) for number in range(self.pairs)]
+            pairs = resume_field(self, "team", new, after)
+            for iteration in islice(iterations, self.pair_steps - pairs[0].trained):
+                yield Progress(iteration, profile, *self.train_partners(pairs, population, runner))
         yield from respond_to_pool(profile, responder, population, iterations)
 
-    def train_partners(
-        self, profile: Profile, responder: Responder, population: Pool, after: int, iterations: Iterator[int]
-    ) -> Iterator[Progress]:
-        """Stage 1: adds the checkpoints of N pairs to the population, one pair after the other."""
-        while (number := len(population) // SKILLS) < self.pairs:
-            pair = resume_field(self, "pair", Pair(responder, number, self.pair_steps), after)
-            after = 0  # later pairs are new
-            while not pair.is_trained:
-                step = pair.learn()
-                if pair.is_trained:
-                    population.add_all(pair.checkpoints())
-                    self.pair = None
-                yield Progress(next(iterations), profile, step.metrics | {"pair": number + 1.0}, step.work)
+    def train_partners(self, pairs: list[Pair], population: Pool, runner: Runner) -> tuple[Metrics, Work]:
+        """Stage 1: trains all pairs by a step of self-play; the last one adds their checkpoints to the population.
+
+        Returns mean metrics, and the work of all.
+        """
+        results = train_learners([Training(pair.learner) for pair in pairs], runner)
+        for pair, (learner, step) in zip(pairs, results, strict=True):
+            pair.note(learner, step)
+        if pairs[0].is_trained:
+            population.add_all(checkpoint for pair in pairs for checkpoint in pair.checkpoints())
+            self.team = None
+        metrics, work, _ = join_steps([step for _, step in results])
+        return metrics | {"pairs": float(len(pairs))}, work

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from marl_engine.policies.weights import copy_with_profile_state, profile_state
-from marl_engine.responders.learners.learner import Learner
+from marl_engine.responders.learners.learner import Learner, number_learner
 from marl_engine.types import UNREGULARISED, Objective, Profile, Progress, Responder, Step
 from solvers.populations.pool import Pool
 
@@ -31,7 +31,7 @@ class Pair:
     STATE = ("learner", "trained", "candidates", "returns", "latest")
 
     def __init__(self, responder: Responder, number: int, steps: int):
-        self.learner = Learner(responder, number)
+        self.learner = number_learner(responder, number)
         self.steps, self.trained = steps, 0
         self.latest = nan  # the mean return of the games that ended last
         self.candidates: list[dict[str, Any]] = []  # as `profile_state`
@@ -46,13 +46,18 @@ class Pair:
     def learn(self, objective: Objective = UNREGULARISED) -> Step:
         """Takes one step of self-play."""
         step = self.learner.learn(objective=objective)
+        self.note(self.learner, step)
+        return step
+
+    def note(self, learner: Learner, step: Step) -> None:
+        """Takes note of a step that was taken, and goes on with the learner that took it."""
+        self.learner = learner
         self.trained += 1
         self.latest = step.metrics.get("return/mean", self.latest)
         if isnan(self.returns[0]):
             self.returns[0] = self.latest
         if self.is_trained or self.trained % max(1, self.steps // PARTS) == 0:
             self._keep()
-        return step
 
     def checkpoints(self) -> list[Profile]:
         """Returns the initial team, the one in between, and the final one, frozen."""

@@ -11,13 +11,11 @@ from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.paths import paths, play_games
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
-from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec, average_strategy, fill_tables, stack_tables, table_plan
 from marl_engine.populations.measures import compute_payoffs
 from marl_engine.populations.population import Population
 from marl_engine.responders.exact import ExactResponder
-from marl_engine.responders.ppo import PPO
-from marl_engine.runners import LOCAL, ProcessRunner
+from marl_engine.runners import LOCAL
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle, is_zero_sum
 from solvers.populations.fictitious_play import FictitiousPlay
@@ -93,25 +91,6 @@ def test_a_pipeline_of_one_level_is_psro():
     assert (three[1:7] <= one[1:7] + 1e-9).mean() > 0.5
 
 
-def test_levels_that_learn_in_workers_learn_the_same():
-    """Networks, with games in progress, critics and optimisers, over the end of a level."""
-
-    def learn(runner):
-        torch.manual_seed(0)
-        game, network = MatrixGame(), MLPSpec(hidden=(8,))
-        learner = PPO(game, network, num_envs=8, rollout_length=4, minibatches=1, epochs=2, learning_rate=0.02)
-        solver = PipelinePSRO(active=2, patience=1, games=4)
-        steps = list(islice(solver.solve(network.profile(game), learner, runner), 4))
-        weights = [each.state_dict() for level in solver.levels for each in level.profile]
-        metrics = [{name: each for name, each in step.metrics.items() if "seconds" not in name} for step in steps]
-        return metrics, [tensor for each in weights for tensor in each.values()]
-
-    (first, ours), (second, reference) = learn(ProcessRunner(2)), learn(LOCAL)
-    assert first == second
-    assert [each["fixed"] for each in second][-1] > 1
-    assert all(map(torch.equal, ours, reference))
-
-
 def test_each_level_responds_to_all_below():
     """From rock, paper is the first response; one iteration later the next level beats both with scissors."""
     game = MatrixGame("rock_paper_scissors")
@@ -119,7 +98,7 @@ def test_each_level_responds_to_all_below():
     solver = PipelinePSRO(active=2, patience=9)
     plays = []
     for _ in islice(solver.solve(TabularSpec().profile(game), ExactResponder(game)), 2):
-        plays.append([int(level.profile[0].strategy.argmax()) for level in solver.levels])
+        plays.append([int(level.learner.profile[0].strategy.argmax()) for level in solver.levels])
     assert plays == [[1, 1], [1, 2]]
     assert solver.population.sizes == (1, 1)
     assert solver.meta_game.mixtures[0] == pytest.approx([1 / 3, 1 / 3, 1 / 3], abs=1e-6)

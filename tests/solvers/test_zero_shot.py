@@ -84,11 +84,12 @@ def test_pairs_of_different_numbers_differ_and_keep_their_beginning():
 def test_fictitious_coplay_trains_pairs_and_then_the_profile_with_their_checkpoints():
     components = make("solver=fcp", *PAIRS)
     start = [each.clone() for each in components.profile[0].parameters()]
-    record = advance(components, 6)
-    assert [step.metrics.get("pair") for step in record] == [1, 1, 1, 2, 2, 2]
+    record = advance(components, 3)
+    assert [step.metrics["pairs"] for step in record] == [2, 2, 2]
+    assert [step.work["steps"] for step in record] == [320, 320, 320]  # 2 pairs of 16 games, 10 steps of each
     assert all(torch.equal(*each) for each in zip(start, components.profile[0].parameters(), strict=True))
     assert [len(each) for each in components.solver.population.members] == [6, 6]
-    (step,) = islice(components.solver.solve(components.profile, components.responder, after=6), 1)
+    (step,) = islice(components.solver.solve(components.profile, components.responder, after=3), 1)
     assert step.metrics["members"] == 6
     assert not all(torch.equal(*each) for each in zip(start, components.profile[0].parameters(), strict=True))
 
