@@ -138,7 +138,8 @@ def uses_workers(responder: Responder) -> bool:
 
 def play_locally(responder: Any) -> Any:
     """Returns a copy of a responder that has learned nothing, and runs its jobs where it is."""
-    return replace(responder, runner=LOCAL) if isinstance(responder, SpreadResponder) else replace(responder)
+    changes = {"runner": LOCAL} if isinstance(responder, SpreadResponder) else {}
+    return replace(responder, **changes)
 
 
 def check_learners(responder: Any, name: str) -> None:
