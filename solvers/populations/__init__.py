@@ -1,6 +1,7 @@
 """Populations of strategies: PSRO and its relatives, (neural) fictitious play, and leagues."""
 
 from solvers.populations.anytime_double_oracle import AnytimeDoubleOracle
+from solvers.populations.anytime_psro import AnytimePSRO
 from solvers.populations.fictitious_play import FictitiousPlay
 from solvers.populations.jpsro import JPSRO
 from solvers.populations.league import League
@@ -13,6 +14,7 @@ __all__ = [
     "NFSP",
     "PSRO",
     "AnytimeDoubleOracle",
+    "AnytimePSRO",
     "FictitiousPlay",
     "League",
     "PipelinePSRO",

@@ -29,6 +29,7 @@ from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.state import get_state, resume_field, set_fields, set_state
 from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.populations.pool import Pool
 from marl_engine.responders.learners.learner import (
     Learner,
     Training,
@@ -41,7 +42,6 @@ from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.runners import LOCAL
 from marl_engine.types import Metrics, Opponents, Profile, Progress, Responder, Runner, Step, Work
 from solvers.populations.matchmaking import WinRates, count_wins, f_hard, f_var, prioritise
-from solvers.populations.pool import Pool
 
 MATCHES = 2**45  # separates the games that measure win rates from those of learning
 SELF_PLAY, PRIORITISED, FORGOTTEN = 0.35, 0.5, 0.15  # shares of the main agent's games

@@ -17,11 +17,11 @@ from itertools import count, islice
 
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import resume_field
+from marl_engine.populations.pool import Pool
 from marl_engine.responders.learners.learner import Training, check_learners, join_steps, train_learners
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.runners import LOCAL
 from marl_engine.types import Metrics, Profile, Progress, Responder, Runner, Work
-from solvers.populations.pool import Pool
 from solvers.zero_shot.partners import Pair, respond_to_pool
 
 

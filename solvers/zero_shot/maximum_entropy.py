@@ -22,13 +22,13 @@ from torch import Tensor
 
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.state import resume_field
+from marl_engine.populations.pool import Pool
 from marl_engine.responders.learners.learner import check_learners
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.likelihood import action_log_probs, check_likelihood
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.runners import LOCAL
 from marl_engine.types import Objective, Payoff, Profile, Progress, Responder, Runner
-from solvers.populations.pool import Pool
 from solvers.zero_shot.partners import Pair, respond_to_pool
 
 

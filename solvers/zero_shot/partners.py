@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from marl_engine.policies.weights import copy_with_profile_state, profile_state
+from marl_engine.populations.pool import Pool
 from marl_engine.responders.learners.learner import Learner, number_learner
 from marl_engine.types import UNREGULARISED, Objective, Profile, Progress, Responder, Step
-from solvers.populations.pool import Pool
 
 SKILLS = 3  # checkpoints of a pair: initial, half of the return, final
 PARTS = 11  # of a pair's steps; a checkpoint is kept after each, and that in between is one of them
