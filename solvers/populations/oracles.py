@@ -66,8 +66,12 @@ def train_newcomers(
         jobs = [Training(Learner(oracle.newcomers, responder), oracle.opponents, steps) for oracle in fixed]
         return join_steps([train_learner(job)[1] for job in jobs])
     jobs, seed = [], learner_seed(responder.seed, iteration)
-    parts = [(oracle, *part) for oracle in fixed for part in group_by_policy(oracle.newcomers)]
-    parts = [part for part in parts if set(part[2]) & set(part[0].seats)]
+    parts = [
+        (oracle, policy, learning)
+        for oracle in fixed
+        for policy, seats in group_by_policy(oracle.newcomers)
+        if (learning := [seat for seat in seats if seat in oracle.seats])
+    ]
     for number, (oracle, policy, seats) in enumerate(parts):
         others = freeze(oracle.newcomers)
         profile = [policy if seat in seats else others[seat] for seat in range(len(others))]

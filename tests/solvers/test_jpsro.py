@@ -9,11 +9,17 @@ import torch
 from games.normal_form.games import MatrixGame
 from games.openspiel.game import OpenSpiel
 from marl_engine.evaluation.correlated import correlated_gap
+from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.responders.exact import ExactResponder
+from marl_engine.responders.ppo import PPO
+from marl_engine.runners import LOCAL
+from marl_engine.types import Opponents
 from solvers.normal_form.correlated import cce_regrets, ce_regrets, max_entropy_correlated, max_gini_correlated
 from solvers.populations import JPSRO
 from solvers.populations.jpsro import SELECTIONS, joint_opponents
+from solvers.populations.oracles import Oracle, train_newcomers
 
 
 @pytest.mark.parametrize("kind", ["ce", "cce"])
@@ -70,6 +76,20 @@ def test_newcomers_of_a_ce_meet_the_others_given_their_recommendation():
     opponents = joint_opponents([["a", "b"], ["c", "d"]], joint)
     assert opponents.members == [["a", "c"], ["a", "d"], ["b", "d"]]
     assert opponents.weights == [0.5, 0.25, 0.25]
+
+
+def test_a_newcomer_learns_in_the_seat_of_its_recommendation_only():
+    """One network sits in both seats, and meets scissors in the first. In the second it would have to beat paper."""
+    torch.manual_seed(0)
+    game, network = MatrixGame("rock_paper_scissors"), MLPSpec(hidden=(8,))
+    learner = PPO(game, network, num_envs=32, rollout_length=4, minibatches=1, learning_rate=0.02, entropy_bonus=0.0)
+    newcomers, (_, paper, _), (*_, scissors) = network.profile(game), *(pure_members(game, seat) for seat in (0, 1))
+    oracle = Oracle(newcomers, [0], Opponents([[paper, scissors]]))
+    step = train_newcomers(learner, [oracle], 20, 1, LOCAL)
+    assert newcomers[0] is newcomers[1]
+    assert step.work["steps"] == 20 * 32 * 4
+    rock, *others = extract_strategy(game, newcomers)[2:5]
+    assert rock > 0.9 > 0.1 > max(others)
 
 
 @pytest.mark.parametrize("select", SELECTIONS)
