@@ -65,7 +65,10 @@ class FreeForAll:
                 f"{self.count}; use schedule=round_robin, in which an entrant sits in several seats"
             )
         if any(each.games for each in self.field.entrants):
-            raise Refused("people play no new games, so they have no place in schedule=free_for_all; leave them out")
+            raise Refused(
+                "people play no new games, and in those that they played one run had all other seats, so they have no "
+                "place in schedule=free_for_all; leave them out, or use schedule=round_robin"
+            )
         self.seatings = len(williams_design(self.players))
         deals = -(-self.games // self.seatings)
         self.shared = min(comb(self.count - 2, self.players - 2), SHARED, deals)
