@@ -5,16 +5,23 @@ it cannot bring where it belongs it hands over on a counter to a cook who can. I
 others. It remembers nothing; where two such cooks could block each other for ever, its choice is random.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
+from games.overcooked.cook_needs import (
+    count_items,
+    count_needs,
+    has_room,
+    lacks,
+    other_regions,
+    returns_soups,
+    terrain_regions,
+    waits_to_start,
+)
 from games.overcooked.cook_views import read_view
 from games.overcooked.rules import (
     COOK,
     DISH,
     HATCH,
-    INGREDIENTS,
     INTERACT,
     NOTHING,
     ONION,
@@ -29,40 +36,6 @@ from marl_engine.numerics.jit import compile_loop
 
 HESITATION = 0.25  # probability to wait where another cook may step into the same cell
 NOWHERE = -1  # there is no way
-
-
-class Plan(NamedTuple):
-    """What cooks know about a kitchen: its regions are connected parts of its floor, bit r of a set is region r."""
-
-    region: np.ndarray  # (cells,) int64: the set of the region of a floor cell, 0 of others
-    touch: np.ndarray  # (cells,) int64: the regions from which a cell can be used
-    sources: np.ndarray  # (4,) int64: terrain that provides an item, by item; -1: none
-    onions: int  # of the soup that is cooked
-    tomatoes: int
-
-
-@compile_loop
-def lacks(kitchen, plan, row, pot, item):
-    """Returns how many onions or tomatoes a pot lacks. One with other contents is filled with anything."""
-    clocks = items_of(kitchen) + kitchen.terrain.size
-    soup = row[items_of(kitchen) + kitchen.pots[pot]]
-    if row[clocks + pot] != UNLIT:
-        return 0
-    onions, tomatoes = 0, 0
-    if soup != NOTHING:
-        onions, tomatoes = np.int64(soup & 3), np.int64(soup >> 2) - 1
-    if (onions > plan.onions) | (tomatoes > plan.tomatoes):
-        return INGREDIENTS - onions - tomatoes if kitchen.automatic else 0
-    return plan.onions - onions if item == ONION else plan.tomatoes - tomatoes
-
-
-@compile_loop
-def waits_to_start(kitchen, plan, row, pot):
-    """Whether a pot has all that it will get, and a cook has to start it."""
-    soup, clocks = row[items_of(kitchen) + kitchen.pots[pot]], items_of(kitchen) + kitchen.terrain.size
-    if (kitchen.automatic != 0) | (soup == NOTHING) | (row[clocks + pot] != UNLIT):
-        return False
-    return lacks(kitchen, plan, row, pot, ONION) + lacks(kitchen, plan, row, pot, TOMATO) == 0
 
 
 @compile_loop
@@ -110,16 +83,6 @@ def mark_pots(kitchen, plan, row, here, item, goals):
 
 
 @compile_loop
-def terrain_regions(kitchen, plan, terrain):
-    """Returns the set of regions from which cells of a kind can be used."""
-    regions = np.int64(0)
-    for cell in range(kitchen.terrain.size):
-        if kitchen.terrain[cell] == terrain:
-            regions |= plan.touch[cell]
-    return regions
-
-
-@compile_loop
 def mark_fetch(kitchen, plan, row, here, item, can_use, goals):
     """Marks where an item can be taken: counters count only for a cook who can use it."""
     marked = False
@@ -128,30 +91,6 @@ def mark_fetch(kitchen, plan, row, here, item, can_use, goals):
     if can_use:
         marked |= mark_counters(kitchen, plan, row, here, here, item, goals)
     return marked
-
-
-@compile_loop
-def count_items(kitchen, row, cook, item, on_counters):
-    """Returns how many of an item the other cooks hold and, optionally, counters."""
-    count = 0
-    for mate in range(len(kitchen.cooks)):
-        count += (mate != cook) & (row[3 + COOK * mate] == item)
-    if on_counters:
-        for number in range(kitchen.counters.size):
-            count += row[items_of(kitchen) + kitchen.counters[number]] == item
-    return count
-
-
-@compile_loop
-def count_needs(kitchen, plan, row, item):
-    """Returns how many ingredients of a kind pots lack, or how many dishes soups need."""
-    count, clocks = 0, items_of(kitchen) + kitchen.terrain.size
-    for pot in range(kitchen.pots.size):
-        if item == DISH:
-            count += row[clocks + pot] != UNLIT
-        else:
-            count += lacks(kitchen, plan, row, pot, item)
-    return count
 
 
 @compile_loop
@@ -190,6 +129,10 @@ def mark_empty_hand(kitchen, plan, row, cook, here, goals):
     if mark_pots(kitchen, plan, row, here, NOTHING, goals):
         return True
     cooks = terrain_regions(kitchen, plan, POT) & here != 0
+    if not cooks and returns_soups(kitchen, plan):
+        there = terrain_regions(kitchen, plan, POT) & other_regions(kitchen, plan, row, cook)
+        if not has_room(kitchen, plan, row, here, there):
+            return False  # so as not to fill its hands, either
     for patience in range(2):  # first what nobody else brings; then, in case they do not, what a cook at the pots needs
         for item in (DISH, ONION, TOMATO):
             brought = count_items(kitchen, row, cook, item, not cooks) if patience == 0 else 0
@@ -210,12 +153,11 @@ def mark_full_hand(kitchen, plan, row, cook, here, item, goals):
         if mark_pots(kitchen, plan, row, here, item, goals):
             return True
         there = terrain_regions(kitchen, plan, POT)
-    others = np.int64(0)
-    for mate in range(len(kitchen.cooks)):
-        if mate != cook:
-            others |= plan.region[row[1 + COOK * mate]]
     if there & here == 0:  # hand it over
-        return mark_counters(kitchen, plan, row, here, others & there, NOTHING, goals)
+        there &= other_regions(kitchen, plan, row, cook)
+        if (item < SOUP) & (not has_room(kitchen, plan, row, here, there)):
+            return False
+        return mark_counters(kitchen, plan, row, here, there, NOTHING, goals)
     for other in (ONION, TOMATO, DISH):  # put it down if a pot needs something else
         if other != item and count_needs(kitchen, plan, row, other) > 0:
             return mark_counters(kitchen, plan, row, here, here, NOTHING, goals)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from games.overcooked import rules
-from games.overcooked.cook_rules import Plan, plan_games, plan_views
+from games.overcooked.cook_needs import Plan
+from games.overcooked.cook_rules import plan_games, plan_views
 from games.overcooked.rules import DISHES, FLOOR, INGREDIENTS, ONIONS, SOUP, TOMATOES, Kitchen
 from marl_engine.numerics.checks import check_number
 from marl_engine.numerics.distributions.categorical import Categorical

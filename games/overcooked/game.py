@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from games.overcooked import layouts, rules
-from games.overcooked.cook_rules import Plan
+from games.overcooked.cook_needs import Plan
 from games.overcooked.cooks import COOKS, cook_distribution, make_plan
 from marl_engine.configuration import outside
 from marl_engine.numerics.threads import split_rows

@@ -26,6 +26,7 @@ def pair_return(game, first, second=None, games=4):
         ("asymmetric_advantages", 240),
         ("coordination_ring", 120),
         ("forced_coordination", 160),
+        ("forced_coordination_tomato", 120),  # soups come back over the counters that ingredients would fill
         ("counter_circuit", 120),
     ],
 )
