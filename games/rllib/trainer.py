@@ -21,7 +21,7 @@ from games.rllib.lineup_env import Lineup, LineupEnv, Played
 from games.rllib.modules import ActionCritic, ActionValues, ActorCritic, Head, SoftActorCritic
 from games.rllib.rows import RowLayout, layout_of
 from marl_engine.capabilities import spaces_of
-from marl_engine.errors import Halted, Refused, excerpt
+from marl_engine.errors import Halted, Refused, describe, excerpt
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.weights import states_equal
@@ -61,6 +61,8 @@ class Trainer:
             self.algorithm = config.build_algo(use_copy=False)
         except ValueError as error:
             raise Refused(f"RLlib refuses responder.training: {excerpt(str(error))}") from error
+        self.errors: list[Exception] = []  # of a thread that learns
+        self.algorithm.learner_group.foreach_learner(lambda each: guard_thread(each, self.errors))
         atexit.register(self.stop)  # before Ray itself ends
         with suppress(OSError):
             Path(self.algorithm.logdir).rmdir()  # an empty folder in the user's home
@@ -104,11 +106,16 @@ class Trainer:
         return config
 
     def train(self, lineup: Lineup) -> tuple[Metrics, Played]:
-        """Plays with a line-up and learns for an iteration of RLlib, in place; returns losses, and what was played."""
+        """Plays with a line-up and learns for an iteration of RLlib, in place; returns losses, and what was played.
+
+        Raises Halted if the thread in which RLlib learns has failed.
+        """
         self._load()
         group = self.algorithm.env_runner_group
         group.foreach_env_runner(lambda runner: seat(runner, lineup))
         result = self.algorithm.train()
+        if self.errors:
+            raise Halted(f"learning by RLlib failed: {excerpt(describe(self.errors[0]))}") from self.errors[0]
         played = [each for each in group.foreach_env_runner(take_played) if each is not None]
         self._store()
         return losses_of(result, self.names.values()), join(played)
@@ -197,6 +204,27 @@ def take_played(runner: Any) -> Played | None:
 def join(played: Sequence[Played]) -> Played:
     """Returns what was played in all copies."""
     return Played(sum(each.steps for each in played), [payoff for each in played for payoff in each.payoffs])
+
+
+def guard_thread(learner: Any, errors: list[Exception]) -> None:
+    """Makes the thread of a learner of IMPALA or APPO survive an exception, and adds this to `errors`.
+
+    It learns nothing any more then, but takes batches: RLlib would wait for a dead thread for ever.
+    """
+    if not isinstance(learner, IMPALALearner):
+        return
+    thread: Any = learner._learner_thread
+    update = thread._update_method
+
+    def guarded(**arguments: Any) -> None:
+        if errors:
+            return
+        try:
+            update(**arguments)
+        except Exception as error:
+            errors.append(error)
+
+    thread._update_method = guarded
 
 
 def module_of(learner: Any, name: str) -> Any:

@@ -17,6 +17,7 @@ from games.rllib import RLlibResponder
 from games.rllib.lineup_env import Lineup, LineupEnv
 from games.rllib.rows import layout_of
 from marl_engine.commands import tournament
+from marl_engine.errors import Halted
 from marl_engine.numerics.state import get_state, set_state
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.runs import checkpoint, load_player
@@ -74,6 +75,19 @@ def test_every_algorithm_learns_when_seats_move_in_turn_and_actions_are_illegal(
     rows = profile[0].encode(turn.observation[:, 0], torch.zeros(1, dtype=torch.int64))
     first, second = profile[0].network(rows)[0].tolist()  # logits, or values; at first they differ by about 0.01
     assert second > first + 0.15
+
+
+def test_an_error_in_the_thread_that_learns_ends_the_run():
+    """RLlib would wait for a thread that has ended."""
+    responder, profile = make_responder(Turns(), "IMPALA")
+    responder.respond(profile)
+
+    def fail(**_):
+        raise ArithmeticError("no loss")
+
+    responder.trainer.algorithm.learner_group.foreach_learner(lambda each: vars(each).update(compute_losses=fail))
+    with pytest.raises(Halted, match="learning by RLlib failed: no loss"):
+        responder.respond(profile)
 
 
 @pytest.mark.parametrize("algorithm", ["PPO", "SAC"])
