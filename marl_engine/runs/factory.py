@@ -6,7 +6,6 @@ In each section `_target_` names a class, and the other keys are its fields.
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,9 +21,9 @@ from marl_engine.responders.overlap import check_policies
 from marl_engine.runners import LOCAL, BackgroundRunner, make_gang, overlapping
 from marl_engine.runners.resident import is_worker
 from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.initial import warm_start
 from marl_engine.runs.inputs import localise
 from marl_engine.runs.requirements import check_parts
-from marl_engine.runs.saved_weights import warm_start
 from marl_engine.types import Game, Metrics, Profile, Responder, Runner, Solver
 
 
@@ -106,7 +105,7 @@ def build(config: Mapping[str, Any]) -> Components:
     network = instantiate("policy", config["policy"])
     profile = make_profile(network, game)
     if config.get("init"):
-        warm_start(profile, Path(config["init"]))
+        warm_start(profile, game, str(config["init"]), config["policy"]["_target_"])
     for policy in profile:
         policy.to(config["device"])
     runner = instantiate("runner", config["runner"])

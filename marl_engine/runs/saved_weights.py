@@ -11,14 +11,11 @@ from typing import Any
 
 from marl_engine.errors import Refused, choice, excerpt
 from marl_engine.evaluation.scores import best_of, score_of
-from marl_engine.numerics.state import load_weights
 from marl_engine.policies.weights import (
     copy_with_profile_state,
     copy_with_weights,
     load_profile_state,
-    states_equal,
 )
-from marl_engine.rollout.rollout import group_by_policy
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Metrics, Profile
@@ -91,29 +88,6 @@ def read_best(path: Path) -> tuple[int, dict[str, Any]]:
         iteration = find_best(folder)
         return iteration, checkpoint.read(folder.checkpoints / f"{iteration:08d}")
     return folder.latest()[:2]
-
-
-def warm_start(profile: Profile, path: Path) -> None:
-    """Loads the weights of each seat's policy from another run. Raises Refused if they do not fit."""
-    try:
-        _, state = read_best(path)
-    except FileNotFoundError as error:
-        raise Refused(f"init={path} is not the folder of a run that has been saved: {error}") from error
-    saved = state["profile"]
-    if len(saved["seats"]) != len(profile):
-        raise Refused(f"init={path} has {len(saved['seats'])} seats, and this game {len(profile)}")
-    for policy, seats in group_by_policy(profile):
-        first, *others = dict.fromkeys(saved["seats"][seat] for seat in seats)
-        weights = saved["policies"][first]
-        if not all(states_equal(weights, saved["policies"][other]) for other in others):
-            raise Refused(
-                f"init={path} does not fit: seats {', '.join(map(str, seats))} share one policy here and have "
-                "different ones there; use policy.shared=false"
-            )
-        try:
-            load_weights(policy, weights, "policy")
-        except ValueError as error:
-            raise Refused(f"init={path} does not fit: {error}; take a run of the same game and policy") from error
 
 
 def load_saved_profile(folder: Path, profile: Profile, key: str) -> Profile:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from games.rllib.export import import_rllib
+from games.rllib.export import RLLIB, import_rllib
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused, choice
 from marl_engine.policies.weights import digest_weights
@@ -31,7 +31,6 @@ from marl_engine.tournaments.people import Partner, RecordedGame, games_of
 from marl_engine.types import Game, Profile, Turn
 
 RANDOM, GREEDY = "random", "greedy"
-RLLIB = "rllib:"  # before the path of a checkpoint
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,9 @@ from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.weights import profile_state
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
+from marl_engine.runs.initial import warm_start
 from marl_engine.runs.players import cross_play, load_player
-from marl_engine.runs.saved_weights import load_saved_profile, warm_start
+from marl_engine.runs.saved_weights import load_saved_profile, read_state
 from marl_engine.tournaments import enter
 
 SMALL = (
@@ -171,6 +172,23 @@ def test_a_run_begins_with_the_best_weights_of_another(home, tmp_path):
     assert marl_train(tmp_path, "resume=runs/warm", "init=runs/x").code == 2
 
 
+def test_tables_begin_with_the_strategy_of_networks(tmp_path):
+    """It is the first member of PSRO, also if the other run is gone when this one is resumed."""
+    networks = ("game=kuhn_poker", "policy=network", "solver=self_play", *SMALL, "run=networks", "iterations=1")
+    assert marl_train(tmp_path, *networks).code == 0
+    player = load_player(tmp_path / "runs/networks")
+    strategy = extract_strategy(player.game, player.profile)
+    tables = ("game=kuhn_poker", "solver=psro", "init=runs/networks", "run=tables", "iterations=1")
+    assert marl_train(tmp_path, *tables).code == 0
+    shutil.rmtree(tmp_path / "runs/networks")
+    assert marl_train(tmp_path, "resume=runs/tables", "iterations=2").code == 0
+    _, state = read_state(tmp_path / "runs/tables", "last")
+    first = [members[0]["strategy"] for members in state["solver"]["population"]["members"]]
+    np.testing.assert_allclose(np.concatenate([np.ones(2), *first]), strategy)
+    refused = marl_train(tmp_path, *WALK, "init=rllib:x", "run=x")
+    assert "init=rllib:x has no weights of this engine's networks; only tables can take its strategy" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -235,8 +253,9 @@ def test_saved_mixtures_and_sharing_are_restored(tmp_path, shared):
 def test_different_policies_of_a_run_do_not_become_one(tmp_path):
     """Seats that share a policy begin with the weights of one that they shared, or of equal ones."""
     spec = MLPSpec(hidden=[4])
-    (shared,), (first,), (second,) = (set(spec.profile(Matrix(torch.eye(2)))) for _ in range(3))
+    game = Matrix(torch.eye(2))
+    (shared,), (first,), (second,) = (set(spec.profile(game)) for _ in range(3))
     with pytest.raises(Refused, match="seats 0, 1 share one policy here and have different ones there"):
-        warm_start([shared] * 2, saved_run(tmp_path / "different", [first, second]))
-    warm_start([shared] * 2, saved_run(tmp_path / "equal", [second, deepcopy(second)]))
+        warm_start([shared] * 2, game, str(saved_run(tmp_path / "different", [first, second])))
+    warm_start([shared] * 2, game, str(saved_run(tmp_path / "equal", [second, deepcopy(second)])))
     assert alike(shared.state_dict(), second.state_dict())

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from command_runs import marl_train
 
 pytest.importorskip("ray.rllib.algorithms.ppo", reason="there is no RLlib: make rllib-test installs it")
 
@@ -20,6 +21,7 @@ from games.rllib import to_rllib
 from games.rllib.checkpoints import load_checkpoint
 from marl_engine.commands import tournament
 from marl_engine.errors import Refused
+from marl_engine.runs.saved_weights import read_state
 
 
 def save(config, game, policies, mapping, path, iterations=0):
@@ -87,6 +89,18 @@ def test_a_checkpoint_enters_a_tournament(shared, tmp_path, monkeypatch, capsys)
     assert end.value.code == 0, capsys.readouterr()
     report = json.loads((tmp_path / "runs" / "cup" / "tournament.json").read_text())
     assert f"rllib:{shared[0]}" in {each["name"] for each in report["entrants"]}
+
+
+def test_a_checkpoint_is_the_first_member_of_psro(shared, tmp_path):
+    words = ("game=matrix", "solver=psro", f"init=rllib:{shared[0]}", "run=psro", "iterations=2")
+    done = marl_train(tmp_path, *words)
+    assert (done.code, done.err) == (0, "")
+    _, state = read_state(tmp_path / "runs/psro", "last")
+    game = MatrixGame(name="rock_paper_scissors")
+    policy = load_checkpoint(str(shared[0]), game)[0]
+    for seat, members in enumerate(state["solver"]["population"]["members"]):
+        torch.testing.assert_close(members[0]["strategy"].float(), log_probs(policy, game, seat)[0].exp())
+        assert len(members) > 1
 
 
 def test_what_cannot_play_is_refused(shared, tmp_path):
