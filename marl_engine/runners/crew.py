@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.util.client import ray as client
 
 from marl_engine.errors import Halted, Notice, excerpt
@@ -22,7 +22,8 @@ from marl_engine.runners.packets import Packet, pack, unpack
 from marl_engine.runners.ray import Worker
 from marl_engine.types import Argument, Result
 
-ATTEMPTS = 5  # workers that a job may cost
+ATTEMPTS = 5  # workers that a job may cost, and in a row that may fail by an exception when they start
+STARTS = 20  # workers in a row that may be killed while they start
 PATIENCE = 60.0  # seconds without any worker after which the run says what it waits for
 STALE = 16  # calls after which an array that was not used again leaves the object store
 
@@ -130,14 +131,15 @@ class Crew:
         return f"no worker has started yet: each needs 1 CPU and {self.num_gpus:g} GPU, and the cluster has {has} free"
 
     def _welcome(self, start: Any) -> None:
-        """Takes note that a worker has started, or replaces it. Raises Halted if ATTEMPTS in a row could not start."""
+        """Takes note that a worker has started, or replaces it. Raises Halted if too many in a row could not start."""
         worker = self.starting.pop(start)
         try:
             self.processes[worker] = ray.get(start)
             self.false_starts = 0
         except RayError as error:
             self.false_starts += 1
-            if self.false_starts >= ATTEMPTS:
+            failed = isinstance(error, RayActorError) and error.actor_init_failed
+            if self.false_starts >= (ATTEMPTS if failed else STARTS):
                 raise Halted(f"workers cannot start: {excerpt(str(error), 2000)}") from error
             self._replace(worker)
 

@@ -3,50 +3,13 @@
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 from command_runs import SMALL, assert_same_run, marl_train
+from run_processes import COMMAND, await_that, descendants, start, start_process
 
-ROOT = Path(__file__).parents[2]
 RAY = ("runner=ray", "runner.workers=2", "responder.shard=1", "save_every=2")
-COMMAND = "from marl_engine.commands.entry import train; train()"
-MARK = "MARL_ENGINE_TEST"  # an environment variable that the processes of a run inherit
-
-
-def start_process(home, command, **environment):
-    """Starts a process whose descendants can be told by their environment."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/ray"), str(ROOT / "tests/fixtures")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", MARK: str(home), **environment}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=home, env=environment, stdout=pipe, stderr=pipe, text=True)
-
-
-def start(home, *words, **environment):
-    """Starts a run in a process of its own."""
-    return start_process(home, [sys.executable, "-c", COMMAND, *words], **environment)
-
-
-def descendants(home):
-    """Returns the numbers of the processes of a run."""
-    numbers = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={home}\0".encode() in (path / "environ").read_bytes():
-                numbers.append(int(path.name))
-        except OSError:  # it has ended
-            continue
-    return numbers
-
-
-def await_that(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.runners import LOCAL, RayRunner, crew, make_gang, packets
 from marl_engine.runners.background import stop_all
 from marl_engine.runners.crew import ATTEMPTS, Crew, Store
+from marl_engine.runners.ray import Worker
 from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
@@ -174,6 +176,24 @@ def test_a_job_that_costs_too_many_workers_stops_the_run_and_the_next_jobs_run(o
         one.map(die, [1, 2])
     assert one.map(math.isqrt, [9, 16]) == [3, 4]
     assert ATTEMPTS > 2
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(cluster, tmp_path, monkeypatch):
+    """It may have been any process that a machine short of memory chose; an exception would come again."""
+
+    class KilledOnce(Worker):  # which actors know before they know any folder of tests
+        def __init__(self, path, folder):
+            try:
+                (Path(folder) / "lost").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+            except FileExistsError:
+                super().__init__(path, folder)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(crew, "Worker", KilledOnce)
+    monkeypatch.setattr(crew, "ATTEMPTS", 1)
+    assert dict(Crew(1).complete(math.isqrt, [9, 16])) == {0: 3, 1: 4}
+    assert (tmp_path / "lost").exists()
 
 
 def test_gpus_that_this_machine_lacks_are_refused(cluster):
