@@ -18,8 +18,10 @@ from marl_engine.extensive_form.regularised import BEHAVIORAL
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.numerics.schedules import Schedule, parse_schedule
 from marl_engine.numerics.state import get_fields, set_fields
+from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mixtures.population import is_learnable
 from marl_engine.policies.mlp import MLPSpec
+from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.policies.weights import Snapshot, load_snapshot, take_snapshot
 from marl_engine.responders.ppo import LARGEST
 from marl_engine.responders.regulariser import check_objective
@@ -38,7 +40,7 @@ class RLlibResponder:
     divergence = BEHAVIORAL
 
     game: Game
-    network: MLPSpec
+    network: MLPSpec | CNNSpec | RecurrentSpec
     seed: int = 0
     device: str = "cpu"
     algorithm: str = "PPO"
@@ -107,15 +109,24 @@ class RLlibResponder:
     def _check_kinds(self) -> None:
         """Raises ValueError if the algorithm does not learn policies of this kind, or does not play the game."""
         name, action = type(self.game).__name__, spaces_of(self.game).action
+        if isinstance(self.network, RecurrentSpec):
+            raise ValueError(
+                "RLlib learns from single decisions here, and not from sequences, as policies with memory do: use "
+                "policy=network or cnn, or responder=ippo"
+            )
+        if isinstance(self.network, CNNSpec) and self.algorithm in ("DQN", "SAC"):
+            raise ValueError(
+                f"responder.algorithm={self.algorithm} learns policy=network; PPO, APPO and IMPALA learn policy=cnn"
+            )
         if (self.algorithm == "DQN" and action.is_box) or (self.algorithm in ("DQN", "SAC") and action.branches):
             raise ValueError(f"{name} has no actions that are numbered, one for each seat, as {self.algorithm} needs")
         needs = {"action_values": self.algorithm == "DQN"}
         if action.is_box:
             needs["squashed"] = self.algorithm == "SAC"
         for key, needed in needs.items():
-            if vars(self.network)[key] != needed:
+            if vars(self.network).get(key, False) != needed:
                 raise ValueError(f"policy.{key} must be {str(needed).lower()} for responder.algorithm={self.algorithm}")
-        if self.network.normalise_observations:
+        if vars(self.network).get("normalise_observations"):
             raise ValueError("policy.normalise_observations must be false: RLlib does not see what a policy observes")
         if self.device != "cpu":
             raise ValueError(f"responder=rllib learns on the CPU; use device=cpu, not {self.device}")

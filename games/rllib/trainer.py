@@ -23,7 +23,6 @@ from games.rllib.rows import RowLayout, layout_of
 from marl_engine.capabilities import spaces_of
 from marl_engine.errors import Halted, Refused, describe, excerpt
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.weights import states_equal
 from marl_engine.rollout.rollout import group_by_policy
 from marl_engine.runners.ray import connect
@@ -47,9 +46,9 @@ class Settings(NamedTuple):
 
 
 class Trainer:
-    """Trains copies of the policies of a profile, with critics that `network` makes."""
+    """Trains copies of the policies of a profile, with critics that `network`, the spec of these policies, makes."""
 
-    def __init__(self, game: Game, profile: Profile, network: MLPSpec, settings: Settings):
+    def __init__(self, game: Game, profile: Profile, network: Any, settings: Settings):
         self.profile = list(profile)
         self.names = {policy: f"policy_{number}" for number, (policy, _) in enumerate(group_by_policy(profile))}
         self.known = {name: deepcopy(policy.state_dict()) for policy, name in self.names.items()}
@@ -67,7 +66,7 @@ class Trainer:
         with suppress(OSError):
             Path(self.algorithm.logdir).rmdir()  # an empty folder in the user's home
 
-    def _configure(self, game: Game, network: MLPSpec, settings: Settings) -> Any:
+    def _configure(self, game: Game, network: Any, settings: Settings) -> Any:
         """Returns the configuration of the algorithm. Raises Refused for unknown arguments of `training`."""
         layout, algorithm = layout_of(deepcopy(game)), settings.algorithm
         config = get_trainable_cls(algorithm).get_default_config()
@@ -159,7 +158,7 @@ class Trainer:
         self._sync()
 
 
-def make_critic(algorithm: str, game: Game, network: MLPSpec, layout: RowLayout) -> Any:
+def make_critic(algorithm: str, game: Game, network: Any, layout: RowLayout) -> Any:
     """Returns what an algorithm learns besides a policy: nothing, a critic, or the two critics of SAC."""
     if algorithm == "DQN":
         return None

@@ -22,7 +22,7 @@ from marl_engine.runners.packets import Packet, pack, unpack
 from marl_engine.runners.ray import Worker
 from marl_engine.types import Argument, Result
 
-ATTEMPTS = 5  # workers that a job may cost, and in a row that may fail by an exception when they start
+ATTEMPTS = 10  # workers that a job may cost, and in a row that may fail by an exception when they start
 STARTS = 20  # workers in a row that may be killed while they start
 PATIENCE = 60.0  # seconds without any worker after which the run says what it waits for
 STALE = 16  # calls after which an array that was not used again leaves the object store

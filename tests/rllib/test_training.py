@@ -13,12 +13,14 @@ from command_runs import marl_train
 from toys import Matrix
 
 from games.normal_form.games import MatrixGame
+from games.overcooked import Overcooked
 from games.rllib import RLlibResponder
 from games.rllib.lineup_env import Lineup, LineupEnv
 from games.rllib.rows import layout_of
 from marl_engine.commands import tournament
 from marl_engine.errors import Halted
 from marl_engine.numerics.state import get_state, set_state
+from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.runs import checkpoint, load_player
 from marl_engine.runs.folder import RunFolder
@@ -75,6 +77,20 @@ def test_every_algorithm_learns_when_seats_move_in_turn_and_actions_are_illegal(
     rows = profile[0].encode(turn.observation[:, 0], torch.zeros(1, dtype=torch.int64))
     first, second = profile[0].network(rows)[0].tolist()  # logits, or values; at first they differ by about 0.01
     assert second > first + 0.15
+
+
+def test_convolutional_networks_learn():
+    """One iteration moves the weights of their first layer."""
+    torch.manual_seed(0)
+    game, spec = Overcooked(horizon=10), CNNSpec(channels=(4,), hidden=(8,))
+    profile = spec.profile(game)
+    before = profile[0].network.convolutions[0].weight.detach().clone()
+    responder = RLlibResponder(game, spec, num_envs=4, rollout_length=10)
+    assert np.isfinite(responder.respond(profile).metrics["loss/policy"])
+    moved = (profile[0].network.convolutions[0].weight - before).abs()
+    assert 1e-4 < moved.max() < 0.1
+    with pytest.raises(ValueError, match="DQN learns policy=network; PPO, APPO and IMPALA learn policy=cnn"):
+        RLlibResponder(game, spec, algorithm="DQN")
 
 
 def test_an_error_in_the_thread_that_learns_ends_the_run():
@@ -230,6 +246,10 @@ def test_rllib_is_an_oracle_of_psro(tmp_path):
         ),
         (("responder.algorithm=DQN",), "policy.action_values must be true for responder.algorithm=DQN"),
         (("responder.training.epoch=3",), "responder.training: "),
+        (
+            ("policy=gru",),
+            "RLlib learns from single decisions here, and not from sequences, as policies with memory do",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(words, message, tmp_path):
