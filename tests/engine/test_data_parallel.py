@@ -6,11 +6,14 @@ import pytest
 import torch
 from toys import Matrix
 
+from games.normal_form.games import SentenceMatrix
 from games.recall import Recall
+from marl_engine.policies.language.enumerable import EnumerableLMSpec
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.responders.ppo import PPO
+from marl_engine.responders.preference import PreferenceResponder
 from marl_engine.runners import LOCAL, ProcessRunner, gang, make_gang
 from marl_engine.types import Objective
 
@@ -59,6 +62,25 @@ def test_gradients_are_those_of_one_learner(pair, game, network, settings):
             torch.testing.assert_close(second.square, first.square, rtol=0, atol=1e-6)
             assert first.steps == second.steps > 1
     assert double == pytest.approx(single, abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["reinforce", "squared"])
+def test_gradients_of_language_policies_are_those_of_one_learner(pair, loss):
+    """In the last of four steps, and the weights after it. The learner equals its magnet before the first."""
+    ends = []
+    for runner in (LOCAL, pair):
+        game = SentenceMatrix(draw=1)
+        profile = EnumerableLMSpec(length=game.length).profile(game)
+        magnet, settings = freeze(profile), {"prompts": 7, "answers": 3, "minibatches": 2, "epochs": 2, "loss": loss}
+        responder = PreferenceResponder(game, learning_rate=0.05, micro_batch=3, runner=runner, **settings)
+        step = responder.respond(profile, None, Objective(magnet=magnet, magnet_weight=0.1))
+        ends.append((responder.optimisers[profile[0]], step.metrics))
+    (first, single), (second, double) = ends
+    assert first.steps == second.steps == 4
+    assert first.gradient.abs().max() > 1e-3
+    for kind in ("gradient", "vector", "square"):
+        torch.testing.assert_close(vars(second)[kind], vars(first)[kind], rtol=0, atol=1e-6)
+    assert double["loss/policy"] == pytest.approx(single["loss/policy"], abs=1e-6)
 
 
 def test_two_learners_give_the_same_bits_in_every_run(pair):

@@ -22,6 +22,7 @@ from marl_engine.policies.language.generation import Completions
 from marl_engine.policies.mixtures.geometric import freeze, mix_geometrically
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.responders.preference.responder import PreferenceResponder
+from marl_engine.responders.preference.update import PreferenceUpdate
 from marl_engine.runs.factory import build
 from marl_engine.runs.requirements import check_parts
 from marl_engine.types import Objective, Opponents, Policy, Work
@@ -293,11 +294,11 @@ def test_a_single_update_is_never_clipped(clip):
 
 def test_every_group_is_learned_from_once_in_an_epoch(monkeypatch):
     _game, profile, reference, responder = make_responder(prompts=10, epochs=3, minibatches=4)
-    calls, batch = [], PreferenceResponder._pairs
+    calls, batch = [], PreferenceUpdate._pairs
     monkeypatch.setattr(
-        PreferenceResponder,
+        PreferenceUpdate,
         "_pairs",
-        lambda self, learner, data, index, *r: calls.append(index) or batch(self, learner, data, index, *r),
+        lambda self, learner, index, *r: calls.append(index) or batch(self, learner, index, *r),
     )
     near(responder, profile, reference)
     assert len(calls) == 12

@@ -37,6 +37,13 @@ class Backbone:
         self.positions: int | None = max_positions(causal)
         self.active_adapter: object = None
 
+    def __reduce__(self) -> Any:
+        """Pickles the settings: another process loads the model itself."""
+        for key, body in BACKBONES.items():
+            if body is self:
+                return get_backbone, key
+        return super().__reduce__()
+
     def activate_adapter(self, trainable: nn.ParameterList, merged: Sequence[Tensor] = ()) -> None:
         """Uses the weights of a policy from now on, or the `merged` weights made of them, if there are any."""
         adapter = merged or trainable

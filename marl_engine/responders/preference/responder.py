@@ -6,7 +6,7 @@ opponent and the policies that the learner is regularised towards.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import perf_counter
@@ -23,7 +23,6 @@ from marl_engine.losses.preference import (
     LOSSES,
     OF_PAIRS,
     PreferenceLossSettings,
-    PreferencePairs,
 )
 from marl_engine.numerics.adam import Adam
 from marl_engine.numerics.checks import check_choices, check_fields
@@ -37,14 +36,14 @@ from marl_engine.responders.preference.collector import (
     POOLED,
     PreferenceBatch,
     PreferenceCollector,
-    Verdicts,
     load_batch,
 )
 from marl_engine.responders.preference.referee import Referee
+from marl_engine.responders.preference.update import PreferenceUpdate, Regulariser, learn_together
 from marl_engine.responders.regulariser import check_objective, kl_terms
-from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Policy, Profile, Step, Work
+from marl_engine.runners import LOCAL, make_gang, overlapping
+from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Policy, Profile, Runner, Step, Work
 
-Near = list[tuple[Tensor | None, float]]  # log-probabilities (N, L) of regularisers, None: the learner's; and weights
 COUNTS = ("prompts", "answers", "opponents", "epochs", "minibatches", "micro_batch")
 
 
@@ -80,6 +79,7 @@ class PreferenceResponder:
     margin: float = 0.5  # gamma of SimPO
     scale: float = 2.0  # beta of SimPO
     optimism: float = 0.0  # alpha of XPO
+    runner: Runner = LOCAL  # whose learners learn together, if it has several
     work: Work = field(init=False, default_factory=lambda: Work(queries=0))  # comparisons so far
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
     last_batch: PreferenceBatch | None = field(init=False, default=None)  # in the last iteration
@@ -90,6 +90,8 @@ class PreferenceResponder:
         check_fields("responder", self, "scale", above=0)
         check_fields("responder", self, "least_margin", "margin", "optimism")
         check_choices("responder", self, loss=LOSSES, pairs=PAIRS, baseline=BASELINES)
+        if overlapping(self.runner):
+            raise ValueError("runner.overlap=true needs a responder whose games workers play, such as responder=ippo")
         if self.pairs == "tournament" and (self.answers < 2 or self.answers & (self.answers - 1)):
             raise ValueError(f"responder.answers must be 2, 4, 8, … for responder.pairs=tournament, not {self.answers}")
         if self.answers < 2 and self.pairs not in POOLED and self.loss in OF_PAIRS:
@@ -114,6 +116,7 @@ class PreferenceResponder:
         counts = self.prompts, self.answers, self.opponents
         self.collector = PreferenceCollector(self.referee, self.device, *counts, self.pairs, self.least_margin)
         self.optimisers: dict[Policy, Adam] = {}
+        self.gang = make_gang(self.runner)
         self.paid: Mapping[str, float] = {}  # costs of earlier sessions
 
     def respond(
@@ -215,20 +218,29 @@ class PreferenceResponder:
 
         `regularisers` are (weight, policy); the first one is the magnet if `has_magnet`.
         """
-        near = [(self._log_probs_under(learner, other, batch.answers), weight) for weight, other in regularisers]
-        losses: list[Tensor] = []
+        near = [
+            Regulariser(self._log_probs_under(learner, other, batch.answers), weight, policies_equal(learner, other))
+            for weight, other in regularisers
+        ]
         orders = [torch.randperm(len(batch.verdicts.wins), generator=self.generator) for _ in range(self.epochs)]
-        minibatches = [index for order in orders for index in order.chunk(self.minibatches)]
-        for index in minibatches:
-            # While the learner equals a regulariser, their log-probabilities must be equal, too: rounding would give a
-            # tiny gradient, which Adam turns into a full step.
-            near_now = [
-                (None if policies_equal(learner, policy) else log_probs, weight)
-                for (_, policy), (log_probs, weight) in zip(regularisers, near, strict=True)
-            ]
-            parts = self._micro_losses(learner, batch, index, near_now, losses)
-            self._optimiser(learner).step(parts, self.schedule.at(self.work["queries"]), self.gradient_norm)
-        metrics = {"loss/policy": torch.stack(losses).sum().item() / len(minibatches)} | self.costs()
+        update = PreferenceUpdate(
+            batch,
+            [index for order in orders for index in order.chunk(self.minibatches)],
+            near,
+            self.loss,
+            self.settings,
+            self.single_update,
+            self.micro_batch,
+            self.schedule.at(self.work["queries"]),
+            self.gradient_norm,
+            self.device,
+        )
+        optimiser = self._optimiser(learner)
+        if self.gang is None:
+            loss = update.learn(learner, optimiser)
+        else:
+            loss = learn_together(self.gang, update, learner, optimiser)
+        metrics = {"loss/policy": loss} | self.costs()
         if not self.online:
             return metrics  # the answers are old and say nothing about the present learner
         metrics["win_rate/opponent"] = float(batch.verdicts.wins[:, : self.answers].mean())
@@ -236,43 +248,10 @@ class PreferenceResponder:
         metrics["length"] = own.sum(-1).float().mean().item()
         if has_magnet:
             metrics["kl/reference"] = 0.0  # unless the magnet differs from the learner
-            if (reference := near[0][0]) is not None:
+            if (reference := near[0].log_probs) is not None:
                 log_ratio = batch.answers.log_prob.sum(-1) - reference.sum(-1)
                 metrics["kl/reference"] = log_ratio.view(batch.verdicts.wins.shape)[:, : self.answers].mean().item()
         return metrics
-
-    def _micro_losses(
-        self, learner: LanguagePolicy, batch: PreferenceBatch, index: Tensor, near: Near, losses: list[Tensor]
-    ) -> Iterator[Tensor]:
-        """Yields the loss of the groups `index` in parts that fit into memory; the sum is the loss of all."""
-        for rows in index.split(max(1, self.micro_batch // batch.verdicts.wins.shape[1])):
-            part = self._pairs(learner, batch, rows, near)
-            loss = LOSSES[self.loss](part, self.settings) * self._weight(batch.verdicts.pairs, rows, index)
-            losses.append(loss.detach())
-            yield loss
-
-    def _weight(self, pairs: Tensor, rows: Tensor, index: Tensor) -> float:
-        """Returns the weight of some groups in the mean over a minibatch: their share of groups, or of pairs."""
-        if self.loss not in OF_PAIRS:
-            return len(rows) / len(index)
-        count, total = ((pairs[which][..., 0] >= 0).sum().item() for which in (rows, index))
-        return count / max(total, 1)
-
-    def _pairs(self, learner: LanguagePolicy, batch: PreferenceBatch, index: Tensor, near: Near) -> PreferencePairs:
-        """Returns some groups of a batch with their present log-probabilities."""
-        size, answers = batch.verdicts.wins.shape[1], batch.answers
-        rows = (index[:, None] * size + torch.arange(size)).flatten().to(self.device)
-        log_prob = learner.log_probs(answers.rows[rows], answers.tokens[rows]) * answers.mask[rows]
-        now, shape = log_prob.detach(), (len(index), size, -1)
-        return PreferencePairs(
-            log_prob.view(shape),
-            (now if self.single_update else answers.log_prob[rows]).view(shape),
-            answers.mask[rows].view(shape),
-            [(now if log_probs is None else log_probs[rows]).view(shape) for log_probs, _ in near],
-            [weight for _, weight in near],
-            *Verdicts(*(each[index].to(self.device) for each in batch.verdicts)),
-            batch.within,
-        )
 
     @torch.no_grad()
     def _log_probs_under(self, learner: LanguagePolicy, policy: Policy, answers: Completions) -> Tensor | None:
