@@ -77,6 +77,22 @@ def packer_kind() -> Any:
     return Packer
 
 
+class TensorPickler(pickle.Pickler):
+    """Pickles a tensor as its own numbers. The weights of a policy that learns are views, each of which would otherwise
+    bring all others along.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        return reduce_tensor(value) if type(value) is Tensor and is_plain(value) else NotImplemented
+
+
+def dump_plain(value: Any) -> bytes:
+    """Returns a pickled value, for `pickle.loads`."""
+    frame = BytesIO()
+    TensorPickler(frame, protocol=5).dump(value)
+    return frame.getvalue()
+
+
 def dump_whole(value: Any) -> bytes:
     """Returns a pickled value with all arrays in it."""
     frame = BytesIO()

@@ -21,6 +21,7 @@ from marl_engine.numerics.threads import count_free_cores
 from marl_engine.runners.background import Background
 from marl_engine.runners.gang import Gang
 from marl_engine.runners.local import in_order
+from marl_engine.runners.packets import dump_plain
 from marl_engine.runners.resident import become_worker, is_worker
 from marl_engine.types import Argument, Result
 
@@ -82,7 +83,7 @@ class ProcessRunner:
         """See `complete`."""
         pool = self.pool = self.pool or self._start()
         # Pickled here, since the pool would move tensors through shared memory, which can be small.
-        messages = [pickle.dumps((job, argument)) for argument in jobs]
+        messages = [dump_plain((job, argument)) for argument in jobs]
         numbers = {pool.submit(run_message, message): number for number, message in enumerate(messages)}
         try:
             for future in as_completed(numbers):
@@ -120,7 +121,7 @@ def choose_context() -> BaseContext:
 def run_message(message: bytes) -> bytes:
     """Runs a pickled job on its argument; returns the pickled result."""
     job, argument = pickle.loads(message)
-    return pickle.dumps(job(argument))
+    return dump_plain(job(argument))
 
 
 def prepare_worker(end: Connection) -> None:

@@ -31,6 +31,7 @@ from marl_engine.rollout.rollout import score
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.runners import LOCAL, ProcessRunner, Resident, processes, resident
+from marl_engine.runners.packets import dump_plain
 from marl_engine.types import Opponents
 from solvers.populations.psro import PSRO
 
@@ -209,6 +210,16 @@ def test_a_worker_goes_on_with_a_value_only_where_that_was_left(monkeypatch):
     assert [len(home) for home in homes] == [2, 2]  # one state of each value
     monkeypatch.setattr(resident, "KEPT", OrderedDict())
     assert [pickle.loads(each).value for each in (first, second)] == [[10, 11, 12, 13], [20, 21, 22, 23]]
+
+
+def test_a_weight_is_sent_without_the_vector_that_it_is_a_part_of():
+    whole = torch.arange(60_000.0)
+    parts = [torch.nn.Parameter(whole[start : start + 6].view(3, 2).T) for start in range(0, 60_000, 6000)]
+    data = dump_plain(parts)
+    assert len(data) < 5000 < len(pickle.dumps(parts[0]))
+    again = pickle.loads(data)
+    assert all(map(torch.equal, again, parts))
+    assert all(each.requires_grad and type(each) is torch.nn.Parameter for each in again)
 
 
 def test_a_worker_that_dies_stops_the_run_and_the_next_jobs_have_new_workers():
