@@ -199,10 +199,11 @@ def test_own_class_in_the_current_folder(tmp_path):
 
 @pytest.fixture
 def own_presets(tmp_path):
-    """A folder of user presets: a game, and a solver with a key that its class does not have."""
+    """A folder of user presets: a game, one that chooses its solver, and a solver with a key that its class lacks."""
     (tmp_path / "my presets" / "game").mkdir(parents=True)
     (tmp_path / "my presets" / "solver").mkdir()
     (tmp_path / "my presets" / "game" / "mine.yaml").write_text(PRESET)
+    (tmp_path / "my presets" / "game" / "early.yaml").write_text("defaults: [/game/matrix, {override /solver: mmd}]\n")
     (tmp_path / "my presets" / "solver" / "typing.yaml").write_text(
         "_target_: solvers.mirror_descent.MMD\nstepsize: 1.0\n"
     )
@@ -237,6 +238,7 @@ def refusal(monkeypatch, capsys, *arguments):
             ("--config-dir", "my presets", "game=mine", "solver=typing", "responder=exact", "policy=table"),
             "no key solver.stepsize; choose from solver.step_size",
         ),
+        (("--config-dir", "my presets", "game=early"), "cannot be composed: In 'game/early': Could not override"),
         (("game=kuhn_poker", "--multrun"), "there is no flag --multrun; choose from --multirun"),
         (("game=kuhn_poker", "--cfg", "jobs"), "invalid choice: 'jobs'"),
         (("game=kuhn_poker", "--cfg", "job", "-m"), "--multirun and --cfg do not go together"),

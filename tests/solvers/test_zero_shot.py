@@ -123,6 +123,19 @@ def test_a_partner_with_mistakes_takes_any_legal_action_now_and_then():
     torch.testing.assert_close(mixed, 0.7 * plain + 0.3 * legal / 4)
 
 
+def test_mistakes_become_rare_and_end_in_self_play():
+    """Each seat learns from games of its own beside a partner with mistakes, and all from the same games without."""
+    components = make("solver=e3t", "solver.noise={start:0.4,end:0,over:640}")
+    record = advance(components, 4)
+    assert [step.metrics["noise"] for step in record] == pytest.approx([0.4, 0.2, 0, 0])
+    assert [step.work["steps"] for step in record] == [320, 320, 160, 160]
+
+
+def test_a_partner_who_only_makes_mistakes_is_refused():
+    with pytest.raises(Refused, match="solver.noise must be below 1 all the time"):
+        make("solver=e3t", "solver.noise={start:1,end:0,over:640}")
+
+
 @pytest.mark.parametrize("solver", ["mep", "e3t"])
 def test_partners_of_other_kinds_learn(solver):
     keys = PAIRS if solver == "mep" else ()

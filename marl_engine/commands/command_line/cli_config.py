@@ -42,6 +42,9 @@ FIXED_KEYS = {  # keys that cannot change when a run is resumed
     *("responder._target_", "responder.num_envs", "responder.critic", "responder.algorithm"),
 }
 OmegaConf.register_new_resolver("equal", eq, replace=True)  # in presets: whether two values are equal
+OmegaConf.register_new_resolver(  # in presets: a share of a limit, such as steps; null if there is none
+    "share", lambda share, limit: None if limit is None else share * limit, replace=True
+)
 
 
 def refuse(message: object) -> NoReturn:
@@ -224,6 +227,8 @@ def explain(error: Exception, name: str, overrides: Sequence[str]) -> str:
         return f"say which {group[1]}: {group[1]}= one of {choice('', options)}"
     if failed := re.search(r"Could not override '([\w./@]+)'", text):
         rest = [override for override in overrides if not override.startswith(f"{failed[1]}=")]
+        if len(rest) == len(overrides):  # a preset is wrong, not what was typed
+            return f"the configuration cannot be composed: {excerpt(text)}"
         exact = re.search(r"full_key: (\S+)", str(error.__cause__))
         return str(unknown_key(OmegaConf.create(compose_presets(name, rest)), exact[1] if exact else failed[1]))
     if unmergeable := re.match(r"Error merging override (.*)", text):

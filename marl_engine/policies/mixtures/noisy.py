@@ -1,6 +1,6 @@
 """A policy that makes mistakes: in each decision it takes any legal action with a fixed probability."""
 
-from math import log, log1p
+from math import inf, log, log1p
 
 import torch
 from torch import Tensor
@@ -34,11 +34,11 @@ class NoisyPolicy(Policy):
         distribution, memory = self.policy(rows, legal, memory)
         log_probs = distribution.log_probs
         count = log_probs.shape[-1] if legal is None else legal.sum(-1, keepdim=True)
-        anything = log(self.noise) - torch.as_tensor(count, device=log_probs.device).log()
+        anything = (log(self.noise) if self.noise else -inf) - torch.as_tensor(count, device=log_probs.device).log()
         return Categorical(torch.logaddexp(log1p(-self.noise) + log_probs, anything), legal), memory
 
 
 def add_noise(profile: Profile, noise: float) -> Profile:
-    """Returns the policies of a profile with noise in (0, 1); one that sits in several seats stays one policy."""
+    """Returns the policies of a profile with noise in [0, 1); one that sits in several seats stays one policy."""
     noisy = {policy: NoisyPolicy(policy, noise) for policy in profile}
     return [noisy[policy] for policy in profile]
