@@ -5,6 +5,7 @@ merged here as plain dicts, in the order of configs/train.yaml. A test holds tha
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import product
@@ -120,9 +121,11 @@ def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(tree: Any, steps: int | None) -> Any:
-    """The tree with the number of steps in place of references to it, the only ones that presets have."""
+    """The tree with numbers in place of references to the number of steps or a share of it, all that presets have."""
     if isinstance(tree, dict):
         return {key: resolve(value, steps) for key, value in tree.items()}
+    if isinstance(tree, str) and (share := re.fullmatch(r"\$\{share:([\d.]+),\$\{steps\}\}", tree)):
+        return None if steps is None else float(share[1]) * steps
     return steps if tree == "${steps}" else tree
 
 

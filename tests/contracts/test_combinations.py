@@ -113,6 +113,7 @@ def test_every_policy_and_responder_runs_in_the_games_it_goes_with(game):
     [
         Setting("kuhn_poker", "nash_md", "network", "ippo"),
         Setting("overcooked/coordination_ring", "mmd", "network", "mappo"),
+        Setting("overcooked/coordination_ring", "e3t", "network", "ippo"),
         Setting("preference/tiny", "ipo", "tiny", "answers"),
         Setting("leduc_poker", "r_nad", "table", "exact"),
         Setting("control", "mdpo", "squashed", "off_policy"),

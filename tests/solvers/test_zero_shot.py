@@ -132,7 +132,7 @@ def test_mistakes_become_rare_and_end_in_self_play():
 
 
 def test_a_partner_who_only_makes_mistakes_is_refused():
-    with pytest.raises(Refused, match="solver.noise must be below 1 all the time"):
+    with pytest.raises(Refused, match=r"solver\.noise must be below 1 all the time"):
         make("solver=e3t", "solver.noise={start:1,end:0,over:640}")
 
 
