@@ -31,8 +31,8 @@ PEER = ROOT / ".peers/jaxmarl/bin/python"
 TARGETS = (100, 160, 200)
 CLASSICS = {  # by layout: JaxMARL's name of it, and the bar: the return that a run is expected to exceed
     "cramped_room": ("cramped_room", 230),
-    "coordination_ring": ("coord_ring", 240),
-    "asymmetric_advantages": ("asymm_advantages", 440),
+    "coordination_ring": ("coord_ring", 200),
+    "asymmetric_advantages": ("asymm_advantages", 430),
     "forced_coordination": ("forced_coord", 170),
     "counter_circuit": ("counter_circuit", 100),
 }
