@@ -14,7 +14,6 @@ from marl_engine.errors import Refused
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.types import Game
 
-RLLIB = "rllib:"  # before the path of a checkpoint
 FIRST = 3  # openings that are looked at to see whether all actions are legal
 INSTALL = "needs RLlib: pip install 'marl_engine[rllib]', in an environment of its own"
 

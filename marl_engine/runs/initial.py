@@ -1,4 +1,4 @@
-"""The policies that a run starts with, if they are not new: `init=` names a run, or a checkpoint of RLlib.
+"""The policies that a run starts with, if they are not new. `init=` names a run, a part of it, or one of RLlib.
 
 Policies of the kind that the run has get its weights. Tables take the strategy of a player of any kind.
 """
@@ -7,18 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from games.rllib.export import RLLIB, import_rllib
 from marl_engine.capabilities import ExtensiveGame, capabilities_of
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.numerics.state import load_weights
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TablePolicy, fill_tables
-from marl_engine.policies.weights import load_profile_state, states_equal
+from marl_engine.policies.weights import load_profile_state, profile_state, states_equal
 from marl_engine.rollout.rollout import group_by_policy
 from marl_engine.runs.folder import RunFolder
-from marl_engine.runs.saved_weights import read_best
+from marl_engine.runs.saved_weights import MEMBER, read_state, select_profile, split_address
 from marl_engine.types import Game, Profile
+
+RLLIB = "rllib:"  # before the path of a checkpoint
 
 
 def warm_start(profile: Profile, game: Game, source: str, kind: str = "") -> None:
@@ -28,6 +29,8 @@ def warm_start(profile: Profile, game: Game, source: str, kind: str = "") -> Non
     """
     extensive = capabilities_of(game).extensive if all(isinstance(each, TablePolicy) for each in profile) else None
     if source.startswith(RLLIB):
+        from games.rllib.export import import_rllib
+
         if extensive is None:
             raise Refused(
                 f"init={source} has no weights of this engine's networks; only tables can take its strategy: "
@@ -36,17 +39,17 @@ def warm_start(profile: Profile, game: Game, source: str, kind: str = "") -> Non
         player = import_rllib("checkpoints", f"init={source}").load_checkpoint(source.removeprefix(RLLIB), game)
         take_strategy(profile, extensive, player, source)
         return
-    state = read_run(source)
-    made_by = kind_of(Path(source))
+    made_by = kind_of(split_address(source)[0])
     if extensive is not None and made_by is not None and made_by["_target_"] != kind:
         player = instantiate("policy", made_by).profile(game)
+        weights = read_weights(player, source)
         try:
-            load_profile_state(player, state)
+            load_profile_state(player, weights)
         except ValueError as error:
             raise Refused(f"init={source} does not fit: {error}; take a run of the same game") from error
         take_strategy(profile, extensive, player, source)
     else:
-        take_weights(profile, state, source)
+        take_weights(profile, read_weights(profile, source), source)
 
 
 def take_strategy(profile: Profile, game: ExtensiveGame, player: Profile, source: str) -> None:
@@ -56,14 +59,24 @@ def take_strategy(profile: Profile, game: ExtensiveGame, player: Profile, source
     fill_tables(profile, extract_strategy(game, player))
 
 
-def read_run(source: str) -> dict[str, Any]:
-    """Returns the state of the profile in a run's best checkpoint. Raises Refused."""
+def read_weights(profile: Profile, source: str) -> dict[str, Any]:
+    """Returns the weights of a run's best checkpoint, or of the part that an address names; see `saved_weights`.
+
+    `profile` has policies of the run's kind, which stay as they are. Raises Refused.
+    """
+    path, part = split_address(source)
     try:
-        _, state = read_best(Path(source))
+        _, state = read_state(path, part)
+        if part.startswith(MEMBER):
+            return profile_state(select_profile(profile, state, path, part))
     except FileNotFoundError as error:
         raise Refused(f"init={source} is not the folder of a run that has been saved: {error}") from error
-    profile: dict[str, Any] = state["profile"]
-    return profile
+    except Refused:
+        raise
+    except ValueError as error:
+        raise Refused(f"init={source} does not fit: {error}; take a run of the same game and policy") from error
+    weights: dict[str, Any] = state["profile"]
+    return weights
 
 
 def kind_of(path: Path) -> Mapping[str, Any] | None:

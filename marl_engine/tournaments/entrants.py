@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from games.rllib.export import RLLIB, import_rllib
+from games.rllib.export import import_rllib
 from marl_engine.capabilities import capabilities_of
 from marl_engine.errors import Refused, choice
 from marl_engine.policies.weights import digest_weights
+from marl_engine.runs.initial import RLLIB
 from marl_engine.runs.play_records import PERSON
 from marl_engine.tournaments.answers import REFERENCE, is_adapter, judges_texts, load_adapter, load_reference
 from marl_engine.tournaments.baselines import (

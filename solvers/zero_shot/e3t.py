@@ -42,6 +42,7 @@ class E3T:
         """See `Solver`."""
         check_supports(responder, type(self).__name__, "opponents")
         check_plays(responder, type(self).__name__)
+        add_noise(profile, self.schedule.at(0))  # raises ValueError for policies that get no noise
         return self._solve(profile, responder, after)
 
     def _solve(self, profile: Profile, responder: Responder, after: int) -> Iterator[Progress]:

@@ -172,6 +172,22 @@ def test_a_run_begins_with_the_best_weights_of_another(home, tmp_path):
     assert marl_train(tmp_path, "resume=runs/warm", "init=runs/x").code == 2
 
 
+def test_a_run_begins_with_a_part_of_another(tmp_path):
+    """Here with a member of a population."""
+    networks = ("game=kuhn_poker", "policy=network", "policy.shared=false", *SMALL)
+    source = (*networks, "solver=psro", "solver.oracle_steps=1", "run=source", "iterations=2")
+    assert marl_train(tmp_path, *source).code == 0
+    run = (*networks, "solver=self_play", "responder.learning_rate=1e-12", "iterations=1")
+    for part in ("member_0", "member_2"):
+        begun = marl_train(tmp_path, *run, f"init=runs/source@{part}", f"run={part}")
+        assert begun.code == 0, begun.err
+        first, member = load_player(tmp_path / "runs" / part).reference, load_player(f"{tmp_path}/runs/source@{part}")
+        for policy, same in zip(first, member.profile, strict=True):
+            assert alike(policy.state_dict(), same.state_dict())
+    refused = marl_train(tmp_path, *run, "init=runs/source@member_9", "run=x")
+    assert "runs/source has no member_9; choose from member_" in refused.err
+
+
 def test_tables_begin_with_the_strategy_of_networks(tmp_path):
     """It is the first member of PSRO, also if the other run is gone when this one is resumed."""
     networks = ("game=kuhn_poker", "policy=network", "solver=self_play", *SMALL, "run=networks", "iterations=1")
