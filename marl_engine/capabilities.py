@@ -280,7 +280,7 @@ def members_of(protocol: type) -> list[str]:
     """Returns the names of attributes and methods of a protocol, those of its bases first."""
     names: dict[str, None] = {}
     for base in reversed(protocol.__mro__):
-        if base in LACKS:
+        if vars(base).get("_is_protocol") and base is not Protocol:
             methods = [name for name, value in vars(base).items() if callable(value)]
             names |= dict.fromkeys(each for each in (*base.__annotations__, *methods) if each[0] != "_")
     return list(names)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marl_engine.capabilities import capabilities_of
+from marl_engine.capabilities import capabilities_of, missing_members
 from marl_engine.numerics.checks import check_number
 from marl_engine.numerics.schedules import parse_schedule
 from marl_engine.numerics.state import load_weights, resume_field
@@ -62,7 +62,7 @@ def train_newcomers(
         oracle._replace(opponents=tabulate_opponents(responder.game, oracle.opponents, responder.device))
         for oracle in oracles
     ]
-    if not isinstance(responder, SpreadResponder):
+    if missing_members(responder, SpreadResponder):
         jobs = [Training(Learner(oracle.newcomers, responder), oracle.opponents, steps) for oracle in fixed]
         return join_steps([train_learner(job)[1] for job in jobs])
     jobs, seed = [], learner_seed(responder.seed, iteration)

@@ -22,7 +22,6 @@ from marl_engine.types import UNREGULARISED, Objective, Opponents, Profile, Resp
 LEARNERS = 2**44  # separates the seeds of learners from those of games
 
 
-@runtime_checkable
 class SpreadResponder(Responder, Protocol):
     """A responder whose games can be spread over the workers of a runner."""
 
@@ -129,16 +128,16 @@ def join_steps(steps: Sequence[Step]) -> Step:
     return Step(mean_metrics([step.metrics for step in steps]), sum((step.work for step in steps), Work()))
 
 
-def uses_workers(responder: Responder) -> bool:
+def uses_workers(responder: Any) -> bool:
     """Whether workers play the games of a responder, or learn with it."""
-    return isinstance(responder, SpreadResponder) and (
+    return not missing_members(responder, SpreadResponder) and (
         responder.shard is not None or make_gang(responder.runner) is not None
     )
 
 
 def play_locally(responder: Any) -> Any:
     """Returns a copy of a responder that has learned nothing, and runs its jobs where it is."""
-    changes = {"runner": LOCAL} if isinstance(responder, SpreadResponder) else {}
+    changes = {} if missing_members(responder, SpreadResponder) else {"runner": LOCAL}
     return replace(responder, **changes)
 
 
