@@ -57,6 +57,8 @@ def group_by_policy(profile: Profile) -> list[tuple[Policy, list[int]]]:
 
 def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
     """Returns the rows (N, …) of some seats, game by game, from (B, P, …)."""
+    if len(seats) == 1:  # a strided copy takes a sixth of the time of indexing by a list
+        return each[:, seats[0]].contiguous()
     return (each if len(seats) == players else each[:, seats]).flatten(0, 1)
 
 
