@@ -3,6 +3,10 @@
 With padding, images are surrounded by zeros, so that layers with stride 1 keep their height and width; in small grids
 such as the kitchens of Overcooked every cell counts. Without padding, kernels stay inside the image: one as large as a
 pattern on a board, such as four in a line, is applied once to each place where the pattern can be.
+
+If actions are places, such as the columns of a board, the perceptron can be applied to each place on its own, and gives
+the logit of that action. What is learned at one place is then known at all of them. (Programs that play Go choose moves
+in this way: Silver et al. 2016.)
 """
 
 from collections.abc import Sequence
@@ -47,11 +51,13 @@ class CNN(nn.Module):
     """Maps images (N, H, W, C) of any type, and seats (N,) if `seats` > 0, to outputs (N, outputs).
 
     `shape` is (V, H, W, C): a joint critic is shown the V views (N, V, H, W, C) of all seats, which are stacked as
-    channels. There is a convolutional layer for each of `channels`, all with kernels of `kernel` x `kernel`, and one
-    stride. With `padding` the kernel must be odd. The layers of the perceptron after them have `hidden` units; it is
-    told the seat. Weights are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`.
+    channels. There is a convolutional layer for each of `channels`, all with kernels of `kernel` (height, width), and
+    one stride. Sides with `padding` need odd kernels. The layers of the perceptron after them have `hidden` units; it
+    is told the seat. If `local`, it maps the channels of each place of the last layer to one output, and not those of
+    all places to all outputs. Weights are initialised orthogonally with gain sqrt 2, those of the last layer with
+    `gain`.
 
-    Raises ValueError if images are smaller than the kernels.
+    Raises ValueError if images are smaller than the kernels, and if there are not as many places as outputs.
     """
 
     def __init__(
@@ -61,25 +67,34 @@ class CNN(nn.Module):
         hidden: Sequence[int],
         outputs: int,
         *,
-        kernel: int,
+        kernel: tuple[int, int],
         stride: int,
-        padding: bool,
+        padding: tuple[bool, bool],
         seats: int,
         activation: str,
         gain: float,
+        local: bool = False,
     ):
         super().__init__()
-        self.shape, self.outputs, self.activation, self.seats = shape, outputs, activation, seats
+        self.shape, self.outputs, self.activation, self.seats, self.local = shape, outputs, activation, seats, local
         views, height, width, depth = shape
         self.convolutions = nn.ModuleList()
         for inside, outside in pairwise([views * depth, *channels]):
-            layer = nn.Conv2d(inside, outside, kernel, stride, kernel // 2 if padding else 0)
+            around = tuple(size // 2 if padded else 0 for size, padded in zip(kernel, padding, strict=True))
+            layer = nn.Conv2d(inside, outside, kernel, stride, around)  # type: ignore[arg-type]
             nn.init.orthogonal_(layer.weight, 2**0.5)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
             self.convolutions.append(layer)
-            height, width = (count_places(length, kernel, stride, padding) for length in (height, width))
-        features = torch.zeros(height * width * channels[-1])
-        self.head = MLP(features, hidden, outputs, seats=seats, activation=activation, gain=gain)
+            sides = zip((height, width), kernel, padding, strict=True)
+            height, width = (count_places(length, size, stride, padded) for length, size, padded in sides)
+        places = height * width
+        if local and places != outputs:
+            raise ValueError(
+                f"a local network needs a place in its last layer for each of the {outputs} actions, and with these "
+                f"kernels and padding there are {height} x {width}"
+            )
+        features = torch.zeros(channels[-1] * (1 if local else places))
+        self.head = MLP(features, hidden, 1 if local else outputs, seats=seats, activation=activation, gain=gain)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Returns rows (N, V * H * W * C + seats) for `forward`, of bytes where images are bytes."""
@@ -96,8 +111,14 @@ class CNN(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Maps rows from `encode` to outputs (N, outputs)."""
         pixels = rows.shape[1] - self.seats
-        features = self.features(rows[:, :pixels].unflatten(1, self.shape)).flatten(1)
-        return self.head(torch.cat([features, rows[:, pixels:].to(features.dtype)], dim=1))
+        features, seat = self.features(rows[:, :pixels].unflatten(1, self.shape)), rows[:, pixels:]
+        if self.local:
+            features = features.flatten(2).transpose(1, 2).flatten(0, 1)
+            seat = seat.repeat_interleave(self.outputs, 0)
+        features = features.flatten(1)
+        if self.seats:
+            features = torch.cat([features, seat.to(features.dtype)], dim=1)
+        return self.head(features).view(len(rows), self.outputs)
 
     def observe(self, rows: Tensor) -> None:
         """Images are not normalised; see `MLP.observe`."""

@@ -70,7 +70,7 @@ class Pixel:
 
 def network(shape=(1, 9, 8, 2), channels=(3, 4), hidden=(5,), outputs=6, seats=0, **changes):
     torch.manual_seed(0)
-    settings = {"kernel": 3, "stride": 1, "padding": True, "activation": "tanh", "gain": 1.0, **changes}
+    settings = {"kernel": (3, 3), "stride": 1, "padding": (True, True), "activation": "tanh", "gain": 1.0, **changes}
     return CNN(shape, channels, hidden, outputs, seats=seats, **settings)
 
 
@@ -97,7 +97,7 @@ def test_features_shift_with_the_image():
 
 def test_without_padding_a_kernel_is_applied_inside_the_image_only():
     """A kernel of 4 has 3 x 4 places on a board of 6 x 7, each a product with the 4 x 4 cells there."""
-    board = network(shape=(1, 6, 7, 3), channels=(5,), hidden=(8,), kernel=4, padding=False)
+    board = network(shape=(1, 6, 7, 3), channels=(5,), hidden=(8,), kernel=(4, 4), padding=(False, False))
     assert count(board) == (16 * 3 + 1) * 5 + (3 * 4 * 5 + 1) * 8 + (8 + 1) * 6
     image = torch.randn(2, 1, 6, 7, 3)
     (layer,), features = board.convolutions, board.features(image)
@@ -106,13 +106,27 @@ def test_without_padding_a_kernel_is_applied_inside_the_image_only():
     here = torch.einsum("nchw,kchw->nk", window, layer.weight) + layer.bias
     torch.testing.assert_close(features[:, :, 1, 2], here.tanh())
     with pytest.raises(ValueError, match="a kernel of 5 does not fit into 4 pixels without padding"):
-        network(shape=(1, 4, 7, 3), channels=(5,), kernel=5, padding=False)
+        network(shape=(1, 4, 7, 3), channels=(5,), kernel=(5, 5), padding=(False, False))
+
+
+@pytest.mark.parametrize("seats", [0, 2])
+def test_a_local_head_applies_one_function_to_the_surroundings_of_each_column(seats):
+    """Kernels as high as a board and twice as wide as what they reach to each side: logits shift with the board."""
+    board = network((1, 6, 7, 3), (5,), (8,), 7, seats, kernel=(6, 7), padding=(False, True), local=True)
+    assert count(board) == (6 * 7 * 3 + 1) * 5 + (5 + seats + 1) * 8 + (8 + 1)
+    image = torch.randn(4, 1, 6, 7, 3)
+    image[:, :, :, 6] = 0  # the column that comes in from the other side
+    seat = torch.tensor([0, 1, 0, 1])
+    logits, shifted = (board(board.encode(each, seat)) for each in (image, image.roll(1, dims=3)))
+    torch.testing.assert_close(shifted[:, 1:], logits[:, :-1])
+    with pytest.raises(ValueError, match="for each of the 6 actions, and with these kernels and padding there are 1 x 7"):
+        network((1, 6, 7, 3), (5,), (8,), 6, kernel=(6, 7), padding=(False, True), local=True)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, True), (2, True), (1, False), (2, False)])
 def test_a_layer_as_a_matrix_is_the_convolution(stride, padding):
     """Values and gradients for many images, which take the product, equal those for few, which are convolved."""
-    net = network(shape=(1, 4, 5, 2), channels=(3,), stride=stride, padding=padding).double()
+    net = network(shape=(1, 4, 5, 2), channels=(3,), stride=stride, padding=(padding, padding)).double()
     (layer,), images = net.convolutions, torch.randn(100 * MANY, 2, 4, 5, dtype=torch.float64, requires_grad=True)
     results = []
     for outputs in (convolve(layer, images), torch.cat([convolve(layer, each) for each in images.split(10)])):
@@ -123,7 +137,7 @@ def test_a_layer_as_a_matrix_is_the_convolution(stride, padding):
 
 def test_a_cnn_on_one_pixel_equals_a_perceptron():
     """A kernel with one weight per channel is a linear layer; forward and gradient, with the seat."""
-    convolutional = network(shape=(1, 1, 1, 7), channels=(4,), seats=2, kernel=1)
+    convolutional = network(shape=(1, 1, 1, 7), channels=(4,), seats=2, kernel=(1, 1))
     perceptron = MLP(torch.zeros(7), [4, 5], 6, seats=0, activation="tanh", gain=1.0)
     (layer,), head = convolutional.convolutions, convolutional.head
     pixel, seat = torch.randint(0, 9, (20, 1, 1, 7), dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)
