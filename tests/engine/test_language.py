@@ -692,8 +692,10 @@ def test_a_run_can_be_answered(run, arguments, tmp_path):
         assert says in refused.err
 
 
-def test_prompts_in_shards_keep_their_padding(game, homes):
+def test_prompts_in_shards_keep_their_padding(homes, tmp_path):
     """Prompts differ in width. Answers of both sides have the log-probabilities with which they were sampled."""
+    (tmp_path / "prompts.txt").write_text("\n".join(f"why is {'very ' * number}good ?" for number in range(8)))
+    game = PromptGame(JUDGE, str(tmp_path / "prompts.txt"), held_out=0.2)
     profile = TransformerSpec(str(homes["chat"]), rank=2, length=4).profile(game)
     responder = PreferenceResponder(game, prompts=6, shard=1, pairs="across", loss="squared")
     batch = responder.collector.collect(profile[0], Opponents([freeze(profile)] * 2, (0.5, 0.5)))

@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -93,22 +94,22 @@ def test_a_run_of_a_language_policy_has_the_metrics_and_checkpoints_of_a_local_o
     for name, keys in (("local", ()), ("ray", ("runner=ray", "runner.workers=2"))):
         done = marl_train(tmp_path, *words, f"run={name}", "iterations=4", "threads=1", *keys)
         assert (done.code, done.err) == (0, "")
-    assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/local", 4)
+    assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/local", 4, tensors=5)
 
 
-SAC = ("game=control", "responder.rollout_length=10", "responder.batch=8", "responder.warm_up=20")
-QMIX = ("game=overcooked", "game.horizon=12", "responder=qmix", "responder.warm_up=20", "responder.memory=100")
+SAC = ("game=control", "responder=off_policy", "policy=squashed", "responder.rollout_length=10", "responder.memory=100")
+QMIX = ("game=overcooked", "game.horizon=12", "responder=qmix", "responder.memory=100", "responder.updates=2")
 
 
 @pytest.mark.parametrize("choices", [SAC, QMIX], ids=["sac", "qmix"])
 def test_replay_buffers_survive_a_stop(choices, tmp_path):
-    """Transitions are collected and stored in the process of the run, whatever the runner is."""
-    words = (*choices, "responder.num_envs=4", "policy.hidden=[8]", "threads=1", "evaluate_every=2", "episodes=2")
+    """Transitions are collected in the process of the run, and saved with it."""
+    words = (*choices, "responder.num_envs=4", "responder.batch=8", "responder.warm_up=20", "policy.hidden=[8]")
+    words = (*words, "threads=1", "evaluate_every=2", "episodes=2")
     assert marl_train(tmp_path, *words, "run=whole", "iterations=5").code == 0
-    for name, keys in (("local", ()), ("ray", ("runner=ray", "runner.workers=2"))):
-        assert marl_train(tmp_path, *words, *keys, f"run={name}", "iterations=3").code == 0
-        assert marl_train(tmp_path, f"resume=runs/{name}", "iterations=5").code == 0
-        assert_same_run(tmp_path / "runs" / name, tmp_path / "runs/whole", 5)
+    assert marl_train(tmp_path, *words, "run=halves", "runner=ray", "runner.workers=2", "iterations=3").code == 0
+    assert marl_train(tmp_path, "resume=runs/halves", "iterations=5").code == 0
+    assert_same_run(tmp_path / "runs/halves", tmp_path / "runs/whole", 5)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -202,7 +203,8 @@ def test_a_worker_that_dies_while_a_language_policy_answers_changes_no_bit(two, 
         learner = LossyLM(torch.zeros(13, 3), 3, 3)
         learner.folder = str(tmp_path)
         responder = PreferenceResponder(SentenceMatrix(), prompts=8, shard=3, runner=runner)
-        steps = [responder.respond([learner, learner]) for _ in range(2)]
+        with nullcontext() if runner is LOCAL else pytest.warns(Notice, match="another one does its job again"):
+            steps = [responder.respond([learner, learner]) for _ in range(2)]
         ends.append(([step.batch.completions.texts for step in steps], learner.logits.detach()))
     assert (tmp_path / "lost").exists()
     assert ends[0][0] == ends[1][0]

@@ -49,7 +49,9 @@ def answer(questions: Questions) -> tuple[Completions, Completions | None]:
     seeds = torch.cat([own_seeds, opposing_seeds], dim=1)
     places = torch.arange(seeds.numel(), device=seeds.device).view(seeds.shape)
     own_places, opposing_places = places[:, : own_seeds.shape[1]].flatten(), places[:, own_seeds.shape[1] :].flatten()
-    _, other, weight = opponents.members[0][0].components
+    components = opponents.members[0][0].components
+    assert components is not None
+    _, other, weight = components
     both = complete_each(GeometricMixture(learner, other, weight, opposing_places), numbers, seeds)
     return both.select(own_places), both.select(opposing_places)
 
