@@ -4,8 +4,10 @@ It departs from Gymnasium in three ways. Actions outside the box are clipped. Ea
 function of the copy's seed and the number of the episode. Gymnasium's time limit wrapper is replaced by `horizon`.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +23,7 @@ from marl_engine.types import Turn
 COMPILED_TASKS: dict[str, Callable[[], Any]] = {"Pendulum-v1": Pendulums}
 CLASSIC = ("Pendulum-v1", "MountainCarContinuous-v0")
 MUJOCO = ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5", "Swimmer-v5", "InvertedPendulum-v5")
+MUJOCO_PRESET = "control/mujoco"
 CHOICES = f"{', '.join(CLASSIC)}, or with pip install 'gymnasium[mujoco]' {', '.join(MUJOCO)}"
 
 
@@ -57,6 +60,19 @@ class TaskCopies(Protocol):
         """Restores a saved state."""
 
 
+@cache
+def pass_on_warnings() -> None:
+    """Makes MuJoCo's warnings those of Python; by default they are added to MUJOCO_LOG.TXT in the current folder.
+
+    Warnings that the form of Gymnasium's models is deprecated are left out.
+    """
+    try:
+        from mujoco import set_mju_user_warning
+    except ImportError:
+        return
+    set_mju_user_warning(lambda message: None if "deprecated" in message else warnings.warn(message, stacklevel=2))
+
+
 def make_task(name: str) -> Any:
     """Creates a Gymnasium task without its time limit.
 
@@ -66,6 +82,8 @@ def make_task(name: str) -> Any:
         import gymnasium
     except ImportError as error:
         raise ValueError(f"game.name={name} needs Gymnasium: pip install 'marl_engine[control]'") from error
+    if name in MUJOCO:
+        pass_on_warnings()
     try:
         task = gymnasium.make(name, max_episode_steps=-1, disable_env_checker=True)
     except gymnasium.error.DependencyNotInstalled as error:
@@ -181,6 +199,12 @@ class Control:
         self.low, self.high = torch.from_numpy(self.copies.low), torch.from_numpy(self.copies.high)
         self.spaces = Spaces(self.observation_shape, ActionSpace(self.actions, self.low, self.high), torch.float32)
         self.reset(torch.zeros(1, dtype=torch.int64))
+
+    @staticmethod
+    def better_preset(values: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Returns the preset of MuJoCo's tasks, and why, for one of them."""
+        name = values.get("name", Control.name)
+        return (MUJOCO_PRESET, f"{name} is simulated by MuJoCo") if name in MUJOCO else None
 
     def reset(self, seeds: Tensor) -> Turn:
         """Starts as many copies as there are seeds."""

@@ -17,8 +17,7 @@ from marl_engine.evaluation.scores import score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.language.generation import Completions, LanguagePolicy, complete
 from marl_engine.responders.preference.referee import Referee
-from marl_engine.runners import LOCAL
-from marl_engine.types import Metrics, Policy, Profile, Runner
+from marl_engine.types import Metrics, Policy, Profile
 
 CERTAINTY = 1.96  # standard errors in an interval of 95 %
 BATCH = 32  # answers generated in one batch
@@ -38,29 +37,18 @@ def held_out_numbers(game: TextPreferenceGame, episodes: int) -> Tensor:
     return game.train_prompts + torch.arange(episodes) % (len(game.texts) - game.train_prompts)
 
 
-class Batch(NamedTuple):
-    """Prompts that a policy answers in one batch, a job: their numbers and seeds, (N,) each."""
-
-    policy: Policy
-    numbers: Tensor
-    seeds: Tensor
-
-
-def complete_batch(batch: Batch) -> Completions:
-    """Returns the answers of a batch."""
-    return complete(*batch)
-
-
 def complete_held_out(
-    game: TextPreferenceGame, policy: Policy, episodes: int, device: str, stream: int = 0, runner: Runner = LOCAL
+    game: TextPreferenceGame, policy: Policy, episodes: int, device: str, stream: int = 0
 ) -> list[Completions]:
-    """Returns answers to held-out prompts in batches, each a job; they are the same in every evaluation.
+    """Returns answers to held-out prompts in batches; they are the same in every evaluation.
 
     Policies that are compared need different numbers `stream`, so that their random numbers are independent.
     """
     numbers, seeds = held_out_numbers(game, episodes).to(device), derive_seeds(SEED + stream, episodes, device)
-    pieces = zip(numbers.split(BATCH), seeds.split(BATCH), strict=True)
-    return runner.map(complete_batch, [Batch(policy, *piece) for piece in pieces])
+    return [
+        complete(policy, numbers[start : start + BATCH], seeds[start : start + BATCH])
+        for start in range(0, episodes, BATCH)
+    ]
 
 
 class WinRateEvaluator:
@@ -75,11 +63,8 @@ class WinRateEvaluator:
         secondary={"kl/reference": "KL {:.1f}", "length": "length {:.0f}"},
     )
 
-    def __init__(
-        self, game: TextPreferenceGame, reference: Profile, episodes: int, device: str, runner: Runner = LOCAL
-    ):
+    def __init__(self, game: TextPreferenceGame, reference: Profile, episodes: int, device: str):
         self.game, self.reference, self.episodes, self.device = game, reference, episodes, device
-        self.runner = runner
         self.reference_completions: list[Completions] | None = None
         self.last: tuple[int | None, tuple[Metrics, list[Sample]]] = None, ({}, [])
 
@@ -108,11 +93,12 @@ class WinRateEvaluator:
     def _measure(self, profile: Profile) -> tuple[Metrics, list[Sample]]:
         if self.reference_completions is None:
             self.reference_completions = self._complete(self.reference, stream=1)
-        answers = self._complete(profile, stream=0)
-        return measure_win_rate(self.game, profile, self.reference, answers, self.reference_completions)
+        return measure_win_rate(
+            self.game, profile, self.reference, self.reference_completions, self.episodes, self.device
+        )
 
     def _complete(self, profile: Profile, stream: int) -> list[Completions]:
-        return complete_held_out(self.game, profile[0], self.episodes, self.device, stream, self.runner)
+        return complete_held_out(self.game, profile[0], self.episodes, self.device, stream)
 
 
 def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
@@ -145,17 +131,19 @@ def measure_win_rate(
     game: TextPreferenceGame,
     profile: Profile,
     reference: Profile,
-    answers: Sequence[Completions],
     reference_answers: Sequence[Completions],
+    episodes: int,
+    device: str,
 ) -> tuple[Metrics, list[Sample]]:
     """Returns metrics and all samples.
 
     The metrics are the win rate against the reference with its 95 % interval, the win rate at equal length, the KL
-    divergence from the reference, and the mean lengths of answers. Both sides' answers are those of
-    `complete_held_out`, with different `stream`s.
+    divergence from the reference, and the mean lengths of answers. `reference_answers` are the reference's, from
+    `complete_held_out` with a `stream` other than 0.
     """
     policy, reference_policy = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
-    numbers = held_out_numbers(game, sum(len(batch.texts) for batch in answers))
+    numbers = held_out_numbers(game, episodes)
+    answers = complete_held_out(game, policy, episodes, device)
     texts, reference_texts = texts_of(answers), texts_of(reference_answers)
     chances = Referee(game, False, torch.Generator()).compare(numbers, texts, reference_texts).double().numpy()
     lengths = [

@@ -1,5 +1,6 @@
 """Losses of policy-gradient learners, as pure functions on rows."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,8 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_engine.numerics.distributions.categorical import Categorical, log_sum
-from marl_engine.numerics.jit import compile_loop
+from marl_engine.numerics.distributions.gaussian import Gaussian
+from marl_engine.numerics.jit import compile_inline, compile_loop
 from marl_engine.types import Distribution
+
+HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 def clipped_surrogate(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -64,6 +68,15 @@ def surrogate(
     return Surrogate(loss, clipped.detach(), entropy.detach(), kl)
 
 
+@compile_inline
+def clip_ratio(log_ratio, advantage, clip):
+    """Returns the clipped surrogate of a row, and its slope in log pi."""
+    ratio = np.exp(log_ratio)
+    plain = ratio * advantage
+    stopped = ratio > 1 + clip if advantage > 0 else ratio < 1 - clip
+    return min(plain, min(max(ratio, 1 - clip), 1 + clip) * advantage), np.float32(0) if stopped else plain
+
+
 @compile_loop
 def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gradient, sums):
     """Adds surrogate, entropy, KL divergence and E_pi[target] to `sums` (4,), and writes the gradient (N, A) of the
@@ -83,11 +96,7 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
                 if target is not None:
                     pull += gradient[row, each] * target[row, each]
         log_ratio = logits[row, action[row]] - total - old_log_prob[row]
-        ratio = np.exp(log_ratio)
-        plain = ratio * advantage[row]
-        clipped = min(max(ratio, 1 - clip), 1 + clip) * advantage[row]
-        stopped = ratio > 1 + clip if advantage[row] > 0 else ratio < 1 - clip
-        push = np.float32(0) if stopped else plain
+        clipped, push = clip_ratio(log_ratio, advantage[row], clip)
         for each in range(actions):
             share = gradient[row, each]
             if share > 0:
@@ -96,9 +105,9 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
                 if target is not None:
                     spread -= share * (target[row, each] - pull)
                 gradient[row, each] = (spread - push * toward) / rows
-        sums[0] -= min(plain, clipped)
+        sums[0] -= clipped
         sums[1] += entropy
-        sums[2] += ratio - 1 - log_ratio
+        sums[2] += np.exp(log_ratio) - 1 - log_ratio
         sums[3] += pull
 
 
@@ -128,6 +137,50 @@ class _Compiled(torch.autograd.Function):
         return ctx.saved_tensors[0] * weight, None, None, None, None, None, None
 
 
+@compile_loop
+def _gaussian_surrogate(
+    mean, log_std, action, old_log_prob, advantage, clip, bonus, mean_gradient, log_std_gradient, sums
+):
+    """Adds surrogate, entropy and KL divergence to `sums` (3,), and writes the gradients (N, D) of the loss."""
+    rows, components = mean.shape
+    for row in range(rows):
+        log_prob, entropy = np.float32(0), np.float32(0)
+        for each in range(components):
+            sharpness = np.exp(-log_std[row, each])
+            off = (action[row, each] - mean[row, each]) * sharpness
+            log_prob -= np.float32(0.5) * off * off + log_std[row, each] + np.float32(HALF_LOG_2_PI)
+            entropy += log_std[row, each] + np.float32(HALF_LOG_2_PI + 0.5)
+            mean_gradient[row, each], log_std_gradient[row, each] = off * sharpness, off * off - 1
+        log_ratio = log_prob - old_log_prob[row]
+        clipped, push = clip_ratio(log_ratio, advantage[row], clip)
+        for each in range(components):
+            mean_gradient[row, each] *= -push / rows
+            log_std_gradient[row, each] = -(push * log_std_gradient[row, each] + bonus) / rows
+        sums[0] -= clipped
+        sums[1] += entropy
+        sums[2] += np.exp(log_ratio) - 1 - log_ratio
+
+
+class _CompiledGaussian(torch.autograd.Function):
+    """`surrogate` for means and log standard deviations (N, D), with a hand-written gradient."""
+
+    @staticmethod
+    def forward(ctx, mean, log_std, action, old_log_prob, advantage, clip, bonus):
+        gradients = torch.empty_like(mean), torch.empty_like(mean)
+        arrays = [each.numpy() for each in (mean, log_std, action, old_log_prob, advantage)]
+        sums = np.zeros(3)
+        _gaussian_surrogate(*arrays, np.float32(clip), np.float32(bonus), *(each.numpy() for each in gradients), sums)
+        clipped, entropy, kl = torch.from_numpy(sums / len(mean)).float()
+        ctx.save_for_backward(*gradients)
+        ctx.mark_non_differentiable(clipped, entropy, kl)
+        return clipped - bonus * entropy, clipped, entropy, kl
+
+    @staticmethod
+    def backward(ctx, weight, *_):
+        mean_gradient, log_std_gradient = ctx.saved_tensors
+        return mean_gradient * weight, log_std_gradient * weight, None, None, None, None, None
+
+
 def fused_surrogate(
     pi: Distribution,
     action: Tensor,
@@ -138,10 +191,12 @@ def fused_surrogate(
     bonus: float,
     kl_penalty: KLPenalty | None = None,
 ) -> Surrogate:
-    """Computes `surrogate` in one compiled pass for categorical distributions on the CPU.
+    """Computes `surrogate` in one compiled pass for categorical distributions and Gaussians on the CPU.
 
     As 50 small operations it took half of the learning time.
     """
+    if isinstance(pi, Gaussian) and not pi.mean.is_cuda:
+        return Surrogate(*_CompiledGaussian.apply(pi.mean, pi.log_std, action, old_log_prob, advantage, clip, bonus))
     if not isinstance(pi, Categorical) or pi.logits.is_cuda:
         return surrogate(pi, action, old_log_prob, advantage, clip=clip, bonus=bonus, kl_penalty=kl_penalty)
     weight, target = (0.0, None) if kl_penalty is None else kl_penalty

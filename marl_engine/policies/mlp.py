@@ -10,8 +10,16 @@ from torch import Tensor
 from marl_engine.capabilities import capabilities_of, spaces_of
 from marl_engine.errors import Refused
 from marl_engine.networks.mlp import MLP
+from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.action_values import ActionValuePolicy
-from marl_engine.policies.network import check_layers, fill_seats, indicated_seats, policy_of
+from marl_engine.policies.network import (
+    NARROWEST,
+    WIDEST,
+    check_layers,
+    fill_seats,
+    indicated_seats,
+    policy_of,
+)
 from marl_engine.types import Game, Policy
 
 
@@ -42,7 +50,7 @@ def infoset_features(game: Game) -> Tensor | None:
 class MLPSpec:
     """Makes a profile of networks for a game.
 
-    Raises ValueError for sizes below 1 and for an unknown activation.
+    Raises ValueError for sizes below 1, for an unknown activation, and for deviations out of range.
     """
 
     hidden: Sequence[int] = (64, 64)
@@ -50,11 +58,13 @@ class MLPSpec:
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
     squashed: bool = False  # continuous actions are squashed into their box by tanh; needed by SAC
+    log_std: float = 0.0  # of continuous actions that are not squashed, at first; in half widths of the box
     action_values: bool = False  # outputs are values of actions, the best of which is played; needed by VDN and QMIX
     normalise_observations: bool = False  # by their running mean and variance
 
     def __post_init__(self) -> None:
         check_layers(self.hidden, self.activation)
+        check_fields("policy", self, "log_std", least=NARROWEST, most=WIDEST)
 
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
@@ -67,7 +77,7 @@ class MLPSpec:
     def _policy(self, game: Game, network: Callable[[int], MLP]) -> Policy:
         if self.action_values:
             return ActionValuePolicy(network(game.actions), tabular=capabilities_of(game).numbered is not None)
-        return policy_of(game, network, self.squashed)
+        return policy_of(game, network, self.squashed, self.log_std)
 
     def critic(self, game: Game, joint: bool) -> MLP:
         """Returns a critic of one seat's observation, or of all seats with its own first (MAPPO). Raises Refused."""

@@ -53,14 +53,14 @@ class GaussianPolicy(Policy):
     centre: Tensor
     width: Tensor
 
-    def __init__(self, network: MLP | CNN, low: Tensor, high: Tensor, squashed: bool):
+    def __init__(self, network: MLP | CNN, low: Tensor, high: Tensor, squashed: bool, log_std: float = 0.0):
         super().__init__()
         self.network, self.squashed, self.noise_shape = network, squashed, tuple(low.shape)
         bounded = low.isfinite() & high.isfinite()
         self.register_buffer("centre", torch.where(bounded, (low + high) / 2, 0.0), persistent=False)
         self.register_buffer("width", torch.where(bounded, (high - low) / 2, 1.0), persistent=False)
         if not squashed:
-            self.log_std = nn.Parameter(torch.zeros(len(low)))  # in half widths of the box
+            self.log_std = nn.Parameter(torch.full((len(low),), log_std))  # in half widths of the box
 
     def forward(
         self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None
@@ -78,10 +78,10 @@ class GaussianPolicy(Policy):
         self.network.observe(rows)
 
 
-def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = False) -> Policy:
+def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = False, log_std: float = 0.0) -> Policy:
     """The policy of a network, made for as many outputs as it needs in a game. Raises Refused for bounds at infinity.
 
-    Bounds of squashed actions must be finite.
+    Bounds of squashed actions must be finite. `log_std` is the first log standard deviation of plain Gaussians.
     """
     space = spaces_of(game).action
     if space.low is None or space.high is None:
@@ -89,7 +89,7 @@ def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = 
         return NetworkPolicy(network(game.actions), tabular=numbered, branches=space.branches)
     if squashed and not (space.low.isfinite() & space.high.isfinite()).all():
         raise Refused(f"policy.squashed needs finite bounds, and the actions of {type(game).__name__} have none")
-    return GaussianPolicy(network(game.actions * (2 if squashed else 1)), space.low, space.high, squashed)
+    return GaussianPolicy(network(game.actions * (2 if squashed else 1)), space.low, space.high, squashed, log_std)
 
 
 def fill_seats(game: Game, shared: bool, make: Callable[[], Policy]) -> Profile:

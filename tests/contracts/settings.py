@@ -36,7 +36,8 @@ def presets(group: str) -> list[str]:
 HOME = TemporaryDirectory()  # of files that presets need from outside, as long as tests run
 CONFIGS = Path(__file__).parents[2] / "configs"
 SERVED = ("preference/endpoint",)  # games whose judge is somebody else's program
-FOREIGN = tuple(name for name in presets("game") if name.startswith("pettingzoo/"))  # see test_pettingzoo_presets
+EXTRAS = ("pettingzoo/", "control/mujoco")  # games of packages; see test_pettingzoo_presets and test_control
+FOREIGN = tuple(name for name in presets("game") if name.startswith(EXTRAS))
 GAMES = tuple(name for name in presets("game") if name not in FOREIGN)
 GROUPS = ("game", "solver", "policy", "responder")
 SMALL = {  # keys that make a run small, where a setting has them

@@ -119,7 +119,9 @@ def test_a_local_head_applies_one_function_to_the_surroundings_of_each_column(se
     seat = torch.tensor([0, 1, 0, 1])
     logits, shifted = (board(board.encode(each, seat)) for each in (image, image.roll(1, dims=3)))
     torch.testing.assert_close(shifted[:, 1:], logits[:, :-1])
-    with pytest.raises(ValueError, match="for each of the 6 actions, and with these kernels and padding there are 1 x 7"):
+    with pytest.raises(
+        ValueError, match="for each of the 6 actions, and with these kernels and padding there are 1 x 7"
+    ):
         network((1, 6, 7, 3), (5,), (8,), 6, kernel=(6, 7), padding=(False, True), local=True)
 
 

@@ -10,6 +10,8 @@ from torch import distributions
 
 from games.control.gymnasium import Control, seeds_of
 from games.control.trajectory_preference import TrajectoryPreference
+from marl_engine.commands.command_line.cli_config import compose_config
+from marl_engine.errors import Notice
 from marl_engine.numerics.distributions.gaussian import Gaussian, Squashed, standard_normal
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
@@ -20,9 +22,13 @@ from marl_engine.types import Policy, Turn
 gymnasium = pytest.importorskip("gymnasium")
 
 
-@pytest.mark.parametrize(("name", "horizon"), [("Pendulum-v1", 200), ("MountainCarContinuous-v0", 999)])
+@pytest.mark.parametrize(
+    ("name", "horizon"), [("Pendulum-v1", 200), ("MountainCarContinuous-v0", 999), ("HalfCheetah-v5", 1000)]
+)
 def test_games_are_gymnasiums_step_by_step(name, horizon):
     """Observations, rewards and endings of two episodes, the second one with the documented seed."""
+    if name == "HalfCheetah-v5":
+        pytest.importorskip("mujoco")
     game, seeds = Control(name), torch.tensor([5, -7])
     turn = game.reset(seeds)
     reference = [gymnasium.make(name) for _ in seeds]
@@ -32,16 +38,18 @@ def test_games_are_gymnasiums_step_by_step(name, horizon):
         observation = [task.reset(seed=start)[0] for task, start in zip(reference, starts, strict=True)]
         for step in range(horizon):
             torch.testing.assert_close(
-                turn.observation[:, 0], torch.from_numpy(np.array(observation)), atol=1e-6, rtol=0
+                turn.observation[:, 0], torch.from_numpy(np.array(observation)).float(), atol=1e-6, rtol=0
             )
-            actions = 4 * torch.rand(2, 1, 1, generator=generator) - 2
+            actions = 4 * torch.rand(2, 1, game.actions, generator=generator) - 2
             turn = game.step(actions)
             bounded = actions.clamp(game.spaces.action.low, game.spaces.action.high)
             results = [task.step(action[0].numpy()) for task, action in zip(reference, bounded, strict=True)]
             observation = [each[0] for each in results]
             torch.testing.assert_close(turn.reward[:, 0], torch.tensor([each[1] for each in results]).float())
             assert turn.truncated.tolist() == [each[3] for each in results] == [step == horizon - 1] * 2
-            torch.testing.assert_close(turn.final[:, 0], torch.from_numpy(np.array(observation)), atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                turn.final[:, 0], torch.from_numpy(np.array(observation)).float(), atol=1e-6, rtol=0
+            )
         assert turn.done.all()
 
 
@@ -122,6 +130,27 @@ def test_a_copy_rests_after_its_task_has_ended(fragile):
 def test_unknown_tasks_are_refused_with_a_list_of_tasks(name):
     with pytest.raises(ValueError, match="choose from Pendulum-v1, MountainCarContinuous-v0, or with"):
         Control(name)
+
+
+def test_tasks_of_mujoco_are_played_with_their_own_preset():
+    """Also where the extra is missing: presets are chosen by name."""
+    with pytest.warns(Notice, match="Hopper-v5 is simulated by MuJoCo"):
+        config = compose_config("train", ["game=control", "game.name=Hopper-v5", "responder.epochs=3"])
+    assert config["game"]["name"] == "Hopper-v5"
+    assert config["policy"]["normalise_observations"]
+    assert (config["responder"]["epochs"], config["responder"]["value_normalisation"]) == (3, "running")
+    pendulum = compose_config("train", ["game=control"])
+    assert not pendulum["policy"]["normalise_observations"]
+
+
+def test_the_first_deviation_is_a_share_of_half_the_box():
+    game = Control()  # torques lie in [-2, 2]
+    policy = MLPSpec(log_std=-1.0).profile(game)[0]
+    turn = game.reset(derive_seeds(0, 3))
+    distribution, _ = policy(policy.encode(turn.observation[:, 0], torch.zeros(3, dtype=torch.int64)))
+    torch.testing.assert_close(distribution.log_std, torch.full((3, 1), math.log(2) - 1))
+    with pytest.raises(ValueError, match=r"policy.log_std must be .* at most 2"):
+        MLPSpec(log_std=3.0)
 
 
 def test_invalid_actions_are_refused_and_not_played():
