@@ -14,8 +14,13 @@ export PYTHONDONTWRITEBYTECODE :=
 train: .venv/installed
 	$(BIN)/marl-train game=overcooked $(ARGS)
 
+# With ARGS="-k ray" those of Ray instead, which share one cluster.
+ifneq (,$(findstring -k ray,$(ARGS)))
+test: ray-test
+else
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/slow --ignore tests/ray --ignore tests/rllib $(ARGS)
+endif
 
 # What takes minutes: an installation from a package, and the notebooks.
 test-slow: .venv/installed-dev

@@ -23,7 +23,7 @@ def make_evaluator(
     if able.extensive is not None:
         return ExactEvaluator(able.extensive)
     if able.text_preference is not None and reference is not None:
-        return WinRateEvaluator(able.text_preference, reference, episodes, device)
+        return WinRateEvaluator(able.text_preference, reference, episodes, device, runner)
     if able.bots is not None and able.bots.bots:
         return BotEvaluator(able.bots, reference, runner, episodes)
     return ReturnEvaluator(game, reference, runner, episodes)

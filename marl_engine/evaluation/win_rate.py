@@ -17,7 +17,8 @@ from marl_engine.evaluation.scores import score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.language.generation import Completions, LanguagePolicy, complete
 from marl_engine.responders.preference.referee import Referee
-from marl_engine.types import Metrics, Policy, Profile
+from marl_engine.runners import LOCAL
+from marl_engine.types import Metrics, Policy, Profile, Runner
 
 CERTAINTY = 1.96  # standard errors in an interval of 95 %
 BATCH = 32  # answers generated in one batch
@@ -37,18 +38,29 @@ def held_out_numbers(game: TextPreferenceGame, episodes: int) -> Tensor:
     return game.train_prompts + torch.arange(episodes) % (len(game.texts) - game.train_prompts)
 
 
+class Batch(NamedTuple):
+    """Prompts that a policy answers in one batch, a job: their numbers and seeds, (N,) each."""
+
+    policy: Policy
+    numbers: Tensor
+    seeds: Tensor
+
+
+def complete_batch(batch: Batch) -> Completions:
+    """Returns the answers of a batch."""
+    return complete(*batch)
+
+
 def complete_held_out(
-    game: TextPreferenceGame, policy: Policy, episodes: int, device: str, stream: int = 0
+    game: TextPreferenceGame, policy: Policy, episodes: int, device: str, stream: int = 0, runner: Runner = LOCAL
 ) -> list[Completions]:
-    """Returns answers to held-out prompts in batches; they are the same in every evaluation.
+    """Returns answers to held-out prompts in batches, each a job; they are the same in every evaluation.
 
     Policies that are compared need different numbers `stream`, so that their random numbers are independent.
     """
     numbers, seeds = held_out_numbers(game, episodes).to(device), derive_seeds(SEED + stream, episodes, device)
-    return [
-        complete(policy, numbers[start : start + BATCH], seeds[start : start + BATCH])
-        for start in range(0, episodes, BATCH)
-    ]
+    pieces = zip(numbers.split(BATCH), seeds.split(BATCH), strict=True)
+    return runner.map(complete_batch, [Batch(policy, *piece) for piece in pieces])
 
 
 class WinRateEvaluator:
@@ -63,8 +75,11 @@ class WinRateEvaluator:
         secondary={"kl/reference": "KL {:.1f}", "length": "length {:.0f}"},
     )
 
-    def __init__(self, game: TextPreferenceGame, reference: Profile, episodes: int, device: str):
+    def __init__(
+        self, game: TextPreferenceGame, reference: Profile, episodes: int, device: str, runner: Runner = LOCAL
+    ):
         self.game, self.reference, self.episodes, self.device = game, reference, episodes, device
+        self.runner = runner
         self.reference_completions: list[Completions] | None = None
         self.last: tuple[int | None, tuple[Metrics, list[Sample]]] = None, ({}, [])
 
@@ -93,12 +108,11 @@ class WinRateEvaluator:
     def _measure(self, profile: Profile) -> tuple[Metrics, list[Sample]]:
         if self.reference_completions is None:
             self.reference_completions = self._complete(self.reference, stream=1)
-        return measure_win_rate(
-            self.game, profile, self.reference, self.reference_completions, self.episodes, self.device
-        )
+        answers = self._complete(profile, stream=0)
+        return measure_win_rate(self.game, profile, self.reference, answers, self.reference_completions)
 
     def _complete(self, profile: Profile, stream: int) -> list[Completions]:
-        return complete_held_out(self.game, profile[0], self.episodes, self.device, stream)
+        return complete_held_out(self.game, profile[0], self.episodes, self.device, stream, self.runner)
 
 
 def headline(metrics: Metrics, episodes: int) -> tuple[str, str]:
@@ -131,19 +145,17 @@ def measure_win_rate(
     game: TextPreferenceGame,
     profile: Profile,
     reference: Profile,
+    answers: Sequence[Completions],
     reference_answers: Sequence[Completions],
-    episodes: int,
-    device: str,
 ) -> tuple[Metrics, list[Sample]]:
     """Returns metrics and all samples.
 
     The metrics are the win rate against the reference with its 95 % interval, the win rate at equal length, the KL
-    divergence from the reference, and the mean lengths of answers. `reference_answers` are the reference's, from
-    `complete_held_out` with a `stream` other than 0.
+    divergence from the reference, and the mean lengths of answers. Both sides' answers are those of
+    `complete_held_out`, with different `stream`s.
     """
     policy, reference_policy = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
-    numbers = held_out_numbers(game, episodes)
-    answers = complete_held_out(game, policy, episodes, device)
+    numbers = held_out_numbers(game, sum(len(batch.texts) for batch in answers))
     texts, reference_texts = texts_of(answers), texts_of(reference_answers)
     chances = Referee(game, False, torch.Generator()).compare(numbers, texts, reference_texts).double().numpy()
     lengths = [

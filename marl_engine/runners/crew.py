@@ -22,7 +22,7 @@ from marl_engine.runners.packets import Packet, pack, unpack
 from marl_engine.runners.ray import Worker
 from marl_engine.types import Argument, Result
 
-ATTEMPTS = 10  # workers that a job may cost, and in a row that may fail by an exception when they start
+ATTEMPTS = 10  # workers in a row that one job may cost, or that may fail by an exception when they start; see `Losses`
 STARTS = 20  # workers in a row that may be killed while they start
 PATIENCE = 60.0  # seconds without any worker after which the run says what it waits for
 STALE = 16  # calls after which an array that was not used again leaves the object store
@@ -44,15 +44,19 @@ class Task(NamedTuple):
 
 
 class Crew:
-    """`count` actors, each with a CPU and `num_gpus` GPUs. A job that takes longer than `timeout` seconds costs one."""
+    """`count` actors, each with `num_cpus` CPUs and `num_gpus` GPUs.
 
-    def __init__(self, count: int, timeout: float | None = None, num_gpus: float = 0):
+    A job that takes longer than `timeout` seconds costs one.
+    """
+
+    def __init__(self, count: int, timeout: float | None = None, num_cpus: float = 1, num_gpus: float = 0):
         self.timeout, self.store, self.false_starts = timeout or float("inf"), Store(), 0
-        self.kind = ray.remote(Worker).options(num_cpus=1, num_gpus=num_gpus)
+        self.kind = ray.remote(Worker).options(num_cpus=num_cpus, num_gpus=num_gpus)
         self.actors = [self.kind.remote(sys.path, os.getcwd()) for _ in range(count)]
         self.processes: dict[int, tuple[str, int]] = {}  # node and process of each worker
         self.node = None if client.is_connected() else ray.get_runtime_context().get_node_id()  # of this process
-        self.num_gpus, self.loss, self.closed = num_gpus, "", False  # why the last worker was lost
+        self.needs = f"{num_cpus:g} CPU and {num_gpus:g} GPU"  # of an actor
+        self.loss, self.closed = "", False  # why the last worker was lost
         self.starting = {actor.ready.remote(): worker for worker, actor in enumerate(self.actors)}
 
     def complete(
@@ -61,14 +65,13 @@ class Crew:
         """Yields the number of each argument and the job's result for it, as the jobs end.
 
         A worker gets neighbouring jobs, the same ones in each call, and others when it has none left. Raises an
-        exception of the job, and Halted if one costs ATTEMPTS workers or none can start. Jobs under way are then
-        abandoned.
+        exception of the job, and Halted if jobs crash their workers (see `Losses`) or none can start. Jobs under way
+        are then abandoned.
         """
         messages = self.store.address([pack((job, argument)) for argument in arguments])
         cuts = np.linspace(0, len(messages), len(self.actors) + 1).round().astype(int)
         queues = [deque(range(*cut)) for cut in pairwise(cuts)]
-        attempts: Counter[int] = Counter()
-        missing = len(messages)
+        losses, missing = Losses(len(self.actors)), len(messages)
         under_way: dict[Any, Task] = {}
         try:
             while missing:
@@ -82,10 +85,11 @@ class Crew:
                     del under_way[reference]
                     if answer is None:
                         queues[task.worker].appendleft(task.job)
-                        attempts[task.job] += 1
-                        self._replace(task.worker, attempts[task.job])
+                        self._replace(task.worker)
+                        losses.add(task.job, self.loss)
                     else:
                         missing -= 1
+                        losses.since_an_end = 0
                         yield task.job, read(*answer)
         finally:
             for task in under_way.values():
@@ -128,7 +132,7 @@ class Crew:
         """Returns what the cluster lacks, or is busy with, while no worker can start."""
         free = ray.available_resources()
         has = " and ".join(f"{free.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
-        return f"no worker has started yet: each needs 1 CPU and {self.num_gpus:g} GPU, and the cluster has {has} free"
+        return f"no worker has started yet: each needs {self.needs}, and the cluster has {has} free"
 
     def _welcome(self, start: Any) -> None:
         """Takes note that a worker has started, or replaces it. Raises Halted if too many in a row could not start."""
@@ -152,8 +156,8 @@ class Crew:
             self.loss = f"took more than runner.timeout={self.timeout:g} seconds" if late else f"died: {error}"
             return None
 
-    def _replace(self, worker: int, attempts: int = 0) -> None:
-        """Replaces a worker, which cost a job `attempts` workers so far. Raises Halted if they are too many."""
+    def _replace(self, worker: int) -> None:
+        """Replaces a worker."""
         if self.closed:
             return
         ray.kill(self.actors[worker])
@@ -163,14 +167,31 @@ class Crew:
                 os.kill(process, SIGKILL)  # one that is stopped does not hear Ray, and keeps its processor
         self.actors[worker] = self.kind.remote(sys.path, os.getcwd())
         self.starting[self.actors[worker].ready.remote()] = worker
-        if attempts >= ATTEMPTS:
-            raise Halted(
-                f"a job cost {attempts} workers; is there enough memory for runner.workers? The last one "
-                f"{excerpt(self.loss, 500)}"
-            )
-        if attempts:
-            text = "a worker died or did not answer in time; another one does its job again"
-            warnings.warn(Notice(text), stacklevel=2)
+
+
+class Losses:
+    """Workers that died under their jobs. Tells jobs that crash their workers from workers that die by chance.
+
+    If workers are killed at random, now one job loses its worker and now another, and jobs end in between, however many
+    workers are lost in all. A job that always crashes is soon the only one that loses any, and if all jobs crash, none
+    ends.
+    """
+
+    def __init__(self, workers: int):
+        self.workers, self.since_an_end = workers, 0  # losses since a job ended
+        self.job, self.in_a_row = -1, 0  # the last job that lost a worker, and how many since another one did
+
+    def add(self, job: int, reason: str) -> None:
+        """Takes note of a loss, with a warning. Raises Halted if jobs crash their workers."""
+        self.in_a_row = self.in_a_row + 1 if job == self.job else 1
+        self.job, self.since_an_end = job, self.since_an_end + 1
+        last = f"is there enough memory for runner.workers? The last one {excerpt(reason, 500)}"
+        if self.in_a_row >= ATTEMPTS:
+            raise Halted(f"one job cost {self.in_a_row} workers in a row, and no other job any; {last}")
+        if self.since_an_end >= ATTEMPTS * self.workers:
+            raise Halted(f"{self.since_an_end} workers in a row were lost before a job ended; {last}")
+        text = "a worker died or did not answer in time; another one does its job again"
+        warnings.warn(Notice(text), stacklevel=2)
 
 
 def read(succeeded: bool, frame: bytes, arrays: Sequence[np.ndarray]) -> Any:

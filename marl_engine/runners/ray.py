@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class RayRunner:
     workers: int | None = None  # None: as many as there are free cores, or processors in a running cluster
     address: str | None = None  # of a running cluster: auto, host:port or ray://host:port; None: Ray starts here
     timeout: float | None = 600  # seconds after which an actor that does not answer is replaced; None: never
+    num_cpus: float = 1  # of an actor, for Ray, which places no more actors on a machine than it has processors
     num_gpus: float = 0  # of an actor; several can share one
     runtime_env: dict[str, Any] | None = None  # of actors in a running cluster; None: with this engine's packages
     overlap: bool = False  # learners learn while workers play; see `responders.overlap`
@@ -69,7 +71,7 @@ class RayRunner:
             check_fields("runner", self, "workers", least=1, whole=True)
         if self.timeout is not None:
             check_fields("runner", self, "timeout", above=0)
-        check_fields("runner", self, "num_gpus", least=0)
+        check_fields("runner", self, "num_cpus", "num_gpus", least=0)
         check_fields("runner", self, "learners", least=1, whole=True)
         if find_spec("ray") is None:
             raise Refused(INSTALL)
@@ -112,7 +114,8 @@ class RayRunner:
 
     def _connect(self) -> int:
         """See `connect`."""
-        return connect(self.address, self.workers, self.runtime_env, self.learners if self.learners > 1 else 0)
+        learners = self.learners if self.learners > 1 else 0
+        return connect(self.address, self.workers, self.runtime_env, learners, self.num_cpus)
 
     def _actors(self) -> Any:
         """Returns the `Crew`, which starts if there is none."""
@@ -122,16 +125,21 @@ class RayRunner:
             count = self._connect()
             if self.address is None:
                 check_gpus(count, self.num_gpus)
-            self.crew = Crew(count, self.timeout, self.num_gpus)
+            self.crew = Crew(count, self.timeout, self.num_cpus, self.num_gpus)
         return self.crew
 
 
 def connect(
-    address: str | None, workers: int | None, runtime_env: Mapping[str, Any] | None = None, learners: int = 0
+    address: str | None,
+    workers: int | None,
+    runtime_env: Mapping[str, Any] | None = None,
+    learners: int = 0,
+    num_cpus: float = 1,
 ) -> int:
     """Starts Ray or joins a running cluster, unless this process has done so; returns the number of workers.
 
-    A Ray that starts has processors for them and for learners. Raises Refused if there is no cluster at the address.
+    A Ray that starts has `num_cpus` processors for each of them and of learners. Raises Refused if there is no cluster
+    at the address.
     """
     if address is None:
         for name, value in LOCAL_SETTINGS.items():
@@ -143,7 +151,7 @@ def connect(
         import signal
 
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        options: dict[str, Any] = {"num_cpus": count + learners, "include_dashboard": False}
+        options: dict[str, Any] = {"num_cpus": ceil((count + learners) * num_cpus), "include_dashboard": False}
         options["address"] = "local"  # also where RAY_ADDRESS names a cluster that runs
         shared = shutil.disk_usage(SHARED_MEMORY).free if address is None and SHARED_MEMORY.exists() else None
         if address is not None:
@@ -155,9 +163,17 @@ def connect(
         finally:
             for number, handler in handlers.items():  # Ray replaces some
                 signal.signal(number, handler)
+        silence_raylet()
         if shared is not None:
             check_shared_memory(shared, ray.cluster_resources().get("object_store_memory", 0))
-    return count if address is None else workers or int(ray.cluster_resources().get("CPU", 1))
+    return count if address is None else workers or max(int(ray.cluster_resources().get("CPU", 1) / (num_cpus or 1)), 1)
+
+
+def silence_raylet() -> None:
+    """Keeps Ray from printing on stdout that a worker died, which no setting of it does; a `Crew` says so itself."""
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda data, ignore_prefix: None  # without log_to_driver, only such lines get there
 
 
 def check_shared_memory(free: float, wanted: float) -> None:

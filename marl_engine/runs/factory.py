@@ -133,7 +133,7 @@ def note_idle_workers(parts: Components) -> None:
     if undivided and isinstance(parts.runner, BackgroundRunner) and not is_worker():
         text = (
             "the workers of the runner do not play for learning, as responder.shard is not set; it is the number of "
-            "games in a job, such as responder.shard=16"
+            "games, or prompts, in a job, such as responder.shard=16"
         )
         warnings.warn(Notice(text), stacklevel=2)
 

@@ -25,6 +25,7 @@ from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.runs import checkpoint
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.requirements import check_parts
+from marl_engine.types import Opponents
 from solvers.mirror_descent.nash_md import NashMD
 
 pytestmark = pytest.mark.usefixtures("offline")
@@ -689,3 +690,15 @@ def test_a_run_can_be_answered(run, arguments, tmp_path):
         refused = marl_train(tmp_path, *best, change, "run=no")
         assert (refused.code, len(refused.err.splitlines())) == (2, 1), refused.err
         assert says in refused.err
+
+
+def test_prompts_in_shards_keep_their_padding(homes, tmp_path):
+    """Prompts differ in width. Answers of both sides have the log-probabilities with which they were sampled."""
+    (tmp_path / "prompts.txt").write_text("\n".join(f"why is {'very ' * number}good ?" for number in range(8)))
+    game = PromptGame(JUDGE, str(tmp_path / "prompts.txt"), held_out=0.2)
+    profile = TransformerSpec(str(homes["chat"]), rank=2, length=4).profile(game)
+    responder = PreferenceResponder(game, prompts=6, shard=1, pairs="across", loss="squared")
+    batch = responder.collector.collect(profile[0], Opponents([freeze(profile)] * 2, (0.5, 0.5)))
+    assert len({int((row >= 0).sum()) for row in batch.answers.rows}) > 1
+    own = profile[0].log_probs(batch.answers.rows, batch.answers.tokens) * batch.answers.mask
+    torch.testing.assert_close(own, batch.answers.log_prob, **NEAR)

@@ -21,6 +21,7 @@ from marl_engine.policies.language.enumerable import EnumerableLM, EnumerableLMS
 from marl_engine.policies.language.generation import Completions
 from marl_engine.policies.mixtures.geometric import freeze, mix_geometrically
 from marl_engine.policies.strategy import extract_strategy
+from marl_engine.responders.preference.answers import complete_drawn
 from marl_engine.responders.preference.responder import PreferenceResponder
 from marl_engine.responders.preference.update import PreferenceUpdate
 from marl_engine.runs.factory import build
@@ -168,7 +169,7 @@ def test_each_prompt_draws_one_opponent_for_all_its_answers():
     weights = (0.5, 0.2, 0.3)
     opponents = Opponents([[Always(answer)] * 2 for answer in range(3)], weights)
     numbers = torch.arange(3000)
-    completions = responder.collector._complete_drawn(opponents, numbers)
+    completions = complete_drawn(opponents, numbers, responder.collector._draw_seeds(2))
     answers = torch.tensor(completions.texts).view(3000, 2)
     assert torch.equal(completions.rows[:, 0], numbers.repeat_interleave(2))
     assert torch.equal(answers[:, 0], answers[:, 1])
@@ -581,9 +582,11 @@ def test_win_rates_compare_independent_answers():
     own, expected = ([0.5, 0.3, 0.2], [0.6, 0.3, 0.1])
     game = SimpleNamespace(train_prompts=0, texts=["?"], prefers=lambda numbers, one, other: CIRCLE[one, other])
     profile, reference = ([EnumerableLM(torch.tensor([each]).log(), 3, 1)] for each in (own, expected))
-    result, _ = measure_win_rate(
-        game, profile, reference, complete_held_out(game, reference[0], 20_000, "cpu", stream=1), 20_000, "cpu"
-    )
+    answers = [
+        complete_held_out(game, each[0], 20_000, "cpu", stream=stream)
+        for stream, each in enumerate((profile, reference))
+    ]
+    result, _ = measure_win_rate(game, profile, reference, *answers)
     assert result["win_rate/reference"] == pytest.approx(own @ CIRCLE @ expected, abs=0.012)
 
 

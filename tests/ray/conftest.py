@@ -35,3 +35,9 @@ def one():
 @pytest.fixture(scope="session")
 def two():
     return RayRunner(2)
+
+
+@pytest.fixture
+def four():
+    """Four workers that share a processor."""
+    return RayRunner(4, num_cpus=0.25)

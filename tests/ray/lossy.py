@@ -8,6 +8,9 @@ from pathlib import Path
 import torch
 from toys import Matrix
 
+from marl_engine.policies.language.enumerable import EnumerableLM
+from marl_engine.runners.resident import is_worker
+
 PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 
 
@@ -55,6 +58,21 @@ class Failing(Matrix):
         if self.steps == 3:
             raise ArithmeticError("the third step")
         return super().step(actions)
+
+
+class LossyLM(EnumerableLM):
+    """Kills its process, if that is a worker, when it first answers in a folder."""
+
+    folder = ""
+
+    def start_decoding(self, rows):
+        if is_worker():
+            try:
+                (Path(self.folder) / "lost").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+            except FileExistsError:
+                pass
+        return super().start_decoding(rows)
 
 
 def die(argument):

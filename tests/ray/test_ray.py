@@ -2,9 +2,11 @@
 
 import math
 import os
+import random
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +15,9 @@ import pytest
 import ray
 import torch
 from command_runs import SMALL, assert_same_run, marl_train
-from lossy import PENNIES, Lossy, add_ranks, die
+from lossy import PENNIES, Lossy, LossyLM, add_ranks, die
 
-from games.normal_form.games import MatrixGame
+from games.normal_form.games import MatrixGame, SentenceMatrix
 from games.recall import Recall
 from marl_engine.errors import Halted, Notice, Refused
 from marl_engine.evaluation.returns import ReturnEvaluator
@@ -27,11 +29,12 @@ from marl_engine.policies.recurrent import RecurrentSpec
 from marl_engine.policies.tabular import TabularSpec
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.ppo import PPO
+from marl_engine.responders.preference import PreferenceResponder
 from marl_engine.rollout.levels import Stages
 from marl_engine.rollout.sharded_stream import ShardedStream
 from marl_engine.runners import LOCAL, RayRunner, crew, make_gang, packets
 from marl_engine.runners.background import stop_all
-from marl_engine.runners.crew import ATTEMPTS, Crew, Store
+from marl_engine.runners.crew import ATTEMPTS, Crew, Losses, Store
 from marl_engine.runners.ray import Worker
 from marl_engine.runs.folder import RunFolder
 from marl_engine.types import Opponents
@@ -48,13 +51,13 @@ def learn(runner):
     network, game = RecurrentSpec(units=8, hidden=(8,)), Recall(delay=2)
     profile, opponents = network.profile(game), Opponents([freeze(network.profile(game)) for _ in range(2)], (0.3, 0.7))
     levels = Stages([1, 2], threshold=0.3, games=20)
-    settings = {"num_envs": 20, "rollout_length": 7, "minibatches": 2, "learning_rate": 0.01, "shard": 8}
+    settings = {"num_envs": 20, "rollout_length": 7, "minibatches": 2, "learning_rate": 0.01, "shard": 6}
     learner = PPO(game, network, runner=runner, levels=levels, **settings)
     steps = [learner.respond(profile, opponents) for _ in range(3)]
     return [each for step in steps for each in step.batch], [each.detach() for each in profile[0].parameters()]
 
 
-@pytest.mark.parametrize("workers", ["one", "two"])
+@pytest.mark.parametrize("workers", ["one", "two", "four"])
 def test_learning_is_the_same_with_any_number_of_workers(workers, request):
     (ours, own), (reference, weights) = learn(request.getfixturevalue(workers)), learn(LOCAL)
     assert all(map(torch.equal, own, weights))
@@ -84,6 +87,29 @@ def test_a_run_has_the_metrics_and_checkpoints_of_a_local_one(workers, tmp_path)
     done = marl_train(tmp_path, *words, "run=ray", "runner=ray", f"runner.workers={workers}")
     assert (done.code, done.err) == (0, "")
     assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/local", 4)
+
+
+def test_a_run_of_a_language_policy_has_the_metrics_and_checkpoints_of_a_local_one(tmp_path):
+    words = ("game=preference/tiny", "solver=nash_md", "responder.prompts=6", "responder.shard=2", "save_every=2")
+    for name, keys in (("local", ()), ("ray", ("runner=ray", "runner.workers=2"))):
+        done = marl_train(tmp_path, *words, f"run={name}", "iterations=4", "threads=1", *keys)
+        assert (done.code, done.err) == (0, "")
+    assert_same_run(tmp_path / "runs/ray", tmp_path / "runs/local", 4, tensors=5)
+
+
+SAC = ("game=control", "responder=off_policy", "policy=squashed", "responder.rollout_length=10", "responder.memory=100")
+QMIX = ("game=overcooked", "game.horizon=12", "responder=qmix", "responder.memory=100", "responder.updates=2")
+
+
+@pytest.mark.parametrize("choices", [SAC, QMIX], ids=["sac", "qmix"])
+def test_replay_buffers_survive_a_stop(choices, tmp_path):
+    """Transitions are collected in the process of the run, and saved with it."""
+    words = (*choices, "responder.num_envs=4", "responder.batch=8", "responder.warm_up=20", "policy.hidden=[8]")
+    words = (*words, "threads=1", "evaluate_every=2", "episodes=2")
+    assert marl_train(tmp_path, *words, "run=whole", "iterations=5").code == 0
+    assert marl_train(tmp_path, *words, "run=halves", "runner=ray", "runner.workers=2", "iterations=3").code == 0
+    assert marl_train(tmp_path, "resume=runs/halves", "iterations=5").code == 0
+    assert_same_run(tmp_path / "runs/halves", tmp_path / "runs/whole", 5)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -170,12 +196,52 @@ def test_a_worker_that_dies_or_hangs_changes_no_bit(number, two, tmp_path):
         assert_same_trees([ended], [returns])
 
 
+def test_a_worker_that_dies_while_a_language_policy_answers_changes_no_bit(two, tmp_path):
+    """Answers, verdicts, and the weights after a step of two."""
+    ends = []
+    for runner in (LOCAL, two):
+        learner = LossyLM(torch.zeros(13, 3), 3, 3)
+        learner.folder = str(tmp_path)
+        responder = PreferenceResponder(SentenceMatrix(), prompts=8, shard=3, runner=runner)
+        with nullcontext() if runner is LOCAL else pytest.warns(Notice, match="another one does its job again"):
+            steps = [responder.respond([learner, learner]) for _ in range(2)]
+        ends.append(([step.batch.completions.texts for step in steps], learner.logits.detach()))
+    assert (tmp_path / "lost").exists()
+    assert ends[0][0] == ends[1][0]
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert ends[0][1].abs().max() > 0
+
+
 def test_a_job_that_costs_too_many_workers_stops_the_run_and_the_next_jobs_run(one, monkeypatch):
     monkeypatch.setattr("marl_engine.runners.crew.ATTEMPTS", 2)
-    with pytest.warns(Notice), pytest.raises(Halted, match=r"a job cost 2 workers; .* The last one died"):
+    with pytest.warns(Notice), pytest.raises(Halted, match=r"one job cost 2 workers in a row, .* The last one died"):
         one.map(die, [1, 2])
     assert one.map(math.isqrt, [9, 16]) == [3, 4]
     assert ATTEMPTS > 2
+
+
+def test_workers_that_die_by_chance_do_not_end_a_run():
+    """Fifty of two workers, in whose jobs it is more probable that they die than that they end."""
+    chance, losses, jobs = random.Random(0), Losses(2), [0, 1]
+    for _ in range(50):
+        place = chance.randrange(2)
+        with pytest.warns(Notice):
+            losses.add(jobs[place], "killed")
+        if chance.random() < 0.3:
+            jobs[place], losses.since_an_end = max(jobs) + 1, 0
+    assert max(jobs) < 50 - ATTEMPTS
+
+
+@pytest.mark.parametrize(("crashing", "others_end", "most"), [([3], True, ATTEMPTS), ([3, 4], False, 2 * ATTEMPTS)])
+@pytest.mark.filterwarnings("ignore::marl_engine.errors.Notice")
+def test_jobs_that_always_crash_end_a_run(crashing, others_end, most):
+    """One of them while others end, or all, in turn."""
+    losses = Losses(2)
+    for number in range(most - 1):
+        losses.add(crashing[number % len(crashing)], "killed")
+        losses.since_an_end *= not others_end
+    with pytest.raises(Halted, match=rf"{most} workers in a row"):
+        losses.add(crashing[-1], "killed")
 
 
 def test_a_worker_that_is_killed_while_it_starts_is_replaced(cluster, tmp_path, monkeypatch):
@@ -279,6 +345,7 @@ def test_packets_keep_values_and_the_order_of_axes_in_memory(value):
     [
         ({"workers": 0}, "runner.workers must be a whole number"),
         ({"timeout": 0}, "runner.timeout must be a finite number above 0"),
+        ({"num_cpus": -1}, "runner.num_cpus must be a finite number"),
         ({"num_gpus": -1}, "runner.num_gpus must be a finite number"),
     ],
 )

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from marl_engine.policies.language.generation import (
     Completions,
-    GeometricMixture,
     LanguagePolicy,
-    complete,
-    join_completions,
     merge_groups,
     split_groups,
 )
-from marl_engine.policies.weights import policies_equal
+from marl_engine.responders.preference.answers import (
+    Questions,
+    answer_in_shards,
+    encode_prompts,
+    is_mixture_with,
+)
 from marl_engine.responders.preference.referee import (
     Referee,
     all_pairs,
@@ -28,8 +30,7 @@ from marl_engine.responders.preference.referee import (
     preferences_of,
     wins_among,
 )
-from marl_engine.rollout.opponents import draw_members
-from marl_engine.types import Opponents, Policy
+from marl_engine.types import Opponents, Runner
 
 PAIRS = ("product", "best_worst", "tournament", "across", "margin")
 POOLED = ("across", "margin")  # the opponent's answers are learned from, too
@@ -79,11 +80,15 @@ class PreferenceCollector:
     opponents: int  # M
     pairs: str
     least_margin: float
+    shard: int | None  # prompts in a job of the runner; None: all
+    runner: Runner
 
     def collect(self, learner: LanguagePolicy, opponents: Opponents | None) -> PreferenceBatch:
         """Returns answers of the learner, compared with each other, or with those of an opponent."""
         numbers = self._draw_prompts()
-        own, opposing = self._complete_both(learner, opponents, numbers)
+        questions = self._draw_questions(learner, opponents, numbers)
+        own, opposing = answer_in_shards(questions, self.shard, self.runner)
+        own = own._replace(rows=encode_prompts(learner, questions.numbers, self.answers))  # shards have other widths
         texts = split_groups(own.texts, self.prompts)
         if opposing is None:
             return PreferenceBatch(numbers, own, own, self._compare_within_groups(numbers, texts), True)
@@ -94,7 +99,10 @@ class PreferenceCollector:
             )
         else:
             verdicts = self._compare_with_opponent(self.referee.compare_with(numbers, texts, opposing_texts))
-        both = merge_groups(own, opposing, self.prompts) if self.pairs in POOLED else own
+        both = own
+        if self.pairs in POOLED:
+            rows = encode_prompts(learner, questions.numbers, self.opponents)
+            both = merge_groups(own, opposing._replace(rows=rows), self.prompts)
         return PreferenceBatch(numbers, own, both, verdicts, False)
 
     def _compare_with_opponent(self, table: Tensor) -> Verdicts:
@@ -130,45 +138,16 @@ class PreferenceCollector:
             return torch.randint(count, (self.prompts,), generator=self.referee.generator)
         return torch.randperm(count, generator=self.referee.generator)[: self.prompts]
 
-    def _complete_both(
-        self, learner: LanguagePolicy, opponents: Opponents | None, numbers: Tensor
-    ) -> tuple[Completions, Completions | None]:
-        """Returns answers of the learner and of its opponents, if there are any.
-
-        If the only opponent is a mixture of the learner and another policy, both are sampled in one batch.
-        """
-        own_count, opposing_count = self.answers, self.opponents
-        if opponents is None:
-            return self._complete(learner, numbers, own_count), None
-        if len(opponents.members) > 1:
-            return self._complete(learner, numbers, own_count), self._complete_drawn(opponents, numbers)
-        opponent = opponents.members[0][0]
-        if opponent.components is None or not policies_equal(opponent.components[0], learner):
-            return self._complete(learner, numbers, own_count), self._complete(opponent, numbers, opposing_count)
-        places = torch.arange(self.prompts * (own_count + opposing_count), device=self.device).view(self.prompts, -1)
-        own_places, opposing_places = places[:, :own_count].flatten(), places[:, own_count:].flatten()
-        _, other, weight = opponent.components
-        mixture = GeometricMixture(learner, other, weight, opposing_places)
-        both = self._complete(mixture, numbers, own_count + opposing_count)
-        return both.select(own_places), both.select(opposing_places)
-
-    def _complete_drawn(self, opponents: Opponents, numbers: Tensor) -> Completions:
-        """Samples M answers to each prompt, (B * M,), all of the member that the prompt draws."""
-        seeds = self._draw_seeds(self.opponents)
-        member = draw_members(opponents, seeds[:: self.opponents], 0).repeat_interleave(self.opponents)
-        asked = numbers.repeat_interleave(self.opponents).to(self.device)
-        places = [(member == place).nonzero()[:, 0] for place in range(len(opponents.members))]
-        parts = [
-            complete(policies[0], asked[here], seeds[here])
-            for policies, here in zip(opponents.members, places, strict=True)
-            if len(here)
-        ]
-        return join_completions(parts).select(torch.cat(places).argsort())
+    def _draw_questions(self, learner: LanguagePolicy, opponents: Opponents | None, numbers: Tensor) -> Questions:
+        """Draws seeds for the answers of both sides."""
+        own, opposing = self.answers, 0 if opponents is None else self.opponents
+        together = is_mixture_with(learner, opponents)
+        if together:
+            own_seeds, opposing_seeds = self._draw_seeds(own + opposing).split((own, opposing), dim=1)
+        else:
+            own_seeds, opposing_seeds = self._draw_seeds(own), self._draw_seeds(opposing)
+        return Questions(learner, opponents, together, numbers.to(self.device), own_seeds, opposing_seeds)
 
     def _draw_seeds(self, count: int) -> Tensor:
-        """Draws seeds for `count` answers to each prompt, (B * count,)."""
-        return torch.randint(2**62, (self.prompts * count,), generator=self.referee.generator).to(self.device)
-
-    def _complete(self, policy: Policy, numbers: Tensor, count: int) -> Completions:
-        """Samples `count` answers to each prompt, (B * count,), those to the same prompt in a row."""
-        return complete(policy, numbers.repeat_interleave(count).to(self.device), self._draw_seeds(count))
+        """Draws seeds for `count` answers to each prompt, (B, count)."""
+        return torch.randint(2**62, (self.prompts, count), generator=self.referee.generator).to(self.device)

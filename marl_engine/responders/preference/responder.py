@@ -79,13 +79,16 @@ class PreferenceResponder:
     margin: float = 0.5  # gamma of SimPO
     scale: float = 2.0  # beta of SimPO
     optimism: float = 0.0  # alpha of XPO
-    runner: Runner = LOCAL  # whose learners learn together, if it has several
+    shard: int | None = None  # prompts in a job of the runner, which generates answers; None: all
+    runner: Runner = LOCAL
     work: Work = field(init=False, default_factory=lambda: Work(queries=0))  # comparisons so far
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
     last_batch: PreferenceBatch | None = field(init=False, default=None)  # in the last iteration
 
     def __post_init__(self) -> None:
         check_fields("responder", self, *COUNTS, least=1, whole=True)
+        if self.shard is not None:
+            check_fields("responder", self, "shard", least=1, whole=True)
         check_fields("responder", self, "gradient_norm", "clip", above=0, infinite=True)
         check_fields("responder", self, "scale", above=0)
         check_fields("responder", self, "least_margin", "margin", "optimism")
@@ -114,7 +117,10 @@ class PreferenceResponder:
         self.generator = torch.Generator().manual_seed(self.seed)
         self.referee = Referee(self.game, self.sample_labels, self.generator)
         counts = self.prompts, self.answers, self.opponents
-        self.collector = PreferenceCollector(self.referee, self.device, *counts, self.pairs, self.least_margin)
+        sharing = self.shard, self.runner
+        self.collector = PreferenceCollector(
+            self.referee, self.device, *counts, self.pairs, self.least_margin, *sharing
+        )
         self.optimisers: dict[Policy, Adam] = {}
         self.gang = make_gang(self.runner)
         self.paid: Mapping[str, float] = {}  # costs of earlier sessions
