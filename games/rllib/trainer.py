@@ -24,7 +24,7 @@ from marl_engine.capabilities import spaces_of
 from marl_engine.errors import Halted, Refused, describe, excerpt
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.weights import states_equal
-from marl_engine.rollout.rollout import group_by_policy
+from marl_engine.rollout.seating import group_by_policy
 from marl_engine.runners.ray import connect
 from marl_engine.types import Game, Metrics, Profile
 

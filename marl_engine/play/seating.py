@@ -5,13 +5,12 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from marl_engine.rollout.rollout import Seating
-from marl_engine.rollout.seat_memory import SeatMemory
+from marl_engine.rollout.seating import Seating, SeatMemory
 from marl_engine.types import Memory, Profile, Turn
 
 
 class PeopleSeating:
-    """Seats of one game, some of which are people's; see `rollout.Seats`. `choose` sets their next actions."""
+    """Seats of one game, some of which are people's; see `seating.Seats`. `choose` sets their next actions."""
 
     def __init__(self, profile: Profile, people: Collection[int], device: torch.device):
         self.profile, self.seating = profile, Seating(profile, 1, device)

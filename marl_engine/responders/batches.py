@@ -17,7 +17,8 @@ from marl_engine.networks.sparse_input import END
 from marl_engine.numerics.trees import map_tree, spread_rows
 from marl_engine.policies.team import as_team
 from marl_engine.responders.regulariser import KLTerm
-from marl_engine.rollout.rollout import Trajectory, select_seats
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.seating import select_seats
 from marl_engine.types import Distribution, Memory, Metrics, Policy, Turn
 
 

@@ -17,8 +17,8 @@ from marl_engine.responders.batches import (
     Team,
     select_units,
 )
-from marl_engine.rollout.rollout import Trajectory, select_seats
-from marl_engine.rollout.seat_memory import join_seats
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.seating import join_seats, select_seats
 from marl_engine.types import Memory, Policy
 
 

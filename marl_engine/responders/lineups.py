@@ -15,7 +15,8 @@ from marl_engine.responders.batches import SeatBatch
 from marl_engine.responders.overlap import Ahead, check_policies
 from marl_engine.rollout.levels import level_game
 from marl_engine.rollout.opponents import seat_learner
-from marl_engine.rollout.rollout import Trajectory, group_by_policy
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.seating import group_by_policy
 from marl_engine.rollout.sharded_stream import ShardedStream, Stretch
 from marl_engine.runners import overlapping
 from marl_engine.types import Game, LevelSource, Metrics, Opponents, Payoff, Policy, Profile, Runner

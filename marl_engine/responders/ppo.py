@@ -41,7 +41,8 @@ from marl_engine.responders.overlap import correct, measure_correction
 from marl_engine.responders.regulariser import KLTerm, check_memories, kl_terms
 from marl_engine.responders.sequential import SequentialRatios
 from marl_engine.responders.updates import Lesson, PPOUpdate, learn_together
-from marl_engine.rollout.rollout import Trajectory, group_by_policy
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.seating import group_by_policy
 from marl_engine.runners import LOCAL, make_gang, overlapping
 from marl_engine.types import (
     UNREGULARISED,

@@ -4,13 +4,12 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import BotGame
-from marl_engine.rollout.rollout import Seating
-from marl_engine.rollout.seat_memory import SeatMemory
+from marl_engine.rollout.seating import Seating, SeatMemory
 from marl_engine.types import Memory, Profile, Turn
 
 
 class BotSeating:
-    """The policy of a profile in one seat of B games, and a bot in all others; see `rollout.Seats`."""
+    """The policy of a profile in one seat of B games, and a bot in all others; see `seating.Seats`."""
 
     def __init__(self, profile: Profile, games: int, device: torch.device, *, game: BotGame, bot: str, seat: int):
         self.profile, self.seating = profile, Seating(profile, games, device)

@@ -13,7 +13,7 @@ from marl_engine.numerics.distributions.choice import choose
 from marl_engine.numerics.rng import draw_uniforms, mix_bits
 from marl_engine.numerics.trees import choose_rows, map_tree, same_layout
 from marl_engine.policies.mixtures.population import weighted_members
-from marl_engine.rollout.seat_memory import SeatMemory, recall, split_seats
+from marl_engine.rollout.seating import SeatMemory, recall, split_seats
 from marl_engine.types import Memory, Opponents, Policy, Profile, Turn
 
 DRAWS = 2**42  # separates the noise of these draws from that of actions
@@ -64,7 +64,7 @@ def merge_layout(trees: list[Memory], tree: Memory, rows: Tensor) -> None:
 
 
 class OpponentSeating:
-    """The policies in the seats of B games, which differ between copies; see `rollout.Seating`.
+    """The policies in the seats of B games, which differ between copies; see `seating.Seating`.
 
     `member` (B,) int64 is the profile that each copy plays against at decision `number`. A copy whose member is not
     among the opponents, such as -1, draws one. `memory` is that of the seats, as in `Seating`.

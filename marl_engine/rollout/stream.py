@@ -11,8 +11,8 @@ from marl_engine.numerics.jit import compile_loop
 from marl_engine.numerics.state import set_fields, set_state
 from marl_engine.rollout.levels import CopyLevels, level_game
 from marl_engine.rollout.opponents import OpponentSeating, expand_mixtures
-from marl_engine.rollout.rollout import Seating, Seats, Trajectory, play, record
-from marl_engine.rollout.seat_memory import SeatMemory
+from marl_engine.rollout.rollout import Trajectory, play, record
+from marl_engine.rollout.seating import Seating, SeatMemory, Seats
 from marl_engine.rollout.turn_checks import check_turn
 from marl_engine.types import Game, LevelSource, Opponents, Profile, Turn
 

@@ -14,7 +14,7 @@ from marl_engine.numerics.state import load_weights
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TablePolicy, fill_tables
 from marl_engine.policies.weights import load_profile_state, profile_state, states_equal
-from marl_engine.rollout.rollout import group_by_policy
+from marl_engine.rollout.seating import group_by_policy
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.saved_weights import MEMBER, read_state, select_profile, split_address
 from marl_engine.types import Game, Profile

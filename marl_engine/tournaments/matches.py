@@ -20,8 +20,8 @@ from torch import Tensor
 
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.ratings.results import tally_payoffs
-from marl_engine.rollout.rollout import Seating, Seats, score
-from marl_engine.rollout.seat_memory import SeatMemory
+from marl_engine.rollout.rollout import score
+from marl_engine.rollout.seating import Seating, SeatMemory, Seats
 from marl_engine.tournaments.answers import judge_match, judges_texts
 from marl_engine.tournaments.baselines import Bot
 from marl_engine.tournaments.entrants import Entrant
@@ -45,7 +45,7 @@ class Match(NamedTuple):
 
 
 class EntrantSeating:
-    """The entrants in the seats of B games; see `rollout.Seats`. Seats of bots are played by them."""
+    """The entrants in the seats of B games; see `seating.Seats`. Seats of bots are played by them."""
 
     def __init__(self, profile: Profile, games: int, device: torch.device, *, game: Game, bots: Sequence[Bot | None]):
         self.profile, self.seating, self.game, self.bots = profile, Seating(profile, games, device), game, bots

@@ -12,7 +12,8 @@ from torch import Tensor
 from marl_engine.capabilities import Drawable
 from marl_engine.evaluation.report import Panel
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.rollout.rollout import Seating, Seats, open_games, play_turns
+from marl_engine.rollout.rollout import open_games, play_turns
+from marl_engine.rollout.seating import Seating, Seats
 from marl_engine.runs.folder import metric_column
 from marl_engine.types import Game, Profile, main_unit
 

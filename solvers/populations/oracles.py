@@ -29,7 +29,7 @@ from marl_engine.responders.learners.learner import (
     train_learners,
 )
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.rollout.rollout import group_by_policy
+from marl_engine.rollout.seating import group_by_policy
 from marl_engine.types import Game, Opponents, Policy, Profile, Responder, Runner, Step
 
 FIRST, LAST, LIKELIEST = STARTS = "first", "last", "likeliest"  # members that a newcomer may start from

@@ -28,7 +28,8 @@ from marl_engine.responders.batches import select_decisions
 from marl_engine.responders.off_policy.sac import SAC
 from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.game_contract import ENOUGH, play_on, strange
-from marl_engine.rollout.rollout import Seating, Trajectory
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.seating import Seating
 from marl_engine.runs.checkpoint import read, write
 from marl_engine.runs.factory import Components, build
 from marl_engine.types import Game, Policy, Progress, Turn

@@ -11,7 +11,8 @@ from toys import Alternating
 from games.openspiel import OpenSpiel, OpenSpielStates
 from marl_engine.errors import Refused
 from marl_engine.play.table import Table, check_playable
-from marl_engine.rollout.rollout import Seating, open_games, play_turns
+from marl_engine.rollout.rollout import open_games, play_turns
+from marl_engine.rollout.seating import Seating
 from marl_engine.spaces import ActionSpace, Spaces
 
 GAMES = {

@@ -33,7 +33,8 @@ from marl_engine.policies.bayes_net.graphs import (
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.responders import PPO
 from marl_engine.responders.batches import select_decisions
-from marl_engine.rollout.rollout import Seating, play, score
+from marl_engine.rollout.rollout import play, score
+from marl_engine.rollout.seating import Seating
 from marl_engine.runs.factory import build
 from marl_engine.runs.players import load_player
 from solvers.joint import BayesNet

@@ -20,7 +20,8 @@ from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import average_strategy, fill_tables, geometric_mean_strategy
 from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.responders import PPO
-from marl_engine.rollout.rollout import Seating, record
+from marl_engine.rollout.rollout import record
+from marl_engine.rollout.seating import Seating
 from marl_engine.rollout.stream import Stream
 from marl_engine.runs.factory import build
 from marl_engine.runs.folder import RunFolder

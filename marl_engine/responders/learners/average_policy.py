@@ -20,7 +20,8 @@ from marl_engine.numerics.reservoir import Reservoir
 from marl_engine.numerics.state import get_fields, set_fields
 from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.responders.regulariser import check_supports
-from marl_engine.rollout.rollout import Trajectory, group_by_policy
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.seating import group_by_policy
 from marl_engine.types import UNREGULARISED, Objective, Opponents, Policy, Profile, Responder, Step
 
 NORM = 1.0  # largest norm of a gradient

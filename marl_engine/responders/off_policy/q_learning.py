@@ -44,7 +44,8 @@ from marl_engine.responders.off_policy.replay_buffer import (
     last_observations,
 )
 from marl_engine.responders.regulariser import check_objective
-from marl_engine.rollout.rollout import Trajectory, group_by_policy, select_seats
+from marl_engine.rollout.rollout import Trajectory
+from marl_engine.rollout.seating import group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
 from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Profile, Step, Turn, Work
 
