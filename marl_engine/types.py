@@ -74,10 +74,7 @@ class LevelSource(Protocol):
     """Draws levels for games of a `capabilities.LevelGame` as they open. `STATE` names the fields of a checkpoint."""
 
     def draw(self, seeds: Tensor, number: int) -> Tensor:
-        """Returns the levels (N, …) of games that open at decision `number` in copies with seeds (N,).
-
-        They are a function of these and of what was reported.
-        """
+        """Returns levels (N, …) for games that open at decision `number`, by seeds (N,) and what was reported."""
 
     def report(self, levels: Tensor, earned: Tensor) -> None:
         """Takes note of games that ended: levels (N, …), and payoffs (N, P). Called after each stretch of play."""
@@ -121,6 +118,7 @@ class Policy(nn.Module):
     parts: tuple["Policy", ...] = ()  # policies that it consists of; its memory is the tuple of theirs
     components: "tuple[Any, Any, float] | None" = None  # of a geometric mixture of language policies, and the weight
     tabular: bool = False  # in a numbered game: a function of the number alone, so it can be tabulated
+    noisy: "tuple[Policy, float] | None" = None  # to which policy it only adds noise, and how much
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Returns the rows (N, …) for `forward` of observations (N, …) made by seats (N,) int64.

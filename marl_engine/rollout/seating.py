@@ -8,6 +8,7 @@ from torch import Tensor
 
 from marl_engine.numerics.distributions.choice import choose
 from marl_engine.numerics.trees import choose_rows, map_tree, match_layout, spread_rows
+from marl_engine.policies.mixtures.noisy import blur, split_noise
 from marl_engine.policies.team import decide_team
 from marl_engine.types import Memory, Policy, Profile, Turn
 
@@ -61,12 +62,15 @@ def select_seats(each: Tensor, seats: Sequence[int], players: int) -> Tensor:
 class Seating:
     """The policies in the seats of B games, and their memory from turn to turn.
 
-    `memory` is that of the seats, as returned by `seat_memory`. A policy whose memory has another layout starts with
-    its initial memory.
+    Policies that only add noise to another one are asked together with it. `memory` is that of the seats, as returned
+    by `seat_memory`. A policy whose memory has another layout starts with its initial memory.
     """
 
     def __init__(self, profile: Profile, games: int, device: torch.device, memory: SeatMemory = ()):
-        self.profile, self.groups = profile, group_by_policy(profile)
+        asked, noise = zip(*map(split_noise, profile), strict=True)
+        self.profile, self.groups = profile, group_by_policy(list(asked))
+        shares = [torch.tensor([[noise[seat]] for seat in seats], device=device) for _, seats in self.groups]
+        self.noise = [each.repeat(games, 1) if each.any() else None for each in shares]  # (N, 1) of each group
         self.players, self.games = len(profile), games
         self.seat = [torch.tensor(seats, device=device).repeat(games) for _, seats in self.groups]
         self.initial = [policy.initial_memory(games * len(seats)) for policy, seats in self.groups]
@@ -117,6 +121,8 @@ class Seating:
         observation, noise = (select_seats(each, seats, self.players)[asked] for each in (turn.observation, noise))
         legal_rows = None if legal is None else select_seats(legal, seats, self.players)[asked]
         distribution, after = policy(policy.encode(observation, self.seat[group][asked]), legal_rows, memory)
+        if (shares := self.noise[group]) is not None:
+            distribution = blur(distribution, legal_rows, shares[asked])
         action, log_prob = choose(distribution, noise, greedy)
         self.memory[group] = after = policy.remember(after, distribution, action)
         if memory is not None and not acting.all():

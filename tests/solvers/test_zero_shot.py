@@ -10,7 +10,7 @@ import torch
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.errors import Refused
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.policies.mixtures.noisy import add_noise
+from marl_engine.policies.mixtures.noisy import add_noise, split_noise
 from marl_engine.policies.weights import weights_equal
 from marl_engine.rollout.likelihood import action_log_probs
 from marl_engine.rollout.rollout import play, score
@@ -121,6 +121,26 @@ def test_a_partner_with_mistakes_takes_any_legal_action_now_and_then():
     rows = policy.encode(turn.observation[:, 0], torch.zeros(4, dtype=torch.int64))
     plain, mixed = (each(rows, legal)[0].log_probs.exp() for each in (policy, noisy[0]))
     torch.testing.assert_close(mixed, 0.7 * plain + 0.3 * legal / 4)
+
+
+@pytest.mark.parametrize("kind", ["network", "gru"])
+def test_a_policy_and_its_noisy_version_are_asked_together(kind):
+    """In play each seat has the log-probabilities that its own policy gives; noise on noise adds up."""
+    keys = TINY if kind == "gru" else TINY[1:]
+    components = build(compose_config("train", ["game=convention", f"policy={kind}", *keys]))
+    plain, seeds = components.profile[0], derive_seeds(0, 5)
+    noisy = add_noise(add_noise([plain], 0.2), 0.25)[0]
+    assert split_noise(noisy) == (plain, pytest.approx(0.4))
+    profile, turn = [plain, noisy], components.game.reset(seeds)
+    trajectory, _, _ = play(components.game, profile, turn, seeds, 0, 5)
+    memories = [each.initial_memory(5) for each in profile]
+    for now in range(5):
+        for seat, own in enumerate(profile):
+            rows = own.encode(trajectory.observation[now, :, seat], torch.full((5,), seat))
+            with torch.no_grad():
+                distribution, memories[seat] = own(rows, None, memories[seat])
+            chosen = distribution.log_probs.gather(1, trajectory.action[now, :, seat, None])[:, 0]
+            torch.testing.assert_close(trajectory.log_prob[now, :, seat], chosen)
 
 
 def test_mistakes_become_rare_and_end_in_self_play():

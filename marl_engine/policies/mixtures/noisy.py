@@ -1,12 +1,18 @@
 """A policy that makes mistakes: in each decision it takes any legal action with a fixed probability."""
 
-from math import inf, log, log1p
-
 import torch
 from torch import Tensor
 
 from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.types import Memory, Policy, Profile
+
+
+def blur(distribution: Categorical, legal: Tensor | None, noise: Tensor) -> Categorical:
+    """Mixes N distributions with the uniform one over legal actions (N, A), with weights `noise` (N, 1) or ()."""
+    log_probs = distribution.log_probs
+    count = log_probs.shape[-1] if legal is None else legal.sum(-1, keepdim=True)
+    anything = noise.log() - torch.as_tensor(count, device=log_probs.device).log()
+    return Categorical(torch.logaddexp(torch.log1p(-noise) + log_probs, anything), legal)
 
 
 class NoisyPolicy(Policy):
@@ -22,7 +28,9 @@ class NoisyPolicy(Policy):
             raise ValueError(f"{type(policy).__name__} does not choose single actions by number, so it gets no noise")
         if type(policy).remember is not Policy.remember:
             raise ValueError("mixtures of a population get no noise; take one of their members")
-        self.policy, self.noise, self.tabular = policy, noise, policy.tabular
+        self.policy, before = split_noise(policy)
+        self.noise, self.tabular = 1 - (1 - noise) * (1 - before), policy.tabular
+        self.noisy = self.policy, self.noise
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.policy.encode(observation, seat)
@@ -32,10 +40,12 @@ class NoisyPolicy(Policy):
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
         distribution, memory = self.policy(rows, legal, memory)
-        log_probs = distribution.log_probs
-        count = log_probs.shape[-1] if legal is None else legal.sum(-1, keepdim=True)
-        anything = (log(self.noise) if self.noise else -inf) - torch.as_tensor(count, device=log_probs.device).log()
-        return Categorical(torch.logaddexp(log1p(-self.noise) + log_probs, anything), legal), memory
+        return blur(distribution, legal, torch.tensor(self.noise)), memory
+
+
+def split_noise(policy: Policy) -> tuple[Policy, float]:
+    """Returns the policy that a policy adds noise to, and how much: itself and 0 if it adds none."""
+    return policy.noisy or (policy, 0.0)
 
 
 def add_noise(profile: Profile, noise: float) -> Profile:
