@@ -33,8 +33,9 @@ def warm_start(profile: Profile, game: Game, source: str, kind: str = "") -> Non
 
         if extensive is None:
             raise Refused(
-                f"init={source} has no weights of this engine's networks; only tables can take its strategy: "
-                "policy=table in a game in extensive form, such as game=kuhn_poker"
+                f"init={source} has no weights of this engine's networks; take a run that RLlib trained here "
+                "(solver=rllib), or let tables take the strategy of the checkpoint: policy=table in a game in "
+                "extensive form, such as game=kuhn_poker"
             )
         player = import_rllib("checkpoints", f"init={source}").load_checkpoint(source.removeprefix(RLLIB), game)
         take_strategy(profile, extensive, player, source)

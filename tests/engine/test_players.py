@@ -202,7 +202,10 @@ def test_tables_begin_with_the_strategy_of_networks(tmp_path):
     first = [members[0]["strategy"] for members in state["solver"]["population"]["members"]]
     np.testing.assert_allclose(np.concatenate([np.ones(2), *first]), strategy)
     refused = marl_train(tmp_path, *WALK, "init=rllib:x", "run=x")
-    assert "init=rllib:x has no weights of this engine's networks; only tables can take its strategy" in refused.err
+    assert (
+        "init=rllib:x has no weights of this engine's networks; take a run that RLlib trained here (solver=rllib)"
+        in refused.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from command_runs import SMALL, assert_same_run, marl_train
 from run_processes import COMMAND, await_that, descendants, start, start_process
 
 RAY = ("runner=ray", "runner.workers=2", "responder.shard=1", "save_every=2")
+REPLACED = "a worker died or did not answer in time; another one does its job again\n"
 
 
 def saved(home):
@@ -34,7 +35,7 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_with_the_same_bits(number, 
     assert not {each for each in set(os.listdir("/dev/shm")) - shared if "plasma" in each or "ray" in each}
     if number == signal.SIGINT:
         assert "resume=runs/x goes on with it" in out
-        assert err == "a worker died or did not answer in time; another one does its job again\n"
+        assert err in ("", REPLACED)  # one that was only starting is replaced without a word
         assert "raylet" not in out
     last = saved(tmp_path) + 2
     assert marl_train(tmp_path, "resume=runs/x", f"iterations={last}").code == 0
