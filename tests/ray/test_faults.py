@@ -35,7 +35,7 @@ def test_a_stopped_run_leaves_no_process_and_goes_on_with_the_same_bits(number, 
     assert not {each for each in set(os.listdir("/dev/shm")) - shared if "plasma" in each or "ray" in each}
     if number == signal.SIGINT:
         assert "resume=runs/x goes on with it" in out
-        # One that was only starting is replaced without a word, and the summary has ten seconds.
+        # One that was only starting is replaced without a word, and the summary has five seconds.
         assert err.replace(REPLACED, "") in ("", "interrupted\n")
         assert "raylet" not in out
     last = saved(tmp_path) + 2
