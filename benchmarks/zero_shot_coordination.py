@@ -1,122 +1,175 @@
-"""Measures coordination with strangers: self-play against fictitious co-play, with partners that neither has met.
+r"""Measures coordination with strangers: self-play against fictitious co-play, with partners that neither has met.
 
-    python benchmarks/zero_shot_coordination.py                                            # the convention game
-    python benchmarks/zero_shot_coordination.py --games overcooked --seeds 3 --pairs 8 --pair-steps 250 --steps 500
+    python benchmarks/zero_shot_coordination.py --keys iterations=40 --partners 6 --episodes 16    # the convention game
+    python benchmarks/zero_shot_coordination.py --other e3t --other-keys steps=800_000 --response-steps 300_000 \
+        --games overcooked overcooked/coordination_ring overcooked/counter_circuit overcooked/forced_coordination
+    python benchmarks/zero_shot_coordination.py --draw                      # only redraw picture and table in docs/
 
-For each seed, pairs learn by self-play, and a best response to their checkpoints learns as in `solver=fcp`. Partners
-are then the pairs of all other seeds and, in Overcooked, scripted cooks. Self-play's row is that of the last pairs
-themselves with the same partners. BR-Prox is the return with a partner divided by the best one that anybody in the
-table earns with it, an upper bound of ZSC-Eval's measure; its medians (read off its plot, for moderate partners) were
-reached in 1e7 steps of self-play and 5e7 to 1e8 of fictitious co-play.
+For each seed `marl-train game=GAME solver=fcp` trains pairs by self-play, and a best response to their checkpoints.
+Partners are then pairs of all other seeds, fully and half trained, a pair of another solver and, in Overcooked,
+scripted cooks. Self-play's row is that of the last pairs themselves with the same partners.
 
-The last line is JSON; a ratio above 1 means that fictitious co-play earns more than self-play with strangers.
+BR-Prox (ZSC-Eval) is the return with a partner divided by that of a best response to it. Such a response learns with
+the frozen partner for `--response-steps`, from the player of the table that earns most with it, and counts as at least
+as good as this player. ZSC-Eval's medians, read off its plot, were reached in 1e7 steps of self-play and 5e7 to 1e8 of
+fictitious co-play, with partners that it trained for other tastes.
+
+Runs that have finished are not trained again, and those that were stopped go on. Results are added to
+docs/zero_shot_coordination.json. The last line is JSON; a ratio above 1 means that fictitious co-play earns more than
+self-play with strangers.
 """
 
 import argparse
 import json
-import time
-from itertools import islice
+import subprocess
+import sys
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from time import process_time
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from zero_shot_report import RECORD, draw, make_table, summarise, write_table
 
 from marl_engine.commands.command_line.cli_config import compose_config
-from marl_engine.evaluation.coordination import (
-    bootstrap_interval,
-    cross_play_matrix,
-    response_proximity,
-    strangers_mean,
-)
+from marl_engine.evaluation.coordination import cross_play_matrix
 from marl_engine.numerics.rng import derive_seeds
+from marl_engine.policies.mixtures.geometric import freeze
+from marl_engine.policies.mixtures.population import begin_newcomers
+from marl_engine.responders.learners.learner import make_learner
 from marl_engine.runners import LOCAL
+from marl_engine.runs import load_player
 from marl_engine.runs.factory import build
-from marl_engine.types import Profile
+from marl_engine.types import Opponents, Profile
 from solvers.zero_shot.partners import SKILLS
 
-ZSC_EVAL = {  # medians of BR-Prox: self-play, FCP with pools of 36
-    "overcooked/coordination_ring": (0.33, 0.86),
-    "overcooked/counter_circuit": (0.18, 0.70),
-    "overcooked/asymmetric_advantages": (0.58, 0.97),
-    "overcooked/forced_coordination": (0.73, 0.83),
-}
-
-
+ROOT = Path(__file__).parent.parent
 LEAST = 1e-6  # smallest return that others are compared with
+COOK_RESPONSES = ("cook_100", "cook_50")  # cooks to which best responses learn
+OTHER_SEED = 100  # of the pair of another solver
 
 
-class Trained(NamedTuple):
-    """What a seed gives: the best response, the final pairs, and what it cost."""
+class Partner(NamedTuple):
+    """Somebody whom players meet. `group` is what it has in common with others."""
 
-    game: Any
-    response: Profile
-    pairs: list[Profile]
-    steps: int
-    seconds: float  # of processor time
-
-
-def train(name: str, seed: int, plan: argparse.Namespace) -> Trained:
-    """Trains pairs and a best response to their checkpoints."""
-    keys = [f"game={name}", "solver=fcp", f"solver.pairs={plan.pairs}", f"solver.pair_steps={plan.pair_steps}"]
-    parts = build(compose_config("train", [*keys, f"seed={seed}", *plan.keys]))
-    start, steps = time.process_time(), 0
-    iterations = plan.pair_steps + plan.steps
-    for progress in islice(parts.solver.solve(parts.profile, parts.responder), iterations):
-        steps += progress.work["steps"]
-    pool: Any = parts.solver
-    pairs = pool.population.opponents().members[SKILLS - 1 :: SKILLS]
-    return Trained(parts.game, parts.profile, [list(each) for each in pairs], steps, time.process_time() - start)
+    name: str
+    group: str
+    profile: Profile
+    seed: int | None = None  # whose pair it is; players of this seed do not meet it
+    answered: bool = False  # whether a best response to it learns
 
 
-def list_cooks(game: Any) -> dict[str, Profile]:
-    """Returns the scripted cooks of a kitchen, by name; none in other games."""
-    from games.overcooked import Overcooked
-    from games.overcooked.cooks import COOKS, CookPolicy
-
-    if type(game) is not Overcooked:
-        return {}
-    return {name: [CookPolicy(game.kitchen, skill)] * game.players for name, skill in COOKS.items()}
+def name_run(game: str, solver: str, seed: int) -> str:
+    """Returns the name of a run's folder."""
+    return f"zero_shot_{game.replace('/', '_')}_{solver}_{seed}"
 
 
-def measure(trained: list[Trained], place: int, episodes: int, partners: int) -> dict[str, float]:
-    """Returns the mean returns of a seed with held-out partners, and their proximities.
-
-    The partners are the first pairs of each other seed; the pairs of the seed itself that meet them are as many.
-    """
-    own, seeds = trained[place], derive_seeds(2**41, episodes)
-    own = own._replace(pairs=own.pairs[:partners])
-    strangers = [pair for number, each in enumerate(trained) if number != place for pair in each.pairs[:partners]]
-    cooks = list_cooks(own.game)
-    met_by_all = [*strangers, *cooks.values()]
-    rows = cross_play_matrix(LOCAL, own.game, [own.response, *own.pairs], met_by_all, seeds)
-    own_best = [np.diag(cross_play_matrix(LOCAL, own.game, [each], [each], seeds))[0] for each in met_by_all]
-    proximity = response_proximity(rows, np.maximum(rows.max(0), own_best))
-    met = slice(len(strangers))
-    result = {
-        "self": float(np.mean([cross_play_matrix(LOCAL, own.game, [p], [p], seeds)[0, 0] for p in own.pairs])),
-        "cross": strangers_mean(cross_play_matrix(LOCAL, own.game, own.pairs, own.pairs, seeds)),
-        "self_play": float(rows[1:, met].mean()),
-        "fcp": float(rows[0, met].mean()),
-        "self_play/proximity": float(np.nanmedian(proximity[1:])),
-        "fcp/proximity": float(np.nanmedian(proximity[0])),
-    }
-    for number, name in enumerate(cooks, len(strangers)):
-        result |= {f"self_play/{name}": float(rows[1:, number].mean()), f"fcp/{name}": float(rows[0, number])}
+def train(game: str, solver: str, seed: int, keys: list[str]) -> dict[str, float]:
+    """Trains a run, or goes on with it, unless it has finished; returns its steps and seconds of processor time."""
+    name = name_run(game, solver, seed)
+    folder = ROOT / "runs" / name
+    costs = folder / "cost.json"
+    if not costs.exists():
+        command = [Path(sys.executable).parent / "marl-train"]
+        resumed = (folder / "checkpoints").is_dir()
+        new = [f"game={game}", f"solver={solver}", f"seed={seed}", f"run={name}", *keys]
+        command += [f"resume={folder}"] if resumed else new
+        before = seconds_of_children()
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        steps = json.loads((folder / "summary.json").read_text())["steps"]
+        cost = {"steps": steps, "cpu_seconds": seconds_of_children() - before}
+        costs.write_text(json.dumps(cost | ({"resumed": True} if resumed else {})))
+    result: dict[str, float] = json.loads(costs.read_text())
     return result
 
 
-def print_table(name: str, results: list[dict[str, float]], trained: list[Trained], console: Console) -> None:
-    """Prints means over seeds with bootstrap intervals."""
-    steps, seconds = np.mean([each.steps for each in trained]), np.mean([each.seconds for each in trained])
-    title = f"{name}: {len(trained)} seeds, {steps:,.0f} steps and {seconds:.0f} CPU-s each"
-    table = Table("measure", "mean", "95 % interval over seeds", title=title)
-    for key in results[0]:
-        numbers = [each[key] for each in results]
-        table.add_row(key, f"{np.mean(numbers):.3g}", "{:.3g} to {:.3g}".format(*bootstrap_interval(numbers)))
-    console.print(table)
-    if name in ZSC_EVAL:
-        console.print("ZSC-Eval's BR-Prox: self-play {}, FCP {}, in 1e7 and 5e7 to 1e8 steps".format(*ZSC_EVAL[name]))
+def seconds_of_children() -> float:
+    """Returns the processor time of the processes that this one has started, and that have ended."""
+    usage = getrusage(RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def load_team(game: str, solver: str, seed: int, part: str = "last") -> Profile:
+    """Returns the policies of a run."""
+    return load_player(ROOT / "runs" / f"{name_run(game, solver, seed)}@{part}").profile
+
+
+def load_pairs(game: str, seed: int, skill: int, count: int) -> list[Profile]:
+    """Returns checkpoints of the first pairs of a seed: the first (0), that in between (1) or the last (2)."""
+    return [load_team(game, "fcp", seed, f"member_{SKILLS * number + skill}") for number in range(count)]
+
+
+def list_partners(game: Any, name: str, plan: argparse.Namespace) -> list[Partner]:
+    """Returns all partners. Cooks are those of a kitchen."""
+    from games.overcooked import Overcooked
+    from games.overcooked.cooks import COOKS, CookPolicy
+
+    partners = []
+    for seed in range(plan.seeds):
+        for group, skill in (("trained", SKILLS - 1), ("half trained", 1)):
+            for number, pair in enumerate(load_pairs(name, seed, skill, plan.partners)):
+                answered = skill == SKILLS - 1 and number == 0
+                partners.append(Partner(f"seed {seed}, pair {number}, {group}", group, pair, seed, answered))
+    if plan.other:
+        partners.append(Partner(plan.other, "other solver", load_team(name, plan.other, OTHER_SEED), answered=True))
+    if type(game) is Overcooked:
+        for cook, skill in COOKS.items():
+            profile = [CookPolicy(game.kitchen, skill)] * game.players
+            partners.append(Partner(cook, "cooks", profile, answered=cook in COOK_RESPONSES))
+    return partners
+
+
+def learn_response(name: str, start: Profile, partner: Profile, steps: int) -> Profile:
+    """Returns a best response to a frozen partner, learned in some steps of games from a profile."""
+    schedules = [f"responder.learning_rate={{start:5e-4,end:1e-4,over:{steps}}}"]
+    schedules += ["responder.entropy_bonus=0.003", "responder.shaping=0"]
+    config = compose_config("train", [f"game={name}", "solver=best_response", "responder.num_envs=128", *schedules])
+    learner = make_learner(build(config).responder, 1, begin_newcomers(start))
+    opponents, done = Opponents([freeze(partner)]), 0.0
+    while done < steps:
+        done += learner.learn(opponents).work["steps"]
+    return learner.profile
+
+
+def measure(name: str, plan: argparse.Namespace) -> dict[str, Any]:
+    """Returns the returns of all seeds with their partners, and those of best responses."""
+    game, seeds = build(compose_config("train", [f"game={name}"])).game, derive_seeds(2**41, plan.episodes)
+    partners = list_partners(game, name, plan)
+    profiles = [each.profile for each in partners]
+    rows: dict[str, dict[str, Any]] = {}
+    best, players = np.full(len(partners), -np.inf), list(profiles)
+    for seed in range(plan.seeds):
+        response, pairs = load_team(name, "fcp", seed), load_pairs(name, seed, SKILLS - 1, plan.partners)
+        returns = cross_play_matrix(LOCAL, game, [response, *pairs], profiles, seeds)
+        rows[str(seed)] = {"fcp": returns[0].tolist(), "self_play": returns[1:].mean(0).tolist()}
+        for number, partner in enumerate(partners):
+            for row, player in zip(returns, [response, *pairs], strict=True):
+                if partner.seed != seed and row[number] > best[number]:
+                    best[number], players[number] = row[number], player
+    own = [cross_play_matrix(LOCAL, game, [each], [each], seeds)[0, 0] for each in profiles]
+    responses: list[float | None] = []
+    start = process_time()
+    for number, partner in enumerate(partners):
+        scripted = not list(partner.profile[0].parameters())
+        if own[number] > best[number]:
+            best[number], players[number] = own[number], players[number] if scripted else partner.profile
+        learned = None
+        if plan.response_steps and partner.answered:
+            response = learn_response(name, players[number], partner.profile, plan.response_steps)
+            learned = float(cross_play_matrix(LOCAL, game, [response], [partner.profile], seeds)[0, 0])
+            best[number] = max(best[number], learned)
+        responses.append(learned)
+    return {
+        "partners": [each._replace(profile=[])._asdict() for each in partners],
+        "rows": rows,
+        "own": own,
+        "best": best.tolist(),
+        "responses": responses,
+        "response_seconds": process_time() - start,
+        "response_steps": plan.response_steps,
+        "episodes": plan.episodes,
+    }
 
 
 def main() -> None:
@@ -124,29 +177,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--games", nargs="+", default=["convention"], help="presets, such as overcooked")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=32)
-    parser.add_argument("--pair-steps", type=int, default=15, help="iterations of self-play of each pair")
-    parser.add_argument("--steps", type=int, default=40, help="iterations of the best response")
-    parser.add_argument("--partners", type=int, default=10, help="pairs of each seed that are met in the measurement")
-    parser.add_argument("--episodes", type=int, default=32)
+    parser.add_argument("--partners", type=int, default=2, help="pairs of each seed that are met in the measurement")
+    parser.add_argument("--episodes", type=int, default=16)
+    parser.add_argument("--other", help="another solver, of which one pair is a partner, such as e3t")
+    parser.add_argument("--other-keys", nargs="*", default=[], help="further keys of marl-train for this solver")
+    parser.add_argument("--response-steps", type=int, default=0, help="of a best response; 0: none learns")
     parser.add_argument("--keys", nargs="*", default=[], help="further keys of marl-train")
-    plan, console, rows = parser.parse_args(), Console(), []
-    for name in plan.games:
-        trained = [train(name, seed, plan) for seed in range(plan.seeds)]
-        results = [measure(trained, place, plan.episodes, plan.partners) for place in range(plan.seeds)]
-        print_table(name, results, trained, console)
-        ours, theirs = (float(np.mean([each[key] for each in results])) for key in ("fcp", "self_play"))
-        unit = "mean return with pairs of other seeds"
-        rows.append(
-            {
-                "case": name,
-                "peer": "self-play",
-                "ratio": ours / max(theirs, LEAST),
-                "ours": ours,
-                "theirs": theirs,
-                "unit": unit,
-            }
-        )
+    parser.add_argument("--draw", action="store_true", help="only redraw the picture and the table")
+    plan, console, rows = parser.parse_args(), Console(width=140), []
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    for name in [] if plan.draw else plan.games:
+        costs = [train(name, "fcp", seed, plan.keys) for seed in range(plan.seeds)]
+        if plan.other:
+            train(name, plan.other, OTHER_SEED, plan.other_keys)
+        record[name] = measure(name, plan) | {"costs": costs}
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+        console.print(make_table(name, record[name]))
+        summary = summarise(record[name])
+        ours, theirs = (summary[f"{player}/all"].mean for player in ("fcp", "self_play"))
+        unit = "mean return with held-out partners"
+        numbers = {"ratio": ours / max(theirs, LEAST), "ours": ours, "theirs": theirs}
+        rows.append({"case": name, "peer": "self-play", **numbers, "unit": unit})
+    kitchens = {name: each for name, each in record.items() if name.startswith("overcooked")}
+    if kitchens:
+        draw(kitchens)
+        write_table(kitchens)
     print(json.dumps({"benchmark": "zero_shot_coordination", "rows": rows}))
 
 

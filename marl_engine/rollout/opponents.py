@@ -83,6 +83,7 @@ class OpponentSeating:
         self.memory = [  # of each policy in all seats of all copies, (B * P, …)
             recall(each, memory, seats) if memory else map_tree(torch.clone, each) for each in self.initial
         ]
+        self.remembers = torch.tensor([each is not None for each in self.memory], device=seeds.device)
         is_member = (member >= 0) & (member < len(places))
         self.member = torch.where(is_member, member, draw_members(opponents, seeds, number))
 
@@ -94,20 +95,25 @@ class OpponentSeating:
         if turn.done.any():
             self._open(turn.done)
         self.number += 1
-        legal = None if turn.legal.all() else turn.legal
+        legal = None if turn.legal.all() else turn.legal.flatten(0, 1)
         seated = self.places[self.member]  # (B, P)
         acting = turn.acting if turn.acting.any() else torch.ones_like(turn.acting)
-        action, log_prob = None, torch.zeros(seated.shape, device=noise.device)
-        for place, memory in enumerate(self.memory):
-            here = (seated == place) & acting if memory is None else seated == place
-            if not here.any():
-                continue
-            chosen, log_prob[here] = self._decide(place, here, turn, legal, noise, greedy)
-            if action is None:
-                action = torch.zeros(*seated.shape, *chosen.shape[1:], dtype=chosen.dtype, device=noise.device)
-            action[here] = chosen
-        assert action is not None
-        return action, log_prob
+        asked = torch.where(acting | self.remembers[seated], seated, -1).flatten()
+        idle, *counts = torch.bincount(asked + 1, minlength=len(self.policies) + 1).tolist()
+        rows = asked.argsort(stable=True)[idle:]  # of B * P seats, those of each policy together
+        observation, noise = (each.flatten(0, 1)[rows] for each in (turn.observation, noise))
+        decided, end = [], 0
+        for place, count in enumerate(counts):
+            if count:
+                here, end = slice(end, end + count), end + count
+                decided.append(
+                    self._decide(place, rows[here], observation[here], noise[here], turn.acting, legal, greedy)
+                )
+        actions, log_probs = (torch.cat(each) for each in zip(*decided, strict=True))
+        action = torch.zeros(len(asked), *actions.shape[1:], dtype=actions.dtype, device=noise.device)
+        log_prob = torch.zeros(len(asked), device=noise.device)
+        action[rows], log_prob[rows] = actions, log_probs
+        return action.unflatten(0, seated.shape), log_prob.view(seated.shape)
 
     def _open(self, opens: Tensor) -> None:
         """Draws members for copies (B,) whose games open, and clears their memory."""
@@ -131,15 +137,26 @@ class OpponentSeating:
         return tuple(zip_longest(*seats))
 
     def _decide(
-        self, place: int, here: Tensor, turn: Turn, legal: Tensor | None, noise: Tensor, greedy: bool
+        self,
+        place: int,
+        rows: Tensor,
+        observation: Tensor,
+        noise: Tensor,
+        acting: Tensor,
+        legal: Tensor | None,
+        greedy: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Returns actions (N, …) and log-probabilities (N,) of one policy, in the seats (B, P) where it sits."""
-        policy, rows_here = self.policies[place], here.flatten()
-        rows = policy.encode(turn.observation[here], here.nonzero()[:, 1])
-        legal_rows = None if legal is None else legal[here]
-        memory = map_tree(lambda each: each[rows_here], self.memory[place])
-        distribution, after = policy(rows, legal_rows, memory)
-        action, log_prob = choose(distribution, noise[here], greedy)
-        after = choose_rows(turn.acting[here], policy.remember(after, distribution, action), memory)
-        map_tree(lambda each, new: each.index_put_((rows_here,), new), self.memory[place], after)
+        """Returns actions (N, …) and log-probabilities (N,) of one policy, in rows (N,) of all seats of all copies.
+
+        `observation` and `noise` are those of the rows; `acting` (B, P) and `legal` (B * P, A) those of all.
+        """
+        policy = self.policies[place]
+        legal_rows = None if legal is None else legal[rows]
+        memory = map_tree(lambda each: each[rows], self.memory[place])
+        encoded = policy.encode(observation, rows % len(self.profile))
+        distribution, after = policy(encoded, legal_rows, memory)
+        action, log_prob = choose(distribution, noise, greedy)
+        if memory is not None:
+            after = choose_rows(acting.flatten()[rows], policy.remember(after, distribution, action), memory)
+            map_tree(lambda each, new: each.index_put_((rows,), new), self.memory[place], after)
         return action, log_prob

@@ -37,9 +37,11 @@ class FictitiousCoPlay:
 
     pairs: int = 8  # N
     pair_steps: int = 250  # steps of the responder for each pair
+    pair_pace: float = 1.0  # length of the schedules of a pair, as a multiple of those of the best response
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "pairs", "pair_steps", least=1, whole=True)
+        check_fields("solver", self, "pair_pace", above=0)
         self.population: Pool | None = None
         self.team: list[Pair] | None = None  # the pairs in training; none once they are trained
 
@@ -55,7 +57,7 @@ class FictitiousCoPlay:
         population = resume_field(self, "population", Pool(profile), after)
         iterations = count(after + 1)
         if not len(population):
-            new = [Pair(responder, number, self.pair_steps) for number in range(self.pairs)]
+            new = [Pair(responder, number, self.pair_steps, self.pair_pace) for number in range(self.pairs)]
             pairs = resume_field(self, "team", new, after)
             for iteration in islice(iterations, self.pair_steps - pairs[0].trained):
                 yield Progress(iteration, profile, *self.train_partners(pairs, population, runner))

@@ -43,10 +43,12 @@ class MaximumEntropyPopulation:
 
     pairs: int = 8  # N
     pair_steps: int = 250  # steps of the responder for each pair
+    pair_pace: float = 1.0  # length of the schedules of a pair, as a multiple of those of the best response
     population_entropy: float = 0.05  # alpha, in units of the game's payoff
 
     def __post_init__(self) -> None:
         check_fields("solver", self, "pairs", "pair_steps", least=1, whole=True)
+        check_fields("solver", self, "pair_pace", above=0)
         check_fields("solver", self, "population_entropy", least=0)
         self.population: Pool | None = None
         self.team: list[Pair] | None = None  # the pairs in training; none once they are trained
@@ -72,7 +74,7 @@ class MaximumEntropyPopulation:
         self, profile: Profile, responder: Responder, population: Pool, after: int, iterations: Iterator[int]
     ) -> Iterator[Progress]:
         """Stage 1: trains N pairs in turn, and adds their checkpoints to the population when all are trained."""
-        new = [Pair(responder, number, self.pair_steps) for number in range(self.pairs)]
+        new = [Pair(responder, number, self.pair_steps, self.pair_pace) for number in range(self.pairs)]
         team = resume_field(self, "team", new, after)
         teams = [pair.learner.profile for pair in team]
         objective = Objective(payoff=Payoff(partial(add_entropy, teams=teams, weight=self.population_entropy)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from marl_engine.policies.weights import copy_with_profile_state, profile_state
 from marl_engine.populations.pool import Pool
-from marl_engine.responders.learners.learner import Learner, number_learner
+from marl_engine.responders.learners.learner import Learner, number_learner, scale_schedules
 from marl_engine.types import UNREGULARISED, Objective, Profile, Progress, Responder, Step
 
 SKILLS = 3  # checkpoints of a pair: initial, half of the return, final
@@ -25,13 +25,14 @@ PARTS = 11  # of a pair's steps; a checkpoint is kept after each, and that in be
 class Pair:
     """A team that learns by self-play, for a number of steps of the responder.
 
-    While it learns it keeps a checkpoint after every steps // PARTS steps, with the mean return at that time.
+    While it learns it keeps a checkpoint after every steps // PARTS steps, with the mean return at that time. Its
+    schedules take `pace` times as long as those of the responder.
     """
 
     STATE = ("learner", "trained", "candidates", "returns", "latest")
 
-    def __init__(self, responder: Responder, number: int, steps: int):
-        self.learner = number_learner(responder, number)
+    def __init__(self, responder: Responder, number: int, steps: int, pace: float = 1.0):
+        self.learner = number_learner(scale_schedules(responder, pace), number)
         self.steps, self.trained = steps, 0
         self.latest = nan  # the mean return of the games that ended last
         self.candidates: list[dict[str, Any]] = []  # as `profile_state`

@@ -6,7 +6,7 @@ policies, and a responder with the saved state, as a resumed run does.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -77,6 +77,17 @@ def make_learner(responder: Any, seed: int, profile: Profile | None = None) -> L
 def number_learner(responder: Responder, number: int) -> Learner:
     """Returns a new learner. Those with different numbers are as different as runs with different seeds."""
     return make_learner(responder, learner_seed(responder.seed, number))
+
+
+def scale_schedules(responder: Any, factor: float) -> Any:
+    """Returns a copy of a responder that has learned nothing, whose schedules take `factor` times as long."""
+    values = {field.name: vars(responder)[field.name] for field in fields(responder)}
+    changes = {
+        name: value | {"over": value["over"] * factor}
+        for name, value in values.items()
+        if isinstance(value, dict) and "over" in value
+    }
+    return replace(responder, **changes)
 
 
 def learner_seed(seed: int, number: int) -> int:
