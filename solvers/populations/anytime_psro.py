@@ -15,23 +15,27 @@ harm, where it misleads regret matching.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
 import numpy as np
 
 from marl_engine.evaluation.exploitability import measure_nash_conv
+from marl_engine.evaluation.report import Artefact
 from marl_engine.numerics.checks import check_choices, check_fields
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mixtures.population import become_mixture, mix_members
+from marl_engine.populations.matches import MatchFile
 from marl_engine.populations.measures import choose_measure
-from marl_engine.populations.population import Cell, Measure, Population, support
+from marl_engine.populations.population import Cell, Measure, Population
+from marl_engine.populations.uncertainty import product_joint
 from marl_engine.responders.learners.learner import Learner, Training, train_learner
 from marl_engine.runners import LOCAL
 from marl_engine.types import Opponents, Policy, Profile, Progress, Responder, Runner, Work
 from solvers.normal_form.nash import zero_sum
 from solvers.populations.anytime_double_oracle import is_zero_sum
-from solvers.populations.meta_game import choose_games
+from solvers.populations.meta_game import MetaGame, choose_games
 from solvers.populations.oracles import (
     FIRST,
     LAST,
@@ -104,15 +108,18 @@ class AnytimePSRO:
     oracle_steps: Any = 1  # steps of the responder before each of them; may be a schedule over iterations
     games: int | None = None  # of each member with another or a newcomer; None: exact where the tree is known, or 100
     start: str = FIRST  # member that a newcomer starts from: first or last
+    draws: int = 100  # of the bootstrap of what the mixture earns, where payoffs are sampled
 
     def __post_init__(self) -> None:
         check_choices("solver", self, method=METHODS, start=(FIRST, LAST))
         check_steps(self.oracle_steps)
-        check_fields("solver", self, "updates", least=1, whole=True)
+        check_fields("solver", self, "updates", "draws", least=1, whole=True)
         if self.games is not None:
             check_fields("solver", self, "games", least=1, whole=True)
         self.symmetric: bool | None = None  # whether all seats have the same members
         self.population: Population | None = None
+        self.meta_game: MetaGame | None = None
+        self.matches: MatchFile | None = None  # see `capabilities.PopulationSolver`
 
     def solve(
         self, profile: Profile, responder: Responder, runner: Runner = LOCAL, after: int = 0
@@ -125,11 +132,11 @@ class AnytimePSRO:
 
     def _solve(self, profile: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
         population, symmetric = resume_population(self, profile, responder.game, after)
-        games = choose_games(responder.game, self.games)
-        measure = choose_measure(responder.game, games, responder.seed)
+        meta_game = self.meta_game = self._meta_game(population, responder, runner)
+        games, measure = meta_game.games, meta_game.measure
+        work = meta_game.open()
         for iteration in count(after + 1):
             members = tabulate_members(population.members, responder)
-            work = Work(queries=population.fill(runner, measure, games))
             own, other = population.payoffs.mean
             sides = [METHODS[self.method](payoffs) for payoffs in (own, other.T)]
             newcomers = start_newcomers(population.members, [side.strategy for side in sides], self.start, symmetric)
@@ -148,11 +155,34 @@ class AnytimePSRO:
             mixtures = [side.result for side in sides]
             gain = -sum(float(mixture @ earned) for mixture, earned in zip(mixtures, payoffs, strict=True))
             become_mixture(profile, population.members, mixtures)
-            metrics = {"members": float(np.mean(population.sizes)), "support": support(mixtures)}
-            metrics = step.metrics | metrics | {"newcomers/gain": gain}
             for seat in (0,) if symmetric else (0, 1):
                 any(population.grow(version, [seat]) for version in reversed(versions))
+            meta_game.solver = partial(pad_mixtures, mixtures)
+            work += meta_game.open()
+            metrics = step.metrics | meta_game.refine_solution(iteration)[0] | {"newcomers/gain": gain}
             yield Progress(iteration, profile, metrics | measure_nash_conv(responder, profile, iterate="mixture"), work)
+            work = Work()
+
+    def artefacts(self) -> list[Artefact]:
+        """See `PopulationSolver`."""
+        return [] if self.meta_game is None else self.meta_game.artefacts()
+
+    def _meta_game(self, population: Population, responder: Responder, runner: Runner) -> MetaGame:
+        """Returns the meta-game of a population. Its solution is the mixture of an iteration, whatever the payoffs."""
+        games = choose_games(responder.game, self.games)
+        measure = choose_measure(responder.game, games, responder.seed)
+        first = partial(pad_mixtures, [np.ones(1)] * 2)
+        settings = (games, 0, self.draws, responder.seed, self.matches)
+        return MetaGame(population, measure, runner, first, f"anytime, {self.method}", *settings)
+
+
+def pad_mixtures(mixtures: Sequence[np.ndarray], payoffs: np.ndarray) -> np.ndarray:
+    """Returns the joint distribution (n_0, n_1) of mixtures, in which newer members have probability 0.
+
+    The payoffs are (2, n_0, n_1).
+    """
+    sizes = zip(mixtures, payoffs.shape[1:], strict=True)
+    return product_joint([np.pad(mixture, (0, size - len(mixture))) for mixture, size in sizes])
 
 
 def tabulate_members(members: Members, responder: Responder) -> list[list[Policy]]:

@@ -1,6 +1,7 @@
 """Anytime PSRO plays the mixture of its members that is exploited least, so more members do no harm."""
 
-from itertools import islice
+import json
+from itertools import islice, product
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from games.openspiel.game import OpenSpiel
 from marl_engine.extensive_form.sequence_form import nash_conv, realization_plan
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.tabular import TabularSpec, average_strategy
+from marl_engine.policies.weights import digest_weights
+from marl_engine.populations import MatchFile
+from marl_engine.populations.matches import Match
 from marl_engine.responders.exact import ExactResponder
 from marl_engine.responders.ppo import PPO
 from solvers.populations.anytime_double_oracle import empty_cuts, solve_mixture
@@ -59,7 +63,28 @@ def test_seats_share_members_in_a_symmetric_game():
     steps = list(islice(solver.solve(network.profile(game), learner), 3))
     assert solver.population.sizes == (4, 4)
     assert all(one is other for one, other in zip(*solver.population.members, strict=True))
-    assert steps[-1].work["queries"] == 3 + 2 * 2 * 3  # cells of the new member, and of all members with newcomers
+    assert steps[-1].work["queries"] == 4 + 2 * 2 * 3  # cells of the new member, and of all members with newcomers
+
+
+def test_the_table_of_members_and_their_matches_are_kept(tmp_path):
+    game = OpenSpiel("kuhn_poker")
+    solver = AnytimePSRO(updates=2, games=8)
+    solver.matches = MatchFile(tmp_path)
+    *_, last = islice(solver.solve(TabularSpec().profile(game), ExactResponder(game)), 3)
+    (artefact,) = solver.artefacts()
+    table = json.loads(artefact.text)
+    weights = [np.array(each["estimate"]) for each in table["weights"]]
+    payoff, error = np.array(table["payoff"]), last.metrics["meta/value/0/high"] - last.metrics["meta/value/0"]
+    assert np.all(np.array(table["games"]) == 8)
+    assert weights[0] @ payoff[0] @ weights[1] == pytest.approx(last.metrics["meta/value/0"], abs=1e-4)
+    assert error > 0
+    again = AnytimePSRO(updates=2, games=8)
+    again.matches = MatchFile(tmp_path)  # cells are taken from the file, so nothing changes
+    *_, same = islice(again.solve(TabularSpec().profile(game), ExactResponder(game)), 3)
+    assert same.metrics == last.metrics
+    digests = [[digest_weights(member) for member in members] for members in again.population.members]
+    keys = [Match(place, 0, 8) for place in product(*digests)]
+    assert set(again.matches.find(keys)) == set(keys)
 
 
 def test_other_games_are_refused():
