@@ -132,6 +132,11 @@ def learn_response(name: str, start: Profile, partner: Profile, steps: int) -> P
     return learner.profile
 
 
+def known(numbers: np.ndarray) -> list[float | None]:
+    """Returns numbers (N,) for JSON, which has no nan: None for a partner that was not met."""
+    return [None if np.isnan(each) else float(each) for each in numbers]
+
+
 def measure(name: str, plan: argparse.Namespace) -> dict[str, Any]:
     """Returns the returns of all seeds with their partners, and those of best responses."""
     game, seeds = build(compose_config("train", [f"game={name}"])).game, derive_seeds(2**41, plan.episodes)
@@ -141,11 +146,14 @@ def measure(name: str, plan: argparse.Namespace) -> dict[str, Any]:
     best, players = np.full(len(partners), -np.inf), list(profiles)
     for seed in range(plan.seeds):
         response, pairs = load_team(name, "fcp", seed), load_pairs(name, seed, SKILLS - 1, plan.partners)
-        returns = cross_play_matrix(LOCAL, game, [response, *pairs], profiles, seeds)
-        rows[str(seed)] = {"fcp": returns[0].tolist(), "self_play": returns[1:].mean(0).tolist()}
-        for number, partner in enumerate(partners):
-            for row, player in zip(returns, [response, *pairs], strict=True):
-                if partner.seed != seed and row[number] > best[number]:
+        met = [number for number, partner in enumerate(partners) if partner.seed != seed]
+        returns = np.full((1 + len(pairs), len(partners)), np.nan)
+        strangers = [profiles[number] for number in met]
+        returns[:, met] = cross_play_matrix(LOCAL, game, [response, *pairs], strangers, seeds)
+        rows[str(seed)] = {"fcp": known(returns[0]), "self_play": known(returns[1:].mean(0))}
+        for row, player in zip(returns, [response, *pairs], strict=True):
+            for number in met:
+                if row[number] > best[number]:
                     best[number], players[number] = row[number], player
     own = [cross_play_matrix(LOCAL, game, [each], [each], seeds)[0, 0] for each in profiles]
     responses: list[float | None] = []

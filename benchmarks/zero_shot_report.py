@@ -47,7 +47,7 @@ def summarise(result: dict[str, Any]) -> dict[str, Estimate]:
         numbers.setdefault("self_play/self", []).append(own[~met & final].mean())
         answered = np.array([each is not None for each in result["responses"]])
         for player in PLAYERS:
-            returns = np.array(rows[player])
+            returns = np.array(rows[player], float)
             for group in GROUPS:
                 here = met & [group in ("all", each["group"]) for each in partners]
                 if here.any():

@@ -14,12 +14,13 @@ RIVALS = ("trained", "initial")
 HELP = """\
 marl-play: opens a local page on which people play with or against the policies of a run.
 
-Usage: marl-play RUN [key=value ...], where RUN is the folder of a run.
+Usage: marl-play RUN [key=value ...], where RUN is the folder of a run, or a part of it as in marl-tournament.
 
   marl-play runs/kitchen                       # Overcooked, by keyboard, with the trained partner
   marl-play runs/leduc                         # a game of OpenSpiel, in turns
   marl-play runs/smol rival=initial            # two answers side by side; your choices become a comparison file
   marl-play runs/kitchen ticks=8 greedy=true
+  marl-play runs/cook@member_3                 # a member of the population; @last and @120 are other checkpoints
 
 Games are recorded in RUN/play/games.jsonl and can be watched again on the page. Comparisons are recorded in
 RUN/play/comparisons.jsonl. The best checkpoint of the run plays. Ctrl-C ends the server.
@@ -82,13 +83,15 @@ def serve(run: Path, options: PlayOptions) -> int:
     from marl_engine.play.server import bind, make_app, make_server, own_hosts
     from marl_engine.runs.play_records import FOLDER
     from marl_engine.runs.players import load_player
+    from marl_engine.runs.saved_weights import split_address
 
-    if not (run / "config.yaml").is_file():
-        raise Refused(f"there is no run at {str(run)!r}{nearby_runs(run)}")
+    home, _ = split_address(run)
+    if not (home / "config.yaml").is_file():
+        raise Refused(f"there is no run at {str(home)!r}{nearby_runs(home)}")
     listener = bind(options.host, options.port)
     with listener:
         torch.set_num_threads(choose_threads(None))
-        player, folder = load_player(run), run / FOLDER
+        player, folder = load_player(run), home / FOLDER
         room = Room(player, folder, options.ticks, options.greedy, options.rival, options.seed)
         server = make_server(make_app(room, own_hosts(options.host)))
         name, port = listener.getsockname()[:2]

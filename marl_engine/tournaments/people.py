@@ -13,6 +13,7 @@ import numpy as np
 from marl_engine.errors import Refused
 from marl_engine.ratings.results import tally_payoffs
 from marl_engine.runs.play_records import PERSON, GameRecord, find_games, read_records
+from marl_engine.runs.saved_weights import MEMBER, split_address
 
 
 class Partner(NamedTuple):
@@ -21,6 +22,7 @@ class Partner(NamedTuple):
     folder: Path
     iteration: int  # of its checkpoint
     digest: str  # of the entrant
+    member: str = ""  # of its population, such as member_3; empty: the policies of the checkpoint
 
 
 class RecordedGame(NamedTuple):
@@ -39,7 +41,7 @@ def games_of(person: str, partners: Sequence[Partner]) -> tuple[RecordedGame, ..
         RecordedGame(partner.digest, tally_game(record, person))
         for partner in partners
         for record in read_records(find_games(partner.folder))
-        if person in record.players and record.iteration == partner.iteration and not record.greedy
+        if person in record.players and is_of(record, partner) and not record.greedy
     ]
     if not games:
         raise Refused(
@@ -47,6 +49,13 @@ def games_of(person: str, partners: Sequence[Partner]) -> tuple[RecordedGame, ..
             f"some by marl-play runs/NAME{others(person, partners)}"
         )
     return tuple(games)
+
+
+def is_of(record: GameRecord, partner: Partner) -> bool:
+    """Whether the policies of a run that enters played a game, as members of its population or themselves."""
+    parts = {split_address(name)[1] for name in record.players if not name.startswith(PERSON)}
+    members = {part for part in parts if part.startswith(MEMBER)}
+    return record.iteration == partner.iteration and members == ({partner.member} - {""})
 
 
 def tally_game(record: GameRecord, person: str) -> np.ndarray:

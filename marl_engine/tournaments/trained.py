@@ -35,7 +35,7 @@ class RunEntry(NamedTuple):
 
 
 class LoadedRun(NamedTuple):
-    """The entrants of a run, and what is needed to find its games with people; None for members of a population."""
+    """The entrants of a run, and what is needed to find its games with people; None for a whole population."""
 
     entrants: list[Entrant]
     partner: Partner | None = None
@@ -88,5 +88,5 @@ def load_run(entry: RunEntry, config: Mapping[str, Any], game: Game) -> LoadedRu
         raise Refused(f"{entry.path} has not saved anything yet: {error}") from error
     except ValueError as error:
         raise Refused(f"{entry.path} cannot enter: {error}") from error
-    partner = None if entry.part.startswith(MEMBER) else Partner(entry.path, iteration, entrant.digest)
-    return LoadedRun([entrant], partner)
+    member = entry.part if entry.part.startswith(MEMBER) else ""
+    return LoadedRun([entrant], Partner(entry.path, iteration, entrant.digest, member))

@@ -41,6 +41,8 @@ def marl_play(home, *arguments):
         ((), "say which run, one and not 0: marl-play runs/NAME"),
         (("runs/kuhn", "runs/pendulum"), "say which run, one and not 2: marl-play runs/NAME"),
         (("runs/kuhm",), "there is no run at 'runs/kuhm'"),
+        (("runs/kuhm@last",), "there is no run at 'runs/kuhm'"),
+        (("runs/kuhn@member_1",), "runs/kuhn has no population"),
         (("../../etc",), "there is no run at '../../etc'"),
         (("runs/kuhn", "tick=3"), "there is no key tick; choose from ticks"),
         (("runs/kuhn", "ticks=0"), "ticks must be a finite number of at least 0.1 and at most 60, not 0.0"),
@@ -75,9 +77,9 @@ def test_the_extra_is_named_where_it_is_missing(home, monkeypatch):
 def test_it_serves_a_page_until_it_is_interrupted(home):
     pytest.importorskip("uvicorn")
 
-    command = [sys.executable, "-c", "from marl_engine.commands.entry import play; play()", "runs/kuhn"]
+    command = [sys.executable, "-c", "from marl_engine.commands.entry import play; play()", "runs/kuhn@last"]
     with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stdout.readline() == "runs/kuhn, iteration 1\n"
+        assert server.stdout.readline() == "runs/kuhn@last, iteration 1\n"
         address = re.fullmatch(r"open    (http://127\.0\.0\.1:\d+/)\n", server.stdout.readline())[1]
         page = urllib.request.urlopen(address).read()
         server.send_signal(signal.SIGINT)

@@ -124,15 +124,16 @@ def test_a_free_for_all_is_rated_and_reported(runs, command):
 def played(runs):
     """Ann has won 2, lost 1 and lost 1 against the last checkpoint of cfr; other games do not count."""
     game, file = RunFolder(runs / "runs/cfr").config()["game"], find_games(runs / "runs/cfr")
-    for payoff, seat, name, iteration, greedy in [
-        (2.0, 0, "Ann", 4, False),
-        (-1.0, 1, "Ann", 4, False),
-        (-1.0, 1, "Ann", 4, False),
-        (1.0, 0, "Ann", 2, False),
-        (1.0, 0, "Ann", 4, True),
-        (1.0, 0, "Bob", 4, False),
+    for payoff, seat, name, iteration, greedy, run in [
+        (2.0, 0, "Ann", 4, False, "runs/cfr"),
+        (-1.0, 1, "Ann", 4, False, "runs/cfr"),
+        (-1.0, 1, "Ann", 4, False, "runs/cfr@last"),
+        (1.0, 0, "Ann", 2, False, "runs/cfr"),
+        (1.0, 0, "Ann", 4, True, "runs/cfr"),
+        (1.0, 0, "Ann", 4, False, "runs/cfr@member_3"),
+        (1.0, 0, "Bob", 4, False, "runs/cfr"),
     ]:
-        players, payoffs = ["runs/cfr", "runs/cfr"], [-payoff, -payoff]
+        players, payoffs = [run, run], [-payoff, -payoff]
         players[seat], payoffs[seat] = f"human:{name}", payoff
         append_record(file, GameRecord(players, payoffs, 0, [[0, 0]], greedy, iteration, game, "2026-01-01T00:00:00"))
 

@@ -81,6 +81,13 @@ def test_pairs_of_different_numbers_differ_and_keep_their_beginning():
     assert not weights_equal(initial[0], final[0])
 
 
+def test_the_schedules_of_pairs_have_a_length_of_their_own():
+    responder = make("responder.learning_rate={start: 1.0, end: 0.0, over: 100}", "responder.shaping=0.5").responder
+    own = Pair(responder, 0, 3, pace=0.5).learner.responder.schedules
+    assert (own["learning_rate"].at(25), responder.schedules["learning_rate"].at(25)) == (0.5, 0.75)
+    assert own["shaping"].at(25) == 0.5  # constants have no length
+
+
 def test_fictitious_coplay_trains_pairs_and_then_the_profile_with_their_checkpoints():
     components = make("solver=fcp", *PAIRS)
     start = [each.clone() for each in components.profile[0].parameters()]
@@ -92,6 +99,21 @@ def test_fictitious_coplay_trains_pairs_and_then_the_profile_with_their_checkpoi
     (step,) = islice(components.solver.solve(components.profile, components.responder, after=3), 1)
     assert step.metrics["members"] == 6
     assert not all(torch.equal(*each) for each in zip(start, components.profile[0].parameters(), strict=True))
+
+
+def test_the_best_response_may_start_as_the_pair_that_earns_most():
+    components = make("solver=fcp", *PAIRS, "solver.start=best")
+    solver, stages = components.solver, components.solver.solve(components.profile, components.responder)
+    next(stages)
+    pairs = solver.team
+    list(islice(stages, 2))
+    best = max(pairs, key=lambda pair: pair.latest)
+    assert pairs[0].latest != pairs[1].latest
+    assert weights_equal(components.profile[0], best.learner.profile[0])
+    next(stages)
+    assert not weights_equal(components.profile[0], best.learner.profile[0])  # it learns, and the pair does not
+    with pytest.raises(Refused, match="solver.start must be one of new, best, not 'last'"):
+        make("solver=fcp", "solver.start=last")
 
 
 def test_fictitious_coplay_is_refused_without_play():
