@@ -111,5 +111,5 @@ def draw(record: dict[str, dict[str, Any]]) -> None:
         axes.set(title=name.removeprefix("overcooked/").replace("overcooked", "cramped_room"))
         axes.grid(axis="y", alpha=0.3)
     panels[0][0].set_ylabel("mean return with strangers")
-    panels[0][0].legend()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.savefig(PICTURE, dpi=120)
