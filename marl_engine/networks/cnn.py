@@ -6,7 +6,7 @@ pattern on a board, such as four in a line, is applied once to each place where 
 
 If actions are places, such as the columns of a board, the perceptron can be applied to each place on its own, and gives
 the logit of that action. What is learned at one place is then known at all of them. (Programs that play Go choose moves
-in this way: Silver et al. 2016.)
+in this way: Silver et al. 2016.) If there is an action for each column, its logit is the sum over the column.
 """
 
 from collections.abc import Sequence
@@ -53,11 +53,11 @@ class CNN(nn.Module):
     `shape` is (V, H, W, C): a joint critic is shown the V views (N, V, H, W, C) of all seats, which are stacked as
     channels. There is a convolutional layer for each of `channels`, all with kernels of `kernel` (height, width), and
     one stride. Sides with `padding` need odd kernels. The layers of the perceptron after them have `hidden` units; it
-    is told the seat. If `local`, it maps the channels of each place of the last layer to one output, and not those of
-    all places to all outputs. Weights are initialised orthogonally with gain sqrt 2, those of the last layer with
-    `gain`.
+    is told the seat. If `local`, it maps the channels of each place of the last layer to one number, which is an output
+    or is summed over a column, and not those of all places to all outputs. Weights are initialised orthogonally with
+    gain sqrt 2, those of the last layer with `gain`.
 
-    Raises ValueError if images are smaller than the kernels, and if there are not as many places as outputs.
+    Raises ValueError if images are smaller than the kernels, and unless there are as many places or columns as outputs.
     """
 
     def __init__(
@@ -88,12 +88,13 @@ class CNN(nn.Module):
             sides = zip((height, width), kernel, padding, strict=True)
             height, width = (count_places(length, size, stride, padded) for length, size, padded in sides)
         places = height * width
-        if local and places != outputs:
+        if local and outputs not in (places, width):
             raise ValueError(
-                f"a local network needs a place in its last layer for each of the {outputs} actions, and with these "
-                f"kernels and padding there are {height} x {width}"
+                f"a local network needs a place or a column in its last layer for each of the {outputs} actions, and "
+                f"with these kernels and padding there are {height} x {width} places"
             )
         features = torch.zeros(channels[-1] * (1 if local else places))
+        self.places = places
         self.head = MLP(features, hidden, 1 if local else outputs, seats=seats, activation=activation, gain=gain)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
@@ -114,11 +115,12 @@ class CNN(nn.Module):
         features, seat = self.features(rows[:, :pixels].unflatten(1, self.shape)), rows[:, pixels:]
         if self.local:
             features = features.flatten(2).transpose(1, 2).flatten(0, 1)
-            seat = seat.repeat_interleave(self.outputs, 0)
+            seat = seat.repeat_interleave(self.places, 0)
         features = features.flatten(1)
         if self.seats:
             features = torch.cat([features, seat.to(features.dtype)], dim=1)
-        return self.head(features).view(len(rows), self.outputs)
+        outputs = self.head(features)
+        return outputs.view(len(rows), -1, self.outputs).sum(1) if self.local else outputs
 
     def observe(self, rows: Tensor) -> None:
         """Images are not normalised; see `MLP.observe`."""
