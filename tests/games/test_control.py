@@ -3,6 +3,7 @@
 import math
 from copy import deepcopy
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -19,16 +20,12 @@ from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.rollout import play, score
 from marl_engine.types import Policy, Turn
 
-gymnasium = pytest.importorskip("gymnasium")
-
 
 @pytest.mark.parametrize(
     ("name", "horizon"), [("Pendulum-v1", 200), ("MountainCarContinuous-v0", 999), ("HalfCheetah-v5", 1000)]
 )
 def test_games_are_gymnasiums_step_by_step(name, horizon):
     """Observations, rewards and endings of two episodes, the second one with the documented seed."""
-    if name == "HalfCheetah-v5":
-        pytest.importorskip("mujoco")
     game, seeds = Control(name), torch.tensor([5, -7])
     turn = game.reset(seeds)
     reference = [gymnasium.make(name) for _ in seeds]
