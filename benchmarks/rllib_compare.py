@@ -1,6 +1,6 @@
 """Compares PPO on Overcooked with RLlib's: steps of the game per CPU-second, over whole training iterations.
 
-    make .peers/rllib/installed && python benchmarks/rllib_compare.py
+    make .peers/rllib/installed-engine && python benchmarks/rllib_compare.py
 
 Both play 64 copies of cramped_room for 64 steps and learn from them in 4 epochs of minibatches of 2,048 decisions, with
 networks of two layers of 64 units for policy and critic, one thread each. RLlib has no environment runners, or two,

@@ -25,7 +25,7 @@ def make_algorithm(layout: str, runners: int) -> Any:
     from games.overcooked import Overcooked
     from games.rllib import to_rllib
 
-    ray.init(num_cpus=runners + 1, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=runners + 1, include_dashboard=False, log_to_driver=False)
     register_env("kitchen", lambda _: to_rllib(Overcooked(layout), flat=True, shaping=1.0))
     config = (
         PPOConfig()
