@@ -70,11 +70,11 @@ def surrogate(
 
 @compile_inline
 def clip_ratio(log_ratio, advantage, clip):
-    """Returns the clipped surrogate of a row, and its slope in log pi."""
+    """Returns the probability ratio of a row, its clipped surrogate, and the slope of this in log pi."""
     ratio = np.exp(log_ratio)
     plain = ratio * advantage
     stopped = ratio > 1 + clip if advantage > 0 else ratio < 1 - clip
-    return min(plain, min(max(ratio, 1 - clip), 1 + clip) * advantage), np.float32(0) if stopped else plain
+    return ratio, min(plain, min(max(ratio, 1 - clip), 1 + clip) * advantage), np.float32(0) if stopped else plain
 
 
 @compile_loop
@@ -96,7 +96,7 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
                 if target is not None:
                     pull += gradient[row, each] * target[row, each]
         log_ratio = logits[row, action[row]] - total - old_log_prob[row]
-        clipped, push = clip_ratio(log_ratio, advantage[row], clip)
+        ratio, clipped, push = clip_ratio(log_ratio, advantage[row], clip)
         for each in range(actions):
             share = gradient[row, each]
             if share > 0:
@@ -107,7 +107,7 @@ def _surrogate(logits, action, old_log_prob, advantage, clip, bonus, target, gra
                 gradient[row, each] = (spread - push * toward) / rows
         sums[0] -= clipped
         sums[1] += entropy
-        sums[2] += np.exp(log_ratio) - 1 - log_ratio
+        sums[2] += ratio - 1 - log_ratio
         sums[3] += pull
 
 
@@ -152,13 +152,13 @@ def _gaussian_surrogate(
             entropy += log_std[row, each] + np.float32(HALF_LOG_2_PI + 0.5)
             mean_gradient[row, each], log_std_gradient[row, each] = off * sharpness, off * off - 1
         log_ratio = log_prob - old_log_prob[row]
-        clipped, push = clip_ratio(log_ratio, advantage[row], clip)
+        ratio, clipped, push = clip_ratio(log_ratio, advantage[row], clip)
         for each in range(components):
             mean_gradient[row, each] *= -push / rows
             log_std_gradient[row, each] = -(push * log_std_gradient[row, each] + bonus) / rows
         sums[0] -= clipped
         sums[1] += entropy
-        sums[2] += np.exp(log_ratio) - 1 - log_ratio
+        sums[2] += ratio - 1 - log_ratio
 
 
 class _CompiledGaussian(torch.autograd.Function):

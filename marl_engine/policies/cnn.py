@@ -24,7 +24,7 @@ class CNNSpec:
     """Makes a profile of convolutional networks for a game with observations (H, W, C).
 
     Raises ValueError for sizes below 1, an even kernel with padding, an unknown activation, and observations of other
-    shapes or smaller than the kernel.
+    shapes or smaller than the kernel, and if a local network has too few or too many places for the actions.
     """
 
     channels: Sequence[int] = (16,)  # of each convolutional layer
@@ -35,7 +35,7 @@ class CNNSpec:
     activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
-    local: bool = False  # each place of the last layer gives the logit of one action
+    local: bool = False  # each place of the last layer, or each column of them, gives the logit of one action
 
     def __post_init__(self) -> None:
         check_layers(self.hidden, self.activation)

@@ -67,8 +67,8 @@ class Seating:
     """
 
     def __init__(self, profile: Profile, games: int, device: torch.device, memory: SeatMemory = ()):
-        asked, noise = zip(*map(split_noise, profile), strict=True)
-        self.profile, self.groups = profile, group_by_policy(list(asked))
+        bases, noise = zip(*map(split_noise, profile), strict=True)
+        self.profile, self.groups = profile, group_by_policy(list(bases))
         shares = [torch.tensor([[noise[seat]] for seat in seats], device=device) for _, seats in self.groups]
         self.noise = [each.repeat(games, 1) if each.any() else None for each in shares]  # (N, 1) of each group
         self.players, self.games = len(profile), games

@@ -14,6 +14,15 @@ from marl_engine.runners.resident import is_worker
 PENNIES = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
 
 
+def signal_once(folder, number):
+    """Sends this process a signal, unless another one has sent itself one for the folder."""
+    try:
+        (Path(folder) / "lost").touch(exist_ok=False)
+        os.kill(os.getpid(), number)
+    except FileExistsError:
+        pass
+
+
 @dataclass
 class Lossy(Matrix):
     """Sends its process a signal in its eighth step, the first time that a copy of it comes there.
@@ -28,11 +37,7 @@ class Lossy(Matrix):
     def step(self, actions):
         self.steps += 1
         if self.steps == 8 and self.number:
-            try:
-                (Path(self.folder) / "lost").touch(exist_ok=False)
-                os.kill(os.getpid(), self.number)
-            except FileExistsError:
-                pass
+            signal_once(self.folder, self.number)
         return super().step(actions)
 
     def __setstate__(self, state):
@@ -67,11 +72,7 @@ class LossyLM(EnumerableLM):
 
     def start_decoding(self, rows):
         if is_worker():
-            try:
-                (Path(self.folder) / "lost").touch(exist_ok=False)
-                os.kill(os.getpid(), signal.SIGKILL)
-            except FileExistsError:
-                pass
+            signal_once(self.folder, signal.SIGKILL)
         return super().start_decoding(rows)
 
 

@@ -29,8 +29,7 @@ class NoisyPolicy(Policy):
         if type(policy).remember is not Policy.remember:
             raise ValueError("mixtures of a population get no noise; take one of their members")
         self.policy, before = split_noise(policy)
-        self.noise, self.tabular = 1 - (1 - noise) * (1 - before), policy.tabular
-        self.noisy = self.policy, self.noise
+        self.noisy, self.tabular = (self.policy, 1 - (1 - noise) * (1 - before)), policy.tabular
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         return self.policy.encode(observation, seat)
@@ -40,7 +39,7 @@ class NoisyPolicy(Policy):
 
     def forward(self, rows: Tensor, legal: Tensor | None = None, memory: Memory = None) -> tuple[Categorical, Memory]:
         distribution, memory = self.policy(rows, legal, memory)
-        return blur(distribution, legal, torch.tensor(self.noise)), memory
+        return blur(distribution, legal, torch.tensor(split_noise(self)[1])), memory
 
 
 def split_noise(policy: Policy) -> tuple[Policy, float]:
