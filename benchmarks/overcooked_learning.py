@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from math import isfinite
 from operator import itemgetter
 from pathlib import Path
@@ -49,8 +50,8 @@ ENGINE = "marl_engine"  # key of its runs in the record, beside "jaxmarl"
 Curve = list[dict[str, float]]
 
 
-def run_engine(layout: str, seed: int) -> dict[str, Any]:
-    """Runs `marl-train`; returns its learning curve, in seconds since the call, and its final returns."""
+def run_engine(layout: str, seed: int, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Runs `marl-train`, also with further keys; returns the learning curve, in seconds since the call, and its end."""
     name = f"benchmark_{layout}_{seed}"
     game = "overcooked" if layout == "cramped_room" else f"overcooked/{layout}"
     start = time.time()
@@ -61,6 +62,7 @@ def run_engine(layout: str, seed: int) -> dict[str, Any]:
         f"seed={seed}",
         "overwrite=true",
         *KEYS.get(layout, []),
+        *keys,
     ]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     folder = ROOT / "runs" / name
