@@ -18,6 +18,7 @@ from marl_engine.capabilities import MeteredGame, missing_members
 from marl_engine.configuration import instantiate, outside
 from marl_engine.numerics.checks import check_fields
 from marl_engine.policies.language.chats import Chat, transcript
+from marl_engine.responders.preference.queries import Queries
 
 
 @dataclass
@@ -63,12 +64,22 @@ class PromptGame:
 
         The first comparisons also test whether the judge favours a position. Raises Refused for a judge that does.
         """
+        judge, *texts = self._make_queries(numbers, firsts, seconds)
+        return judge.prefers(*texts)
+
+    def list_queries(self, numbers: Tensor, firsts: Sequence[str], seconds: Sequence[str]) -> Queries | None:
+        """See `QueryGame`. The first comparisons are tested as by `prefers`, in this process."""
+        own_rules = type(self).prefers is not PromptGame.prefers  # of a user's game, which the judge does not know
+        pure = getattr(self.judges, "pure", False) and missing_members(self.judges, MeteredGame)
+        return self._make_queries(numbers, firsts, seconds) if pure and not own_rules else None
+
+    def _make_queries(self, numbers: Tensor, firsts: Sequence[str], seconds: Sequence[str]) -> Queries:
+        """Returns what the judge is to be asked. Tests the first comparisons; raises Refused."""
         prompts = [self.texts[number] for number in numbers.tolist()]
         if not self.antisymmetric:
             check_antisymmetry(self.judges, prompts[:SAMPLE], firsts[:SAMPLE], seconds[:SAMPLE])
             self.antisymmetric = True
-        chances: np.ndarray = self.judges.prefers(prompts, firsts, seconds)
-        return chances
+        return Queries(self.judges, prompts, firsts, seconds)
 
     def costs(self) -> dict[str, float]:
         """Returns what the judge has cost so far, if it counts costs."""

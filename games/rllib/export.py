@@ -5,7 +5,6 @@ register_env("kitchen", lambda _: to_rllib(Overcooked()))
 config = PPOConfig().environment("kitchen")
 """
 
-import warnings
 from copy import deepcopy
 from importlib import import_module
 from typing import Any
@@ -21,9 +20,7 @@ INSTALL = "needs RLlib: pip install 'marl_engine[rllib]', in an environment of i
 def import_rllib(module: str, user: str) -> Any:
     """Returns a module of this package that imports RLlib, on behalf of `user`. Raises Refused without RLlib."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about an environment of RLlib's own
-            import_module("ray.rllib.algorithms.algorithm")
+        import_module("ray.rllib.algorithms.algorithm")
     except ImportError as error:  # Ray without what RLlib needs besides
         raise Refused(f"{user} {INSTALL} ({error})") from error
     return import_module(f"games.rllib.{module}")

@@ -112,7 +112,7 @@ class RLlibResponder:
         if isinstance(self.network, RecurrentSpec):
             raise ValueError(
                 "RLlib learns from single decisions here, and not from sequences, as policies with memory do: use "
-                "policy=network or cnn, or responder=ippo"
+                "policy=network or cnn, or responder=ippo with another solver, such as self_play"
             )
         if isinstance(self.network, CNNSpec) and self.algorithm in ("DQN", "SAC"):
             raise ValueError(

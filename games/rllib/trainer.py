@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from ray.rllib.algorithms import APPOConfig, DQNConfig, IMPALAConfig, PPOConfig, SACConfig
 from ray.rllib.algorithms.impala.impala_learner import IMPALALearner
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.tune.registry import get_trainable_cls, register_env
+from ray.tune.registry import register_env
 
 from games.rllib.lineup_env import Lineup, LineupEnv, Played
 from games.rllib.modules import ActionCritic, ActionValues, ActorCritic, Head, SoftActorCritic
@@ -28,7 +29,13 @@ from marl_engine.rollout.seating import group_by_policy
 from marl_engine.runners.ray import connect
 from marl_engine.types import Game, Metrics, Profile
 
-MODULES = {"PPO": ActorCritic, "APPO": ActorCritic, "IMPALA": ActorCritic, "DQN": ActionValues, "SAC": SoftActorCritic}
+KINDS = {  # RLlib's registry would import all of its algorithms, and DreamerV3 warns of an environment of its own
+    "PPO": (PPOConfig, ActorCritic),
+    "APPO": (APPOConfig, ActorCritic),
+    "IMPALA": (IMPALAConfig, ActorCritic),
+    "DQN": (DQNConfig, ActionValues),
+    "SAC": (SACConfig, SoftActorCritic),
+}
 LOGGERS = ("ray", "ray.rllib", "ray.tune")  # which comment on every start
 EARLIER = count()  # trainers made in this process; each registers an environment of its own
 
@@ -69,7 +76,8 @@ class Trainer:
     def _configure(self, game: Game, network: Any, settings: Settings) -> Any:
         """Returns the configuration of the algorithm. Raises Refused for unknown arguments of `training`."""
         layout, algorithm = layout_of(deepcopy(game)), settings.algorithm
-        config = get_trainable_cls(algorithm).get_default_config()
+        config_class, module_class = KINDS[algorithm]
+        config: Any = config_class()
         try:
             config.training(**settings.training)
         except TypeError as error:
@@ -81,7 +89,7 @@ class Trainer:
             shared |= {"epsilon": config.epsilon, "double_q": config.double_q}
         specs = {
             name: RLModuleSpec(
-                module_class=MODULES[algorithm],
+                module_class=module_class,
                 model_config={"policy": policy, "critic": make_critic(algorithm, game, network, layout), **shared},
             )
             for policy, name in self.names.items()

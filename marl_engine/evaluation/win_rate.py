@@ -63,6 +63,11 @@ def complete_held_out(
     return runner.map(complete_batch, [Batch(policy, *piece) for piece in pieces])
 
 
+def make_referee(game: TextPreferenceGame, runner: Runner) -> Referee:
+    """Returns a referee whose comparisons are jobs of the size of batches, if the judge can be asked in jobs."""
+    return Referee(game, False, torch.Generator(), BATCH, runner)
+
+
 class WinRateEvaluator:
     """Measures how often the answers of a profile to held-out prompts are preferred to those of the reference."""
 
@@ -96,7 +101,7 @@ class WinRateEvaluator:
 
         Each profile answers twice, so that on the diagonal independent answers are compared.
         """
-        numbers, referee = held_out_numbers(self.game, self.episodes), Referee(self.game, False, torch.Generator())
+        numbers, referee = held_out_numbers(self.game, self.episodes), make_referee(self.game, self.runner)
         texts = [
             [texts_of(self._complete(profile, stream=2 * place + turn)) for turn in (0, 1)]
             for place, profile in enumerate(profiles)
@@ -109,7 +114,7 @@ class WinRateEvaluator:
         if self.reference_completions is None:
             self.reference_completions = self._complete(self.reference, stream=1)
         answers = self._complete(profile, stream=0)
-        return measure_win_rate(self.game, profile, self.reference, answers, self.reference_completions)
+        return measure_win_rate(self.game, profile, self.reference, answers, self.reference_completions, self.runner)
 
     def _complete(self, profile: Profile, stream: int) -> list[Completions]:
         return complete_held_out(self.game, profile[0], self.episodes, self.device, stream, self.runner)
@@ -147,6 +152,7 @@ def measure_win_rate(
     reference: Profile,
     answers: Sequence[Completions],
     reference_answers: Sequence[Completions],
+    runner: Runner = LOCAL,
 ) -> tuple[Metrics, list[Sample]]:
     """Returns metrics and all samples.
 
@@ -157,7 +163,7 @@ def measure_win_rate(
     policy, reference_policy = cast(LanguagePolicy, profile[0]), cast(LanguagePolicy, reference[0])
     numbers = held_out_numbers(game, sum(len(batch.texts) for batch in answers))
     texts, reference_texts = texts_of(answers), texts_of(reference_answers)
-    chances = Referee(game, False, torch.Generator()).compare(numbers, texts, reference_texts).double().numpy()
+    chances = make_referee(game, runner).compare(numbers, texts, reference_texts).double().numpy()
     lengths = [
         np.concatenate([batch.mask.sum(-1).cpu().numpy() for batch in batches])
         for batches in (answers, reference_answers)

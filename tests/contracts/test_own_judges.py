@@ -18,7 +18,7 @@ from marl_engine.configuration import class_of
 from marl_engine.errors import Halted, Refused
 from marl_engine.evaluation.win_rate import Sample, samples_markdown
 from marl_engine.policies.language import backbone
-from marl_engine.responders.preference.referee import check_chances
+from marl_engine.responders.preference.queries import check_chances
 
 PAIRS = [f"question {n}" for n in range(32)], [f"one {n}" for n in range(32)], ["other"] * 32
 

@@ -76,6 +76,19 @@ class LossyLM(EnumerableLM):
         return super().start_decoding(rows)
 
 
+@dataclass
+class LossyJudge:
+    """Likes higher numbers. Kills its process, if that is a worker, when it is first asked in a folder."""
+
+    antisymmetric = pure = True
+    folder: str
+
+    def prefers(self, prompts, firsts, seconds):
+        if is_worker():
+            signal_once(self.folder, signal.SIGKILL)
+        return [0.5 + (one - other) / 60 for one, other in zip(firsts, seconds, strict=True)]
+
+
 def die(argument):
     """Kills its process, if that is a worker."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -18,11 +18,13 @@ from command_runs import SMALL, assert_same_run, marl_train
 from lossy import PENNIES, Lossy, LossyLM, add_ranks, die
 
 from games.normal_form.games import MatrixGame, SentenceMatrix
+from games.preference import PromptGame
 from games.recall import Recall
 from marl_engine.errors import Halted, Notice, Refused
 from marl_engine.evaluation.returns import ReturnEvaluator
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.numerics.trees import map_tree
+from marl_engine.policies.language.enumerable import EnumerableLM
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.recurrent import RecurrentSpec
@@ -208,6 +210,21 @@ def test_a_worker_that_dies_while_a_language_policy_answers_changes_no_bit(two, 
         ends.append(([step.batch.completions.texts for step in steps], learner.logits.detach()))
     assert (tmp_path / "lost").exists()
     assert ends[0][0] == ends[1][0]
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert ends[0][1].abs().max() > 0
+
+
+def test_a_worker_that_dies_while_its_judge_is_asked_changes_no_bit(two, tmp_path):
+    """Verdicts, and the weights after a step of two."""
+    ends, game = [], PromptGame({"_target_": "lossy.LossyJudge", "folder": str(tmp_path)})
+    for runner in (LOCAL, two):
+        learner = EnumerableLM(torch.zeros(13, 3), 3, 3)
+        responder = PreferenceResponder(game, prompts=8, shard=3, runner=runner)
+        with nullcontext() if runner is LOCAL else pytest.warns(Notice, match="another one does its job again"):
+            steps = [responder.respond([learner, learner]) for _ in range(2)]
+        ends.append(([step.batch.verdicts.wins for step in steps], learner.logits.detach()))
+    assert (tmp_path / "lost").exists()
+    assert_same_trees(ends[0][0], ends[1][0])
     assert torch.equal(ends[0][1], ends[1][1])
     assert ends[0][1].abs().max() > 0
 

@@ -63,6 +63,7 @@ class LearnedJudge:
     """A judge saved in a folder. Raises ValueError if the folder contains none."""
 
     antisymmetric: ClassVar[bool] = True
+    pure: ClassVar[bool] = True
     folder: str = outside()
     kind: str = "pairwise"  # or bradley_terry: which head is used
 

@@ -7,7 +7,7 @@ Bradley-Terry model. Several raters can prefer a to b, b to c and c to a; `cycle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb, isfinite
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,27 +15,13 @@ from games.preference.judges.population import population_preference, rater_shar
 from games.preference.judges.text_scores import SCORES, check, words
 from marl_engine.errors import Halted, Refused, excerpt
 from marl_engine.numerics.checks import check_fields
-from marl_engine.responders.preference.referee import check_chances
+from marl_engine.responders.preference.queries import Judge, check_chances
 
 WORDLESS = -1e6  # score of an answer without words, for every rater
 EQUAL = 1e-12  # smaller margins are ties: rounding errors around 1/2
 SAMPLE, MIN_RANDOM = 32, 8  # largest number of test comparisons, and smallest for random verdicts
 ROUNDING = 1e-6  # allowed deviation of the sum of both orders from 1
 STANDARD_ERRORS = 5.0  # allowed deviation of the mean of random verdicts, in standard errors
-
-
-class Judge(Protocol):
-    """Says which answer is better; prefers(x, a, b) + prefers(x, b, a) = 1 and prefers(x, a, a) = 1/2.
-
-    A class may declare `antisymmetric = True` if this holds by construction; others are tested by `check_antisymmetry`.
-    """
-
-    def prefers(self, prompts: Sequence[str], firsts: Sequence[str], seconds: Sequence[str]) -> np.ndarray:
-        """Returns P(first is better), (N,) float64, for N prompts with two answers each.
-
-        Raises Halted if it cannot be determined.
-        """
-        ...
 
 
 @dataclass
@@ -49,6 +35,7 @@ class RaterJudge:
     """
 
     antisymmetric: ClassVar[bool] = True
+    pure: ClassVar[bool] = True
     raters: Sequence[Mapping[str, float]] = field(default_factory=lambda: [{"sentiment": 1.0}])  # weights by score
     shares: Sequence[float] | None = None  # of raters; null: equal
     temperature: float = 0.1  # of their choices, in units of the scores; 0: always the higher score

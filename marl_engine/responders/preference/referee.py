@@ -1,36 +1,59 @@
 """Has answers compared by the judge of a game, counts comparisons, and forms pairs of answers to learn from.
 
 There are B prompts, K answers to each, and M answers of an opponent. A verdict is a probability in [0, 1]; with
-`sample_labels` it is replaced by a sampled label, 0 or 1.
+`sample_labels` it is replaced by a sampled label, 0 or 1, in the process of the run, wherever the judge is asked.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from marl_engine.capabilities import PreferenceGame
-from marl_engine.errors import Halted
+from marl_engine.capabilities import PreferenceGame, missing_members
+from marl_engine.responders.preference.queries import QueryGame, ask_in_shards, check_chances
+from marl_engine.runners import LOCAL
+from marl_engine.types import Runner
 
 
 class Referee:
-    """Has pairs of answers compared by a game's judge. `queries` counts the comparisons."""
+    """Has pairs of answers compared by a game's judge. `queries` counts the comparisons.
 
-    def __init__(self, game: PreferenceGame, sample_labels: bool, generator: torch.Generator):
+    With a `shard`, the comparisons of so many prompts are a job of the runner, if the judge can be asked in jobs.
+    """
+
+    def __init__(
+        self,
+        game: PreferenceGame,
+        sample_labels: bool,
+        generator: torch.Generator,
+        shard: int | None = None,
+        runner: Runner = LOCAL,
+    ):
         self.game, self.sample_labels, self.generator = game, sample_labels, generator
+        self.shard, self.runner = shard, runner
+        self.query_game: QueryGame | None = None if missing_members(game, QueryGame) else cast(QueryGame, game)
         self.queries = 0
 
     def compare(self, numbers: Tensor, firsts: Sequence[Any], seconds: Sequence[Any]) -> Tensor:
-        """Returns how often the first of two answers to each prompt (N,) is preferred, (N,) float32.
+        """Returns how often the first of two answers is preferred, (N,) float32, N = B * R.
 
-        Raises Halted if the judge returns anything but probabilities.
+        There are R comparisons to each of the prompts (B,), in a row. Raises Halted if the judge returns anything but
+        probabilities.
         """
-        chances = check_chances(self.game.prefers(numbers, firsts, seconds), len(numbers))
-        self.queries += len(numbers)
-        chance = torch.from_numpy(chances).float()
+        chance = torch.from_numpy(self._ask(numbers, len(firsts) // len(numbers), firsts, seconds)).float()
+        self.queries += len(chance)
         return (torch.rand(chance.shape, generator=self.generator) < chance).float() if self.sample_labels else chance
+
+    def _ask(self, numbers: Tensor, count: int, firsts: Sequence[Any], seconds: Sequence[Any]) -> np.ndarray:
+        """Returns the judge's probabilities (B * R,), from jobs if it can be asked in jobs; R is the `count`."""
+        comparisons = numbers.repeat_interleave(count), firsts, seconds
+        if self.shard is not None and self.query_game is not None:
+            queries = self.query_game.list_queries(*comparisons)
+            if queries is not None:
+                return ask_in_shards(queries, self.shard * count, self.runner)
+        return check_chances(self.game.prefers(*comparisons), len(firsts))
 
     def compare_all(self, numbers: Tensor, texts: Sequence[Sequence[Any]]) -> Tensor:
         """Compares all answers to each prompt with each other, by K (K - 1) / 2 comparisons.
@@ -41,7 +64,7 @@ class Referee:
         one, other = (each.tolist() for each in np.triu_indices(size, 1))
         firsts = [each[place] for each in texts for place in one]
         seconds = [each[place] for each in texts for place in other]
-        wins = self.compare(numbers.repeat_interleave(len(one)), firsts, seconds).view(len(texts), -1)
+        wins = self.compare(numbers, firsts, seconds).view(len(texts), -1)
         table = torch.full((len(texts), size, size), 0.5)
         table[:, one, other], table[:, other, one] = wins, 1 - wins
         return table
@@ -58,7 +81,7 @@ class Referee:
             for _ in own_group
             for each in opposing_group
         ]
-        return self.compare(numbers.repeat_interleave(shape[1] * shape[2]), firsts, seconds).view(shape)
+        return self.compare(numbers, firsts, seconds).view(shape)
 
     def run_tournament(self, numbers: Tensor, texts: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
         """Returns the winner and the loser of a tournament in each group.
@@ -90,22 +113,7 @@ class Referee:
             [texts[group][place] for group, row in enumerate(places.tolist()) for place in row]
             for places in (one, other)
         )
-        return self.compare(numbers.repeat_interleave(one.shape[1]), firsts, seconds).view(one.shape)
-
-
-def check_chances(chances: Any, count: int) -> np.ndarray:
-    """Returns a judge's probabilities as float64 (N,). Raises Halted if they are not N numbers in [0, 1]."""
-    rule = f"the judge must give a chance between 0 and 1 for each of {count} comparisons, and gave"
-    try:
-        array = np.asarray(chances, float)
-    except (ValueError, TypeError) as error:
-        raise Halted(f"{rule} what are no numbers: {error}") from error
-    if array.shape != (count,):
-        raise Halted(f"{rule} an array of shape {array.shape}")
-    if not ((array >= 0) & (array <= 1)).all():
-        place = int(np.flatnonzero(~((array >= 0) & (array <= 1)))[0])
-        raise Halted(f"{rule} {array[place]} for the one at {place}")
-    return array
+        return self.compare(numbers, firsts, seconds).view(one.shape)
 
 
 def wins_among(table: Tensor) -> Tensor:

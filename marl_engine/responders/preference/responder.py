@@ -79,7 +79,7 @@ class PreferenceResponder:
     margin: float = 0.5  # gamma of SimPO
     scale: float = 2.0  # beta of SimPO
     optimism: float = 0.0  # alpha of XPO
-    shard: int | None = None  # prompts in a job of the runner, which generates answers; None: all
+    shard: int | None = None  # prompts in a job of the runner: their answers, or comparisons; None: all, here
     runner: Runner = LOCAL
     work: Work = field(init=False, default_factory=lambda: Work(queries=0))  # comparisons so far
     supports: frozenset[str] = field(init=False, default=frozenset({"opponents", "anchor", "magnet"}))
@@ -115,9 +115,9 @@ class PreferenceResponder:
         self.schedule: Schedule = parse_schedule(self.learning_rate, "responder.learning_rate")
         self.settings = PreferenceLossSettings(self.clip, self.baseline, self.margin, self.scale, self.optimism)
         self.generator = torch.Generator().manual_seed(self.seed)
-        self.referee = Referee(self.game, self.sample_labels, self.generator)
-        counts = self.prompts, self.answers, self.opponents
         sharing = self.shard, self.runner
+        self.referee = Referee(self.game, self.sample_labels, self.generator, *sharing)
+        counts = self.prompts, self.answers, self.opponents
         self.collector = PreferenceCollector(
             self.referee, self.device, *counts, self.pairs, self.least_margin, *sharing
         )
