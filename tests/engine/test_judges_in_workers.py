@@ -1,4 +1,4 @@
-"""Judges that declare that they are pure are asked by jobs, with the same verdicts; others in the process of the run."""
+"""Judges that say that they are pure are asked by jobs, with the same verdicts; others in the process of the run."""
 
 import os
 from dataclasses import dataclass
