@@ -213,7 +213,7 @@ class Store:
     def address(self, packets: Sequence[Packet]) -> list[tuple[Any, ...]]:
         """Returns the arguments of `Worker.run` for each packet. Arrays that are in several packets are stored."""
         self.calls += 1
-        digests = [[blake2b(array.data, digest_size=16).digest() for array in packet.arrays] for packet in packets]
+        digests = digest_arrays(packets)
         counts = Counter(digest for each in digests for digest in set(each))
         every = dict(zip(chain(*digests), chain(*(packet.arrays for packet in packets)), strict=True))
         new = [digest for digest, number in counts.items() if number > 1 and digest not in self.places]
@@ -234,3 +234,16 @@ class Store:
             for array, place in zip(packet.arrays, places, strict=True)
         ]
         return packet.frame, arrays, *stores
+
+
+def digest_arrays(packets: Sequence[Packet]) -> list[list[bytes]]:
+    """Returns the digest of each array of each packet. Packets of one policy share its memory, which is read once."""
+    known: dict[tuple[int, int], bytes] = {}
+    digests = []
+    for packet in packets:
+        places = [(array.ctypes.data, len(array)) for array in packet.arrays]
+        for place, array in zip(places, packet.arrays, strict=True):
+            if place not in known:
+                known[place] = blake2b(array.data, digest_size=16).digest()
+        digests.append([known[place] for place in places])
+    return digests

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
@@ -332,6 +333,15 @@ def test_weights_are_stored_once_until_they_change(cluster):
     assert third[2] != first[0][2]
     assert packets.unpack(third[0], ray.get(third[2]), copy=True).equal(weights)
     assert not np.array_equal(stored, ray.get(third[2])[0])
+
+
+def test_arrays_of_equal_memory_are_digested_once():
+    """Digests tell contents: those of a view of the first half and of an equal copy, too."""
+    weights = torch.rand(64, 64)
+    jobs = [packets.pack(each) for each in (weights, weights, weights[:32], weights.clone(), weights + 1)]
+    whole, again, half, copy, other = (each for (each,) in crew.digest_arrays(jobs))
+    assert whole == again == copy == blake2b(weights.numpy().tobytes(), digest_size=16).digest()
+    assert len({whole, half, other}) == 3
 
 
 @pytest.mark.parametrize(
