@@ -3,10 +3,6 @@
 With padding, images are surrounded by zeros, so that layers with stride 1 keep their height and width; in small grids
 such as the kitchens of Overcooked every cell counts. Without padding, kernels stay inside the image: one as large as a
 pattern on a board, such as four in a line, is applied once to each place where the pattern can be.
-
-If actions are places, such as the columns of a board, the perceptron can be applied to each place on its own, and gives
-the logit of that action. What is learned at one place is then known at all of them. (Programs that play Go choose moves
-in this way: Silver et al. 2016.) If there is an action for each column, its logit is the sum over the column.
 """
 
 from collections.abc import Sequence
@@ -53,11 +49,9 @@ class CNN(nn.Module):
     `shape` is (V, H, W, C): a joint critic is shown the V views (N, V, H, W, C) of all seats, which are stacked as
     channels. There is a convolutional layer for each of `channels`, all with kernels of `kernel` (height, width), and
     one stride. Sides with `padding` need odd kernels. The layers of the perceptron after them have `hidden` units; it
-    is told the seat. If `local`, it maps the channels of each place of the last layer to one number, which is an output
-    or is summed over a column, and not those of all places to all outputs. Weights are initialised orthogonally with
-    gain sqrt 2, those of the last layer with `gain`.
+    is told the seat. Weights are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`.
 
-    Raises ValueError if images are smaller than the kernels, and unless there are as many places or columns as outputs.
+    Raises ValueError if images are smaller than the kernels.
     """
 
     def __init__(
@@ -73,10 +67,9 @@ class CNN(nn.Module):
         seats: int,
         activation: str,
         gain: float,
-        local: bool = False,
     ):
         super().__init__()
-        self.shape, self.outputs, self.activation, self.seats, self.local = shape, outputs, activation, seats, local
+        self.shape, self.outputs, self.activation, self.seats = shape, outputs, activation, seats
         views, height, width, depth = shape
         self.convolutions = nn.ModuleList()
         for inside, outside in pairwise([views * depth, *channels]):
@@ -87,15 +80,8 @@ class CNN(nn.Module):
             self.convolutions.append(layer)
             sides = zip((height, width), kernel, padding, strict=True)
             height, width = (count_places(length, size, stride, padded) for length, size, padded in sides)
-        places = height * width
-        if local and outputs not in (places, width):
-            raise ValueError(
-                f"a local network needs a place or a column in its last layer for each of the {outputs} actions, and "
-                f"with these kernels and padding there are {height} x {width} places"
-            )
-        features = torch.zeros(channels[-1] * (1 if local else places))
-        self.places = places
-        self.head = MLP(features, hidden, 1 if local else outputs, seats=seats, activation=activation, gain=gain)
+        features = torch.zeros(channels[-1] * height * width)
+        self.head = MLP(features, hidden, outputs, seats=seats, activation=activation, gain=gain)
 
     def encode(self, observation: Tensor, seat: Tensor) -> Tensor:
         """Returns rows (N, V * H * W * C + seats) for `forward`, of bytes where images are bytes."""
@@ -112,15 +98,10 @@ class CNN(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Maps rows from `encode` to outputs (N, outputs)."""
         pixels = rows.shape[1] - self.seats
-        features, seat = self.features(rows[:, :pixels].unflatten(1, self.shape)), rows[:, pixels:]
-        if self.local:
-            features = features.flatten(2).transpose(1, 2).flatten(0, 1)
-            seat = seat.repeat_interleave(self.places, 0)
-        features = features.flatten(1)
+        features = self.features(rows[:, :pixels].unflatten(1, self.shape)).flatten(1)
         if self.seats:
-            features = torch.cat([features, seat.to(features.dtype)], dim=1)
-        outputs = self.head(features)
-        return outputs.view(len(rows), -1, self.outputs).sum(1) if self.local else outputs
+            features = torch.cat([features, rows[:, pixels:].to(features.dtype)], dim=1)
+        return self.head(features)
 
     def observe(self, rows: Tensor) -> None:
         """Images are not normalised; see `MLP.observe`."""

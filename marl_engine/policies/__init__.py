@@ -2,6 +2,7 @@
 
 from marl_engine.policies.action_values import ActionValuePolicy
 from marl_engine.policies.bayes_net import BayesNetPolicy, BayesNetSpec, BayesNetTable, BayesNetTableSpec
+from marl_engine.policies.board import BoardSpec
 from marl_engine.policies.cnn import CNNSpec
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import GaussianPolicy, NetworkPolicy
@@ -15,6 +16,7 @@ __all__ = [
     "BayesNetSpec",
     "BayesNetTable",
     "BayesNetTableSpec",
+    "BoardSpec",
     "CNNSpec",
     "GaussianPolicy",
     "SoftmaxTableSpec",

@@ -24,7 +24,7 @@ class CNNSpec:
     """Makes a profile of convolutional networks for a game with observations (H, W, C).
 
     Raises ValueError for sizes below 1, an even kernel with padding, an unknown activation, and observations of other
-    shapes or smaller than the kernel, and if a local network has too few or too many places for the actions.
+    shapes or smaller than the kernel.
     """
 
     channels: Sequence[int] = (16,)  # of each convolutional layer
@@ -35,7 +35,6 @@ class CNNSpec:
     activation: str = "relu"
     shared: bool = True  # one network for all seats, or one each
     seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
-    local: bool = False  # each place of the last layer, or each column of them, gives the logit of one action
 
     def __post_init__(self) -> None:
         check_layers(self.hidden, self.activation)
@@ -54,7 +53,7 @@ class CNNSpec:
         """A policy for each seat, drawn from torch's random state."""
 
         def network(outputs: int) -> CNN:
-            return self.network(game, self.hidden, outputs, gain=0.01, local=self.local)
+            return self.network(game, self.hidden, outputs, gain=0.01)
 
         return fill_seats(game, self.shared, lambda: policy_of(game, network))
 
@@ -62,9 +61,7 @@ class CNNSpec:
         """Returns a critic of the images of one seat, or of all seats with its own first."""
         return self.network(game, self.hidden, 1, gain=1.0, views=game.players if joint else 1)
 
-    def network(
-        self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1, local: bool = False
-    ) -> CNN:
+    def network(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> CNN:
         """A network from the images of so many seats (`views`), the own one first, to so many outputs."""
         if len(game.observation_shape) != 3:
             raise Refused(
@@ -83,5 +80,4 @@ class CNNSpec:
             seats=indicated_seats(game, self.seat_indicator, self.shared),
             activation=self.activation,
             gain=gain,
-            local=local,
         )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from marl_engine.capabilities import capabilities_of, groups_of, spaces_of
 from marl_engine.errors import Refused
+from marl_engine.networks.board import BoardNetwork
 from marl_engine.networks.cnn import CNN
 from marl_engine.networks.mlp import ACTIVATIONS, MLP
 from marl_engine.numerics.distributions.categorical import Categorical
@@ -25,7 +26,7 @@ class NetworkPolicy(Policy):
 
     encodes_like_critic = True
 
-    def __init__(self, network: MLP | CNN, tabular: bool = False, branches: tuple[int, ...] = ()):
+    def __init__(self, network: MLP | CNN | BoardNetwork, tabular: bool = False, branches: tuple[int, ...] = ()):
         super().__init__()
         self.network, self.tabular, self.branches = network, tabular, branches
         self.noise_shape = (len(branches),) if branches else ()
@@ -53,7 +54,9 @@ class GaussianPolicy(Policy):
     centre: Tensor
     width: Tensor
 
-    def __init__(self, network: MLP | CNN, low: Tensor, high: Tensor, squashed: bool, log_std: float = 0.0):
+    def __init__(
+        self, network: MLP | CNN | BoardNetwork, low: Tensor, high: Tensor, squashed: bool, log_std: float = 0.0
+    ):
         super().__init__()
         self.network, self.squashed, self.noise_shape = network, squashed, tuple(low.shape)
         bounded = low.isfinite() & high.isfinite()
@@ -78,7 +81,9 @@ class GaussianPolicy(Policy):
         self.network.observe(rows)
 
 
-def policy_of(game: Game, network: Callable[[int], MLP | CNN], squashed: bool = False, log_std: float = 0.0) -> Policy:
+def policy_of(
+    game: Game, network: Callable[[int], MLP | CNN | BoardNetwork], squashed: bool = False, log_std: float = 0.0
+) -> Policy:
     """The policy of a network, made for as many outputs as it needs in a game. Raises Refused for bounds at infinity.
 
     Bounds of squashed actions must be finite. `log_std` is the first log standard deviation of plain Gaussians.

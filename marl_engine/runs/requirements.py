@@ -43,6 +43,7 @@ CHOICES: dict[Any, tuple[str, ...]] = {  # presets with a capability
 PRESETS = {  # the preset of a class
     "MLPSpec": "policy=network",
     "CNNSpec": "policy=cnn",
+    "BoardSpec": "policy=board",
     "RecurrentSpec": "policy=gru",
     "TabularSpec": "policy=table",
     "BayesNetSpec": "policy=bayes_net",

@@ -1,0 +1,66 @@
+"""Policies and critics for board games, in which actions are cells or columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from marl_engine.errors import Refused
+from marl_engine.networks.board import BoardNetwork
+from marl_engine.numerics.checks import check_fields, check_number
+from marl_engine.policies.cnn import pair
+from marl_engine.policies.network import check_layers, fill_seats, indicated_seats, policy_of
+from marl_engine.types import Game, Policy
+
+
+@dataclass
+class BoardSpec:
+    """Makes a profile of networks that judge each action by what surrounds its place; see `BoardNetwork`.
+
+    Raises ValueError for sizes below 1, an unknown activation, observations that are not images (H, W, C), and games
+    without an action for each cell or each column.
+    """
+
+    reach: int | Sequence[int] = 3  # cells from a place to each side that are seen, or [rows, columns]
+    hidden: Sequence[int] = (64, 32)  # units of the layers that judge a place
+    summary: int = 64  # units that see the whole board
+    activation: str = "relu"
+    shared: bool = True  # one network for all seats, or one each
+    seat_indicator: bool | None = None  # the network is told its seat; None: where the seats are not alike
+
+    def __post_init__(self) -> None:
+        check_layers(self.hidden, self.activation)
+        check_fields("policy", self, "summary", least=1, whole=True)
+        self.sides = pair("reach", self.reach)
+        for side in self.sides:
+            check_number("policy.reach", side, least=1, whole=True)
+
+    def profile(self, game: Game) -> list[Policy]:
+        """A policy for each seat, drawn from torch's random state."""
+
+        def network(outputs: int) -> BoardNetwork:
+            return self.network(game, outputs, gain=0.01)
+
+        return fill_seats(game, self.shared, lambda: policy_of(game, network))
+
+    def critic(self, game: Game, joint: bool) -> BoardNetwork:
+        """Returns a critic of the board as one seat sees it, or as all seats do, the own view first."""
+        return self.network(game, game.actions, gain=1.0, views=game.players if joint else 1, mean=True)
+
+    def network(self, game: Game, actions: int, *, gain: float, views: int = 1, mean: bool = False) -> BoardNetwork:
+        """A network from the boards of so many seats (`views`), the own one first."""
+        if len(game.observation_shape) != 3:
+            raise Refused(
+                f"{type(game).__name__} does not show a board: policy=board needs observations (height, width, planes), "
+                f"not {tuple(game.observation_shape)}"
+            )
+        height, width, depth = game.observation_shape
+        return BoardNetwork(
+            (views, height, width, depth),
+            actions,
+            self.sides,
+            self.hidden,
+            self.summary,
+            seats=indicated_seats(game, self.seat_indicator, self.shared),
+            activation=self.activation,
+            gain=gain,
+            mean=mean,
+        )
