@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from marl_engine.networks.mlp import ACTIVATIONS, MLP, append_seat
-
-RELU = ACTIVATIONS[1]
+from marl_engine.networks.mlp import MLP, activate_, append_seat
 
 
 def neighbourhoods(height: int, width: int, depth: int, reach: tuple[int, int]) -> Tensor:
@@ -31,9 +29,10 @@ class BoardNetwork(nn.Module):
 
     `shape` is (V, H, W, C): a joint critic is shown the V views (N, V, H, W, C) of all seats, the own one first. A
     window reaches `reach` (rows, columns) from a place to each side; beyond the edge are zeros. Where there is an
-    action for each column, the last plane of a view must mark the empty cells. `summary` is the number of units that
-    see the whole board, `hidden` those of the layers that judge a place. With `mean`, the output is that of a critic.
-    Weights are initialised orthogonally with gain sqrt 2, those of the last layer with `gain`.
+    action for each column, the last plane of a view must mark the empty cells, and pieces fall to the first row.
+    `summary` is the number of units that see the whole board, `hidden` those of the layers that judge a place. With
+    `mean`, the output is that of a critic. Weights are initialised orthogonally with gain sqrt 2, those of the last
+    layer with `gain`.
 
     Raises ValueError unless there is an action for each cell or for each column.
     """
@@ -82,15 +81,15 @@ class BoardNetwork(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Maps rows from `encode` to the numbers of all actions (N, A), or to their means (N, 1)."""
-        activate = torch.relu if self.activation == RELU else torch.tanh
+        rows = rows.to(self.around.weight.dtype)
         views = rows[:, : rows.shape[1] - self.seats].unflatten(1, self.shape)
         board = views.permute(0, 2, 3, 1, 4).flatten(3)  # (N, H, W, V * C)
         up, side = self.reach
         bordered = F.pad(board, (0, 0, side, side, up, up)).flatten(1)
         cells = self._places(views)
         windows = bordered.gather(1, self.windows[cells].flatten(1)).view(*cells.shape, -1)
-        common = self.share(activate(self.whole(rows)))
-        hidden = activate(self.around(windows) + self.place(cells) + common[:, None])
+        common = self.share(activate_(self.whole(rows), self.activation))
+        hidden = activate_(self.around(windows) + self.place(cells) + common[:, None], self.activation)
         numbers = self.head(hidden.flatten(0, 1)).view(len(rows), -1)
         return numbers.mean(1, keepdim=True) if self.mean else numbers
 

@@ -1,11 +1,15 @@
 """Policies and critics for board games, in which actions are cells or columns."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+
+import torch
 
 from marl_engine.errors import Refused
 from marl_engine.networks.board import BoardNetwork
 from marl_engine.numerics.checks import check_fields, check_number
+from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.cnn import pair
 from marl_engine.policies.network import check_layers, fill_seats, indicated_seats, policy_of
 from marl_engine.types import Game, Policy
@@ -39,7 +43,10 @@ class BoardSpec:
         def network(outputs: int) -> BoardNetwork:
             return self.network(game, outputs, gain=0.01)
 
-        return fill_seats(game, self.shared, lambda: policy_of(game, network))
+        profile = fill_seats(game, self.shared, lambda: policy_of(game, network))
+        if game.actions == game.observation_shape[1]:
+            check_falls(game)
+        return profile
 
     def critic(self, game: Game, joint: bool) -> BoardNetwork:
         """Returns a critic of the board as one seat sees it, or as all seats do, the own view first."""
@@ -49,8 +56,8 @@ class BoardSpec:
         """A network from the boards of so many seats (`views`), the own one first."""
         if len(game.observation_shape) != 3:
             raise Refused(
-                f"{type(game).__name__} does not show a board: policy=board needs observations (height, width, planes), "
-                f"not {tuple(game.observation_shape)}"
+                f"{type(game).__name__} does not show a board: policy=board needs observations (height, width, planes)"
+                f", not {tuple(game.observation_shape)}"
             )
         height, width, depth = game.observation_shape
         return BoardNetwork(
@@ -63,4 +70,19 @@ class BoardSpec:
             activation=self.activation,
             gain=gain,
             mean=mean,
+        )
+
+
+def check_falls(game: Game) -> None:
+    """Raises Refused unless the last plane marks all empty cells, and a piece falls to the first row."""
+    game = deepcopy(game)
+    first = game.reset(derive_seeds(0, 1))
+    second = game.step(torch.zeros(1, game.players, dtype=torch.int64))
+    before, after = (turn.observation[0, turn.acting[0]][0, :, :, -1] for turn in (first, second))
+    fallen = before.new_ones(before.shape)
+    fallen[0, 0] = 0
+    if not (before == 1).all() or not torch.equal(after, fallen):
+        raise Refused(
+            f"policy=board judges a column of {type(game).__name__} by the cell on which a piece falls, and needs rows "
+            "from below and a last plane that marks the empty cells; use policy=cnn"
         )

@@ -109,23 +109,6 @@ def test_without_padding_a_kernel_is_applied_inside_the_image_only():
         network(shape=(1, 4, 7, 3), channels=(5,), kernel=(5, 5), padding=(False, False))
 
 
-@pytest.mark.parametrize(("height", "sides"), [(6, (False, True)), (3, (True, True))])
-@pytest.mark.parametrize("seats", [0, 2])
-def test_a_local_head_applies_one_function_to_the_surroundings_of_each_column(seats, height, sides):
-    """Logits shift with the board, whether kernels cover whole columns, or the cells of a column are summed."""
-    board = network((1, 6, 7, 3), (5,), (8,), 7, seats, kernel=(height, 7), padding=sides, local=True)
-    assert count(board) == (height * 7 * 3 + 1) * 5 + (5 + seats + 1) * 8 + (8 + 1)
-    image = torch.randn(4, 1, 6, 7, 3)
-    image[:, :, :, 6] = 0  # the column that comes in from the other side
-    seat = torch.tensor([0, 1, 0, 1])
-    logits, shifted = (board(board.encode(each, seat)) for each in (image, image.roll(1, dims=3)))
-    torch.testing.assert_close(shifted[:, 1:], logits[:, :-1])
-    with pytest.raises(
-        ValueError, match="for each of the 6 actions, and with these kernels and padding there are 1 x 7 places"
-    ):
-        network((1, 6, 7, 3), (5,), (8,), 6, kernel=(6, 7), padding=(False, True), local=True)
-
-
 @pytest.mark.parametrize(("stride", "padding"), [(1, True), (2, True), (1, False), (2, False)])
 def test_a_layer_as_a_matrix_is_the_convolution(stride, padding):
     """Values and gradients for many images, which take the product, equal those for few, which are convolved."""

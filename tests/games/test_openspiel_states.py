@@ -301,7 +301,7 @@ def test_large_games_start_learn_are_evaluated_and_resume(name):
 
 @pytest.mark.parametrize(
     ("name", "better", "seat_planes", "policy"),
-    [("connect_four", "connect_four", [0, 1], "CNNSpec"), ("hex", "openspiel_states", None, "MLPSpec")],
+    [("connect_four", "connect_four", [0, 1], "BoardSpec"), ("hex", "openspiel_states", None, "MLPSpec")],
 )
 def test_a_game_that_does_not_fit_is_played_through_its_states(name, better, seat_planes, policy):
     """With its own preset, if it has one."""

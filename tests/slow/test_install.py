@@ -112,7 +112,7 @@ def test_help(marl_train, tmp_path):
         "-m seed=0,1,2",
         "openspiel, openspiel_states, oshi_zumo, overcooked",
         "responder: answers, ascent, exact, happo, ippo, mappo, mdpo, off_policy, qmix, rllib, vdn",
-        "policy: bayes_net, cnn, gru, language",
+        "policy: bayes_net, board, cnn, gru, language",
         "preference: conflict, control, cycle",
         "pdcfr_plus, pipeline_psro, psro, r_nad, reservoir_average, reward_model, rllib",
         "nash_ema, nash_md, nash_prox",
