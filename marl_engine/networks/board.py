@@ -57,8 +57,8 @@ class BoardNetwork(nn.Module):
         views, height, width, depth = shape
         if actions not in (height * width, width):
             raise ValueError(
-                f"this network needs an action for each of the {height * width} cells of a board or for each of its "
-                f"{width} columns, and there are {actions} actions"
+                f"policy=board goes with an action for each of the {height * width} cells of a board or for each of "
+                f"its {width} columns, not with {actions} actions"
             )
         self.shape, self.actions, self.reach, self.seats, self.mean = shape, actions, reach, seats, mean
         self.falls, self.activation = actions != height * width, activation

@@ -83,6 +83,6 @@ def check_falls(game: Game) -> None:
     fallen[0, 0] = 0
     if not (before == 1).all() or not torch.equal(after, fallen):
         raise Refused(
-            f"policy=board judges a column of {type(game).__name__} by the cell on which a piece falls, and needs rows "
-            "from below and a last plane that marks the empty cells; use policy=cnn"
+            f"{type(game).__name__} does not show how pieces fall: policy=board needs rows from below and a last plane "
+            "that marks the empty cells; use policy=cnn"
         )

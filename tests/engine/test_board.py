@@ -96,7 +96,10 @@ def test_a_joint_critic_sees_both_views_of_connect_four():
 
 
 def test_games_without_such_a_board_are_refused():
-    with pytest.raises(ValueError, match="an action for each of the 20 cells of a board or for each of its 5 columns"):
+    with pytest.raises(
+        ValueError,
+        match="goes with an action for each of the 20 cells of a board or for each of its 5 columns, not with 7",
+    ):
         make_network(7, (1, 4, 5, 3))
     with pytest.raises(ValueError, match=r"policy=board needs observations \(height, width, planes\), not \(11,\)"):
         BoardSpec().profile(OpenSpielStates("kuhn_poker"))

@@ -325,7 +325,7 @@ def test_a_game_that_does_not_fit_is_played_through_its_states(name, better, sea
 def test_a_signal_during_the_games_against_the_last_bot_leaves_a_summary(tmp_path, monkeypatch):
     """It has the results against the other bots."""
     monkeypatch.setattr("games.openspiel.bots.search", lambda state, noise: signal.raise_signal(signal.SIGINT))
-    keys = ("policy.channels=[2]", "policy.hidden=[4]", "responder.num_envs=4", "responder.rollout_length=8")
+    keys = ("policy.summary=2", "policy.hidden=[4]", "responder.num_envs=4", "responder.rollout_length=8")
     done = marl_train(tmp_path, "game=connect_four", *keys, "iterations=1", "episodes=2", "run=c4")
     assert done.code == 130
     summary = RunFolder(tmp_path / "runs" / "c4").summary()
