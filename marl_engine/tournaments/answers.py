@@ -3,7 +3,7 @@
 A deal draws a prompt, and two answers of each entrant, one for each seat. It has two games, between which the entrants
 change seats, so that the judge sees the answer of each of them first once. As in training, the payoff of a seat is the
 probability that its answer is preferred, minus one half. An answer does not depend on the opponent, so it is generated
-once for all matches.
+once for all matches that a process plays. Policies that travel to a worker are new ones there, with each job.
 """
 
 from functools import lru_cache
