@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from marl_engine.networks.mlp import MLP, activate_, append_seat
 
 
-def neighbourhoods(height: int, width: int, depth: int, reach: tuple[int, int]) -> Tensor:
+def neighbourhoods(height: int, width: int, depth: int, reach: int) -> Tensor:
     """Returns the numbers of the window around each cell (H * W, K) in a flattened image with a border of `reach`."""
-    (up, side), wide = reach, width + 2 * reach[1]
-    image = torch.arange((height + 2 * up) * wide * depth).view(-1, wide, depth)
-    windows = image.unfold(0, 2 * up + 1, 1).unfold(1, 2 * side + 1, 1)  # (H, W, C, 2 up + 1, 2 side + 1)
+    side, wide = 2 * reach + 1, width + 2 * reach
+    image = torch.arange((height + 2 * reach) * wide * depth).view(-1, wide, depth)
+    windows = image.unfold(0, side, 1).unfold(1, side, 1)  # (H, W, C, side, side)
     return windows.flatten(2).flatten(0, 1)
 
 
@@ -28,7 +28,7 @@ class BoardNetwork(nn.Module):
     """Maps boards (N, H, W, C), and seats (N,) if `seats` > 0, to a number for each action, or to their mean (N, 1).
 
     `shape` is (V, H, W, C): a joint critic is shown the V views (N, V, H, W, C) of all seats, the own one first. A
-    window reaches `reach` (rows, columns) from a place to each side; beyond the edge are zeros. Where there is an
+    window extends `reach` cells from a place to each side; beyond the edge are zeros. Where there is an
     action for each column, the last plane of a view must mark the empty cells, and pieces fall to the first row.
     `summary` is the number of units that see the whole board, `hidden` those of the layers that judge a place. With
     `mean`, the output is that of a critic. Weights are initialised orthogonally with gain sqrt 2, those of the last
@@ -44,7 +44,7 @@ class BoardNetwork(nn.Module):
         self,
         shape: tuple[int, int, int, int],
         actions: int,
-        reach: tuple[int, int],
+        reach: int,
         hidden: Sequence[int],
         summary: int,
         *,
@@ -84,8 +84,7 @@ class BoardNetwork(nn.Module):
         rows = rows.to(self.around.weight.dtype)
         views = rows[:, : rows.shape[1] - self.seats].unflatten(1, self.shape)
         board = views.permute(0, 2, 3, 1, 4).flatten(3)  # (N, H, W, V * C)
-        up, side = self.reach
-        bordered = F.pad(board, (0, 0, side, side, up, up)).flatten(1)
+        bordered = F.pad(board, (0, 0, *4 * [self.reach])).flatten(1)
         cells = self._places(views)
         windows = bordered.gather(1, self.windows[cells].flatten(1)).view(*cells.shape, -1)
         common = self.share(activate_(self.whole(rows), self.activation))

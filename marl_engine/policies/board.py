@@ -8,10 +8,9 @@ import torch
 
 from marl_engine.errors import Refused
 from marl_engine.networks.board import BoardNetwork
-from marl_engine.numerics.checks import check_fields, check_number
+from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.policies.cnn import pair
-from marl_engine.policies.network import check_layers, fill_seats, indicated_seats, policy_of
+from marl_engine.policies.network import check_layers, fill_seats, image_shape, indicated_seats, policy_of
 from marl_engine.types import Game, Policy
 
 
@@ -23,7 +22,7 @@ class BoardSpec:
     without an action for each cell or each column.
     """
 
-    reach: int | Sequence[int] = 3  # cells from a place to each side that are seen, or [rows, columns]
+    reach: int = 3  # cells from a place to each side that are seen
     hidden: Sequence[int] = (64, 32)  # units of the layers that judge a place
     summary: int = 64  # units that see the whole board
     activation: str = "relu"
@@ -32,21 +31,18 @@ class BoardSpec:
 
     def __post_init__(self) -> None:
         check_layers(self.hidden, self.activation)
-        check_fields("policy", self, "summary", least=1, whole=True)
-        self.sides = pair("reach", self.reach)
-        for side in self.sides:
-            check_number("policy.reach", side, least=1, whole=True)
+        check_fields("policy", self, "reach", "summary", least=1, whole=True)
 
     def profile(self, game: Game) -> list[Policy]:
         """A policy for each seat, drawn from torch's random state."""
 
         def network(outputs: int) -> BoardNetwork:
-            return self.network(game, outputs, gain=0.01)
+            made = self.network(game, outputs, gain=0.01)
+            if made.falls:
+                check_falls(game)
+            return made
 
-        profile = fill_seats(game, self.shared, lambda: policy_of(game, network))
-        if game.actions == game.observation_shape[1]:
-            check_falls(game)
-        return profile
+        return fill_seats(game, self.shared, lambda: policy_of(game, network))
 
     def critic(self, game: Game, joint: bool) -> BoardNetwork:
         """Returns a critic of the board as one seat sees it, or as all seats do, the own view first."""
@@ -54,16 +50,10 @@ class BoardSpec:
 
     def network(self, game: Game, actions: int, *, gain: float, views: int = 1, mean: bool = False) -> BoardNetwork:
         """A network from the boards of so many seats (`views`), the own one first."""
-        if len(game.observation_shape) != 3:
-            raise Refused(
-                f"{type(game).__name__} does not show a board: policy=board needs observations (height, width, planes)"
-                f", not {tuple(game.observation_shape)}"
-            )
-        height, width, depth = game.observation_shape
         return BoardNetwork(
-            (views, height, width, depth),
+            (views, *image_shape(game, "policy=board needs")),
             actions,
-            self.sides,
+            self.reach,
             self.hidden,
             self.summary,
             seats=indicated_seats(game, self.seat_indicator, self.shared),

@@ -7,7 +7,7 @@ from typing import Any
 from marl_engine.errors import Refused
 from marl_engine.networks.cnn import CNN
 from marl_engine.numerics.checks import check_fields, check_number
-from marl_engine.policies.network import check_layers, fill_seats, indicated_seats, policy_of
+from marl_engine.policies.network import check_layers, fill_seats, image_shape, indicated_seats, policy_of
 from marl_engine.types import Game, Policy
 
 
@@ -63,14 +63,8 @@ class CNNSpec:
 
     def network(self, game: Game, hidden: Sequence[int], outputs: int, *, gain: float, views: int = 1) -> CNN:
         """A network from the images of so many seats (`views`), the own one first, to so many outputs."""
-        if len(game.observation_shape) != 3:
-            raise Refused(
-                f"{type(game).__name__} does not show images: convolutional layers need observations (height, width, "
-                f"channels), not {tuple(game.observation_shape)}"
-            )
-        height, width, depth = game.observation_shape
         return CNN(
-            (views, height, width, depth),
+            (views, *image_shape(game, "convolutional layers need")),
             self.channels,
             hidden,
             outputs,

@@ -113,6 +113,20 @@ def indicated_seats(game: Game, indicator: bool | None, shared: bool) -> int:
     return game.players if indicated and shared else 0
 
 
+def image_shape(game: Game, needs: str) -> tuple[int, int, int]:
+    """Returns the shape (height, width, channels) of observations that are images.
+
+    Raises Refused for others; `needs` says what needs images.
+    """
+    if len(game.observation_shape) != 3:
+        raise Refused(
+            f"{type(game).__name__} does not show images: {needs} observations (height, width, channels), not "
+            f"{tuple(game.observation_shape)}"
+        )
+    height, width, depth = game.observation_shape
+    return height, width, depth
+
+
 def check_layers(hidden: Sequence[int], activation: str) -> None:
     """Raises Refused for layers without units, and for an unknown activation."""
     if not hidden or min(hidden) < 1:
