@@ -33,3 +33,5 @@ class Spaces(NamedTuple):
     action: ActionSpace
     observation_dtype: Any = None  # a torch.dtype; None: not declared
     groups: tuple[int, ...] = ()  # of each seat, from 0: seats of one group have equal spaces; (): all in one
+    observation_sizes: tuple[int, ...] = ()  # of each seat: features before padding; (): all
+    action_sizes: tuple[int, ...] = ()  # of each seat: actions, or numbers, before padding; (): all

@@ -61,7 +61,8 @@ class ParticleWorlds:
         action = ActionSpace(self.actions, names=names)
         if self.continuous_actions:
             action = action._replace(low=torch.zeros(self.actions), high=torch.ones(self.actions))
-        self.spaces = Spaces(self.observation_shape, action, torch.float32, groups=groups)
+        sizes = ((), ()) if self.symmetric else (tuple(observed), tuple(counts))
+        self.spaces = Spaces(self.observation_shape, action, torch.float32, groups, *sizes)
         self._available = torch.arange(self.actions) < torch.tensor(counts)[:, None]
         self._counts = np.array(counts, np.uint64)
         self.reset(torch.zeros(1, dtype=torch.int64))

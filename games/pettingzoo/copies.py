@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from games.pettingzoo.drivers import Position, drive
-from games.pettingzoo.names import Maker
+from games.pettingzoo.makers import Maker
 from games.pettingzoo.spaces import Layout, find_mask
 
 NOTHING: dict[str, Any] = {}

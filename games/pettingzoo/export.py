@@ -5,7 +5,8 @@
     env = to_pettingzoo(Overcooked(), turns=True)      # an AECEnv in any case
 
 Where seats move in turn, an observation is a dict with `observation` and `action_mask`; otherwise the mask is in the
-infos. Shaping rewards are in the infos, too. One copy of the game is played.
+infos. Shaping rewards are in the infos, too. Seats with unequal spaces have their own, without padding, if the game
+declares their sizes (`Spaces`). One copy of the game is played.
 """
 
 from collections.abc import Mapping
@@ -41,26 +42,25 @@ def to_pettingzoo(game: Game, turns: bool | None = None) -> Any:
 
 
 class Table:
-    """One copy of a game, with the spaces and the observations of its seats."""
+    """One copy of a game, with the spaces and the observations of its seats.
 
-    def __init__(self, game: Game, dicts: bool):
+    They are padded to the same shapes, unless each seat is to have its own.
+    """
+
+    def __init__(self, game: Game, dicts: bool, own: bool = False):
         self.game, self.dicts = deepcopy(game), dicts
         self.able = capabilities_of(game)
         assert self.able.spaces is not None
         self.space = self.able.spaces.action
+        self.features = self.able.spaces.observation_sizes if own else ()  # of each seat; (): those of the shape
+        self.choices = (self.able.spaces.action_sizes if own else ()) or (self.space.size,) * game.players
         self.agents = [f"player_{seat}" for seat in range(game.players)]
         self.seat = {agent: seat for seat, agent in enumerate(self.agents)}
         self.random = np.random.default_rng()
         self.turn = self.open(0)
         self.seen = self.show(self.turn.observation)
-        box, mask = self._box(), self._mask_space()
-        self.observation_spaces = {
-            agent: spaces.Dict({"observation": deepcopy(box), "action_mask": deepcopy(mask)})
-            if dicts
-            else deepcopy(box)
-            for agent in self.agents
-        }
-        self.action_spaces = {agent: self._action_space() for agent in self.agents}
+        self.observation_spaces = {agent: self._observation_space(seat) for agent, seat in self.seat.items()}
+        self.action_spaces = {agent: self._action_space(seat) for agent, seat in self.seat.items()}
 
     def open(self, seed: int | None) -> Turn:
         """Starts a game; without a seed it is another one each time."""
@@ -78,7 +78,8 @@ class Table:
             1, self.game.players, *[size] * bool(size), dtype=torch.float32 if space.is_box else torch.int64
         )
         for seat, action in actions.items():
-            chosen[0, seat] = torch.as_tensor(np.asarray(action), dtype=chosen.dtype)
+            numbers = torch.as_tensor(np.asarray(action), dtype=chosen.dtype)
+            chosen[0, seat].view(-1)[: numbers.numel()] = numbers.view(-1)
         self.turn = self.game.step(chosen)
         if not self.turn.done.item():
             self.seen = self.show(self.turn.observation)
@@ -97,14 +98,15 @@ class Table:
 
     def observe(self, seat: int, over: bool = False) -> Any:
         """Returns the observation of a seat; where the game is over, no action is legal."""
+        seen = self.seen[seat, : self.features[seat]] if self.features else self.seen[seat]
         if not self.dicts:
-            return self.seen[seat]
+            return seen
         acts = bool(self.turn.acting[0, seat]) and not over
-        return {"observation": self.seen[seat], "action_mask": self.mask(seat, acts)}
+        return {"observation": seen, "action_mask": self.mask(seat, acts)}
 
     def mask(self, seat: int, acts: bool = True) -> Any:
         """Returns the mask of a seat's actions (A,) int8, or of each choice of several; zeros if it does not act."""
-        mask = self.turn.legal[0, seat].cpu().numpy().astype(np.int8) * np.int8(acts)
+        mask = self.turn.legal[0, seat, : self.choices[seat]].cpu().numpy().astype(np.int8) * np.int8(acts)
         return tuple(np.split(mask, np.cumsum(self.space.branches)[:-1])) if self.space.branches else mask
 
     def info(self, seat: int) -> dict[str, Any]:
@@ -112,25 +114,30 @@ class Table:
         mask = {} if self.space.is_box else {"action_mask": self.mask(seat)}
         return {**mask, "shaping": self.turn.shaping[0, seat].item()}
 
-    def _mask_space(self) -> Any:
-        """Returns the space of masks."""
-        boxes = [spaces.Box(0, 1, (size,), np.int8) for size in self.space.branches or (self.space.size,)]
-        return spaces.Tuple(boxes) if self.space.branches else boxes[0]
+    def _observation_space(self, seat: int) -> Any:
+        """Returns the space of what a seat sees."""
+        box = self._box((self.features[seat],) if self.features else self.seen.shape[1:])
+        if not self.dicts:
+            return box
+        masks = [spaces.Box(0, 1, (size,), np.int8) for size in self.space.branches or (self.choices[seat],)]
+        return spaces.Dict(
+            {"observation": box, "action_mask": spaces.Tuple(masks) if self.space.branches else masks[0]}
+        )
 
-    def _box(self) -> spaces.Box:
-        """Returns the space of observations."""
+    def _box(self, shape: tuple[int, ...]) -> spaces.Box:
+        """Returns the space of observations of a shape."""
         if self.seen.dtype == np.uint8:
-            return spaces.Box(0, 255, self.seen.shape[1:], np.uint8)
+            return spaces.Box(0, 255, shape, np.uint8)
         low, high = -np.inf, np.inf
         if self.able.numbered is not None:
             low, high = (float(each) for each in self.able.numbered.features.aminmax())
-        return spaces.Box(min(low, 0.0), high, self.seen.shape[1:], np.float32)
+        return spaces.Box(min(low, 0.0), high, shape, np.float32)
 
-    def _action_space(self) -> Any:
-        space = self.space
+    def _action_space(self, seat: int) -> Any:
+        space, size = self.space, self.choices[seat]
         if space.low is not None and space.high is not None:
-            return spaces.Box(space.low.cpu().numpy(), space.high.cpu().numpy(), dtype=np.float32)
-        return spaces.MultiDiscrete(list(space.branches)) if space.branches else spaces.Discrete(space.size)
+            return spaces.Box(space.low[:size].cpu().numpy(), space.high[:size].cpu().numpy(), dtype=np.float32)
+        return spaces.MultiDiscrete(list(space.branches)) if space.branches else spaces.Discrete(size)
 
 
 class SharedMembers:
@@ -138,7 +145,7 @@ class SharedMembers:
 
     def __init__(self, game: Game, dicts: bool):
         super().__init__()
-        self.table = Table(game, dicts)
+        self.table = Table(game, dicts, own=True)
         self.possible_agents = self.table.agents
         self.agents: list[str] = []
         self.render_mode = "rgb_array" if self.table.able.drawable is not None else None

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from games.pettingzoo.copies import Batch, Copy, Rows, place_rows, rows_of
-from games.pettingzoo.names import Maker, preset_of
+from games.pettingzoo.failures import report_failures
+from games.pettingzoo.makers import Maker
+from games.pettingzoo.names import preset_of
 from games.pettingzoo.pace import choose_workers
 from games.pettingzoo.spaces import layout_of
-from games.pettingzoo.workers import Episode, WorkerBatch, own_traceback, report_failure
+from games.pettingzoo.workers import Episode, WorkerBatch
 from marl_engine.errors import Halted, Notice, Refused
 from marl_engine.numerics.checks import check_fields
 from marl_engine.spaces import ActionSpace, Spaces
@@ -57,7 +59,8 @@ class PettingZoo:
             check_fields("game", self, "pixels", least=1, whole=True)
         check_fields("game", self, "patience", above=0)
         self.maker = Maker(self.env, self.arguments)
-        self.layout = layout_of(self.maker.make(), self.pixels)
+        with report_failures(self.env, Refused):
+            self.layout = layout_of(self.maker.make(), self.pixels)
         self.players, self.actions = self.layout.legal.shape
         self.observation_shape = self.layout.shape
         low, high = (None if each is None else torch.from_numpy(each) for each in (self.layout.low, self.layout.high))
@@ -78,19 +81,22 @@ class PettingZoo:
 
     def describe(self) -> str:
         """Says how copies are stepped, which is measured first if it is not given."""
-        workers = self._count_workers()
+        try:
+            workers = self._count_workers()
+        except Halted as error:
+            raise Refused(str(error)) from error
         return f"in {workers} worker process{'es' if workers > 1 else ''}" if workers else "in process"
 
     def reset(self, seeds: Tensor) -> Turn:
         """Starts as many copies as there are seeds."""
-        self._begin({"seed": seeds, "openings": torch.zeros_like(seeds), "clock": torch.zeros_like(seeds)})
-        assert self.batch is not None
         try:
-            self.batch.open([(each, seed, 0) for each, seed in enumerate(self.seeds.tolist())])
+            with report_failures(self.env, Refused):
+                batch = self._begin(
+                    {"seed": seeds, "openings": torch.zeros_like(seeds), "clock": torch.zeros_like(seeds)}
+                )
+                batch.open([(each, seed, 0) for each, seed in enumerate(self.seeds.tolist())])
         except Halted as error:
             raise Refused(str(error)) from error
-        except Exception:
-            raise Refused(str(report_failure(self.env, own_traceback()))) from None
         return self._turn()
 
     def step(self, actions: Tensor) -> Turn:
@@ -106,12 +112,8 @@ class PettingZoo:
             )
         self.rows.action[...] = played = actions.cpu().numpy().copy()
         assert self.batch is not None
-        try:
+        with report_failures(self.env, Halted):
             self.batch.step(self.episodes)
-        except Halted:
-            raise
-        except Exception:
-            raise report_failure(self.env, own_traceback()) from None
         self._note(played)
         return self._turn()
 
@@ -122,11 +124,14 @@ class PettingZoo:
         return {name: torch.from_numpy(each.copy()) for name, each in (arrays | self._shown()).items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> Turn:
-        """Plays all actions of the present episodes again. Copies that do not come to the same position start anew."""
-        self._begin(state)
-        self.past.extend(state["past"].numpy().copy())
-        assert self.batch is not None
-        going = self.batch.replay(self.episodes(range(len(self.seeds))))
+        """Plays all actions of the present episodes again. Copies that do not come to the same position start anew.
+
+        Raises Halted if the environment raises an exception.
+        """
+        with report_failures(self.env, Halted):
+            batch = self._begin(state)
+            self.past.extend(state["past"].numpy().copy())
+            going = batch.replay(self.episodes(range(len(self.seeds))))
         shown = {name: each.copy() for name, each in self._shown().items()}
         same = [
             all(np.array_equal(each[copy], state[name].numpy()[copy]) for name, each in shown.items())
@@ -136,7 +141,7 @@ class PettingZoo:
         self.openings[stale] += 1
         self.clock[stale] = 0
         numbers = np.flatnonzero(stale).tolist()
-        self.batch.open([(each, int(self.seeds[each]), int(self.openings[each])) for each in numbers])
+        batch.open([(each, int(self.seeds[each]), int(self.openings[each])) for each in numbers])
         if stale.any():
             warn(
                 Notice(f"{stale.sum()} of {len(stale)} copies of {self.env} cannot be restored and start anew"),
@@ -158,10 +163,11 @@ class PettingZoo:
         """Returns the environment's own picture (H, W, 3) uint8, at most LARGEST pixels wide and high.
 
         An environment of its own is drawn, in which the copy's actions are played again; the caption is left out.
+        Raises Refused if it draws no pictures.
         """
         ((_, seed, number, actions),) = self.episodes([copy])
         if self.screen is None:
-            env = self.maker.make(render_mode="rgb_array")
+            env, self.obeys = self.maker.make_drawable()
             self.screen, self.drawn = Copy(env, self.layout, rows_of(place_rows(self.layout, 1), 0)), 0
         if (self.screen.seed, self.screen.number) != (seed, number) or not 0 < self.drawn <= len(actions):
             self.screen.open(seed, number)
@@ -170,9 +176,7 @@ class PettingZoo:
             self.screen.rows.action[...] = each
             self.screen.step()
         self.drawn = len(actions)
-        picture = self.screen.driver.env.render()
-        if not isinstance(picture, np.ndarray):
-            raise ValueError(f"{self.env} draws no pictures")
+        picture = self._draw()
         shrink = -(-max(picture.shape[:2]) // LARGEST)
         return np.ascontiguousarray(picture[::shrink, ::shrink, :3], np.uint8)
 
@@ -196,6 +200,23 @@ class PettingZoo:
         if state["state"] is not None:
             self.restore(state["state"])
 
+    def _draw(self) -> np.ndarray:
+        """Returns the picture of the environment that is drawn. Raises Refused if it is none."""
+        assert self.screen is not None
+        try:
+            picture = self.screen.driver.env.render()
+        except NotImplementedError:
+            lack = "its environment has no render()"
+        else:
+            if isinstance(picture, np.ndarray) and picture.ndim == 3:
+                return picture
+            returned = f"its render() returns {type(picture).__name__}"
+            lack = returned if self.obeys else "it takes no argument render_mode"
+        raise Refused(
+            f"{self.env} cannot be drawn: {lack}; a replay needs a function that takes render_mode='rgb_array', and an "
+            "environment whose render() then returns an array (height, width, 3)"
+        )
+
     def _count_workers(self) -> int:
         return choose_workers(self) if self.workers is None else self.workers
 
@@ -205,24 +226,26 @@ class PettingZoo:
         assert self.batch is not None
         return self.batch.rows
 
-    def _begin(self, state: Mapping[str, Tensor]) -> None:
-        """Provides as many copies as a state has, with its seeds and numbers of episodes and steps."""
+    def _begin(self, state: Mapping[str, Tensor]) -> Batch | WorkerBatch:
+        """Returns as many copies as a state has; takes its seeds and numbers of episodes and steps."""
         numbers = (state[name].cpu().numpy().copy() for name in ("seed", "openings", "clock"))
         self.seeds, self.openings, self.clock = numbers
         self.past.clear()
         if self.batch is None or len(self.seeds) != len(self.rows.done):
-            self._take_batch(len(self.seeds))
+            self.batch = self._take_batch(len(self.seeds))
         self._clear(np.zeros(len(self.seeds), bool))
+        return self.batch
 
-    def _take_batch(self, count: int) -> None:
-        """Takes a batch of `count` copies that no game uses, or makes one; it is given back with the end of this game.
+    def _take_batch(self, count: int) -> Batch | WorkerBatch:
+        """Returns a batch of `count` copies that no game uses, or a new one; it is given back at the end of this game.
 
         A game is evaluated in copies of it that are short-lived.
         """
         self.give_back()
         idle = self.idle.setdefault(count, [])
-        self.batch = idle.pop() if idle else self._make_batch(count)
-        self.give_back = finalize(self, idle.append, self.batch)
+        batch = idle.pop() if idle else self._make_batch(count)
+        self.give_back = finalize(self, idle.append, batch)
+        return batch
 
     def _make_batch(self, count: int) -> Batch | WorkerBatch:
         workers = min(self._count_workers(), count)

@@ -1,88 +1,65 @@
-"""Finds PettingZoo environments by name, and makes them.
+"""Finds PettingZoo environments by name.
 
-A name is that of a module (`mpe2.simple_spread_v3`), a part of it (`connect_four`, `classic/connect_four-v3`), a
-package with the name of one of its teams in Gymnasium (`lbforaging.Foraging-8x8-2p-2f-coop-v3`), or that of a function
-that makes an environment (`my_package:make`).
+A name is that of a module (`mpe2.simple_spread_v3`, or one of the user's), a part of the name of one that is installed
+(`connect_four`, `classic/connect_four-v3`), a package with the name of one of its teams in Gymnasium
+(`lbforaging.Foraging-8x8-2p-2f-coop-v3`), or that of a function that makes an environment (`my_package:make`).
 """
 
-import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from marl_engine.errors import Refused, excerpt, unknown
+from marl_engine.errors import Refused, excerpt
 
-EXTRAS = {  # packages of environments, and the extra of this package that installs them
-    "mpe2": "pettingzoo",
-    "pettingzoo.classic": "classic",
-    "pettingzoo.butterfly": "butterfly",
-    "pettingzoo.sisl": "sisl",
-    "lbforaging": "lbforaging",
-    "rware": "rware",
+INSTALL = {  # packages of environments, and what pip installs them with
+    "mpe2": "marl_engine[pettingzoo]",
+    "pettingzoo.classic": "marl_engine[classic]",
+    "pettingzoo.butterfly": "marl_engine[butterfly]",
+    "pettingzoo.sisl": "marl_engine[sisl]",
+    "pettingzoo.atari": "pettingzoo[atari]",
+    "lbforaging": "marl_engine[lbforaging]",
+    "rware": "marl_engine[rware]",
 }
 TEAMS = ("lbforaging", "rware")  # packages of Gymnasium's environments of teams
-PRESETS = (  # of environments, in configs/game/pettingzoo: a module without its version, or the package of a team
-    "connect_four",
-    "cooperative_pong",
-    "knights_archers_zombies",
+FACTORIES = (
+    "parallel_env",
+    "env",
+    "raw_env",
+)  # functions of a module that make its environment, the first choice first
+PRESETS = (  # in configs/game/pettingzoo: of modules, without their version, and of packages of teams
     "lbforaging",
-    "leduc_holdem",
-    "multiwalker",
-    "pistonball",
-    "pursuit",
+    "mpe2.simple_reference",
+    "mpe2.simple_speaker_listener",
+    "mpe2.simple_spread",
+    "mpe2.simple_tag",
+    "pettingzoo.butterfly.cooperative_pong",
+    "pettingzoo.butterfly.knights_archers_zombies",
+    "pettingzoo.butterfly.pistonball",
+    "pettingzoo.classic.connect_four",
+    "pettingzoo.classic.leduc_holdem",
+    "pettingzoo.classic.texas_holdem",
+    "pettingzoo.classic.tictactoe",
+    "pettingzoo.sisl.multiwalker",
+    "pettingzoo.sisl.pursuit",
     "rware",
-    "simple_reference",
-    "simple_speaker_listener",
-    "simple_spread",
-    "simple_tag",
-    "texas_holdem",
-    "tictactoe",
 )
 LISTED = 5  # names in a suggestion
 
 
-@dataclass(frozen=True)
-class Maker:
-    """Makes copies of one environment, also in other processes.
-
-    Raises Refused if there is no such environment, if it is not installed, and if it refuses its arguments.
-    """
-
-    name: str
-    arguments: Mapping[str, Any]
-
-    def make(self, **extra: Any) -> Any:
-        """Returns a new environment: a `ParallelEnv` if agents can act at once, otherwise an `AECEnv`."""
-        if self.arguments.get("render_mode") != "human":
-            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window is needed to train or to draw a replay
-        factory = find_factory(self.name)
-        try:
-            return factory(**{**self.arguments, **extra})
-        except TypeError as error:
-            raise explain_arguments(self.name, self.arguments, error) from error
-        except ImportError as error:
-            raise missing_package(self.name, error) from error
-        except (ValueError, AssertionError, KeyError) as error:
-            raise Refused(
-                f"{self.name} refuses game.arguments {dict(self.arguments)}: {excerpt(str(error))}"
-            ) from error
-
-
 def find_factory(name: str) -> Callable[..., Any]:
     """Returns the function that makes an environment. Raises Refused."""
-    package, _, team = name.replace("/", ".").partition(".")
+    package, team = split_team(name)
     if package in TEAMS:
         return load_team(package, team)
     path, _, function = name.partition(":")
     module = load_module(path if function else module_name(name))
-    choices = (function,) if function else ("parallel_env", "env")
+    choices = (function,) if function else FACTORIES
     found = next((vars(module)[each] for each in choices if callable(vars(module).get(each))), None)
     if found is None:
         raise Refused(f"game.env={name}: {module.__name__} has no function {' or '.join(choices)}")
@@ -90,10 +67,16 @@ def find_factory(name: str) -> Callable[..., Any]:
     return factory
 
 
+def split_team(name: str) -> tuple[str, str]:
+    """Returns the first part of a name, and the rest: a package of teams and one of its teams."""
+    package, _, team = name.replace("/", ".").partition(".")
+    return package, team
+
+
 def load_team(package: str, name: str) -> Callable[..., Any]:
     """Returns the function that makes an environment of Gymnasium. Raises Refused."""
     if find_root(package) is None or find_root("pettingzoo") is None:
-        raise Refused(f"game.env={package}.{name} needs {package}; {install_line(EXTRAS[package])}")
+        raise Refused(f"game.env={package}.{name} needs {package}; {install_line(package)}")
     from games.pettingzoo.teams import find_team
 
     return find_team(package, name)
@@ -101,29 +84,59 @@ def load_team(package: str, name: str) -> Callable[..., Any]:
 
 def module_name(name: str) -> str:
     """Returns the full name of the module of an environment, which may be a module of the user's. Raises Refused."""
-    names = installed_names()
-    short = name.replace("/", ".").replace("-v", "_v")
-    for each in reversed(names):  # the newest version of a name without one
-        if any(f".{form}".endswith(f".{short}") for form in (each, without_version(each))):
-            return each
-    package = next((each for each in EXTRAS if name.startswith(f"{each}.") and not folder_of(each)), None)
-    if package is not None:
-        raise Refused(f"game.env={name} needs {package}; {install_line(EXTRAS[package])}")
-    if "." in name and not name.startswith(tuple(EXTRAS)) and find_root(name) is not None:
+    known = known_module(name)
+    if known is not None:
+        return known
+    package = package_of(name)
+    if package is not None and not folder_of(package):
+        raise Refused(f"game.env={name} needs {package}; {install_line(package)}")
+    if package is None and find_root(name) is not None:
         return name
+    names = installed_names()
     if not names:
-        raise Refused(f"game.env={name} needs PettingZoo; {install_line('pettingzoo')}")
+        raise Refused(f"game.env={name} needs PettingZoo; {install_line('mpe2')}")
+    near = ", ".join(nearest_names(short_name(name), names))
     raise Refused(
-        f"there is no environment {name!r}; choose from {', '.join(nearest_names(short, names))}, … ({len(names)} in "
-        "all), or name a function that makes one, as in game.env=my_package:make"
+        f"there is no environment {name!r}; choose from {near}, … ({len(names)} in all), or name a function that makes "
+        "one, as in game.env=my_package:make"
     )
 
 
+def known_module(name: str) -> str | None:
+    """Returns the full name of an installed module of environments, of which `name` is a part; None if it is none.
+
+    A name without a version is that of the newest one.
+    """
+    short = f".{short_name(name)}"
+    matches = (
+        each
+        for each in reversed(installed_names())
+        if any(f".{form}".endswith(short) for form in (each, without_version(each)))
+    )
+    return next(matches, None)
+
+
+def short_name(name: str) -> str:
+    """Returns a name as it is part of the name of a module."""
+    return name.replace("/", ".").replace("-v", "_v")
+
+
 def preset_of(name: str) -> str | None:
-    """Returns the preset with settings for an environment; None if it has none."""
-    parts = without_version(name.replace("/", ".").replace("-v", "_v")).split(".")
-    known = next((each for each in (parts[0], parts[-1]) if each in PRESETS), None)
-    return None if known is None else f"pettingzoo/{known}"
+    """Returns the preset with settings for an environment that is installed; None if it has none."""
+    package, team = split_team(name)
+    known = known_module(name)
+    if package in TEAMS:
+        with suppress(Refused, ImportError):
+            load_team(package, team)
+            known = package
+    key = None if known is None else without_version(known)
+    return f"pettingzoo/{key.rpartition('.')[2]}" if key in PRESETS and key is not None else None
+
+
+def package_of(name: str) -> str | None:
+    """Returns the package of environments to which a name belongs; None: it is the user's."""
+    module = known_module(name) or name.replace("/", ".").partition(":")[0]
+    return next((each for each in INSTALL if f"{module}.".startswith(f"{each}.")), None)
 
 
 def without_version(name: str) -> str:
@@ -143,7 +156,7 @@ def nearest_names(short: str, names: list[str]) -> list[str]:
 
 def installed_names() -> list[str]:
     """Returns the full names of all environments that are installed, sorted."""
-    folders = {package: folder_of(package) for package in EXTRAS}
+    folders = {package: folder_of(package) for package in INSTALL}
     return sorted(
         f"{package}.{path.stem}"
         for package, folder in folders.items()
@@ -179,24 +192,11 @@ def load_module(name: str) -> Any:
 
 def missing_package(name: str, error: ImportError) -> Refused:
     """Returns the error for an environment that cannot be imported, with the line that installs what it needs."""
-    extra = next((EXTRAS[each] for each in EXTRAS if name.startswith(each)), None)
-    advice = f"; {install_line(extra)}" if extra else ""
+    package = package_of(name)
+    advice = f"; {install_line(package)}" if package else ""
     return Refused(f"game.env={name} cannot be imported: {excerpt(str(error))}{advice}")
 
 
-def install_line(extra: str) -> str:
-    """Returns how to install an extra of this package."""
-    return f"get it with pip install 'marl_engine[{extra}]'"
-
-
-def explain_arguments(name: str, arguments: Mapping[str, Any], error: TypeError) -> Refused:
-    """Returns the error for arguments that an environment does not take, with those that it takes."""
-    factory = find_factory(name)
-    opaque = name.startswith(TEAMS)  # it passes its arguments on
-    described = factory if opaque or ":" in name else vars(load_module(module_name(name))).get("raw_env", factory)
-    parameters = () if opaque else signature(described).parameters.values()
-    names = [each.name for each in parameters if each.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)]
-    strange = next((key for key in arguments if key not in names), None)
-    if strange is not None and names:
-        return unknown(strange, "game.arguments.", names)
-    return Refused(f"{name} refuses game.arguments {dict(arguments)}: {excerpt(str(error))}")
+def install_line(package: str) -> str:
+    """Returns how to install a package of environments."""
+    return f"get it with pip install '{INSTALL[package]}'"

@@ -6,22 +6,20 @@ and the old ones count as truncated in this step. If the third one fails, too, t
 """
 
 import signal
-import sys
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 from weakref import finalize
 
 import numpy as np
 
 from games.pettingzoo.copies import Batch, Rows, count_bytes, place_rows
-from games.pettingzoo.names import Maker
+from games.pettingzoo.failures import EnvironmentFailed, own_traceback
+from games.pettingzoo.makers import Maker
 from games.pettingzoo.spaces import Layout, layout_of
 from marl_engine.errors import Halted, Notice
 
@@ -42,31 +40,16 @@ def serve(pipe: Connection, maker: Maker, pixels: int | None, memory: Any, copie
             layout = layout_of(maker.make(), pixels)
             rows = place_rows(layout, copies, memory)
             batch = Batch(maker, layout, Rows(*(each[first:last] for each in rows)))
-        except Exception:
-            pipe.send((FAILED, traceback.format_exc()))
+        except Exception as error:
+            pipe.send((FAILED, own_traceback(error)))
             return
         pipe.send((DONE, None))
         while True:
             method, arguments = pipe.recv()
             try:
                 pipe.send((DONE, getattr(batch, method)(*arguments)))
-            except Exception:
-                pipe.send((FAILED, own_traceback()))
-
-
-def own_traceback() -> str:
-    """Returns the traceback of the present exception, from the first line outside this package on."""
-    kind, error, trace = sys.exc_info()
-    here = str(Path(__file__).parent)
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(here):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(kind, error, trace))
-
-
-def report_failure(name: str, text: str) -> Halted:
-    """Prints the traceback of an environment, and returns the error that stops the run."""
-    print(text.rstrip(), file=sys.stderr)
-    return Halted(f"the environment {name} raised {text.rstrip().splitlines()[-1]}")
+            except Exception as error:
+                pipe.send((FAILED, own_traceback(error)))
 
 
 class Worker:
@@ -74,7 +57,7 @@ class Worker:
 
     def __init__(self, maker: Maker, pixels: int | None, memory: Any, copies: int, first: int, last: int):
         context = get_context("spawn")
-        self.name, self.first, self.last = maker.name, first, last
+        self.first, self.last = first, last
         self.pipe, other = context.Pipe()
         arguments = (other, maker, pixels, memory, copies, first, last)
         self.process = context.Process(target=serve, args=arguments, daemon=True)
@@ -88,7 +71,7 @@ class Worker:
             self.pipe.send((method, arguments))
 
     def receive(self, patience: float) -> Any:
-        """Returns the result. Raises Halted if the environment raised an exception."""
+        """Returns the result. Raises EnvironmentFailed if the environment raised an exception."""
         try:
             if not self.pipe.poll(patience):
                 raise Lost(f"did not answer for {patience:g} seconds")
@@ -97,7 +80,7 @@ class Worker:
             self.process.join(1.0)
             raise Lost(f"died with exit code {self.process.exitcode}") from error
         if outcome == FAILED:
-            raise report_failure(self.name, value)
+            raise EnvironmentFailed(value)
         return value
 
 
@@ -125,8 +108,7 @@ class WorkerBatch:
         self.rows = place_rows(layout, copies, self.memory)
         edges = np.linspace(0, copies, min(workers, copies) + 1).astype(int).tolist()
         self.workers = [self._start(*each) for each in pairwise(edges)]
-        for worker in self.workers:
-            worker.receive(STARTS)
+        self._receive_all()
 
     def _start(self, first: int, last: int) -> Worker:
         return Worker(self.maker, self.pixels, self.memory, self.copies, first, last)
@@ -144,14 +126,14 @@ class WorkerBatch:
         actions = self.rows.action.copy()
         for worker in self.workers:
             worker.send("step")
-        failure = None
+        failure: EnvironmentFailed | None = None
         for place, worker in enumerate(self.workers):  # all of them answer, also if the environment of one has failed
             try:
                 worker.receive(self.patience)
             except Lost as loss:
                 self.workers[place] = self._replace(place, loss, actions, episodes)
-            except Halted as error:
-                failure = error
+            except EnvironmentFailed as error:
+                failure = failure or error
         if failure is not None:
             raise failure
 
@@ -160,6 +142,10 @@ class WorkerBatch:
         for worker in self.workers:
             own = [(item[0] - worker.first, *item[1:]) for item in items if worker.first <= item[0] < worker.last]
             worker.send(method, own)
+        return self._receive_all()
+
+    def _receive_all(self) -> list[Any]:
+        """Returns the results of all workers. Raises Halted if one is lost."""
         try:
             return [worker.receive(STARTS) for worker in self.workers]
         except Lost as loss:

@@ -8,10 +8,11 @@ from copy import deepcopy
 from pathlib import Path
 from shlex import quote as quote_word
 from shutil import which
+from traceback import format_exception_only
 from typing import Any
 
 from marl_engine.capabilities import capabilities_of
-from marl_engine.errors import Notice
+from marl_engine.errors import Notice, Refused, excerpt
 from marl_engine.evaluation.report import Report
 from marl_engine.interruption import GRACE, INTERRUPTION, Interrupted
 from marl_engine.runs.folder import RunFolder, write_atomically
@@ -154,9 +155,11 @@ def illustrate(run: Run, records: Records) -> None:
             plots.save_gif(plots.render_game(parts.game, parts.profile), folder.path / "replay.gif")
     except OSError:
         raise
+    except Refused as error:
+        warnings.warn(Notice(f"no replay.gif: {error}"), stacklevel=2)
     except Exception as error:  # errors of the game's drawing must not end the run
-        name = type(parts.game).__name__
-        warnings.warn(Notice(f"no replay.gif: {name} cannot be drawn: {type(error).__name__}: {error}"), stacklevel=2)
+        reason = excerpt("".join(format_exception_only(error)))
+        warnings.warn(Notice(f"no replay.gif: {type(parts.game).__name__} cannot be drawn: {reason}"), stacklevel=2)
 
 
 def print_summary(run: Run, report: Report, seconds: float, reason: str, console: Any, exports: str) -> None:

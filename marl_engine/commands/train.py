@@ -18,7 +18,7 @@ from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_overrides, sweep_jobs
 from marl_engine.commands.process import FAILED, run_command
 from marl_engine.configuration import validate_fields
-from marl_engine.errors import Refused, excerpt
+from marl_engine.errors import Halted, Refused, describe, excerpt
 from marl_engine.interruption import INTERRUPTION
 from marl_engine.runs.folder import RunFolder
 from marl_engine.runs.inputs import INPUTS
@@ -221,7 +221,6 @@ def prepare(
 def run_to_end(run: Run, console: Any, is_new: bool) -> int:
     """Runs to the end and writes the summary; returns the exit code. Raises Refused if the first iteration fails."""
     from marl_engine.commands.summary import finish
-    from marl_engine.errors import Halted
 
     start, folder = run.iteration, run.folder
     try:
@@ -245,8 +244,6 @@ def run_to_end(run: Run, console: Any, is_new: bool) -> int:
 
 def halt(run: Run, error: Exception, console: Any) -> int:
     """Prints why a run stopped and which checkpoint remains; returns the exit code."""
-    from marl_engine.errors import describe
-
     advice = "" if run.saved_iteration is None else f"; the last good checkpoint is iteration {run.saved_iteration}"
     console.print(f"stopped after iteration {run.iteration}: {describe(error)}{advice}", style="red")
     with suppress(OSError):
@@ -260,6 +257,8 @@ def restore_run(run: Run) -> list[str]:
         return run.restore()
     except FileNotFoundError as error:
         raise Refused(str(error)) from error
+    except Halted as error:
+        raise Refused(describe(error)) from error
     except (RuntimeError, LookupError, ValueError) as error:
         reason = excerpt(str(error))
         raise Refused(f"the checkpoints in {run.folder.path} do not fit its config.yaml: {reason}") from error

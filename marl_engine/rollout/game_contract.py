@@ -6,6 +6,7 @@ sentence that says what was expected and what was found.
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -40,13 +41,20 @@ def check_declarations(game: Any) -> str:
 
 
 def check_spaces(name: str, game: Any) -> None:
-    """Raises Refused for branches that do not sum to the number of actions, and for groups that are not numbered."""
-    branches = spaces_of(game).action.branches
+    """Raises Refused for branches that do not sum to the number of actions, for groups that are not numbered, and for
+    sizes that are not those of all seats.
+    """
+    spaces = spaces_of(game)
+    branches = spaces.action.branches
     if branches and sum(branches) != game.actions:
         raise Refused(f"{name}: spaces.action.branches must sum to actions, {game.actions}, not {branches}")
     groups = groups_of(game)
     if len(groups) != game.players or set(groups) != set(range(max(groups) + 1)):
         raise Refused(f"{name}: spaces.groups must have the number of a group, from 0, for each seat, not {groups}")
+    for field, most in (("observation_sizes", prod(spaces.observation_shape)), ("action_sizes", game.actions)):
+        sizes = spaces._asdict()[field]
+        if sizes and (len(sizes) != game.players or not all(0 < size <= most for size in sizes)):
+            raise Refused(f"{name}: spaces.{field} must have a number from 1 to {most} for each seat, not {sizes}")
 
 
 def check_shapes(game: Game, copies: int = 5, turns: int = 50) -> str:

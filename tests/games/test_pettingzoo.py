@@ -1,7 +1,6 @@
 """PettingZoo environments as games: what agents see, earn and may do is what PettingZoo says."""
 
 import re
-import sys
 import warnings
 from copy import deepcopy
 
@@ -11,10 +10,10 @@ import torch
 from command_runs import marl_train
 from foreign_worlds import Mixed
 
-from games.pettingzoo import names, pace
+from games.pettingzoo import pace
 from games.pettingzoo.copies import episode_seed
 from games.pettingzoo.game import PettingZoo
-from marl_engine.errors import Halted, Notice, Refused
+from marl_engine.errors import Notice, Refused
 from marl_engine.losses.gae import gae
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
@@ -260,18 +259,6 @@ def test_processes_step_a_slow_environment(monkeypatch):
     assert len(slow.batch.workers) == 2
 
 
-def test_an_exception_of_an_environment_is_shown_with_its_own_traceback(tmp_path, capsys):
-    for workers in (0, 1):
-        game = PettingZoo("foreign_worlds:Frail", {"file": str(tmp_path / str(workers)), "after": 0}, workers=workers)
-        turn = game.reset(torch.tensor([0]))
-        with pytest.raises(Halted, match=r"foreign_worlds:Frail raised LookupError: a shoe is lost"):
-            game.step(random_actions(game, turn, 0))
-        text = capsys.readouterr().err
-        assert text.count("a shoe is lost") == 2  # the line of code, and the message
-        assert "foreign_worlds.py" in text
-        assert "copies.py" not in text
-
-
 def test_games_go_on_where_they_were_saved_if_they_can():
     game, _ = play_relay(limit=5)
     other = deepcopy(game)
@@ -286,66 +273,34 @@ def test_games_go_on_where_they_were_saved_if_they_can():
     assert turn.acting[:, 0].all()
 
 
-@pytest.mark.parametrize(
-    ("env", "sentence"),
-    [
-        (
-            "mpe2.simple_spred_v3",
-            r"no environment 'mpe2.simple_spred_v3'; choose from mpe2.simple_spread_v3, .* in all",
-        ),
-        ("conect_four", r"choose from pettingzoo.classic.connect_four_v3, "),
-        ("connect_four_v2", r"choose from pettingzoo.classic.connect_four_v3, "),
-        ("foreign_worlds:Nobody", r"foreign_worlds has no function Nobody"),
-        ("foreign_wrlds:Relay", r"cannot be imported: No module named 'foreign_wrlds'"),
-        ("collections:OrderedDict", r"does not list its possible_agents"),
-    ],
-)
-def test_names_that_are_none(env, sentence):
-    with pytest.raises(Refused, match=sentence):
-        PettingZoo(env, workers=0)
-
-
-def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
-    for name in [each for each in sys.modules if "rlcard" in each or "texas" in each]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "rlcard", None)  # cannot be imported, whether it is installed or not
-    with pytest.raises(
-        Refused, match=r"texas_holdem_v4 cannot be imported: .*; get it with pip install 'marl_engine\[classic\]'"
-    ):
-        PettingZoo("texas_holdem", workers=0)
-    monkeypatch.setattr(names, "find_spec", lambda name: None)
-    with pytest.raises(
-        Refused, match=r"game.env=mpe2.simple_v3 needs mpe2; get it with pip install 'marl_engine\[pettingzoo\]'"
-    ):
-        PettingZoo("mpe2.simple_v3", workers=0)
-    with pytest.raises(
-        Refused, match=r"game.env=simple_v3 needs PettingZoo; get it with pip install 'marl_engine\[pettingzoo\]'"
-    ):
-        PettingZoo("simple_v3", workers=0)
-
-
-def test_arguments_that_are_none():
-    with pytest.raises(Refused, match=r"no key game.arguments.M; choose from game.arguments.N, "):
-        PettingZoo("mpe2.simple_spread_v3", {"M": 3})
-    with pytest.raises(Refused, match=r"no key game.arguments.limits; choose from game.arguments.limit, "):
-        PettingZoo("foreign_worlds:Relay", {"limits": 3})
-
-
-@pytest.mark.parametrize(
-    "name", ["classic/tictactoe", "tictactoe_v3", "classic/tictactoe-v3", "pettingzoo.classic.tictactoe_v3"]
-)
-def test_short_names(name):
-    assert PettingZoo(name, workers=0).observation_shape == (3, 3, 2)
-
-
 def test_a_picture_is_of_the_copys_present_position():
     game, _ = play_relay()
     assert game.render().shape == (300, 200, 3)
     for moves in range(1, 4):
         game.step(torch.zeros(1, 3, dtype=torch.int64))
         assert (game.render() == 10 * moves).all()
-    with pytest.raises(Refused, match="render_mode"):
-        PettingZoo("foreign_worlds:Mixed", {"render": 3}, workers=0).render()
+
+
+@pytest.mark.parametrize(
+    ("name", "lack"),
+    [
+        ("foreign_worlds:Mixed", r"its environment has no render\(\)"),
+        ("foreign_worlds:Blind", r"its render\(\) returns NoneType"),
+        ("foreign_worlds:make_blind", r"it takes no argument render_mode"),
+        ("foreign_worlds:forward", r"its environment has no render\(\)"),
+    ],
+)
+def test_an_environment_without_pictures_says_what_it_lacks(name, lack):
+    game = PettingZoo(name, workers=0)
+    game.reset(torch.tensor([0]))
+    with pytest.raises(Refused, match=rf"{name} cannot be drawn: {lack}; a replay needs"):
+        game.render()
+
+
+def test_an_environment_is_drawn_if_it_can_be_without_being_told():
+    game = PettingZoo("foreign_worlds:Deaf", workers=0)
+    game.reset(torch.tensor([0]))
+    assert game.render().shape == (300, 200, 3)
 
 
 def test_the_command_trains_stops_and_goes_on(tmp_path):

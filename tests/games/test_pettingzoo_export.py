@@ -10,7 +10,8 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, see
 from pettingzoo.utils import wrappers
 from toys import Leaving, Locks
 
-from games.openspiel import OpenSpiel
+from games.mpe import ParticleWorlds
+from games.openspiel import OpenSpiel, OpenSpielStates
 from games.overcooked import Overcooked
 from games.pettingzoo.copies import episode_seed
 from games.pettingzoo.export import to_pettingzoo
@@ -23,10 +24,13 @@ TURNS = {
     "tic_tac_toe": lambda: to_pettingzoo(OpenSpiel("tic_tac_toe")),
     "overcooked": lambda: to_pettingzoo(Overcooked(horizon=20), turns=True),
     "locks": lambda: to_pettingzoo(Locks(), turns=True),
+    "goofspiel": lambda: to_pettingzoo(OpenSpielStates("goofspiel(num_cards=4)"), turns=True),
 }
 TOGETHER = {
     "overcooked": lambda: to_pettingzoo(Overcooked(horizon=20)),
     "leaving": lambda: to_pettingzoo(Leaving(torch.eye(2), patience=4)),
+    "speaker_listener": lambda: to_pettingzoo(ParticleWorlds("simple_speaker_listener", max_cycles=9)),
+    "tag": lambda: to_pettingzoo(ParticleWorlds("simple_tag", max_cycles=9, continuous_actions=True)),
 }
 
 
@@ -45,6 +49,22 @@ def test_parallel_environments_pass_pettingzoos_tests(name):
         warnings.simplefilter("ignore")
         parallel_api_test(TOGETHER[name](), num_cycles=60)
         parallel_seed_test(TOGETHER[name], num_cycles=20)
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_seats_have_their_own_spaces(continuous):
+    """Those of mpe2: the speaker sees the colour of a landmark and says a word; the listener moves."""
+    from mpe2 import simple_speaker_listener_v4
+
+    env = to_pettingzoo(ParticleWorlds("simple_speaker_listener", continuous_actions=continuous))
+    model = simple_speaker_listener_v4.parallel_env(continuous_actions=continuous)
+    seen, infos = env.reset(seed=0)
+    model.reset(seed=0)
+    for agent, other in zip(env.possible_agents, model.possible_agents, strict=True):
+        assert env.action_space(agent) == model.action_space(other)
+        assert env.observation_space(agent).shape == model.observation_space(other).shape == seen[agent].shape
+        if not continuous:
+            assert infos[agent]["action_mask"].tolist() == [1] * int(model.action_space(other).n)
 
 
 def kuhn():

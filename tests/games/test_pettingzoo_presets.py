@@ -1,5 +1,6 @@
 """Each preset of a PettingZoo environment makes it, and learns in it."""
 
+import re
 import sys
 import warnings
 from math import isfinite
@@ -42,7 +43,7 @@ def test_a_preset_starts_and_learns(name):
 
 
 def test_an_environment_is_played_with_its_own_settings():
-    assert [f"pettingzoo/{name}" for name in names.PRESETS] == sorted(PRESETS)
+    assert sorted(f"pettingzoo/{name.rpartition('.')[2]}" for name in names.PRESETS) == sorted(PRESETS)
     with pytest.warns(
         Notice, match=r"classic/tictactoe has settings of its own; so it is .* game=pettingzoo/tictactoe"
     ):
@@ -52,6 +53,23 @@ def test_an_environment_is_played_with_its_own_settings():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             compose_config("train", words)
+
+
+@pytest.mark.parametrize(
+    ("env", "preset"),
+    [
+        ("simple_spread", "pettingzoo/simple_spread"),
+        ("mpe2/simple_spread-v3", "pettingzoo/simple_spread"),
+        ("lbforaging.Foraging-5x5-2p-1f-coop-v3", "pettingzoo/lbforaging"),
+        ("my_package.simple_spread", None),
+        ("my_package:simple_spread", None),
+        ("mpe2.simple_spread_v9", None),
+        ("lbforaging.Foraging-8x8-2p-2f-cop-v3", None),
+        ("mpe2.simple_push_v3", None),
+    ],
+)
+def test_only_environments_that_exist_have_settings_of_their_own(env, preset):
+    assert names.preset_of(env) == preset
 
 
 def test_pictures_are_shown_with_fewer_pixels():
@@ -99,19 +117,22 @@ def test_near_matches(env, sentence):
 @pytest.mark.parametrize(
     ("name", "module", "extra"),
     [
-        ("butterfly/knights_archers_zombies", "pygame", "butterfly"),
-        ("butterfly/pistonball", "pymunk", "butterfly"),
-        ("sisl/multiwalker", "Box2D", "sisl"),
-        ("rware.rware-tiny-2ag-v2", "", "rware"),
-        ("lbforaging.Foraging-8x8-2p-2f-coop-v3", "", "lbforaging"),
+        ("butterfly/knights_archers_zombies", "pygame", "marl_engine[butterfly]"),
+        ("butterfly/pistonball", "pymunk", "marl_engine[butterfly]"),
+        ("sisl/multiwalker", "Box2D", "marl_engine[sisl]"),
+        ("atari/pong", "multi_agent_ale_py", "pettingzoo[atari]"),
+        ("pettingzoo.atari.pong_v3", "multi_agent_ale_py", "pettingzoo[atari]"),
+        ("rware.rware-tiny-2ag-v2", "", "marl_engine[rware]"),
+        ("lbforaging.Foraging-8x8-2p-2f-coop-v3", "", "marl_engine[lbforaging]"),
     ],
 )
 def test_a_missing_extra_is_refused_with_the_line_that_installs_it(name, module, extra, monkeypatch):
     if module:
-        for each in [each for each in sys.modules if each.startswith(("pettingzoo.butterfly", "pettingzoo.sisl"))]:
+        families = ("pettingzoo.butterfly", "pettingzoo.sisl", "pettingzoo.atari")
+        for each in [each for each in sys.modules if each.startswith(families)]:
             monkeypatch.delitem(sys.modules, each)
         monkeypatch.setitem(sys.modules, module, None)  # cannot be imported, whether it is installed or not
     else:
         monkeypatch.setattr(names, "find_root", lambda name: None)
-    with pytest.raises(Refused, match=rf"; get it with pip install 'marl_engine\[{extra}\]'$"):
+    with pytest.raises(Refused, match=f"; get it with pip install '{re.escape(extra)}'$"):
         PettingZoo(name, workers=0)
