@@ -48,6 +48,7 @@ class ParticleWorlds:
     observation_shape: tuple[int, ...] = field(init=False)
     spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False)
+    competitive: bool = field(init=False)  # hunters and prey
 
     def __post_init__(self) -> None:
         check_fields("game", self, "max_cycles", least=1, whole=True)
@@ -56,6 +57,7 @@ class ParticleWorlds:
         kinds = list(zip(observed, counts, strict=True))
         self.players, self.actions, self.observation_shape = self.world.agents, max(counts), (max(observed),)
         self.symmetric = len(set(kinds)) == 1
+        self.competitive = self.world.hunters > 0
         groups = () if self.symmetric else tuple(list(dict.fromkeys(kinds)).index(kind) for kind in kinds)
         names = action_names(self.world, self.continuous_actions)
         action = ActionSpace(self.actions, names=names)

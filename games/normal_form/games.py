@@ -26,6 +26,7 @@ from marl_engine.extensive_form.sequence_form import (
     uniform_strategy,
 )
 from marl_engine.numerics.checks import check_distributions, check_fields
+from marl_engine.teams import are_opposed
 from marl_engine.types import Turn
 
 
@@ -45,6 +46,7 @@ class OneShotGame:
     actions: int
     observation_shape: tuple[int, ...] = (1,)
     symmetric: bool
+    competitive: bool
     device: str
     action_names: Sequence[Sequence[str]]  # of each player
 
@@ -58,6 +60,7 @@ class OneShotGame:
         self.earns = torch.from_numpy(earns)
         self.players, self.actions = earns.shape[0], max(earns.shape[1:])
         self.symmetric = self.players == 2 and np.array_equal(earns[0], earns[1].T)
+        self.competitive = are_opposed(earns.reshape(self.players, -1).T)
         self.form = in_sequence_form(earns)
         self.legal = np.arange(self.actions) < np.array(earns.shape[1:])[:, None]
         self.features = torch.eye(self.players)

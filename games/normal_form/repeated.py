@@ -17,6 +17,7 @@ from games.normal_form.payoff_files import load_payoffs
 from marl_engine.configuration import outside
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.rng import GOLDEN, mix_bits, to_unit_interval
+from marl_engine.teams import are_opposed
 from marl_engine.types import Turn
 
 ENDING_STREAM = 0x2545F4914F6CDD1D  # separates random numbers for endings from those of policies
@@ -42,6 +43,7 @@ class RepeatedGame:
     states: int = field(init=False)  # S = 1 + A * A
     observation_shape: tuple[int, ...] = field(init=False, default=(1,))
     symmetric: bool = field(init=False)
+    competitive: bool = field(init=False)
 
     def __post_init__(self) -> None:
         earns = torch.from_numpy(load_classic(self.name) if self.payoffs is None else load_payoffs(self.payoffs))
@@ -53,6 +55,7 @@ class RepeatedGame:
         self.actions = earns.shape[1]
         self.states = 1 + self.actions**2
         self.symmetric = torch.equal(earns[0], earns[1].T)
+        self.competitive = are_opposed(earns.flatten(1).T)
         self.earns = (1 - self.discount) * earns.flatten(1).to(self.device)  # (2, A * A)
         pairs = torch.arange(1, self.states, device=self.device).view(self.actions, self.actions)
         first = torch.zeros(1, dtype=torch.int64, device=self.device)

@@ -34,6 +34,7 @@ from marl_engine.extensive_form.tree_play import (
 from marl_engine.numerics.checks import check_distributions
 from marl_engine.numerics.distributions.categorical import normalise
 from marl_engine.rollout.rollout import Trajectory
+from marl_engine.teams import are_opposed
 from marl_engine.types import Turn
 
 RAREST = 1e-3  # smallest probability of games with a decision; play reopens games until it has one
@@ -61,6 +62,7 @@ class OpenSpiel:
     actions: int = field(init=False)
     observation_shape: tuple[int, ...] = field(init=False, default=(1,))
     symmetric: bool = field(init=False, default=False)  # seats move one after the other
+    competitive: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.tree, self.form = compile_game(self.name)
@@ -68,7 +70,7 @@ class OpenSpiel:
         self.legal = self.tree.legal
         self.players, self.actions = self.form.players, self.legal.shape[1]
         self.features, self.start = torch.from_numpy(self.tree.tensor), uniform_strategy(self.form)
-        self.rules = tree_rules(self.tree)
+        self.rules, self.competitive = tree_rules(self.tree), are_opposed(self.tree.payoff)
         self.copies = GameCopies(*np.zeros((3, 0), np.uint64))  # None before `reset`, since solvers do not play
 
     @staticmethod

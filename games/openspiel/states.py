@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.openspiel.bots import act, bots_for, slow_bots_for
+from games.openspiel.bots import act, bots_for, has_constant_sum, slow_bots_for
 from games.openspiel.chance import chance_noise, sample
 from games.openspiel.load import load_game
 from games.openspiel.openings import draw_moves, pick_move
@@ -57,6 +57,7 @@ class OpenSpielStates:
     actions: int = field(init=False)
     observation_shape: tuple[int, ...] = field(init=False)
     symmetric: bool = field(init=False, default=False)
+    competitive: bool = field(init=False)
     bots: tuple[str, ...] = field(init=False)
     slow_bots: tuple[str, ...] = field(init=False)
 
@@ -68,6 +69,7 @@ class OpenSpielStates:
         self.view = make_view(self.name, self.game, self.observation, self.seat_planes)
         self.observation_shape = self.view.shape
         self.stepwise = self.game.get_type().reward_model == GameType.RewardModel.REWARDS
+        self.competitive = has_constant_sum(self.game)
         self.bots, self.slow_bots = bots_for(self.game), slow_bots_for(self.game)
         self.states: list[Any] = []  # B of pyspiel.State
         self.views: np.ndarray  # (B, P, D) what seats are shown in the turn that is to be played

@@ -19,7 +19,7 @@ from torch import Tensor
 from games.pettingzoo.copies import Batch, Copy, Rows, place_rows, rows_of
 from games.pettingzoo.failures import report_failures
 from games.pettingzoo.makers import Maker
-from games.pettingzoo.names import preset_of
+from games.pettingzoo.names import is_competitive, preset_of
 from games.pettingzoo.pace import choose_workers
 from games.pettingzoo.spaces import layout_of
 from games.pettingzoo.workers import Episode, WorkerBatch
@@ -51,6 +51,7 @@ class PettingZoo:
     observation_shape: tuple[int, ...] = field(init=False)
     spaces: Spaces = field(init=False)
     symmetric: bool = field(init=False, default=False)
+    competitive: bool = field(init=False)  # False also where nobody knows
 
     def __post_init__(self) -> None:
         if self.workers is not None:
@@ -62,6 +63,7 @@ class PettingZoo:
         with report_failures(self.env, Refused):
             self.layout = layout_of(self.maker.make(), self.pixels)
         self.players, self.actions = self.layout.legal.shape
+        self.competitive = is_competitive(self.env)
         self.observation_shape = self.layout.shape
         low, high = (None if each is None else torch.from_numpy(each) for each in (self.layout.low, self.layout.high))
         action = ActionSpace(self.actions, low, high, branches=self.layout.branches)

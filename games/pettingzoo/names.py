@@ -49,6 +49,15 @@ PRESETS = (  # in configs/game/pettingzoo: of modules, without their version, an
     "pettingzoo.sisl.pursuit",
     "rware",
 )
+HOSTILE = (  # packages and modules, without their version, in which some agents lose what others gain
+    "mpe2.simple_adversary",
+    "mpe2.simple_crypto",
+    "mpe2.simple_push",
+    "mpe2.simple_tag",
+    "mpe2.simple_world_comm",
+    "pettingzoo.classic",
+)
+FRIENDLY = ("pettingzoo.classic.hanabi",)  # exceptions
 LISTED = 5  # names in a suggestion
 
 
@@ -131,6 +140,12 @@ def preset_of(name: str) -> str | None:
             known = package
     key = None if known is None else without_version(known)
     return f"pettingzoo/{key.rpartition('.')[2]}" if key in PRESETS and key is not None else None
+
+
+def is_competitive(name: str) -> bool:
+    """Whether it is known that some agents of an environment lose what others gain."""
+    known = without_version(known_module(name) or "")
+    return f"{known}.".startswith(tuple(f"{each}." for each in HOSTILE)) and known not in FRIENDLY
 
 
 def package_of(name: str) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("marl_engine", "games", "solvers")
 FLOORS = [  # a room imports from the floors before its own, and from rooms of its own floor that do not import from it
-    {"types", "errors", "spaces", "capabilities", "configuration", "interruption"},
+    {"types", "errors", "spaces", "capabilities", "configuration", "interruption", "teams"},
     {"numerics", "runners", "storage"},
     {"networks", "losses", "extensive_form"},
     {"policies", "rollout"},
@@ -29,6 +29,7 @@ LOWEST = {
     "spaces": set(),
     "capabilities": {"types", "spaces"},
     "configuration": {"errors", "types"},
+    "teams": {"capabilities", "errors", "types"},
 }  # what the first floor imports of ours
 APART = [("games", "solvers"), ("solvers", "games")]  # never, though on one floor
 UPWARD = {("solvers", "runs"): {"solvers.best_response", "solvers.preference.dno"}}  # play against saved runs

@@ -25,6 +25,7 @@ from marl_engine.policies.bayes_net.graphs import FixedGraph, LearnedGraph, make
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import check_layers
 from marl_engine.policies.team import TeamDecision
+from marl_engine.teams import check_team
 from marl_engine.types import Game, Memory, Policy
 
 ACTIVATE = {"relu": torch.relu, "tanh": torch.tanh}
@@ -109,7 +110,7 @@ class BayesNetSpec:
     """Makes one policy for all seats of a game.
 
     Raises ValueError for numbers out of range, an unknown activation, a graph with cycles, a game whose actions are
-    numbers, and one in which seats do not act at the same time.
+    numbers, one in which seats do not act at the same time, and one of opponents.
     """
 
     graph: str | Sequence[Sequence[int]] = LEARNED  # or none, line, complete, or edges [j, i]: seat i sees seat j
@@ -148,10 +149,12 @@ class BayesNetSpec:
 
 
 def check_team_game(name: str, game: Game) -> None:
-    """Raises Refused for a game whose actions are numbers or several choices, or in whose first turn some seats wait.
+    """Raises Refused for a game of opponents, one whose actions are numbers or several choices, and one in whose first
+    turn some seats wait.
 
     `name` is that of the policies.
     """
+    check_team(name, game)
     spaces = capabilities_of(game).spaces
     if spaces is not None and (spaces.action.is_box or spaces.action.branches):
         raise Refused(f"an action of {type(game).__name__} is not a single choice, as {name} needs")

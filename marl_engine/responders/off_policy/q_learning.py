@@ -47,6 +47,7 @@ from marl_engine.responders.regulariser import check_objective
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.rollout.seating import group_by_policy, select_seats
 from marl_engine.rollout.stream import Stream
+from marl_engine.teams import check_team
 from marl_engine.types import UNREGULARISED, Game, Metrics, Objective, Opponents, Profile, Step, Turn, Work
 
 MIXERS = ("sum", "monotonic")
@@ -120,8 +121,8 @@ class QLearning:
     """Learns from `num_envs` copies of the game, in rollouts of `rollout_length` decisions, with `updates` gradient
     steps after each.
 
-    Raises ValueError for hyperparameters out of range, a game without numbered actions, and policies that do not play
-    by action values.
+    Raises ValueError for hyperparameters out of range, a game without numbered actions, one of opponents, and policies
+    that do not play by action values.
     """
 
     STATE = ("work", "generator", "stream", "learner", "replay")
@@ -161,6 +162,7 @@ class QLearning:
             raise ValueError(f"{name} has no actions that are numbered, one for each seat, as Q-learning needs")
         if not self.network.action_values:
             raise ValueError("policy.action_values must be true for Q-learning")
+        check_team(f"responder={'vdn' if self.mixer == 'sum' else 'qmix'}", self.game)
         self.schedules: dict[str, Schedule] = {
             name: parse_schedule(vars(self)[name], f"responder.{name}")
             for name in ("learning_rate", "epsilon", "shaping")
