@@ -147,10 +147,10 @@ class TextPreferenceGame(PreferenceGame, Protocol):
 
 
 class MeteredGame(Protocol):
-    """A game that counts the costs of its judge."""
+    """A game that counts what playing it has cost, such as queries of its judge, or lost workers."""
 
     def costs(self) -> Metrics:
-        """Returns what the judge has cost since the game was created."""
+        """Returns the costs since the game was created."""
 
 
 class TrajectoryPreferenceGame(Protocol):
@@ -228,7 +228,7 @@ LACKS: dict[Any, str] = {  # messages about objects without a capability
     PreferenceGame: "is not a preference game",
     MatrixPreferenceGame: "is not a preference game with numbered answers",
     TextPreferenceGame: "has no prompts in words",
-    MeteredGame: "does not count what its judge costs",
+    MeteredGame: "does not count what it costs",
     TrajectoryPreferenceGame: "does not compare trajectories",
     DescribedGame: "does not say how it is run",
     CriticSpec: "makes no critics",

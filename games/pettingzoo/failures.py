@@ -1,14 +1,19 @@
-"""What a run says of an exception in somebody's environment: its own traceback once, then one sentence."""
+"""What a run says of failures of somebody's environment: of exceptions, and of worker processes that are lost."""
 
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from marl_engine.errors import Halted, Refused, excerpt
+from marl_engine.errors import Halted, Notice, Refused, excerpt
+from marl_engine.types import Metrics
 
 HERE = str(Path(__file__).parent)
+SAID = 10  # losses that are told, one by one; later ones are told whenever their number has doubled
+CUTS, WINDOW = 3, 1000  # the run stops at the third step within a thousand in which games are cut off
 
 
 class EnvironmentFailed(Exception):
@@ -48,3 +53,29 @@ def own_traceback(error: Exception) -> str:
 def is_engine(file: str) -> bool:
     """Whether a file of Python code belongs to this package, or imports modules or manages contexts for it."""
     return file.startswith((HERE, "<frozen importlib")) or file.endswith(("importlib/__init__.py", "/contextlib.py"))
+
+
+@dataclass
+class Losses:
+    """Counts the workers that were lost, and the games that were cut off by that, in all batches of a game."""
+
+    workers: int = 0
+    games: int = 0
+    told: int = 0
+    steps: int = 0  # of all batches
+    cuts: list[int] = field(default_factory=list)  # the last steps in which games were cut off
+
+    def note(self, workers: int, games: int, sentence: str) -> None:
+        """Takes note of a loss, and tells it by a Notice. Raises Halted if games are cut off again and again."""
+        self.workers, self.games, self.told = self.workers + workers, self.games + games, self.told + 1
+        total = f"workers lost so far: {self.workers}, games cut off: {self.games}"
+        if games and self.steps not in self.cuts:
+            self.cuts = [step for step in self.cuts if step > self.steps - WINDOW] + [self.steps]
+        if len(self.cuts) >= CUTS:
+            raise Halted(f"{sentence}; {total}; games were cut off in {CUTS} of {WINDOW:,} steps, so the run stops")
+        if self.told <= SAID or self.told & (self.told - 1) == 0:
+            warnings.warn(Notice(f"{sentence}; {total}"), stacklevel=2)
+
+    def counts(self) -> Metrics:
+        """Returns both numbers, if anything was lost."""
+        return {"workers/lost": self.workers, "games/cut_off": self.games} if self.workers else {}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from games.pettingzoo.copies import Batch, Copy, Rows, place_rows, rows_of
-from games.pettingzoo.failures import report_failures
+from games.pettingzoo.failures import Losses, report_failures
 from games.pettingzoo.makers import Maker
 from games.pettingzoo.names import is_competitive, preset_of
 from games.pettingzoo.pace import choose_workers
@@ -26,7 +26,7 @@ from games.pettingzoo.workers import Episode, WorkerBatch
 from marl_engine.errors import Halted, Notice, Refused
 from marl_engine.numerics.checks import check_fields
 from marl_engine.spaces import ActionSpace, Spaces
-from marl_engine.types import Turn
+from marl_engine.types import Metrics, Turn
 
 LARGEST = 400  # pixels of the longer side of a picture
 
@@ -71,6 +71,7 @@ class PettingZoo:
         self.spaces = Spaces(self.observation_shape, action, kind, self.layout.groups)
         self.batch: Batch | WorkerBatch | None = None  # None before `reset`
         self.idle: dict[int, list[Batch | WorkerBatch]] = {}  # batches that no game uses, by their number of copies
+        self.losses = Losses()  # of this game and its copies
         self.past: list[np.ndarray] = []  # actions (B, P, …) of the last steps, as many as the longest episode has
         self.screen: Copy | None = None  # the copy that is drawn
         self.give_back: Callable[[], Any] = bool  # called when the batch is no longer used
@@ -88,6 +89,10 @@ class PettingZoo:
         except Halted as error:
             raise Refused(str(error)) from error
         return f"in {workers} worker process{'es' if workers > 1 else ''}" if workers else "in process"
+
+    def costs(self) -> Metrics:
+        """Returns the numbers of workers that were lost and of games that were cut off, if there are any."""
+        return self.losses.counts()
 
     def reset(self, seeds: Tensor) -> Turn:
         """Starts as many copies as there are seeds."""
@@ -252,7 +257,7 @@ class PettingZoo:
     def _make_batch(self, count: int) -> Batch | WorkerBatch:
         workers = min(self._count_workers(), count)
         if workers:
-            return WorkerBatch(self.maker, self.layout, self.pixels, count, workers, self.patience)
+            return WorkerBatch(self.maker, self.layout, self.pixels, count, workers, self.patience, self.losses)
         return Batch(self.maker, self.layout, place_rows(self.layout, count))
 
     def _clear(self, done: np.ndarray) -> None:

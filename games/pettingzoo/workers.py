@@ -2,11 +2,11 @@
 
 A worker that dies, or takes longer than `patience` seconds for a step, is replaced, and the new worker plays the
 actions of its copies again. If the new worker fails in the same step, a third one starts new episodes of the copies,
-and the old ones count as truncated in this step. If the third one fails, too, the run stops.
+and the old ones count as truncated in this step. If the third one fails, too, or games are cut off again and again (see
+`failures.Losses`), the run stops.
 """
 
 import signal
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -18,10 +18,10 @@ from weakref import finalize
 import numpy as np
 
 from games.pettingzoo.copies import Batch, Rows, count_bytes, place_rows
-from games.pettingzoo.failures import EnvironmentFailed, own_traceback
+from games.pettingzoo.failures import EnvironmentFailed, Losses, own_traceback
 from games.pettingzoo.makers import Maker
 from games.pettingzoo.spaces import Layout, layout_of
-from marl_engine.errors import Halted, Notice
+from marl_engine.errors import Halted
 
 STARTS = 120.0  # seconds that a worker may take to start
 Episode = tuple[int, int, int, np.ndarray]  # copy, seed, number, and actions (T, P, …) so far
@@ -102,8 +102,10 @@ class WorkerBatch:
         copies: int,
         workers: int,
         patience: float,
+        losses: Losses,
     ):
         self.maker, self.pixels, self.copies, self.patience = maker, pixels, copies, patience
+        self.losses = losses
         self.memory = get_context("spawn").RawArray("b", count_bytes(layout, copies))
         self.rows = place_rows(layout, copies, self.memory)
         edges = np.linspace(0, copies, min(workers, copies) + 1).astype(int).tolist()
@@ -123,7 +125,7 @@ class WorkerBatch:
 
     def step(self, episodes: Callable[[Sequence[int]], list[Episode]]) -> None:
         """Plays the actions in the rows; `episodes` returns those of copies before it, for a new worker."""
-        actions = self.rows.action.copy()
+        actions, self.losses.steps = self.rows.action.copy(), self.losses.steps + 1
         for worker in self.workers:
             worker.send("step")
         failure: EnvironmentFailed | None = None
@@ -161,11 +163,12 @@ class WorkerBatch:
         present = episodes(range(lost.first, lost.last))
         try:
             worker = self._revive(lost, present, actions)
-            fate = "and was replaced; its games go on"
+            self.losses.note(1, 0, f"{label}, and was replaced; its games go on")
         except Lost as again:
-            worker = self._renew(lost, present, f"{label}, and the one in its place {again}")
-            fate = f"and the one in its place {again}; its games start anew"
-        warnings.warn(Notice(f"{label}, {fate}"), stacklevel=2)
+            label = f"{label}, and the one in its place {again}"
+            worker = self._renew(lost, present, label)
+            fate = "its games start anew, and those that were cut off count as truncated"
+            self.losses.note(2, lost.last - lost.first, f"{label}; {fate}")
         return worker
 
     def _renew(self, lost: Worker, episodes: list[Episode], label: str) -> Worker:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from marl_engine.capabilities import JudgedResponder, PopulationSolver, missing_members
+from marl_engine.capabilities import JudgedResponder, PopulationSolver, capabilities_of, missing_members
 from marl_engine.configuration import check_keys, class_of, declared_types, instantiate
 from marl_engine.errors import Notice, Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
@@ -47,7 +47,7 @@ class Components:
     runner: Runner
     reference: Profile  # a copy of the initial profile
     evaluator: Evaluator
-    costs: Callable[[], Metrics] = dict  # returns the costs of a judge in all sessions, if there is one
+    costs: Callable[[], Metrics] = dict  # returns the costs of a judge in all sessions, or of the game in this one
     quote: Callable[[], str] = str  # returns the learner's last answer, if it generates text
     population: PopulationSolver | None = None  # the solver, if it grows a population
 
@@ -117,6 +117,8 @@ def build(config: Mapping[str, Any]) -> Components:
     reference = freeze(profile)
     evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
     parts = Components(game, profile, responder, solver, runner, reference, evaluator)
+    if (metered := capabilities_of(game).metered) is not None:
+        parts.costs = metered.costs
     if not missing_members(responder, JudgedResponder):
         judge: Any = responder
         parts.costs, parts.quote = judge.costs, judge.quote

@@ -22,7 +22,7 @@ DECLARED = {
     "matrix": {"spaces", *NUMBERS} - {"tree"},
     "iterated_prisoners_dilemma": {"spaces", "numbered"},
     "control": {"spaces"},
-    "pettingzoo": {"spaces", "drawable", "described"},
+    "pettingzoo": {"spaces", "drawable", "described", "metered"},
     "preference/control": {"spaces"},
     "preference/tiny": {"spaces", *NUMBERS} - {"tree"},
     "preference/sentiment": {"text_preference", "metered"},

@@ -1,6 +1,8 @@
 """A user's game that breaks the contract stops the run with a sentence that says what is wrong."""
 
 import re
+from itertools import chain, count, repeat
+from math import inf
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from toys import Leaving, Right, Walk
 
 from marl_engine.errors import Halted, Refused
 from marl_engine.numerics.rng import derive_seeds
-from marl_engine.rollout.game_contract import check_game
+from marl_engine.rollout import game_contract
+from marl_engine.rollout.game_contract import check_batching, check_ends, check_game
 from marl_engine.rollout.rollout import play, score
 
 BROKEN = {
@@ -65,9 +68,21 @@ def test_a_correct_game_passes_every_check():
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_check_says_what_is_wrong(fault):
+def test_check_says_what_is_wrong(fault, monkeypatch):
+    monkeypatch.setattr(game_contract, "SECONDS", inf)
     with pytest.raises(Refused, match=BROKEN[fault]):
         list(check_game(Walk(fault)))
+
+
+def test_a_slow_game_is_checked_with_fewer_games(monkeypatch):
+    """The clock moves by a second whenever it is read, then only once."""
+    monkeypatch.setattr(game_contract, "perf_counter", count().__next__)
+    monkeypatch.setattr(game_contract, "SECONDS", 6)
+    assert check_batching(Walk()) == "a copy depends on its own seed alone (3 turns of 64 copies)"
+    assert check_ends(Walk("endless")) == "no game ended in 7 turns (6 seconds); that games end has not been checked"
+    monkeypatch.setattr(game_contract, "perf_counter", chain([0], repeat(9)).__next__)
+    leaving = "4 games ended after 4 to 4 turns; the game is too slow to compare how they opened anew"
+    assert check_ends(Leaving(torch.eye(2), patience=4)) == leaving
 
 
 def test_the_command_checks_a_game(tmp_path):

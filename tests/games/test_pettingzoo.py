@@ -12,8 +12,9 @@ from foreign_worlds import Mixed
 
 from games.pettingzoo import pace
 from games.pettingzoo.copies import episode_seed
+from games.pettingzoo.failures import Losses
 from games.pettingzoo.game import PettingZoo
-from marl_engine.errors import Notice, Refused
+from marl_engine.errors import Halted, Notice, Refused
 from marl_engine.losses.gae import gae
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.policies.mlp import MLPSpec
@@ -238,9 +239,12 @@ def test_a_worker_that_fails_twice_starts_new_episodes(tmp_path):
     turn = game.reset(derive_seeds(0, 2))
     for step in range(4):
         turn = game.step(random_actions(game, turn, step))
-    with pytest.warns(Notice, match=r"worker 1 of 1 .* and the one in its place died .*; its games start anew"):
+    with pytest.warns(
+        Notice, match=r"worker 1 of 1 .* and the one in its place died .*; its games start anew, .*truncated"
+    ):
         turn = game.step(random_actions(game, turn, 4))
     assert (turn.done.all(), turn.truncated.all()) == (True, True)
+    assert deepcopy(game).costs() == game.costs() == {"workers/lost": 2, "games/cut_off": 2}
     assert not turn.final_acting.any()  # nothing is bootstrapped
     assert not turn.reward.any()
     assert game.openings.tolist() == [1, 1]
@@ -248,6 +252,25 @@ def test_a_worker_that_fails_twice_starts_new_episodes(tmp_path):
     for step in range(4):
         turn = game.step(random_actions(game, turn, step))
         assert (turn.observation.amax((1, 2)) == step + 1).all()
+
+
+def test_games_that_are_cut_off_again_and_again_stop_the_run():
+    """Losses are told one by one with their sum, later ones whenever their number has doubled."""
+    losses = Losses()
+    with warnings.catch_warnings(record=True) as notices:
+        for _ in range(70):
+            losses.note(1, 0, "a worker died")
+    told = [int(re.search(r"workers lost so far: (\d+), games cut off: 0$", str(each.message))[1]) for each in notices]
+    assert told == [*range(1, 11), 16, 32, 64]
+    for step, games in ((5, 8), (5, 8), (700, 8), (1006, 8)):  # two workers in one step; a thousand steps later
+        losses.steps = step
+        losses.note(2, games, "a worker died")
+    losses.steps = 1500
+    with pytest.raises(
+        Halted, match=r"; workers lost so far: 80, games cut off: 40; .* 3 of 1,000 steps, so the run stops"
+    ):
+        losses.note(2, 8, "a worker died")
+    assert losses.counts() == {"workers/lost": 80, "games/cut_off": 40}
 
 
 def test_processes_step_a_slow_environment(monkeypatch):
