@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from marl_engine.capabilities import groups_of, spaces_of
-from marl_engine.errors import Refused
+from marl_engine.errors import Halted, Refused, describe
 from marl_engine.numerics.rng import derive_seeds, draw_uniforms
 from marl_engine.rollout.turn_checks import check_turn
 from marl_engine.types import Game, Turn
@@ -267,6 +267,8 @@ def check_game(game: Any) -> Iterator[str]:
             yield check(deepcopy(game))
         except Refused:
             raise
+        except Halted as error:
+            raise Refused(describe(error)) from error
         except Exception as error:
             raise Refused(f"{type(game).__name__} raises {locate(error)} in {check.__name__}") from error
 

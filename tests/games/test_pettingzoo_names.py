@@ -8,7 +8,7 @@ import torch
 from games.pettingzoo import names
 from games.pettingzoo.game import PettingZoo
 from marl_engine.errors import Halted, Refused
-from marl_engine.rollout.game_contract import random_actions
+from marl_engine.rollout.game_contract import check_game, random_actions
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,13 @@ def test_an_exception_of_an_environment_is_shown_once_with_its_own_traceback(wor
     assert text.count("Traceback") == 1
     assert "foreign_worlds.py" in text
     assert "copies.py" not in text
+
+
+def test_the_check_of_a_game_says_what_its_environment_raised(tmp_path, capsys):
+    game = PettingZoo("foreign_worlds:Frail", {"file": str(tmp_path / "lost"), "times": 9}, workers=0)
+    with pytest.raises(Refused, match=r"^the environment foreign_worlds:Frail raised LookupError: a shoe is lost$"):
+        list(check_game(game))
+    assert capsys.readouterr().err.count("Traceback") == 1
 
 
 @pytest.mark.parametrize(
