@@ -249,13 +249,15 @@ def make_game(name: str) -> Game:
 def games_by_size() -> list[str]:
     """The smallest presets of games, one of each class, number of players and set of capabilities.
 
-    Those in sequence form come by its size, first those in which somebody has seen something.
+    Those in sequence form come by its size, first those in which somebody has seen something; of the others, those of two
+    players come first.
     """
 
     def size(name: str) -> tuple[int, int, str]:
-        extensive = capabilities_of(make_game(name)).extensive
+        game = make_game(name)
+        extensive = capabilities_of(game).extensive
         if extensive is None:
-            return 2, 0, name
+            return 2, abs(game.players - 2), name
         return int(len(extensive.form.parent) == extensive.players), extensive.form.sequences, name
 
     def kind(name: str) -> tuple[Any, ...]:
