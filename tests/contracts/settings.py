@@ -249,8 +249,8 @@ def make_game(name: str) -> Game:
 def games_by_size() -> list[str]:
     """The smallest presets of games, one of each class, number of players and set of capabilities.
 
-    Those in sequence form come by its size, first those in which somebody has seen something; of the others, those of two
-    players come first.
+    Those in sequence form come by its size, first those in which somebody has seen something. Of the others, those of
+    two players come first.
     """
 
     def size(name: str) -> tuple[int, int, str]:
