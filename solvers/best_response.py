@@ -41,10 +41,11 @@ class BestResponse:
         """See `Solver`."""
         magnet = ["magnet"] if self.magnet_weight > 0 else []
         check_supports(responder, type(self).__name__, "opponents", *magnet)
-        opponent = (
-            None if self.opponent is None else load_saved_profile(Path(self.opponent), profile, "solver.opponent")
-        )
-        return self._solve(profile, opponent, responder, after)
+        return self._solve(profile, self.load_opponent(profile), responder, after)
+
+    def load_opponent(self, profile: Profile) -> Profile | None:
+        """Returns the opponent of the learner, whose initial policies are `profile`; None: these. Raises Refused."""
+        return None if self.opponent is None else load_saved_profile(Path(self.opponent), profile, "solver.opponent")
 
     def _solve(
         self, profile: Profile, opponent: Profile | None, responder: Responder, after: int

@@ -34,7 +34,7 @@ def finish(run: Run, reason: str, seconds: float, console: Any) -> None:
         save_artefacts(report, run.folder)
         exports = export_policies(run, report)
         illustrate(run, records)
-        print_summary(run, report, seconds, reason, console, exports)
+        print_summary(run, report, solver_metrics(records), seconds, reason, console, exports)
 
 
 def evaluate_at_end(run: Run) -> Report:
@@ -162,8 +162,13 @@ def illustrate(run: Run, records: Records) -> None:
         warnings.warn(Notice(f"no replay.gif: {type(parts.game).__name__} cannot be drawn: {reason}"), stacklevel=2)
 
 
-def print_summary(run: Run, report: Report, seconds: float, reason: str, console: Any, exports: str) -> None:
-    """Prints the last lines of a run: headline, files, and commands that go on from here."""
+def print_summary(
+    run: Run, report: Report, measured: Mapping[str, float], seconds: float, reason: str, console: Any, exports: str
+) -> None:
+    """Prints the last lines of a run: headline, files, and commands that go on from here.
+
+    `measured` are the metrics of its solver; those that the evaluation has too are printed once.
+    """
     from rich.text import Text
 
     from marl_engine.view.progress import format_duration
@@ -173,6 +178,8 @@ def print_summary(run: Run, report: Report, seconds: float, reason: str, console
     work = "".join(f", {count:,} {unit}" for unit, count in run.work.items())
     summary = f" after {run.iteration:,} iterations{work}, in {format_duration(seconds)}; ended by {reason}"
     say(Text.assemble((number, "bold"), f" {label}{summary}"))
+    if distances := [f"{name} {value:.4g}" for name, value in measured.items() if name not in report.metrics]:
+        say(", ".join(distances))
     for line in [line for each in report.artefacts for line in each.lines]:
         say(line)
     command = Path(sys.argv[0])

@@ -13,7 +13,7 @@ import hydra
 from omegaconf import DictConfig
 
 from marl_engine.commands.command_line.arguments import read_line
-from marl_engine.commands.command_line.cli_config import compose_config, hydra_overrides, resume_config
+from marl_engine.commands.command_line.cli_config import choose_presets, compose_config, hydra_overrides, resume_config
 from marl_engine.commands.command_line.environment import CONFIGS
 from marl_engine.commands.command_line.overrides import parse_overrides, sweep_jobs
 from marl_engine.commands.process import FAILED, run_command
@@ -59,12 +59,12 @@ def dispatch(arguments: Sequence[str]) -> int:
             return evolve(line.words, line.presets)
         jobs = sweep_jobs(line.words)
         return sweep(jobs, [compose_config(CONFIG, job, line.presets) for job in jobs])
-    words = hydra_overrides(parse_overrides(line.words))
+    words = line.words
     if line.action == "cfg":
-        compose_config(CONFIG, line.words, line.presets)  # reports errors in one sentence
+        words = choose_presets(CONFIG, words, line.presets)[1]  # reports errors in one sentence
     elif not any(word.startswith(("game=", "~game")) for word in words):
-        words.append(f"game={EXAMPLE}")
-    sys.argv[1:] = [*words, *line.flags]
+        words = [*words, f"game={EXAMPLE}"]
+    sys.argv[1:] = [*hydra_overrides(parse_overrides(words)), *line.flags]
     show_by_hydra()
     return 0
 

@@ -79,6 +79,7 @@ RETURNS = Panel(
     {
         "return/mean": "while learning",
         "evaluation/return/mean": "evaluation",
+        "evaluation/return/opponent/mean": "evaluation against its opponent",
         "evaluation/return/initial/mean": "evaluation against where it began",
         "value/0": "value to seat 0",
         "value/1": "value to seat 1",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from marl_engine.capabilities import groups_of
 from marl_engine.evaluation.report import RETURNS, Report, View, deviations
-from marl_engine.evaluation.scores import BLOCK, INITIAL, score_of
+from marl_engine.evaluation.scores import BLOCK, INITIAL, OPPONENT, score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.shards import Lineup, score_lineups
 from marl_engine.types import Game, Metrics, Profile, Runner
@@ -35,12 +35,13 @@ class ReturnEvaluator:
     """Measures returns of whole games, without shaping and discount.
 
     If the payoffs of the seats have a constant sum, it also measures the return of each policy when the other seats are
-    played by the reference.
+    played by the reference; with an `opponent`, it measures the same against the opponent, in every game.
     """
 
     view = View(
         panels=(RETURNS,),
         primary={
+            "evaluation/return/opponent/mean": ("against its opponent", ".3g"),
             "evaluation/return/initial/mean": ("against where it began", ".3g"),
             "evaluation/return/mean": ("return", ".1f"),
             "return/mean": ("return", ".1f"),
@@ -48,8 +49,11 @@ class ReturnEvaluator:
         secondary={},
     )
 
-    def __init__(self, game: Game, reference: Profile | None, runner: Runner, episodes: int):
+    def __init__(
+        self, game: Game, reference: Profile | None, runner: Runner, episodes: int, opponent: Profile | None = None
+    ):
         self.game, self.reference, self.runner, self.episodes = game, reference, runner, episodes
+        self.opponent = opponent
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
         """See `Evaluator`. A full report has all line-ups of `seatings`, others only the first one."""
@@ -59,7 +63,10 @@ class ReturnEvaluator:
         for name, games in zip(names, payoffs, strict=False):
             metrics |= summarise(name, games)
         metrics |= {f"return/{seat}": value.item() for seat, value in enumerate(payoffs[0].mean(0))}
-        if self.reference is not None:
+        if self.opponent is not None:
+            results = self._play(list(map(Lineup, deviations(profile, self.opponent))))
+            metrics |= summarise_pairs(OPPONENT, mean_over_seats(results))
+        elif self.reference is not None:
             metrics |= play_against_initial(self.reference, profile, payoffs[0], self._play)
         return Report(metrics, score_of(metrics), headline(metrics, self.episodes, len(profile)))
 
@@ -79,6 +86,9 @@ class ReturnEvaluator:
 def headline(metrics: Metrics, episodes: int, players: int) -> tuple[str, str]:
     """Returns the return with its standard error, and what was played."""
     mean = f"{metrics['return/mean']:.4g} ± {metrics['return/stderr']:.2g}"
+    if f"{OPPONENT}/mean" in metrics:
+        against = f"{metrics[f'{OPPONENT}/mean']:.4g} ± {metrics[f'{OPPONENT}/stderr']:.2g}"
+        return f"return {against}", f"against its opponent, sampled ({episodes} games from each seat; with itself {mean})"
     if f"{INITIAL}/mean" in metrics:
         mean = f"{metrics[f'{INITIAL}/mean']:.4g} ± {metrics[f'{INITIAL}/stderr']:.2g}"
         total = f"all returns sum to {metrics['return/mean'] * players:.4g}"

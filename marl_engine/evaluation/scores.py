@@ -10,12 +10,14 @@ from marl_engine.evaluation.report import Score
 from marl_engine.types import Metrics
 
 INITIAL = "return/initial"  # the learner's return in one seat against the initial policies
+OPPONENT = "return/opponent"  # the learner's return in one seat against the opponents that its solver sets it
 BOT = "return/bot"  # the learner's return in one seat against a bot of the game
-SAMPLED = {f"{name}/mean": name for name in (BOT, INITIAL)}  # scores with a standard error
+SAMPLED = {f"{name}/mean": name for name in (OPPONENT, BOT, INITIAL)}  # scores with a standard error
 BLOCK = "block"  # part of the names of mean returns of blocks of games
 LABELS = {  # by metric; the first measured one is the score
     "nash_conv": "NashConv",
     "win_rate/reference": "win rate",
+    f"{OPPONENT}/mean": "return",
     f"{BOT}/mean": "return",
     f"{INITIAL}/mean": "return",
     "return/mean": "return",

@@ -16,7 +16,7 @@ from marl_engine.errors import Notice, Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
 from marl_engine.policies.mixtures.geometric import freeze
 from marl_engine.policies.weights import load_profile_state
-from marl_engine.responders.learners.learner import ConcurrentSolver
+from marl_engine.responders.learners.learner import ChallengingSolver, ConcurrentSolver
 from marl_engine.responders.overlap import check_policies
 from marl_engine.runners import LOCAL, BackgroundRunner, make_gang, overlapping
 from marl_engine.runners.resident import is_worker
@@ -47,6 +47,7 @@ class Components:
     runner: Runner
     reference: Profile  # a copy of the initial profile
     evaluator: Evaluator
+    opponent: Profile | None  # that the solver sets the learner, if it sets one
     costs: Callable[[], Metrics] = dict  # returns the costs of a judge in all sessions, or of the game in this one
     quote: Callable[[], str] = str  # returns the learner's last answer, if it generates text
     population: PopulationSolver | None = None  # the solver, if it grows a population
@@ -115,8 +116,9 @@ def build(config: Mapping[str, Any]) -> Components:
     if key := special_key(runner):
         check_policies(profile, key)
     reference = freeze(profile)
-    evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"])
-    parts = Components(game, profile, responder, solver, runner, reference, evaluator)
+    opponent = solver.load_opponent(profile) or reference if isinstance(solver, ChallengingSolver) else None
+    evaluator = make_evaluator(game, reference, runner, config["episodes"], config["device"], opponent)
+    parts = Components(game, profile, responder, solver, runner, reference, evaluator, opponent)
     if (metered := capabilities_of(game).metered) is not None:
         parts.costs = metered.costs
     if not missing_members(responder, JudgedResponder):

@@ -36,6 +36,7 @@ class Player:
     local_config: dict[str, Any]  # with the paths of the run's own copies of input files
     reference: Profile  # the initial profile
     iteration: int  # of its checkpoint
+    opponent: Profile | None = None  # that the solver set the learner
 
     @property
     def folder(self) -> Path:
@@ -55,7 +56,7 @@ class Player:
 
     def make_evaluator(self, episodes: int) -> Evaluator:
         """Returns the evaluator of the player's game."""
-        return make_evaluator(self.game, self.reference, LOCAL, episodes, self.config["device"])
+        return make_evaluator(self.game, self.reference, LOCAL, episodes, self.config["device"], self.opponent)
 
 
 def rescale_schedule(value: Any, steps: int) -> Any:
@@ -78,7 +79,7 @@ def load_player(address: str | Path) -> Player:
     local = local_config(RunFolder(path))
     parts = build(local)
     profile = select_profile(parts.profile, state, path, part)
-    return Player(str(address), profile, parts.game, config, local, parts.reference, iteration)
+    return Player(str(address), profile, parts.game, config, local, parts.reference, iteration, parts.opponent)
 
 
 class CrossPlay(NamedTuple):

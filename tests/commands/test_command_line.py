@@ -197,6 +197,13 @@ def test_own_class_in_the_current_folder(tmp_path):
     assert "size: 3" in (tmp_path / "runs" / "x" / "config.yaml").read_text()
 
 
+def test_the_configuration_that_is_shown_is_the_one_that_is_run(tmp_path):
+    """A game that names a better preset is shown with that one."""
+    shown = marl_train(tmp_path, "game=openspiel", "game.name=connect_four", "--cfg", "job")
+    assert (shown.code, shown.err.count("so it is played with game=connect_four")) == (0, 1)
+    assert shown.out == marl_train(tmp_path, "game=connect_four", "--cfg", "job").out
+
+
 @pytest.fixture
 def own_presets(tmp_path):
     """A folder of user presets: a game, one that chooses its solver, and a solver with a key that its class lacks."""

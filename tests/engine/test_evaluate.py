@@ -18,6 +18,7 @@ from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.policies.tabular import TabularSpec, fill_tables
 from marl_engine.runners.local import LocalRunner
+from marl_engine.runs.players import cross_play, load_player
 from marl_engine.types import Policy
 
 SMALL = (
@@ -58,6 +59,37 @@ def test_where_returns_sum_to_a_constant_the_initial_policies_are_played_against
     assert result["return/mean"] == 0
     assert result["return/initial/mean"] == pytest.approx(0.5, abs=4 * result["return/initial/stderr"])
     assert result["return/initial/stderr"] == pytest.approx(0.5 / 128**0.5, rel=0.05)
+
+
+def test_an_opponent_is_played_against_instead_of_bots_and_scores_the_learner():
+    """Action 1 earns 1 from a player who always chooses 0."""
+    forward, still = Always([0.0, 1.0]), Always([1.0, 0.0])
+    game = Matrix(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), team=False)
+    game.bots, game.slow_bots, game.bot_actions = ("random",), (), lambda bot, noise: torch.zeros_like(noise).long()
+    runner = LocalRunner()
+    assert make_evaluator(game, None, runner, 8).evaluate([still] * 2).score.measure == "return/bot/mean"
+    report = make_evaluator(game, None, runner, 8, opponent=[still] * 2).evaluate([forward] * 2)
+    assert (report.score.measure, report.score.value) == ("return/opponent/mean", 1.0)
+    assert report.headline[1] == "against its opponent, sampled (8 games from each seat; with itself 0 ± 0)"
+
+
+def test_a_best_response_is_scored_against_the_run_that_it_responds_to(tmp_path, monkeypatch):
+    """Also if it starts from other weights, and when it is loaded."""
+    monkeypatch.chdir(tmp_path)
+    game = ("game=overcooked", "game._target_=toys.Walk", *SMALL, "episodes=16")
+    assert marl_train(tmp_path, *game, "run=first", "iterations=6").code == 0
+    done = marl_train(
+        tmp_path, *game, "solver=best_response", "solver.opponent=runs/first", "run=second", "iterations=6", "seed=1"
+    )
+    assert done.code == 0, done.err
+    summary = json.loads((tmp_path / "runs/second/summary.json").read_text())
+    assert summary["best"]["measure"] == "return/opponent/mean"
+    assert f"return {summary['return/opponent/mean']:.4g}" in done.out
+    assert "against its opponent" in done.out
+    first, second = load_player("runs/first@last"), load_player("runs/second@last")
+    assert second.evaluate(16)["return/opponent/mean"] == pytest.approx(summary["return/opponent/mean"], abs=1e-6)
+    mean = cross_play([second, first], 16).mean
+    assert mean[0, 1] == pytest.approx(summary["return/opponent/mean"], abs=1e-6)
 
 
 @pytest.mark.parametrize("team_payoff", [[[0.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])

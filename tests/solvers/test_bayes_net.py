@@ -175,6 +175,7 @@ def test_the_best_value_is_that_of_both_seats_at_zero():
     ("graph", "message"),
     [
         ("ring", r"policy\.graph must be one of none, line, complete, learned, or a list of edges, not 'ring'"),
+        ("learned", r"policy\.graph=learned needs policy=bayes_net.* tables have a fixed one: none, line, complete"),
         ([[0, 3]], r"an edge of policy\.graph must be two seats from 0 to 2, not \[0, 3\]"),
         ([[0, 1], [1, 2], [2, 0]], r"policy\.graph must be without cycles, and has 0 -> 1 -> 2 -> 0"),
     ],
@@ -360,6 +361,7 @@ def test_the_command_reports_the_price_of_anarchy(tmp_path):
     assert (done.code, done.err) == (0, "")
     summary = json.loads((tmp_path / "runs" / "bn" / "summary.json").read_text())
     assert 0.5 < summary["price_of_anarchy"] <= 1
+    assert f"price_of_anarchy {summary['price_of_anarchy']:.4g}, nash_conv {summary['nash_conv']:.4g}\n" in done.out
     assert 0 <= summary["nash_conv"] < 1
     assert summary["gradients"] == 100
 

@@ -83,6 +83,13 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
     `folder` has presets of the user. If the class of the game names a preset that suits it better, that one is taken.
     Raises Refused.
     """
+    return choose_presets(name, words, folder)[0]
+
+
+def choose_presets(
+    name: str, words: Sequence[str], folder: Path | None = None
+) -> tuple[dict[str, Any], Sequence[str]]:
+    """Returns what `compose_config` does, and the words by which a better preset of the game is named."""
     refusal = None
     try:
         config = compose_presets(name, words, folder)
@@ -98,10 +105,11 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
     if better is None and refusal is not None:
         raise refusal
     if better is None:
-        return config
+        return config, words
     warnings.warn(Notice(f"{better[1]}; so it is played with game={better[0]}"), stacklevel=2)
     kept = [word for word in words if word.partition("=")[0] not in GAME_CHOICES]
-    return compose_presets(name, [*kept, f"game={better[0]}"], folder)
+    chosen = [*kept, f"game={better[0]}"]
+    return compose_presets(name, chosen, folder), chosen
 
 
 def compose_presets(name: str, words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:

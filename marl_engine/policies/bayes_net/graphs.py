@@ -21,6 +21,7 @@ from marl_engine.networks.mlp import MLP
 from marl_engine.numerics.rng import split_uniforms
 
 GRAPHS = ("none", "line", "complete")
+LEARNED = "learned"
 CLEAREST = 1e-6  # uniform numbers are kept so far away from 0 and 1
 OPEN = 2.0  # logit of an edge at first
 
@@ -40,8 +41,13 @@ def make_graph(graph: str | Sequence[Sequence[int]], players: int) -> Any:
     import networkx
 
     named = {"none": [], "line": pairwise(range(players)), "complete": combinations(range(players), 2)}
+    if graph == LEARNED:
+        raise Refused(
+            f"policy.graph=learned needs policy=bayes_net, whose network draws the graph; tables have a fixed one: "
+            f"{', '.join(GRAPHS)}, or a list of edges"
+        )
     if isinstance(graph, str) and graph not in GRAPHS:
-        raise Refused(f"policy.graph must be one of {', '.join(GRAPHS)}, learned, or a list of edges, not {graph!r}")
+        raise Refused(f"policy.graph must be one of {', '.join(GRAPHS)}, {LEARNED}, or a list of edges, not {graph!r}")
     made = networkx.DiGraph()
     made.add_nodes_from(range(players))
     for edge in named[graph] if isinstance(graph, str) else graph:

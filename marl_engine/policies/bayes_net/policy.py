@@ -21,7 +21,7 @@ from marl_engine.networks.mlp import MLP
 from marl_engine.numerics.checks import check_fields
 from marl_engine.numerics.distributions.categorical import Categorical
 from marl_engine.numerics.distributions.choice import choose
-from marl_engine.policies.bayes_net.graphs import FixedGraph, LearnedGraph, make_graph
+from marl_engine.policies.bayes_net.graphs import LEARNED, FixedGraph, LearnedGraph, make_graph
 from marl_engine.policies.mlp import MLPSpec
 from marl_engine.policies.network import check_layers
 from marl_engine.policies.team import TeamDecision
@@ -29,7 +29,6 @@ from marl_engine.teams import check_team
 from marl_engine.types import Game, Memory, Policy
 
 ACTIVATE = {"relu": torch.relu, "tanh": torch.tanh}
-LEARNED = "learned"
 
 
 class BayesNetPolicy(Policy):

@@ -36,6 +36,14 @@ class ConcurrentSolver(Protocol):
     concurrent: bool
 
 
+@runtime_checkable
+class ChallengingSolver(Protocol):
+    """A solver that sets its learner an opponent that does not change."""
+
+    def load_opponent(self, profile: Profile) -> Profile | None:
+        """Returns the opponent of the initial policies; None: themselves."""
+
+
 class Learner:
     """A profile and the responder that moves it, which moves no other."""
 
