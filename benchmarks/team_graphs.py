@@ -80,7 +80,7 @@ TASKS = {
         ["game=mpe/simple_spread"], 400_000, 1024, [("a landmark for each", -11.95), ("the best assignment", -8.5)]
     ),
     "forced_coordination": Task(
-        ["game=overcooked/forced_coordination"], 400_000, 256, teams=(MAPPO, COMPLETE, ANNEALED)
+        ["game=overcooked/forced_coordination"], 1_200_000, 256, teams=(MAPPO, COMPLETE, ANNEALED)
     ),  # with two seats a line is complete
 }
 

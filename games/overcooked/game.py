@@ -27,7 +27,8 @@ class Overcooked:
     """The rules and the lossless encoding of overcooked-ai 1.1.0 (Carroll et al. 2019, arXiv:1910.05789).
 
     Observations are bytes (B, P, width, height, 26), each seat's own cook first. Every seat earns what the team earns,
-    usually 20 for a soup. Actions: north, south, east, west, stay, interact.
+    usually 20 for a soup. Actions: north, south, east, west, stay, interact. Levels (N,) int64 are the steps at which
+    the clocks of games begin; see `Staggered`.
 
     On a GPU kitchens are stepped by a CUDA kernel if numba-cuda is installed (`pip install 'marl_engine[cuda]'`),
     otherwise by the CPU. Turns are on the device in both cases.
@@ -61,9 +62,20 @@ class Overcooked:
         self._kitchen_on_gpu: rules.Kitchen | None = None
         self.reset(torch.zeros(1, dtype=torch.int64))
 
-    def reset(self, seeds: Tensor) -> Turn:
-        """Opens as many kitchens as there are seeds. Overcooked has no chance moves, so all are alike."""
+    def reset(self, seeds: Tensor, levels: Tensor | None = None) -> Turn:
+        """Opens as many kitchens as there are seeds. Overcooked has no chance moves, so all of a level are alike."""
         rows = torch.from_numpy(self.kitchen.start).repeat(len(seeds), 1)
+        turn = self.restore({"rows": rows})
+        return turn if levels is None else self.restart(torch.arange(len(seeds)), levels)
+
+    def restart(self, copies: Tensor, levels: Tensor) -> Turn:
+        """Sets the clocks of copies (N,) whose games have just opened; see `LevelGame`. Raises ValueError."""
+        if levels.ndim != 1 or levels.dtype != torch.int64 or ((levels < 0) | (levels >= self.horizon)).any():
+            raise ValueError(f"levels of Overcooked are steps from 0 to {self.horizon - 1}, int64")
+        if not levels.any():
+            return self._now
+        rows = self.rows.clone()
+        rows[copies.to(rows.device), 0] = levels.to(rows)
         return self.restore({"rows": rows})
 
     def state(self) -> dict[str, Tensor]:
@@ -157,7 +169,8 @@ class Overcooked:
         """Returns a turn on `device` from tensors on `step_device`; observation is (B, P, cells * channels)."""
         observation = observation.view(len(observation), self.players, *self.observation_shape)
         turn = Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
-        return turn if self.device == self.step_device else turn.to(self.device)
+        self._now = turn if self.device == self.step_device else turn.to(self.device)
+        return self._now
 
 
 def compiles_for(device: str) -> bool:

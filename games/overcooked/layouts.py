@@ -36,13 +36,18 @@ LONGEST = 255  # steps to cook, which the encoding stores in a byte
 
 @cache
 def built_in() -> dict[str, Any]:
-    """Returns the built-in layouts and their aliases from layouts.yaml."""
+    """Returns the contents of layouts.yaml."""
     return yaml.load(files("games.overcooked").joinpath("layouts.yaml").read_text(), SAFE)
+
+
+def entries() -> dict[str, Any]:
+    """Returns the built-in layouts by name: those of overcooked-ai, and those of JaxMARL that differ from them."""
+    return {**built_in()["layouts"], **built_in()["jaxmarl"]}
 
 
 def names() -> list[str]:
     """Returns all valid names for `game.layout`."""
-    return sorted([*built_in()["layouts"], *built_in()["aliases"]])
+    return sorted([*entries(), *built_in()["aliases"]])
 
 
 def find(layout: str) -> dict[str, Any]:
@@ -55,11 +60,11 @@ def find(layout: str) -> dict[str, Any]:
     if layout.endswith((".txt", ".yaml")):
         return read_layout(Path(layout))
     name = built_in()["aliases"].get(layout, layout)
-    if name not in built_in()["layouts"]:
+    if name not in entries():
         near = get_close_matches(layout, names(), n=1, cutoff=0.0)
         choices = ", ".join(near + [choice for choice in names() if choice not in near])
         raise ValueError(f"there is no layout {layout!r}; choose from {choices}; or give a drawing or its .txt file")
-    return built_in()["layouts"][name]
+    return entries()[name]
 
 
 def read_layout(path: Path) -> dict[str, Any]:

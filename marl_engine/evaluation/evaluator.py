@@ -22,8 +22,8 @@ def make_evaluator(
     """Returns the evaluator of a game.
 
     It is exact for extensive games, measures win rates if the game compares texts, and otherwise plays `episodes`
-    games, also against the bots of the game. `reference` is the initial profile, if it is known. With an `opponent`, which
-    a solver sets its learner, games are played against that instead of bots.
+    games, also against the bots of the game. `reference` is the initial profile, if it is known. With an `opponent`,
+    which a solver sets its learner, games are played against that instead of bots.
     """
     able = capabilities_of(game)
     if able.extensive is not None:

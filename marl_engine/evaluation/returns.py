@@ -88,7 +88,10 @@ def headline(metrics: Metrics, episodes: int, players: int) -> tuple[str, str]:
     mean = f"{metrics['return/mean']:.4g} ± {metrics['return/stderr']:.2g}"
     if f"{OPPONENT}/mean" in metrics:
         against = f"{metrics[f'{OPPONENT}/mean']:.4g} ± {metrics[f'{OPPONENT}/stderr']:.2g}"
-        return f"return {against}", f"against its opponent, sampled ({episodes} games from each seat; with itself {mean})"
+        return (
+            f"return {against}",
+            f"against its opponent, sampled ({episodes} games from each seat; with itself {mean})",
+        )
     if f"{INITIAL}/mean" in metrics:
         mean = f"{metrics[f'{INITIAL}/mean']:.4g} ± {metrics[f'{INITIAL}/stderr']:.2g}"
         total = f"all returns sum to {metrics['return/mean'] * players:.4g}"

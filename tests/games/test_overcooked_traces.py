@@ -22,6 +22,7 @@ PICTURES = slice(25, None, 50)  # the times at which whole encodings were kept
 RECORDED = np.load(FILE)
 TRACES = sorted({name.rsplit("/", 1)[0] for name in RECORDED.files if "/" in name})
 LAYOUTS = json.loads(RECORDED["layouts"].tobytes())
+JAXMARL = json.loads((FILE.parent / "jaxmarl_kitchens.json").read_text())  # see record_jaxmarl_kitchens.py
 
 
 @cache
@@ -159,6 +160,23 @@ def test_layouts_are_the_references(layout: str) -> None:
 
 def test_no_layout_is_left_out() -> None:
     assert set(LAYOUTS) == set(layouts.built_in()["layouts"])
+
+
+@pytest.mark.parametrize("layout", layouts.built_in()["jaxmarl"])
+def test_kitchens_of_jaxmarl_give_its_results(layout: str) -> None:
+    """The same actions lead both cooks to the same cells, and serve soups at the same steps."""
+    recorded, kitchen = JAXMARL[layout], Overcooked(layout, horizon=HORIZON)
+    kitchen.reset(torch.zeros(1, dtype=torch.int64))
+    served, cells = [], ["", ""]
+    for step, pair in enumerate(zip(*recorded["actions"], strict=True)):
+        turn = kitchen.step(torch.tensor([[int(action) for action in pair]]))
+        if turn.reward[0, 0] > 0:
+            served.append(step)
+        if step < HORIZON - 1:  # the last step opens the next game
+            cells = [path + chr(ord("0") + kitchen.rows[0, 1 + COOK * cook]) for cook, path in enumerate(cells)]
+    assert served == recorded["served"]
+    assert len(served) > 5
+    assert cells == [path[:-1] for path in recorded["cells"]]
 
 
 @pytest.mark.parametrize("layout", layouts.names())

@@ -86,9 +86,7 @@ def compose_config(name: str, words: Sequence[str], folder: Path | None = None) 
     return choose_presets(name, words, folder)[0]
 
 
-def choose_presets(
-    name: str, words: Sequence[str], folder: Path | None = None
-) -> tuple[dict[str, Any], Sequence[str]]:
+def choose_presets(name: str, words: Sequence[str], folder: Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """Returns what `compose_config` does, and the words by which a better preset of the game is named."""
     refusal = None
     try:
@@ -105,7 +103,7 @@ def choose_presets(
     if better is None and refusal is not None:
         raise refusal
     if better is None:
-        return config, words
+        return config, list(words)
     warnings.warn(Notice(f"{better[1]}; so it is played with game={better[0]}"), stacklevel=2)
     kept = [word for word in words if word.partition("=")[0] not in GAME_CHOICES]
     chosen = [*kept, f"game={better[0]}"]
