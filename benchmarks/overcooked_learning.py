@@ -21,7 +21,7 @@ from math import isfinite
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -30,19 +30,31 @@ ROOT = Path(__file__).parent.parent
 RECORD, PICTURE = ROOT / "docs/overcooked_learning.json", ROOT / "docs/overcooked_learning.png"
 PEER = ROOT / ".peers/jaxmarl/bin/python"
 TARGETS = (100, 160, 200)
-CLASSICS = {  # by layout: JaxMARL's name of it, and the bar: the return that a run is expected to exceed
-    "cramped_room": ("cramped_room", 230),
-    "coordination_ring": ("coord_ring", 200),
-    "asymmetric_advantages": ("asymm_advantages", 430),
-    "forced_coordination": ("forced_coord", 170),
-    "counter_circuit": ("counter_circuit", 100),
+
+
+class Kitchen(NamedTuple):
+    """A kitchen, and what is known of it."""
+
+    words: list[str]  # of marl-train
+    jaxmarl: str  # its name there
+    bar: float  # the return that a run is expected to exceed
+    peer: float = 0.0  # return of JaxMARL's own script after 5 M steps, recorded
+
+
+CLASSICS = {
+    "cramped_room": Kitchen(["game=overcooked"], "cramped_room", 230, 240),
+    "coordination_ring": Kitchen(["game=overcooked/coordination_ring", "solver=e3t"], "coord_ring", 200),
+    "asymmetric_advantages": Kitchen(["game=overcooked/asymmetric_advantages"], "asymm_advantages", 430, 275),
+    "asymm_advantages": Kitchen(
+        ["game=overcooked/asymmetric_advantages", "game.layout=asymm_advantages"], "asymm_advantages", 470, 275
+    ),  # as JaxMARL draws it
+    "forced_coordination": Kitchen(["game=overcooked/forced_coordination"], "forced_coord", 170),
+    "counter_circuit": Kitchen(["game=overcooked/counter_circuit"], "counter_circuit", 100),
 }
-KEYS = {"coordination_ring": ["solver=e3t"]}  # further keys of marl-train, by layout
 JAXMARL = {  # recorded figures on cramped_room, by target: at the first log entry with that return
     100: {"seconds": 68.0, "steps": 0.49e6},
     200: {"seconds": 97.0, "steps": 0.98e6},
 }
-JAXMARL_RETURNS = {"cramped_room": 240, "asymmetric_advantages": 275}  # recorded, after 5 M steps; other layouts: 0
 PAGE = ROOT / "docs/overcooked.md"
 BEGIN, END = "<!-- written by benchmarks/overcooked_learning.py -->\n", "<!-- until here -->\n"
 GREEDY = "return/greedy/mean"
@@ -53,15 +65,13 @@ Curve = list[dict[str, float]]
 def run_engine(layout: str, seed: int, keys: Sequence[str] = ()) -> dict[str, Any]:
     """Runs `marl-train`, also with further keys; returns the learning curve, in seconds since the call, and its end."""
     name = f"benchmark_{layout}_{seed}"
-    game = "overcooked" if layout == "cramped_room" else f"overcooked/{layout}"
     start = time.time()
     command = [
         Path(sys.executable).parent / "marl-train",
-        f"game={game}",
+        *CLASSICS[layout].words,
         f"run={name}",
         f"seed={seed}",
         "overwrite=true",
-        *KEYS.get(layout, []),
         *keys,
     ]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -82,7 +92,7 @@ def run_jaxmarl(checkout: Path, layout: str, seed: int, steps: float) -> dict[st
     """Runs JaxMARL's script until the last target or for a number of steps; returns its learning curve."""
     start = time.time()
     script = ROOT / "benchmarks/peers/jaxmarl_overcooked.py"
-    arguments = map(str, (PEER, script, checkout, CLASSICS[layout][0], seed, steps, TARGETS[-1]))
+    arguments = map(str, (PEER, script, checkout, CLASSICS[layout].jaxmarl, seed, steps, TARGETS[-1]))
     process = subprocess.run([*arguments], cwd=ROOT, capture_output=True, text=True)
     records = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
     if not records:
@@ -124,10 +134,10 @@ def compare_runs(runs: list[dict], peer_runs: list[dict]) -> list[dict[str, Any]
 def compare_with_bars(runs: list[dict]) -> list[dict[str, Any]]:
     """Returns a row for each layout: the lowest final return over seeds, and the bar."""
     rows = []
-    for layout, (_, bar) in CLASSICS.items():
+    for layout, kitchen in CLASSICS.items():
         lowest = min((run["return/mean"] for run in runs if run["layout"] == layout), default=None)
         if lowest is not None:
-            numbers = {"ratio": lowest / bar, "value": lowest, "peer_value": bar}
+            numbers = {"ratio": lowest / kitchen.bar, "value": lowest, "peer_value": kitchen.bar}
             rows.append({"case": f"{layout}, lowest final return", "peer": "bar", **numbers, "unit": "return"})
     return rows
 
@@ -174,7 +184,7 @@ def draw(record: dict[str, list[dict]]) -> None:
             for index, run in enumerate(run for run in record[program] if run["layout"] == layout):
                 seconds, values = ([point[key] for point in run["curve"]] for key in ("seconds", "return"))
                 axes.plot(seconds, values, color=colour, alpha=0.7, label=label if index == 0 else None)
-        axes.axhline(CLASSICS[layout][1], color="grey", linestyle=":")
+        axes.axhline(CLASSICS[layout].bar, color="grey", linestyle=":")
         axes.set(title=layout, xlabel="seconds, including start-up")
         axes.grid(alpha=0.3)
     panels[0][0].set_ylabel("return of an episode")
@@ -189,19 +199,19 @@ def write_table(record: dict[str, list[dict]]) -> None:
         "| expected at least | JaxMARL after 5 M steps |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for layout, (_, bar) in CLASSICS.items():
+    for layout, kitchen in CLASSICS.items():
         if runs := sorted((run for run in record[ENGINE] if run["layout"] == layout), key=itemgetter("seed")):
             ends, greedy = (", ".join(f"{run[key]:.0f}" for run in runs) for key in ("return/mean", GREEDY))
             steps, wall = runs[0]["steps"] / 1e6, median(run["seconds"] for run in runs)
             cells = (
-                " ".join([layout, *(f"`{key}`" for key in KEYS.get(layout, []))]),
+                " ".join([layout, *(f"`{word}`" for word in kitchen.words[1:])]),
                 len(runs),
                 ends,
                 greedy,
                 f"{steps:.1f} M",
                 f"{wall:.0f} s",
-                bar,
-                JAXMARL_RETURNS.get(layout, 0),
+                kitchen.bar,
+                f"{kitchen.peer:g}",
             )
             lines.append(f"| {' | '.join(map(str, cells))} |")
     head, tail = PAGE.read_text().split(BEGIN)
