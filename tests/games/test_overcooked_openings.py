@@ -10,11 +10,17 @@ from marl_engine.policies.mlp import MLPSpec
 from marl_engine.rollout.stream import Stream
 
 
-def test_the_first_games_end_one_after_the_other_and_later_games_are_whole():
+@pytest.mark.parametrize("after", [0, 2])
+def test_one_game_is_cut_short_and_the_copies_are_out_of_step_from_then_on(after):
     """Eight copies of games of eight steps: copy c begins at step c, so one copy ends at each step, and then again."""
     game = Overcooked(horizon=8)
-    stream = Stream(game, derive_seeds(0, 8), Staggered(horizon=8))
-    trajectory, _ = stream.play(MLPSpec(hidden=[4]).profile(game), 24)
+    stream = Stream(game, derive_seeds(0, 8), Staggered(horizon=8, after=after))
+    profile = MLPSpec(hidden=[4]).profile(game)
+    for _ in range(after):
+        done = stream.play(profile, 8)[0].done
+        assert done[-1].all()
+        assert not done[:-1].any()
+    trajectory, _ = stream.play(profile, 24)
     steps, copies = torch.meshgrid(torch.arange(24), torch.arange(8), indexing="ij")
     assert torch.equal(trajectory.done, (steps + copies) % 8 == 7)
     assert torch.equal(trajectory.level[0], torch.arange(8))
