@@ -121,13 +121,15 @@ def merge(*trees: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def resolve(tree: Any, steps: int | None) -> Any:
-    """The tree with numbers in place of references to the number of steps or a share of it, all that presets have."""
+def resolve(tree: Any, steps: int | None, horizon: int | None) -> Any:
+    """The tree with numbers in place of references to the number of steps, a share of it, and the horizon of the game,
+    all that presets have.
+    """
     if isinstance(tree, dict):
-        return {key: resolve(value, steps) for key, value in tree.items()}
+        return {key: resolve(value, steps, horizon) for key, value in tree.items()}
     if isinstance(tree, str) and (share := re.fullmatch(r"\$\{share:([\d.]+),\$\{steps\}\}", tree)):
         return None if steps is None else float(share[1]) * steps
-    return steps if tree == "${steps}" else tree
+    return {"${steps}": steps, "${game.horizon}": horizon}.get(tree, tree) if isinstance(tree, str) else tree
 
 
 class Source(NamedTuple):
@@ -158,13 +160,14 @@ def section(setting: Setting, name: str) -> str:
     read = sources(setting)
     counts = sources_of(read, "steps")
     steps = preset(*counts[-1])["steps"] if counts else None
-    return composed_section(name, getattr(setting, name), sources_of(read, name), steps)
+    horizon = preset("game", setting.game)["game"].get("horizon")
+    return composed_section(name, getattr(setting, name), sources_of(read, name), steps, horizon)
 
 
 @cache
-def composed_section(name: str, own: str, read: tuple[Source, ...], steps: int | None) -> str:
+def composed_section(name: str, own: str, read: tuple[Source, ...], steps: int | None, horizon: int | None) -> str:
     """The section `name`, whose own preset is `own`, from the presets that write it."""
-    values = resolve(merge(*(preset(*each)[name] for each in read)), steps)
+    values = resolve(merge(*(preset(*each)[name] for each in read)), steps, horizon)
     for key, value in {**from_outside().get((name, own), {}), **SMALL}.items():
         part, _, last = key.partition(".")
         if part == name and last in values:
