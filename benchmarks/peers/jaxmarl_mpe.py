@@ -2,8 +2,8 @@
 
     .peers/jaxmarl/bin/python benchmarks/peers/jaxmarl_mpe.py CHECKOUT WORLD SEED STEPS
 
-Called by mpe_learning.py. Prints one line of JSON: the mean return of an agent in the last iteration, with sampled
-actions, and the CPU seconds of the process.
+Called by mpe_learning.py. Prints one line of JSON: the mean returns of an agent in the first and in the last iteration,
+with sampled actions, and the CPU seconds of the process.
 """
 
 import importlib.util

@@ -73,7 +73,7 @@ class Overcooked:
         if levels.ndim != 1 or levels.dtype != torch.int64 or ((levels < 0) | (levels >= self.horizon)).any():
             raise ValueError(f"levels of Overcooked are steps from 0 to {self.horizon - 1}, int64")
         if not levels.any():
-            return self._now
+            return self._last_turn
         rows = self.rows.clone()
         rows[copies.to(rows.device), 0] = levels.to(rows)
         return self.restore({"rows": rows})
@@ -169,8 +169,8 @@ class Overcooked:
         """Returns a turn on `device` from tensors on `step_device`; observation is (B, P, cells * channels)."""
         observation = observation.view(len(observation), self.players, *self.observation_shape)
         turn = Turn(observation, self._legal, self._acting, reward, shaping, done, self._never)
-        self._now = turn if self.device == self.step_device else turn.to(self.device)
-        return self._now
+        self._last_turn = turn if self.device == self.step_device else turn.to(self.device)
+        return self._last_turn
 
 
 def compiles_for(device: str) -> bool:

@@ -12,7 +12,7 @@ from marl_engine.errors import Halted, Notice, Refused, excerpt
 from marl_engine.types import Metrics
 
 HERE = str(Path(__file__).parent)
-SAID = 10  # losses that are told, one by one; later ones are told whenever their number has doubled
+REPORTED_SINGLY = 10  # losses; later ones are reported whenever their number has doubled
 CUTS, WINDOW = 3, 1000  # the run stops at the third step within a thousand in which games are cut off
 
 
@@ -61,19 +61,19 @@ class Losses:
 
     workers: int = 0
     games: int = 0
-    told: int = 0
+    reports: int = 0
     steps: int = 0  # of all batches
     cuts: list[int] = field(default_factory=list)  # the last steps in which games were cut off
 
     def note(self, workers: int, games: int, sentence: str) -> None:
-        """Takes note of a loss, and tells it by a Notice. Raises Halted if games are cut off again and again."""
-        self.workers, self.games, self.told = self.workers + workers, self.games + games, self.told + 1
+        """Takes note of a loss, and reports it by a Notice. Raises Halted if games are cut off again and again."""
+        self.workers, self.games, self.reports = self.workers + workers, self.games + games, self.reports + 1
         total = f"workers lost so far: {self.workers}, games cut off: {self.games}"
         if games and self.steps not in self.cuts:
             self.cuts = [step for step in self.cuts if step > self.steps - WINDOW] + [self.steps]
         if len(self.cuts) >= CUTS:
             raise Halted(f"{sentence}; {total}; games were cut off in {CUTS} of {WINDOW:,} steps, so the run stops")
-        if self.told <= SAID or self.told & (self.told - 1) == 0:
+        if self.reports <= REPORTED_SINGLY or self.reports & (self.reports - 1) == 0:
             warnings.warn(Notice(f"{sentence}; {total}"), stacklevel=2)
 
     def counts(self) -> Metrics:
