@@ -25,7 +25,13 @@ def check_team(name: str, game: Any) -> None:
         )
 
 
-def are_opposed(payoffs: Any) -> bool:
-    """Whether the payoffs (N, P) of N outcomes, an array or a tensor, have a constant sum, and differ between seats."""
-    sums, scale = payoffs.sum(1), ROUNDING * abs(payoffs).max()
-    return bool(sums.max() - sums.min() <= scale and abs(payoffs - payoffs[:, :1]).max() > scale)
+def sums_are_constant(payoffs: Any, rounding: float = ROUNDING) -> bool:
+    """Whether payoffs (N, P) of N outcomes, an array or a tensor, have the same sum over seats in all outcomes."""
+    sums = payoffs.sum(1)
+    return bool(sums.max() - sums.min() <= rounding * abs(payoffs).max())
+
+
+def are_opposed(payoffs: Any, rounding: float = ROUNDING) -> bool:
+    """Whether payoffs (N, P) have a constant sum, and differ between seats in any outcome."""
+    differ = abs(payoffs - payoffs[:, :1]).max() > rounding * abs(payoffs).max()
+    return bool(differ) and sums_are_constant(payoffs, rounding)

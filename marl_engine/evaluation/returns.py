@@ -10,6 +10,7 @@ from marl_engine.evaluation.report import RETURNS, Report, View, deviations
 from marl_engine.evaluation.scores import BLOCK, INITIAL, OPPONENT, score_of
 from marl_engine.numerics.rng import derive_seeds
 from marl_engine.rollout.shards import Lineup, score_lineups
+from marl_engine.teams import are_opposed, sums_are_constant
 from marl_engine.types import Game, Metrics, Profile, Runner
 
 SEED = 2**40  # evaluation shares no seed with training
@@ -135,17 +136,6 @@ def mean_over_seats(results: Sequence[Tensor]) -> Tensor:
     return torch.stack([payoffs[:, seat] for seat, payoffs in enumerate(results)]).mean(0)
 
 
-def sums_are_constant(payoffs: Tensor) -> bool:
-    """Whether payoffs (N, P) have the same sum over seats in all games, up to rounding of float32."""
-    sums = payoffs.double().sum(1)
-    return bool(sums.max() - sums.min() <= ROUNDING * payoffs.abs().max())
-
-
-def seats_differ(payoffs: Tensor) -> bool:
-    """Whether payoffs (N, P) differ between seats in any game."""
-    return bool((payoffs - payoffs[:, :1]).abs().max() > ROUNDING * payoffs.abs().max())
-
-
 def play_against_initial(
     initial: Profile, profile: Profile, payoffs: Tensor, play: Callable[[Sequence[Lineup]], list[Tensor]]
 ) -> Metrics:
@@ -155,10 +145,10 @@ def play_against_initial(
     against itself is constant. For other games the result is empty. `payoffs` (N, P) are those of the profile against
     itself.
     """
-    if len(profile) < 2 or not sums_are_constant(payoffs):
+    if len(profile) < 2 or not sums_are_constant(payoffs.double(), ROUNDING):
         return {}
     results = play(list(map(Lineup, deviations(profile, initial))))
     games = torch.cat([payoffs, *results])
-    if not (sums_are_constant(games) and seats_differ(games)):  # equal payoffs: a team that has not earned anything yet
+    if not are_opposed(games.double(), ROUNDING):  # equal payoffs: a team that has not earned anything yet
         return {}
     return summarise_pairs(INITIAL, mean_over_seats(results))
