@@ -51,6 +51,13 @@ class ReservoirAverage:
         """See `Solver`."""
         check_average(profile, responder, type(self).__name__)
         self.solver.solve(profile, responder, runner)  # checks its arguments
+        try:
+            self.solver.solve(profile, Recorder(responder), runner)
+        except ValueError as error:
+            raise ValueError(
+                f"solver.solver={type(self.solver).__name__} learns by copies of its responder, whose games "
+                "ReservoirAverage does not see; choose a solver without them, like solvers.self_play.SelfPlay"
+            ) from error
         return self._solve(profile, responder, runner, after)
 
     def _solve(self, average: Profile, responder: Responder, runner: Runner, after: int) -> Iterator[Progress]:
@@ -61,7 +68,6 @@ class ReservoirAverage:
         for progress in self.solver.solve(learner.profile, recorder, runner, after):
             responder.work.update(progress.work)
             learner.add(recorder.batch)
-            loss = learner.fit(self.updates, self.batch, self.schedule.at(responder.work["steps"]))
+            losses = learner.fit(self.updates, self.batch, self.schedule.at(responder.work["steps"]))
             distance = measure_nash_conv(responder, average, iterate="average")
-            metrics = progress.metrics | {"loss/average": loss} | distance
-            yield Progress(progress.iteration, average, metrics, progress.work)
+            yield Progress(progress.iteration, average, progress.metrics | losses | distance, progress.work)

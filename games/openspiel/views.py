@@ -1,6 +1,6 @@
 """What a seat observes of a state: OpenSpiel's tensor of the information state, or that of the observation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -32,6 +32,7 @@ class View:
         """Returns the bytes of what a seat is shown, D numbers; they are valid until the next call."""
         if self.observer is None:
             return np.array(self._list(state, seat), np.float32).tobytes()
+        self.observer.tensor.fill(0)  # python_dynamic_routing writes a part of it
         self.observer.set_from(state, seat)
         return self.content
 
@@ -64,8 +65,8 @@ def make_view(name: str, game: Any, kind: str | None, seat_planes: Sequence[int]
     """
     has = game.get_type()
     offers = {
-        INFORMATION_STATE: has.provides_information_state_tensor,
-        OBSERVATION: has.provides_observation_tensor,
+        INFORMATION_STATE: has.provides_information_state_tensor and has_axes(game.information_state_tensor_shape),
+        OBSERVATION: has.provides_observation_tensor and has_axes(game.observation_tensor_shape),
     }
     provided = [each for each, offered in offers.items() if offered]
     if not provided:
@@ -82,6 +83,14 @@ def make_view(name: str, game: Any, kind: str | None, seat_planes: Sequence[int]
             f"{name!r}, or be null, not {list(seat_planes)}"
         )
     return View(game, kind or provided[0], seat_planes)
+
+
+def has_axes(shape: Callable[[], Any]) -> bool:
+    """Whether tensors have a shape. Some games promise tensors, and have none."""
+    try:
+        return len(shape()) > 0
+    except RuntimeError:  # pyspiel.SpielError
+        return False
 
 
 def make_observer(game: Any, recall: bool, size: int) -> Any:

@@ -37,6 +37,8 @@ def is_worker() -> bool:
 class Resident(Generic[Value]):
     """A value, or its pickled state in a process that has not used it yet. Pickling uses up the value in a worker."""
 
+    STATE = ()  # none of its own: `state` and `restore` are those of the value, which checks what it restores
+
     def __init__(self, value: Value | None = None, name: str = "", mark: str | None = None, data: Any = None):
         self.unpickled, self.name, self.mark, self.data = value, name or uuid4().hex, mark, data
 

@@ -67,6 +67,6 @@ class NFSP:
             step = learner.responder.respond(learner.profile, Opponents([anticipation]))
             responder.work.update(step.work)
             learner.add(step.batch)
-            loss = learner.fit(self.updates, self.batch, self.schedule.at(responder.work["steps"]))
+            losses = learner.fit(self.updates, self.batch, self.schedule.at(responder.work["steps"]))
             distance = measure_nash_conv(responder, average, iterate="average")
-            yield Progress(iteration, average, step.metrics | {"loss/average": loss} | distance, step.work)
+            yield Progress(iteration, average, step.metrics | losses | distance, step.work)

@@ -1,6 +1,7 @@
 """Reservoirs keep every item with equal probability, and a policy fitted to one is the average of what was played."""
 
 from copy import deepcopy
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from marl_engine.policies import MLPSpec
 from marl_engine.policies.mixtures.population import mix_members
 from marl_engine.policies.strategy import extract_strategy
 from marl_engine.responders.learners.average_policy import AveragePolicy
+from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.stream import Stream
 from marl_engine.runs.factory import build
+from solvers.populations import NFSP, League
+from solvers.reservoir_average import ReservoirAverage
+from solvers.self_play import SelfPlay
 
 
 def test_every_item_is_kept_with_equal_probability():
@@ -109,6 +114,27 @@ def test_an_average_learns_the_statistics_by_which_it_normalises_observations():
     learner.add([Stream(game, derive_seeds(0, 20)).play([policy] * 2, 10)[0]])
     learner.fit(3, 32, 0.01)
     assert policy.network.normaliser.moments.weight == 3 * 32
+
+
+def test_a_seat_that_has_decided_nothing_has_no_average_yet():
+    """With one decision in an iteration, the second player of Kuhn poker acts in the second iteration for the first
+    time.
+    """
+    words = ["game=kuhn_poker", "solver=nfsp", "policy=network", "policy.hidden=[4]", "policy.shared=false"]
+    made = build(compose_config("train", [*words, "responder.num_envs=2", "responder.rollout_length=1"]))
+    seen = []
+    for progress in islice(made.solver.solve(made.profile, made.responder), 2):
+        assert progress.metrics["loss/average"] > 0
+        seen.append([len(each.reservoir) for each in made.solver.learner.averages])
+    assert seen == [[2, 0], [2, 2]]
+
+
+def test_a_solver_that_copies_its_responder_is_not_averaged():
+    game, spec = OpenSpiel("kuhn_poker"), MLPSpec(hidden=(4,))
+    responder = PPO(game, spec, num_envs=2)
+    for solver in (NFSP(), League(), ReservoirAverage(SelfPlay())):
+        with pytest.raises(ValueError, match=f"^solver.solver={type(solver).__name__} learns by copies"):
+            ReservoirAverage(solver).solve(spec.profile(game), responder)
 
 
 @pytest.mark.parametrize(

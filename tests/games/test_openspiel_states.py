@@ -26,6 +26,7 @@ from marl_engine.responders.ppo import PPO
 from marl_engine.rollout.game_contract import check_batching, check_restore, random_actions
 from marl_engine.rollout.rollout import play
 from marl_engine.rollout.stream import Stream
+from marl_engine.runners import Resident
 from marl_engine.runs.factory import build
 from marl_engine.runs.folder import RunFolder
 
@@ -155,7 +156,7 @@ def test_rewards_add_up_to_returns():
     assert total.any()
 
 
-@pytest.mark.parametrize("name", ["backgammon", "hanabi", GOOFSPIEL, STEPWISE])
+@pytest.mark.parametrize("name", ["backgammon", "hanabi", GOOFSPIEL, STEPWISE, "python_dynamic_routing"])
 def test_copies_are_alone_and_saved_exactly(name):
     """Also in the middle of games, with chance, simultaneous moves and rewards in every round."""
     check_batching(OpenSpielStates(name), copies=8, turns=40)
@@ -173,7 +174,9 @@ def test_games_open_after_random_moves():
     assert torch.equal(pieces, trajectory.level[opens][:, 0])
     assert (pieces.bincount(minlength=7) > len(pieces) / 14).all()
     assert len(trajectory.level[..., 1].unique()) > 64
-    set_state(later, deepcopy(get_state(stream)))
+    set_state(
+        Resident(later), deepcopy(get_state(Resident(stream)))
+    )  # as a responder saves it: more moves than at first
     one, other = (each.play(profile, 60)[0] for each in (stream, later))
     assert torch.equal(one.observation, other.observation)
     assert not game.reset(seeds).observation[..., :2].any()
@@ -241,6 +244,7 @@ def test_each_seat_sees_its_own_pieces_first():
         (("connect_four", "information_state"), "game.observation must be one of observation, or null"),
         (("bargaining", "pictures"), "game.observation must be one of information_state, observation, or null"),
         (("coordinated_mp",), "'coordinated_mp' shows its players no tensors"),
+        (("crossword",), "'crossword' shows its players no tensors"),  # which it promises
         (("connect_four", None, [0, 3]), "a plane for each of the 2 seats, out of the 3 planes of 'connect_four', or"),
         (("phantom_ttt", None, [0, 1]), "out of the 0 planes of 'phantom_ttt'"),
     ],
@@ -304,14 +308,14 @@ def test_large_games_start_learn_are_evaluated_and_resume(name):
     [("connect_four", "connect_four", [0, 1], "BoardSpec"), ("hex", "openspiel_states", None, "MLPSpec")],
 )
 def test_a_game_that_does_not_fit_is_played_through_its_states(name, better, seat_planes, policy):
-    """With its own preset, if it has one."""
-    words = ["game=openspiel", f"game.name={name}", "seed=3"]
+    """With its own preset, if it has one, and with keys that only such games have."""
+    words = ["game=openspiel", f"game.name={name}", "game.observation=observation", "seed=3"]
     with pytest.warns(Notice, match=rf"^{name} has about 10\^\d+ histories.*so it is played with game={better}$"):
         config = compose_config("train", words)
     assert config["game"] == {
         "_target_": "games.openspiel.OpenSpielStates",
         "name": name,
-        "observation": None,
+        "observation": "observation",
         "seat_planes": seat_planes,
     }
     assert config["policy"]["_target_"].endswith(policy)

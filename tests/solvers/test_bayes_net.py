@@ -307,6 +307,19 @@ def test_seats_that_have_left_are_nobodys_parents():
     torch.testing.assert_close(now, trajectory.log_prob[trajectory.acting], atol=1e-6, rtol=0)
 
 
+def test_edges_from_seats_that_have_left_are_not_learned():
+    """Nobody sees them, so whether they were there does not matter: their gradient is 0."""
+    team = learned_team(3)
+    rows = team.encode(torch.rand(3, 6), torch.arange(3))[None]
+    draws = {"parents": torch.zeros(1, 3, 3, dtype=torch.bool), "noise": torch.full((1, 3), 0.5)}
+    for there in (True, False):
+        acting = torch.tensor([[True, there, there]])
+        team.zero_grad()
+        pi, _ = team.team_distribution(rows, None, acting, torch.zeros(1, 3, dtype=torch.int64), draws)
+        pi.log_prob(torch.zeros(len(pi.logits), dtype=torch.int64)).sum().backward()
+        assert team.graph.heads.weight.grad.any() == there
+
+
 def test_games_in_which_seats_wait_are_refused():
     with pytest.raises(Refused, match="BayesNetSpec is for games in which all seats act at the same time"):
         BayesNetSpec("line").profile(Alternating(torch.eye(2), patience=4))

@@ -92,7 +92,7 @@ def choose_presets(name: str, words: Sequence[str], folder: Path | None = None) 
     try:
         config = compose_presets(name, words, folder)
     except Refused as error:  # the better preset may have the keys that this one lacks
-        words_of_game = [word for word in words if word.startswith(("game=", "game."))]
+        words_of_game = known_words_of_game(name, words, folder)
         if not words_of_game:
             raise
         config, refusal = compose_presets(name, words_of_game, folder), error
@@ -108,6 +108,16 @@ def choose_presets(name: str, words: Sequence[str], folder: Path | None = None) 
     kept = [word for word in words if word.partition("=")[0] not in GAME_CHOICES]
     chosen = [*kept, f"game={better[0]}"]
     return compose_presets(name, chosen, folder), chosen
+
+
+def known_words_of_game(name: str, words: Sequence[str], folder: Path | None) -> list[str]:
+    """Returns the words that name the game, and those that set keys which its preset has. Raises Refused."""
+    choices = [word for word in words if word.partition("=")[0] in GAME_CHOICES]
+    if not choices:
+        return []
+    keys = compose_presets(name, choices, folder).get("game") or {}
+    others = [word for word in words if word.startswith("game.") and word not in choices]
+    return choices + [word for word in others if re.split("[.=]", word)[1] in keys]
 
 
 def compose_presets(name: str, words: Sequence[str], folder: Path | None = None) -> dict[str, Any]:

@@ -67,7 +67,8 @@ class BayesNetPolicy(Policy):
         self, rows: Tensor, legal: Tensor | None, acting: Tensor, action: Tensor, draws: Any
     ) -> tuple[Categorical, Tensor | None]:
         graph, penalty = self.graph.relax(rows, draws["parents"], draws["noise"], self.density.item())
-        seen = graph[..., None] * F.one_hot(action, self.head.outputs).float()[:, None]  # (N, P, P, A)
+        taken = F.one_hot(action, self.head.outputs) * acting[..., None]  # seats that have left do nothing
+        seen = graph[..., None] * taken.float()[:, None]  # (N, P, P, A)
         features = self._features(rows.flatten(0, 1)).view(*action.shape, -1)
         logits = self.head(torch.cat([features, seen.flatten(2)], dim=-1)[acting])
         return Categorical(logits, None if legal is None else legal[acting]), penalty

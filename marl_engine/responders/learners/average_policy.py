@@ -9,7 +9,7 @@ first strategies sooner, as CFR+ does (Tammelin 2014, arXiv:1407.5042).
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -22,7 +22,7 @@ from marl_engine.policies.weights import load_profile_state, profile_state
 from marl_engine.responders.regulariser import check_supports
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.rollout.seating import group_by_policy
-from marl_engine.types import UNREGULARISED, Objective, Opponents, Policy, Profile, Responder, Step
+from marl_engine.types import UNREGULARISED, Metrics, Objective, Opponents, Policy, Profile, Responder, Step
 
 NORM = 1.0  # largest norm of a gradient
 UNIFORM = "uniform"
@@ -107,9 +107,10 @@ class AveragedLearner:
         for average in self.averages:
             average.add(trajectories)
 
-    def fit(self, updates: int, batch: int, learning_rate: float) -> float:
-        """Fits the average policies; returns the mean loss. Raises Diverged."""
-        return sum(each.fit(updates, batch, learning_rate) for each in self.averages) / len(self.averages)
+    def fit(self, updates: int, batch: int, learning_rate: float) -> Metrics:
+        """Fits the average policies whose seats have decided something; returns the mean loss. Raises Diverged."""
+        losses = [each.fit(updates, batch, learning_rate) for each in self.averages if len(each.reservoir)]
+        return {"loss/average": sum(losses) / len(losses)} if losses else {}
 
     def state(self) -> dict[str, Any]:
         """Returns the fields, with the profile as `profile_state`; see `get_state`."""
@@ -135,6 +136,8 @@ def check_average(profile: Profile, responder: Responder, name: str) -> None:
                 "from these; use policy=network or policy=cnn"
             )
     check_supports(responder, name, "trajectories")
+    if not is_dataclass(type(responder)):
+        raise ValueError(f"{name} copies its responder, so this must be a dataclass, not {type(responder).__name__}")
 
 
 class Recorder:
