@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path
+from typing import NamedTuple
 
 from marl_engine.errors import Halted, Notice, Refused, excerpt
 from marl_engine.types import Metrics
@@ -16,8 +18,19 @@ REPORTED_SINGLY = 10  # losses; later ones are reported whenever their number ha
 CUTS, WINDOW = 3, 1000  # the run stops at the third step within a thousand in which games are cut off
 
 
+class Failure(NamedTuple):
+    """An exception of an environment."""
+
+    traceback: str
+    message: str  # with the kind of exception
+
+
 class EnvironmentFailed(Exception):
-    """An environment raised an exception in a worker process; the message is its traceback."""
+    """An environment raised an exception in a worker process."""
+
+    def __init__(self, failure: Failure):
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 @contextmanager
@@ -31,12 +44,19 @@ def report_failures(name: str, kind: type[Exception]) -> Iterator[None]:
     except (Refused, Halted):
         raise
     except Exception as error:
-        text = (str(error) if isinstance(error, EnvironmentFailed) else own_traceback(error)).rstrip()
-        print(text, file=sys.stderr)
-        sentence = f"the environment {name} raised {excerpt(text.splitlines()[-1])}"
+        failure = error.failure if isinstance(error, EnvironmentFailed) else describe_failure(error)
+        print(failure.traceback.rstrip(), file=sys.stderr)
+        sentence = f"the environment {name} raised {excerpt(failure.message)}"
     else:
         return
     raise kind(sentence)
+
+
+def describe_failure(error: Exception) -> Failure:
+    """Returns what is shown of an exception."""
+    lines = "".join(traceback.format_exception_only(error)).splitlines()
+    message = dropwhile(lambda line: line.startswith(" "), lines)  # a SyntaxError begins with the wrong code
+    return Failure(own_traceback(error), " ".join(message))
 
 
 def own_traceback(error: Exception) -> str:

@@ -18,7 +18,7 @@ from weakref import finalize
 import numpy as np
 
 from games.pettingzoo.copies import Batch, Rows, count_bytes, place_rows
-from games.pettingzoo.failures import EnvironmentFailed, Losses, own_traceback
+from games.pettingzoo.failures import EnvironmentFailed, Losses, describe_failure
 from games.pettingzoo.makers import Maker
 from games.pettingzoo.spaces import Layout, layout_of
 from marl_engine.errors import Halted
@@ -41,7 +41,7 @@ def serve(pipe: Connection, maker: Maker, pixels: int | None, memory: Any, copie
             rows = place_rows(layout, copies, memory)
             batch = Batch(maker, layout, Rows(*(each[first:last] for each in rows)))
         except Exception as error:
-            pipe.send((FAILED, own_traceback(error)))
+            pipe.send((FAILED, describe_failure(error)))
             return
         pipe.send((DONE, None))
         while True:
@@ -49,7 +49,7 @@ def serve(pipe: Connection, maker: Maker, pixels: int | None, memory: Any, copie
             try:
                 pipe.send((DONE, getattr(batch, method)(*arguments)))
             except Exception as error:
-                pipe.send((FAILED, own_traceback(error)))
+                pipe.send((FAILED, describe_failure(error)))
 
 
 class Worker:
