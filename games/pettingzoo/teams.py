@@ -50,6 +50,8 @@ class TeamEnv(ParallelEnv):
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
         """Starts an episode; returns observations and infos by agent."""
+        for player in vars(self.env.unwrapped).get("players", ()):
+            player.position = None  # lbforaging lets nobody begin where somebody was before, whatever the seed
         observations, _ = self.env.reset(seed=seed, options=options)
         self.agents = list(self.possible_agents)
         return self._by_agent(observations), {agent: {} for agent in self.agents}

@@ -81,6 +81,14 @@ def test_pictures_are_shown_with_fewer_pixels():
         PettingZoo("mpe2.simple_v3", pixels=2, workers=0)
 
 
+@pytest.mark.parametrize("env", ["lbforaging.Foraging-5x5-2p-1f-coop-v3", "rware.rware-tiny-2ag-v2"])
+def test_an_episode_of_a_team_depends_on_its_seed_only(env):
+    """Not on the one before, in which the same cells were taken; otherwise resumed runs would start it anew."""
+    game = PettingZoo(env, workers=0)
+    first, again = (game.reset(derive_seeds(0, 4)).observation for _ in range(2))
+    assert torch.equal(first, again)
+
+
 def test_a_team_of_gymnasium_is_the_same_as_in_gymnasium():
     """Two agents in a small field forage until the time is up; rewards of an agent are those of its own actions."""
     game = PettingZoo("lbforaging.Foraging-5x5-2p-1f-coop-v3", workers=0)
