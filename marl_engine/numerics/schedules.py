@@ -34,10 +34,10 @@ class Constant:
 Schedule = Linear | Constant
 
 
-def parse_schedule(value: Any, name: str) -> Schedule:
+def parse_schedule(value: Any, name: str, most: float | None = None) -> Schedule:
     """Converts a number or {start, end, over} to a schedule. `name` is used in error messages.
 
-    Raises ValueError for anything else, for negative numbers, and for no steps.
+    Raises ValueError for anything else, for negative numbers and those above `most`, and for no steps.
     """
     parts = value if isinstance(value, dict) else {"value": value}
     if "over" in parts and parts["over"] is None:
@@ -46,6 +46,6 @@ def parse_schedule(value: Any, name: str) -> Schedule:
     if not numbers or set(parts) not in ({"value"}, {"start", "end", "over"}):
         raise ValueError(f"{name} must be a number, or numbers for start, end and over; not {value!r}")
     for part, number in parts.items():
-        least, above = (None, 0) if part == "over" else (0, None)
-        check_number(name if part == "value" else f"{name}.{part}", number, least=least, above=above)
+        bounds = {"above": 0} if part == "over" else {"least": 0, "most": most}
+        check_number(name if part == "value" else f"{name}.{part}", number, **bounds)
     return Constant(**parts) if "value" in parts else Linear(**parts)

@@ -243,6 +243,12 @@ def test_who_cannot_learn_so_is_refused():
         QLearning(control, MLPSpec(action_values=True))
 
 
+def test_a_share_of_random_actions_above_one_is_refused():
+    for epsilon, part in ((1.5, ""), ({"start": 2.0, "end": 0.1, "over": 100}, ".start")):
+        with pytest.raises(ValueError, match=rf"responder\.epsilon{part} must be .* of at least 0 and at most 1, not "):
+            QLearning(Matrix(PENALTIES), MLPSpec(action_values=True), epsilon=epsilon)
+
+
 def test_a_buffer_without_room_for_a_rollout_is_refused():
     network = MLPSpec(hidden=(8,), action_values=True)
     with pytest.raises(

@@ -164,8 +164,8 @@ class QLearning:
             raise ValueError("policy.action_values must be true for Q-learning")
         check_team(f"responder={'vdn' if self.mixer == 'sum' else 'qmix'}", self.game)
         self.schedules: dict[str, Schedule] = {
-            name: parse_schedule(vars(self)[name], f"responder.{name}")
-            for name in ("learning_rate", "epsilon", "shaping")
+            name: parse_schedule(vars(self)[name], f"responder.{name}", most)
+            for name, most in (("learning_rate", None), ("epsilon", 1), ("shaping", None))
         }
         self.form = None
         self.work, self.supports = Work(steps=0), frozenset[str]()
