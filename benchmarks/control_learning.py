@@ -9,10 +9,11 @@ From rewards, runs of `marl-train` are compared with Stable-Baselines3 after equ
 of greedy play from the same initial states, or the CPU seconds that training took. From preferences, SPO is compared
 with reward models that are fitted to the same number of comparisons: a row is how often the final trajectories of SPO
 are preferred to those of the reward model. Intransitive preferences have no best trajectory; there a row is how far the
-average of the policies can be exploited. Everything runs on one thread, one run after the other.
+average of the policies can be exploited. Everything runs on one core, one run after the other.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from itertools import takewhile
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(PENDULUM_METHODS), choices=list(PENDULUM_METHODS))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     rows = []
     if options.part != "preferences":
         require_peers(["sb3"])
