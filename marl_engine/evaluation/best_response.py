@@ -3,8 +3,13 @@
 Timbers et al. 2022 (arXiv:2004.09677) learn such responses by search; here a responder learns them. A learned response
 gains at most as much as a best response, so the bound can be far below the exploitability. It means something only
 together with the number of steps that were spent on learning.
+
+A response can begin with the weights of the profile, which know the game, or with new ones, which explore even if the
+profile hardly mixes any more. Which of them gains more depends on the profile.
 """
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from marl_engine.errors import Refused
@@ -34,14 +39,20 @@ class LowerBound(NamedTuple):
 
 
 def bound_exploitability(
-    responder: Responder, profile: Profile, steps: int, episodes: int = 1024, runner: Runner = LOCAL
+    responder: Responder,
+    profile: Profile,
+    steps: int,
+    episodes: int = 1024,
+    runner: Runner = LOCAL,
+    start: Profile | None = None,
 ) -> LowerBound:
     """Learns a response of each seat to a profile, for `steps` steps of games, and measures in `episodes` new games.
 
-    The responder must be new; the responses start from the profile. A gain is the return of a response, minus that of
-    the profile in the same seat. Raises Refused if the responder plays no games.
+    The responder must be new; the responses begin with copies of `start`, by default of the profile itself. A gain is
+    the return of a response, minus that of the profile in the same seat. Raises Refused if the responder plays no
+    games.
     """
-    opponents, responses = Opponents([freeze(profile)]), begin_newcomers(profile)
+    opponents, responses = Opponents([freeze(profile)]), begin_newcomers(start or profile)
     while responder.work["steps"] < steps:
         responder.respond(responses, opponents)
         if not responder.work["steps"]:
@@ -54,3 +65,8 @@ def bound_exploitability(
     gain, error = mean_and_error(mean_over_seats(against) - own.mean(1))
     returns = [payoffs[:, seat].mean().item() for seat, payoffs in enumerate(against)]
     return LowerBound(gain, error, returns, responder.work["steps"])
+
+
+def choose_larger(bounds: Sequence[LowerBound]) -> LowerBound:
+    """Returns the largest of several bounds for one profile, with the steps of all of them."""
+    return max(bounds, key=attrgetter("exploitability"))._replace(steps=sum(each.steps for each in bounds))

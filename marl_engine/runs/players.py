@@ -16,7 +16,7 @@ import numpy as np
 from marl_engine.configuration import instantiate
 from marl_engine.errors import Refused
 from marl_engine.evaluation import Evaluator, make_evaluator
-from marl_engine.evaluation.best_response import LowerBound, bound_exploitability
+from marl_engine.evaluation.best_response import LowerBound, bound_exploitability, choose_larger
 from marl_engine.runners import LOCAL
 from marl_engine.runs.factory import build, local_config, make_responder
 from marl_engine.runs.folder import RunFolder
@@ -48,11 +48,19 @@ class Player:
         return self.make_evaluator(episodes).evaluate(self.profile, full=True).metrics
 
     def bound_exploitability(self, steps: int, episodes: int = 1024, seed: int = 1) -> LowerBound:
-        """Returns a lower bound of exploitability, from responses learned by the run's responder in `steps` steps."""
-        section = {key: rescale_schedule(value, steps) for key, value in self.local_config["responder"].items()}
+        """Returns a lower bound of exploitability, from responses learned by the run's responder in `steps` steps.
+
+        Half of the steps are spent on responses that begin with the weights of the run, half on those that begin as
+        the run did.
+        """
+        half = -(-steps // 2)
+        section = {key: rescale_schedule(value, half) for key, value in self.local_config["responder"].items()}
         spec = instantiate("policy", self.local_config["policy"])
-        responder = make_responder(section, self.game, spec, seed=seed, device=self.config["device"])
-        return bound_exploitability(responder, self.profile, steps, episodes)
+        bounds = []
+        for start in (self.profile, self.reference):
+            responder = make_responder(section, self.game, spec, seed=seed, device=self.config["device"])
+            bounds.append(bound_exploitability(responder, self.profile, half, episodes, start=start))
+        return choose_larger(bounds)
 
     def make_evaluator(self, episodes: int) -> Evaluator:
         """Returns the evaluator of the player's game."""

@@ -13,7 +13,7 @@ from games.openspiel import OpenSpiel, OpenSpielStates, RandomOpenings
 from games.openspiel.bots import LOOK_AHEAD, MCTS, RANDOM, look_ahead, search
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.errors import Notice, Refused
-from marl_engine.evaluation.best_response import bound_exploitability
+from marl_engine.evaluation.best_response import bound_exploitability, choose_larger
 from marl_engine.evaluation.bots import wins
 from marl_engine.evaluation.exploitability import measure_exactly
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
@@ -351,6 +351,32 @@ def test_learned_responses_bound_exploitability():
     bound = bound_exploitability(responder, profile, steps=60_000, episodes=2000)
     assert bound.steps >= 60_000
     assert 0.9 * exact < bound.exploitability < exact + 4 * bound.stderr
+
+
+def test_new_weights_find_what_a_profile_that_does_not_mix_cannot():
+    """Against players who always pass, a bet wins the pot. Their own weights never try one."""
+    arrays, states = OpenSpiel("kuhn_poker"), OpenSpielStates("kuhn_poker")
+    torch.manual_seed(2)
+    profile, fresh = (MLPSpec(hidden=[16]).profile(states) for _ in range(2))
+    always_pass, twin = torch.tensor([40.0, -40.0]), MLPSpec(hidden=[4]).profile(arrays)
+    with torch.no_grad():
+        for policy in (profile[0], twin[0]):
+            policy.network.weights[-1].zero_()
+            policy.network.biases[-1].copy_(always_pass)
+    exact = measure_exactly(arrays, twin)["exploitability"]
+    bounds = [
+        bound_exploitability(
+            PPO(states, MLPSpec(hidden=[16]), num_envs=128, rollout_length=16, learning_rate=1e-2, discount=1.0),
+            profile,
+            steps=12_000,
+            episodes=1000,
+            start=start,
+        )
+        for start in (None, fresh)
+    ]
+    assert bounds[0].exploitability == 0
+    assert bounds[1].exploitability > 0.95 * exact
+    assert choose_larger(bounds) == bounds[1]._replace(steps=bounds[0].steps + bounds[1].steps)
 
 
 def twin_uniform(arrays):
