@@ -109,16 +109,14 @@ class BotGame(Game, Protocol):
 
     bots: tuple[str, ...]  # weakest first; played in every evaluation
     slow_bots: tuple[str, ...]  # played at the end of a run only
+    win_or_lose: bool  # whether payoffs say no more than who of two players wins
 
     def bot_actions(self, bot: str, noise: Tensor) -> Tensor:
         """Returns the actions (B, P) of a bot in the turn that is to be played, from uniform numbers (B, P)."""
 
 
 class PreferenceGame(Protocol):
-    """A symmetric game in which two seats answer a prompt.
-
-    The payoff is the probability of being preferred, minus 1/2.
-    """
+    """A symmetric game in which two seats answer a prompt; they earn the probability of being preferred, minus 1/2."""
 
     train_prompts: int  # number of training prompts, numbered from 0
 

@@ -34,6 +34,11 @@ def has_constant_sum(game: Any) -> bool:
     return game.num_players() > 1 and game.get_type().utility in constant
 
 
+def is_win_or_lose(game: Any) -> bool:
+    """Whether there are two players, and payoffs from -1 to 1."""
+    return game.num_players() == 2 and (game.min_utility(), game.max_utility()) == (-1.0, 1.0)
+
+
 def is_open(game: Any) -> bool:
     """Whether a game has two players who move in turn, without chance and hidden information."""
     from pyspiel import GameType

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.openspiel.bots import act, bots_for, has_constant_sum, slow_bots_for
+from games.openspiel.bots import act, bots_for, has_constant_sum, is_win_or_lose, slow_bots_for
 from games.openspiel.chance import chance_noise, sample
 from games.openspiel.load import load_game
 from games.openspiel.openings import draw_moves, pick_move
@@ -60,6 +60,7 @@ class OpenSpielStates:
     competitive: bool = field(init=False)
     bots: tuple[str, ...] = field(init=False)
     slow_bots: tuple[str, ...] = field(init=False)
+    win_or_lose: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.game = load_game(self.name)
@@ -71,6 +72,7 @@ class OpenSpielStates:
         self.stepwise = self.game.get_type().reward_model == GameType.RewardModel.REWARDS
         self.competitive = has_constant_sum(self.game)
         self.bots, self.slow_bots = bots_for(self.game), slow_bots_for(self.game)
+        self.win_or_lose = is_win_or_lose(self.game)
         self.states: list[Any] = []  # B of pyspiel.State
         self.views: np.ndarray  # (B, P, D) what seats are shown in the turn that is to be played
         self.legal: np.ndarray  # (B, P, A) bool

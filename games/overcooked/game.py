@@ -48,6 +48,7 @@ class Overcooked:
     symmetric: bool = field(init=False, default=False)  # cooks start at different places
     bots: tuple[str, ...] = field(init=False, default=())
     slow_bots: tuple[str, ...] = field(init=False, default=tuple(COOKS))  # scripted cooks; see `cooks`
+    win_or_lose: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.horizon < 2**15:

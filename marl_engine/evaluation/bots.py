@@ -21,18 +21,17 @@ from marl_engine.types import Metrics, Profile, Runner
 
 
 class BotEvaluator:
-    """Measures how often each seat of a profile wins against the bots of a game, and what `ReturnEvaluator` measures.
+    """Measures what each seat of a profile earns against the bots of a game, how often it wins, and what
+    `ReturnEvaluator` measures.
 
-    The score is the return against the last of `game.bots`.
+    The score is the return against the last of `game.bots`. Where payoffs say more than who wins, as in poker, it is
+    shown in place of the share of games won.
     """
 
     def __init__(self, game: BotGame, reference: Profile | None, runner: Runner, episodes: int):
         self.game, self.runner, self.episodes = game, runner, episodes
         self.returns = ReturnEvaluator(game, reference, runner, episodes)
-        wins = {f"evaluation/win_rate/{bot}": bot for bot in reversed(game.bots)}
-        panel = Panel("games won against bots", wins, limits=(0.0, 1.0))
-        primary = {name: (f"wins against {bot}", ".3f") for name, bot in wins.items()}
-        self.view = View((panel, RETURNS), primary, {})
+        self.view = view_of(game)
 
     def evaluate(self, profile: Profile, *, iteration: int | None = None, full: bool = False) -> Report:
         """See `Evaluator`. A full report also has games with greedy actions, and games against slow bots."""
@@ -72,10 +71,29 @@ def wins(payoffs: Tensor, seat: int) -> Tensor:
     return (payoffs[:, seat] > others.amax(1)).float()
 
 
+def view_of(game: BotGame) -> View:
+    """Returns how results against bots are shown, those of the strongest bot first."""
+    bots = game.bots[::-1]
+    wins = {f"evaluation/win_rate/{bot}": bot for bot in bots}
+    if game.win_or_lose:
+        primary = {name: (f"wins against {bot}", ".3f") for name, bot in wins.items()}
+        return View((Panel("games won against bots", wins, limits=(0.0, 1.0)), RETURNS), primary, {})
+    returns = {f"evaluation/return/{bot}/mean": bot for bot in bots}
+    primary = {name: (f"return against {bot}", ".3f") for name, bot in returns.items()}
+    return View((Panel("return against bots", returns), RETURNS), primary, {})
+
+
 def headline(metrics: Metrics, game: BotGame, episodes: int) -> tuple[str, str]:
-    """Returns the share of games won against the strongest bot of every evaluation, and against the others."""
-    rates = {bot: metrics[name] for bot in (*game.bots, *game.slow_bots) if (name := f"win_rate/{bot}") in metrics}
-    strongest = game.bots[-1]
-    others = ", ".join(f"{rate:.3f} against {bot}" for bot, rate in rates.items() if bot != strongest)
-    number = f"wins {rates[strongest]:.3f} of games against {strongest}"
-    return number, f"({f'{others}; ' if others else ''}sampled, {episodes} games from each seat)"
+    """Returns the result against the strongest bot of every evaluation, and against the others."""
+    played = [bot for bot in (*game.bots, *game.slow_bots) if f"win_rate/{bot}" in metrics]
+    strongest, games = game.bots[-1], f"sampled, {episodes} games from each seat"
+    rates = {bot: f"{metrics[f'win_rate/{bot}']:.3f}" for bot in played}
+    if game.win_or_lose:
+        others = ", ".join(f"{rate} against {bot}" for bot, rate in rates.items() if bot != strongest)
+        return f"wins {rates[strongest]} of games against {strongest}", f"({f'{others}; ' if others else ''}{games})"
+    returns = {bot: f"{metrics[f'return/{bot}/mean']:.3g} ± {metrics[f'return/{bot}/stderr']:.2g}" for bot in played}
+    others = "".join(f"{returns[bot]} against {bot}, " for bot in played if bot != strongest)
+    return (
+        f"return {returns[strongest]} against {strongest}",
+        f"({others}wins {rates[strongest]} of games against {strongest}; {games})",
+    )

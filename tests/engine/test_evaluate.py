@@ -66,6 +66,7 @@ def test_an_opponent_is_played_against_instead_of_bots_and_scores_the_learner():
     forward, still = Always([0.0, 1.0]), Always([1.0, 0.0])
     game = Matrix(torch.tensor([[0.0, -1.0], [1.0, 0.0]]), team=False)
     game.bots, game.slow_bots, game.bot_actions = ("random",), (), lambda bot, noise: torch.zeros_like(noise).long()
+    game.win_or_lose = True
     runner = LocalRunner()
     assert make_evaluator(game, None, runner, 8).evaluate([still] * 2).score.measure == "return/bot/mean"
     report = make_evaluator(game, None, runner, 8, opponent=[still] * 2).evaluate([forward] * 2)

@@ -14,7 +14,7 @@ from games.openspiel.bots import LOOK_AHEAD, MCTS, RANDOM, look_ahead, search
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.errors import Notice, Refused
 from marl_engine.evaluation.best_response import bound_exploitability, choose_larger
-from marl_engine.evaluation.bots import wins
+from marl_engine.evaluation.bots import headline, wins
 from marl_engine.evaluation.exploitability import measure_exactly
 from marl_engine.extensive_form.sequence_form import expected_payoffs, realization_plan
 from marl_engine.numerics.rng import derive_seeds
@@ -279,6 +279,20 @@ def test_wins():
     payoffs = torch.tensor([[1.0, -1.0], [0.0, 0.0], [-1.0, 1.0]])
     assert wins(payoffs, 0).tolist() == [1, 0, 0]
     assert wins(payoffs, 1).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("leduc_poker(players=9)", "return 2 ± 0.5 against random"),  # whoever folds early loses little
+        ("universal_poker", "return 2 ± 0.5 against random"),
+        ("dark_hex", "wins 0.750 of games against random"),
+        ("goofspiel", "wins 0.750 of games against random"),
+    ],
+)
+def test_games_in_which_payoffs_say_more_than_who_wins_show_payoffs(name, shown):
+    metrics = {"win_rate/random": 0.75, "return/random/mean": 2.0, "return/random/stderr": 0.5}
+    assert headline(metrics, OpenSpielStates(name), 128)[0] == shown
 
 
 @pytest.mark.parametrize("name", LARGE)
