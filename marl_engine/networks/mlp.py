@@ -1,8 +1,6 @@
-"""A multi-layer perceptron on byte observations with a hand-written gradient.
+"""A multi-layer perceptron whose first layer multiplies sparse lists, if observations are bytes; see `sparse_input`.
 
-Small networks spend most of their time in the overhead of calling operations. This one makes 15 calls where autograd
-makes 60, and its first layer multiplies sparse lists (see `sparse_input`). Observations that are numbers of information
-sets are evaluated once for each different one in a batch.
+Observations that are numbers of information sets are evaluated once for each different one in a batch.
 """
 
 from collections.abc import Sequence
@@ -22,49 +20,17 @@ def activate_(hidden: Tensor, activation: str) -> Tensor:
     return hidden.tanh_() if activation == "tanh" else hidden.relu_()
 
 
-def activation_gradient(gradient: Tensor, hidden: Tensor, activation: str) -> Tensor:
-    """Returns the gradient at the input of an activation, from that at its output and the output."""
-    if activation == "tanh":
-        return torch.ops.aten.tanh_backward(gradient, hidden)
-    return torch.ops.aten.threshold_backward(gradient, hidden, 0)
-
-
-class _Layers(torch.autograd.Function):
-    """Alternates linear layers and activations, without an activation after the last layer.
-
-    Inputs are sparse lists or dense.
-    """
+class _SparseLinear(torch.autograd.Function):
+    """A linear layer on sparse lists (N, K) int32."""
 
     @staticmethod
-    def forward(ctx, activation, background, rows, *parameters):
-        weights, biases = parameters[::2], parameters[1::2]
-        if rows.dtype == torch.int32:
-            hidden = sparse_matmul(rows, background, weights[0], biases[0])
-        else:
-            hidden = torch.addmm(biases[0], rows.to(weights[0].dtype), weights[0])
-        outputs = []
-        for weight, bias in zip(weights[1:], biases[1:], strict=True):
-            outputs.append(activate_(hidden, activation))
-            hidden = torch.addmm(bias, hidden, weight)
-        ctx.activation, ctx.background, ctx.rows = activation, background, rows
-        ctx.save_for_backward(*weights, *outputs)
-        return hidden
+    def forward(ctx, rows, background, weight, bias):
+        ctx.rows, ctx.background = rows, background
+        return sparse_matmul(rows, background, weight, bias)
 
     @staticmethod
     def backward(ctx, gradient):
-        depth = (len(ctx.saved_tensors) + 1) // 2
-        weights, outputs = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
-        gradients = []
-        for weight, hidden in zip(reversed(weights[1:]), reversed(outputs), strict=True):
-            gradients += [gradient.sum(0), hidden.T @ gradient]
-            gradient = activation_gradient(gradient @ weight.T, hidden, ctx.activation)
-        if ctx.rows.dtype == torch.int32:
-            first = sparse_matmul_transposed(ctx.rows, ctx.background, gradient)
-        else:
-            first = ctx.rows.to(gradient.dtype).T @ gradient
-        gradients += [gradient.sum(0), first]
-        inputs = gradient @ weights[0].T if ctx.needs_input_grad[2] else None
-        return None, None, inputs, *reversed(gradients)
+        return None, None, sparse_matmul_transposed(ctx.rows, ctx.background, gradient), gradient.sum(0)
 
 
 def append_seat(rows: Tensor, seat: Tensor, seats: int) -> Tensor:
@@ -146,8 +112,14 @@ class MLP(nn.Module):
             return self(self._features(keys)).index_select(0, (present.cumsum(0) - 1)[rows[:, 0]])
         if self.normaliser is not None:
             rows = self.normaliser(rows)
-        parameters = [each for pair in zip(self.weights, self.biases, strict=True) for each in pair]
-        return _Layers.apply(self.activation, self.background, rows, *parameters)
+        (weight, bias), *others = zip(self.weights, self.biases, strict=True)
+        if rows.dtype == torch.int32:
+            hidden = _SparseLinear.apply(rows, self.background, weight, bias)
+        else:
+            hidden = torch.addmm(bias, rows.to(weight.dtype), weight)
+        for weight, bias in others:
+            hidden = torch.addmm(bias, activate_(hidden, self.activation), weight)
+        return hidden
 
     def observe(self, rows: Tensor) -> None:
         """Takes rows from `encode` into the statistics by which features are normalised, if they are."""

@@ -26,6 +26,8 @@ class RunningMoments(nn.Module):
     weight: Tensor  # of all rows so far
     mean: Tensor
     variance: Tensor
+    shift: Tensor  # mean and standard deviation in float32, by which inputs are normalised in every minibatch
+    scale: Tensor
 
     def __init__(self, shape: tuple[int, ...], *, decay: float, least: float):
         super().__init__()
@@ -33,6 +35,8 @@ class RunningMoments(nn.Module):
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(shape), persistent=False)
+        self.register_buffer("scale", torch.ones(shape), persistent=False)
 
     @property
     def std(self) -> Tensor:
@@ -51,6 +55,16 @@ class RunningMoments(nn.Module):
         self.variance.copy_(within + share * (1 - share) * shift**2)
         self.mean.add_(share * shift)
         self.weight.copy_(old + new)
+        self._round()
+
+    def _round(self) -> None:
+        self.shift.copy_(self.mean)
+        self.scale.copy_(self.std)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """Loads weights; called by torch."""
+        super()._load_from_state_dict(*arguments)
+        self._round()
 
 
 class InputNormaliser(nn.Module):
@@ -62,9 +76,10 @@ class InputNormaliser(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Returns (x - mean) / std, cut off at ±LIMIT, for rows (N, D or more); columns after the D-th stay."""
-        features, others = rows.float().tensor_split([len(self.moments.mean)], dim=1)
-        scaled = (features - self.moments.mean.float()) / self.moments.std.float()
-        return torch.cat([scaled.clamp(-LIMIT, LIMIT), others], dim=1)
+        count = len(self.moments.mean)
+        features, others = rows[:, :count].float(), rows[:, count:]
+        scaled = ((features - self.moments.shift) / self.moments.scale).clamp_(-LIMIT, LIMIT)
+        return torch.cat([scaled, others.float()], dim=1) if others.shape[1] else scaled
 
     def observe(self, rows: Tensor) -> None:
         """Takes the first D columns of rows (N, D or more) into account."""

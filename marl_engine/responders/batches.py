@@ -150,7 +150,7 @@ def count_decisions(batch: Batch, index: Tensor) -> int:
 def select_units(batch: Batch, index: Tensor | slice) -> Batch:
     """Returns some of the decisions, by number, mask or slice, or some of the sequences."""
     if batch.sequences is None:
-        columns = [None if each is None else each[index] for each in batch[:-2]]
+        columns = [None if each is None else select_rows(each, index) for each in batch[:-2]]
         team = batch.team and Team(*map_tree(lambda each: each[index], batch.team))
         return type(batch)(*columns, None, team)  # type: ignore[call-arg, arg-type]
     memory, opens, acting, others, _ = batch.sequences
@@ -158,6 +158,12 @@ def select_units(batch: Batch, index: Tensor | slice) -> Batch:
     sequences = Sequences(memory, opens[:, index], acting[:, index], others)
     columns = [None if each is None else each[:, index] for each in batch[:-2]]
     return type(batch)(*columns, sequences)  # type: ignore[call-arg, arg-type]
+
+
+def select_rows(each: Tensor, index: Tensor | slice) -> Tensor:
+    """Returns each[index]; numbers of rows are looked up in half of the time."""
+    numbered = isinstance(index, Tensor) and index.dtype == torch.int64
+    return each.index_select(0, index) if numbered else each[index]
 
 
 def decisions_of(batch: Batch) -> Tensor | None:
@@ -170,7 +176,9 @@ def has_decisions(batch: PolicyBatch, index: Tensor | slice) -> bool:
     """Whether there is a decision among some units of a batch."""
     if batch.sequences is not None:
         return bool(batch.sequences.acting[:, index].any())
-    return batch.advantage[index].numel() > 0 if batch.team is None else bool(batch.team.acting[index].any())
+    return (
+        select_rows(batch.advantage, index).numel() > 0 if batch.team is None else bool(batch.team.acting[index].any())
+    )
 
 
 def select_decisions(batch: Batch, each: Tensor) -> Tensor:
