@@ -162,8 +162,9 @@ def select_units(batch: Batch, index: Tensor | slice) -> Batch:
 
 def select_rows(each: Tensor, index: Tensor | slice) -> Tensor:
     """Returns each[index]; numbers of rows are looked up in half of the time."""
-    numbered = isinstance(index, Tensor) and index.dtype == torch.int64
-    return each.index_select(0, index) if numbered else each[index]
+    if isinstance(index, Tensor) and index.dtype == torch.int64:
+        return each.index_select(0, index)
+    return each[index]
 
 
 def decisions_of(batch: Batch) -> Tensor | None:
