@@ -342,11 +342,12 @@ def test_on_tables_it_is_hedge():
     assert not torch.equal(profiles[0][0].strategy, TabularSpec().profile(game)[0].strategy)
 
 
-def test_off_policy_goes_on_as_if_it_had_not_stopped():
+@pytest.mark.parametrize("normalise", [False, True])
+def test_off_policy_goes_on_as_if_it_had_not_stopped(normalise):
     ends = []
     for stop in (False, True):
         torch.manual_seed(0)
-        network = MLPSpec(hidden=(8,), squashed=True)
+        network = MLPSpec(hidden=(8,), squashed=True, normalise_observations=normalise)
         profile = network.profile(Control())
         fields = {"num_envs": 4, "rollout_length": 8, "batch": 8, "warm_up": 16, "memory": 40}
         responder = SAC(Control(), network, **fields)
@@ -360,6 +361,21 @@ def test_off_policy_goes_on_as_if_it_had_not_stopped():
             responder.respond(profile, objective=Objective(anchor=freeze(profile), step_size=0.5))
         ends.append(profile[0].state_dict())
     assert all(torch.equal(each, ends[1][name]) for name, each in ends[0].items())
+
+
+def test_critics_and_policy_normalise_by_the_same_statistics():
+    network = MLPSpec(hidden=(8,), squashed=True, normalise_observations=True)
+    profile = network.profile(Control())
+    responder = SAC(Control(), network, num_envs=4, rollout_length=8, batch=8, warm_up=16, memory=40)
+    for _ in range(2):
+        responder.respond(profile)
+    rows, actions = responder.replay.transitions.observation[:5], torch.zeros(5, 1)
+    scaled = profile[0].network.normaliser(rows)
+    assert not torch.allclose(scaled, rows, atol=0.1)
+    for critics in (responder.actor.critics, responder.actor.target):
+        plain = TwinCritic(4, (8,))
+        plain.load_state_dict({name: each for name, each in critics.state_dict().items() if "moments" not in name})
+        assert torch.equal(critics(rows, actions), plain(scaled, actions))
 
 
 def test_nash_conv_is_measured_like_that_of_other_solvers():

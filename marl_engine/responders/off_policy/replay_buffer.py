@@ -7,6 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from marl_engine.networks.normalisation import InputNormaliser
 from marl_engine.numerics.checks import check_number
 from marl_engine.rollout.rollout import Trajectory
 from marl_engine.types import Turn
@@ -95,11 +96,13 @@ def last_observations(trajectory: Trajectory, after: Turn) -> Tensor:
 class TwinCritic(nn.Module):
     """Two independent critics, computed together: values (2, N) of observations (N, O) and actions (N, D).
 
-    Layers are initialised like torch's linear ones.
+    Layers are initialised like torch's linear ones. If `normalised` is above 0, so many features of observations, the
+    first ones, are normalised by the statistics of those in `observe`.
     """
 
-    def __init__(self, inputs: int, hidden: Sequence[int]):
+    def __init__(self, inputs: int, hidden: Sequence[int], normalised: int = 0):
         super().__init__()
+        self.normaliser = InputNormaliser(normalised) if normalised else None
         sizes = [inputs, *hidden, 1]
         bounds = [wide**-0.5 for wide in sizes[:-1]]
         self.weights = nn.ParameterList(
@@ -110,7 +113,14 @@ class TwinCritic(nn.Module):
             torch.empty(2, 1, narrow).uniform_(-bound, bound) for narrow, bound in zip(sizes[1:], bounds, strict=True)
         )
 
+    def observe(self, rows: Tensor) -> None:
+        """Takes observations (N, O) into the statistics by which they are normalised, if they are."""
+        if self.normaliser is not None:
+            self.normaliser.observe(rows)
+
     def forward(self, rows: Tensor, actions: Tensor) -> Tensor:
+        if self.normaliser is not None:
+            rows = self.normaliser(rows)
         hidden = torch.cat([rows, actions], dim=-1).expand(2, -1, -1)
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):

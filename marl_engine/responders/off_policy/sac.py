@@ -116,7 +116,7 @@ class SAC:
         losses: list[Tensor] = []
         for _ in range(self.rollout_length):
             began = perf_counter()
-            earned = self._play(stream, profile)
+            earned = self._play(stream, actor)
             returns += [] if earned is None else [earned[:, 0]]
             self.work["steps"] += self.num_envs
             playing += perf_counter() - began
@@ -150,19 +150,21 @@ class SAC:
         if self.actor is None or self.actor.policy is not policy:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                critics = TwinCritic(self.features + self.game.actions, self.network.hidden).to(self.device)
-            self.actor = Actor(policy, critics)
+                normalised = math.prod(self.game.observation_shape) if self.network.normalise_observations else 0
+                critics = TwinCritic(self.features + self.game.actions, self.network.hidden, normalised)
+            self.actor = Actor(policy, critics.to(self.device))
         return self.actor
 
-    def _play(self, stream: Stream, profile: Profile) -> Tensor | None:
+    def _play(self, stream: Stream, actor: Actor) -> Tensor | None:
         """Plays a decision in every game and stores it; returns the payoffs (num_envs, 1) of games that ended."""
-        trajectory, returns = stream.play(profile, 1)
+        trajectory, returns = stream.play([actor.policy], 1)
         seat = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         rows, after = (
-            profile[0].encode(each[0, :, 0].float(), seat)
+            actor.policy.encode(each[0, :, 0].float(), seat)
             for each in (trajectory.observation, last_observations(trajectory, stream.turn))
         )
-        profile[0].observe(rows)
+        for network in (actor.policy, actor.critics, actor.target):
+            network.observe(rows)
         reward, over = self.payoff_scale * trajectory.reward[0, :, 0], trajectory.done & ~trajectory.truncated
         self.replay.add(Transitions(rows, trajectory.action[0, :, 0], reward, after, over[0].float()))
         return returns
