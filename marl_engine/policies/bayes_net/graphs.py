@@ -189,7 +189,8 @@ def sinkhorn(scores: Tensor, iterations: int) -> Tensor:
 def precedence(chances: Tensor) -> Tensor:
     """Returns how likely seat j has an earlier place than seat i, (N, P, P), from chances of seats to have places.
 
-    It is sum_q chances[i, q] sum_{p < q} chances[j, p].
+    It is sum_q chances[i, q] sum_{p < q} chances[j, p]. The diagonal is 0 only for permutations; its gradient, as if a
+    seat could see its own action, is not removed.
     """
     return chances @ (chances.cumsum(-1) - chances).mT
 
