@@ -77,7 +77,7 @@ class Adam:
             part.backward()
         if change is not None:
             change(gradient)
-        length = gradient.norm().item()
+        length = torch.linalg.vector_norm(gradient).item()
         if not math.isfinite(length):
             raise Diverged("the loss is not finite; try a smaller responder.learning_rate or another seed")
         self.steps += 1

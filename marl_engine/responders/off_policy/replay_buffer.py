@@ -7,6 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from marl_engine.networks.mlp import layers_of
 from marl_engine.networks.normalisation import InputNormaliser
 from marl_engine.numerics.checks import check_number
 from marl_engine.rollout.rollout import Trajectory
@@ -123,7 +124,7 @@ class TwinCritic(nn.Module):
             rows = self.normaliser(rows)
         hidden = torch.cat([rows, actions], dim=-1).expand(2, -1, -1)
         last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for layer, (weight, bias) in enumerate(layers_of(self.weights, self.biases)):
             hidden = torch.baddbmm(bias, hidden, weight)
             hidden = hidden.relu() if layer < last else hidden
         return hidden[..., 0]

@@ -49,6 +49,16 @@ class Actor:
         self.policy, self.critics, self.target = policy, critics, deepcopy(critics)
         self.optimiser, self.critics_optimiser = Adam(policy), Adam(critics)
         self.target_parameters = flatten_parameters(self.target)[0].data
+        self.critics_parameters = list(critics.parameters())
+
+    def judge(self, rows: Tensor, actions: Tensor) -> Tensor:
+        """Returns the critics' values (2, N), with a gradient for the actions only."""
+        for each in self.critics_parameters:
+            each.requires_grad = False
+        value = self.critics(rows, actions)
+        for each in self.critics_parameters:
+            each.requires_grad = True
+        return value
 
 
 @dataclass
@@ -206,8 +216,5 @@ class SAC:
         pi, inner = self._sample_transitions(actor.policy, rows)
         log_prob = pi.log_prob_of(inner)
         others = [other(rows)[0].log_prob_of(inner) for other, _ in near]
-        actor.critics.requires_grad_(False)
-        value = actor.critics(rows, pi.squash(inner))
-        loss = actor_loss(log_prob, value, others, [weight for _, weight in near], bonus)
-        actor.critics.requires_grad_(True)
-        return loss, log_prob
+        value = actor.judge(rows, pi.squash(inner))
+        return actor_loss(log_prob, value, others, [weight for _, weight in near], bonus), log_prob
