@@ -34,18 +34,27 @@ def choose_threads(number: int | None) -> int:
 
 
 @cache
-def count_free_cores() -> int:
-    """Returns the number of cores that this process may use and that were idle during the last minute, at least 1.
+def count_cores() -> int:
+    """Returns the number of cores that this process may use, at least 1.
 
     A process may be restricted to some cores (its CPU affinity) or to a share of their time (its control groups). The
     number is determined once per process.
+    """
+    return max(1, int(min(len(usable_cores()), read_quota())))
+
+
+@cache
+def count_free_cores() -> int:
+    """Returns the number of cores that this process may use and that were idle during the last minute, at least 1.
+
+    The number is determined once per process.
     """
     total = os.cpu_count() or 1
     try:
         load = os.getloadavg()[0]
     except (AttributeError, OSError):  # not everywhere is there such a thing
         load = 0.0
-    return max(1, int(min(len(usable_cores()), read_quota(), total - round(load))))
+    return max(1, min(count_cores(), total - round(load)))
 
 
 def usable_cores() -> Collection[int]:
@@ -108,8 +117,7 @@ def split_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) 
 def run_concurrently(*jobs: Callable[[], Result]) -> list[Result]:
     """Runs independent jobs and returns their results. Raises the exception of a job that fails.
 
-    Each has an equal share of torch's threads. Without a second free core the jobs run one after the other: threads
-    that wait for each other's Python take a fourth more CPU time. The results are the same.
+    Each has an equal share of torch's threads. On a single core they run one after the other, with the same results.
     """
     threads = torch.get_num_threads()
 
@@ -117,7 +125,7 @@ def run_concurrently(*jobs: Callable[[], Result]) -> list[Result]:
         torch.set_num_threads(max(1, threads // len(jobs)))  # of the calling thread only
         return job()
 
-    others = [_workers(len(jobs)).submit(share_threads, job) for job in jobs[1:]] if count_free_cores() > 1 else []
+    others = [_workers(len(jobs)).submit(share_threads, job) for job in jobs[1:]] if count_cores() > 1 else []
     try:
         results = [share_threads(job) for job in (jobs[:1] if others else jobs)]
     finally:

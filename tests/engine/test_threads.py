@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from math import inf
 
 import pytest
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 from marl_engine.commands.command_line.cli_config import compose_config
 from marl_engine.numerics import threads
-from marl_engine.numerics.threads import choose_threads, count_free_cores, read_quota
+from marl_engine.numerics.threads import choose_threads, count_cores, count_free_cores, read_quota, run_concurrently
 
 
 @pytest.fixture
@@ -23,10 +24,12 @@ def machine(monkeypatch):
         monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(usable)), raising=False)
         monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
         monkeypatch.setattr(threads, "read_quota", lambda: quota)
-        count_free_cores.cache_clear()
+        for count in (count_cores, count_free_cores):
+            count.cache_clear()
 
     yield setting
-    count_free_cores.cache_clear()
+    for count in (count_cores, count_free_cores):
+        count.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -95,5 +98,17 @@ def test_a_run_says_and_keeps_how_many_threads_it_took(tmp_path, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
         assert "· 2 threads" in marl_train(tmp_path, "resume=runs/of_2", "iterations=2").out
         assert json.loads((tmp_path / "runs/of_2/summary.json").read_text())["iterations"] == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("usable", [1, 2])
+def test_jobs_share_the_threads_of_torch_and_one_core_runs_them_in_turn(machine, usable):
+    machine(usable=usable)
+    torch.set_num_threads(4)
+    try:
+        jobs = [lambda: (torch.get_num_threads(), threading.current_thread() is threading.main_thread())] * 2
+        assert run_concurrently(*jobs) == [(2, True), (2, usable == 1)]
+        assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(1)
