@@ -61,7 +61,7 @@ class ReplayBuffer(Generic[AnyTransitions]):
 
     def take(self, index: Tensor) -> AnyTransitions:
         """Returns the transitions at places (N,)."""
-        return type(self.transitions)(*(each[index] for each in self.transitions))
+        return type(self.transitions)(*(each.index_select(0, index) for each in self.transitions))
 
     def state(self) -> dict[str, Any]:
         """Returns what has been filled of the memory; see `get_state`."""
@@ -126,7 +126,7 @@ class TwinCritic(nn.Module):
         last = len(self.weights) - 1
         for layer, (weight, bias) in enumerate(layers_of(self.weights, self.biases)):
             hidden = torch.baddbmm(bias, hidden, weight)
-            hidden = hidden.relu() if layer < last else hidden
+            hidden = hidden.relu_() if layer < last else hidden
         return hidden[..., 0]
 
 
