@@ -216,7 +216,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(PENDULUM_METHODS), choices=list(PENDULUM_METHODS))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    if hasattr(os, "sched_setaffinity"):  # not on every system
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     rows = []
     if options.part != "preferences":
         require_peers(["sb3"])

@@ -109,7 +109,7 @@ class BotGame(Game, Protocol):
 
     bots: tuple[str, ...]  # weakest first; played in every evaluation
     slow_bots: tuple[str, ...]  # played at the end of a run only
-    win_or_lose: bool  # whether payoffs say no more than who of two players wins
+    win_or_lose: bool  # whether there are two players, with payoffs from -1 to 1, so that wins say it all
 
     def bot_actions(self, bot: str, noise: Tensor) -> Tensor:
         """Returns the actions (B, P) of a bot in the turn that is to be played, from uniform numbers (B, P)."""

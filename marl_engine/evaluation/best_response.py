@@ -31,7 +31,7 @@ class LowerBound(NamedTuple):
     exploitability: float  # mean over the seats
     stderr: float
     returns: list[float]  # (P,) of the response in each seat
-    steps: int  # of games that were played in learning
+    steps: int  # of games that were played in learning all responses
 
     def __str__(self) -> str:
         bound = f"{self.exploitability:.4g} ± {self.stderr:.2g}"
@@ -48,7 +48,8 @@ def bound_exploitability(
 ) -> LowerBound:
     """Learns a response of each seat to a profile, for `steps` steps of games, and measures in `episodes` new games.
 
-    The responder must be new; the responses begin with copies of `start`, by default of the profile itself. A gain is
+    The responder must be new; the responses begin with copies of `start`, by default of the profile itself; of a
+    mixture, with copies of its first member. A gain is
     the return of a response, minus that of the profile in the same seat. Raises Refused if the responder plays no
     games.
     """
@@ -68,5 +69,8 @@ def bound_exploitability(
 
 
 def choose_larger(bounds: Sequence[LowerBound]) -> LowerBound:
-    """Returns the largest of several bounds for one profile, with the steps of all of them."""
+    """Returns the largest of several bounds for one profile, with the steps of all of them.
+
+    If two bounds differ by chance only, the larger one is too large by about half of its standard error.
+    """
     return max(bounds, key=attrgetter("exploitability"))._replace(steps=sum(each.steps for each in bounds))

@@ -24,8 +24,8 @@ class BotEvaluator:
     """Measures what each seat of a profile earns against the bots of a game, how often it wins, and what
     `ReturnEvaluator` measures.
 
-    The score is the return against the last of `game.bots`. Where payoffs say more than who wins, as in poker, it is
-    shown in place of the share of games won.
+    The score is the return against the last of `game.bots`. Where payoffs say more than who wins, as in poker, that
+    return is shown instead of the share of games won.
     """
 
     def __init__(self, game: BotGame, reference: Profile | None, runner: Runner, episodes: int):
@@ -74,17 +74,17 @@ def wins(payoffs: Tensor, seat: int) -> Tensor:
 def view_of(game: BotGame) -> View:
     """Returns how results against bots are shown, those of the strongest bot first."""
     bots = game.bots[::-1]
-    wins = {f"evaluation/win_rate/{bot}": bot for bot in bots}
     if game.win_or_lose:
-        primary = {name: (f"wins against {bot}", ".3f") for name, bot in wins.items()}
-        return View((Panel("games won against bots", wins, limits=(0.0, 1.0)), RETURNS), primary, {})
+        rates = {f"evaluation/win_rate/{bot}": bot for bot in bots}
+        primary = {name: (f"wins against {bot}", ".3f") for name, bot in rates.items()}
+        return View((Panel("games won against bots", rates, limits=(0.0, 1.0)), RETURNS), primary, {})
     returns = {f"evaluation/return/{bot}/mean": bot for bot in bots}
     primary = {name: (f"return against {bot}", ".3f") for name, bot in returns.items()}
     return View((Panel("return against bots", returns), RETURNS), primary, {})
 
 
 def headline(metrics: Metrics, game: BotGame, episodes: int) -> tuple[str, str]:
-    """Returns the result against the strongest bot of every evaluation, and against the others."""
+    """Returns the result against the strongest bot of every evaluation, and a line with the others and the games."""
     played = [bot for bot in (*game.bots, *game.slow_bots) if f"win_rate/{bot}" in metrics]
     strongest, games = game.bots[-1], f"sampled, {episodes} games from each seat"
     rates = {bot: f"{metrics[f'win_rate/{bot}']:.3f}" for bot in played}

@@ -1,4 +1,5 @@
-"""A multi-layer perceptron whose first layer multiplies sparse lists, if observations are bytes; see `sparse_input`.
+"""A multi-layer perceptron. On the CPU its first layer multiplies sparse lists, if observations are bytes that are not
+normalised; see `sparse_input`.
 
 Observations that are numbers of information sets are evaluated once for each different one in a batch.
 """
@@ -21,7 +22,7 @@ def activate_(hidden: Tensor, activation: str) -> Tensor:
 
 
 class _SparseLinear(torch.autograd.Function):
-    """A linear layer on sparse lists (N, K) int32."""
+    """Maps sparse lists (N, K) int32, a background (D,), weight (D, H) and bias (H,) to x W + b, (N, H)."""
 
     @staticmethod
     def forward(ctx, rows, background, weight, bias):
@@ -34,7 +35,10 @@ class _SparseLinear(torch.autograd.Function):
 
 
 def layers_of(weights: nn.ParameterList, biases: nn.ParameterList) -> Iterator[tuple[Tensor, Tensor]]:
-    """Returns weight and bias of each layer. (Iterating over a list itself takes 2 us for each of its parameters.)"""
+    """Returns weight (…, in, out) and bias (…, out) of each layer.
+
+    Iterating over a ParameterList itself takes 2 us for each parameter.
+    """
     return zip(weights._parameters.values(), biases._parameters.values(), strict=True)  # type: ignore[arg-type]
 
 

@@ -26,8 +26,6 @@ class RunningMoments(nn.Module):
     weight: Tensor  # of all rows so far
     mean: Tensor
     variance: Tensor
-    shift: Tensor  # mean and standard deviation in float32, by which inputs are normalised in every minibatch
-    scale: Tensor
 
     def __init__(self, shape: tuple[int, ...], *, decay: float, least: float):
         super().__init__()
@@ -35,8 +33,6 @@ class RunningMoments(nn.Module):
         self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))
-        self.register_buffer("shift", torch.zeros(shape), persistent=False)
-        self.register_buffer("scale", torch.ones(shape), persistent=False)
 
     @property
     def std(self) -> Tensor:
@@ -55,16 +51,6 @@ class RunningMoments(nn.Module):
         self.variance.copy_(within + share * (1 - share) * shift**2)
         self.mean.add_(share * shift)
         self.weight.copy_(old + new)
-        self._round()
-
-    def _round(self) -> None:
-        self.shift.copy_(self.mean)
-        self.scale.copy_(self.std)
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        """Loads weights; called by torch."""
-        super()._load_from_state_dict(*arguments)
-        self._round()
 
 
 class InputNormaliser(nn.Module):
@@ -73,12 +59,24 @@ class InputNormaliser(nn.Module):
     def __init__(self, features: int):
         super().__init__()
         self.moments = RunningMoments((features,), decay=1.0, least=LEAST_FEATURE_STD)
+        self.rounded: tuple[tuple, Tensor, Tensor] | None = None
+
+    def round_moments(self) -> tuple[Tensor, Tensor]:
+        """Returns mean and standard deviation (D,) float32, computed anew only if the moments have changed.
+
+        Whoever changes a tensor in place, in whatever way, raises its version.
+        """
+        mean, variance = self.moments.mean, self.moments.variance
+        version = id(mean), mean._version, variance._version
+        if self.rounded is None or self.rounded[0] != version:
+            self.rounded = version, mean.float(), self.moments.std.float()
+        return self.rounded[1:]
 
     def forward(self, rows: Tensor) -> Tensor:
         """Returns (x - mean) / std, cut off at ±LIMIT, for rows (N, D or more); columns after the D-th stay."""
-        count = len(self.moments.mean)
-        features, others = rows[:, :count].float(), rows[:, count:]
-        scaled = ((features - self.moments.shift) / self.moments.scale).clamp_(-LIMIT, LIMIT)
+        mean, std = self.round_moments()
+        features, others = rows[:, : len(mean)].float(), rows[:, len(mean) :]
+        scaled = ((features - mean) / std).clamp_(-LIMIT, LIMIT)
         return torch.cat([scaled, others.float()], dim=1) if others.shape[1] else scaled
 
     def observe(self, rows: Tensor) -> None:

@@ -117,7 +117,8 @@ def split_rows(work: Callable[[int, int, int], None], rows: int, at_least: int) 
 def run_concurrently(*jobs: Callable[[], Result]) -> list[Result]:
     """Runs independent jobs and returns their results. Raises the exception of a job that fails.
 
-    Each has an equal share of torch's threads. On a single core they run one after the other, with the same results.
+    They run at the same time, each with an equal share of torch's threads but at least one; on a single core one after
+    the other. The results are the same, as a job has as many threads in both cases.
     """
     threads = torch.get_num_threads()
 

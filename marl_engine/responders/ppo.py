@@ -178,7 +178,7 @@ class PPO:
     def _learn(
         self, policy: Policy, parts: Sequence[SeatBatch], terms: Sequence[KLTerm], ratios: SequentialRatios
     ) -> Metrics:
-        """Updates one policy and its critic, in parallel, unless there is no decision to learn from."""
+        """Updates one policy and its critic unless there is no decision to learn from."""
         learner = self._learner(policy)
         parts = [correct(policy, part._replace(ratio=ratios.of(part))) for part in parts]
         decided, estimated = zip(

@@ -198,8 +198,12 @@ def test_averages_of_networks_normalise_observations_as_the_newest_does():
     )
     for number, each in enumerate(profiles):
         bias(each).data.fill_(number)
+    rows = torch.linspace(-6, 12, 7)[:, None].expand(7, start[0].network.normaliser.moments.mean.numel())
+    scaled = [each[0].network.normaliser(rows) for each in profiles]
     extrapolate(profile, start, end, 0.5)
     assert (mean(profile), bias(profile).tolist()) == (3.0, [1.5, 1.5])
+    assert torch.equal(profile[0].network.normaliser(rows), scaled[1])
     interpolate_weights(profile, start, 0.5)
     assert (mean(profile), bias(profile).tolist()) == (5.0, [0.75, 0.75])
+    assert torch.equal(profile[0].network.normaliser(rows), scaled[0])
     torch.testing.assert_close(profile[0].state_dict()["network.normaliser.moments.variance"].item(), 25.0)

@@ -97,8 +97,8 @@ def last_observations(trajectory: Trajectory, after: Turn) -> Tensor:
 class TwinCritic(nn.Module):
     """Two independent critics, computed together: values (2, N) of observations (N, O) and actions (N, D).
 
-    Layers are initialised like torch's linear ones. If `normalised` is above 0, so many features of observations, the
-    first ones, are normalised by the statistics of those in `observe`.
+    Layers are initialised like torch's linear ones. The first `normalised` features of observations are normalised by
+    the statistics of the rows given to `observe`.
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], normalised: int = 0):

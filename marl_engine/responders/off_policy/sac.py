@@ -52,7 +52,7 @@ class Actor:
         self.critics_parameters = list(critics.parameters())
 
     def judge(self, rows: Tensor, actions: Tensor) -> Tensor:
-        """Returns the critics' values (2, N), with a gradient for the actions only."""
+        """Returns the critics' values (2, N) of rows (N, O) and actions (N, D), with a gradient for actions only."""
         for each in self.critics_parameters:
             each.requires_grad = False
         value = self.critics(rows, actions)

@@ -39,7 +39,7 @@ class PPOUpdate(NamedTuple):
     gradient_norm: float
 
     def learn(self, learner: ActorCritic, lesson: Lesson) -> Metrics:
-        """Takes a step of the policy and one of its critic, in parallel, for each minibatch; returns metrics."""
+        """Takes a step of the policy and one of its critic for each minibatch; returns metrics."""
         losses = (
             (learner.policy_optimiser, self.loss_of_policy(learner.policy, lesson)),
             (learner.critic_optimiser, self.loss_of_critic(learner.critic, learner.value_unit, lesson)),
