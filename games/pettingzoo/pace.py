@@ -1,6 +1,7 @@
 """Chooses between stepping copies in this process and in worker processes, by a measurement."""
 
 from dataclasses import replace
+from statistics import median
 from time import perf_counter
 from typing import Any
 
@@ -29,10 +30,11 @@ def choose_workers(game: Any) -> int:
 
 
 def time_step(game: Any) -> float:
-    """Returns the seconds that a step of all copies takes."""
+    """Returns the seconds that a step of all copies takes: the median, since other programs may stop this one."""
     turn = game.reset(derive_seeds(0, COPIES))
-    steps, start = 0, perf_counter()
-    while (elapsed := perf_counter() - start) < SECONDS or not steps:
-        turn = game.step(random_actions(game, turn, steps))
-        steps += 1
-    return elapsed / steps
+    seconds: list[float] = []
+    while sum(seconds) < SECONDS:
+        start = perf_counter()
+        turn = game.step(random_actions(game, turn, len(seconds)))
+        seconds.append(perf_counter() - start)
+    return median(seconds)

@@ -275,11 +275,25 @@ def test_games_that_are_cut_off_again_and_again_stop_the_run():
 
 def test_processes_step_a_slow_environment(monkeypatch):
     monkeypatch.setattr(pace, "count_free_cores", lambda: 2)
-    assert PettingZoo("foreign_worlds:Relay").describe() == "in process"
     slow = PettingZoo("foreign_worlds:Slow")
     assert slow.describe() == "in 2 worker processes"
     slow.reset(derive_seeds(0, 2))
     assert len(slow.batch.workers) == 2
+
+
+@pytest.mark.parametrize(
+    ("alone", "shared", "chosen"),
+    [
+        (1e-3, 1e-4, "in process"),  # messages are not even tried
+        (1e-2, 9e-3, "in process"),  # they gain less than a fifth
+        (1e-2, 8e-3, "in 2 worker processes"),
+    ],
+)
+def test_processes_are_taken_where_they_gain_a_fifth(monkeypatch, alone, shared, chosen):
+    monkeypatch.setattr(pace, "MEASURED", {})
+    monkeypatch.setattr(pace, "count_free_cores", lambda: 2)
+    monkeypatch.setattr(pace, "time_step", lambda game: shared if game.workers else alone)
+    assert PettingZoo("foreign_worlds:Relay").describe() == chosen
 
 
 def test_games_go_on_where_they_were_saved_if_they_can():
