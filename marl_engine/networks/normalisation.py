@@ -59,7 +59,7 @@ class InputNormaliser(nn.Module):
     def __init__(self, features: int):
         super().__init__()
         self.moments = RunningMoments((features,), decay=1.0, least=LEAST_FEATURE_STD)
-        self.rounded: tuple[tuple, Tensor, Tensor] | None = None
+        self.rounded: tuple[tuple[int, int, int], Tensor, Tensor] | None = None  # version of the moments, mean, std
 
     def round_moments(self) -> tuple[Tensor, Tensor]:
         """Returns mean and standard deviation (D,) float32, computed anew only if the moments have changed.
