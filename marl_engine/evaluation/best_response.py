@@ -48,10 +48,9 @@ def bound_exploitability(
 ) -> LowerBound:
     """Learns a response of each seat to a profile, for `steps` steps of games, and measures in `episodes` new games.
 
-    The responder must be new; the responses begin with copies of `start`, by default of the profile itself; of a
-    mixture, with copies of its first member. A gain is
-    the return of a response, minus that of the profile in the same seat. Raises Refused if the responder plays no
-    games.
+    The responder must be new. The responses begin with copies of `start`, by default of the profile itself, and of a
+    mixture with copies of its first member. A gain is the return of a response, minus that of the profile in the same
+    seat. Raises Refused if the responder plays no games.
     """
     opponents, responses = Opponents([freeze(profile)]), begin_newcomers(start or profile)
     while responder.work["steps"] < steps:

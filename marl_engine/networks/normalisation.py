@@ -64,7 +64,7 @@ class InputNormaliser(nn.Module):
     def round_moments(self) -> tuple[Tensor, Tensor]:
         """Returns mean and standard deviation (D,) float32, computed anew only if the moments have changed.
 
-        Whoever changes a tensor in place, in whatever way, raises its version.
+        A change in place raises the version of a tensor.
         """
         mean, variance = self.moments.mean, self.moments.variance
         version = id(mean), mean._version, variance._version

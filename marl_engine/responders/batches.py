@@ -174,12 +174,12 @@ def decisions_of(batch: Batch) -> Tensor | None:
 
 
 def has_decisions(batch: PolicyBatch, index: Tensor | slice) -> bool:
-    """Whether there is a decision among some units of a batch."""
+    """Whether there is a decision among some units of a batch, given by numbers or a slice."""
     if batch.sequences is not None:
         return bool(batch.sequences.acting[:, index].any())
-    return (
-        select_rows(batch.advantage, index).numel() > 0 if batch.team is None else bool(batch.team.acting[index].any())
-    )
+    if batch.team is not None:
+        return bool(batch.team.acting[index].any())
+    return len(index if isinstance(index, Tensor) else batch.advantage[index]) > 0
 
 
 def select_decisions(batch: Batch, each: Tensor) -> Tensor:
